@@ -1,0 +1,3 @@
+//! State in memory.
+#![allow(missing_docs)]
+pub struct MemoryStore;

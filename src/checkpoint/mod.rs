@@ -1,0 +1,173 @@
+//! Where progress is kept: the [`StateStore`] trait, and the stores behind it.
+//!
+//! Progress is one row per (crawl, cycle, prefix): cursor, tally, done, fence. Cursor, tally and notes of one commit are
+//! one transaction, and so are the last prefix and the end of its cycle: after any crash a cycle's result is what an
+//! undisturbed run gives.
+
+#[cfg(test)]
+mod contract;
+mod memory;
+mod sqlite;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+
+use crate::error::Result;
+use crate::job::{Note, NoteKind};
+
+/// What makes the result of a cycle what it is. Frozen when the cycle begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CycleIdentity {
+    /// [`Store::identity`](crate::store::Store::identity).
+    pub store: String,
+    /// [`Job::name`](crate::job::Job::name).
+    pub job: String,
+    /// [`Job::parameters`](crate::job::Job::parameters).
+    pub parameters: Value,
+    /// The prefixes of the ring, in order.
+    pub ring: Vec<String>,
+    /// The moment that counts as now, in seconds since 1970.
+    pub now: f64,
+    /// Whether `now` was given rather than read from the clock.
+    pub fixed_clock: bool,
+    /// Names beside the ring when the cycle began.
+    pub not_in_ring: u64,
+}
+
+/// A cycle as the state knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cycle {
+    /// The crawl it belongs to.
+    pub crawl: String,
+    /// Counts the crawl's cycles from 0.
+    pub number: u64,
+    /// What was frozen.
+    pub identity: CycleIdentity,
+    /// When it began, in seconds since 1970.
+    pub started: f64,
+    /// When its last prefix was completed, in seconds since 1970; `None` while it is in progress.
+    pub finished: Option<f64>,
+    /// Whether its report has reached whoever asked for it.
+    pub delivered: bool,
+    /// Positions of the prefixes that are complete.
+    pub done: Vec<u32>,
+}
+
+/// Names a cycle.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CycleKey {
+    /// The crawl.
+    pub crawl: String,
+    /// The cycle's number.
+    pub number: u64,
+}
+
+impl Cycle {
+    /// The cycle's name.
+    pub fn key(&self) -> CycleKey {
+        CycleKey { crawl: self.crawl.clone(), number: self.number }
+    }
+}
+
+/// The right to commit to one prefix of a cycle, and what was committed to it so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// Grows with each claim on the prefix; a commit under an older one is refused.
+    pub fence: u64,
+    /// The last bucket that was committed.
+    pub cursor: Option<Vec<u8>>,
+    /// The tally up to it, opaque here; `None` before the first commit.
+    pub tally: Option<Vec<u8>>,
+}
+
+/// What one commit adds to one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// The fence of the claim.
+    pub fence: u64,
+    /// The last bucket that is in `tally`.
+    pub cursor: Option<Vec<u8>>,
+    /// The whole tally of the prefix up to `cursor`.
+    pub tally: Vec<u8>,
+    /// Whether the prefix is complete; this also ends the claim.
+    pub done: bool,
+    /// Notes since the last commit; their numbers go on from the ones before.
+    pub notes: Vec<Note>,
+}
+
+/// How a cycle stands after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Prefixes that are not complete.
+    pub left: u32,
+}
+
+/// One prefix of a cycle, as saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixRow {
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// Whether it is complete.
+    pub done: bool,
+    /// The last bucket that is in `tally`.
+    pub cursor: Option<Vec<u8>>,
+    /// The tally; `None` before the first commit.
+    pub tally: Option<Vec<u8>>,
+}
+
+/// How many finished cycles of a crawl are kept beside the newest; the rest goes when a new one begins. (Tahoe's own
+/// history has 10 as well.)
+pub const FINISHED_CYCLES_KEPT: u64 = 10;
+
+/// Keeps the progress of crawls.
+///
+/// One process at a time works with a state; opening it a second time is refused. Every call is one transaction: it
+/// happens whole or not at all. Times are seconds since 1970.
+///
+/// All methods fail with [`Error::StateFull`](crate::Error::StateFull) where there is no room,
+/// [`Error::StateHeld`](crate::Error::StateHeld) where another program locks the file (both: try again later, nothing
+/// was lost), and [`Error::StateDamaged`](crate::Error::StateDamaged) where what is read is not what was written.
+pub trait StateStore: Send + 'static {
+    /// The newest cycle of a crawl, or `None` if it never had one. All claims on it that an earlier process left behind
+    /// are void from here on.
+    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>>;
+
+    /// Begins the next cycle of a crawl, with one row per prefix of the identity's ring. An unfinished cycle before it
+    /// is given up: it keeps its number, and its rows go.
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
+
+    /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
+    fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`.
+    ///
+    /// # Errors
+    /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
+    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
+
+    /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
+    fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;
+
+    /// Ends a cycle of a store without any prefix. A cycle with prefixes left is refused; one that has ended stays as
+    /// it is.
+    fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()>;
+
+    /// Notes that the cycle's report has been handed over.
+    fn deliver(&mut self, cycle: &CycleKey) -> Result<()>;
+
+    /// All prefixes of a cycle, in ring order.
+    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>>;
+
+    /// Notes of one kind with the position of their prefix, in the order of the walk, at most `limit`.
+    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>>;
+
+    /// Makes sure that everything committed so far survives a loss of power.
+    fn sync(&mut self) -> Result<()>;
+}

@@ -1,0 +1,3 @@
+//! State in SQLite.
+#![allow(missing_docs)]
+pub struct SqliteStore;

@@ -1,0 +1,169 @@
+//! The one error type of the library.
+//!
+//! Every variant says what was tried, on what, and why it failed; where a person can mend it, the text says how.
+//! [`Error::retry`] tells a caller whether waiting can help.
+
+use std::path::PathBuf;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, with advice where there is any.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting, an argument or a file of settings is wrong.
+    #[error("{0}")]
+    Config(String),
+
+    /// The store as a whole cannot be used.
+    #[error("cannot {doing} {}: {cause}", path.display())]
+    Store {
+        /// The operation, as a verb: `open store`, `list`.
+        doing: &'static str,
+        /// What it was tried on.
+        path: PathBuf,
+        /// The cause, as the system words it.
+        cause: String,
+    },
+
+    /// The state file is not what was written into it.
+    #[error(
+        "state file {} is damaged: {cause}; restore it from a backup, or move it away to begin the cycle anew",
+        path.display()
+    )]
+    StateDamaged {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+
+    /// The state file belongs to another program.
+    #[error("{} is not a Sexton state file ({cause}); name another one with --state", path.display())]
+    StateForeign {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        cause: String,
+    },
+
+    /// The state file was written by a newer Sexton.
+    #[error(
+        "state file {} has schema version {found}, this Sexton knows up to {known}; use the newer Sexton",
+        path.display()
+    )]
+    StateNewer {
+        /// The state file.
+        path: PathBuf,
+        /// The version it has.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+
+    /// Another process works with the state file.
+    #[error(
+        "state file {} is held by {holder}; wait for it to end, stop it, or name another file with --state",
+        path.display()
+    )]
+    StateHeld {
+        /// The state file.
+        path: PathBuf,
+        /// Who holds it, as far as known.
+        holder: String,
+    },
+
+    /// The disk with the state file has no room.
+    #[error("no room to save the state in {}: {cause}; free some space there", path.display())]
+    StateFull {
+        /// The state file.
+        path: PathBuf,
+        /// The cause, as SQLite words it.
+        cause: String,
+    },
+
+    /// Anything else that went wrong with the state.
+    #[error("cannot {doing} state file {}: {cause}", path.display())]
+    State {
+        /// The operation, as a verb.
+        doing: &'static str,
+        /// The state file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+
+    /// An unfinished cycle was begun with other parameters.
+    #[error(
+        "the unfinished cycle {cycle} of {crawl} was begun with other parameters: {}; use those again, or begin anew \
+         with --fresh",
+        differences.join(", ")
+    )]
+    CycleDiffers {
+        /// The crawl.
+        crawl: String,
+        /// The unfinished cycle's number.
+        cycle: u64,
+        /// Each difference, as `what: was this, is that`.
+        differences: Vec<String>,
+    },
+
+    /// A commit came under a claim that is no longer in force.
+    #[error("the claim on prefix {prefix} with fence {fence} is no longer in force")]
+    StaleClaim {
+        /// Position of the prefix in the ring.
+        prefix: u32,
+        /// The fence of the late commit.
+        fence: u64,
+    },
+
+    /// A job panicked on too many buckets.
+    #[error("crawl {crawl} stopped: its job panicked on {panics} buckets, last on {bucket}: {message}")]
+    JobPanicked {
+        /// The crawl.
+        crawl: String,
+        /// Panics in this cycle.
+        panics: u32,
+        /// Path of the last such bucket.
+        bucket: String,
+        /// Its panic message.
+        message: String,
+    },
+
+    /// An actor of the engine panicked; the engine has ended.
+    #[error("the engine ended because its {actor} panicked: {message}")]
+    ActorPanicked {
+        /// The actor's role.
+        actor: &'static str,
+        /// The panic message, as far as known.
+        message: String,
+    },
+
+    /// The engine did not stop within the deadline given.
+    #[error("the engine did not stop within {0:?}; what was committed is kept")]
+    Deadline(std::time::Duration),
+
+    /// The engine is stopping or has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Whether trying again later can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The cause may pass by itself: a full disk, a lock.
+    Helps,
+    /// Somebody has to do something first.
+    Useless,
+}
+
+impl Error {
+    /// Tells whether the same call may succeed later without anything being changed here.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Error::StateFull { .. } | Error::StateHeld { .. } => Retry::Helps,
+            _ => Retry::Useless,
+        }
+    }
+}

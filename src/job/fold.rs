@@ -1,0 +1,40 @@
+//! What a job has in hand while it looks at one bucket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Notes;
+use crate::slice::TimeSlice;
+
+/// The tally, the notes, the slice and the moment that counts as now, for one bucket.
+pub struct Fold<'a, T> {
+    /// The tally of the prefix.
+    pub tally: &'a mut T,
+    /// Counts, findings and errors.
+    pub notes: &'a mut Notes,
+    /// The slice in force; `slice.is_over()` says when to yield.
+    pub slice: &'a TimeSlice,
+    /// The moment that counts as now in this cycle, in seconds since 1970.
+    pub now: f64,
+    pub(super) is_there: &'a dyn Fn(&Path) -> bool,
+}
+
+impl<T> Fold<'_, T> {
+    /// Notes something that could not be read: as an error with its path if it is still there, else as vanished.
+    pub fn unreadable(&mut self, what: &Unreadable) {
+        if (self.is_there)(&what.path) {
+            self.notes.error(&what.path, &what.error);
+        } else {
+            self.notes.counts.vanished += 1;
+        }
+    }
+}
+
+/// Something of a bucket that could not be read, with its path.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// What could not be read.
+    pub path: PathBuf,
+    /// The cause.
+    pub error: io::Error,
+}

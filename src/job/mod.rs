@@ -1,0 +1,88 @@
+//! What a crawl does with the buckets it meets: the [`Job`] trait, and the jobs that Sexton knows.
+//!
+//! A job folds buckets into a *tally*. Tallies of prefixes are kept apart, saved with the position, and merged in ring
+//! order at the end of a cycle, so the result is the same whoever worked on which prefix, and whatever crashed
+//! meanwhile. What grows with the store (findings, errors) goes to the [`Notes`], which become rows of their own.
+
+mod count;
+mod fold;
+pub mod leases;
+mod notes;
+mod walk;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+pub use count::Count;
+pub use fold::{Fold, Unreadable};
+pub use leases::Leases;
+pub use notes::{Counts, Finding, Note, NoteKind, Notes, PrefixTally};
+pub use walk::{PrefixWalk, Stopped};
+
+use crate::store::Store;
+
+/// A fold over the buckets of a store.
+///
+/// Its methods run on blocking threads. A panic in one of them costs the bucket: the walk goes back to the last commit,
+/// leaves the bucket out and reports it; the third in one cycle stops the crawl.
+pub trait Job<S: Store>: Send + Sync + 'static {
+    /// What the buckets of one prefix are folded into; at most 64 KiB as JSON.
+    type Tally: Tally;
+
+    /// The name by which people know it: `count`, `leases`.
+    fn name(&self) -> &str;
+
+    /// What, besides the name, makes the result what it is. Frozen in a cycle: it is resumed only with equal ones.
+    /// Default: nothing.
+    fn parameters(&self) -> Value {
+        Value::Null
+    }
+
+    /// Folds one bucket into the tally.
+    ///
+    /// Long work looks at `fold.slice.is_over()` now and then. Findings and errors go to `fold.notes`.
+    ///
+    /// # Errors
+    /// [`Unreadable`] if the bucket could not be read to its end; it is noted with its path, or counted as vanished
+    /// when it is no longer there, and the walk goes on. What was put into the tally until then stays.
+    fn process_bucket(&self, bucket: &mut S::Bucket<'_>, fold: &mut Fold<'_, Self::Tally>) -> Result<(), Unreadable>;
+
+    /// Works off one prefix, or as much of it as fits the slice. Override it in a job that needs no bucket.
+    ///
+    /// Default: [`PrefixWalk::each_bucket`] with [`process_bucket`](Self::process_bucket).
+    ///
+    /// # Errors
+    /// [`Stopped`] when the slice is over or progress cannot be saved: the same prefix comes again.
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, S, Self::Tally>) -> Result<(), Stopped> {
+        walk.each_bucket(|bucket, fold| self.process_bucket(bucket, fold))
+    }
+
+    /// The job's own part of the report of a cycle: keys and values beside the ones that every report has.
+    fn report(&self, cycle: &CycleView<'_, Self::Tally>) -> Map<String, Value>;
+}
+
+/// What buckets are folded into, and how two of them become one.
+pub trait Tally: Default + Serialize + DeserializeOwned + Send + 'static {
+    /// Adds what `later` holds; `later` stands for prefixes further round the ring.
+    fn merge(&mut self, later: Self);
+}
+
+/// A cycle as a job sees it when the report is made.
+#[derive(Debug)]
+pub struct CycleView<'a, T> {
+    /// The moment that counts as now, in seconds since 1970.
+    pub now: f64,
+    /// Whether `now` was given by the user, so that the clock stands still at it.
+    pub fixed_clock: bool,
+    /// When the cycle began, in seconds since 1970.
+    pub started: f64,
+    /// When it ended, in seconds since 1970.
+    pub finished: f64,
+    /// The tallies of all prefixes, merged in ring order.
+    pub tally: &'a T,
+    /// Buckets of each prefix that has any, in ring order.
+    pub prefixes: &'a [(String, u64)],
+    /// All findings, in the order of the walk.
+    pub findings: &'a [Finding],
+}

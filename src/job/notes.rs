@@ -1,0 +1,162 @@
+//! What a walk notes beside the tally: counts that every job has, and findings and errors as rows.
+
+use serde::{Deserialize, Serialize};
+
+use super::Tally;
+
+/// Counts that every walk keeps, whatever the job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Names in the prefix, whatever they are: what Tahoe's bucket counter counts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub buckets: u64,
+    /// Shares visited.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shares: u64,
+    /// Of the names in the prefix, those that are no bucket.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub no_bucket: u64,
+    /// Names in buckets that are no share.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub no_share: u64,
+    /// Buckets and shares that were gone when their turn came.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub vanished: u64,
+    /// Errors noted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub errors: u64,
+    /// Findings noted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub findings: u64,
+    /// Prefixes that could not be listed: 0 or 1 for one prefix.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unlisted: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Counts {
+    /// Adds another's counts.
+    pub fn merge(&mut self, later: &Counts) {
+        self.buckets += later.buckets;
+        self.shares += later.shares;
+        self.no_bucket += later.no_bucket;
+        self.no_share += later.no_share;
+        self.vanished += later.vanished;
+        self.errors += later.errors;
+        self.findings += later.findings;
+        self.unlisted += later.unlisted;
+    }
+}
+
+/// What is saved of one prefix: the walk's counts and the job's tally, as JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct PrefixTally<T: Tally> {
+    /// The walk's counts.
+    pub counts: Counts,
+    /// The job's tally.
+    pub tally: T,
+}
+
+/// What a note is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoteKind {
+    /// Something could not be read.
+    Error,
+    /// Something was read and judged.
+    Finding,
+}
+
+/// One row beside the tally. Keyed by crawl, cycle, prefix and number; numbers count up within a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Counts the notes of a prefix from 0, in the order of the walk.
+    pub number: u64,
+    /// The bucket's name; empty for the prefix itself.
+    pub bucket: Vec<u8>,
+    /// What it is.
+    pub kind: NoteKind,
+    /// The note itself, as JSON.
+    pub body: String,
+}
+
+/// A share that Sexton has something to say about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The bucket's name.
+    pub storage_index: String,
+    /// The share's number, as its name says; `null` where it is about the bucket.
+    pub share: Option<i64>,
+    /// The part of the share: `container header`, `leases`.
+    pub region: String,
+    /// What is wrong, for people.
+    pub reason: String,
+    /// Whether Tahoe's lease checker lists the share under `corrupt-shares`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tahoe_corrupt: bool,
+}
+
+/// One line under `errors`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorNote {
+    /// Path of what could not be read; bytes that are no UTF-8 are shown as U+FFFD.
+    pub path: String,
+    /// The cause.
+    pub error: String,
+}
+
+/// Collects notes and counts of one prefix between two commits.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// The counts so far, those of earlier commits included.
+    pub counts: Counts,
+    rows: Vec<Note>,
+    bucket: Vec<u8>,
+}
+
+impl Notes {
+    /// Goes on from the counts of the last commit.
+    pub fn resume(counts: Counts) -> Self {
+        Notes { counts, ..Notes::default() }
+    }
+
+    /// Notes that follow are about this bucket; an empty name stands for the prefix.
+    pub fn enter(&mut self, bucket: &[u8]) {
+        self.bucket.clear();
+        self.bucket.extend_from_slice(bucket);
+    }
+
+    /// Adds a finding.
+    pub fn finding(&mut self, finding: &Finding) {
+        self.counts.findings += 1;
+        self.row(NoteKind::Finding, finding);
+    }
+
+    /// Adds an error.
+    pub fn error(&mut self, path: &std::path::Path, error: &dyn std::fmt::Display) {
+        self.counts.errors += 1;
+        self.row(NoteKind::Error, &ErrorNote { path: path.to_string_lossy().into_owned(), error: error.to_string() });
+    }
+
+    /// Takes out the rows collected since the last call.
+    pub fn take_rows(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// How many rows wait to be taken.
+    pub fn waiting(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&mut self, kind: NoteKind, body: &impl Serialize) {
+        let number = self.counts.errors + self.counts.findings - 1;
+        // Both kinds of bodies are plain structs of strings and numbers, which always serialize.
+        let body = serde_json::to_string(body).unwrap_or_default();
+        self.rows.push(Note { number, bucket: self.bucket.clone(), kind, body });
+    }
+}

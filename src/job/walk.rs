@@ -1,0 +1,169 @@
+//! The walk over one prefix: bucket after bucket, in byte order, until the slice is over.
+//!
+//! The clock is looked at after each bucket, so each slice makes progress. A bucket counts as visited when its effects
+//! on tally, notes and cursor stand together in the [`PrefixState`]; they are only ever saved together.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Counts, Fold, Notes, PrefixTally, Tally, Unreadable};
+use crate::error::Error;
+use crate::slice::TimeSlice;
+use crate::store::{Names, Nature, Store};
+
+/// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
+pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
+
+/// How far a prefix has been folded, and into what.
+#[derive(Debug)]
+pub(crate) struct PrefixState<T> {
+    pub position: u32,
+    pub fence: u64,
+    /// The last bucket whose effects are in `tally` and `notes`.
+    pub cursor: Option<Vec<u8>>,
+    pub tally: T,
+    pub notes: Notes,
+    /// Whether there is anything that was not saved yet.
+    pub dirty: bool,
+}
+
+impl<T: Tally> PrefixState<T> {
+    pub fn new(position: u32, fence: u64) -> Self {
+        PrefixState { position, fence, cursor: None, tally: T::default(), notes: Notes::default(), dirty: false }
+    }
+
+    /// Goes on from what was saved; the error says why the saved tally cannot be read.
+    pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
+        let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
+        let notes = Notes::resume(saved.counts);
+        Ok(PrefixState { position, fence, cursor, tally: saved.tally, notes, dirty: false })
+    }
+
+    /// The counts and the tally as they are saved.
+    pub fn encode(&self) -> Result<Vec<u8>, String> {
+        #[derive(serde::Serialize)]
+        struct Saved<'a, T> {
+            counts: &'a Counts,
+            tally: &'a T,
+        }
+        serde_json::to_vec(&Saved { counts: &self.notes.counts, tally: &self.tally }).map_err(|e| e.to_string())
+    }
+}
+
+/// Why the walk over a prefix ended before its last bucket. Hand it on.
+#[derive(Debug)]
+pub struct Stopped(pub(crate) Why);
+
+#[derive(Debug)]
+pub(crate) enum Why {
+    SliceOver,
+    Unsaved(Error),
+    Panicked { bucket: Vec<u8>, message: String },
+}
+
+/// Saves progress in mid-slice, where the checkpoint setting asks for it.
+pub(crate) trait Saver<T> {
+    /// Called after each bucket.
+    fn after_bucket(&mut self, state: &mut PrefixState<T>, slice: &TimeSlice) -> Result<(), Error>;
+}
+
+/// One prefix being walked: what [`Job::process_prefix`](super::Job::process_prefix) works on.
+pub struct PrefixWalk<'a, S: Store, T: Tally> {
+    pub(crate) store: &'a S,
+    pub(crate) prefix: &'a str,
+    pub(crate) open: &'a S::Prefix,
+    pub(crate) names: &'a mut Names,
+    pub(crate) state: &'a mut PrefixState<T>,
+    pub(crate) slice: &'a TimeSlice,
+    pub(crate) saver: &'a mut dyn Saver<T>,
+    pub(crate) skipped: &'a Skipped,
+    pub(crate) now: f64,
+}
+
+impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
+    /// The name of the prefix.
+    pub fn prefix(&self) -> &str {
+        self.prefix
+    }
+
+    /// The tally of the prefix.
+    pub fn tally(&mut self) -> &mut T {
+        &mut self.state.tally
+    }
+
+    /// Counts all names that are left as buckets without opening any, and gives their number.
+    pub fn count_rest(&mut self) -> u64 {
+        let left = u64::from(self.names.left());
+        self.state.notes.counts.buckets += left;
+        self.state.notes.counts.no_bucket += u64::from(self.names.strays_left());
+        self.names.clear();
+        self.state.dirty = true;
+        left
+    }
+
+    /// Opens and visits the buckets that are left, in byte order.
+    ///
+    /// What cannot be opened or read is noted, and the walk goes on.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the slice is over, progress cannot be saved, or `visit` panicked.
+    pub fn each_bucket(
+        &mut self,
+        mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
+    ) -> Result<(), Stopped> {
+        while let Some((name, nature)) = self.names.peek() {
+            self.state.notes.enter(name);
+            let is_there = |path: &std::path::Path| self.store.is_there(path);
+            let mut fold = Fold {
+                tally: &mut self.state.tally,
+                notes: &mut self.state.notes,
+                slice: self.slice,
+                now: self.now,
+                is_there: &is_there,
+            };
+            fold.notes.counts.buckets += 1;
+            fold.notes.counts.no_bucket += u64::from(nature == Nature::Stray);
+            if let Some(message) = skip_message(self.skipped, self.state.position, name) {
+                let path = self.store.path(self.prefix, Some(name));
+                fold.notes.error(&path, &format_args!("bucket skipped, the job panicked on it: {message}"));
+            } else {
+                let visited = catch_unwind(AssertUnwindSafe(|| match self.store.open_bucket(self.open, name) {
+                    Ok(mut bucket) => visit(&mut bucket, &mut fold),
+                    Err(error) => Err(Unreadable { path: self.store.path(self.prefix, Some(name)), error }),
+                }));
+                match visited {
+                    Ok(Ok(())) => {}
+                    Ok(Err(unreadable)) => fold.unreadable(&unreadable),
+                    Err(panic) => {
+                        let (bucket, message) = (name.to_vec(), panic_message(&*panic));
+                        return Err(Stopped(Why::Panicked { bucket, message }));
+                    }
+                }
+            }
+            advance_cursor(&mut self.state.cursor, name);
+            self.state.dirty = true;
+            self.names.advance();
+            self.saver.after_bucket(self.state, self.slice).map_err(|e| Stopped(Why::Unsaved(e)))?;
+            if self.slice.is_over() && self.names.left() > 0 {
+                return Err(Stopped(Why::SliceOver));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn skip_message<'a>(skipped: &'a Skipped, position: u32, name: &[u8]) -> Option<&'a String> {
+    if skipped.is_empty() { None } else { skipped.get(&(position, name.to_vec())) }
+}
+
+fn advance_cursor(cursor: &mut Option<Vec<u8>>, name: &[u8]) {
+    let cursor = cursor.get_or_insert_default();
+    cursor.clear();
+    cursor.extend_from_slice(name);
+}
+
+/// What a panic said, as far as it is text.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

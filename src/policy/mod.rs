@@ -1,0 +1,5 @@
+//! Pure policy: plain values in, decisions out.
+//!
+//! Nothing here knows actors, files, databases or clocks; time is an argument.
+
+pub mod ring;

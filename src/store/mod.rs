@@ -1,0 +1,81 @@
+//! What a crawl walks: the [`Store`] trait, and the stores that Sexton knows.
+//!
+//! A store is a ring of prefixes; a prefix holds buckets, a bucket holds shares or objects. A store only reads and
+//! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
+
+mod names;
+mod tahoe;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use names::{Names, Nature};
+pub use tahoe::{ShareEntry, ShareFile, TahoeBucket, TahoePrefix, TahoeStore};
+
+use crate::policy::ring::Ring;
+
+/// A ring of prefixes with buckets in them.
+///
+/// Calls are made on blocking threads and may wait for a disk. Names of buckets are bytes, as the file system gives
+/// them; they are visited in byte order.
+pub trait Store: Send + Sync + 'static {
+    /// An open prefix: where its names are read from and its buckets are opened.
+    type Prefix: Send + Sync + 'static;
+
+    /// An open bucket, borrowed from its prefix.
+    type Bucket<'a>;
+
+    /// Names the store, the same at every start: it identifies a cycle. For a directory, its canonical path.
+    fn identity(&self) -> String;
+
+    /// The prefixes, in the order in which they are walked.
+    fn ring(&self) -> &Ring;
+
+    /// Counts the names beside the ring's prefixes, which no crawl visits. Default: none.
+    ///
+    /// # Errors
+    /// If the store's root cannot be listed.
+    fn strays(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Opens a prefix, or gives `None` if it does not exist, which is the same as an empty one.
+    ///
+    /// # Errors
+    /// If it is there but cannot be opened, or if the store itself is gone.
+    fn open_prefix(&self, prefix: &str) -> io::Result<Option<Self::Prefix>>;
+
+    /// Reads a bounded number of names (some thousands) into `names`, in any order, and tells whether there may be
+    /// more. Called again with the same prefix until it says [`More::No`].
+    ///
+    /// # Errors
+    /// If the prefix cannot be listed; the walk then leaves it out and says so.
+    fn read_names(&self, prefix: &mut Self::Prefix, names: &mut Names) -> io::Result<More>;
+
+    /// Opens the bucket of this name.
+    ///
+    /// # Errors
+    /// Whatever kept it from being opened; the walk notes it and goes on.
+    fn open_bucket<'a>(&self, prefix: &'a Self::Prefix, name: &'a [u8]) -> io::Result<Self::Bucket<'a>>;
+
+    /// The path of a prefix or bucket, for reports.
+    fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> PathBuf;
+
+    /// Whether there still is something at this path (without following a link). Decides between an error and
+    /// `vanished` after a failure; whatever cannot be told counts as there. Default: `lstat`.
+    fn is_there(&self, path: &std::path::Path) -> bool {
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => true,
+            Err(e) => e.kind() != io::ErrorKind::NotFound,
+        }
+    }
+}
+
+/// Whether a listing may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// Call again.
+    Maybe,
+    /// All names were given.
+    No,
+}
