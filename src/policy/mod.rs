@@ -2,4 +2,6 @@
 //!
 //! Nothing here knows actors, files, databases or clocks; time is an argument.
 
+pub mod budget;
+pub mod fair;
 pub mod ring;
