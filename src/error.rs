@@ -118,6 +118,15 @@ pub enum Error {
         fence: u64,
     },
 
+    /// A tally cannot be written or read back.
+    #[error("cannot save or read the tally of {crawl}: {cause}; was it saved by another version of the job?")]
+    Tally {
+        /// The crawl, or the part of it.
+        crawl: String,
+        /// The cause.
+        cause: String,
+    },
+
     /// A job panicked on too many buckets.
     #[error("crawl {crawl} stopped: its job panicked on {panics} buckets, last on {bucket}: {message}")]
     JobPanicked {

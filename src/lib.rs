@@ -1,11 +1,17 @@
 //! Sexton, the caretaker of a store.
 
+pub mod actors;
 pub mod checkpoint;
 pub mod clock;
+pub mod engine;
 mod error;
 pub mod job;
+pub mod messages;
 pub mod policy;
+pub mod report;
+pub mod settings;
 pub mod slice;
+pub mod status;
 pub mod store;
 pub mod tahoe;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use crate::clock::Time;
+use crate::settings::Basis;
 
 /// What part of the work a cost belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Stage {
     Commit,
 }
 
-/// What a slice has cost, by stage. For basis `cpu` it is what was metered on the threads that did the work.
+/// What a slice has cost, by stage, as far as the stages were metered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Listing prefixes.
@@ -69,6 +70,7 @@ pub struct TimeSlice {
     id: u64,
     client: Arc<str>,
     deadline: Duration,
+    basis: Basis,
     time: Time,
     tenure: Arc<Tenure>,
     settle: Option<Recipient<SliceSpent>>,
@@ -79,17 +81,19 @@ impl TimeSlice {
         id: u64,
         client: Arc<str>,
         deadline: Duration,
+        basis: Basis,
         time: Time,
         tenure: Arc<Tenure>,
         settle: Recipient<SliceSpent>,
     ) -> Self {
-        TimeSlice { id, client, deadline, time, tenure, settle: Some(settle) }
+        TimeSlice { id, client, deadline, basis, time, tenure, settle: Some(settle) }
     }
 
     /// A slice that never ends and that nobody is charged for: for running a job without an engine.
     pub fn unlimited() -> Self {
-        let (id, client, deadline) = (0, Arc::from("nobody"), Duration::MAX);
-        TimeSlice { id, client, deadline, time: Time::system(false), tenure: Arc::default(), settle: None }
+        let (client, time) = (Arc::from("nobody"), Time::system(false));
+        let (deadline, basis) = (Duration::MAX, Basis::Wall);
+        TimeSlice { id: 0, client, deadline, basis, time, tenure: Arc::default(), settle: None }
     }
 
     /// Whether the holder should stop after the running unit: the deadline has passed, or the slice was revoked
@@ -103,12 +107,20 @@ impl TimeSlice {
         &self.client
     }
 
-    /// Runs one stage of the work on this thread and charges the slice with what the thread's meter says it cost.
+    /// Runs one stage of the work on this thread and charges the slice with what it cost: time for basis `wall`, the
+    /// thread's CPU time for basis `cpu`.
     pub fn charge<R>(&self, stage: Stage, work: impl FnOnce() -> R) -> R {
-        let before = self.time.meter.thread_cost();
+        let before = self.reading();
         let result = work();
-        self.add(stage, self.time.meter.thread_cost().saturating_sub(before));
+        self.add(stage, self.reading().saturating_sub(before));
         result
+    }
+
+    fn reading(&self) -> Duration {
+        match self.basis {
+            Basis::Wall => self.time.clock.now(),
+            Basis::Cpu => self.time.meter.thread_cost(),
+        }
     }
 
     /// Charges the slice with a cost that was metered elsewhere.

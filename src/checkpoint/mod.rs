@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod contract;
+mod check;
 mod memory;
 mod sqlite;
 

@@ -17,7 +17,8 @@ use serde_json::{Map, Value};
 pub use count::Count;
 pub use fold::{Fold, Unreadable};
 pub use leases::Leases;
-pub use notes::{Counts, Finding, Note, NoteKind, Notes, PrefixTally};
+pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally};
+pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
 pub use walk::{PrefixWalk, Stopped};
 
 use crate::store::Store;

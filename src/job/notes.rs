@@ -52,6 +52,22 @@ impl Counts {
     }
 }
 
+impl Counts {
+    /// What was counted since `earlier`.
+    pub(crate) fn since(&self, earlier: &Counts) -> Counts {
+        Counts {
+            buckets: self.buckets - earlier.buckets,
+            shares: self.shares - earlier.shares,
+            no_bucket: self.no_bucket - earlier.no_bucket,
+            no_share: self.no_share - earlier.no_share,
+            vanished: self.vanished - earlier.vanished,
+            errors: self.errors - earlier.errors,
+            findings: self.findings - earlier.findings,
+            unlisted: self.unlisted - earlier.unlisted,
+        }
+    }
+}
+
 /// What is saved of one prefix: the walk's counts and the job's tally, as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(bound = "")]
@@ -151,6 +167,12 @@ impl Notes {
     /// How many rows wait to be taken.
     pub fn waiting(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Puts rows back that were taken and could not be saved.
+    pub(crate) fn give_back(&mut self, mut rows: Vec<Note>) {
+        rows.append(&mut self.rows);
+        self.rows = rows;
     }
 
     fn row(&mut self, kind: NoteKind, body: &impl Serialize) {

@@ -23,20 +23,29 @@ pub(crate) struct PrefixState<T> {
     pub cursor: Option<Vec<u8>>,
     pub tally: T,
     pub notes: Notes,
+    /// The counts that were saved last.
+    saved: Counts,
     /// Whether there is anything that was not saved yet.
     pub dirty: bool,
 }
 
 impl<T: Tally> PrefixState<T> {
     pub fn new(position: u32, fence: u64) -> Self {
-        PrefixState { position, fence, cursor: None, tally: T::default(), notes: Notes::default(), dirty: false }
+        PrefixState { position, fence, cursor: None, tally: T::default(), notes: Notes::default(), saved: Counts::default(), dirty: false }
     }
 
     /// Goes on from what was saved; the error says why the saved tally cannot be read.
     pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
-        let notes = Notes::resume(saved.counts);
-        Ok(PrefixState { position, fence, cursor, tally: saved.tally, notes, dirty: false })
+        let notes = Notes::resume(saved.counts.clone());
+        Ok(PrefixState { position, fence, cursor, tally: saved.tally, notes, saved: saved.counts, dirty: false })
+    }
+
+    /// Notes that everything was saved; gives what was counted since the last time.
+    pub fn take_added(&mut self) -> Counts {
+        let added = self.notes.counts.since(&self.saved);
+        self.saved = self.notes.counts.clone();
+        added
     }
 
     /// The counts and the tally as they are saved.

@@ -124,7 +124,7 @@ impl Budget {
         }
         let balance = self.balance(now);
         if balance < -EPSILON_SECS {
-            let slope = self.terms.rate - self.burning(now);
+            let slope = self.terms.rate - self.burning();
             return if slope > EPSILON_SECS { Verdict::In(-balance / slope) } else { Verdict::AfterSettlement };
         }
         self.cover(balance, now)
@@ -212,7 +212,7 @@ impl Budget {
     }
 
     /// Cores in use by what is out, as far as known.
-    fn burning(&self, _now: f64) -> f64 {
+    fn burning(&self) -> f64 {
         match self.accrual {
             Accrual::Elapsed => self.out.len() as f64,
             Accrual::Estimated => self.out.iter().map(|o| share(o.usual)).sum(),

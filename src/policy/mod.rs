@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows actors, files, databases or clocks; time is an argument.
 
+pub mod backoff;
 pub mod budget;
+pub mod cycle;
 pub mod fair;
 pub mod ring;

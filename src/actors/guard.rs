@@ -1,0 +1,55 @@
+//! What ends the engine when an actor panics.
+//!
+//! A panic in a handler kills an actor silently and nothing restarts it. Each actor therefore owns a [`Guard`]: dropped
+//! while panicking, it blows the engine's fuse, so the engine ends with an error that its owner sees.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::error::Error;
+
+/// Blown once, by the first actor that panics.
+#[derive(Debug, Clone)]
+pub(crate) struct Fuse(Arc<watch::Sender<Option<Error>>>);
+
+impl Fuse {
+    pub fn new() -> Self {
+        Fuse(Arc::new(watch::channel(None).0))
+    }
+
+    /// Waits until it is blown.
+    pub async fn blown(&self) -> Error {
+        let mut changes = self.0.subscribe();
+        match changes.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or(Error::Stopped),
+            // The sender lives as long as `self`.
+            Err(_) => Error::Stopped,
+        }
+    }
+
+    /// Makes the guard of an actor.
+    pub fn guard(&self, actor: &'static str) -> Guard {
+        Guard { fuse: self.clone(), actor }
+    }
+}
+
+/// Held by an actor; blows the fuse if the actor panics.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    fuse: Fuse,
+    actor: &'static str,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let message = "its message stands in the log before this line".to_owned();
+            self.fuse.0.send_if_modified(|error| {
+                let first = error.is_none();
+                error.get_or_insert(Error::ActorPanicked { actor: self.actor, message });
+                first
+            });
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! One actor per role, each a thin shell round pure logic.
+//!
+//! They know each other only as `Recipient<Message>`; only the [engine](crate::engine) wires them. Blocking work runs on
+//! blocking threads, so no actor ever waits for a disk, but for the [`Checkpointer`], which has a thread of its own.
+
+mod checkpointer;
+mod governor;
+mod guard;
+mod lister;
+mod processor;
+
+pub use checkpointer::Checkpointer;
+pub use governor::Governor;
+pub(crate) use guard::Fuse;
+pub use lister::PrefixLister;
+pub use processor::{BucketProcessor, Cycles};
+pub(crate) use processor::{Crawl, CrawlPlan, Launched, Ports};

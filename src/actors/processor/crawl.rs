@@ -1,0 +1,322 @@
+//! What the workers of one crawl share, and how they reach the state.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::{Cycles, Ports};
+use crate::checkpoint::{CycleKey, Progress};
+use crate::clock::Time;
+use crate::engine::Wiring;
+use crate::error::{Error, Result, Retry};
+use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Skipped};
+use crate::messages::Opened;
+use crate::policy::backoff::Backoff;
+use crate::policy::cycle::{Fresh, RemainingTime};
+use crate::policy::ring::{Lap, Ring};
+use crate::settings::{Checkpoint, CrawlSettings};
+use crate::status::{Board, CrawlStatus, Event, Phase};
+use crate::store::Store;
+
+/// Panics of a job in one cycle after which its crawl stops.
+const PANICS_TOLERATED: u32 = 2;
+
+/// One crawl: what is walked, what is done, and everything that goes with it.
+pub(crate) struct Crawl<S: Store, J: Job<S>> {
+    pub settings: CrawlSettings,
+    pub client: Arc<str>,
+    pub store: Arc<S>,
+    pub job: Arc<J>,
+    pub checkpoint: Checkpoint,
+    pub cycles: Cycles,
+    pub fresh: Fresh,
+    pub fixed_clock: Option<f64>,
+    pub ports: Ports,
+    pub time: Time,
+    pub board: Arc<Board>,
+    pub stop: watch::Sender<bool>,
+    pub opened: AtomicBool,
+}
+
+impl<S: Store, J: Job<S>> Crawl<S, J> {
+    pub fn new(settings: CrawlSettings, store: Arc<S>, job: Arc<J>, wiring: &Wiring) -> Self {
+        let Wiring { ports, time, board, checkpoint, cycles, fresh, fixed_clock, .. } = wiring;
+        Crawl {
+            client: Arc::from(settings.name.as_str()),
+            settings,
+            store,
+            job,
+            checkpoint: *checkpoint,
+            cycles: *cycles,
+            fresh: *fresh,
+            fixed_clock: *fixed_clock,
+            ports: ports.clone(),
+            time: time.clone(),
+            board: board.clone(),
+            stop: watch::channel(false).0,
+            opened: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a cycle was opened in this process before; notes that one is now.
+    pub fn opened_before(&self) -> bool {
+        self.opened.swap(true, Ordering::Relaxed)
+    }
+
+    pub fn show(&self, write: impl FnOnce(&mut CrawlStatus)) {
+        self.board.crawl(&self.settings.name, write);
+    }
+
+    /// Sleeps until the next cycle may begin; a stop ends it with [`Error::Stopped`].
+    pub async fn sleep_until_cycle(&self, wait: Duration) -> Result<()> {
+        let first = !self.opened.load(Ordering::Relaxed);
+        self.show(|c| {
+            c.phase = if first { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
+            c.next_cycle_in_secs = Some(wait.as_secs_f64());
+        });
+        let stopped = self.sleep(wait).await;
+        self.show(|c| c.next_cycle_in_secs = None);
+        stopped
+    }
+
+    /// Sends a message to the keeper of the state until it is answered with more than "try again".
+    pub async fn persist<M, T>(&self, to: &Recipient<M>, message: M) -> Result<T>
+    where
+        M: Message<Result = Result<T>> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut patience = Patience::default();
+        loop {
+            match to.send(message.clone()).await? {
+                Err(e) if e.retry() == Retry::Helps => self.wait_for(&e, &mut patience).await?,
+                answer => {
+                    patience.end(self);
+                    return answer;
+                }
+            }
+        }
+    }
+
+    /// Waits a while for whatever keeps the state from being saved. A stop ends it with that as the error.
+    pub async fn wait_for(&self, cause: &Error, patience: &mut Patience) -> Result<()> {
+        let wait = patience.backoff.failed();
+        if !std::mem::replace(&mut patience.told, true) {
+            warn!(crawl = self.settings.name, error = %cause, "waiting until the state can be saved");
+            self.show(|c| c.waiting_for = Some(cause.to_string()));
+            let (crawl, error) = (self.settings.name.clone(), cause.clone());
+            self.board.emit(|| Event::Waiting { crawl, error });
+        }
+        self.sleep(wait).await.map_err(|_| cause.clone())
+    }
+
+    async fn sleep(&self, wait: Duration) -> Result<()> {
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    /// Shows how it ended.
+    pub fn ended(&self, result: &Result<()>) {
+        self.show(|c| c.phase = if result.is_ok() { Phase::Ended } else { Phase::Failed });
+        if let Err(error) = result {
+            self.show(|c| c.error = Some(error.to_string()));
+            let (crawl, error) = (self.settings.name.clone(), error.clone());
+            self.board.emit(|| Event::CrawlFailed { crawl, error });
+        }
+    }
+}
+
+/// How long one message has been refused for want of room, and whether that was said.
+#[derive(Default)]
+pub(super) struct Patience {
+    backoff: Backoff,
+    told: bool,
+}
+
+impl Patience {
+    /// It went through.
+    pub fn end<S: Store, J: Job<S>>(&mut self, crawl: &Crawl<S, J>) {
+        if std::mem::replace(&mut self.told, false) {
+            crawl.show(|c| c.waiting_for = None);
+        }
+        self.backoff.succeeded();
+    }
+}
+
+/// A cycle being worked on.
+pub(super) struct CycleWork {
+    pub key: CycleKey,
+    pub now: f64,
+    pub ring: Ring,
+    pub skipped: Mutex<Arc<Skipped>>,
+    panics: AtomicU32,
+    failed: AtomicBool,
+    lap: Mutex<LapView>,
+}
+
+/// How far the cycle has come, for the status.
+struct LapView {
+    lap: Lap,
+    /// Saved cursors of prefixes that are not complete.
+    cursors: std::collections::HashMap<u32, Vec<u8>>,
+    totals: Counts,
+    remaining: RemainingTime,
+    saved_at: Duration,
+}
+
+impl LapView {
+    /// Notes that so many prefixes were completed since the last commit; evenly, as far as can be told.
+    fn pace(&mut self, completed: usize, now: Duration) {
+        let Ok(completed) = u32::try_from(completed) else { return };
+        if completed == 0 {
+            return;
+        }
+        let step = now.saturating_sub(self.saved_at) / completed;
+        for i in 1..=completed {
+            self.remaining.prefix_done(self.saved_at + step * i);
+        }
+        self.saved_at = now;
+    }
+}
+
+impl CycleWork {
+    pub fn new<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, opened: &Opened) -> Result<Self> {
+        let ring = crawl.store.ring().clone();
+        let mut view = LapView {
+            lap: Lap::new(ring.len()),
+            cursors: std::collections::HashMap::new(),
+            totals: Counts::default(),
+            remaining: RemainingTime::new(crawl.time.clock.now()),
+            saved_at: crawl.time.clock.now(),
+        };
+        for row in &opened.rows {
+            if row.done {
+                view.lap.complete(row.prefix);
+            } else if let Some(cursor) = &row.cursor {
+                view.cursors.insert(row.prefix, cursor.clone());
+            }
+            if let Some(saved) = &row.tally {
+                let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved).map_err(|cause| Error::Tally {
+                    crawl: crawl.settings.name.clone(),
+                    cause,
+                })?;
+                view.totals.merge(&state.notes.counts);
+            }
+        }
+        let work = CycleWork {
+            key: opened.cycle.key(),
+            now: opened.cycle.identity.now,
+            ring,
+            skipped: Mutex::default(),
+            panics: AtomicU32::new(0),
+            failed: AtomicBool::new(false),
+            lap: Mutex::new(view),
+        };
+        work.show(crawl);
+        Ok(work)
+    }
+
+    /// How many prefixes are not complete.
+    pub fn left(&self) -> u32 {
+        let view = lock(&self.lap);
+        view.lap.len() - view.lap.completed()
+    }
+
+    /// Whether a worker of this cycle has failed, so that the others stop too.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes a panic of the job: the bucket will be left out. One too many is an error.
+    pub fn panicked<S: Store, J: Job<S>>(
+        &self,
+        crawl: &Crawl<S, J>,
+        position: u32,
+        bucket: Vec<u8>,
+        message: String,
+    ) -> Result<()> {
+        let prefix = self.ring.name(position).unwrap_or_default();
+        let path = crawl.store.path(prefix, (!bucket.is_empty()).then_some(&*bucket));
+        warn!(crawl = crawl.settings.name, bucket = %path.display(), message, "the job panicked, bucket skipped");
+        Arc::make_mut(&mut *lock(&self.skipped)).insert((position, bucket), message.clone());
+        let panics = self.panics.fetch_add(1, Ordering::Relaxed) + 1;
+        if panics <= PANICS_TOLERATED {
+            return Ok(());
+        }
+        let (crawl, bucket) = (crawl.settings.name.clone(), path.display().to_string());
+        Err(Error::JobPanicked { crawl, panics, bucket, message })
+    }
+
+    /// Shows what was saved: figures for the status, events for the subscribers.
+    pub fn saved<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &[Progress], added: &Counts) {
+        {
+            let mut view = lock(&self.lap);
+            view.totals.merge(added);
+            for p in progress {
+                if p.done {
+                    view.lap.complete(p.prefix);
+                    view.cursors.remove(&p.prefix);
+                } else if let Some(cursor) = &p.cursor {
+                    view.cursors.insert(p.prefix, cursor.clone());
+                }
+            }
+            view.pace(progress.iter().filter(|p| p.done).count(), crawl.time.clock.now());
+        }
+        self.show(crawl);
+        for p in progress {
+            self.emit(crawl, p);
+        }
+    }
+
+    fn show<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) {
+        let view = lock(&self.lap);
+        let contiguous = view.lap.last_contiguous();
+        let current = contiguous.map_or(0, |c| c + 1);
+        crawl.show(|c| {
+            c.cycle = Some(self.key.number);
+            c.prefixes_done = view.lap.completed();
+            c.last_complete_prefix = contiguous.and_then(|p| self.ring.name(p)).map(str::to_owned);
+            c.last_complete_bucket = view.cursors.get(&current).map(|name| String::from_utf8_lossy(name).into_owned());
+            let Counts { buckets, shares, errors, findings, vanished, .. } = view.totals;
+            (c.buckets, c.shares, c.errors, c.findings, c.vanished) = (buckets, shares, errors, findings, vanished);
+            let left = view.lap.len() - view.lap.completed();
+            let range = view.remaining.range(left, view.saved_at);
+            c.remaining_secs = range.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64()));
+        });
+    }
+
+    fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
+        let name = &crawl.settings.name;
+        for note in &progress.notes {
+            crawl.board.emit_some(|| match note.kind {
+                NoteKind::Finding => {
+                    let finding = serde_json::from_str(&note.body).ok()?;
+                    Some(Event::Finding { crawl: name.clone(), finding })
+                }
+                NoteKind::Error => {
+                    let ErrorNote { path, error } = serde_json::from_str(&note.body).ok()?;
+                    Some(Event::Error { crawl: name.clone(), path, error })
+                }
+            });
+        }
+        if progress.done {
+            let prefix = self.ring.name(progress.prefix).unwrap_or_default().to_owned();
+            crawl.board.emit(|| Event::PrefixFinished { crawl: name.clone(), prefix });
+        }
+    }
+}
+
+/// Everything behind these locks is written whole, so a panic elsewhere leaves it usable.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,244 @@
+//! The BucketProcessor: runs one crawl, cycle after cycle, with one or several workers.
+//!
+//! Owns the job, the tallies in hand and the cursors. The way of a bucket, from disk to checkpoint:
+//! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`worker`] commits and settles.
+//! This file holds what happens round a cycle: waiting for its start, opening it, reporting it.
+
+mod crawl;
+mod hand;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::guard::Guard;
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::messages::{
+    ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SliceRequest, Stop,
+    WantedCycle,
+};
+use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
+use crate::report::CycleReport;
+use crate::settings::CrawlSettings;
+use crate::status::{Event, Phase, WorkerState};
+use crate::store::Store;
+
+pub(crate) use crawl::Crawl;
+use crawl::CycleWork;
+use worker::Worker;
+
+/// Errors that a report lists at most; all are counted.
+const ERRORS_LISTED: u64 = 10_000;
+
+/// Where a crawl sends its messages.
+#[derive(Clone)]
+pub(crate) struct Ports {
+    pub slices: Recipient<SliceRequest>,
+    pub latest: Recipient<LatestCycle>,
+    pub open: Recipient<OpenCycle>,
+    pub claim: Recipient<ClaimPrefixes>,
+    pub commit: Recipient<Commit>,
+    pub release: Recipient<ReleaseClaims>,
+    pub read: Recipient<ReadCycle>,
+    pub deliver: Recipient<Deliver>,
+}
+
+/// How many cycles an engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cycles {
+    /// One, at once, without slow start; its report counts as handed over when
+    /// [`EngineHandle::deliver`](crate::engine::EngineHandle::deliver) says so. Until then the same call gives the same
+    /// report again.
+    Once,
+    /// So many, each when its time has come.
+    Times(u64),
+    /// Until it is stopped.
+    Forever,
+}
+
+/// The actor that runs one crawl.
+pub struct BucketProcessor<S: Store, J: Job<S>> {
+    crawl: Arc<Crawl<S, J>>,
+    lister: Recipient<NextListing<S>>,
+    ended: Option<oneshot::Sender<Result<()>>>,
+    _guard: Guard,
+}
+
+impl<S: Store, J: Job<S>> BucketProcessor<S, J> {
+    pub(crate) fn new(
+        crawl: Arc<Crawl<S, J>>,
+        lister: Recipient<NextListing<S>>,
+        ended: oneshot::Sender<Result<()>>,
+        guard: Guard,
+    ) -> Self {
+        BucketProcessor { crawl, lister, ended: Some(ended), _guard: guard }
+    }
+}
+
+impl<S: Store, J: Job<S>> Actor for BucketProcessor<S, J> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (crawl, lister) = (self.crawl.clone(), self.lister.clone());
+        let run = async move {
+            let result = run(&crawl, &lister).await;
+            crawl.ended(&result);
+            result
+        };
+        ctx.spawn(run.into_actor(self).map(|result, act, ctx| {
+            if let Some(ended) = act.ended.take() {
+                // An engine that has gone needs no answer.
+                let _ = ended.send(result);
+            }
+            ctx.stop();
+        }));
+    }
+}
+
+impl<S: Store, J: Job<S>> Handler<Stop> for BucketProcessor<S, J> {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) {
+        self.crawl.stop.send_replace(true);
+    }
+}
+
+/// Runs cycles until there are enough, or the engine stops, which is no error.
+async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
+    let started = crawl.time.clock.now();
+    let (mut cycles, mut last) = (0, last_end(crawl).await?);
+    loop {
+        let CrawlSettings { slow_start, minimum_cycle_time, .. } = crawl.settings;
+        let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
+        let wait = next_start(started, slow_start, last, minimum_cycle_time, now);
+        let worked = async {
+            if crawl.cycles != Cycles::Once {
+                crawl.sleep_until_cycle(wait).await?;
+            }
+            cycle(crawl, lister).await
+        };
+        match worked.await {
+            Err(Error::Stopped) => return Ok(()),
+            other => other?,
+        }
+        last = LastEnd::Here(crawl.time.clock.now());
+        cycles += 1;
+        if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
+            return Ok(());
+        }
+    }
+}
+
+/// When the last cycle of an earlier run ended; one that is unfinished need not wait.
+async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<LastEnd> {
+    if crawl.cycles == Cycles::Once {
+        return Ok(LastEnd::Never);
+    }
+    let latest = crawl.persist(&crawl.ports.latest, LatestCycle(crawl.settings.name.clone())).await?;
+    Ok(latest.and_then(|cycle| cycle.finished).map_or(LastEnd::Never, LastEnd::Earlier))
+}
+
+/// Opens a cycle, works on it to its end, and reports it.
+async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
+    let opened = open(crawl).await?;
+    let (origin, key) = (opened.origin, opened.cycle.key());
+    let begun = crawl.time.clock.now();
+    if origin != Origin::Undelivered {
+        let resumed = origin == Origin::Resumed;
+        let (name, number) = (crawl.settings.name.clone(), key.number);
+        crawl.board.emit(|| Event::CycleStarted { crawl: name, cycle: number, resumed });
+        walk(crawl, lister, &opened).await?;
+    }
+    let elapsed = crawl.time.clock.now().saturating_sub(begun);
+    let report = Arc::new(report(crawl, opened, elapsed).await?);
+    crawl.board.reported(&crawl.settings.name, report.clone());
+    crawl.board.crawl(&crawl.settings.name, |c| c.first_cycle_finished = true);
+    crawl.board.emit(|| Event::CycleFinished(report.clone()));
+    if crawl.cycles != Cycles::Once {
+        crawl.persist(&crawl.ports.deliver, Deliver(key)).await?;
+    }
+    Ok(())
+}
+
+async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
+    let store = crawl.store.clone();
+    let strays = tokio::task::spawn_blocking(move || store.strays()).await;
+    let not_in_ring = strays.map_err(|e| Error::Config(e.to_string()))?.map_err(|e| Error::Store {
+        doing: "list store",
+        path: crawl.store.path("", None),
+        cause: e.to_string(),
+    })?;
+    let wanted = WantedCycle {
+        store: crawl.store.identity(),
+        job: crawl.job.name().to_owned(),
+        parameters: crawl.job.parameters(),
+        ring: crawl.store.ring().names().to_vec(),
+        now: crawl.fixed_clock,
+        not_in_ring,
+    };
+    let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
+    // The user's word for a fresh cycle holds for the first one.
+    let fresh = if crawl.opened_before() { Fresh::No } else { crawl.fresh };
+    let message = OpenCycle { crawl: name, wanted, fresh, at };
+    match crawl.ports.open.send(message.clone()).await? {
+        Err(Error::StateFull { .. }) => crawl.persist(&crawl.ports.open, message).await,
+        answer => answer,
+    }
+}
+
+/// Lets the workers loose on the prefixes that are left, and waits for all of them.
+async fn walk<S: Store, J: Job<S>>(
+    crawl: &Arc<Crawl<S, J>>,
+    lister: &Recipient<NextListing<S>>,
+    opened: &Opened,
+) -> Result<()> {
+    let work = Arc::new(CycleWork::new(crawl, opened)?);
+    crawl.show(|c| c.phase = Phase::Walking);
+    let spawn = |i: u32| actix_rt::spawn(Worker::new(crawl.clone(), work.clone(), lister.clone(), i).run());
+    let workers: Vec<_> = (0..crawl.settings.workers).map(spawn).collect();
+    let mut result = Ok(());
+    for worker in workers {
+        let ended = worker.await.unwrap_or_else(|panic| {
+            Err(Error::ActorPanicked { actor: "bucket processor", message: panic.to_string() })
+        });
+        // What went wrong first is told; a stop that followed from it is not.
+        if matches!(result, Ok(()) | Err(Error::Stopped)) && ended.is_err() {
+            result = ended;
+        }
+    }
+    crawl.show(|c| c.workers.fill(WorkerState::Idle));
+    result
+}
+
+/// Reads the finished cycle back and makes its report: what is told is what is saved.
+async fn report<S: Store, J: Job<S>>(
+    crawl: &Arc<Crawl<S, J>>,
+    opened: Opened,
+    elapsed: Duration,
+) -> Result<CycleReport> {
+    let read = ReadCycle { cycle: opened.cycle.key(), errors_limit: ERRORS_LISTED };
+    let rows = crawl.persist(&crawl.ports.read, read).await?;
+    let (crawl, resumed) = (crawl.clone(), opened.origin == Origin::Resumed);
+    let made = tokio::task::spawn_blocking(move || CycleReport::new::<S, J>(&*crawl.job, rows, resumed, elapsed)).await;
+    made.map_err(|panic| Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() })?
+}
+
+/// A crawl that is ready to be wired, whatever its store and job.
+pub(crate) trait CrawlPlan: Send {
+    fn name(&self) -> &str;
+    fn workers(&self) -> u32;
+    /// Checks its settings.
+    fn validate(&self) -> Result<()>;
+    /// Starts its actors on the current arbiter.
+    fn launch(self: Box<Self>, wiring: &crate::engine::Wiring) -> Launched;
+}
+
+/// A running crawl, as the engine knows it.
+pub(crate) struct Launched {
+    pub stop: Recipient<Stop>,
+    pub ended: oneshot::Receiver<Result<()>>,
+}

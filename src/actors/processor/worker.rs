@@ -1,0 +1,247 @@
+//! One worker: slice after slice, until nothing of the cycle is left.
+//!
+//! It is in one of `Waiting, Listing, Folding, Committing, Settled`. It waits for a slice holding nothing, and then
+//! carries that one slice through listing, folding and committing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::crawl::{Crawl, CycleWork, Patience};
+use super::hand::{Ended, Hand, fold};
+use crate::checkpoint::Claim;
+use crate::error::{Error, Result, Retry};
+use crate::job::{Job, PrefixState};
+use crate::messages::{ClaimPrefixes, Commit, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted};
+use crate::settings::Checkpoint;
+use crate::slice::{Stage, TimeSlice};
+use crate::status::WorkerState;
+use crate::store::Store;
+
+/// Prefixes claimed at once. Towards the end of a cycle fewer, so that the workers end together.
+const CLAIMS_AT_ONCE: u32 = 16;
+
+/// What a slice left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Something,
+    Nothing,
+}
+
+/// Works on one cycle of one crawl.
+pub(super) struct Worker<S: Store, J: Job<S>> {
+    crawl: Arc<Crawl<S, J>>,
+    work: Arc<CycleWork>,
+    lister: Recipient<NextListing<S>>,
+    number: u32,
+    /// Claimed, not listed yet.
+    claims: VecDeque<Claim>,
+    hand: Hand<S, J::Tally>,
+}
+
+impl<S: Store, J: Job<S>> Worker<S, J> {
+    pub fn new(
+        crawl: Arc<Crawl<S, J>>,
+        work: Arc<CycleWork>,
+        lister: Recipient<NextListing<S>>,
+        number: u32,
+    ) -> Self {
+        let hand = Hand::new(crawl.time.clock.now());
+        Worker { crawl, work, lister, number, claims: VecDeque::new(), hand }
+    }
+
+    /// Works until nothing is left that others have not claimed. A stop ends it with [`Error::Stopped`], after what is
+    /// in hand was saved.
+    pub async fn run(mut self) -> Result<()> {
+        let result = self.slices().await;
+        if result.is_err() {
+            self.work.fail();
+        }
+        let kept = self.hand_over().await;
+        self.enter(WorkerState::Idle);
+        result.and(kept)
+    }
+
+    async fn slices(&mut self) -> Result<()> {
+        loop {
+            self.enter(WorkerState::Waiting);
+            let slice = self.request().await?;
+            if self.work.failed() {
+                return Err(Error::Stopped);
+            }
+            let left = self.slice(slice).await?;
+            self.enter(WorkerState::Settled);
+            if left == Left::Nothing {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn request(&self) -> Result<TimeSlice> {
+        let (client, weight) = (self.crawl.client.clone(), self.crawl.settings.weight);
+        self.crawl.ports.slices.send(SliceRequest { client, weight }).await?
+    }
+
+    /// One slice: list, fold, list, fold, until it is over or nothing is left; then commit, then settle.
+    async fn slice(&mut self, mut slice: TimeSlice) -> Result<Left> {
+        let mut left = Left::Something;
+        loop {
+            if self.hand.todo.is_empty() {
+                self.enter(WorkerState::Listing);
+                if self.claims.is_empty() {
+                    self.claims = self.claim().await?;
+                }
+                if self.claims.is_empty() {
+                    left = Left::Nothing;
+                    break;
+                }
+                slice = self.list(slice).await?;
+                if self.hand.todo.is_empty() {
+                    break;
+                }
+            }
+            self.enter(WorkerState::Folding);
+            let (ended, back) = self.fold(slice).await?;
+            slice = back;
+            match ended {
+                Ended::Paused if slice.is_over() || !self.hand.todo.is_empty() => break,
+                Ended::Paused => {}
+                Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
+                Ended::Unsaved(error) => return Err(error),
+                Ended::Panicked { position, bucket, message } => {
+                    return self.panicked(position, bucket, message, slice).await.map(|()| Left::Something);
+                }
+            }
+        }
+        if left == Left::Nothing || self.commit_is_due() {
+            self.commit(Some(slice)).await?;
+        }
+        Ok(left)
+    }
+
+    /// Claims the next prefixes, fewer when few are left.
+    async fn claim(&self) -> Result<VecDeque<Claim>> {
+        let share = self.work.left() / (4 * self.crawl.settings.workers.max(1));
+        let (cycle, most) = (self.work.key.clone(), share.clamp(1, CLAIMS_AT_ONCE));
+        let claims = self.crawl.persist(&self.crawl.ports.claim, ClaimPrefixes { cycle, most }).await?;
+        Ok(claims.into())
+    }
+
+    /// Has claimed prefixes listed and takes them in hand; none if the slice ended before the first was complete.
+    async fn list(&mut self, slice: TimeSlice) -> Result<TimeSlice> {
+        let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
+        let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
+        let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
+        for listed in listing.ready {
+            self.take_in_hand(listed)?;
+        }
+        Ok(listing.slice)
+    }
+
+    fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
+        let Some(claim) = self.claims.pop_front() else { return Ok(()) };
+        let state = match claim.tally {
+            None => PrefixState::new(claim.prefix, claim.fence),
+            Some(saved) => PrefixState::resume(claim.prefix, claim.fence, claim.cursor, &saved).map_err(|cause| {
+                Error::Tally { crawl: self.crawl.settings.name.clone(), cause }
+            })?,
+        };
+        self.hand.todo.push_back((listed, state));
+        Ok(())
+    }
+
+    /// Folds what is in hand, on a blocking thread.
+    async fn fold(&mut self, slice: TimeSlice) -> Result<(Ended, TimeSlice)> {
+        let (crawl, work) = (self.crawl.clone(), self.work.clone());
+        let empty = Hand::new(self.hand.saved_at);
+        let mut hand = std::mem::replace(&mut self.hand, empty);
+        let folding = tokio::task::spawn_blocking(move || {
+            let ended = fold(&crawl, &work, &mut hand, &slice);
+            (ended, hand, slice)
+        });
+        let panicked = |e: tokio::task::JoinError| Error::ActorPanicked { actor: "fold", message: e.to_string() };
+        let (ended, hand, slice) = folding.await.map_err(panicked)?;
+        self.hand = hand;
+        Ok((ended, slice))
+    }
+
+    fn commit_is_due(&self) -> bool {
+        match self.crawl.checkpoint {
+            Checkpoint::EveryBucket | Checkpoint::EverySlice => true,
+            Checkpoint::Every(interval) => {
+                self.crawl.time.clock.now().saturating_sub(self.hand.saved_at) >= interval
+            }
+        }
+    }
+
+    /// Saves what is in hand, and settles the slice. Where there is no room the slice is settled first, and the commit is
+    /// tried again, each time under a new slice, until there is.
+    async fn commit(&mut self, mut slice: Option<TimeSlice>) -> Result<()> {
+        if !self.hand.is_dirty() {
+            return Ok(());
+        }
+        self.enter(WorkerState::Committing);
+        let mut patience = Patience::default();
+        loop {
+            let progress = self.hand.gather()?;
+            let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
+            let committed = self.crawl.ports.commit.send(message).await?;
+            if let Some(slice) = &slice {
+                slice.add(Stage::Commit, committed.cost);
+            }
+            let error = match committed.result {
+                Ok(_) => {
+                    patience.end(&self.crawl);
+                    let added = self.hand.saved(self.crawl.time.clock.now());
+                    self.work.saved(&self.crawl, &committed.progress, &added);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            self.hand.give_back(committed.progress);
+            if error.retry() == Retry::Useless {
+                return Err(error);
+            }
+            let had_slice = slice.take().is_some();
+            self.crawl.wait_for(&error, &mut patience).await?;
+            if had_slice {
+                slice = Some(self.request().await?);
+            }
+        }
+    }
+
+    /// Goes back to the last commit with the prefix on which the job panicked; what else is in hand is kept.
+    async fn panicked(&mut self, position: u32, bucket: Vec<u8>, message: String, slice: TimeSlice) -> Result<()> {
+        let verdict = self.work.panicked(&self.crawl, position, bucket, message);
+        let claims = self.hand.claims();
+        self.hand.todo.clear();
+        self.commit(Some(slice)).await?;
+        self.release(claims).await?;
+        verdict
+    }
+
+    /// Before the worker ends: what is in hand is saved, claims are given back.
+    async fn hand_over(&mut self) -> Result<()> {
+        self.commit(None).await?;
+        let claims = self.hand.claims();
+        self.release(claims).await
+    }
+
+    async fn release(&mut self, mut claims: Vec<(u32, u64)>) -> Result<()> {
+        claims.extend(self.claims.drain(..).map(|c| (c.prefix, c.fence)));
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let cycle = self.work.key.clone();
+        self.crawl.persist(&self.crawl.ports.release, ReleaseClaims { cycle, claims }).await
+    }
+
+    fn enter(&self, state: WorkerState) {
+        self.crawl.show(|c| {
+            if let Some(worker) = c.workers.get_mut(self.number as usize) {
+                *worker = state;
+            }
+        });
+    }
+}

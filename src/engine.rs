@@ -1,0 +1,369 @@
+//! The engine: wires stores, jobs and actors together, and starts and stops them.
+//!
+//! Only wiring stands here. An engine runs inside a host's actix `System` ([`EngineBuilder::start`]) or on a thread of its
+//! own ([`EngineBuilder::spawn`]); either way its [`EngineHandle`] can be used from any thread.
+
+mod handle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_rt::{Arbiter, System};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use crate::actors::Cycles;
+use crate::actors::{BucketProcessor, Checkpointer, Crawl, CrawlPlan, Fuse, Governor, Launched, Ports, PrefixLister};
+use crate::checkpoint::StateStore;
+use crate::clock::Time;
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::messages::Stop;
+pub use crate::policy::cycle::Fresh;
+use crate::settings::{Checkpoint, CrawlSettings, Settings};
+use crate::status::{Board, CrawlStatus, Event};
+use crate::store::Store;
+pub use handle::{EngineHandle, GovernorHandle};
+
+/// Crawls under one governor.
+///
+/// ```no_run
+/// use sexton::checkpoint::SqliteStore;
+/// use sexton::engine::Engine;
+/// use sexton::job::Count;
+/// use sexton::settings::{CrawlSettings, Settings};
+/// use sexton::store::TahoeStore;
+///
+/// # fn main() -> sexton::Result<()> {
+/// let store = TahoeStore::open("/srv/tahoe/storage")?;
+/// let state = SqliteStore::open("/var/lib/sexton/state.sqlite".as_ref())?;
+/// let engine = Engine::builder(Settings::default())
+///     .state(state)
+///     .crawl(CrawlSettings::new("count"), store, Count)
+///     .spawn()?;
+/// engine.join()
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Engine;
+
+impl Engine {
+    /// Begins an engine with these settings.
+    pub fn builder(settings: Settings) -> EngineBuilder {
+        EngineBuilder {
+            settings,
+            state: None,
+            crawls: Vec::new(),
+            subscribers: Vec::new(),
+            time: None,
+            cycles: Cycles::Forever,
+            fresh: Fresh::No,
+            fixed_clock: None,
+            threads: Threads::Own,
+        }
+    }
+}
+
+/// What an engine is to be.
+pub struct EngineBuilder {
+    settings: Settings,
+    state: Option<Box<dyn StateStore>>,
+    crawls: Vec<Box<dyn CrawlPlan>>,
+    subscribers: Vec<Recipient<Event>>,
+    time: Option<Time>,
+    cycles: Cycles,
+    fresh: Fresh,
+    fixed_clock: Option<f64>,
+    threads: Threads,
+}
+
+/// Where the keeper of the state runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// On a thread of its own: a commit never holds up the host.
+    Own,
+    /// With everything else, for tests in paused time.
+    Shared,
+}
+
+impl EngineBuilder {
+    /// Keeps progress here. Default: in memory, so that it ends with the process.
+    pub fn state(mut self, state: impl StateStore) -> Self {
+        self.state = Some(Box::new(state));
+        self
+    }
+
+    /// Adds a crawl: this job over this store.
+    pub fn crawl<S: Store, J: Job<S>>(mut self, settings: CrawlSettings, store: S, job: J) -> Self {
+        self.crawls.push(Box::new(Plan { settings, store, job }));
+        self
+    }
+
+    /// Sends every event here too. A subscriber whose mailbox is full misses events; it never slows the walk.
+    pub fn on_event(mut self, subscriber: Recipient<Event>) -> Self {
+        self.subscribers.push(subscriber);
+        self
+    }
+
+    /// How many cycles each crawl runs. Default [`Cycles::Forever`].
+    pub fn cycles(mut self, cycles: Cycles) -> Self {
+        self.cycles = cycles;
+        self
+    }
+
+    /// Whether an unfinished cycle of an earlier run is given up. Default [`Fresh::No`]: it goes on.
+    pub fn fresh(mut self, fresh: Fresh) -> Self {
+        self.fresh = fresh;
+        self
+    }
+
+    /// The moment that counts as now for the jobs, in seconds since 1970. Default: when the cycle begins.
+    pub fn now(mut self, unix_secs: f64) -> Self {
+        self.fixed_clock = Some(unix_secs);
+        self
+    }
+
+    /// Clock and meter. Default: the machine's, without charging what the process does beside the engine.
+    pub fn time(mut self, time: Time) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    /// Where the keeper of the state runs. Default [`Threads::Own`].
+    pub fn threads(mut self, threads: Threads) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Starts the engine on the current arbiter of a running actix `System`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a setting is out of range, two crawls share a name, or no `System` is running.
+    pub fn start(self) -> Result<EngineHandle> {
+        if System::try_current().is_none() {
+            let advice = "no actix system is running on this thread: call it inside one, or use spawn()";
+            return Err(Error::Config(advice.to_owned()));
+        }
+        self.validate()?;
+        Ok(self.wire())
+    }
+
+    /// Starts the engine on a thread of its own, from any program.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and if the thread cannot be started.
+    pub fn spawn(self) -> Result<EngineHandle> {
+        self.validate()?;
+        let (started, handle) = std::sync::mpsc::channel();
+        let run = move || {
+            System::new().block_on(async move {
+                let engine = self.wire();
+                let closed = engine.closed();
+                // If the receiver is gone, spawn() has failed and nobody wants the engine.
+                let _ = started.send(engine);
+                closed.await;
+            });
+        };
+        let thread = std::thread::Builder::new().name("sexton".to_owned()).spawn(run);
+        thread.map_err(|e| Error::Config(format!("cannot start the engine's thread: {e}")))?;
+        handle.recv().map_err(|_| Error::ActorPanicked { actor: "engine", message: "it did not start".to_owned() })
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.settings.validate()?;
+        let mut names = std::collections::HashSet::new();
+        for crawl in &self.crawls {
+            crawl.validate()?;
+            if !names.insert(crawl.name().to_owned()) {
+                return Err(Error::Config(format!("two crawls are named {:?}: give each a name of its own", crawl.name())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the actors and whoever waits for their end.
+    fn wire(self) -> EngineHandle {
+        let time = self.time.unwrap_or_else(|| Time::system(false));
+        let board = Arc::new(Board::new(&self.settings.budget, time.clock.clone()));
+        for subscriber in self.subscribers {
+            board.subscribe(subscriber);
+        }
+        let fuse = Fuse::new();
+        let slots = self.crawls.iter().map(|c| c.workers()).sum::<u32>().max(1);
+        let guard = fuse.guard("governor");
+        let governor = Governor::new(self.settings.budget.clone(), slots, time.clone(), board.clone(), guard).start();
+        let state = self.state.unwrap_or_else(|| Box::new(crate::checkpoint::MemoryStore::default()));
+        let (checkpointer, arbiter) = start_checkpointer(state, &time, &fuse, self.threads);
+        let ports = Ports {
+            slices: governor.clone().recipient(),
+            latest: checkpointer.clone().recipient(),
+            open: checkpointer.clone().recipient(),
+            claim: checkpointer.clone().recipient(),
+            commit: checkpointer.clone().recipient(),
+            release: checkpointer.clone().recipient(),
+            read: checkpointer.clone().recipient(),
+            deliver: checkpointer.clone().recipient(),
+        };
+        let (checkpoint, cycles, fresh, fixed_clock) =
+            (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
+        let wiring =
+            Wiring { ports, time, board: board.clone(), fuse: fuse.clone(), checkpoint, cycles, fresh, fixed_clock };
+        let crawls = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
+        let (shutdown, requests) = mpsc::unbounded_channel();
+        let (outcome_set, outcome) = watch::channel(None);
+        let (closed_set, closed) = watch::channel(false);
+        let conductor = Conductor {
+            crawls,
+            governor: governor.clone().recipient(),
+            checkpointer: checkpointer.clone().recipient(),
+            arbiter,
+            fuse,
+            requests,
+            outcome: outcome_set,
+            closed: closed_set,
+        };
+        actix_rt::spawn(conductor.run());
+        let governor = GovernorHandle::new(&governor);
+        EngineHandle { governor, board, deliver: checkpointer.recipient(), shutdown, outcome, closed }
+    }
+}
+
+fn start_checkpointer(
+    state: Box<dyn StateStore>,
+    time: &Time,
+    fuse: &Fuse,
+    threads: Threads,
+) -> (Addr<Checkpointer>, Option<Arbiter>) {
+    let checkpointer = Checkpointer::new(state, time.meter.clone(), fuse.guard("checkpointer"));
+    match threads {
+        Threads::Shared => (checkpointer.start(), None),
+        Threads::Own => {
+            let arbiter = Arbiter::new();
+            (Checkpointer::start_in_arbiter(&arbiter.handle(), |_| checkpointer), Some(arbiter))
+        }
+    }
+}
+
+/// What a crawl is wired with.
+pub(crate) struct Wiring {
+    pub ports: Ports,
+    pub time: Time,
+    pub board: Arc<Board>,
+    pub fuse: Fuse,
+    pub checkpoint: Checkpoint,
+    pub cycles: Cycles,
+    pub fresh: Fresh,
+    pub fixed_clock: Option<f64>,
+}
+
+struct Plan<S, J> {
+    settings: CrawlSettings,
+    store: S,
+    job: J,
+}
+
+impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn workers(&self) -> u32 {
+        self.settings.workers
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.settings.validate()
+    }
+
+    fn launch(self: Box<Self>, wiring: &Wiring) -> Launched {
+        let Plan { settings, store, job } = *self;
+        let status = CrawlStatus::new(job.name(), settings.workers, store.ring().len());
+        wiring.board.add_crawl(&settings.name, status);
+        let store = Arc::new(store);
+        let slices = wiring.ports.slices.clone();
+        let guard = wiring.fuse.guard("prefix lister");
+        let lister = PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, guard).start();
+        let crawl = Arc::new(Crawl::new(settings, store, Arc::new(job), wiring));
+        let (ended_set, ended) = oneshot::channel();
+        let guard = wiring.fuse.guard("bucket processor");
+        let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
+        Launched { stop: processor.recipient(), ended }
+    }
+}
+
+/// A request to shut down.
+pub(crate) struct Shutdown {
+    pub deadline: Duration,
+}
+
+/// Waits for the end, whatever it is, and brings it about when asked to.
+struct Conductor {
+    crawls: Vec<Launched>,
+    governor: Recipient<Stop>,
+    checkpointer: Recipient<Stop>,
+    arbiter: Option<Arbiter>,
+    fuse: Fuse,
+    requests: mpsc::UnboundedReceiver<Shutdown>,
+    outcome: watch::Sender<Option<Result<()>>>,
+    closed: watch::Sender<bool>,
+}
+
+impl Conductor {
+    async fn run(mut self) {
+        let stops: Vec<Recipient<Stop>> = self.crawls.iter().map(|c| c.stop.clone()).collect();
+        let idle = self.crawls.is_empty();
+        let mut crawls = Box::pin(all_ended(std::mem::take(&mut self.crawls)));
+        // An engine without crawls serves slices until it is shut down.
+        let (outcome, asked) = tokio::select! {
+            error = self.fuse.blown() => (Err(error), false),
+            result = &mut crawls, if !idle => (result, false),
+            Some(Shutdown { deadline }) = self.requests.recv() => (self.stop(&stops, deadline, &mut crawls).await, true),
+            else => (crawls.await, false),
+        };
+        let failed = outcome.is_err();
+        self.outcome.send_replace(Some(outcome));
+        if !asked && !failed {
+            // Until shutdown, reports can still be marked as handed over.
+            self.requests.recv().await;
+        }
+        self.governor.do_send(Stop);
+        for stop in stops {
+            stop.do_send(Stop);
+        }
+        // Acknowledged when the state is closed; a checkpointer that has gone has closed it.
+        let _ = self.checkpointer.send(Stop).await;
+        if let Some(arbiter) = self.arbiter {
+            arbiter.stop();
+        }
+        self.closed.send_replace(true);
+    }
+
+    /// Stops the crawls after their running buckets, and waits for them, but not beyond the deadline.
+    async fn stop(
+        &self,
+        stops: &[Recipient<Stop>],
+        deadline: Duration,
+        crawls: &mut (impl Future<Output = Result<()>> + Unpin),
+    ) -> Result<()> {
+        for stop in stops {
+            stop.do_send(Stop);
+        }
+        self.governor.do_send(Stop);
+        tokio::select! {
+            result = crawls => result,
+            error = self.fuse.blown() => Err(error),
+            () = tokio::time::sleep(deadline) => Err(Error::Deadline(deadline)),
+        }
+    }
+}
+
+/// Waits for all crawls; the first error is the result.
+async fn all_ended(crawls: Vec<Launched>) -> Result<()> {
+    let mut result = Ok(());
+    for crawl in crawls {
+        let gone = Err(Error::ActorPanicked { actor: "bucket processor", message: "it has gone".to_owned() });
+        let ended = crawl.ended.await.unwrap_or(gone);
+        result = result.and(ended);
+    }
+    result
+}

@@ -1,0 +1,283 @@
+//! Every message between actors, as a table: who is asked, what for, and what comes back.
+//!
+//! | to | message | answer |
+//! |---|---|---|
+//! | Governor | [`SliceRequest`] | a [`TimeSlice`], when its turn has come |
+//! | Governor | [`SliceSpent`](crate::slice::SliceSpent) | |
+//! | Governor | [`SetBudget`], [`Pause`], [`Resume`], [`Stop`] | |
+//! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
+//! | Checkpointer | [`OpenCycle`] | [`Opened`] |
+//! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
+//! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
+//! | Checkpointer | [`Commit`] | [`Committed`] |
+//! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
+//! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
+//! | BucketProcessor | [`Stop`] | |
+//!
+//! Buckets travel in listings, never one a message.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use serde_json::Value;
+
+use crate::checkpoint::{Claim, Cycle, CycleIdentity, CycleKey, PrefixRow, Progress, Standing};
+use crate::error::{Error, Result};
+use crate::job::Note;
+use crate::policy::cycle::{self, Fresh};
+use crate::settings::BudgetSettings;
+use crate::slice::TimeSlice;
+use crate::store::{Names, Store};
+
+/// Asks for a slice. The answer comes when it is the client's turn and the budget allows it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<TimeSlice>")]
+pub struct SliceRequest {
+    /// Who asks; its requests share one account.
+    pub client: Arc<str>,
+    /// How large a part of the budget the client gets beside others: twice the weight, twice the part. Usual: 1.
+    pub weight: f64,
+}
+
+/// Changes the budget from now on. Sleepers wake and wait anew; nothing is saved up by it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SetBudget(pub BudgetSettings);
+
+/// Lets no further slice begin; those that are out end after the running unit.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Pause;
+
+/// Ends a pause. The time paused earns nothing.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Resume;
+
+/// Ends for good: slices that are out end after the running unit, requests fail with [`Error::Stopped`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// A prefix that a worker has claimed and wants to have listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Position in the ring.
+    pub position: u32,
+    /// Names up to this one are left out.
+    pub after: Option<Vec<u8>>,
+}
+
+/// Asks for the first of the wanted prefixes, and for as many of the next as make a good batch.
+#[derive(Debug, Message)]
+#[rtype(result = "Listing<S>")]
+pub struct NextListing<S: Store> {
+    /// The cycle; listings are not kept beyond it.
+    pub cycle: u64,
+    /// All prefixes that the worker still has to list, in ring order. What is not answered now is read ahead.
+    pub wanted: Vec<Wanted>,
+    /// The slice under which it is done.
+    pub slice: TimeSlice,
+    /// Which store.
+    pub store: std::marker::PhantomData<fn() -> S>,
+}
+
+/// The first wanted prefixes, in order. None when the slice ended before the first was complete: ask again under the
+/// next slice, the listing goes on where it was.
+#[derive(Debug)]
+pub struct Listing<S: Store> {
+    /// The prefixes.
+    pub ready: Vec<ListedPrefix<S>>,
+    /// The slice, back again.
+    pub slice: TimeSlice,
+}
+
+/// One listed prefix.
+pub struct ListedPrefix<S: Store> {
+    /// Position in the ring.
+    pub position: u32,
+    /// What is in it.
+    pub contents: Contents<S>,
+}
+
+/// What a prefix holds.
+pub enum Contents<S: Store> {
+    /// It does not exist: nothing.
+    Nothing,
+    /// Names, and the open prefix to open them from.
+    Names {
+        /// The open prefix.
+        open: S::Prefix,
+        /// Its names, in byte order.
+        names: Names,
+    },
+    /// It is there and cannot be listed.
+    Unlistable(io::Error),
+}
+
+impl<S: Store> std::fmt::Debug for ListedPrefix<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListedPrefix").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+/// Opens the cycle that a crawl is to work on: the unfinished one, a new one, or one that was finished but never handed
+/// over.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Opened>")]
+pub struct OpenCycle {
+    /// The crawl.
+    pub crawl: String,
+    /// What the cycle is to be.
+    pub wanted: WantedCycle,
+    /// Whether to begin anew in any case.
+    pub fresh: Fresh,
+    /// The wall clock, in seconds since 1970.
+    pub at: f64,
+}
+
+/// What the cycle to be opened is identified by.
+#[derive(Debug, Clone)]
+pub struct WantedCycle {
+    /// [`Store::identity`].
+    pub store: String,
+    /// [`Job::name`](crate::job::Job::name).
+    pub job: String,
+    /// [`Job::parameters`](crate::job::Job::parameters).
+    pub parameters: Value,
+    /// The prefixes of the ring, in order.
+    pub ring: Vec<String>,
+    /// The moment that counts as now, if it was given.
+    pub now: Option<f64>,
+    /// Names beside the ring.
+    pub not_in_ring: u64,
+}
+
+impl WantedCycle {
+    /// As the policy compares it.
+    pub fn wanted(&self) -> cycle::Wanted<'_> {
+        let WantedCycle { store, job, parameters, ring, now, .. } = self;
+        cycle::Wanted { store, job, parameters, ring, now: *now }
+    }
+
+    /// As it is frozen in a cycle that begins at this moment of the wall clock.
+    pub fn identity(&self, at: f64) -> CycleIdentity {
+        CycleIdentity {
+            store: self.store.clone(),
+            job: self.job.clone(),
+            parameters: self.parameters.clone(),
+            ring: self.ring.clone(),
+            now: self.now.unwrap_or(at),
+            fixed_clock: self.now.is_some(),
+            not_in_ring: self.not_in_ring,
+        }
+    }
+}
+
+/// The cycle to work on.
+#[derive(Debug)]
+pub struct Opened {
+    /// The cycle.
+    pub cycle: Cycle,
+    /// How it came.
+    pub origin: Origin,
+    /// What was saved of it so far; empty if it is new.
+    pub rows: Vec<PrefixRow>,
+}
+
+/// Where the cycle to work on came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It begins.
+    Begun,
+    /// It goes on.
+    Resumed,
+    /// It is finished; only its report is missing.
+    Undelivered,
+}
+
+/// Asks for the newest cycle of a crawl.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<Cycle>>")]
+pub struct LatestCycle(pub String);
+
+/// Claims prefixes to work on.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Claim>>")]
+pub struct ClaimPrefixes {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// How many at most.
+    pub most: u32,
+}
+
+/// Saves progress. The sender holds the slice and charges it with [`Committed::cost`].
+#[derive(Debug, Message)]
+#[rtype(result = "Committed")]
+pub struct Commit {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// What to save, one entry per prefix.
+    pub progress: Vec<Progress>,
+    /// The wall clock, in seconds since 1970.
+    pub at: f64,
+}
+
+/// What became of a commit.
+#[derive(Debug, MessageResponse)]
+pub struct Committed {
+    /// How the cycle stands, or why nothing was saved.
+    pub result: Result<Standing>,
+    /// What was to be saved, back again.
+    pub progress: Vec<Progress>,
+    /// What it has cost, by the meter of the checkpointer's thread.
+    pub cost: Duration,
+}
+
+/// Gives claims back.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct ReleaseClaims {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// Prefix and fence of each.
+    pub claims: Vec<(u32, u64)>,
+}
+
+/// Reads all that was saved of a cycle.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<CycleRows>")]
+pub struct ReadCycle {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// How many errors at most.
+    pub errors_limit: u64,
+}
+
+/// All that was saved of a cycle.
+#[derive(Debug)]
+pub struct CycleRows {
+    /// The cycle as it stands.
+    pub cycle: Cycle,
+    /// Its prefixes.
+    pub prefixes: Vec<PrefixRow>,
+    /// Its findings, with the position of their prefix.
+    pub findings: Vec<(u32, Note)>,
+    /// Its first errors, likewise.
+    pub errors: Vec<(u32, Note)>,
+}
+
+/// Notes that the report of a cycle was handed over.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct Deliver(pub CycleKey);
+
+/// What a mailbox that is closed means: the engine is going down.
+impl From<MailboxError> for Error {
+    fn from(_: MailboxError) -> Self {
+        Error::Stopped
+    }
+}

@@ -1,0 +1,137 @@
+//! The report of a cycle: made of what is saved, and shaped as JSON for the command line and the API.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::{Cycle, CycleKey};
+use crate::error::{Error, Result};
+use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixState, Tally};
+use crate::messages::CycleRows;
+use crate::status::BudgetStatus;
+use crate::store::Store;
+
+/// What a finished cycle has found.
+#[derive(Debug, Clone)]
+pub struct CycleReport {
+    /// Which cycle.
+    pub key: CycleKey,
+    /// The job's name.
+    pub job: String,
+    /// Whether a part of the cycle was done by an earlier run.
+    pub resumed: bool,
+    /// Whether all prefixes were listed, so that the totals are the store's.
+    pub complete: bool,
+    /// The walk's counts, over all prefixes.
+    pub counts: Counts,
+    /// Names beside the ring.
+    pub not_in_ring: u64,
+    /// Findings, in the order of the walk.
+    pub findings: Vec<Finding>,
+    /// The first errors, in the order of the walk; `counts.errors` counts all.
+    pub errors: Vec<ErrorNote>,
+    /// Prefixes that could not be listed.
+    pub incomplete_prefixes: Vec<String>,
+    /// When the cycle began, in seconds since 1970.
+    pub started: f64,
+    /// When it was finished, in seconds since 1970.
+    pub finished: f64,
+    /// How long this run worked on it.
+    pub elapsed: Duration,
+    /// The job's own keys.
+    pub own: Map<String, Value>,
+}
+
+impl CycleReport {
+    /// Makes the report of a cycle that is finished.
+    ///
+    /// # Errors
+    /// [`Error::Tally`] if a saved tally is not one of this job.
+    pub(crate) fn new<S: Store, J: Job<S>>(job: &J, rows: CycleRows, resumed: bool, elapsed: Duration) -> Result<Self> {
+        let CycleRows { cycle, prefixes: saved, findings, errors } = rows;
+        let (mut total, mut counts) = (J::Tally::default(), Counts::default());
+        let (mut prefixes, mut incomplete_prefixes) = (Vec::new(), Vec::new());
+        for row in saved {
+            let Some(tally) = row.tally else { continue };
+            let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, &tally)
+                .map_err(|cause| Error::Tally { crawl: cycle.crawl.clone(), cause })?;
+            let name = cycle.identity.ring.get(row.prefix as usize).cloned().unwrap_or_default();
+            if state.notes.counts.unlisted > 0 {
+                incomplete_prefixes.push(name.clone());
+            }
+            if state.notes.counts.buckets > 0 {
+                prefixes.push((name, state.notes.counts.buckets));
+            }
+            counts.merge(&state.notes.counts);
+            total.merge(state.tally);
+        }
+        let unreadable = |e: serde_json::Error| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() };
+        let bodies = findings.iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let findings: Vec<Finding> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let bodies = errors.iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let errors: Vec<ErrorNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let Cycle { ref identity, started, finished, .. } = cycle;
+        let finished = finished.unwrap_or(started);
+        let own = job.report(&CycleView {
+            now: identity.now,
+            fixed_clock: identity.fixed_clock,
+            started,
+            finished,
+            tally: &total,
+            prefixes: &prefixes,
+            findings: &findings,
+        });
+        Ok(CycleReport {
+            key: cycle.key(),
+            job: identity.job.clone(),
+            resumed,
+            complete: cycle.finished.is_some() && incomplete_prefixes.is_empty(),
+            counts,
+            not_in_ring: identity.not_in_ring,
+            findings,
+            errors,
+            incomplete_prefixes,
+            started,
+            finished,
+            elapsed,
+            own,
+        })
+    }
+
+    /// The report as the command line prints it: one object; the job's own keys stand beside the common ones.
+    ///
+    /// Times are seconds, `cpu_percentage` and `measured_percentage` percent of one core. `shares` is `null` where the
+    /// job opens no bucket.
+    pub fn to_json(&self, budget: &BudgetStatus) -> Value {
+        let strays = json!({
+            "no_bucket": self.counts.no_bucket,
+            "no_share": self.counts.no_share,
+            "not_in_ring": self.not_in_ring,
+        });
+        let mut report = json!({
+            "job": self.job,
+            "cycle": self.key.number,
+            "resumed": self.resumed,
+            "complete": self.complete,
+            "buckets": self.counts.buckets,
+            "shares": self.counts.shares,
+            "strays": strays,
+            "vanished": self.counts.vanished,
+            "findings": self.findings,
+            "errors": self.errors,
+            "errors_total": self.counts.errors,
+            "incomplete_prefixes": self.incomplete_prefixes,
+            "elapsed_secs": self.elapsed.as_secs_f64(),
+            "budget": {
+                "cpu_percentage": budget.cpu_percentage,
+                "measured_percentage": budget.measured_percentage,
+                "slices": budget.slices,
+                "longest_slice_secs": budget.longest_slice_secs,
+            },
+        });
+        if let Value::Object(report) = &mut report {
+            report.extend(self.own.clone());
+        }
+        report
+    }
+}
