@@ -6,7 +6,6 @@
 
 #[cfg(test)]
 mod contract;
-mod check;
 mod memory;
 mod sqlite;
 
