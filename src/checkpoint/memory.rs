@@ -111,8 +111,7 @@ impl StateStore for MemoryStore {
             kept.cycles.pop_first();
         }
         let prefixes = vec![Prefix::default(); identity.ring.len()];
-        let state =
-            CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
+        let state = CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
         kept.cycles.insert(number, state);
         Ok(Cycle {
             crawl: crawl.to_owned(),

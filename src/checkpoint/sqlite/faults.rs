@@ -103,10 +103,7 @@ fn with_advice(cause: String, system: Option<&io::Error>) -> String {
 
 /// Whether it is about room: on the disk, in the user's quota, or under the process's limit of file size.
 fn is_no_room(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// The system's error behind the last I/O error of a connection. SQLite itself tells a full disk (`SQLITE_FULL`), but

@@ -104,7 +104,11 @@ struct Call {
 
 macro_rules! call {
     ($name:literal, $doing:literal) => {
-        Call { doing: $doing, before: concat!("checkpoint::before_", $name), after: concat!("checkpoint::after_", $name) }
+        Call {
+            doing: $doing,
+            before: concat!("checkpoint::before_", $name),
+            after: concat!("checkpoint::after_", $name),
+        }
     };
 }
 
@@ -161,17 +165,7 @@ impl SqliteStore {
         })?;
         let (wal, session) = (beside(&path, "-wal"), random());
         let (laps, empty_wal_at) = (HashMap::new(), WAL_GROWTH_MAX_BYTES);
-        Ok(SqliteStore {
-            path,
-            wal,
-            session,
-            laps,
-            emptying_owed: false,
-            empty_wal_at,
-            writer,
-            pool,
-            _lock: lock,
-        })
+        Ok(SqliteStore { path, wal, session, laps, emptying_owed: false, empty_wal_at, writer, pool, _lock: lock })
     }
 
     /// More connections to the same file, for readers and for work that has its own tables. They must not outlive the

@@ -354,11 +354,7 @@ pub(super) enum Go {
 }
 
 /// The notes of a cycle in order, each with its position and its checksum, until `visit` says stop.
-pub(super) fn each_note(
-    conn: &Connection,
-    seal: Seal,
-    mut visit: impl FnMut(u32, Note, i64) -> Out<Go>,
-) -> Out<()> {
+pub(super) fn each_note(conn: &Connection, seal: Seal, mut visit: impl FnMut(u32, Note, i64) -> Out<Go>) -> Out<()> {
     let mut statement = conn.prepare_cached(
         "SELECT prefix, number, kind, sum, bucket, body FROM note WHERE cycle = ?1 ORDER BY prefix, number",
     )?;
