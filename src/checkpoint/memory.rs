@@ -1,3 +1,206 @@
-//! State in memory.
-#![allow(missing_docs)]
-pub struct MemoryStore;
+//! A [`StateStore`] in memory: for embedders who need no resuming, and for tests.
+//!
+//! It keeps the same contract as the one in SQLite, and nothing beyond the life of the process.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
+};
+use crate::error::{Error, Result};
+use crate::job::{Note, NoteKind};
+
+/// Progress of crawls in plain maps. Starts empty.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    crawls: BTreeMap<String, Crawl>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Crawl {
+    /// The number of the next cycle; stays when cycles go.
+    next: u64,
+    cycles: BTreeMap<u64, CycleState>,
+}
+
+#[derive(Debug, Clone)]
+struct CycleState {
+    identity: CycleIdentity,
+    started: f64,
+    finished: Option<f64>,
+    delivered: bool,
+    prefixes: Vec<Prefix>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Prefix {
+    cursor: Option<Vec<u8>>,
+    tally: Option<Vec<u8>>,
+    done: bool,
+    fence: u64,
+    claimed: bool,
+    notes: Vec<Note>,
+}
+
+impl Prefix {
+    fn in_force(&self, fence: u64) -> bool {
+        self.claimed && !self.done && self.fence == fence
+    }
+}
+
+impl CycleState {
+    fn left(&self) -> u32 {
+        u32::try_from(self.prefixes.iter().filter(|p| !p.done).count()).unwrap_or(u32::MAX)
+    }
+
+    fn advance(&mut self, progress: &Progress) -> Result<()> {
+        let stale = Error::StaleClaim { prefix: progress.prefix, fence: progress.fence };
+        let Some(prefix) = self.prefixes.get_mut(progress.prefix as usize) else { return Err(stale) };
+        if !prefix.in_force(progress.fence) {
+            return Err(stale);
+        }
+        check::note_numbers(progress, prefix.notes.len() as u64)?;
+        prefix.cursor.clone_from(&progress.cursor);
+        prefix.tally = Some(progress.tally.clone());
+        prefix.notes.extend_from_slice(&progress.notes);
+        prefix.done = progress.done;
+        prefix.claimed = !progress.done;
+        Ok(())
+    }
+}
+
+impl MemoryStore {
+    fn cycle(&mut self, key: &CycleKey) -> Result<&mut CycleState> {
+        self.find(key).ok_or_else(|| check::no_cycle(key))
+    }
+
+    fn find(&mut self, key: &CycleKey) -> Option<&mut CycleState> {
+        self.crawls.get_mut(&key.crawl)?.cycles.get_mut(&key.number)
+    }
+
+    /// What the next process would find, if memory outlived this one.
+    #[cfg(test)]
+    pub(super) fn reopen(&mut self) {
+        for cycle in self.crawls.values_mut().flat_map(|c| c.cycles.values_mut()) {
+            cycle.prefixes.iter_mut().for_each(|p| p.claimed = false);
+        }
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
+        let newest = self.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
+        Ok(newest.map(|(number, state)| Cycle {
+            crawl: crawl.to_owned(),
+            number: *number,
+            identity: state.identity.clone(),
+            started: state.started,
+            finished: state.finished,
+            delivered: state.delivered,
+            done: (0..).zip(&state.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
+        }))
+    }
+
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+        check::identity(identity, at)?;
+        let kept = self.crawls.entry(crawl.to_owned()).or_default();
+        let number = kept.next;
+        kept.next += 1;
+        kept.cycles.retain(|_, cycle| cycle.finished.is_some());
+        while kept.cycles.len() as u64 > FINISHED_CYCLES_KEPT {
+            kept.cycles.pop_first();
+        }
+        let prefixes = vec![Prefix::default(); identity.ring.len()];
+        let state = CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
+        kept.cycles.insert(number, state);
+        Ok(Cycle {
+            crawl: crawl.to_owned(),
+            number,
+            identity: identity.clone(),
+            started: at,
+            finished: None,
+            delivered: false,
+            done: Vec::new(),
+        })
+    }
+
+    fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        let free = (0..).zip(&mut self.cycle(cycle)?.prefixes).filter(|(_, p)| !p.done && !p.claimed);
+        let claims = free.take(most as usize).map(|(prefix, state)| {
+            state.fence += 1;
+            state.claimed = true;
+            Claim { prefix, fence: state.fence, cursor: state.cursor.clone(), tally: state.tally.clone() }
+        });
+        Ok(claims.collect())
+    }
+
+    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+        check::moment(at)?;
+        let Some(state) = self.find(cycle) else { return Err(check::commit_to_nothing(cycle, progress)) };
+        // Worked on a copy of the prefixes concerned, so that a refusal changes nothing.
+        let before: Vec<(usize, Prefix)> = progress
+            .iter()
+            .filter_map(|p| Some((p.prefix as usize, state.prefixes.get(p.prefix as usize)?.clone())))
+            .collect();
+        if let Err(refused) = progress.iter().try_for_each(|p| state.advance(p)) {
+            // Backwards: of two copies of one prefix the first is the one from before.
+            before.into_iter().rev().for_each(|(position, prefix)| state.prefixes[position] = prefix);
+            return Err(refused);
+        }
+        let left = state.left();
+        if left == 0 && state.finished.is_none() && !progress.is_empty() {
+            state.finished = Some(at);
+        }
+        Ok(Standing { left })
+    }
+
+    fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
+        let Some(state) = self.find(cycle) else { return Ok(()) };
+        for (position, fence) in claims {
+            match state.prefixes.get_mut(*position as usize) {
+                Some(prefix) if prefix.in_force(*fence) => prefix.claimed = false,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+        check::moment(at)?;
+        let state = self.cycle(cycle)?;
+        match state.left() {
+            0 => state.finished = state.finished.or(Some(at)),
+            left => return Err(check::prefixes_left(cycle, left)),
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, cycle: &CycleKey) -> Result<()> {
+        let state = self.cycle(cycle)?;
+        if state.finished.is_none() {
+            return Err(check::unfinished(cycle));
+        }
+        state.delivered = true;
+        Ok(())
+    }
+
+    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
+        let rows = (0..).zip(&self.cycle(cycle)?.prefixes).map(|(prefix, state)| PrefixRow {
+            prefix,
+            done: state.done,
+            cursor: state.cursor.clone(),
+            tally: state.tally.clone(),
+        });
+        Ok(rows.collect())
+    }
+
+    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let all = (0..).zip(&self.cycle(cycle)?.prefixes).flat_map(|(at, p)| p.notes.iter().map(move |n| (at, n)));
+        Ok(all.filter(|(_, note)| note.kind == kind).take(limit).map(|(at, note)| (at, note.clone())).collect())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

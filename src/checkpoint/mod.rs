@@ -4,6 +4,7 @@
 //! one transaction, and so are the last prefix and the end of its cycle: after any crash a cycle's result is what an
 //! undisturbed run gives.
 
+mod check;
 #[cfg(test)]
 mod contract;
 mod memory;

@@ -1,0 +1,53 @@
+//! What every [`StateStore`](super::StateStore) refuses, in the same words. Pure; no store is touched here.
+
+use super::{CycleIdentity, CycleKey, Progress};
+use crate::error::{Error, Result};
+
+/// Refuses a moment that is no number: it could be written, but not read back.
+pub(super) fn moment(at: f64) -> Result<()> {
+    if at.is_finite() { Ok(()) } else { Err(Error::Config(format!("{at} is no moment in seconds since 1970"))) }
+}
+
+/// Refuses a cycle that could be written, but not read back. Gives the number of its prefixes.
+pub(super) fn identity(identity: &CycleIdentity, at: f64) -> Result<u32> {
+    moment(at)?;
+    moment(identity.now)?;
+    u32::try_from(identity.ring.len())
+        .map_err(|_| Error::Config(format!("a ring of {} prefixes is too long", identity.ring.len())))
+}
+
+/// Refuses notes whose numbers do not go on from the `saved` ones. Gives how many there are with them.
+pub(super) fn note_numbers(progress: &Progress, saved: u64) -> Result<u64> {
+    let mut next = saved;
+    for note in &progress.notes {
+        if note.number != next {
+            let (prefix, number) = (progress.prefix, note.number);
+            return Err(Error::Config(format!("note {number} of prefix {prefix} stands where {next} is due")));
+        }
+        next = next.saturating_add(1);
+    }
+    Ok(next)
+}
+
+/// Where a commit names a cycle that is not kept (it was given up meanwhile): its claims are void.
+pub(super) fn commit_to_nothing(cycle: &CycleKey, progress: &[Progress]) -> Error {
+    match progress.first() {
+        Some(first) => Error::StaleClaim { prefix: first.prefix, fence: first.fence },
+        None => no_cycle(cycle),
+    }
+}
+
+/// No such cycle is kept.
+pub(super) fn no_cycle(cycle: &CycleKey) -> Error {
+    Error::Config(format!("crawl {} has no cycle {} in its state", cycle.crawl, cycle.number))
+}
+
+/// The cycle is not complete.
+pub(super) fn prefixes_left(cycle: &CycleKey, left: u32) -> Error {
+    Error::Config(format!("cycle {} of {} cannot end: {left} prefixes are left", cycle.number, cycle.crawl))
+}
+
+/// The cycle has no report yet.
+pub(super) fn unfinished(cycle: &CycleKey) -> Error {
+    Error::Config(format!("cycle {} of {} has no report yet: it is not finished", cycle.number, cycle.crawl))
+}

@@ -1,1 +1,0 @@
-//! One contract for every StateStore.

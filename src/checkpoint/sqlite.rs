@@ -1,3 +1,0 @@
-//! State in SQLite.
-#![allow(missing_docs)]
-pub struct SqliteStore;

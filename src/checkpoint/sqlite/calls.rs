@@ -1,0 +1,292 @@
+//! The calls of [`StateStore`], each one transaction.
+
+use rusqlite::Connection;
+
+use super::conn::transact;
+use super::faults::{Fault, Out};
+use super::rows::{self, CrawlRow, CycleRow, Go, Prefix, Seal};
+use super::whole::{self, Whole};
+use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SqliteStore, crash_point, random};
+use crate::checkpoint::{
+    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
+};
+use crate::error::{Error, Result};
+use crate::job::{Note, NoteKind};
+
+/// Ids of cycles end here, as an id and a position share 64 bits.
+const CYCLE_ID_MAX: i64 = i32::MAX as i64;
+
+impl StateStore for SqliteStore {
+    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
+        self.read(|conn| {
+            let Some(row) = whole::kept(conn, crawl)?.and_then(|mut kept| kept.cycles.pop()) else { return Ok(None) };
+            let whole = whole::read(conn, row, |_| ())?;
+            if !whole.row.delivered {
+                // It will be reported: nothing of it may turn out to be damaged only then.
+                whole.each_note(conn, |_, _| Go::On)?;
+            }
+            Ok(Some(whole.into_cycle()))
+        })
+    }
+
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+        let prefixes = check::identity(identity, at)?;
+        let json = serde_json::to_string(identity)
+            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
+        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, prefixes, at))?;
+        self.laps.retain(|key, _| key.crawl != crawl);
+        self.empty_or_owe();
+        Ok(Whole::new(row, identity.clone()).into_cycle())
+    }
+
+    fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        self.pay_what_is_owed()?;
+        let Lap { seal, prefixes, first_free, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        if most == 0 || first_free >= prefixes {
+            return Ok(Vec::new());
+        }
+        let session = self.session;
+        let claims = self.write(&CLAIM, |conn| {
+            let free = Prefix::free(conn, seal, first_free, most, session)?;
+            free.into_iter().map(|prefix| claim(conn, seal, prefix, session)).collect::<Out<Vec<_>>>()
+        })?;
+        if let Some(lap) = self.laps.get_mut(cycle) {
+            let all = claims.len() < most as usize;
+            lap.first_free = claims.last().filter(|_| !all).map_or(prefixes, |last| last.prefix + 1);
+        }
+        Ok(claims)
+    }
+
+    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+        check::moment(at)?;
+        self.pay_what_is_owed()?;
+        let Some(lap) = self.lap(cycle)? else { return Err(check::commit_to_nothing(cycle, progress)) };
+        if progress.is_empty() {
+            return Ok(Standing { left: lap.left });
+        }
+        let session = self.session;
+        let left = self.write(&COMMIT, |conn| {
+            progress.iter().try_for_each(|p| advance(conn, lap.seal, session, p))?;
+            let done = progress.iter().filter(|p| p.done).count() as u32;
+            let left = lap.left.checked_sub(done).ok_or_else(|| too_many_done(cycle))?;
+            if left == 0 {
+                end(conn, cycle, at)?;
+            }
+            Ok(left)
+        })?;
+        if let Some(lap) = self.laps.get_mut(cycle) {
+            lap.left = left;
+        }
+        if left == 0 {
+            self.empty_or_owe();
+        } else {
+            self.empty_if_long();
+        }
+        Ok(Standing { left })
+    }
+
+    fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
+        let Some(lap) = self.lap(cycle)? else { return Ok(()) };
+        let session = self.session;
+        let first = self.write(&RELEASE, |conn| {
+            let mut first = lap.first_free;
+            for (position, fence) in claims {
+                let Some(mut prefix) = in_force(conn, lap.seal, session, *position, *fence)? else { continue };
+                prefix.claimant = 0;
+                prefix.save(conn, lap.seal)?;
+                first = first.min(*position);
+            }
+            Ok(first)
+        })?;
+        if let Some(lap) = self.laps.get_mut(cycle) {
+            lap.first_free = first;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+        check::moment(at)?;
+        self.pay_what_is_owed()?;
+        let lap = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        if lap.left > 0 {
+            return Err(check::prefixes_left(cycle, lap.left));
+        }
+        self.write(&FINISH, |conn| end(conn, cycle, at))?;
+        self.empty_or_owe();
+        Ok(())
+    }
+
+    fn deliver(&mut self, cycle: &CycleKey) -> Result<()> {
+        self.write(&DELIVER, |conn| {
+            let mut row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+            if row.finished.is_none() {
+                return Err(check::unfinished(cycle).into());
+            }
+            row.delivered = true;
+            row.save_end(conn)
+        })?;
+        self.empty_or_owe();
+        Ok(())
+    }
+
+    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
+        self.read(|conn| {
+            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+            let mut rows = Vec::new();
+            whole::read(conn, row, |Prefix { position, done, cursor, tally, .. }| {
+                rows.push(PrefixRow { prefix: position, done, cursor, tally });
+            })?;
+            Ok(rows)
+        })
+    }
+
+    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
+        self.read(|conn| {
+            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+            let whole = whole::read(conn, row, |_| ())?;
+            let mut notes = Vec::new();
+            if limit == 0 {
+                return Ok(notes);
+            }
+            whole.each_note(conn, |position, note| {
+                if note.kind == kind {
+                    notes.push((position, note));
+                }
+                if notes.len() as u64 >= limit { Go::Stop } else { Go::On }
+            })?;
+            Ok(notes)
+        })
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.empty()?;
+        self.emptying_owed = false;
+        Ok(())
+    }
+}
+
+impl SqliteStore {
+    /// Runs a writing transaction.
+    fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
+        let done = transact(&self.writer, &self.path, call.doing, "BEGIN IMMEDIATE", |conn| {
+            let value = body(conn)?;
+            crash_point(call.before);
+            Ok(value)
+        });
+        match &done {
+            Ok(_) => crash_point(call.after),
+            Err(_) => self.laps.clear(),
+        }
+        done
+    }
+
+    /// Reads within one transaction, so that all of it is of one moment.
+    fn read<T>(&self, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
+        transact(&self.writer, &self.path, "read", "BEGIN", body)
+    }
+
+    /// What to remember of a cycle; `None` if it is not kept.
+    fn lap(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
+        if let Some(lap) = self.laps.get(cycle) {
+            return Ok(Some(*lap));
+        }
+        let lap = self.read(|conn| {
+            let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
+            let mut left = 0;
+            let whole = whole::read(conn, row, |prefix| left += u32::from(!prefix.done))?;
+            let prefixes = left + whole.done.len() as u32;
+            Ok(Some(Lap { seal: whole.seal(), prefixes, left, first_free: 0 }))
+        })?;
+        self.laps.extend(lap.map(|lap| (cycle.clone(), lap)));
+        Ok(lap)
+    }
+}
+
+fn begin(conn: &Connection, crawl: &str, identity: String, prefixes: u32, at: f64) -> Out<CycleRow> {
+    let kept = whole::kept(conn, crawl)?;
+    let crawls = CrawlRow::all(conn)?;
+    let number = kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1);
+    let crawl_id = match &kept {
+        Some(kept) => kept.crawl.id,
+        None => crawls.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1),
+    };
+    let id = CycleRow::all(conn)?.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1);
+    if id > CYCLE_ID_MAX {
+        return Err(Fault::Damaged(format!("it has had {id} cycles")));
+    }
+    let (finished, given_up): (Vec<_>, Vec<_>) =
+        kept.map(|kept| kept.cycles).unwrap_or_default().into_iter().partition(|c| c.finished.is_some());
+    let too_old = finished.len().saturating_sub(FINISHED_CYCLES_KEPT as usize);
+    given_up.iter().chain(&finished[..too_old]).try_for_each(|cycle| cycle.delete(conn))?;
+
+    CrawlRow { id: crawl_id, name: crawl.to_owned(), latest: number }.save(conn)?;
+    let row = CycleRow {
+        id,
+        crawl: crawl.to_owned(),
+        number,
+        nonce: random(),
+        identity,
+        started: at,
+        finished: None,
+        delivered: false,
+    };
+    row.insert(conn)?;
+    let mut prefix = Prefix::default();
+    for position in 0..prefixes {
+        prefix.position = position;
+        prefix.insert(conn, row.seal())?;
+    }
+    Ok(row)
+}
+
+fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out<Claim> {
+    prefix.fence += 1;
+    prefix.claimant = session;
+    prefix.save(conn, seal)?;
+    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally })
+}
+
+/// The prefix at a position, if it is claimed by this session with this fence.
+fn in_force(conn: &Connection, seal: Seal, session: i64, position: u32, fence: u64) -> Out<Option<Prefix>> {
+    let prefix = Prefix::at(conn, seal, position)?;
+    Ok(prefix.filter(|p| !p.done && p.claimant == session && p.fence == fence))
+}
+
+fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> Out<()> {
+    let Some(mut prefix) = in_force(conn, seal, session, progress.prefix, progress.fence)? else {
+        return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
+    };
+    prefix.notes = check::note_numbers(progress, prefix.notes)?;
+    for note in &progress.notes {
+        let sum = rows::insert_note(conn, seal, progress.prefix, note)?;
+        prefix.chain = rows::chained(prefix.chain, sum);
+    }
+    prefix.cursor.clone_from(&progress.cursor);
+    prefix.tally = Some(progress.tally.clone());
+    prefix.done = progress.done;
+    prefix.claimant = if progress.done { 0 } else { session };
+    prefix.save(conn, seal)
+}
+
+/// Ends a cycle, unless it has ended.
+fn end(conn: &Connection, cycle: &CycleKey, at: f64) -> Out<()> {
+    let mut row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+    let mut left = 0u32;
+    Prefix::each(conn, row.seal(), |prefix| {
+        left += u32::from(!prefix.done);
+        Ok(())
+    })?;
+    match (left, row.finished) {
+        (0, Some(_)) => Ok(()),
+        (0, None) => {
+            row.finished = Some(at);
+            row.save_end(conn)
+        }
+        _ => Err(too_many_done(cycle)),
+    }
+}
+
+/// The prefixes in the file are not those that were counted. Only another program's writing can make it so.
+fn too_many_done(cycle: &CycleKey) -> Fault {
+    Fault::Damaged(format!("the prefixes of cycle {} changed under its owner", cycle.number))
+}

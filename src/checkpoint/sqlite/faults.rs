@@ -1,0 +1,166 @@
+//! What can go wrong with a state file, sorted by what a person can do about it.
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, ffi};
+
+use crate::error::{Error, Result};
+
+/// A result of the calls that know no path yet.
+pub(super) type Out<T> = std::result::Result<T, Fault>;
+
+/// Something that went wrong in the middle of a call.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// SQLite says so.
+    Sqlite(rusqlite::Error),
+    /// Another connection is in the way.
+    Busy,
+    /// What was read is not what was written.
+    Damaged(String),
+    /// The caller asked for something that is not to be had.
+    Refused(Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Fault::Sqlite(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::Refused(error)
+    }
+}
+
+impl Fault {
+    /// Makes an error of it. `conn` is the connection on which it happened, right after it happened.
+    pub(super) fn into_error(self, path: &Path, doing: &'static str, conn: Option<&Connection>) -> Error {
+        match self {
+            Fault::Refused(error) => error,
+            Fault::Busy => Error::StateHeld { path: path.to_owned(), holder: "another program".to_owned() },
+            Fault::Damaged(cause) => Error::StateDamaged { path: path.to_owned(), cause },
+            Fault::Sqlite(error) => sqlite(&error, path, doing, conn.and_then(system_error)),
+        }
+    }
+}
+
+/// An error of the file system around the state file.
+pub(super) fn io(path: &Path, doing: &'static str, error: &io::Error) -> Error {
+    if is_no_room(error) {
+        return Error::StateFull { path: path.to_owned(), cause: error.to_string() };
+    }
+    Error::State { doing, path: path.to_owned(), cause: with_advice(error.to_string(), Some(error)) }
+}
+
+fn sqlite(error: &rusqlite::Error, path: &Path, doing: &'static str, system: Option<io::Error>) -> Error {
+    let path = path.to_owned();
+    let Some(code) = error.sqlite_error() else {
+        // Everything else that rusqlite reports is about values that are not of the type that was written.
+        return Error::StateDamaged { path, cause: error.to_string() };
+    };
+    let cause = error.to_string();
+    match code.code {
+        ErrorCode::DiskFull => Error::StateFull { path, cause },
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+            Error::StateHeld { path, holder: "another program".to_owned() }
+        }
+        ErrorCode::DatabaseCorrupt
+        | ErrorCode::NotADatabase
+        | ErrorCode::ConstraintViolation
+        | ErrorCode::TypeMismatch
+        | ErrorCode::SchemaChanged
+        | ErrorCode::Unknown => Error::StateDamaged { path, cause },
+        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen if system.as_ref().is_some_and(is_no_room) => {
+            let cause = system.map_or(cause, |s| s.to_string());
+            Error::StateFull { path, cause }
+        }
+        ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
+            Error::StateDamaged { path, cause }
+        }
+        ErrorCode::ReadOnly => Error::State { doing, path, cause: format!("{cause}; {WRITABLE}") },
+        ErrorCode::PermissionDenied | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure => {
+            Error::State { doing, path, cause: with_advice(cause, system.as_ref()) }
+        }
+        _ => Error::State { doing, path, cause },
+    }
+}
+
+pub(super) const WRITABLE: &str =
+    "make the file and its folder writable for this user, or name another file with --state";
+
+fn with_advice(cause: String, system: Option<&io::Error>) -> String {
+    let Some(system) = system else { return cause };
+    let text = system.to_string();
+    let cause = if cause == text { cause } else { format!("{cause} ({text})") };
+    match system.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!("{cause}; {WRITABLE}"),
+        _ => cause,
+    }
+}
+
+/// Whether it is about room: on the disk, in the user's quota, or under the process's limit of file size.
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+/// The system's error behind the last I/O error of a connection. SQLite itself tells a full disk (`SQLITE_FULL`), but
+/// not a quota or a limit of file size from a broken disk.
+fn system_error(conn: &Connection) -> Option<io::Error> {
+    // SAFETY: the handle is that of an open connection, which outlives the call, and the call only reads a field of it.
+    let errno = unsafe { ffi::sqlite3_system_errno(conn.handle()) };
+    (errno != 0).then(|| io::Error::from_raw_os_error(errno))
+}
+
+/// Adds path and operation to the faults of a piece of work on a connection.
+pub(super) fn located<T>(
+    path: &Path,
+    doing: &'static str,
+    conn: &Connection,
+    work: impl FnOnce(&Connection) -> Out<T>,
+) -> Result<T> {
+    work(conn).map_err(|fault| fault.into_error(path, doing, Some(conn)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Retry;
+
+    fn mapped(extended_code: i32, errno: Option<i32>) -> Error {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None);
+        sqlite(&error, Path::new("s"), "write", errno.map(io::Error::from_raw_os_error))
+    }
+
+    #[test]
+    fn room_is_told_from_a_broken_disk() {
+        let (efbig, eio, edquot, enospc) = (27, 5, 122, 28);
+        for (code, errno) in [
+            (ffi::SQLITE_FULL, None),
+            (ffi::SQLITE_IOERR_WRITE, Some(efbig)),
+            (ffi::SQLITE_IOERR_WRITE, Some(edquot)),
+            (ffi::SQLITE_IOERR_SHMSIZE, Some(enospc)),
+            (ffi::SQLITE_CANTOPEN, Some(enospc)),
+        ] {
+            let error = mapped(code, errno);
+            assert!(matches!(error, Error::StateFull { .. }), "{error}");
+            assert_eq!(error.retry(), Retry::Helps);
+        }
+        let error = mapped(ffi::SQLITE_IOERR_WRITE, Some(eio));
+        assert!(matches!(error, Error::State { .. }), "{error}");
+        assert!(error.to_string().contains("Input/output error"), "{error}");
+    }
+
+    #[test]
+    fn locks_damage_and_rights_are_told_apart() {
+        assert!(matches!(mapped(ffi::SQLITE_BUSY_RECOVERY, None), Error::StateHeld { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_CORRUPT_VTAB, None), Error::StateDamaged { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_NOTADB, None), Error::StateDamaged { .. }));
+        let error = mapped(ffi::SQLITE_READONLY_DBMOVED, None).to_string();
+        assert!(error.contains("--state"), "{error}");
+        let error = mapped(ffi::SQLITE_CANTOPEN, Some(13)).to_string();
+        assert!(error.contains("ermission denied") && error.contains("--state"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! The lock file beside a state file: one process at a time.
+//!
+//! `flock` ends with the process, however it ends, so a lock left behind by a dead one does not exist. The file itself
+//! stays: to remove it would race with the next process that opens it. Its text says who holds it, for the error.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::faults;
+use crate::error::{Error, Result};
+
+/// Bytes of a holder's text that are shown.
+const HOLDER_MAX_BYTES: u64 = 300;
+
+/// The right to work with one state file; given back when dropped.
+#[derive(Debug)]
+pub(super) struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Takes the lock of a state file, making the lock file if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::StateHeld`] with the text of whoever holds it.
+    pub(super) fn take(state: &Path) -> Result<StateLock> {
+        let path = lock_path(state);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = opened.map_err(|e| faults::io(state, "make a lock file beside", &e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::StateHeld { path: state.to_owned(), holder: holder(&mut file) });
+            }
+            Err(TryLockError::Error(e)) => return Err(faults::io(state, "lock", &e)),
+        }
+        // Only the text of an error is at stake, which a full disk may cost.
+        let _ = file.set_len(0).and_then(|()| file.write_all(own_name().as_bytes()));
+        Ok(StateLock { _file: file })
+    }
+
+    /// Takes the lock only if its file is there; `None` tells that nobody can hold it.
+    pub(super) fn take_existing(state: &Path) -> Result<Option<StateLock>> {
+        if lock_path(state).exists() { Self::take(state).map(Some) } else { Ok(None) }
+    }
+}
+
+fn lock_path(state: &Path) -> PathBuf {
+    super::beside(state, "-lock")
+}
+
+fn own_name() -> String {
+    let command: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    format!("process {} ({})", std::process::id(), command.join(" "))
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = Vec::new();
+    // A file that cannot be read names nobody, which is no reason for another error than that it is held.
+    let _ = file.take(HOLDER_MAX_BYTES).read_to_end(&mut text);
+    let text: String = String::from_utf8_lossy(&text).chars().filter(|c| !c.is_control()).collect();
+    if text.is_empty() { "another process".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn second_holder_is_refused_and_told_who_the_first_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let lock = StateLock::take(&state).unwrap();
+        let refused = StateLock::take(&state).unwrap_err().to_string();
+        assert!(refused.contains(&format!("held by process {} (", std::process::id())), "{refused}");
+        drop(lock);
+        StateLock::take(&state).unwrap();
+    }
+
+    #[test]
+    fn text_of_a_dead_holder_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        std::fs::write(lock_path(&state), "process 1 (x)".repeat(1000)).unwrap();
+        let _lock = StateLock::take(&state).unwrap();
+        assert_eq!(std::fs::read_to_string(lock_path(&state)).unwrap(), own_name());
+    }
+}

@@ -1,0 +1,253 @@
+//! A [`StateStore`](super::StateStore) in one SQLite file, for one process at a time.
+//!
+//! # What may happen to the file, and what is read then
+//! Commits go to a write-ahead log (WAL), whose frames are chained by checksums: cut or damaged anywhere, it ends there
+//! for SQLite, which silently shows an earlier state. That is harmless as long as it is an earlier state *of the same
+//! cycle*: the walk repeats what was lost. It is not harmless if the cycle itself, or its end, becomes unknown. So:
+//!
+//! 1. **The log is emptied into the database** (`wal_checkpoint(TRUNCATE)`, which syncs both) when a state is
+//!    opened, after each beginning, each end and each delivery of a cycle, and in between whenever the log has
+//!    grown by some MB. Nothing is claimed or committed in a cycle before its beginning has got there. Thus the
+//!    database without its log always knows the newest cycle, and the log is only ever about that one. SQLite's own
+//!    automatic emptying is off: it leaves a full log behind whose frames are older than the pages of the database, and
+//!    such a log, when damaged, would mix both ages.
+//! 2. **Pages of different ages** still can come together if the process dies in the middle of an emptying *and* the log
+//!    is damaged, or if an old file is restored beside a younger log. A prefix depends on no other prefix, so it
+//!    is enough that each prefix, with its notes, is as it once was committed: its row has a checksum, and in it the
+//!    count and the chained checksum of its notes. What does not fit together (a finished cycle with an
+//!    incomplete prefix, a missing or doubled row, notes of another age) is an error. Rows are sealed with a random
+//!    number of their cycle, so those of another cycle never pass for its own. See `rows` and `whole`.
+//! 3. **A damaged database** shows by its first bytes (`schema`), by `PRAGMA quick_check` at opening, by the rows'
+//!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be reported. A
+//!    crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new crawl.
+//! 4. **No room**: a failed transaction is rolled back, and the same call may be made again. If the beginning of a cycle
+//!    could be committed but not emptied into the database, claims and commits fail until that is made good.
+//!
+//! A kill loses nothing that was committed. A loss of power may lose commits since the last emptying
+//! (`synchronous=NORMAL`), the youngest first, which is case 1; [`sync`](super::StateStore::sync) empties.
+//!
+//! Claims carry the number of the session that made them, so those of earlier processes are void from the opening on,
+//! without anything being written.
+
+mod calls;
+mod conn;
+mod faults;
+mod lock;
+mod rows;
+mod schema;
+mod whole;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use r2d2::{Pool, PooledConnection};
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+
+use conn::{connect, empty_wal, examine, flags, settings};
+use faults::located;
+use lock::StateLock;
+use rows::Seal;
+
+use super::CycleKey;
+use crate::error::{Error, Result};
+
+/// How long opening waits for another program's lock, and how long everything later does; there the caller retries.
+const BUSY_AT_OPEN: Duration = Duration::from_secs(3);
+const BUSY_LATER: Duration = Duration::from_millis(100);
+
+/// By how much the write-ahead log grows before it is emptied: about 1,000 pages, SQLite's own default.
+const WAL_GROWTH_MAX_BYTES: u64 = 4 << 20;
+
+/// Connections at most: the writer, and readers beside it.
+const POOL_MAX: u32 = 4;
+
+/// Progress of crawls in a SQLite file. Held by one process at a time.
+pub struct SqliteStore {
+    path: PathBuf,
+    wal: PathBuf,
+    /// Marks the claims of this opening. Never 0.
+    session: i64,
+    /// What is worth remembering of cycles in work; forgotten after any error, and read again.
+    laps: HashMap<CycleKey, Lap>,
+    /// Whether the database must know more than it does before anything is claimed or committed.
+    emptying_owed: bool,
+    /// The length of the log at which it is emptied, in bytes.
+    empty_wal_at: u64,
+    // Fields are dropped in this order: the connections go before the lock does.
+    writer: PooledConnection<SqliteConnectionManager>,
+    pool: Pool<SqliteConnectionManager>,
+    _lock: StateLock,
+}
+
+/// A cycle in work, so that a commit need not count prefixes.
+#[derive(Debug, Clone, Copy)]
+struct Lap {
+    seal: Seal,
+    prefixes: u32,
+    left: u32,
+    /// No prefix before this one is free.
+    first_free: u32,
+}
+
+/// One kind of writing call: its name in errors, and its fail points.
+struct Call {
+    doing: &'static str,
+    before: &'static str,
+    after: &'static str,
+}
+
+macro_rules! call {
+    ($name:literal, $doing:literal) => {
+        Call {
+            doing: $doing,
+            before: concat!("checkpoint::before_", $name),
+            after: concat!("checkpoint::after_", $name),
+        }
+    };
+}
+
+const BEGIN: Call = call!("begin", "begin a cycle in");
+const CLAIM: Call = call!("claim", "claim a prefix in");
+const COMMIT: Call = call!("commit", "save progress in");
+const RELEASE: Call = call!("release", "release a prefix in");
+const FINISH: Call = call!("finish", "finish a cycle in");
+const DELIVER: Call = call!("deliver", "note the delivery of a report in");
+
+impl SqliteStore {
+    /// Opens a state file, or makes it, and the folders above it, if it is not there.
+    ///
+    /// Beside it stands `<name>-lock`, and while it is open SQLite's `-wal` and `-shm`.
+    ///
+    /// # Errors
+    /// [`Error::StateHeld`] if another process has it open, [`Error::StateForeign`], [`Error::StateNewer`] or
+    /// [`Error::StateDamaged`] if it is something else than a sound state file of a version known here (it
+    /// is not touched then), [`Error::StateFull`] or [`Error::State`] if it cannot be made, read or written.
+    pub fn open(path: &Path) -> Result<SqliteStore> {
+        let path = resolve(path)?;
+        // A foreign file gets no lock file beside it. Yet no state that is held is looked into, even for its first
+        // bytes: closing a file gives up all POSIX locks of the process on it, SQLite's among them.
+        let lock = match StateLock::take_existing(&path)? {
+            Some(lock) => lock,
+            None => {
+                schema::inspect(&path)?;
+                StateLock::take(&path)?
+            }
+        };
+        if schema::inspect(&path)? == schema::Found::Nothing {
+            schema::create(&path)?;
+        }
+        let first = connect(&path)?;
+        located(&path, "open", &first, |conn| {
+            settings(conn, BUSY_AT_OPEN)?;
+            examine(conn, &path)?;
+            empty_wal(conn)?;
+            Ok(())
+        })?;
+        let settled = |conn: &mut Connection| settings(conn, BUSY_LATER);
+        let manager = SqliteConnectionManager::file(&path).with_flags(flags()).with_init(settled);
+        let pool = Pool::builder()
+            .max_size(POOL_MAX)
+            .min_idle(Some(0))
+            .max_lifetime(None)
+            .test_on_check_out(false)
+            .connection_timeout(BUSY_AT_OPEN)
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(manager);
+        let writer = pool.get().map_err(|e| {
+            let cause = e.to_string();
+            Error::State { doing: "open", path: path.clone(), cause }
+        })?;
+        let (wal, session) = (beside(&path, "-wal"), random());
+        let (laps, empty_wal_at) = (HashMap::new(), WAL_GROWTH_MAX_BYTES);
+        Ok(SqliteStore { path, wal, session, laps, emptying_owed: false, empty_wal_at, writer, pool, _lock: lock })
+    }
+
+    /// More connections to the same file, for readers and for work that has its own tables. They must not outlive the
+    /// store, whose end gives the file free for other processes.
+    pub fn pool(&self) -> Pool<SqliteConnectionManager> {
+        self.pool.clone()
+    }
+
+    /// The state file, with links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Empties the log, or remembers that it is owed.
+    fn empty_or_owe(&mut self) {
+        self.emptying_owed = self.empty().is_err();
+    }
+
+    fn empty(&mut self) -> Result<()> {
+        let length = std::fs::metadata(&self.wal).map_or(0, |m| m.len());
+        // Whatever comes of it: the next attempt is after as much growth again, not after each commit.
+        self.empty_wal_at = length.saturating_add(WAL_GROWTH_MAX_BYTES);
+        located(&self.path, "empty the write-ahead log of", &self.writer, empty_wal)?;
+        self.empty_wal_at = WAL_GROWTH_MAX_BYTES;
+        Ok(())
+    }
+
+    fn pay_what_is_owed(&mut self) -> Result<()> {
+        if self.emptying_owed {
+            self.empty()?;
+            self.emptying_owed = false;
+        }
+        Ok(())
+    }
+
+    fn empty_if_long(&mut self) {
+        if std::fs::metadata(&self.wal).is_ok_and(|m| m.len() >= self.empty_wal_at) {
+            // Nothing is lost if it fails (a full disk, a reader at work): the log just goes on growing.
+            let _ = self.empty();
+        }
+    }
+}
+
+/// The path with its folder and itself resolved, so that a state has one lock whatever links lead to it. Makes the folder.
+fn resolve(path: &Path) -> Result<PathBuf> {
+    let failed = |doing: &'static str| move |e: std::io::Error| faults::io(path, doing, &e);
+    match path.canonicalize() {
+        Ok(found) if found.is_dir() => {
+            let cause = "it is a folder".to_owned();
+            return Err(Error::State { doing: "open", path: found, cause });
+        }
+        Ok(found) => return Ok(found),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed("find")(e)),
+        Err(e) if path.is_symlink() => return Err(failed("follow the link to")(e)),
+        Err(_) => {}
+    }
+    let Some(name) = path.file_name() else {
+        let cause = "that is no name of a file".to_owned();
+        return Err(Error::State { doing: "make", path: path.to_owned(), cause });
+    };
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
+    Ok(folder.canonicalize().map_err(failed("find the folder of"))?.join(name))
+}
+
+/// The path of a file that stands beside another one.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// A random number other than 0, from the keys that the standard library draws for its hash maps.
+fn random() -> i64 {
+    RandomState::new().hash_one(0u64).cast_signed() | 1
+}
+
+/// Where a test can kill the process: with the fail point's action `return`. Does nothing in release builds.
+fn crash_point(name: &str) {
+    let _ = name;
+    fail::fail_point!(name, |_| std::process::abort());
+}

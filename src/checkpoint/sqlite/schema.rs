@@ -1,0 +1,192 @@
+//! The state file as a file: its marks, its making, its tables and their versions.
+//!
+//! A state file is made under another name, completely, and then renamed into place: an empty or half-made one is
+//! never ours. Whatever stands at the path already is looked at before SQLite gets to see it, and only a file with our
+//! marks is ever opened for writing.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::faults::{self, Out};
+use super::{beside, crash_point};
+use crate::error::{Error, Result};
+
+/// `Sext`, in the header's field for that purpose.
+pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
+
+/// Brings a database from one version to the next.
+pub(super) type Migration = fn(&Connection) -> Out<()>;
+
+/// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
+pub(super) const MIGRATIONS: &[Migration] = &[first_version];
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
+const HEADER_LEN: usize = 100;
+const USER_VERSION_AT: usize = 60;
+const APPLICATION_ID_AT: usize = 68;
+
+/// Files that SQLite keeps beside a database.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Every table of version 1. No secondary indexes: a row stands in one place only, so none can disagree with another.
+/// `prefix.id` is the cycle's id times 2^32 plus the position, which keeps a cycle's rows together without a key column.
+/// `cursor` and `tally` stand last so that the small columns are read without them.
+const VERSION_1: &str = "
+CREATE TABLE crawl (id INTEGER PRIMARY KEY, name TEXT NOT NULL, latest INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
+CREATE TABLE cycle (id INTEGER PRIMARY KEY, crawl TEXT NOT NULL, number INTEGER NOT NULL, nonce INTEGER NOT NULL,
+    identity TEXT NOT NULL, started REAL NOT NULL, finished REAL, delivered INTEGER NOT NULL, sum INTEGER NOT NULL
+) STRICT;
+CREATE TABLE prefix (id INTEGER PRIMARY KEY, done INTEGER NOT NULL, claimant INTEGER NOT NULL, fence INTEGER NOT NULL,
+    notes INTEGER NOT NULL, chain INTEGER NOT NULL, sum INTEGER NOT NULL, cursor BLOB, tally BLOB
+) STRICT;
+CREATE TABLE note (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INTEGER NOT NULL, kind INTEGER NOT NULL,
+    sum INTEGER NOT NULL, bucket BLOB NOT NULL, body TEXT NOT NULL, PRIMARY KEY (cycle, prefix, number)
+) STRICT, WITHOUT ROWID;
+";
+
+fn first_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_1)?)
+}
+
+/// What stands at the path of a state file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file with our marks.
+    Ours,
+}
+
+/// Looks at what stands at the path, by its first bytes and without SQLite, which might recover or lock it.
+///
+/// # Errors
+/// [`Error::StateForeign`], [`Error::StateNewer`] or [`Error::StateDamaged`] for a file that must not be touched.
+pub(super) fn inspect(state: &Path) -> Result<Found> {
+    let mut header = Vec::with_capacity(HEADER_LEN);
+    let read = File::open(state).and_then(|file| file.take(HEADER_LEN as u64).read_to_end(&mut header));
+    match read {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(e) => return Err(faults::io(state, "read", &e)),
+        Ok(_) => {}
+    }
+    let path = || state.to_owned();
+    let damaged = |cause: String| Err(Error::StateDamaged { path: path(), cause });
+    if header.is_empty() {
+        return damaged("it is empty".to_owned());
+    }
+    if header.iter().all(|b| *b == 0) {
+        return damaged("it begins with zeros".to_owned());
+    }
+    if !header.starts_with(MAGIC) && !MAGIC.starts_with(&header) {
+        return Err(Error::StateForeign { path: path(), cause: "it is no SQLite database".to_owned() });
+    }
+    let Some(header) = header.first_chunk::<HEADER_LEN>() else {
+        return damaged(format!("it ends after {} bytes", header.len()));
+    };
+    let field = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let found = field(APPLICATION_ID_AT);
+    if found != APPLICATION_ID {
+        return Err(foreign(state, found));
+    }
+    check_version(state, i64::from(field(USER_VERSION_AT).cast_signed()))?;
+    Ok(Found::Ours)
+}
+
+/// Checks application id and version once more through SQLite, which also sees what is in the write-ahead log.
+pub(super) fn check_marks(conn: &Connection, state: &Path) -> Out<()> {
+    let found: u32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if found != APPLICATION_ID {
+        return Err(foreign(state, found).into());
+    }
+    Ok(check_version(state, conn.pragma_query_value(None, "user_version", |row| row.get(0))?)?)
+}
+
+fn foreign(state: &Path, application_id: u32) -> Error {
+    Error::StateForeign { path: state.to_owned(), cause: format!("its application id is {application_id:#010x}") }
+}
+
+fn check_version(state: &Path, found: i64) -> Result<()> {
+    let known = MIGRATIONS.len() as i64;
+    match found {
+        1.. if found <= known => Ok(()),
+        1.. => Err(Error::StateNewer { path: state.to_owned(), found, known }),
+        _ => Err(Error::StateDamaged { path: state.to_owned(), cause: format!("its schema version is {found}") }),
+    }
+}
+
+/// Makes a state file at a path where there is none. The caller holds the lock, so whatever has the temporary name was
+/// left by a process that died.
+pub(super) fn create(state: &Path) -> Result<()> {
+    let draft = beside(state, "-new");
+    // A write-ahead log without its database (somebody moved the state file away, and only that) would be replayed
+    // into the new one.
+    remove_companions(state, state)?;
+    remove(state, &draft)?;
+    remove_companions(state, &draft)?;
+    let made = write_draft(state, &draft).and_then(|()| {
+        crash_point("checkpoint::before_create");
+        put_in_place(&draft, state).map_err(|e| faults::io(state, "create", &e))
+    });
+    if made.is_err() {
+        // The first error counts; what is left now is removed by the next attempt.
+        let _ = remove(state, &draft).and_then(|()| remove_companions(state, &draft));
+    }
+    crash_point("checkpoint::after_create");
+    made
+}
+
+fn write_draft(state: &Path, draft: &Path) -> Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(draft, flags)
+        .map_err(|e| faults::Fault::from(e).into_error(state, "create", None))?;
+    faults::located(state, "create", &conn, |conn| {
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        migrate(conn, MIGRATIONS)?;
+        // Last: until then nothing but the file itself is needed.
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        Ok(())
+    })?;
+    conn.close().map_err(|(_, e)| faults::Fault::from(e).into_error(state, "create", None))
+}
+
+fn put_in_place(draft: &Path, state: &Path) -> std::io::Result<()> {
+    File::open(draft)?.sync_all()?;
+    fs::rename(draft, state)?;
+    match state.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn remove_companions(state: &Path, database: &Path) -> Result<()> {
+    COMPANIONS.iter().try_for_each(|companion| remove(state, &beside(database, companion)))
+}
+
+fn remove(state: &Path, path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(faults::io(state, "remove what is left of an older", &e)),
+        _ => Ok(()),
+    }
+}
+
+/// Brings a database to the newest version, each step and its number in one transaction.
+pub(super) fn migrate(conn: &Connection, migrations: &[Migration]) -> Out<()> {
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let from = usize::try_from(version).unwrap_or(usize::MAX);
+    for (position, step) in migrations.iter().enumerate().skip(from) {
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        let done = step(conn).and_then(|()| {
+            conn.pragma_update(None, "user_version", position as i64 + 1)?;
+            Ok(conn.execute_batch("COMMIT")?)
+        });
+        if done.is_err() && !conn.is_autocommit() {
+            conn.execute_batch("ROLLBACK")?;
+        }
+        done?;
+    }
+    Ok(())
+}
