@@ -8,6 +8,8 @@ mod count;
 mod fold;
 pub mod leases;
 mod notes;
+#[cfg(test)]
+pub(crate) mod testing;
 mod walk;
 
 use serde::Serialize;

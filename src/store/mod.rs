@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use names::{Names, Nature};
-pub use tahoe::{ShareEntry, ShareFile, TahoeBucket, TahoePrefix, TahoeStore};
+pub use tahoe::{DiskUsage, ShareEntry, ShareFile, TahoeBucket, TahoePrefix, TahoeStore};
 
 use crate::policy::ring::Ring;
 

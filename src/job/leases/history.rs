@@ -1,0 +1,116 @@
+//! The history entry: exactly what Tahoe's own lease checker would have written for the cycle.
+
+use serde_json::{Map, Number, Value, json};
+
+use super::LeaseSettings;
+use super::tally::{LeaseTally, Space, Split};
+use crate::job::{CycleView, Finding};
+use crate::tahoe::lease::DAY_SECS;
+
+/// Makes the entry of a cycle.
+pub(super) fn entry(settings: &LeaseSettings, cycle: &CycleView<'_, LeaseTally>) -> Value {
+    json!({
+        "cycle-start-finish-times": times(cycle),
+        // Nothing is deleted yet, so every cycle is one with expiration switched off.
+        "expiration-enabled": false,
+        "configured-expiration-mode": settings.expiry.mode(&settings.sharetypes.0),
+        "lease-age-histogram": ages(cycle.tally),
+        "leases-per-share-histogram": leases_per_share(cycle.tally),
+        "corrupt-shares": corrupt_shares(cycle.findings),
+        "space-recovered": space_recovered(cycle.tally),
+    })
+}
+
+/// Start and finish. Where the clock stands still, both are the moment at which it does.
+fn times(cycle: &CycleView<'_, LeaseTally>) -> Value {
+    if cycle.fixed_clock {
+        let now = whole_if_possible(cycle.now);
+        return json!([now, now]);
+    }
+    json!([cycle.started, cycle.finished])
+}
+
+fn whole_if_possible(secs: f64) -> Value {
+    // Below 2^53 every whole number is exact.
+    if secs.fract() == 0.0 && secs.abs() < 9e15 { json!(secs as i64) } else { json!(secs) }
+}
+
+/// Each day that has leases: from, to (in seconds), how many.
+fn ages(tally: &LeaseTally) -> Value {
+    let step = i64::from(DAY_SECS);
+    let row = |(day, leases): (&i64, &u64)| {
+        let from = day.saturating_mul(step);
+        json!([from, from.saturating_add(step), leases])
+    };
+    tally.ages.iter().map(row).collect()
+}
+
+fn leases_per_share(tally: &LeaseTally) -> Value {
+    let row = |(leases, shares): (&u64, &u64)| (leases.to_string(), json!(shares));
+    Value::Object(tally.leases_per_share.iter().map(row).collect())
+}
+
+/// Each corrupt share's storage index and number, in the order met. `null` is a number that does not fit in 64 bits.
+fn corrupt_shares(findings: &[Finding]) -> Value {
+    let corrupt = findings.iter().filter(|finding| finding.tahoe_corrupt);
+    corrupt.map(|finding| json!([finding.storage_index, finding.share])).collect()
+}
+
+/// 48 numbers, and one more where a corrupt share ended a bucket.
+fn space_recovered(tally: &LeaseTally) -> Value {
+    let mut out = Map::new();
+    for (group, space) in [
+        ("actual", &tally.actual),
+        ("original", &tally.original),
+        ("configured", &tally.configured),
+        ("examined", &tally.examined),
+    ] {
+        let Space { buckets, shares, sharebytes, diskbytes } = space;
+        for (what, split) in
+            [("buckets", buckets), ("shares", shares), ("sharebytes", sharebytes), ("diskbytes", diskbytes)]
+        {
+            let Split { all, mutable, immutable } = *split;
+            for (end, n) in [("", all), ("-mutable", mutable), ("-immutable", immutable)] {
+                out.insert(format!("{group}-{what}{end}"), Value::Number(Number::from(n)));
+            }
+        }
+    }
+    if tally.unknown_buckets > 0 {
+        out.insert("examined-buckets-unknown".to_owned(), json!(tally.unknown_buckets));
+    }
+    Value::Object(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(now: f64, fixed_clock: bool, tally: &LeaseTally) -> CycleView<'_, LeaseTally> {
+        CycleView { now, fixed_clock, started: 10.0, finished: 12.5, tally, prefixes: &[], findings: &[] }
+    }
+
+    #[test]
+    fn times_are_whole_only_where_the_clock_stands_still() {
+        let tally = LeaseTally::default();
+        assert_eq!(times(&view(1.7e9, true, &tally)).to_string(), "[1700000000,1700000000]");
+        assert_eq!(times(&view(1.5, true, &tally)).to_string(), "[1.5,1.5]");
+        assert_eq!(times(&view(1.7e9, false, &tally)).to_string(), "[10.0,12.5]");
+    }
+
+    #[test]
+    fn an_empty_store_has_48_zeros() {
+        let entry = entry(&LeaseSettings::default(), &view(0.0, true, &LeaseTally::default()));
+        let space = entry["space-recovered"].as_object().unwrap();
+        assert_eq!(space.len(), 48);
+        assert!(space.values().all(|n| n == 0));
+        assert_eq!(entry["configured-expiration-mode"], json!(["age", null, null, ["mutable", "immutable"]]));
+    }
+
+    #[test]
+    fn ages_that_no_lease_has_do_not_overflow() {
+        let mut tally = LeaseTally::default();
+        tally.add_lease(i64::MAX);
+        tally.add_lease(i64::MIN);
+        assert_eq!(ages(&tally).as_array().map(Vec::len), Some(2));
+    }
+}

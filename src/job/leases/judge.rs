@@ -1,0 +1,154 @@
+//! Sexton's own judgement of a share: what Tahoe's lease checker does not notice.
+//!
+//! At most one finding per share and region, in plain words with the numbers. Never touches the history's counters.
+
+use crate::tahoe::container::{Header, Misfit};
+use crate::tahoe::lease::{DAY_SECS, LEASE_SECS, Lease};
+use crate::tahoe::table::Fault;
+
+/// Findings about version, magic, lengths and offsets.
+pub(super) const HEADER: &str = "container header";
+
+/// Findings about lease records.
+pub(super) const LEASES: &str = "leases";
+
+/// 2006-01-01: before it there was no Tahoe.
+const EARLIEST_UNIX: u32 = 1_136_073_600;
+
+/// No lease is granted for longer than 31 days; a day more allows for clocks that differ.
+const AHEAD_SECS: u32 = LEASE_SECS + DAY_SECS;
+
+/// What is wrong with one region of a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Flaw {
+    pub region: &'static str,
+    pub reason: String,
+    /// Whether Tahoe takes the share for corrupt because of it.
+    pub tahoe_corrupt: bool,
+}
+
+/// Watches the leases of one share.
+#[derive(Debug)]
+pub(super) struct Dates {
+    now: f64,
+    met: u64,
+    impossible: u64,
+    /// Number (from 1) and date of the first impossible one.
+    first: Option<(u64, u32)>,
+}
+
+impl Dates {
+    pub fn new(now: f64) -> Dates {
+        Dates { now, met: 0, impossible: 0, first: None }
+    }
+
+    /// How many leases were met.
+    pub fn met(&self) -> u64 {
+        self.met
+    }
+
+    pub fn meet(&mut self, lease: Lease) {
+        self.met += 1;
+        if lease.expires_unix < EARLIEST_UNIX || self.is_ahead(lease.expires_unix) {
+            self.impossible += 1;
+            self.first.get_or_insert((self.met, lease.expires_unix));
+        }
+    }
+
+    fn is_ahead(&self, expires_unix: u32) -> bool {
+        f64::from(expires_unix) > self.now + f64::from(AHEAD_SECS)
+    }
+
+    fn reason(&self) -> Option<String> {
+        let (number, date) = self.first?;
+        let (met, now) = (self.met, self.now);
+        let why = if self.is_ahead(date) {
+            format!("more than 32 days after now ({now})")
+        } else {
+            format!("before 2006 ({EARLIEST_UNIX})")
+        };
+        let mut reason = format!("lease {number} of {met} expires at {date}, {why}");
+        if self.impossible > 1 {
+            let others = self.impossible - 1;
+            reason.push_str(&format!("; {others} more cannot have the dates they have"));
+        }
+        Some(reason)
+    }
+}
+
+/// Judges a share whose header could be read; `leases` is how the reading of its leases ended.
+pub(super) fn judge(header: &Header, size: u64, leases: &Result<Option<u32>, Fault>, dates: &Dates) -> Vec<Flaw> {
+    let mut flaws = Vec::new();
+    if let Some(misfit) = misfit(header, size, leases) {
+        let region = if matches!(misfit, Misfit::LeasesBeyondFile { .. }) { LEASES } else { HEADER };
+        flaws.push(Flaw { region, reason: misfit.to_string(), tahoe_corrupt: false });
+    }
+    let leases_flaw = match leases {
+        Ok(_) => dates.reason().map(|reason| (reason, false)),
+        Err(Fault::Corrupt(reason)) => Some((reason.clone(), true)),
+        Err(Fault::Stops(reason)) => Some((reason.clone(), false)),
+        Err(Fault::Unreadable(_)) => None,
+    };
+    if let Some((reason, tahoe_corrupt)) = leases_flaw
+        && flaws.iter().all(|flaw| flaw.region != LEASES)
+    {
+        flaws.push(Flaw { region: LEASES, reason, tahoe_corrupt });
+    }
+    flaws
+}
+
+fn misfit(header: &Header, size: u64, leases: &Result<Option<u32>, Fault>) -> Option<Misfit> {
+    match (header, leases) {
+        (Header::Immutable(header), _) => header.misfit(size),
+        (Header::Mutable(header), Ok(Some(extra))) => header.misfit().or_else(|| header.misfit_at_end(*extra, size)),
+        (Header::Mutable(header), _) => header.misfit(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tahoe::container::{Immutable, Mutable};
+
+    const NOW: f64 = 1_700_000_000.0;
+
+    fn dates(expirations: &[u32]) -> Dates {
+        let mut dates = Dates::new(NOW);
+        expirations.iter().for_each(|e| dates.meet(Lease { owner: 0, expires_unix: *e }));
+        dates
+    }
+
+    #[test]
+    fn dates_are_possible_from_2006_to_32_days_ahead() {
+        let possible = [1_136_073_600, 1_500_000_000, 1_700_000_000 + 32 * 86_400];
+        assert_eq!(dates(&possible).reason(), None);
+        let reason = dates(&[1_500_000_000, 1_702_764_801, 0]).reason().unwrap();
+        assert!(
+            reason.starts_with("lease 2 of 3 expires at 1702764801, more than 32 days after now (1700000000); 1 more")
+        );
+        let reason = dates(&[1_136_073_599]).reason().unwrap();
+        assert_eq!(reason, "lease 1 of 1 expires at 1136073599, before 2006 (1136073600)");
+    }
+
+    #[test]
+    fn a_region_has_one_flaw_at_most() {
+        let header = Header::Immutable(Immutable { version: 1, data_length: 0, leases: 1 });
+        let stops = Err(Fault::Stops("no such offset".into()));
+        let flaws = judge(&header, 50, &stops, &dates(&[]));
+        assert_eq!(flaws.iter().map(|f| f.region).collect::<Vec<_>>(), [LEASES]);
+        // Leases read out of the data: the header does not fit, and neither do the dates.
+        let header = Header::Immutable(Immutable { version: 1, data_length: 400, leases: 2 });
+        let flaws = judge(&header, 500, &Ok(None), &dates(&[0, 1]));
+        assert_eq!(flaws.iter().map(|f| f.region).collect::<Vec<_>>(), [HEADER, LEASES]);
+        assert!(flaws.iter().all(|f| !f.tahoe_corrupt));
+    }
+
+    #[test]
+    fn leases_cut_off_are_corrupt_to_tahoe_too() {
+        let header = Header::Mutable(Mutable { version: 1, data_length: 300, extra_leases_at: 700 });
+        let flaws = judge(&header, 800, &Err(Fault::Corrupt("cut off".into())), &dates(&[0]));
+        let brief: Vec<_> = flaws.iter().map(|f| (f.region, f.tahoe_corrupt)).collect();
+        assert_eq!(brief, [(HEADER, false), (LEASES, true)]);
+        assert_eq!(flaws[1].reason, "cut off");
+    }
+}

@@ -1,0 +1,278 @@
+//! The tally of the lease job: the counters of Tahoe's history entry, for one prefix or merged.
+//!
+//! All are sums, so the order of merging changes nothing. Bounded by what dates and lease counts there are: an ordinary
+//! prefix takes some 2 KiB as JSON, of which two thirds are the days of the last two months. Zeros are not written.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::job::Tally;
+use crate::tahoe::container::ShareType;
+
+/// Raised whenever the meaning of a saved tally changes; an older one is then refused, not misread.
+const VERSION: u8 = 1;
+
+/// Counters of Tahoe's history entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseTally {
+    v: Version,
+    /// Leases by the day of their age.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) ages: BTreeMap<i64, u64>,
+    /// Shares by their number of leases.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) leases_per_share: BTreeMap<u64, u64>,
+    #[serde(default, skip_serializing_if = "Space::is_zero")]
+    pub(super) actual: Space,
+    #[serde(default, skip_serializing_if = "Space::is_zero")]
+    pub(super) original: Space,
+    #[serde(default, skip_serializing_if = "Space::is_zero")]
+    pub(super) configured: Space,
+    #[serde(default, skip_serializing_if = "Space::is_zero")]
+    pub(super) examined: Space,
+    /// Buckets whose last share is corrupt.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) unknown_buckets: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Version;
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(VERSION)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
+        match u8::deserialize(deserializer)? {
+            VERSION => Ok(Version),
+            found => Err(serde::de::Error::custom(format!("lease tally of version {found}, this is {VERSION}"))),
+        }
+    }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// One group of Tahoe's `space-recovered`, written as four lists of three.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[Split; 4]", into = "[Split; 4]")]
+pub(super) struct Space {
+    pub buckets: Split,
+    pub shares: Split,
+    pub sharebytes: Split,
+    pub diskbytes: Split,
+}
+
+/// A sum over everything, and over what is known to be mutable or immutable. Sums stop at `u64::MAX`: sizes come from
+/// the disk, and a file may claim exabytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u64; 3]", into = "[u64; 3]")]
+pub(super) struct Split {
+    pub all: u64,
+    pub mutable: u64,
+    pub immutable: u64,
+}
+
+/// The type of a share, or of a bucket by its last share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Known(ShareType),
+    /// The share is corrupt.
+    Unknown,
+    /// The bucket has no share.
+    None,
+}
+
+/// What stands against freeing a share or a bucket: whether there is a lease valid by its own date, and one valid by the
+/// settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub by_own_date: bool,
+    pub by_settings: bool,
+}
+
+/// A share that was examined.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub share_type: ShareType,
+    pub size: u64,
+    pub disk_bytes: u64,
+    pub leases: u64,
+    pub held: Held,
+}
+
+impl From<[Split; 4]> for Space {
+    fn from([buckets, shares, sharebytes, diskbytes]: [Split; 4]) -> Space {
+        Space { buckets, shares, sharebytes, diskbytes }
+    }
+}
+
+impl From<Space> for [Split; 4] {
+    fn from(space: Space) -> [Split; 4] {
+        [space.buckets, space.shares, space.sharebytes, space.diskbytes]
+    }
+}
+
+impl From<[u64; 3]> for Split {
+    fn from([all, mutable, immutable]: [u64; 3]) -> Split {
+        Split { all, mutable, immutable }
+    }
+}
+
+impl From<Split> for [u64; 3] {
+    fn from(split: Split) -> [u64; 3] {
+        [split.all, split.mutable, split.immutable]
+    }
+}
+
+impl Split {
+    fn add(&mut self, n: u64, kind: Kind) {
+        self.all = self.all.saturating_add(n);
+        match kind {
+            Kind::Known(ShareType::Mutable) => self.mutable = self.mutable.saturating_add(n),
+            Kind::Known(ShareType::Immutable) => self.immutable = self.immutable.saturating_add(n),
+            Kind::Unknown | Kind::None => {}
+        }
+    }
+
+    fn merge(&mut self, later: Split) {
+        self.all = self.all.saturating_add(later.all);
+        self.mutable = self.mutable.saturating_add(later.mutable);
+        self.immutable = self.immutable.saturating_add(later.immutable);
+    }
+}
+
+impl Space {
+    fn is_zero(&self) -> bool {
+        *self == Space::default()
+    }
+
+    fn add_share(&mut self, share: &Share) {
+        let kind = Kind::Known(share.share_type);
+        self.shares.add(1, kind);
+        self.sharebytes.add(share.size, kind);
+        self.diskbytes.add(share.disk_bytes, kind);
+    }
+
+    fn add_bucket(&mut self, disk_bytes: u64, kind: Kind) {
+        self.buckets.add(1, kind);
+        self.diskbytes.add(disk_bytes, kind);
+    }
+
+    fn merge(&mut self, later: &Space) {
+        self.buckets.merge(later.buckets);
+        self.shares.merge(later.shares);
+        self.sharebytes.merge(later.sharebytes);
+        self.diskbytes.merge(later.diskbytes);
+    }
+}
+
+impl LeaseTally {
+    /// Counts a lease by the day of its age.
+    pub(super) fn add_lease(&mut self, age_days: i64) {
+        *self.ages.entry(age_days).or_default() += 1;
+    }
+
+    /// Counts a share that could be read.
+    pub(super) fn add_share(&mut self, share: &Share) {
+        *self.leases_per_share.entry(share.leases).or_default() += 1;
+        self.examined.add_share(share);
+        if !share.held.by_own_date {
+            self.original.add_share(share);
+        }
+        if !share.held.by_settings {
+            self.configured.add_share(share);
+        }
+    }
+
+    /// Counts a bucket, after its shares.
+    ///
+    /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
+    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held) {
+        self.examined.buckets.add(1, kind);
+        if kind == Kind::Unknown {
+            self.unknown_buckets += 1;
+        }
+        if !held.by_own_date {
+            self.original.add_bucket(disk_bytes, kind);
+        }
+        if !held.by_settings {
+            self.configured.add_bucket(disk_bytes, kind);
+        }
+        if kind == Kind::None {
+            self.actual.add_bucket(disk_bytes, kind);
+        }
+    }
+}
+
+impl Tally for LeaseTally {
+    fn merge(&mut self, later: LeaseTally) {
+        for (day, leases) in later.ages {
+            *self.ages.entry(day).or_default() += leases;
+        }
+        for (leases, shares) in later.leases_per_share {
+            *self.leases_per_share.entry(leases).or_default() += shares;
+        }
+        self.actual.merge(&later.actual);
+        self.original.merge(&later.original);
+        self.configured.merge(&later.configured);
+        self.examined.merge(&later.examined);
+        self.unknown_buckets += later.unknown_buckets;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELD: Held = Held { by_own_date: true, by_settings: true };
+
+    #[test]
+    fn an_empty_tally_is_nothing_but_its_version() {
+        assert_eq!(serde_json::to_string(&LeaseTally::default()).unwrap(), r#"{"v":1}"#);
+    }
+
+    #[test]
+    fn a_tally_of_another_version_is_refused() {
+        assert!(serde_json::from_str::<LeaseTally>(r#"{"v":1}"#).is_ok());
+        let refused = serde_json::from_str::<LeaseTally>(r#"{"v":2}"#).unwrap_err().to_string();
+        assert!(refused.contains("version 2"), "{refused}");
+        assert!(serde_json::from_str::<LeaseTally>(r#"{"v":1,"x":0}"#).is_err());
+        assert!(serde_json::from_str::<LeaseTally>("{}").is_err());
+    }
+
+    #[test]
+    fn what_is_saved_is_read_back() {
+        let mut tally = LeaseTally::default();
+        tally.add_lease(-3);
+        tally.add_lease(61);
+        let share = Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD };
+        tally.add_share(&share);
+        tally.add_bucket(4096, Kind::Unknown, HELD);
+        let saved = serde_json::to_string(&tally).unwrap();
+        assert_eq!(
+            saved,
+            r#"{"v":1,"ages":{"-3":1,"61":1},"leases_per_share":{"2":1},"examined":[[1,0,0],[1,1,0],[5,5,0],[4096,4096,0]],"unknown_buckets":1}"#
+        );
+        assert_eq!(serde_json::from_str::<LeaseTally>(&saved).unwrap(), tally);
+    }
+
+    #[test]
+    fn sums_of_impossible_sizes_stop_at_the_largest_number() {
+        let mut tally = LeaseTally::default();
+        let held = Held { by_own_date: false, by_settings: false };
+        let share = Share { share_type: ShareType::Immutable, size: u64::MAX, disk_bytes: u64::MAX, leases: 0, held };
+        tally.add_share(&share);
+        tally.add_share(&share);
+        let mut sum = tally.clone();
+        sum.merge(tally);
+        assert_eq!(sum.original.sharebytes.all, u64::MAX);
+        assert_eq!(sum.examined.shares.immutable, 4);
+    }
+}

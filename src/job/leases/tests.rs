@@ -1,0 +1,173 @@
+//! The lease job over whole stores, compared with what Tahoe-LAFS 1.20.0's own crawlers said of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+use crate::job::testing::{Stops, Walked, walk};
+use crate::job::{Count, PrefixTally, Tally};
+use crate::store::{DiskUsage, Store};
+
+/// A store from `tests/data`, unpacked.
+struct Fixture {
+    _dir: tempfile::TempDir,
+    store: TahoeStore,
+    expected: BTreeMap<String, Value>,
+}
+
+impl Fixture {
+    fn unpack(name: &str) -> Fixture {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let dir = tempfile::tempdir().unwrap();
+        let packed = std::fs::File::open(data.join(format!("{name}.tar.gz"))).unwrap();
+        tar::Archive::new(flate2::read::GzDecoder::new(packed)).unpack(dir.path()).unwrap();
+        let below = dir.path().join(name);
+        let root = if below.is_dir() { below } else { dir.path().to_path_buf() };
+        let store = TahoeStore::open(root).unwrap().with_disk_usage(DiskUsage::Rounded4096);
+        let expected = std::fs::read(data.join(format!("{name}.expected.json"))).unwrap();
+        Fixture { _dir: dir, store, expected: serde_json::from_slice(&expected).unwrap() }
+    }
+
+    fn now(&self) -> f64 {
+        self.expected["disabled"]["mode"]["now"].as_f64().unwrap()
+    }
+
+    fn walk(&self, job: &Leases, stops: Stops) -> Walked<LeaseTally> {
+        walk(&self.store, job, self.now(), stops)
+    }
+
+    /// Compares every mode, and gives what the walk without expiry has found.
+    fn check(&self) -> Walked<LeaseTally> {
+        assert_eq!(self.expected.len(), 8);
+        for (name, expected) in &self.expected {
+            let job = job(&expected["mode"]);
+            for stops in [Stops::Never, Stops::Every(1), Stops::Every(3)] {
+                let walked = self.walk(&job, stops);
+                let history = walked.report(&job)["history"].clone();
+                assert_eq!(history, expected["history"], "{name}, {stops:?}");
+                assert_eq!(walked.counts.buckets, expected["bucket-count"].as_u64().unwrap(), "{name}");
+                assert_eq!(walked.counts.findings, walked.findings.len() as u64);
+                assert_eq!(walked.counts.errors, walked.errors.len() as u64);
+                assert_eq!((walked.counts.vanished, walked.unlisted.len()), (0, 0), "{name}");
+            }
+        }
+        self.walk(&Leases::default(), Stops::Never)
+    }
+}
+
+fn job(mode: &Value) -> Leases {
+    // Tahoe's mode `age` without a duration comes to the same as no expiry, so long as nothing is deleted.
+    let expiry = match mode["expire"].as_str().unwrap() {
+        "age" => Expiry::None,
+        other => other.parse().unwrap(),
+    };
+    Leases::new(LeaseSettings { expiry, sharetypes: mode["sharetypes"].as_str().unwrap().parse().unwrap() })
+}
+
+#[test]
+fn plain_store_has_tahoes_history_and_no_finding() {
+    let walked = Fixture::unpack("fixture-plain").check();
+    assert_eq!((walked.findings.len(), walked.errors.len()), (0, 0), "{:?}", walked.findings);
+    assert_eq!((walked.counts.no_bucket, walked.counts.no_share), (0, 0));
+}
+
+#[test]
+fn real_grid_has_tahoes_history_and_no_finding() {
+    let walked = Fixture::unpack("real-grid-small").check();
+    assert_eq!((walked.findings.len(), walked.errors.len()), (0, 0), "{:?}", walked.findings);
+    assert_eq!((walked.counts.no_bucket, walked.counts.no_share), (0, 0));
+    assert!(walked.counts.shares >= 28);
+}
+
+#[test]
+fn odd_store_has_tahoes_history_and_its_oddities_are_findings() {
+    let fixture = Fixture::unpack("fixture-odd");
+    let walked = fixture.check();
+    assert!(walked.errors.is_empty(), "{:?}", walked.errors);
+    let manifest = fixture.store.identity() + "/manifest.json";
+    let manifest: Value = serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
+    let mut expected: Vec<(String, &str)> = Vec::new();
+    for oddity in manifest["oddities"].as_array().unwrap() {
+        let (kind, place) = (oddity[0].as_str().unwrap(), oddity[1].as_str().unwrap());
+        let found: &[&str] = match kind {
+            "zero_length" | "short_header" | "unknown_version" | "version_zero" | "mutable_unknown_version" => {
+                &["container header"]
+            }
+            "unknown_beside_good" | "garbage" | "mutable_short" => &["container header"],
+            "truncated_leases" => &["container header", "leases"],
+            "mutable_cut_at_leases" | "mutable_extra_short" | "lease_zero_time" | "lease_far_future" => &["leases"],
+            _ => &[],
+        };
+        let bucket = place.rsplit('/').next().unwrap();
+        expected.extend(found.iter().map(|region| (bucket.to_owned(), *region)));
+    }
+    let mut found: Vec<_> = walked.findings.iter().map(|f| (f.storage_index.clone(), f.region.as_str())).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    // tmp, README, 1.tmp, .2 twice, and tmp twice; the bucket with five characters twice.
+    assert_eq!((walked.counts.no_share, walked.counts.no_bucket), (10, 2));
+}
+
+#[test]
+fn each_bucket_that_stops_tahoe_is_one_error_and_the_walk_goes_on() {
+    let fixture = Fixture::unpack("fixture-fatal");
+    let walked = fixture.check();
+    let shares = fixture.store.path("", None);
+    let mut stopped: BTreeMap<String, u32> = BTreeMap::new();
+    for error in walked.errors.iter().filter(|e| e.error.ends_with("Tahoe's crawler would stop here for good")) {
+        let path = Path::new(&error.path).strip_prefix(&shares).unwrap();
+        let bucket = path.iter().nth(1).unwrap().to_string_lossy().into_owned();
+        *stopped.entry(bucket).or_default() += 1;
+    }
+    let fatal = fixture.expected["disabled"]["fatal"].as_array().unwrap();
+    let fatal: BTreeMap<String, u32> = fatal.iter().map(|f| (f[1].as_str().unwrap().to_owned(), 1)).collect();
+    assert_eq!(fatal.len(), 34);
+    assert_eq!(stopped, fatal);
+    // The rest are what stands behind such a thing in the same bucket: five lease counts, five links.
+    assert_eq!(walked.errors.len() - fatal.len(), 10);
+    let late = walked.findings.iter().filter(|f| f.reason.contains("version 7") && !f.tahoe_corrupt).count();
+    assert_eq!(late, 10, "corrupt shares that Tahoe would not have come to");
+}
+
+#[test]
+fn count_gives_tahoes_bucket_counts() {
+    for name in ["fixture-plain", "fixture-odd", "fixture-fatal", "real-grid-small"] {
+        let fixture = Fixture::unpack(name);
+        let expected = &fixture.expected["disabled"];
+        let walked = walk(&fixture.store, &Count, fixture.now(), Stops::Never);
+        assert_eq!(walked.report::<TahoeStore>(&Count)["prefixes"], expected["prefix-counts"], "{name}");
+        assert_eq!(walked.counts.buckets, expected["bucket-count"].as_u64().unwrap(), "{name}");
+        let leases = fixture.walk(&Leases::default(), Stops::Never);
+        assert_eq!(walked.counts.no_bucket, leases.counts.no_bucket, "{name}");
+    }
+}
+
+#[test]
+fn prefixes_merge_to_the_same_whichever_are_merged_first() {
+    let walked = Fixture::unpack("fixture-odd").walk(&Leases::default(), Stops::Never);
+    for split in [0, 1, 500, 1023] {
+        let sum = |saved: &[Vec<u8>]| {
+            let mut sum = LeaseTally::default();
+            for one in saved {
+                sum.merge(serde_json::from_slice::<PrefixTally<LeaseTally>>(one).unwrap().tally);
+            }
+            sum
+        };
+        let (mut left, right) = (sum(&walked.saved[..split]), sum(&walked.saved[split..]));
+        left.merge(right);
+        assert_eq!(left, walked.tally);
+    }
+}
+
+#[test]
+fn a_tally_of_an_ordinary_prefix_is_small() {
+    // All buckets in one tally: more kinds of ages and leases than a prefix has.
+    for name in ["fixture-plain", "fixture-odd"] {
+        let tally = Fixture::unpack(name).walk(&Leases::default(), Stops::Never).tally;
+        let len = serde_json::to_string(&tally).unwrap().len();
+        assert!(len < 4096, "{name}: {len} bytes");
+    }
+}

@@ -1,0 +1,122 @@
+//! One bucket: its disk usage, and the names in it that Tahoe's lease checker takes for shares, in byte order.
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, RawDir, fstat, openat};
+
+use super::{DIRECTORY, DiskUsage, ShareFile, TahoePrefix, is_dot};
+use crate::tahoe::number::ShareNumber;
+
+/// Bytes of names that are read at once; an ordinary bucket needs some 100.
+const LISTING_LEN: usize = 8 * 1024;
+
+/// An open bucket of a [`TahoeStore`](super::TahoeStore).
+#[derive(Debug)]
+pub struct TahoeBucket<'a> {
+    prefix: &'a TahoePrefix,
+    name: &'a [u8],
+    dir: OwnedFd,
+    disk_usage: DiskUsage,
+    disk_bytes: u64,
+    /// The names of the shares, end to end.
+    text: Vec<u8>,
+    shares: Vec<ShareEntry>,
+    no_share: u64,
+}
+
+/// A name in a bucket that is taken for a share.
+#[derive(Debug, Clone, Copy)]
+pub struct ShareEntry {
+    at: usize,
+    len: usize,
+    number: ShareNumber,
+}
+
+impl ShareEntry {
+    /// The share's number, as its name says.
+    pub fn number(&self) -> ShareNumber {
+        self.number
+    }
+}
+
+impl<'a> TahoeBucket<'a> {
+    pub(super) fn open(prefix: &'a TahoePrefix, name: &'a [u8], disk_usage: DiskUsage) -> io::Result<TahoeBucket<'a>> {
+        let dir = openat(&prefix.dir, name, DIRECTORY, Mode::empty())?;
+        let disk_bytes = disk_usage.of_directory(&fstat(&dir)?);
+        let (text, shares) = (Vec::new(), Vec::new());
+        let mut bucket = TahoeBucket { prefix, name, dir, disk_usage, disk_bytes, text, shares, no_share: 0 };
+        bucket.list()?;
+        Ok(bucket)
+    }
+
+    fn list(&mut self) -> io::Result<()> {
+        let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
+        let mut listing = RawDir::new(&self.dir, &mut buf);
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if let Some(number) = ShareNumber::parse(name) {
+                self.shares.push(ShareEntry { at: self.text.len(), len: name.len(), number });
+                self.text.extend_from_slice(name);
+            } else if !is_dot(name) {
+                self.no_share += 1;
+            }
+        }
+        let text = &self.text;
+        self.shares.sort_unstable_by(|a, b| text[a.at..a.at + a.len].cmp(&text[b.at..b.at + b.len]));
+        Ok(())
+    }
+
+    /// The bucket's name: the storage index, if it is a valid one.
+    pub fn name(&self) -> &[u8] {
+        self.name
+    }
+
+    /// The bucket's name as text; bytes that are no UTF-8 are shown as U+FFFD.
+    pub fn storage_index(&self) -> String {
+        String::from_utf8_lossy(self.name).into_owned()
+    }
+
+    /// Disk usage of the directory itself, in bytes.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
+    }
+
+    /// The shares, in byte order of their names.
+    pub fn shares(&self) -> &[ShareEntry] {
+        &self.shares
+    }
+
+    /// How many names are not taken for shares.
+    pub fn no_share(&self) -> u64 {
+        self.no_share
+    }
+
+    /// A share's name.
+    pub fn share_name(&self, share: &ShareEntry) -> &[u8] {
+        self.text.get(share.at..share.at + share.len).unwrap_or_default()
+    }
+
+    /// The path of the bucket.
+    pub fn path(&self) -> PathBuf {
+        self.prefix.path.join(OsStr::from_bytes(self.name))
+    }
+
+    /// The path of a share.
+    pub fn share_path(&self, share: &ShareEntry) -> PathBuf {
+        self.path().join(OsStr::from_bytes(self.share_name(share)))
+    }
+
+    /// Opens a share for reading. A link is followed; what is no regular file is refused.
+    ///
+    /// # Errors
+    /// Whatever kept it from being opened; kind `IsADirectory` for a directory.
+    pub fn open_share(&self, share: &ShareEntry) -> io::Result<ShareFile> {
+        ShareFile::open(&self.dir, self.share_name(share), self.disk_usage)
+    }
+}

@@ -1,0 +1,257 @@
+//! A Tahoe-LAFS share store as a [`Store`]: 1,024 prefixes, buckets, shares.
+//!
+//! Thin: it opens directories and files relative to handles that it holds, and tells what a name is. It reads no share
+//! and never writes anything. Two stores at one path do not get mixed up: the folder `shares/` is opened once, and a
+//! prefix that is missing counts as empty only as long as that folder still stands where it was.
+
+mod bucket;
+mod share;
+
+use std::ffi::OsStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, stat, statat};
+use rustix::io::Errno;
+
+pub use bucket::{ShareEntry, TahoeBucket};
+pub use share::ShareFile;
+
+use super::{More, Names, Nature, Store};
+use crate::error::{Error, Result};
+use crate::policy::ring::Ring;
+use crate::tahoe::{STOPS_TAHOE, names};
+
+/// Bytes of names that are read at once: some 2,700 names of buckets.
+const LISTING_LEN: usize = 128 * 1024;
+
+/// How a directory is opened.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// What counts as the disk usage of a directory or share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskUsage {
+    /// The blocks that the file system has allotted, as Tahoe does.
+    #[default]
+    Blocks,
+    /// 4,096 bytes for a directory, a share's size rounded up to 4,096: the same on every file system, for comparing
+    /// results.
+    Rounded4096,
+}
+
+/// A share store in the format of Tahoe-LAFS 1.20.0, open for reading.
+#[derive(Debug)]
+pub struct TahoeStore {
+    root: PathBuf,
+    shares: OwnedFd,
+    shares_path: PathBuf,
+    identity: FileId,
+    ring: Ring,
+    disk_usage: DiskUsage,
+}
+
+/// An open prefix of a [`TahoeStore`].
+#[derive(Debug)]
+pub struct TahoePrefix {
+    dir: OwnedFd,
+    path: Arc<Path>,
+    prefix: Box<[u8]>,
+}
+
+/// What tells one directory from another that stands at the same path later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(stat: &Stat) -> FileId {
+        FileId { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+impl TahoeStore {
+    /// Opens the store in `root`, the folder that holds `shares/`: `storage` in a node's base directory.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no `shares/` in it, with what to give instead where that can be told;
+    /// [`Error::Store`] if it cannot be opened.
+    pub fn open(root: impl AsRef<Path>) -> Result<TahoeStore> {
+        let given = root.as_ref();
+        let failed = |path: &Path, e: io::Error| Error::Store {
+            doing: "open store",
+            path: path.to_path_buf(),
+            cause: e.to_string(),
+        };
+        let root = given.canonicalize().map_err(|e| failed(given, e))?;
+        let shares_path = root.join("shares");
+        if !shares_path.is_dir() && is_absent(&shares_path) {
+            return Err(Error::Config(no_shares(&root)));
+        }
+        let open = || -> rustix::io::Result<(OwnedFd, Stat)> {
+            let shares = openat(CWD, &shares_path, DIRECTORY, Mode::empty())?;
+            let stat = fstat(&shares)?;
+            Ok((shares, stat))
+        };
+        let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
+        let (identity, disk_usage) = (FileId::of(&stat), DiskUsage::default());
+        Ok(TahoeStore { root, shares, shares_path, identity, ring: names::prefixes(), disk_usage })
+    }
+
+    /// Sets what counts as disk usage. Default: [`DiskUsage::Blocks`].
+    pub fn with_disk_usage(mut self, disk_usage: DiskUsage) -> TahoeStore {
+        self.disk_usage = disk_usage;
+        self
+    }
+
+    /// Whether there is nothing of this name in `shares/`, not even a link.
+    fn is_absent(&self, prefix: &str) -> bool {
+        matches!(statat(&self.shares, prefix, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+    }
+
+    /// Fails if the folder `shares/` is gone, or another stands in its place.
+    fn check_still_there(&self) -> io::Result<()> {
+        match stat(&self.shares_path) {
+            Ok(found) if FileId::of(&found) == self.identity => Ok(()),
+            Ok(_) => Err(io::Error::other("the folder shares was replaced by another while it was being walked")),
+            Err(e) => Err(io::Error::other(format!("the folder shares is gone: {e}"))),
+        }
+    }
+}
+
+fn is_absent(path: &Path) -> bool {
+    std::fs::symlink_metadata(path)
+        .is_err_and(|e| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+}
+
+/// Says what is wrong with a root that has no `shares/`, and what to give instead.
+fn no_shares(root: &Path) -> String {
+    let shown = root.display();
+    if root.file_name() == Some(OsStr::new("shares"))
+        && let Some(parent) = root.parent()
+    {
+        return format!("{shown} is the folder shares itself; give the folder that holds it: {}", parent.display());
+    }
+    if root.join("storage/shares").is_dir() {
+        return format!("{shown} holds no folder shares; it seems to be a node's base directory: give {shown}/storage");
+    }
+    format!(
+        "{shown} is no Tahoe share store: it holds no folder shares; give the folder that does, which is storage in \
+         the base directory of a Tahoe node"
+    )
+}
+
+impl Store for TahoeStore {
+    type Prefix = TahoePrefix;
+    type Bucket<'a> = TahoeBucket<'a>;
+
+    fn identity(&self) -> String {
+        self.root.to_string_lossy().into_owned()
+    }
+
+    fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    fn strays(&self) -> io::Result<u64> {
+        self.check_still_there()?;
+        let dir = openat(&self.shares, c".", DIRECTORY, Mode::empty())?;
+        let mut buf = [MaybeUninit::uninit(); 32 * 1024];
+        let mut listing = RawDir::new(&dir, &mut buf);
+        let mut strays = 0;
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            let in_ring = std::str::from_utf8(name).is_ok_and(|name| self.ring.position(name).is_some());
+            strays += u64::from(!in_ring && !is_dot(name));
+        }
+        Ok(strays)
+    }
+
+    fn open_prefix(&self, prefix: &str) -> io::Result<Option<TahoePrefix>> {
+        let opened = openat(&self.shares, prefix, DIRECTORY, Mode::empty());
+        // Checked after the opening: what was opened before it belongs to the store that is there now.
+        self.check_still_there()?;
+        let dir = match opened {
+            Ok(dir) => dir,
+            // A link to nothing is there, but cannot be listed.
+            Err(Errno::NOENT) if self.is_absent(prefix) => {
+                return Ok(None);
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let path = self.shares_path.join(prefix).into();
+        Ok(Some(TahoePrefix { dir, path, prefix: prefix.as_bytes().into() }))
+    }
+
+    fn read_names(&self, prefix: &mut TahoePrefix, names: &mut Names) -> io::Result<More> {
+        let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
+        let mut listing = RawDir::new(&prefix.dir, &mut buf);
+        let mut more = More::No;
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !is_dot(name) {
+                names.push(name, prefix.nature(name, entry.file_type()));
+            }
+            if listing.is_buffer_empty() {
+                more = More::Maybe;
+                break;
+            }
+        }
+        names.end_chunk();
+        Ok(more)
+    }
+
+    fn open_bucket<'a>(&self, prefix: &'a TahoePrefix, name: &'a [u8]) -> io::Result<TahoeBucket<'a>> {
+        TahoeBucket::open(prefix, name, self.disk_usage).map_err(|e| stops_tahoe(&e))
+    }
+
+    fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> PathBuf {
+        let mut path = self.shares_path.join(prefix);
+        if let Some(bucket) = bucket {
+            path.push(OsStr::from_bytes(bucket));
+        }
+        path
+    }
+}
+
+impl TahoePrefix {
+    /// Tells a bucket from a stray. Only a link costs a system call.
+    fn nature(&self, name: &[u8], file_type: FileType) -> Nature {
+        let directory = match file_type {
+            FileType::Directory | FileType::Unknown => true,
+            FileType::Symlink => statat(&self.dir, name, AtFlags::empty())
+                .is_ok_and(|target| FileType::from_raw_mode(target.st_mode) == FileType::Directory),
+            _ => false,
+        };
+        if directory && name.starts_with(&self.prefix) && names::is_storage_index(name) {
+            Nature::Bucket
+        } else {
+            Nature::Stray
+        }
+    }
+}
+
+/// Words the failure to open a bucket, which Tahoe's crawler does not survive.
+fn stops_tahoe(e: &io::Error) -> io::Error {
+    let what = match e.kind() {
+        io::ErrorKind::NotADirectory => "it stands where a bucket belongs, but is no directory".to_owned(),
+        io::ErrorKind::NotFound => "it is a link to nothing".to_owned(),
+        _ => format!("cannot open bucket: {e}"),
+    };
+    io::Error::new(e.kind(), format!("{what}; {STOPS_TAHOE}"))
+}
+
+/// The directory's own entries. Other names with a dot count, as they do for Tahoe.
+fn is_dot(name: &[u8]) -> bool {
+    matches!(name, b"." | b"..")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! Lease tables: every lease of a share, in the order in which Tahoe's lease checker reads them.
+//!
+//! A table is read as Tahoe reads it, also where it makes no sense: from shifted bytes where a count is wrong, and up to
+//! the very record that is cut off. No table is held in memory; it is read in pieces of at most a page.
+
+use std::io;
+
+use super::be32;
+use super::container::{Header, Immutable, MUTABLE_SLOTS, MUTABLE_SLOTS_AT, Mutable};
+use super::lease::{IMMUTABLE_RECORD_LEN, Lease, MUTABLE_RECORD_LEN};
+
+/// Bytes of the largest piece that is read at once.
+pub const PIECE_LEN: usize = 4096;
+
+/// Where the bytes of a share come from.
+pub trait ReadAt {
+    /// Fills `buf` from this offset on, as far as the file goes, and gives the number of bytes read.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Whether the file system has such an offset at all, within the file or not.
+    fn has_offset(&self, offset: u64) -> bool;
+}
+
+/// A share of which the first bytes were read already.
+pub struct ShareBytes<'a, R> {
+    /// The first bytes of the file.
+    pub head: &'a [u8],
+    /// The file's size, in bytes.
+    pub size: u64,
+    /// The file.
+    pub rest: &'a R,
+}
+
+/// Why a table could not be read to its end.
+#[derive(Debug)]
+pub enum Fault {
+    /// Tahoe lists the share under `corrupt-shares`.
+    Corrupt(String),
+    /// Tahoe's lease checker does not survive it.
+    Stops(String),
+    /// The file cannot be read.
+    Unreadable(io::Error),
+}
+
+impl<R: ReadAt> ShareBytes<'_, R> {
+    /// Gives each lease of the share to `visit`, in Tahoe's order; the count of extra slots where there are such.
+    ///
+    /// # Errors
+    /// [`Fault`]; leases before it were visited.
+    pub fn each_lease(&self, header: &Header, mut visit: impl FnMut(Lease)) -> Result<Option<u32>, Fault> {
+        match header {
+            Header::Immutable(header) => self.immutable_leases(header, &mut visit).map(|()| None),
+            Header::Mutable(header) => self.mutable_leases(header, &mut visit).map(Some),
+        }
+    }
+
+    fn immutable_leases(&self, header: &Immutable, visit: &mut impl FnMut(Lease)) -> Result<(), Fault> {
+        let count = u64::from(header.leases);
+        let Some(start) = header.leases_at(self.size) else {
+            let (needed, size) = (IMMUTABLE_RECORD_LEN * count, self.size);
+            return Err(Fault::Stops(format!("its {count} leases need {needed} bytes, the file has {size}")));
+        };
+        let visit = |record: &[u8]| Lease::from_immutable(record).map(&mut *visit);
+        self.records(start, count, IMMUTABLE_RECORD_LEN, visit)
+    }
+
+    fn mutable_leases(&self, header: &Mutable, visit: &mut impl FnMut(Lease)) -> Result<u32, Fault> {
+        let (at, size) = (header.extra_leases_at, self.size);
+        let beyond = at.checked_add(4).is_none_or(|end| end > size);
+        if beyond && (i64::try_from(at).is_err() || !self.rest.has_offset(at)) {
+            return Err(Fault::Stops(format!("its extra leases begin at {at}, an offset that no file has")));
+        }
+        let mut buf = [0; 4];
+        let count = if beyond { None } else { be32(self.bytes(at, &mut buf)?, 0) };
+        let Some(extra) = count else {
+            return Err(Fault::Corrupt(format!("the extra leases begin at {at}, but the file has {size} bytes")));
+        };
+        let mut visit = |record: &[u8]| {
+            let lease = Lease::from_mutable(record)?;
+            if lease.owner != 0 {
+                visit(lease);
+            }
+            Some(())
+        };
+        self.records(MUTABLE_SLOTS_AT, MUTABLE_SLOTS, MUTABLE_RECORD_LEN, &mut visit)?;
+        // Cannot overflow: `at` + 4 lies within the file.
+        self.records(at + 4, u64::from(extra), MUTABLE_RECORD_LEN, &mut visit)?;
+        Ok(extra)
+    }
+
+    /// Gives `count` records from `start` on to `visit`, piece by piece; it tells with `None` that one is cut off.
+    fn records(
+        &self,
+        start: u64,
+        count: u64,
+        record_len: u64,
+        mut visit: impl FnMut(&[u8]) -> Option<()>,
+    ) -> Result<(), Fault> {
+        let per_piece = PIECE_LEN as u64 / record_len;
+        let mut piece = [0; PIECE_LEN];
+        let mut done = 0;
+        while done < count {
+            let batch = per_piece.min(count - done);
+            // No overflow: every record before this one was within the file.
+            let at = start + done * record_len;
+            let bytes = self.bytes(at, &mut piece[..(batch * record_len) as usize])?;
+            let mut records = bytes.chunks(record_len as usize);
+            for number in done..done + batch {
+                records.next().and_then(&mut visit).ok_or_else(|| {
+                    let (record, size) = (number + 1, self.size);
+                    Fault::Corrupt(format!(
+                        "lease {record} of {count} from {start} on is cut off by the end of the file at {size}"
+                    ))
+                })?;
+            }
+            done += batch;
+        }
+        Ok(())
+    }
+
+    /// The bytes at `at`, as many as `buf` takes or the file has; from the head where they are in it.
+    fn bytes<'b>(&'b self, at: u64, buf: &'b mut [u8]) -> Result<&'b [u8], Fault> {
+        let start = usize::try_from(at).unwrap_or(usize::MAX);
+        let end = start.saturating_add(buf.len());
+        if let Some(bytes) = self.head.get(start..end) {
+            return Ok(bytes);
+        }
+        let read = self.rest.read_at(buf, at).map_err(Fault::Unreadable)?;
+        Ok(&buf[..read.min(buf.len())])
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A file in memory; offsets beyond 2^44 do not exist in it, as in ext4.
+    pub(crate) struct Bytes<'a>(pub &'a [u8]);
+
+    impl ReadAt for Bytes<'_> {
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)).unwrap_or(&[]);
+            let len = rest.len().min(buf.len());
+            buf[..len].copy_from_slice(&rest[..len]);
+            Ok(len)
+        }
+
+        fn has_offset(&self, offset: u64) -> bool {
+            offset <= 1 << 44
+        }
+    }
+
+    fn leases(file: &[u8], head_len: usize) -> (Vec<u32>, Result<Option<u32>, Fault>) {
+        let header = Header::parse(file).unwrap();
+        let rest = Bytes(file);
+        let share = ShareBytes { head: &file[..head_len.min(file.len())], size: file.len() as u64, rest: &rest };
+        let mut met = Vec::new();
+        let end = share.each_lease(&header, |lease| met.push(lease.expires_unix));
+        (met, end)
+    }
+
+    fn immutable(count: u32, data: usize) -> Vec<u8> {
+        let mut file: Vec<u8> = [2, data as u32, count].iter().flat_map(|f: &u32| f.to_be_bytes()).collect();
+        file.resize(12 + data, 9);
+        for i in 0..count {
+            file.extend_from_slice(&[0; 68]);
+            file.extend_from_slice(&i.to_be_bytes());
+        }
+        file
+    }
+
+    fn mutable(slots: &[(u32, u32)], data: usize) -> Vec<u8> {
+        let mut file = b"Tahoe mutable container v1\n\x75\x09\x44\x03\x8e".to_vec();
+        file.resize(84, 5);
+        file.extend_from_slice(&(data as u64).to_be_bytes());
+        file.extend_from_slice(&(468 + data as u64).to_be_bytes());
+        let record = |(owner, expires): (u32, u32)| {
+            let mut record = [owner.to_be_bytes(), expires.to_be_bytes()].concat();
+            record.resize(92, 3);
+            record
+        };
+        for i in 0..4 {
+            file.extend(record(slots.get(i).copied().unwrap_or((0, 0))));
+        }
+        file.resize(468 + data, 8);
+        let extra = slots.get(4..).unwrap_or(&[]);
+        file.extend_from_slice(&(extra.len() as u32).to_be_bytes());
+        extra.iter().for_each(|slot| file.extend(record(*slot)));
+        file
+    }
+
+    #[test]
+    fn leases_come_in_file_order_from_head_and_rest_alike() {
+        let file = immutable(130, 5000);
+        for head_len in [12, 4096, file.len()] {
+            let (met, end) = leases(&file, head_len);
+            assert_eq!(met, (0..130).collect::<Vec<_>>());
+            assert_eq!(end.unwrap(), None);
+        }
+        let slots: Vec<(u32, u32)> = (0..200).map(|i| (u32::from(i != 1 && i != 7), i)).collect();
+        let file = mutable(&slots, 3000);
+        for head_len in [100, 4096, file.len()] {
+            let (met, end) = leases(&file, head_len);
+            assert_eq!(met, (0..200).filter(|i| *i != 1 && *i != 7).collect::<Vec<_>>());
+            assert_eq!(end.unwrap(), Some(196));
+        }
+    }
+
+    #[test]
+    fn leases_before_a_cut_are_met_and_then_the_share_is_corrupt() {
+        let whole = mutable(&[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], 300);
+        let (met, end) = leases(&whole[..whole.len() - 1], 4096);
+        assert_eq!(met, [1, 2, 3, 4, 5]);
+        assert!(matches!(end, Err(Fault::Corrupt(_))));
+        let (met, end) = leases(&whole[..whole.len() - 185], 4096);
+        assert!(met.is_empty() && matches!(end, Err(Fault::Corrupt(_))), "the count itself is cut off");
+    }
+
+    #[test]
+    fn what_seek_refuses_stops_tahoe() {
+        let mut file = immutable(1, 100);
+        file[8] = 0x7f;
+        assert!(matches!(leases(&file, 4096).1, Err(Fault::Stops(_))));
+        for (at, stops) in [(u64::MAX, true), (1 << 63, true), ((1 << 44) + 1, true), (1 << 44, false)] {
+            let mut file = mutable(&[(1, 1)], 10);
+            file[92..100].copy_from_slice(&at.to_be_bytes());
+            let (met, end) = leases(&file, 4096);
+            assert!(met.is_empty());
+            assert_eq!(matches!(end, Err(Fault::Stops(_))), stops, "{at}");
+            assert_eq!(matches!(end, Err(Fault::Corrupt(_))), !stops, "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_panics_and_no_more_leases_than_fit(
+            mut file in prop::collection::vec(any::<u8>(), 12..2000),
+            is_mutable in any::<bool>(), small in any::<u16>(), head in 100usize..2100,
+        ) {
+            if is_mutable && file.len() >= 100 {
+                file[..32].copy_from_slice(b"Tahoe mutable container v1\n\x75\x09\x44\x03\x8e");
+                file[92..100].copy_from_slice(&(u64::from(small) % 2100).to_be_bytes());
+            } else {
+                file[..4].copy_from_slice(&1u32.to_be_bytes());
+                file[8..12].copy_from_slice(&(u32::from(small) % 30).to_be_bytes());
+            }
+            let (met, _) = leases(&file, head);
+            prop_assert!(met.len() <= file.len() / 72 + 4);
+        }
+    }
+}
