@@ -1,0 +1,369 @@
+//! Settings as the engine takes them: plain values with defaults and limits.
+//!
+//! Built by hand in a host program, from the command line, or from a file by [`config`](crate::config). Nothing here
+//! knows how people spell them; [`Settings::validate`] and [`CrawlSettings::validate`] hold the limits for all three.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// Limits of [`BudgetSettings::rate`], in cores. Below the least, a slice of 1 s would be followed by 11 days of sleep.
+pub const RATE_CORES: RangeInclusive<f64> = 0.000_001..=1024.0;
+/// Limits of [`BudgetSettings::slice`].
+pub const SLICE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+/// Limits of [`BudgetSettings::max_sleep`] and [`Checkpoint::Every`].
+pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+/// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`].
+pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
+/// Limits of [`CrawlSettings::workers`].
+pub const WORKERS: RangeInclusive<u32> = 1..=256;
+/// Limits of [`CrawlSettings::weight`].
+pub const WEIGHT: RangeInclusive<f64> = 0.001..=1000.0;
+/// Limits of [`CrawlSettings::read_ahead`].
+pub const READ_AHEAD: RangeInclusive<u32> = 0..=1024;
+/// The longest name of a crawl, in characters.
+pub const NAME_MOST: usize = 64;
+
+/// What holds for the whole engine.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// The budget that all crawls share.
+    pub budget: BudgetSettings,
+    /// How often progress is saved.
+    pub checkpoint: Checkpoint,
+}
+
+impl Settings {
+    /// Checks all values against their limits.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the first setting that is out of range, and its limits.
+    pub fn validate(&self) -> Result<()> {
+        self.budget.validate()?;
+        match self.checkpoint {
+            Checkpoint::Every(interval) => named("checkpoint", within(&INTERVAL, &interval, duration)),
+            Checkpoint::EveryBucket | Checkpoint::EverySlice => Ok(()),
+        }
+    }
+}
+
+/// How much of the machine the engine may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetSettings {
+    /// Share of the machine, in cores: 0.10 is 10 % of one core, 2.0 two whole ones. Default 0.10.
+    pub rate: f64,
+    /// How long work goes on before it sleeps. Default 1 s.
+    pub slice: Duration,
+    /// What is counted against the budget. Default [`Basis::Wall`].
+    pub basis: Basis,
+    /// The longest sleep after a slice. Default `None`: as long as the budget asks for. With it, a slice that takes
+    /// very long is not repaid in full, so the share used may exceed `rate`. (Tahoe: 299 s.)
+    pub max_sleep: Option<Duration>,
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        BudgetSettings { rate: 0.10, slice: Duration::from_secs(1), basis: Basis::Wall, max_sleep: None }
+    }
+}
+
+impl BudgetSettings {
+    /// Checks all values against their limits.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the first setting that is out of range, and its limits.
+    pub fn validate(&self) -> Result<()> {
+        named("budget rate", within(&RATE_CORES, &self.rate, |rate| format!("{rate} cores")))?;
+        named("budget slice", within(&SLICE, &self.slice, duration))?;
+        match &self.max_sleep {
+            Some(longest) => named("budget max_sleep", within(&INTERVAL, longest, duration)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is counted against the budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Basis {
+    /// The time inside slices, waiting for the disk included; so the disk is spared too.
+    #[default]
+    Wall,
+    /// The CPU time that the threads have used.
+    Cpu,
+}
+
+/// How often progress is saved: how much work a crash may repeat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// After each bucket.
+    EveryBucket,
+    /// At the end of each slice.
+    #[default]
+    EverySlice,
+    /// At the end of the first slice after so long.
+    Every(Duration),
+}
+
+/// What holds for one crawl, whatever its job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CrawlSettings {
+    /// Tells the crawls of one engine apart: letters `a-z`, digits, `-` and `_`, at most 64 of them.
+    pub name: String,
+    /// How many prefixes are worked on at once, all under the one budget. Default 1.
+    pub workers: u32,
+    /// Its part of the budget while others want it too, in relation to their weights. Default 1.0.
+    pub weight: f64,
+    /// Time from the end of a cycle to the start of the next. Default by job, see [`JobSettings::minimum_cycle_time`].
+    pub minimum_cycle_time: Duration,
+    /// Time from the engine's start to the first slice. Default by job, see [`JobSettings::slow_start`].
+    pub slow_start: Duration,
+    /// How many prefixes are listed ahead of the one being worked on; 0 switches it off. Default 8.
+    pub read_ahead: u32,
+}
+
+impl CrawlSettings {
+    /// The defaults for a job of a host's own: those of Tahoe's crawler, 5 minutes between cycles and before the first.
+    pub fn new(name: impl Into<String>) -> Self {
+        let pace = Duration::from_secs(300);
+        CrawlSettings {
+            name: name.into(),
+            workers: 1,
+            weight: 1.0,
+            minimum_cycle_time: pace,
+            slow_start: pace,
+            read_ahead: 8,
+        }
+    }
+
+    /// The defaults for one of Sexton's own jobs.
+    pub fn for_job(name: impl Into<String>, job: &JobSettings) -> Self {
+        let (minimum_cycle_time, slow_start) = (job.minimum_cycle_time(), job.slow_start());
+        CrawlSettings { minimum_cycle_time, slow_start, ..CrawlSettings::new(name) }
+    }
+
+    /// Checks the name, and all values against their limits.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the crawl, the first setting that is wrong, and its limits.
+    pub fn validate(&self) -> Result<()> {
+        check_name(&self.name).map_err(Error::Config)?;
+        let of = |what: &str| format!("crawl {}: {what}", self.name);
+        named(&of("workers"), within(&WORKERS, &self.workers, u32::to_string))?;
+        named(&of("weight"), within(&WEIGHT, &self.weight, f64::to_string))?;
+        named(&of("minimum_cycle_time"), within(&PACE, &self.minimum_cycle_time, duration))?;
+        named(&of("slow_start"), within(&PACE, &self.slow_start, duration))?;
+        named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))
+    }
+}
+
+/// One of Sexton's own jobs, with what makes its result what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobSettings {
+    /// Counts the buckets of each prefix.
+    Count,
+    /// Reads the leases of every share.
+    Leases {
+        /// Which leases count as expired.
+        expire: ExpireSetting,
+        /// The types of shares that may expire, in the order in which the report names them.
+        sharetypes: Vec<ShareType>,
+        /// Whether expiry is only evaluated, and nothing deleted.
+        dry_run: bool,
+    },
+}
+
+impl JobSettings {
+    /// The job's name: `count`, `leases`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            JobSettings::Count => "count",
+            JobSettings::Leases { .. } => "leases",
+        }
+    }
+
+    /// Time from the end of a cycle to the start of the next, unless told otherwise; Tahoe's own values: 1 hour for
+    /// `count`, 12 hours for `leases`.
+    pub fn minimum_cycle_time(&self) -> Duration {
+        match self {
+            JobSettings::Count => Duration::from_secs(3600),
+            JobSettings::Leases { .. } => Duration::from_secs(12 * 3600),
+        }
+    }
+
+    /// Time from the engine's start to the first slice, unless told otherwise; Tahoe's own values: 5 minutes for
+    /// `count`, 6 minutes for `leases`.
+    pub fn slow_start(&self) -> Duration {
+        match self {
+            JobSettings::Count => Duration::from_secs(300),
+            JobSettings::Leases { .. } => Duration::from_secs(360),
+        }
+    }
+
+    /// Checks that the job does nothing that does not exist yet, and that it does something at all.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if leases were to expire without `dry_run`, if no type of share may expire, or one is given
+    /// twice.
+    pub fn validate(&self) -> Result<()> {
+        let JobSettings::Leases { expire, sharetypes, dry_run } = self else { return Ok(()) };
+        let wrong = |why: &str| Err(Error::Config(why.into()));
+        if sharetypes.iter().enumerate().any(|(i, t)| sharetypes[..i].contains(t)) {
+            return wrong("sharetypes has a type twice; leave one out");
+        }
+        match (*expire == ExpireSetting::None, sharetypes.is_empty(), dry_run) {
+            (true, _, _) => Ok(()),
+            (false, true, _) => wrong("sharetypes is empty, so nothing would ever expire; set expire to none instead"),
+            (false, false, true) => Ok(()),
+            (false, false, false) => wrong(
+                "expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
+            ),
+        }
+    }
+}
+
+/// Which leases count as expired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ExpireSetting {
+    /// None of them.
+    #[default]
+    None,
+    /// Those granted or renewed more than `secs` seconds ago.
+    Age {
+        /// The age, in seconds.
+        secs: u64,
+    },
+    /// Those granted or renewed before a moment.
+    Cutoff {
+        /// The moment, in seconds since 1970.
+        unix: u64,
+    },
+}
+
+/// The two types of Tahoe's shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShareType {
+    /// Shares of mutable files and directories.
+    Mutable,
+    /// Shares of immutable files.
+    Immutable,
+}
+
+impl ShareType {
+    /// Both, in the order of Tahoe's own default.
+    pub const ALL: [ShareType; 2] = [ShareType::Mutable, ShareType::Immutable];
+}
+
+impl fmt::Display for ShareType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ShareType::Mutable => "mutable",
+            ShareType::Immutable => "immutable",
+        })
+    }
+}
+
+/// Checks that no two crawls have the same name.
+///
+/// # Errors
+/// [`Error::Config`] with the first name that comes twice.
+pub fn check_unique<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    match names.into_iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Error::Config(format!("two crawls have the name {name}; give one of them another name"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks the name of a crawl; the error says what is wrong with it.
+pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    match name.chars().all(allowed) {
+        true if (1..=NAME_MOST).contains(&name.len()) => Ok(()),
+        _ => Err(format!("{name:?} is no name for a crawl: use 1 to {NAME_MOST} of a-z, 0-9, - and _")),
+    }
+}
+
+/// Checks a value against its limits; the error shows all three. What is no number is outside.
+pub(crate) fn within<T: PartialOrd>(
+    range: &RangeInclusive<T>,
+    value: &T,
+    show: impl Fn(&T) -> String,
+) -> std::result::Result<(), String> {
+    if range.contains(value) {
+        return Ok(());
+    }
+    Err(format!("{} is out of range: {} to {} would be right", show(value), show(range.start()), show(range.end())))
+}
+
+/// Shows a duration as people write it.
+pub(crate) fn duration(d: &Duration) -> String {
+    humantime::format_duration(*d).to_string()
+}
+
+fn named(what: &str, checked: std::result::Result<(), String>) -> Result<()> {
+    checked.map_err(|why| Error::Config(format!("{what}: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why<T: fmt::Debug>(result: Result<T>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        Settings::default().validate().unwrap();
+        CrawlSettings::new("mine").validate().unwrap();
+        CrawlSettings::for_job("c", &JobSettings::Count).validate().unwrap();
+    }
+
+    #[test]
+    fn values_out_of_range_are_named_with_their_limits() {
+        let budget = |change: fn(&mut BudgetSettings)| {
+            let mut budget = BudgetSettings::default();
+            change(&mut budget);
+            why(Settings { budget, ..Settings::default() }.validate())
+        };
+        assert_eq!(
+            budget(|b| b.rate = f64::NAN),
+            "budget rate: NaN cores is out of range: 0.000001 cores to 1024 cores would be right"
+        );
+        assert!(budget(|b| b.rate = 0.0).starts_with("budget rate: 0 cores is out of range"));
+        assert_eq!(budget(|b| b.slice = Duration::ZERO), "budget slice: 0s is out of range: 1ms to 1h would be right");
+        assert!(budget(|b| b.max_sleep = Some(Duration::ZERO)).starts_with("budget max_sleep: 0s is out of range"));
+
+        let checkpoint = Checkpoint::Every(Duration::from_secs(90_000));
+        let checkpoint = why(Settings { checkpoint, ..Settings::default() }.validate());
+        assert_eq!(checkpoint, "checkpoint: 1day 1h is out of range: 1ms to 1day would be right");
+
+        let crawl = CrawlSettings { workers: 257, ..CrawlSettings::new("x") };
+        assert_eq!(why(crawl.validate()), "crawl x: workers: 257 is out of range: 1 to 256 would be right");
+        for name in ["", "A", "a b", "ä", &"a".repeat(65)] {
+            assert!(why(CrawlSettings::new(name).validate()).contains("is no name for a crawl"), "{name}");
+        }
+    }
+
+    #[test]
+    fn deleting_is_refused_and_evaluating_is_not() {
+        let job = |expire, sharetypes: &[ShareType], dry_run| {
+            JobSettings::Leases { expire, sharetypes: sharetypes.to_vec(), dry_run }.validate()
+        };
+        let age = ExpireSetting::Age { secs: 1 };
+        assert!(why(job(age, &ShareType::ALL, false)).starts_with("expired leases cannot be deleted yet"));
+        assert!(why(job(age, &[ShareType::Mutable; 2], true)).starts_with("sharetypes has a type twice"));
+        assert!(why(job(age, &[], true)).starts_with("sharetypes is empty"));
+        job(age, &ShareType::ALL, true).unwrap();
+        job(ExpireSetting::None, &[], false).unwrap();
+    }
+
+    #[test]
+    fn a_name_given_twice_is_told() {
+        check_unique(["a", "b"]).unwrap();
+        assert_eq!(why(check_unique(["a", "b", "a"])), "two crawls have the name a; give one of them another name");
+    }
+}
