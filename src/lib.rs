@@ -2,7 +2,10 @@
 
 pub mod actors;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod engine;
 mod error;
 pub mod job;

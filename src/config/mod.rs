@@ -1,0 +1,125 @@
+//! The configuration file `config.ron`: read, checked, and turned into [`settings`](crate::settings).
+//!
+//! Three kinds of types, one for each step: what is written (`raw`), how single values are written ([`units`]), and
+//! what is meant ([`Config`], made of the plain settings that the engine takes). Whatever is wrong in a file is said
+//! with its line and column, or, where several values do not go together, with the name of the crawl.
+
+mod diagnosis;
+mod raw;
+pub mod units;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ron::extensions::Extensions;
+
+use crate::error::{Error, Result};
+use crate::settings::{self, Basis, BudgetSettings, CrawlSettings, JobSettings, Settings};
+
+/// The configuration file that comes with Sexton: complete, commented, with every default written out.
+pub const EXAMPLE: &str = include_str!("../../config.ron");
+
+/// A larger file is no configuration.
+const SIZE_MOST: u64 = 1 << 20;
+
+/// A configuration file, checked.
+///
+/// ```
+/// let text = r#"(budget: (cpu_percentage: "25%"), crawls: [(store: "/srv/tahoe/storage", job: count)])"#;
+/// let config = sexton::config::Config::parse(text, "/etc/sexton/config.ron")?;
+/// assert_eq!(config.settings.budget.rate, 0.25);
+/// assert_eq!(config.crawls[0].settings.name, "count");
+/// # Ok::<(), sexton::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// The state file. Default `None`: where the program keeps its state for this user.
+    pub state: Option<PathBuf>,
+    /// What holds for the whole engine.
+    pub settings: Settings,
+    /// The crawls, in the order of the file. Default: none.
+    pub crawls: Vec<CrawlConfig>,
+}
+
+/// One crawl of a configuration file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CrawlConfig {
+    /// What holds for the crawl.
+    pub settings: CrawlSettings,
+    /// The folder that holds `shares/`.
+    pub store: PathBuf,
+    /// What it does.
+    pub job: JobSettings,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the file cannot be read, or as [`Config::parse`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Config> {
+        let path = path.as_ref();
+        let cannot = |why: &dyn std::fmt::Display| Error::Config(format!("cannot read {}: {why}", path.display()));
+        let mut text = String::new();
+        let file = File::open(path).map_err(|e| cannot(&e))?;
+        file.take(SIZE_MOST + 1).read_to_string(&mut text).map_err(|e| cannot(&e))?;
+        if text.len() as u64 > SIZE_MOST {
+            return Err(cannot(&"it is larger than 1 MiB, so it is no configuration file"));
+        }
+        Config::parse(&text, path)
+    }
+
+    /// Reads a text. `path` is where it came from: it stands in errors, and relative paths in the text are taken from
+    /// its folder.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as `path:line:column: what is wrong; what would be right`; or, where settings do not go
+    /// together, with the name of the crawl.
+    pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Config> {
+        let path = path.as_ref();
+        let ron = ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME);
+        let raw: raw::RawConfig = ron
+            .from_str(text)
+            .map_err(|e| Error::Config(format!("{}:{}", path.display(), diagnosis::explain(&e, text))))?;
+        validated(raw, path.parent().unwrap_or(Path::new("")))
+            .map_err(|e| Error::Config(format!("{}: {e}", path.display())))
+    }
+}
+
+fn validated(raw: raw::RawConfig, folder: &Path) -> Result<Config> {
+    let settings = Settings { budget: budget(raw.budget), checkpoint: raw.checkpoint.into() };
+    settings.validate()?;
+    let crawls = raw.crawls.into_iter().map(|raw| crawl(raw, folder)).collect::<Result<Vec<_>>>()?;
+    settings::check_unique(crawls.iter().map(|c| c.settings.name.as_str()))?;
+    Ok(Config { state: raw.state.map(|path| folder.join(path.0)), settings, crawls })
+}
+
+fn budget(raw: raw::RawBudget) -> BudgetSettings {
+    let default = BudgetSettings::default();
+    BudgetSettings {
+        rate: raw.cpu_percentage.map_or(default.rate, |percent| percent.0.cores()),
+        slice: raw.cpu_slice.map_or(default.slice, |slice| slice.0),
+        basis: raw.basis.map_or(default.basis, Basis::from),
+        max_sleep: raw.max_sleep.map(|longest| longest.0),
+    }
+}
+
+fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
+    let job = raw.job.0;
+    let name = raw.name.map_or_else(|| job.name().to_owned(), |name| name.0);
+    let default = CrawlSettings::for_job(name, &job);
+    let settings = CrawlSettings {
+        workers: raw.workers.map_or(default.workers, |n| n.0),
+        weight: raw.weight.map_or(default.weight, |n| n.0),
+        minimum_cycle_time: raw.minimum_cycle_time.map_or(default.minimum_cycle_time, |pace| pace.0),
+        slow_start: raw.slow_start.map_or(default.slow_start, |pace| pace.0),
+        read_ahead: raw.read_ahead.map_or(default.read_ahead, |n| n.0),
+        name: default.name,
+    };
+    settings.validate()?;
+    Ok(CrawlConfig { settings, store: folder.join(raw.store.0), job })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! The configuration file as it is written: every key optional, every value still to be put in its place.
+//!
+//! A value is read by its own type, so that a wrong one is refused where it stands in the file. What several values
+//! mean together is left to the validation in [`super`]. Nothing outside `config` sees these types.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+
+use super::units::{self, Percent};
+use crate::error::Error;
+use crate::settings::{
+    self, Basis, Checkpoint, ExpireSetting, JobSettings, PACE, READ_AHEAD, ShareType, WEIGHT, WORKERS,
+};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename = "config", default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub state: Option<Value<FilePath>>,
+    pub budget: RawBudget,
+    pub checkpoint: RawCheckpoint,
+    pub crawls: Vec<RawCrawl>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename = "budget", default, deny_unknown_fields)]
+pub(super) struct RawBudget {
+    pub cpu_percentage: Option<Value<Percent>>,
+    pub cpu_slice: Option<Value<Slice>>,
+    pub basis: Option<RawBasis>,
+    pub max_sleep: Option<Value<Interval>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename = "basis", rename_all = "snake_case")]
+pub(super) enum RawBasis {
+    Wall,
+    Cpu,
+}
+
+impl From<RawBasis> for Basis {
+    fn from(raw: RawBasis) -> Self {
+        match raw {
+            RawBasis::Wall => Basis::Wall,
+            RawBasis::Cpu => Basis::Cpu,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename = "checkpoint", rename_all = "snake_case")]
+pub(super) enum RawCheckpoint {
+    #[default]
+    EverySlice,
+    EveryBucket,
+    Every(Value<Interval>),
+}
+
+impl From<RawCheckpoint> for Checkpoint {
+    fn from(raw: RawCheckpoint) -> Self {
+        match raw {
+            RawCheckpoint::EverySlice => Checkpoint::EverySlice,
+            RawCheckpoint::EveryBucket => Checkpoint::EveryBucket,
+            RawCheckpoint::Every(Value(interval)) => Checkpoint::Every(interval),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename = "crawl", deny_unknown_fields)]
+pub(super) struct RawCrawl {
+    pub name: Option<Value<Name>>,
+    pub store: Value<FilePath>,
+    pub job: CheckedJob,
+    pub workers: Option<Value<Workers>>,
+    pub weight: Option<Value<Weight>>,
+    pub minimum_cycle_time: Option<Value<Pace>>,
+    pub slow_start: Option<Value<Pace>>,
+    pub read_ahead: Option<Value<ReadAhead>>,
+}
+
+/// A job whose settings go together; checked here so that an error has its place in the file.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "RawJob")]
+pub(super) struct CheckedJob(pub JobSettings);
+
+impl TryFrom<RawJob> for CheckedJob {
+    type Error = Error;
+
+    fn try_from(raw: RawJob) -> Result<Self, Error> {
+        let job = match raw {
+            RawJob::Count => JobSettings::Count,
+            RawJob::Leases { expire, sharetypes, dry_run } => {
+                let types = sharetypes.map(|types| types.into_iter().map(ShareType::from).collect());
+                JobSettings::Leases {
+                    expire: expire.into(),
+                    sharetypes: types.unwrap_or_else(|| ShareType::ALL.to_vec()),
+                    dry_run,
+                }
+            }
+        };
+        job.validate().map(|()| CheckedJob(job))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename = "job", rename_all = "snake_case", deny_unknown_fields)]
+enum RawJob {
+    Count,
+    Leases {
+        #[serde(default)]
+        expire: RawExpire,
+        #[serde(default)]
+        sharetypes: Option<Vec<RawShareType>>,
+        #[serde(default)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename = "expire", rename_all = "snake_case")]
+enum RawExpire {
+    #[default]
+    None,
+    Age(Value<Age>),
+    Cutoff(Value<Cutoff>),
+}
+
+impl From<RawExpire> for ExpireSetting {
+    fn from(raw: RawExpire) -> Self {
+        match raw {
+            RawExpire::None => ExpireSetting::None,
+            RawExpire::Age(Value(expire)) | RawExpire::Cutoff(Value(expire)) => expire,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename = "sharetypes", rename_all = "snake_case")]
+enum RawShareType {
+    Mutable,
+    Immutable,
+}
+
+impl From<RawShareType> for ShareType {
+    fn from(raw: RawShareType) -> Self {
+        match raw {
+            RawShareType::Mutable => ShareType::Mutable,
+            RawShareType::Immutable => ShareType::Immutable,
+        }
+    }
+}
+
+/// How one kind of value is read.
+pub(super) trait Kind {
+    /// What comes out of it.
+    type Of: fmt::Debug;
+    /// What would be right, with an example.
+    const RIGHT: &'static str;
+
+    /// Reads it as a string.
+    fn text(text: &str) -> Result<Self::Of, String> {
+        Err(format!("{text:?} stands in quotes; {} would be right", Self::RIGHT))
+    }
+
+    /// Reads it as a number.
+    fn number(n: f64) -> Result<Self::Of, String>;
+}
+
+/// A value of one kind. What is wrong with it is said while the reader still stands behind it, so the error has its
+/// place in the file.
+pub(super) struct Value<K: Kind>(pub K::Of);
+
+impl<K: Kind> fmt::Debug for Value<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de, K: Kind> Deserialize<'de> for Value<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor::<K>(PhantomData))
+    }
+}
+
+struct ValueVisitor<K>(PhantomData<K>);
+
+impl<K: Kind> Visitor<'_> for ValueVisitor<K> {
+    type Value = Value<K>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(K::RIGHT)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value<K>, E> {
+        K::text(text).map(Value).map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, n: u64) -> Result<Value<K>, E> {
+        // Rounded beyond 2^53: out of every limit there is.
+        K::number(n as f64).map(Value).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, n: i64) -> Result<Value<K>, E> {
+        K::number(n as f64).map(Value).map_err(E::custom)
+    }
+
+    fn visit_f64<E: de::Error>(self, n: f64) -> Result<Value<K>, E> {
+        K::number(n).map(Value).map_err(E::custom)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value<K>, E> {
+        Err(E::invalid_type(Unexpected::Other("a word without quotes"), &self))
+    }
+}
+
+impl Kind for Percent {
+    type Of = Percent;
+    const RIGHT: &'static str = "a percentage of one core such as \"10%\"";
+
+    fn text(text: &str) -> Result<Percent, String> {
+        text.parse()
+    }
+
+    fn number(n: f64) -> Result<Percent, String> {
+        Err(units::bare_percent(n))
+    }
+}
+
+/// Makes a kind that is written as a duration.
+macro_rules! duration_kind {
+    ($kind:ident, $of:ty, $right:literal, $read:expr) => {
+        #[derive(Debug)]
+        pub(super) struct $kind;
+
+        impl Kind for $kind {
+            type Of = $of;
+            const RIGHT: &'static str = $right;
+
+            fn text(text: &str) -> Result<$of, String> {
+                $read(text)
+            }
+
+            fn number(n: f64) -> Result<$of, String> {
+                Err(format!("{n} has no unit: write \"{n}s\", \"{n}m\" or \"{n}h\""))
+            }
+        }
+    };
+}
+
+duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice);
+duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
+duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
+duration_kind!(Age, ExpireSetting, "a duration such as \"31d\"", units::parse_age);
+
+fn parse_pace(text: &str) -> Result<Duration, String> {
+    let pace = units::parse_duration(text)?;
+    settings::within(&PACE, &pace, settings::duration)?;
+    Ok(pace)
+}
+
+/// Makes a kind that is written as text and nothing else.
+macro_rules! text_kind {
+    ($kind:ident, $of:ty, $right:literal, $read:expr) => {
+        #[derive(Debug)]
+        pub(super) struct $kind;
+
+        impl Kind for $kind {
+            type Of = $of;
+            const RIGHT: &'static str = $right;
+
+            fn text(text: &str) -> Result<$of, String> {
+                $read(text)
+            }
+
+            fn number(n: f64) -> Result<$of, String> {
+                Err(format!("{n} is a number; {} would be right", Self::RIGHT))
+            }
+        }
+    };
+}
+
+text_kind!(Cutoff, ExpireSetting, "a date such as \"2025-01-01\"", units::parse_cutoff);
+text_kind!(Name, String, "a name in quotes such as \"leases\"", parse_name);
+text_kind!(FilePath, String, "a path in quotes such as \"/srv/tahoe/storage\"", parse_path);
+
+fn parse_name(text: &str) -> Result<String, String> {
+    settings::check_name(text).map(|()| text.to_owned())
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("the path is empty; one such as \"/srv/tahoe/storage\" would be right".into()),
+        path => Ok(path.to_owned()),
+    }
+}
+
+/// Makes a kind that is a whole number within limits.
+macro_rules! whole_kind {
+    ($kind:ident, $range:expr, $right:literal) => {
+        #[derive(Debug)]
+        pub(super) struct $kind;
+
+        impl Kind for $kind {
+            type Of = u32;
+            const RIGHT: &'static str = $right;
+
+            fn number(n: f64) -> Result<u32, String> {
+                if n.fract() != 0.0 {
+                    return Err(format!("{n} is no whole number; {} would be right", Self::RIGHT));
+                }
+                let limits = f64::from(*$range.start())..=f64::from(*$range.end());
+                settings::within(&limits, &n, f64::to_string)?;
+                // Whole, and within limits that are u32.
+                Ok(n as u32)
+            }
+        }
+    };
+}
+
+whole_kind!(Workers, WORKERS, "a whole number such as 1");
+whole_kind!(ReadAhead, READ_AHEAD, "a whole number such as 8");
+
+#[derive(Debug)]
+pub(super) struct Weight;
+
+impl Kind for Weight {
+    type Of = f64;
+    const RIGHT: &'static str = "a number such as 1.0";
+
+    fn number(n: f64) -> Result<f64, String> {
+        settings::within(&WEIGHT, &n, f64::to_string).map(|()| n)
+    }
+}

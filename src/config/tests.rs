@@ -1,0 +1,229 @@
+//! What files are read as, and what is said about wrong ones.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::settings::{Checkpoint, ExpireSetting, ShareType};
+
+fn parse(text: &str) -> Result<Config> {
+    Config::parse(text, "/etc/sexton/config.ron")
+}
+
+#[test]
+fn the_example_holds_exactly_the_documented_defaults() {
+    let example = parse(EXAMPLE).unwrap();
+    let short = r#"(crawls: [
+        (store: "/srv/tahoe/storage", job: leases()),
+        (store: "/srv/tahoe/storage", job: count),
+    ])"#;
+    assert_eq!(example, parse(short).unwrap());
+    assert_eq!(example.settings, Settings::default());
+
+    // The numbers of the issue and of Tahoe's crawlers, once more as numbers.
+    let budget = &example.settings.budget;
+    assert_eq!((budget.rate, budget.slice, budget.max_sleep), (0.10, Duration::from_secs(1), None));
+    assert_eq!((budget.basis, example.settings.checkpoint), (Basis::Wall, Checkpoint::EverySlice));
+    assert_eq!(example.state, None);
+    let [leases, count] = &example.crawls[..] else { panic!("two crawls: {example:?}") };
+    let secs = |d: Duration| d.as_secs();
+    assert_eq!((secs(leases.settings.minimum_cycle_time), secs(leases.settings.slow_start)), (43_200, 360));
+    assert_eq!((secs(count.settings.minimum_cycle_time), secs(count.settings.slow_start)), (3_600, 300));
+    assert_eq!((leases.settings.workers, leases.settings.weight, leases.settings.read_ahead), (1, 1.0, 8));
+    let sharetypes = vec![ShareType::Mutable, ShareType::Immutable];
+    assert_eq!(leases.job, JobSettings::Leases { expire: ExpireSetting::None, sharetypes, dry_run: false });
+    assert_eq!((count.settings.name.as_str(), &count.job), ("count", &JobSettings::Count));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(
+        r#"(
+            state: "state.sqlite",
+            budget: (cpu_percentage: "250%", cpu_slice: "500ms", basis: cpu, max_sleep: "299s"),
+            checkpoint: every("10s"),
+            crawls: [(
+                name: "old-leases", store: "../storage", workers: 2, weight: 0.1, read_ahead: 0,
+                minimum_cycle_time: "0s", slow_start: "1m",
+                job: leases(expire: cutoff("2025-01-01"), sharetypes: [immutable], dry_run: true),
+            )],
+        )"#,
+    )
+    .unwrap();
+    let budget = BudgetSettings {
+        rate: 2.5,
+        slice: Duration::from_millis(500),
+        basis: Basis::Cpu,
+        max_sleep: Some(Duration::from_secs(299)),
+    };
+    let settings = Settings { budget, checkpoint: Checkpoint::Every(Duration::from_secs(10)) };
+    let crawl = CrawlConfig {
+        settings: CrawlSettings {
+            name: "old-leases".into(),
+            workers: 2,
+            weight: 0.1,
+            minimum_cycle_time: Duration::ZERO,
+            slow_start: Duration::from_secs(60),
+            read_ahead: 0,
+        },
+        store: "/etc/sexton/../storage".into(),
+        job: JobSettings::Leases {
+            expire: ExpireSetting::Cutoff { unix: 1_735_689_600 },
+            sharetypes: vec![ShareType::Immutable],
+            dry_run: true,
+        },
+    };
+    assert_eq!(config, Config { state: Some("/etc/sexton/state.sqlite".into()), settings, crawls: vec![crawl] });
+    assert_eq!(parse("()").unwrap(), Config::default());
+}
+
+/// What stands in a file, and what is said about it behind the file's name.
+const WRONG: &[(&str, &str)] = &[
+    (r#"(budget: (cpu_percentage: "10"))"#, r#"1:27: 10 has no unit: write "10%""#),
+    ("(budget: (cpu_percentage: 10%))", r#"1:27: 10 has no unit: write "10%""#),
+    (
+        "(\n  budget: (\n    cpu_percentage: 0.1,\n  ),\n)",
+        r#"3:21: 0.1 has no unit: write "0.1%", or "10%" if that part of a core is meant"#,
+    ),
+    (
+        "(budget: (cpu_percentage: ten))",
+        r#"1:27: a word without quotes stands here; a percentage of one core such as "10%" would be right"#,
+    ),
+    (
+        "(budget: (cpu_percentage: true))",
+        r#"1:27: the boolean `true` stands here; a percentage of one core such as "10%" would be right"#,
+    ),
+    (
+        r#"(budget: (cpu_percent: "10%"))"#,
+        "1:11: unknown key cpu_percent in budget; the keys are cpu_percentage, cpu_slice, basis and max_sleep",
+    ),
+    ("(\n\n    budgt: (),\n)", "3:5: unknown key budgt in config; the keys are state, budget, checkpoint and crawls"),
+    ("(budget: (cpu_slice: 1s))", r#"1:22: 1 has no unit: write "1s", "1m" or "1h""#),
+    (r#"(budget: (cpu_slice: "2h"))"#, "1:22: 2h is out of range: 1ms to 1h would be right"),
+    (r##"(budget: (cpu_slice: r#"2h"#))"##, "1:22: 2h is out of range: 1ms to 1h would be right"),
+    (r#"(budget: (cpu_slice: "2\th"))"#, "1:22: 2h is out of range: 1ms to 1h would be right"),
+    ("(budget: (basis: disk))", "1:18: unknown word disk for basis; wall or cpu would be right"),
+    (r#"(budget: (basis: "wall"))"#, "1:18: a word without quotes would be right"),
+    (r#"(budget: (max_sleep: Some("299")))"#, r#"1:27: 299 has no unit: write "299s", "299m" or "299h""#),
+    (r#"(budget (cpu_slice: "1s"))"#, "1:8: expected a colon and a value after the key"),
+    (
+        "(checkpoint: always)",
+        r#"1:14: unknown word always for checkpoint; every_slice, every_bucket or every("10s") would be right"#,
+    ),
+    ("(checkpoint: every)", r#"1:19: every needs more in parentheses; every("10s") would be right"#),
+    ("(checkpoint: every(10))", r#"1:20: 10 has no unit: write "10s", "10m" or "10h""#),
+    ("(checkpoint: every_slice, checkpoint: every_slice)", "1:27: checkpoint is given twice; leave one out"),
+    (
+        "(crawls: [(job: count)])",
+        r#"1:22: the crawl that ends here has no store; name the folder that holds shares/, such as store: "/srv/tahoe/storage""#,
+    ),
+    (
+        "(crawls: [\n(store: \"x\")\n])",
+        "2:12: the crawl that ends here has no job; say what it does, such as job: count or job: leases()",
+    ),
+    (
+        r#"(crawls: [(store: "", job: count)])"#,
+        r#"1:19: the path is empty; one such as "/srv/tahoe/storage" would be right"#,
+    ),
+    (
+        "(crawls: [(store: 5, job: count)])",
+        r#"1:19: 5 is a number; a path in quotes such as "/srv/tahoe/storage" would be right"#,
+    ),
+    (
+        r#"(crawls: [(name: "A", store: "x", job: count)])"#,
+        r#"1:18: "A" is no name for a crawl: use 1 to 64 of a-z, 0-9, - and _"#,
+    ),
+    (r#"(crawls: [(store: "x", job: scrub)])"#, "1:29: unknown word scrub for job; count or leases() would be right"),
+    (r#"(crawls: [(store: "x", job: leases)])"#, "1:35: leases needs more in parentheses; leases() would be right"),
+    (
+        r#"(crawls: [(store: "x", job: leases(expire: age))])"#,
+        r#"1:47: age needs a duration: Tahoe's mode age without one never expires anything; age("31d") would be right"#,
+    ),
+    (
+        r#"(crawls: [(store: "x", job: leases(expire: age()))])"#,
+        r#"1:48: age needs a duration: Tahoe's mode age without one never expires anything; age("31d") would be right"#,
+    ),
+    (
+        r#"(crawls: [(store: "x", job: leases(expire: cutoff(2025-01-01)))])"#,
+        "1:51: this is no number; times, dates and texts stand in quotes",
+    ),
+    (
+        r#"(crawls: [(store: "x", job: leases(expire: cutoff("2025-02-30")))])"#,
+        r#"1:51: "2025-02-30" is no date; write it like "2025-01-01" (midnight UTC) or "2025-01-01T12:00:00Z""#,
+    ),
+    (
+        r#"(crawls: [(store: "x", job: leases(expired: none))])"#,
+        "1:36: unknown key expired in leases; the keys are expire, sharetypes and dry_run",
+    ),
+    (
+        r#"(crawls: [(store: "x", job: leases(sharetypes: [both]))])"#,
+        "1:49: unknown word both for sharetypes; mutable or immutable would be right",
+    ),
+    (r#"(crawls: [(store: "x", job: leases(sharetypes: mutable))])"#, "1:47: a list would be right: [.., ..]"),
+    (r#"(crawls: [(store: "x", job: leases(dry_run: yes))])"#, "1:44: true or false, without quotes, would be right"),
+    (
+        "(crawls: [(store: \"x\", job: leases(\n  expire: age(\"31d\"),\n))])",
+        "3:1: expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
+    ),
+    (r#"(crawls: [(store: "x", job: count, workers: -1)])"#, "1:45: -1 is out of range: 1 to 256 would be right"),
+    (
+        r#"(crawls: [(store: "x", job: count, workers: 1.5)])"#,
+        "1:45: 1.5 is no whole number; a whole number such as 1 would be right",
+    ),
+    (
+        r#"(crawls: [(store: "x", job: count, workers: "1")])"#,
+        r#"1:45: "1" stands in quotes; a whole number such as 1 would be right"#,
+    ),
+    (r#"(crawls: [(store: "x", job: count, weight: NaN)])"#, "1:44: NaN is out of range: 0.001 to 1000 would be right"),
+    (
+        r#"(crawls: [(store: "x", job: count), (store: "y", job: count)])"#,
+        " two crawls have the name count; give one of them another name",
+    ),
+    (r#"(crawls: [(store: "x", job: count)]"#, "1:35: expected a comma, or a closing ) or ]"),
+    (r#"(state: "ä", budget: (cpu_percentage: "ö"))"#, r#"1:39: "ö" is no percentage; write it like "10%""#),
+    (r#"(state: "x)"#, r#"1:9: the closing " of this text is missing"#),
+    ("())", "1:3: something follows the closing ) of the settings; is there one too many?"),
+    ("", "1:1: keys and values in parentheses would be right: (key: value, ..)"),
+    ("budget: ()", "1:1: keys and values in parentheses would be right: (key: value, ..)"),
+];
+
+#[test]
+fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
+    for (text, said) in WRONG {
+        let error = parse(text).expect_err(text);
+        assert_eq!(error.to_string(), format!("/etc/sexton/config.ron:{said}"), "in {text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.ron");
+    let said = || Config::load(&path).unwrap_err().to_string();
+    assert!(said().starts_with(&format!("cannot read {}: No such file", path.display())), "{}", said());
+    std::fs::write(&path, b"(\xff)").unwrap();
+    assert!(said().ends_with("did not contain valid UTF-8"), "{}", said());
+    std::fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
+    assert!(said().ends_with("larger than 1 MiB, so it is no configuration file"), "{}", said());
+    std::fs::write(&path, EXAMPLE).unwrap();
+    assert_eq!(Config::load(&path).unwrap(), parse(EXAMPLE).unwrap());
+}
+
+proptest! {
+    /// Damages the example anywhere: it is read or refused, and a refusal has a place that exists.
+    #[test]
+    fn no_damage_makes_the_reader_panic(at in 0..EXAMPLE.len(), put in "[\"()\\[\\],:a-z0-9äö\n/*-]{0,3}", cut in 0usize..40) {
+        // The example is ASCII, so it can be cut anywhere.
+        let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[(at + cut).min(EXAMPLE.len())..]);
+        let Err(error) = Config::parse(&text, "c") else { return Ok(()) };
+        let said = error.to_string();
+        if said.starts_with("c: two crawls have the name") {
+            return Ok(());
+        }
+        let mut place = said.split(':').skip(1).map(|n| n.parse::<usize>());
+        let (Some(Ok(line)), Some(Ok(column))) = (place.next(), place.next()) else { panic!("{said}") };
+        let width = text.split('\n').nth(line - 1).map(|l| l.chars().count());
+        prop_assert!(width.is_some_and(|width| (1..=width + 1).contains(&column)), "{}", said);
+    }
+}

@@ -1,0 +1,293 @@
+//! How people write values: `10%`, `1s`, `every(10s)`, `2025-01-01`.
+//!
+//! One spelling for the configuration file and the command line. Each reader gives back an error that says what would
+//! be right. Nothing here knows RON or files.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::settings::{self, Basis, Checkpoint, ExpireSetting, INTERVAL, RATE_CORES, SLICE, ShareType};
+
+/// Part of one core, in percent; above 100 where there are more cores.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Percent(f64);
+
+impl Percent {
+    /// Converts from cores: 0.10 is 10 %. Rounded to nine places, so that 0.07 gives 7 and not 7.000000000000001.
+    pub fn of_cores(cores: f64) -> Self {
+        Percent((cores * 1e11).round() / 1e9)
+    }
+
+    /// In cores: 10 % is 0.10.
+    pub fn cores(self) -> f64 {
+        self.0 / 100.0
+    }
+
+    /// In percent: 10 % is 10.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(number) = text.trim().strip_suffix('%') else {
+            return Err(match plain_number(text) {
+                Some(n) => bare_percent(n),
+                None => format!("{text:?} is no percentage; write it like \"10%\""),
+            });
+        };
+        let Some(percent) = plain_number(number) else {
+            return Err(format!("{text:?} is no percentage; write it like \"10%\""));
+        };
+        let percent = Percent(percent);
+        settings::within(&RATE_CORES, &percent.cores(), |cores| Percent::of_cores(*cores).to_string())?;
+        Ok(percent)
+    }
+}
+
+/// What to say to a number where a percentage belongs. A small one may have been meant as cores.
+pub(super) fn bare_percent(n: f64) -> String {
+    if n > 0.0 && n < 1.0 {
+        let cores = Percent::of_cores(n);
+        return format!("{n} has no unit: write \"{n}%\", or \"{cores}\" if that part of a core is meant");
+    }
+    format!("{n} has no unit: write \"{n}%\"")
+}
+
+/// A finite number written without sign of infinity or the like.
+fn plain_number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let plain = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'));
+    text.parse().ok().filter(|n: &f64| plain && n.is_finite())
+}
+
+/// Reads a duration such as `1s`, `12h` or `1day 30min`.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    if let Some(n) = plain_number(text) {
+        return Err(format!("{n} has no unit: write \"{n}s\", \"{n}m\" or \"{n}h\""));
+    }
+    let wrong = |why: &dyn fmt::Display| format!("{text:?} is no duration ({why}); write it like \"1s\" or \"12h\"");
+    // Keeps every sum far below u64::MAX seconds, where humantime 2.4 can overflow in its last carry and panic.
+    let longest_run = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or(0);
+    if longest_run > 9 || text.len() > 64 {
+        return Err(wrong(&"too long a number"));
+    }
+    humantime::parse_duration(text).map_err(|e| wrong(&e))
+}
+
+/// Reads the length of a slice: a duration from 1 ms to 1 h.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_slice(text: &str) -> Result<Duration, String> {
+    let slice = parse_duration(text)?;
+    settings::within(&SLICE, &slice, settings::duration)?;
+    Ok(slice)
+}
+
+/// Reads a waiting time within the day: a duration from 1 ms to 1 day.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    settings::within(&INTERVAL, &interval, settings::duration)?;
+    Ok(interval)
+}
+
+/// Reads the age at which leases expire: a duration in whole seconds, at least one.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_age(text: &str) -> Result<ExpireSetting, String> {
+    let age = parse_duration(text)?;
+    if age.subsec_nanos() != 0 {
+        return Err(format!("{text:?} is no age of a lease: whole seconds would be right"));
+    }
+    if age.is_zero() {
+        return Err(format!("{text:?} would expire every lease; write the age like \"31d\""));
+    }
+    Ok(ExpireSetting::Age { secs: age.as_secs() })
+}
+
+/// Reads a cutoff date: `2025-01-01`, which is midnight UTC, or a moment like `2025-01-01T12:00:00Z`.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_cutoff(text: &str) -> Result<ExpireSetting, String> {
+    let wrong =
+        || format!("{text:?} is no date; write it like \"2025-01-01\" (midnight UTC) or \"2025-01-01T12:00:00Z\"");
+    let midnight = format!("{}T00:00:00Z", text.trim());
+    let moment = humantime::parse_rfc3339(&midnight).or_else(|_| humantime::parse_rfc3339(text.trim()));
+    let since = moment.map_err(|_| wrong())?.duration_since(UNIX_EPOCH).map_err(|_| wrong())?;
+    Ok(ExpireSetting::Cutoff { unix: since.as_secs() })
+}
+
+impl FromStr for Basis {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "wall" => Ok(Basis::Wall),
+            "cpu" => Ok(Basis::Cpu),
+            other => Err(format!("{other:?} is no basis; wall or cpu would be right")),
+        }
+    }
+}
+
+impl fmt::Display for Basis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Basis::Wall => "wall",
+            Basis::Cpu => "cpu",
+        })
+    }
+}
+
+impl FromStr for Checkpoint {
+    type Err = String;
+
+    /// Reads `every_bucket`, `every_slice`, `every(10s)` or `10s`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        match text {
+            "every_bucket" => return Ok(Checkpoint::EveryBucket),
+            "every_slice" => return Ok(Checkpoint::EverySlice),
+            _ => {}
+        }
+        let inside = text.strip_prefix("every(").and_then(|rest| rest.strip_suffix(')'));
+        let begins_like_duration = text.starts_with(|c: char| c.is_ascii_digit());
+        match inside.or(begins_like_duration.then_some(text)) {
+            Some(interval) => parse_interval(interval.trim().trim_matches('"')).map(Checkpoint::Every),
+            None => Err(format!("{text:?} is no checkpoint; every_bucket, every_slice or every(10s) would be right")),
+        }
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Checkpoint::EveryBucket => f.write_str("every_bucket"),
+            Checkpoint::EverySlice => f.write_str("every_slice"),
+            Checkpoint::Every(interval) => write!(f, "every({})", settings::duration(interval)),
+        }
+    }
+}
+
+impl FromStr for ShareType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "mutable" => Ok(ShareType::Mutable),
+            "immutable" => Ok(ShareType::Immutable),
+            other => Err(format!("{other:?} is no type of share; mutable or immutable would be right")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn percentages_are_read_as_parts_of_one_core() {
+        for (text, cores) in [("10%", 0.10), ("0.5 %", 0.005), (" 250% ", 2.5), ("102400%", 1024.0), ("7%", 0.07)] {
+            assert_eq!(text.parse::<Percent>().unwrap().cores(), cores, "{text}");
+        }
+        assert_eq!(Percent::of_cores(0.07).get(), 7.0);
+    }
+
+    #[test]
+    fn wrong_spellings_are_told_what_would_be_right() {
+        let percent = |text: &str| text.parse::<Percent>().unwrap_err();
+        assert_eq!(percent("10"), "10 has no unit: write \"10%\"");
+        assert_eq!(percent("0.1"), "0.1 has no unit: write \"0.1%\", or \"10%\" if that part of a core is meant");
+        assert_eq!(percent("ten"), "\"ten\" is no percentage; write it like \"10%\"");
+        assert_eq!(percent("inf%"), "\"inf%\" is no percentage; write it like \"10%\"");
+        assert_eq!(percent("0%"), "0% is out of range: 0.0001% to 102400% would be right");
+        assert_eq!(percent("-5%"), "-5% is out of range: 0.0001% to 102400% would be right");
+        assert_eq!(parse_duration("10").unwrap_err(), "10 has no unit: write \"10s\", \"10m\" or \"10h\"");
+        assert_eq!(
+            parse_duration("10 parsecs").unwrap_err(),
+            "\"10 parsecs\" is no duration (unknown time unit \"parsecs\", supported units: ns, us/µs, ms, sec, min, \
+             hours, days, weeks, months, years (and few variations)); write it like \"1s\" or \"12h\""
+        );
+        assert_eq!(
+            parse_duration("18446744073709551615s 1000000000ns").unwrap_err(),
+            "\"18446744073709551615s 1000000000ns\" is no duration (too long a number); write it like \"1s\" or \"12h\""
+        );
+        assert_eq!(parse_slice("2h").unwrap_err(), "2h is out of range: 1ms to 1h would be right");
+        assert_eq!(parse_age("0s").unwrap_err(), "\"0s\" would expire every lease; write the age like \"31d\"");
+        assert_eq!(parse_age("10ms").unwrap_err(), "\"10ms\" is no age of a lease: whole seconds would be right");
+        assert_eq!("CPU".parse::<Basis>().unwrap_err(), "\"CPU\" is no basis; wall or cpu would be right");
+        assert_eq!(
+            "always".parse::<Checkpoint>().unwrap_err(),
+            "\"always\" is no checkpoint; every_bucket, every_slice or every(10s) would be right"
+        );
+        assert_eq!("10".parse::<Checkpoint>().unwrap_err(), "10 has no unit: write \"10s\", \"10m\" or \"10h\"");
+    }
+
+    /// The numbers are those of GNU date: `date -u -d 2025-01-01 +%s`.
+    #[test]
+    fn cutoff_dates_are_midnight_utc() {
+        assert_eq!(parse_cutoff("2025-01-01"), Ok(ExpireSetting::Cutoff { unix: 1_735_689_600 }));
+        assert_eq!(parse_cutoff("2024-02-29"), Ok(ExpireSetting::Cutoff { unix: 1_709_164_800 }));
+        assert_eq!(parse_cutoff("2025-01-01T12:00:00Z"), Ok(ExpireSetting::Cutoff { unix: 1_735_732_800 }));
+        for text in ["2025-13-01", "2025-02-29", "1969-01-01", "1735689600", "tomorrow", "2025-01-01T25:00:00Z", ""] {
+            let why = parse_cutoff(text).unwrap_err();
+            assert!(why.contains("is no date; write it like \"2025-01-01\""), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_read_in_all_spellings() {
+        let every = Checkpoint::Every(Duration::from_secs(10));
+        for text in ["every(10s)", "10s", "every(\"10s\")", " every( 10s ) "] {
+            assert_eq!(text.parse(), Ok(every), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_percentage_shown_is_read_again(percent in 0.0001f64..=102_400.0) {
+            let shown = Percent(percent).to_string();
+            prop_assert_eq!(shown.parse::<Percent>(), Ok(Percent(percent)), "{}", shown);
+        }
+
+        #[test]
+        fn whole_and_tenth_percents_survive_the_way_through_cores(tenths in 1u32..=1_024_000) {
+            let percent = Percent(f64::from(tenths) / 10.0);
+            prop_assert_eq!(Percent::of_cores(percent.cores()), percent);
+        }
+
+        #[test]
+        fn durations_and_checkpoints_shown_are_read_again(nanos in 1_000_000u64..=86_400_000_000_000) {
+            let interval = Duration::from_nanos(nanos);
+            prop_assert_eq!(parse_duration(&settings::duration(&interval)), Ok(interval));
+            let every = Checkpoint::Every(interval);
+            prop_assert_eq!(every.to_string().parse(), Ok(every));
+        }
+
+        #[test]
+        fn no_text_makes_a_reader_panic(text in "\\PC{0,24}", digits in "[0-9.]{1,30}[%smhdy]?") {
+            for text in [text.as_str(), digits.as_str()] {
+                let _ = (text.parse::<Percent>(), text.parse::<Checkpoint>(), parse_age(text), parse_cutoff(text));
+            }
+        }
+    }
+}
