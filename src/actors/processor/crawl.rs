@@ -134,7 +134,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
 
 /// How long one message has been refused for want of room, and whether that was said.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     backoff: Backoff,
     told: bool,
 }

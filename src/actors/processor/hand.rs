@@ -8,7 +8,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::prelude::*;
 
 use super::crawl::{Crawl, CycleWork, lock};
 use crate::checkpoint::Progress;

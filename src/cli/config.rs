@@ -1,0 +1,66 @@
+//! `sexton config`: makes and checks configuration files.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use super::{ConfigCommand, Exit};
+use crate::config::units::Percent;
+use crate::config::{Config, EXAMPLE};
+use crate::error::{Error, Result};
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Error::Config`] says what is wrong with the file.
+pub fn run(command: &ConfigCommand) -> Result<Exit> {
+    match command {
+        ConfigCommand::Init { file } => init(file),
+        ConfigCommand::Check { file } => check(file),
+    }
+}
+
+fn init(path: &Path) -> Result<Exit> {
+    let failed = |e: std::io::Error| Error::Config(format!("cannot write {}: {e}", path.display()));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    file.write_all(EXAMPLE.as_bytes()).map_err(failed)?;
+    println!("wrote {}: look through it, then try it with `sexton config check {0}`", path.display());
+    Ok(Exit::Done)
+}
+
+fn check(path: &Path) -> Result<Exit> {
+    let config = Config::load(path)?;
+    println!("{} is valid", path.display());
+    for line in meaning(&config) {
+        println!("  {line}");
+    }
+    Ok(Exit::Done)
+}
+
+/// What the file means, a line for each thing that it sets up.
+fn meaning(config: &Config) -> Vec<String> {
+    let budget = &config.settings.budget;
+    let every = humantime::format_duration;
+    let mut lines = vec![format!(
+        "budget: {} of one core, by {}, in slices of {}",
+        Percent::of_cores(budget.rate),
+        budget.basis,
+        every(budget.slice)
+    )];
+    for crawl in &config.crawls {
+        let settings = &crawl.settings;
+        lines.push(format!(
+            "crawl {}: {} over {}, {} worker(s), {} after each cycle, first after {}",
+            settings.name,
+            crawl.job.name(),
+            crawl.store.display(),
+            settings.workers,
+            every(settings.minimum_cycle_time),
+            every(settings.slow_start)
+        ));
+    }
+    if config.crawls.is_empty() {
+        lines.push("no crawls".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,117 @@
+//! `sexton crawl`: one whole cycle in the foreground.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_executor::block_on;
+
+use super::progress::Progress;
+use super::watch::{Ending, until_end};
+use super::{CrawlArgs, Exit, JobName, output, state_file};
+use crate::checkpoint::SqliteStore;
+use crate::clock::Time;
+use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
+use crate::error::{Error, Result};
+use crate::job::leases::{Expiry, LeaseSettings};
+use crate::job::{Count, Leases};
+use crate::report::CycleReport;
+use crate::settings::{BudgetSettings, CrawlSettings, Settings};
+use crate::store::{Store, TahoeStore};
+
+/// Closing the state takes a moment at most.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever keeps the crawl from being finished.
+pub fn run(args: &CrawlArgs) -> Result<Exit> {
+    check(args)?;
+    let store = TahoeStore::open(&args.store)?;
+    let prefixes = store.ring().len();
+    let name = job_name(args.job);
+    let state = state_path(args, &store)?;
+    output::say(&format!("state: {}", state.display()));
+    let engine = start(args, store, SqliteStore::open(&state)?)?;
+    let ending = {
+        let mut progress = Progress::new(name, prefixes);
+        until_end(&engine, |engine| progress.show(&engine.status()))?
+    };
+    finish(args, &engine, name, ending)
+}
+
+fn check(args: &CrawlArgs) -> Result<()> {
+    let wrong = |why: &str| Err(Error::Config(why.to_owned()));
+    match (args.job, args.expire == Expiry::None) {
+        (JobName::Count, false) => wrong("--expire goes with --job leases"),
+        (JobName::Leases, false) if !args.dry_run => wrong(
+            "deleting expired leases does not exist yet: add --dry-run to see what would be deleted, or leave --expire out",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn job_name(job: JobName) -> &'static str {
+    match job {
+        JobName::Count => "count",
+        JobName::Leases => "leases",
+    }
+}
+
+fn state_path(args: &CrawlArgs, store: &TahoeStore) -> Result<PathBuf> {
+    match &args.state {
+        Some(path) => Ok(path.clone()),
+        None => state_file::default_path(&args.store, &store.identity(), job_name(args.job)),
+    }
+}
+
+fn start(args: &CrawlArgs, store: TahoeStore, state: SqliteStore) -> Result<EngineHandle> {
+    let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
+    let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
+    let settings = Settings { budget, checkpoint: args.checkpoint };
+    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::new(job_name(args.job)) };
+    let mut engine = Engine::builder(settings)
+        .state(state)
+        .cycles(Cycles::Once)
+        .fresh(if args.fresh { Fresh::Yes } else { Fresh::No })
+        .time(Time::system(true));
+    if let Some(now) = args.now {
+        engine = engine.now(now);
+    }
+    let leases = || LeaseSettings { expiry: args.expire, sharetypes: args.sharetypes.clone() };
+    match args.job {
+        JobName::Count => engine.crawl(crawl, store, Count),
+        JobName::Leases => engine.crawl(crawl, store, Leases::new(leases())),
+    }
+    .spawn()
+}
+
+/// Prints the report of a finished cycle, and only then notes that it was handed over: a crash before that prints it
+/// again.
+fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -> Result<Exit> {
+    let report = engine.last_report(name);
+    let Some(report) = report.filter(|_| ending == Ending::Finished) else {
+        block_on(engine.shutdown(CLOSE_DEADLINE))?;
+        output::say("stopped, all progress is saved: the same command goes on from here");
+        return Ok(Exit::Interrupted);
+    };
+    print(args, engine, &report)?;
+    block_on(engine.deliver(&report))?;
+    block_on(engine.shutdown(CLOSE_DEADLINE))?;
+    let clean = report.counts.errors == 0 && report.complete;
+    Ok(if clean { Exit::Done } else { Exit::WithErrors })
+}
+
+fn print(args: &CrawlArgs, engine: &EngineHandle, report: &Arc<CycleReport>) -> Result<()> {
+    let budget = engine.status().budget;
+    let text = if args.json {
+        format!("{}\n", report.to_json(&budget))
+    } else {
+        super::output::report_for_people(report, &budget)
+    };
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|e| Error::Config(format!("cannot write the report to stdout: {e}")))
+}

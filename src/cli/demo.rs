@@ -1,0 +1,188 @@
+//! `sexton demo`: a sample store, both jobs under one visible budget, then a crawl that is stopped, killed and resumed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use directories::ProjectDirs;
+use futures_executor::block_on;
+use indicatif::ProgressBar;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::watch::{Ending, until_end};
+use super::{DemoArgs, Exit, output};
+use crate::checkpoint::SqliteStore;
+use crate::clock::Time;
+use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
+use crate::error::{Error, Result};
+use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
+use crate::job::{Count, Leases};
+use crate::settings::{BudgetSettings, CrawlSettings, Settings};
+use crate::store::TahoeStore;
+use crate::store::sample::{SampleStore, Summary};
+
+/// The budget of the demo: enough to end soon, little enough to be seen.
+const RATE: f64 = 0.20;
+const SLICE: Duration = Duration::from_millis(20);
+
+/// The expiry that is evaluated: leases that were not renewed for 31 days.
+const EXPIRY: Expiry = Expiry::Age { secs: 31 * 86_400 };
+
+/// How long the crawl that is stopped and killed should take.
+const SHOW_SECS: f64 = 4.0;
+
+const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs the command.
+///
+/// # Errors
+/// If the folder cannot be used, or anything comes out other than it went in.
+pub fn run(args: &DemoArgs) -> Result<Exit> {
+    let dir = folder(args)?;
+    let sample = SampleStore { buckets: args.buckets, ..SampleStore::default() };
+    println!("1. A store in Tahoe-LAFS's format, {} buckets, below {}", args.buckets, dir.display());
+    let made = make(&sample, &dir)?;
+    println!(
+        "   {} shares ({} of them mutable) with {} leases, {:.1} MB\n",
+        made.shares,
+        made.mutable_shares,
+        made.leases,
+        made.bytes as f64 / 1e6
+    );
+    let Some(whole) = under_one_budget(&sample, &dir, &made)? else { return Ok(Exit::Interrupted) };
+    stopped_killed_resumed(&sample, &dir, &whole)?;
+    println!("\nThe store and the state files are kept in {}", dir.display());
+    println!("Try:  sexton crawl {} --job leases --cpu 10%", dir.display());
+    Ok(Exit::Done)
+}
+
+fn folder(args: &DemoArgs) -> Result<PathBuf> {
+    if let Some(dir) = &args.dir {
+        return Ok(dir.clone());
+    }
+    let dirs = ProjectDirs::from("", "", "sexton");
+    let dirs = dirs.ok_or_else(|| Error::Config("you have no home folder: say where with --dir DIR".to_owned()))?;
+    Ok(dirs.cache_dir().join(format!("demo-{}", args.buckets)))
+}
+
+fn make(sample: &SampleStore, dir: &Path) -> Result<Summary> {
+    let bar = if output::is_terminal() { ProgressBar::new(sample.buckets.into()) } else { ProgressBar::hidden() };
+    let made = sample.write(dir, |buckets| bar.set_position(buckets));
+    bar.finish_and_clear();
+    made
+}
+
+/// What one crawl over the whole store has found, and what it cost.
+struct Whole {
+    report: Value,
+    cost_secs: f64,
+}
+
+/// Both jobs in one engine; `None` if it was interrupted.
+fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<Option<Whole>> {
+    println!("2. Both jobs at once, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
+    let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
+    let leases = LeaseSettings { expiry: EXPIRY, sharetypes: ShareTypes::default() };
+    let engine = Engine::builder(Settings { budget, ..Settings::default() })
+        .state(SqliteStore::open(&dir.join("demo.sqlite"))?)
+        .time(Time::system(true))
+        .cycles(Cycles::Once)
+        .fresh(Fresh::Yes)
+        .now(sample.now.into())
+        .crawl(CrawlSettings::new("count"), TahoeStore::open(dir)?, Count)
+        .crawl(CrawlSettings::new("leases"), TahoeStore::open(dir)?, Leases::new(leases))
+        .spawn()?;
+    let mut told = Instant::now();
+    let ending = until_end(&engine, |engine| {
+        if told.elapsed() >= Duration::from_secs(1) {
+            told = Instant::now();
+            show_pace(engine);
+        }
+    })?;
+    let status = engine.status();
+    if ending == Ending::Interrupted {
+        return Ok(None);
+    }
+    println!("   {:<20} {:>7} {:>10} {:>9} {:>13}", "client", "slices", "work", "of a core", "longest slice");
+    for (name, client) in &status.budget.clients {
+        let (slices, work, part) = (client.slices, client.cost_secs, client.percentage);
+        println!("   {name:<20} {slices:>7} {work:>8.2} s {part:>7.1} % {:>10.1} ms", 1e3 * client.longest_slice_secs);
+    }
+    let measured = status.budget.measured_percentage;
+    println!("   together {measured:.1} % of a core, {:.0} % asked for", 100.0 * RATE);
+    let report = |crawl: &str| engine.last_report(crawl).map(|r| r.to_json(&status.budget)).unwrap_or_default();
+    let (count, leases) = (report("count"), report("leases"));
+    check("buckets counted", &count["buckets"], made.buckets)?;
+    check("shares examined", &leases["history"]["space-recovered"]["examined-shares"], made.shares)?;
+    let ages = leases["history"]["lease-age-histogram"].as_array().cloned().unwrap_or_default();
+    let seen: u64 = ages.iter().filter_map(|bin| bin[2].as_u64()).sum();
+    check("leases read", &seen.into(), made.leases)?;
+    block_on(engine.shutdown(CLOSE_DEADLINE))?;
+    let cost_secs = status.budget.clients.get("leases").map_or(1.0, |c| c.cost_secs);
+    Ok(Some(Whole { report: leases, cost_secs }))
+}
+
+fn show_pace(engine: &EngineHandle) {
+    let status = engine.status();
+    let crawl = |name: &str| status.crawls.get(name).map_or(0, |c| c.buckets);
+    let (count, leases, percent) = (crawl("count"), crawl("leases"), status.budget.measured_percentage);
+    output::say(&format!("   count {count} buckets, leases {leases} buckets, {percent:.1} % of a core so far"));
+}
+
+fn check(what: &str, found: &Value, written: u64) -> Result<()> {
+    if found.as_u64() == Some(written) {
+        println!("   {what}: {written}, as many as were written");
+        return Ok(());
+    }
+    Err(Error::Config(format!("{what}: {found}, but {written} were written; please report this")))
+}
+
+/// The same crawl as a process of its own: interrupted, then killed, then left to end; the report is the same.
+fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Result<()> {
+    println!("\n3. The same crawl as a process of its own: stopped, killed, resumed");
+    let percent = (100.0 * whole.cost_secs / SHOW_SECS).clamp(1.0, 100.0);
+    let state = dir.join("killed.sqlite");
+    let start = |fresh: bool| crawl_process(sample, dir, &state, percent, fresh);
+    let part = Duration::from_secs_f64(SHOW_SECS / 4.0);
+    println!("   $ sexton crawl {} --job leases --cpu {percent:.1}% --slice 20ms", dir.display());
+    for (signal, name) in [(Signal::INT, "Ctrl-C"), (Signal::KILL, "kill -9")] {
+        let mut child = start(name == "Ctrl-C")?;
+        std::thread::sleep(part);
+        let alive = child.try_wait().map_err(cannot_run)?.is_none();
+        let pid = Pid::from_child(&child);
+        kill_process(pid, signal).map_err(|e| cannot_run(e.into()))?;
+        let ended = child.wait().map_err(cannot_run)?;
+        println!("   {name} after {:.1} s: {}", part.as_secs_f64(), if alive { ended.to_string() } else { "too late".into() });
+    }
+    let ended = start(false)?.wait_with_output().map_err(cannot_run)?;
+    let mut report: Value = serde_json::from_slice(&ended.stdout)
+        .map_err(|e| Error::Config(format!("the resumed crawl printed no report: {e}")))?;
+    println!("   left alone: {}, resumed: {}", ended.status, report["resumed"]);
+    let mut expected = whole.report.clone();
+    for report in [&mut report, &mut expected] {
+        for key in ["elapsed_secs", "budget", "resumed", "cycle"] {
+            report[key] = Value::Null;
+        }
+    }
+    if report != expected {
+        return Err(Error::Config("its report differs from the undisturbed one; please report this".to_owned()));
+    }
+    println!("   its report is the same as the undisturbed one, to the last number");
+    Ok(())
+}
+
+fn crawl_process(sample: &SampleStore, dir: &Path, state: &Path, percent: f64, fresh: bool) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe().map_err(cannot_run)?);
+    command.arg("crawl").arg(dir).args(["--job", "leases", "--dry-run", "--json", "--slice", "20ms"]);
+    command.args(["--expire", &EXPIRY.to_string(), "--now", &sample.now.to_string()]);
+    command.args(["--cpu", &format!("{percent}%")]).arg("--state").arg(state);
+    if fresh {
+        command.arg("--fresh");
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(cannot_run)
+}
+
+fn cannot_run(e: std::io::Error) -> Error {
+    Error::Config(format!("cannot run a second sexton: {e}"))
+}

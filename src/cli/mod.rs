@@ -1,0 +1,212 @@
+//! The command line: what `sexton` takes, and which command does what.
+//!
+//! Exit codes: 0 done; 1 done, with errors listed; 2 usage or configuration; 3 failed; 130 interrupted with the state
+//! saved.
+
+mod config;
+mod crawl;
+mod demo;
+mod output;
+mod progress;
+mod signals;
+mod state_file;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::units::{Percent, parse_slice};
+use crate::error::Error;
+use crate::job::leases::{Expiry, ShareTypes};
+use crate::settings::{Basis, Checkpoint};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All done.
+    Done,
+    /// Done, and there is a list of errors.
+    WithErrors,
+    /// The arguments or a configuration are wrong.
+    Usage,
+    /// It could not be done.
+    Failed,
+    /// Stopped by a signal; the state is saved.
+    Interrupted,
+}
+
+impl Exit {
+    /// The exit code of the process.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::WithErrors => 1,
+            Exit::Usage => 2,
+            Exit::Failed => 3,
+            Exit::Interrupted => 130,
+        }
+    }
+
+    /// What an error that ends the program means for its exit code.
+    pub fn of(error: &Error) -> Exit {
+        match error {
+            Error::Config(_) | Error::CycleDiffers { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// The caretaker of a store: walks every object, again and again, inside one budget, and never loses its place.
+#[derive(Debug, Parser)]
+#[command(name = "sexton", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Say more on stderr; twice for every bucket
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a sample store, crawl it under a budget, and show what the governor gave to whom
+    Demo(DemoArgs),
+    /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
+    Crawl(CrawlArgs),
+    /// Make or check a configuration file
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Where the sample store and the state go; kept afterwards, and used again
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// How many buckets the sample store has
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    buckets: u32,
+}
+
+#[derive(Debug, Args)]
+struct CrawlArgs {
+    /// The folder that holds shares/: a Tahoe node's storage folder
+    store: PathBuf,
+
+    /// What to do with each bucket
+    #[arg(long, value_enum)]
+    job: JobName,
+
+    /// Which leases count as expired: none, age:SECONDS since granted or renewed, or cutoff:UNIXTIME
+    #[arg(long, value_name = "none|age:SECONDS|cutoff:UNIXTIME", default_value = "none")]
+    expire: Expiry,
+
+    /// Evaluate expiry and delete nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Which types of shares may expire
+    #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
+    sharetypes: ShareTypes,
+
+    /// The moment that counts as now, in seconds since 1970 [default: when the cycle begins]
+    #[arg(long, value_name = "UNIXTIME", value_parser = unix_time)]
+    now: Option<f64>,
+
+    /// How much may be used, of one core: 10%, 150% [default: 100% for each worker]
+    #[arg(long, value_name = "PERCENT%")]
+    cpu: Option<Percent>,
+
+    /// How long to work before sleeping
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_slice)]
+    slice: Duration,
+
+    /// What counts as used: wall (time at work, waiting for the disk included) or cpu
+    #[arg(long, value_name = "wall|cpu", default_value = "wall")]
+    basis: Basis,
+
+    /// How many prefixes to work on at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: u32,
+
+    /// When to save progress: every_bucket, every_slice, or after a duration such as 10s
+    #[arg(long, value_name = "WHEN", default_value = "every_slice")]
+    checkpoint: Checkpoint,
+
+    /// Where progress is kept [default: in your state folder, named after store and job]
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// Give an unfinished cycle up and begin a new one
+    #[arg(long)]
+    fresh: bool,
+
+    /// Print the report as one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum JobName {
+    /// Count the buckets of each prefix
+    Count,
+    /// Read all leases, as Tahoe's lease checker does
+    Leases,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Write a complete, commented configuration file
+    Init {
+        /// The file to write; an existing one is kept
+        #[arg(default_value = "config.ron")]
+        file: PathBuf,
+    },
+    /// Read a configuration file and say what it means, or what is wrong with it
+    Check {
+        /// The file to read
+        #[arg(default_value = "config.ron")]
+        file: PathBuf,
+    },
+}
+
+/// Runs the program: arguments from the command line, report on stdout, everything else on stderr.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    output::log_to_stderr(cli.verbose);
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Crawl(args) => crawl::run(&args),
+        Command::Config { command } => config::run(&command),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        output::say(&format!("sexton: {error}"));
+        Exit::of(&error)
+    });
+    ExitCode::from(exit.code())
+}
+
+/// Seconds since 1970: a number from 0 on.
+fn unix_time(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(secs) if secs.is_finite() && (0.0..1e11).contains(&secs) => Ok(secs),
+        _ => Err("give seconds since 1970, such as 1700000000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,124 @@
+//! What goes to stderr, and the lock that keeps it from tearing a progress bar.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+use crate::job::Counts;
+use crate::report::CycleReport;
+use crate::status::BudgetStatus;
+
+/// The bar on the terminal, while there is one.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Prints a line on stderr, above the progress bar if there is one.
+pub fn say(line: &str) {
+    above_bar(|| {
+        // A closed stderr is no reason to fail.
+        let _ = writeln!(io::stderr(), "{line}");
+    });
+}
+
+/// Whether people are looking at stderr.
+pub fn is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// From now on (or with `None`, no longer) lines go above this bar.
+pub fn set_bar(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
+fn above_bar<R>(write: impl FnOnce() -> R) -> R {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Sends the library's log to stderr: warnings, with `-v` information, with `-vv` everything. `RUST_LOG` overrides it.
+pub fn log_to_stderr(verbose: u8) {
+    let usual = match verbose {
+        0 => "warn",
+        1 => "sexton=info,warn",
+        _ => "sexton=trace,info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveBar).with_ansi(is_terminal());
+    // A host that has set up logging already keeps its own.
+    let _ = log.try_init();
+}
+
+struct AboveBar;
+
+impl Write for AboveBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        above_bar(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// The report of a cycle, for people.
+pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String {
+    let mut lines = Vec::new();
+    let resumed = if report.resumed { ", resumed" } else { "" };
+    lines.push(format!("{}: cycle {}{resumed}, {:.1} s", report.job, report.key.number, report.elapsed.as_secs_f64()));
+    let about = if report.complete { "" } else { " at least: some prefixes could not be listed" };
+    let shares = if report.own.get("shares") == Some(&Value::Null) { String::new() } else { format!(", {} shares", report.counts.shares) };
+    lines.push(format!("  {} buckets{shares}{about}", report.counts.buckets));
+    if let Some(history) = report.own.get("history") {
+        lines.extend(history_for_people(history));
+    }
+    let Counts { no_bucket, no_share, vanished, .. } = report.counts;
+    let strays = no_bucket + no_share + report.not_in_ring;
+    if strays > 0 {
+        let outside = report.not_in_ring;
+        lines.push(format!("  strays: {no_bucket} no bucket, {no_share} no share, {outside} beside the prefixes"));
+    }
+    if vanished > 0 {
+        lines.push(format!("  vanished meanwhile: {vanished}"));
+    }
+    lines.extend(few("findings", report.counts.findings, report.findings.iter().map(|f| {
+        let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
+        format!("{}{share}: {}: {}", f.storage_index, f.region, f.reason)
+    })));
+    let errors = report.errors.iter().map(|e| format!("{}: {}", e.path, e.error));
+    lines.extend(few("errors", report.counts.errors, errors));
+    if !report.incomplete_prefixes.is_empty() {
+        lines.push(format!("  prefixes that could not be listed: {}", report.incomplete_prefixes.join(" ")));
+    }
+    let (asked, measured) = (budget.cpu_percentage, budget.measured_percentage);
+    let longest = 1e3 * budget.longest_slice_secs;
+    lines.push(format!("  budget {asked:.1} %, measured {measured:.1} %, {} slices, longest {longest:.1} ms", budget.slices));
+    lines.join("\n") + "\n"
+}
+
+/// The first few of a list; `--json` has them all.
+fn few(what: &str, total: u64, items: impl Iterator<Item = String>) -> Vec<String> {
+    const SHOWN: usize = 20;
+    if total == 0 {
+        return Vec::new();
+    }
+    let more = if total > SHOWN as u64 { format!(", the first {SHOWN} (all with --json)") } else { String::new() };
+    std::iter::once(format!("  {what}: {total}{more}")).chain(items.take(SHOWN).map(|i| format!("    {i}"))).collect()
+}
+
+fn history_for_people(history: &Value) -> Vec<String> {
+    let space = &history["space-recovered"];
+    let row = |label: &str, key: &str| {
+        let of = |unit: &str| space[format!("{key}-{unit}")].as_f64().unwrap_or(0.0);
+        format!("  {label:<34} {:>9} buckets {:>9} shares {:>10.1} MB", of("buckets"), of("shares"), of("diskbytes") / 1e6)
+    };
+    vec![
+        row("examined", "examined"),
+        row("expired by their own dates", "original"),
+        row("expired by the rule in force", "configured"),
+    ]
+}

@@ -1,0 +1,125 @@
+//! Progress on stderr: a bar on a terminal, a line now and then elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::output;
+use crate::status::{CrawlStatus, Status};
+
+/// Time between two lines where stderr is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+/// Shows how one crawl comes along.
+pub struct Progress {
+    crawl: String,
+    bar: Option<ProgressBar>,
+    told: Instant,
+    rate: Rate,
+}
+
+impl Progress {
+    /// Begins to show a crawl of so many prefixes.
+    pub fn new(crawl: &str, prefixes: u32) -> Self {
+        let bar = output::is_terminal().then(|| {
+            let bar = ProgressBar::new(u64::from(prefixes));
+            let style = ProgressStyle::with_template("{prefix} [{bar:32}] {pos}/{len} prefixes  {msg}");
+            // The template is a constant that every test with a terminal goes through; the default is a bar too.
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            bar.set_prefix(crawl.to_owned());
+            bar
+        });
+        output::set_bar(bar.clone());
+        Progress { crawl: crawl.to_owned(), bar, told: Instant::now(), rate: Rate::new() }
+    }
+
+    /// Shows the engine's status as it is now.
+    pub fn show(&mut self, status: &Status) {
+        let Some(crawl) = status.crawls.get(&self.crawl) else { return };
+        let per_sec = self.rate.add(crawl.buckets);
+        let line = line(crawl, per_sec, status.budget.measured_percentage);
+        if let Some(bar) = &self.bar {
+            bar.set_position(u64::from(crawl.prefixes_done));
+            bar.set_message(line);
+        } else if self.told.elapsed() >= LINE_EVERY {
+            self.told = Instant::now();
+            output::say(&format!("{}: {}/{} prefixes  {line}", self.crawl, crawl.prefixes_done, crawl.prefixes_total));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        output::set_bar(None);
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {
+    let mut line = format!("{} buckets  {per_sec:.0}/s", crawl.buckets);
+    if let Some(prefix) = &crawl.last_complete_prefix {
+        line += &format!("  to {prefix}");
+    }
+    line += &format!("  {percentage:.0}% of a core");
+    if let Some((least, most)) = crawl.remaining_secs {
+        line += &format!("  {} left", range(least, most));
+    }
+    if crawl.errors > 0 {
+        line += &format!("  {} errors", crawl.errors);
+    }
+    if let Some(cause) = &crawl.waiting_for {
+        line += &format!("  WAITING: {cause}");
+    }
+    line
+}
+
+/// A range of seconds as people say it: `2 to 3 min`.
+fn range(least: f64, most: f64) -> String {
+    let (unit, secs) = match most {
+        m if m < 120.0 => ("s", 1.0),
+        m if m < 7200.0 => ("min", 60.0),
+        m if m < 172_800.0 => ("h", 3600.0),
+        _ => ("days", 86_400.0),
+    };
+    let (least, most) = ((least / secs).floor(), (most / secs).ceil());
+    if least == most { format!("{most} {unit}") } else { format!("{least} to {most} {unit}") }
+}
+
+/// Buckets per second over the last few seconds.
+struct Rate {
+    points: std::collections::VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    fn new() -> Self {
+        Rate { points: std::collections::VecDeque::new() }
+    }
+
+    fn add(&mut self, buckets: u64) -> f64 {
+        let now = Instant::now();
+        self.points.push_back((now, buckets));
+        while self.points.len() > 2 && self.points.front().is_some_and(|(at, _)| now - *at > Self::WINDOW) {
+            self.points.pop_front();
+        }
+        let Some((since, before)) = self.points.front() else { return 0.0 };
+        let secs = (now - *since).as_secs_f64();
+        if secs > 0.0 { buckets.saturating_sub(*before) as f64 / secs } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn ranges_read_as_people_say_them() {
+        assert_eq!(range(3.2, 4.1), "3 to 5 s");
+        assert_eq!(range(118.0, 260.0), "1 to 5 min");
+        assert_eq!(range(7100.0, 7300.0), "1 to 3 h");
+        assert_eq!(range(0.0, 0.0), "0 s");
+    }
+}

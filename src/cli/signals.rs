@@ -1,0 +1,33 @@
+//! Signals: the first Ctrl-C (or SIGTERM) stops after the running bucket, the second at once.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+
+use super::Exit;
+use crate::error::{Error, Result};
+
+/// Calls `stop` at the first signal and ends the process at the second.
+///
+/// # Errors
+/// If the signals cannot be taken over.
+pub fn on_interrupt(stop: impl FnOnce() + Send + 'static) -> Result<()> {
+    let failed = |e: io::Error| Error::Config(format!("cannot take over signals: {e}"));
+    // A file-size limit then shows as a failed write, which is waited for like a full disk, not as a killed process.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map_err(failed)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+    let mut stop = Some(stop);
+    let listen = move || {
+        for _ in signals.forever() {
+            match stop.take() {
+                Some(stop) => stop(),
+                None => std::process::exit(Exit::Interrupted.code().into()),
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Where the state of a crawl lies when nobody says otherwise.
+
+use std::path::{Path, PathBuf};
+
+use directories::ProjectDirs;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::{Error, Result};
+
+/// The state file of one job over one store, in the user's state folder: `NAME-HASH-JOB.sqlite`, where NAME is for
+/// people, and HASH tells apart stores whose folders have the same name.
+///
+/// # Errors
+/// If the user has no home folder.
+pub fn default_path(store: &Path, identity: &str, job: &str) -> Result<PathBuf> {
+    let dirs = ProjectDirs::from("", "", "sexton").ok_or_else(|| {
+        Error::Config("you have no home folder to keep the state in: say where with --state FILE".to_owned())
+    })?;
+    let folder = dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir());
+    Ok(folder.join(file_name(store, identity, job)))
+}
+
+fn file_name(store: &Path, identity: &str, job: &str) -> String {
+    let last = store.canonicalize().ok().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = last.unwrap_or_default().chars().map(plain).take(40).collect();
+    format!("{name}-{:08x}-{job}.sqlite", xxh3_64(identity.as_bytes()) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_of_one_name_have_states_of_their_own() {
+        let name = |identity: &str| file_name(Path::new("/"), identity, "count");
+        assert_ne!(name("/a/storage"), name("/b/storage"));
+        assert!(name("/a/storage").ends_with("-count.sqlite"));
+    }
+}
