@@ -108,7 +108,7 @@ impl fmt::Display for Malformed {
                     ShareType::Immutable => IMMUTABLE_DATA_AT,
                     ShareType::Mutable => MUTABLE_SLOTS_AT,
                 };
-                write!(f, "the file has {len} bytes, the header of an {share_type} container has {needed}")
+                write!(f, "the file has {len} bytes, a {share_type} container's header has {needed}")
             }
             Malformed::Version(version) => write!(f, "container version {version} is unknown, 1 and 2 are known"),
             Malformed::Magic => {
@@ -299,7 +299,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(head in prop::collection::vec(any::<u8>(), 0..120), magic in 0usize..3, size in any::<u64>()) {
+        fn no_bytes_panic(head in prop::collection::vec(any::<u8>(), 0..120),
+            magic in 0usize..3, size in any::<u64>(),
+        ) {
             let mut bytes = MUTABLE_MAGICS.get(magic).map_or(Vec::new(), |m| m.1.to_vec());
             bytes.extend_from_slice(&head);
             match Header::parse(&bytes) {

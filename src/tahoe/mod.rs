@@ -11,8 +11,8 @@ pub mod names;
 pub mod number;
 pub mod table;
 
-/// Said of whatever raises an exception that Tahoe's own crawler does not catch: it runs no further slice until its node
-/// is restarted, and then meets the same bucket again.
+/// Said of whatever raises an exception that Tahoe's own crawler does not catch: it runs no further slice until its
+/// node is restarted, and then meets the same bucket again.
 pub const STOPS_TAHOE: &str = "Tahoe's crawler would stop here for good";
 
 /// The big-endian `u32` at `at`, or `None` if it does not lie within `bytes`.

@@ -38,7 +38,7 @@ impl ShareNumber {
         parse_any(std::str::from_utf8(name).ok()?)
     }
 
-    /// The number, or `None` if it does not fit in 64 bits, which no real share's does not.
+    /// The number, or `None` if it does not fit in 64 bits. (Real ones are 0 to 255.)
     pub fn value(self) -> Option<i64> {
         self.value
     }
@@ -92,6 +92,7 @@ fn symbol(c: char) -> Symbol {
         '\t'..='\r' | ' ' => Symbol::Space,
         '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' => Symbol::Space,
         '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Symbol::Space,
+        _ if c.is_ascii() => Symbol::Other,
         _ => foreign_digit(c).map_or(Symbol::Other, Symbol::Digit),
     }
 }

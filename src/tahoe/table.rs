@@ -1,7 +1,7 @@
 //! Lease tables: every lease of a share, in the order in which Tahoe's lease checker reads them.
 //!
-//! A table is read as Tahoe reads it, also where it makes no sense: from shifted bytes where a count is wrong, and up to
-//! the very record that is cut off. No table is held in memory; it is read in pieces of at most a page.
+//! A table is read as Tahoe reads it, also where it makes no sense: from shifted bytes where a count is wrong, and up
+//! to the very record that is cut off. No table is held in memory; it is read in pieces of at most a page.
 
 use std::io;
 
@@ -99,6 +99,9 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         record_len: u64,
         mut visit: impl FnMut(&[u8]) -> Option<()>,
     ) -> Result<(), Fault> {
+        if count == 0 {
+            return Ok(());
+        }
         let per_piece = PIECE_LEN as u64 / record_len;
         let mut piece = [0; PIECE_LEN];
         let mut done = 0;

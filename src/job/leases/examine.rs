@@ -27,6 +27,8 @@ struct Visit<'v, 'f> {
     bucket: &'v TahoeBucket<'v>,
     fold: &'v mut Fold<'f, LeaseTally>,
     history: History,
+    /// Shares that were listed, but were gone when their turn came.
+    vanished: u64,
     /// Of the last share.
     kind: Kind,
     held: Held,
@@ -36,12 +38,14 @@ struct Visit<'v, 'f> {
 pub(super) fn bucket(settings: &LeaseSettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) {
     fold.notes.counts.no_share += bucket.no_share();
     let held = Held { by_own_date: false, by_settings: false };
-    let mut visit = Visit { settings, bucket, fold, history: History::Follows, kind: Kind::None, held };
+    let mut visit = Visit { settings, bucket, fold, history: History::Follows, vanished: 0, kind: Kind::None, held };
     let mut page = [0; PIECE_LEN];
     for entry in bucket.shares() {
         visit.share(entry, &mut page);
     }
-    if visit.history == History::Follows {
+    // A bucket whose shares have all vanished is on its way out itself; as an empty one it would count as recovered.
+    let gone = visit.kind == Kind::None && visit.vanished > 0;
+    if visit.history == History::Follows && !gone {
         let (kind, held) = (visit.kind, visit.held);
         visit.fold.tally.add_bucket(bucket.disk_bytes(), kind, held);
     }
@@ -140,7 +144,9 @@ impl Visit<'_, '_> {
         let path = self.bucket.share_path(entry);
         let vanished = self.fold.notes.counts.vanished;
         self.fold.unreadable(&Unreadable { path, error });
-        if self.fold.notes.counts.vanished == vanished {
+        if self.fold.notes.counts.vanished > vanished {
+            self.vanished += 1;
+        } else {
             self.fold.notes.counts.shares += 1;
             self.history = History::Frozen;
         }

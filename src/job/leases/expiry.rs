@@ -32,8 +32,8 @@ pub enum Expiry {
 impl Expiry {
     /// Whether the rule lets a lease expire by the moment `now`, in seconds since 1970.
     ///
-    /// [`Expiry::None`] gives what Tahoe's mode `age` without a duration gives, as coded: the age in seconds is compared
-    /// with the expiration date in seconds since 1970, so that only a lease with a tiny date ever expires.
+    /// [`Expiry::None`] gives what Tahoe's mode `age` without a duration gives, as coded: the age in seconds is
+    /// compared with the expiration date in seconds since 1970, so that only a lease with a tiny date ever expires.
     pub fn expires(self, lease: Lease, now: f64) -> bool {
         match self {
             Expiry::None => lease.age_secs(now) > f64::from(lease.expires_unix),

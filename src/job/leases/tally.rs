@@ -1,7 +1,8 @@
 //! The tally of the lease job: the counters of Tahoe's history entry, for one prefix or merged.
 //!
 //! All are sums, so the order of merging changes nothing. Bounded by what dates and lease counts there are: an ordinary
-//! prefix takes some 2 KiB as JSON, of which two thirds are the days of the last two months. Zeros are not written.
+//! prefix takes 1 to 2 KiB as JSON; only thousands of leases with random dates would take more than 64. Zeros are not
+//! written.
 
 use std::collections::BTreeMap;
 
@@ -89,8 +90,8 @@ pub(super) enum Kind {
     None,
 }
 
-/// What stands against freeing a share or a bucket: whether there is a lease valid by its own date, and one valid by the
-/// settings.
+/// What stands against freeing a share or a bucket: whether there is a lease valid by its own date, and one valid by
+/// the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Held {
     pub by_own_date: bool,
@@ -258,7 +259,10 @@ mod tests {
         let saved = serde_json::to_string(&tally).unwrap();
         assert_eq!(
             saved,
-            r#"{"v":1,"ages":{"-3":1,"61":1},"leases_per_share":{"2":1},"examined":[[1,0,0],[1,1,0],[5,5,0],[4096,4096,0]],"unknown_buckets":1}"#
+            concat!(
+                r#"{"v":1,"ages":{"-3":1,"61":1},"leases_per_share":{"2":1},"#,
+                r#""examined":[[1,0,0],[1,1,0],[5,5,0],[4096,4096,0]],"unknown_buckets":1}"#
+            )
         );
         assert_eq!(serde_json::from_str::<LeaseTally>(&saved).unwrap(), tally);
     }

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::job::testing::{Stops, Walked, walk};
-use crate::job::{Count, PrefixTally, Tally};
+use crate::job::{Count, Notes, PrefixTally, Tally};
+use crate::slice::TimeSlice;
 use crate::store::{DiskUsage, Store};
 
 /// A store from `tests/data`, unpacked.
@@ -170,4 +171,38 @@ fn a_tally_of_an_ordinary_prefix_is_small() {
         let len = serde_json::to_string(&tally).unwrap().len();
         assert!(len < 4096, "{name}: {len} bytes");
     }
+}
+
+/// Lists a bucket with three shares, removes some, and only then visits it.
+fn visit_after_removal(removed: &[&str]) -> (LeaseTally, Notes) {
+    let dir = tempfile::tempdir().unwrap();
+    let name = b"ababababababababababababaa";
+    let path = dir.path().join("shares/ab/ababababababababababababaa");
+    std::fs::create_dir_all(&path).unwrap();
+    let share: Vec<u8> = [1u32, 0, 0].iter().flat_map(|field| field.to_be_bytes()).collect();
+    for number in ["0", "1", "2"] {
+        std::fs::write(path.join(number), &share).unwrap();
+    }
+    let store = TahoeStore::open(dir.path()).unwrap();
+    let open = store.open_prefix("ab").unwrap().unwrap();
+    let mut bucket = store.open_bucket(&open, name).unwrap();
+    for number in removed {
+        std::fs::remove_file(path.join(number)).unwrap();
+    }
+    let (mut tally, mut notes) = (LeaseTally::default(), Notes::default());
+    let slice = TimeSlice::unlimited();
+    let is_there = |path: &Path| store.is_there(path);
+    let mut fold = Fold { tally: &mut tally, notes: &mut notes, slice: &slice, now: 1.7e9, is_there: &is_there };
+    Leases::default().process_bucket(&mut bucket, &mut fold).unwrap();
+    (tally, notes)
+}
+
+#[test]
+fn a_share_that_vanishes_leaves_no_trace_in_the_history() {
+    let (tally, notes) = visit_after_removal(&["1"]);
+    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting()), (2, 1, 0));
+    assert_eq!((tally.examined.shares.all, tally.examined.buckets.all), (2, 1));
+    let (tally, notes) = visit_after_removal(&["0", "1", "2"]);
+    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting()), (0, 3, 0));
+    assert_eq!(tally, LeaseTally::default(), "no bucket that would count as recovered");
 }

@@ -60,12 +60,15 @@ impl<'a> TahoeBucket<'a> {
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if let Some(number) = ShareNumber::parse(name) {
-                self.shares.push(ShareEntry { at: self.text.len(), len: name.len(), number });
-                self.text.extend_from_slice(name);
-            } else if !is_dot(name) {
-                self.no_share += 1;
+            if is_dot(name) {
+                continue;
             }
+            let Some(number) = ShareNumber::parse(name) else {
+                self.no_share += 1;
+                continue;
+            };
+            self.shares.push(ShareEntry { at: self.text.len(), len: name.len(), number });
+            self.text.extend_from_slice(name);
         }
         let text = &self.text;
         self.shares.sort_unstable_by(|a, b| text[a.at..a.at + a.len].cmp(&text[b.at..b.at + b.len]));

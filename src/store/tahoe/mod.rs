@@ -91,7 +91,7 @@ impl TahoeStore {
         let root = given.canonicalize().map_err(|e| failed(given, e))?;
         let shares_path = root.join("shares");
         if !shares_path.is_dir() && is_absent(&shares_path) {
-            return Err(Error::Config(no_shares(&root)));
+            return Err(Error::Config(no_shares(given, &root)));
         }
         let open = || -> rustix::io::Result<(OwnedFd, Stat)> {
             let shares = openat(CWD, &shares_path, DIRECTORY, Mode::empty())?;
@@ -129,13 +129,18 @@ fn is_absent(path: &Path) -> bool {
         .is_err_and(|e| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
 }
 
-/// Says what is wrong with a root that has no `shares/`, and what to give instead.
-fn no_shares(root: &Path) -> String {
+/// Says what is wrong with a root that has no `shares/`, and what to give instead. The folder shares itself may be a
+/// link, so it is known by the name that was given as well.
+fn no_shares(given: &Path, root: &Path) -> String {
     let shown = root.display();
-    if root.file_name() == Some(OsStr::new("shares"))
-        && let Some(parent) = root.parent()
-    {
-        return format!("{shown} is the folder shares itself; give the folder that holds it: {}", parent.display());
+    for path in [given, root] {
+        if path.file_name() == Some(OsStr::new("shares"))
+            && let Some(parent) =
+                path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        {
+            let (shares, parent) = (path.display(), parent.display());
+            return format!("{shares} is the folder shares itself; give the folder that holds it: {parent}");
+        }
     }
     if root.join("storage/shares").is_dir() {
         return format!("{shown} holds no folder shares; it seems to be a node's base directory: give {shown}/storage");

@@ -51,6 +51,10 @@ fn a_wrong_root_is_refused_with_what_to_give() {
     let refused = |path: &Path| TahoeStore::open(path).unwrap_err().to_string();
     assert_eq!(TahoeStore::open(root.join("shares/..")).unwrap().identity(), root.display().to_string());
     assert!(refused(&root.join("shares")).ends_with(&format!("give the folder that holds it: {}", root.display())));
+    let linked = tempfile::tempdir().unwrap();
+    fs::create_dir(linked.path().join("elsewhere")).unwrap();
+    symlink("elsewhere", linked.path().join("shares")).unwrap();
+    assert!(refused(&linked.path().join("shares")).ends_with(&linked.path().display().to_string()));
     assert!(refused(&root.join("nothing")).contains("No such file"));
     let node = tempfile::tempdir().unwrap();
     assert!(refused(node.path()).contains("is no Tahoe share store"));
