@@ -175,7 +175,10 @@ impl EngineBuilder {
         for crawl in &self.crawls {
             crawl.validate()?;
             if !names.insert(crawl.name().to_owned()) {
-                return Err(Error::Config(format!("two crawls are named {:?}: give each a name of its own", crawl.name())));
+                return Err(Error::Config(format!(
+                    "two crawls are named {:?}: give each a name of its own",
+                    crawl.name()
+                )));
             }
         }
         Ok(())
@@ -189,9 +192,9 @@ impl EngineBuilder {
             board.subscribe(subscriber);
         }
         let fuse = Fuse::new();
-        let slots = self.crawls.iter().map(|c| c.workers()).sum::<u32>().max(1);
+        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().max(1);
         let guard = fuse.guard("governor");
-        let governor = Governor::new(self.settings.budget.clone(), slots, time.clone(), board.clone(), guard).start();
+        let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
         let state = self.state.unwrap_or_else(|| Box::new(crate::checkpoint::MemoryStore::default()));
         let (checkpointer, arbiter) = start_checkpointer(state, &time, &fuse, self.threads);
         let ports = Ports {

@@ -79,6 +79,8 @@ pub enum Event {
 pub struct SliceFigures {
     /// Who had it.
     pub client: Arc<str>,
+    /// When it was granted, by the engine's clock.
+    pub since: Duration,
     /// Time from grant to settlement.
     pub out: Duration,
     /// What was charged.
@@ -392,7 +394,12 @@ impl BudgetBoard {
         let mut clients: BTreeMap<String, ClientStatus> = BTreeMap::new();
         for (name, c) in &self.clients {
             let longest_slice_secs = c.longest.as_secs_f64();
-            let status = ClientStatus { cost_secs: c.cost.as_secs_f64(), slices: c.slices, longest_slice_secs, ..ClientStatus::default() };
+            let status = ClientStatus {
+                cost_secs: c.cost.as_secs_f64(),
+                slices: c.slices,
+                longest_slice_secs,
+                ..ClientStatus::default()
+            };
             clients.insert(name.to_string(), status);
         }
         for out in self.out.values() {

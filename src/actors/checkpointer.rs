@@ -14,7 +14,8 @@ use crate::clock::CostMeter;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, LatestCycle, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, Stop,
+    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, LatestCycle, OpenCycle, Opened, Origin, ReadCycle,
+    ReleaseClaims, Stop,
 };
 use crate::policy::cycle::{Decision, decide};
 

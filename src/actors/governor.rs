@@ -37,6 +37,7 @@ struct Grant {
 pub struct Governor {
     time: Time,
     settings: BudgetSettings,
+    workers: u32,
     budget: Budget,
     queue: FairQueue<Reply>,
     habits: HashMap<Arc<str>, Habit>,
@@ -63,15 +64,16 @@ struct Overhead {
 }
 
 impl Governor {
-    /// Makes a governor that lets at most `slots` slices be out at once.
-    pub(crate) fn new(settings: BudgetSettings, slots: u32, time: Time, board: Arc<Board>, guard: Guard) -> Self {
+    /// Makes a governor for so many workers: as many slices may be out at once, or more if more cores may be used.
+    pub(crate) fn new(settings: BudgetSettings, workers: u32, time: Time, board: Arc<Board>, guard: Guard) -> Self {
         let now = time.clock.now().as_secs_f64();
-        let budget = Budget::new(terms(&settings, slots), accrual(settings.basis), now);
+        let budget = Budget::new(terms(&settings, workers), accrual(settings.basis), now);
         let overhead = Overhead { process_at_start: time.meter.process_cost(), accounted: Duration::ZERO };
         board.budget(|b| b.requested(&settings));
         Governor {
             time,
             settings,
+            workers,
             budget,
             queue: FairQueue::default(),
             habits: HashMap::new(),
@@ -148,7 +150,7 @@ impl Governor {
         self.overhead.accounted += msg.spent.total();
         self.charge_overhead(now);
         let sleep = Duration::try_from_secs_f64(self.budget.sleep_secs(now_secs)).unwrap_or(Duration::MAX);
-        let figures = SliceFigures { client: grant.client, out, cost, spent: msg.spent, sleep };
+        let figures = SliceFigures { client: grant.client, since: grant.since, out, cost, spent: msg.spent, sleep };
         self.board.budget(|b| b.settled(msg.id, &figures));
         self.board.emit(|| Event::SliceEnded(figures.clone()));
     }
@@ -158,7 +160,9 @@ impl Governor {
         if self.settings.basis != Basis::Cpu {
             return;
         }
-        let (Some(start), Some(process)) = (self.overhead.process_at_start, self.time.meter.process_cost()) else { return };
+        let (Some(start), Some(process)) = (self.overhead.process_at_start, self.time.meter.process_cost()) else {
+            return;
+        };
         let out: Duration = self.out.values().map(|g| now.saturating_sub(g.since)).sum();
         let extra = process.saturating_sub(start).saturating_sub(self.overhead.accounted).saturating_sub(out);
         self.overhead.accounted += extra;
@@ -183,12 +187,13 @@ impl Governor {
 /// Timers further off than this are set again when they ring.
 const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
 
-fn terms(settings: &BudgetSettings, slots: u32) -> Terms {
+fn terms(settings: &BudgetSettings, workers: u32) -> Terms {
     Terms {
         rate: settings.rate,
         slice_secs: settings.slice.as_secs_f64(),
         max_sleep_secs: settings.max_sleep.map(|d| d.as_secs_f64()),
-        slots,
+        // The rate is at most 1,024 by validation.
+        slots: workers.max(settings.rate.ceil() as u32),
     }
 }
 
@@ -232,8 +237,7 @@ impl Handler<SetBudget> for Governor {
     fn handle(&mut self, SetBudget(settings): SetBudget, ctx: &mut Self::Context) {
         let now = self.now_secs();
         self.budget.set_accrual(accrual(settings.basis), now);
-        let slots = self.budget.terms().slots;
-        self.budget.set_terms(terms(&settings, slots), now);
+        self.budget.set_terms(terms(&settings, self.workers), now);
         self.board.budget(|b| b.requested(&settings));
         self.settings = settings;
         self.pump(ctx);

@@ -153,7 +153,11 @@ fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Re
         let pid = Pid::from_child(&child);
         kill_process(pid, signal).map_err(|e| cannot_run(e.into()))?;
         let ended = child.wait().map_err(cannot_run)?;
-        println!("   {name} after {:.1} s: {}", part.as_secs_f64(), if alive { ended.to_string() } else { "too late".into() });
+        println!(
+            "   {name} after {:.1} s: {}",
+            part.as_secs_f64(),
+            if alive { ended.to_string() } else { "too late".into() }
+        );
     }
     let ended = start(false)?.wait_with_output().map_err(cannot_run)?;
     let mut report: Value = serde_json::from_slice(&ended.stdout)

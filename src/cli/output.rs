@@ -71,7 +71,11 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     let resumed = if report.resumed { ", resumed" } else { "" };
     lines.push(format!("{}: cycle {}{resumed}, {:.1} s", report.job, report.key.number, report.elapsed.as_secs_f64()));
     let about = if report.complete { "" } else { " at least: some prefixes could not be listed" };
-    let shares = if report.own.get("shares") == Some(&Value::Null) { String::new() } else { format!(", {} shares", report.counts.shares) };
+    let shares = if report.own.get("shares") == Some(&Value::Null) {
+        String::new()
+    } else {
+        format!(", {} shares", report.counts.shares)
+    };
     lines.push(format!("  {} buckets{shares}{about}", report.counts.buckets));
     if let Some(history) = report.own.get("history") {
         lines.extend(history_for_people(history));
@@ -85,10 +89,14 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     if vanished > 0 {
         lines.push(format!("  vanished meanwhile: {vanished}"));
     }
-    lines.extend(few("findings", report.counts.findings, report.findings.iter().map(|f| {
-        let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
-        format!("{}{share}: {}: {}", f.storage_index, f.region, f.reason)
-    })));
+    lines.extend(few(
+        "findings",
+        report.counts.findings,
+        report.findings.iter().map(|f| {
+            let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
+            format!("{}{share}: {}: {}", f.storage_index, f.region, f.reason)
+        }),
+    ));
     let errors = report.errors.iter().map(|e| format!("{}: {}", e.path, e.error));
     lines.extend(few("errors", report.counts.errors, errors));
     if !report.incomplete_prefixes.is_empty() {
@@ -96,7 +104,10 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     }
     let (asked, measured) = (budget.cpu_percentage, budget.measured_percentage);
     let longest = 1e3 * budget.longest_slice_secs;
-    lines.push(format!("  budget {asked:.1} %, measured {measured:.1} %, {} slices, longest {longest:.1} ms", budget.slices));
+    lines.push(format!(
+        "  budget {asked:.1} %, measured {measured:.1} %, {} slices, longest {longest:.1} ms",
+        budget.slices
+    ));
     lines.join("\n") + "\n"
 }
 
@@ -114,7 +125,12 @@ fn history_for_people(history: &Value) -> Vec<String> {
     let space = &history["space-recovered"];
     let row = |label: &str, key: &str| {
         let of = |unit: &str| space[format!("{key}-{unit}")].as_f64().unwrap_or(0.0);
-        format!("  {label:<34} {:>9} buckets {:>9} shares {:>10.1} MB", of("buckets"), of("shares"), of("diskbytes") / 1e6)
+        format!(
+            "  {label:<34} {:>9} buckets {:>9} shares {:>10.1} MB",
+            of("buckets"),
+            of("shares"),
+            of("diskbytes") / 1e6
+        )
     };
     vec![
         row("examined", "examined"),

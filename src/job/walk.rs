@@ -31,7 +31,15 @@ pub(crate) struct PrefixState<T> {
 
 impl<T: Tally> PrefixState<T> {
     pub fn new(position: u32, fence: u64) -> Self {
-        PrefixState { position, fence, cursor: None, tally: T::default(), notes: Notes::default(), saved: Counts::default(), dirty: false }
+        PrefixState {
+            position,
+            fence,
+            cursor: None,
+            tally: T::default(),
+            notes: Notes::default(),
+            saved: Counts::default(),
+            dirty: false,
+        }
     }
 
     /// Goes on from what was saved; the error says why the saved tally cannot be read.

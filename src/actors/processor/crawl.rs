@@ -202,10 +202,8 @@ impl CycleWork {
                 view.cursors.insert(row.prefix, cursor.clone());
             }
             if let Some(saved) = &row.tally {
-                let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved).map_err(|cause| Error::Tally {
-                    crawl: crawl.settings.name.clone(),
-                    cause,
-                })?;
+                let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved)
+                    .map_err(|cause| Error::Tally { crawl: crawl.settings.name.clone(), cause })?;
                 view.totals.merge(&state.notes.counts);
             }
         }

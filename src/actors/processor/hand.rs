@@ -8,7 +8,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::crawl::{Crawl, CycleWork, lock};
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
@@ -139,9 +138,8 @@ fn fold_prefix<S: Store, J: Job<S>>(
     let (store, now) = (&*crawl.store, work.now);
     let mut walk = PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now };
     // Panics on a bucket are caught in the walk; one of an override of `process_prefix` costs the prefix.
-    catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk))).unwrap_or_else(|panic| {
-        Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) }))
-    })
+    catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk)))
+        .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })))
 }
 
 /// Saves in mid-slice where the setting asks for it.

@@ -18,8 +18,8 @@ use super::guard::Guard;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SliceRequest, Stop,
-    WantedCycle,
+    ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims,
+    SliceRequest, Stop, WantedCycle,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;

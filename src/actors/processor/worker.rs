@@ -41,12 +41,7 @@ pub(super) struct Worker<S: Store, J: Job<S>> {
 }
 
 impl<S: Store, J: Job<S>> Worker<S, J> {
-    pub fn new(
-        crawl: Arc<Crawl<S, J>>,
-        work: Arc<CycleWork>,
-        lister: Recipient<NextListing<S>>,
-        number: u32,
-    ) -> Self {
+    pub fn new(crawl: Arc<Crawl<S, J>>, work: Arc<CycleWork>, lister: Recipient<NextListing<S>>, number: u32) -> Self {
         let hand = Hand::new(crawl.time.clock.now());
         Worker { crawl, work, lister, number, claims: VecDeque::new(), hand }
     }
@@ -143,9 +138,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let Some(claim) = self.claims.pop_front() else { return Ok(()) };
         let state = match claim.tally {
             None => PrefixState::new(claim.prefix, claim.fence),
-            Some(saved) => PrefixState::resume(claim.prefix, claim.fence, claim.cursor, &saved).map_err(|cause| {
-                Error::Tally { crawl: self.crawl.settings.name.clone(), cause }
-            })?,
+            Some(saved) => PrefixState::resume(claim.prefix, claim.fence, claim.cursor, &saved)
+                .map_err(|cause| Error::Tally { crawl: self.crawl.settings.name.clone(), cause })?,
         };
         self.hand.todo.push_back((listed, state));
         Ok(())
@@ -169,9 +163,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     fn commit_is_due(&self) -> bool {
         match self.crawl.checkpoint {
             Checkpoint::EveryBucket | Checkpoint::EverySlice => true,
-            Checkpoint::Every(interval) => {
-                self.crawl.time.clock.now().saturating_sub(self.hand.saved_at) >= interval
-            }
+            Checkpoint::Every(interval) => self.crawl.time.clock.now().saturating_sub(self.hand.saved_at) >= interval,
         }
     }
 

@@ -1,0 +1,5 @@
+//! Everything that is tested from outside the library, in one binary: linking is what takes the time.
+
+mod sim;
+mod simulated_budget;
+mod simulated_crawl;

@@ -1,0 +1,242 @@
+//! A world for simulated time: a clock that tests move, a store and a job made of nothing but time, and a record of every
+//! slice.
+//!
+//! Time is tokio's paused clock plus what units of work add to it. A unit adds its length on the thread it runs on, at
+//! once. That is exact while slices do not overlap, that is for rates up to one core; tests of higher rates let their
+//! clients sleep instead.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use sexton::clock::{Clock, CostMeter, Time};
+use sexton::job::{CycleView, Fold, Job, Tally, Unreadable};
+use sexton::policy::ring::Ring;
+use sexton::status::{Event, SliceFigures};
+use sexton::store::{More, Names, Nature, Store};
+
+/// Seconds since 1970 at the start of every simulation.
+pub const EPOCH: f64 = 1_700_000_000.0;
+
+/// Time that tests move.
+#[derive(Clone)]
+pub struct SimClock {
+    origin: tokio::time::Instant,
+    worked_nanos: Arc<AtomicU64>,
+}
+
+impl SimClock {
+    /// Call it inside a runtime with paused time.
+    pub fn new() -> Self {
+        SimClock { origin: tokio::time::Instant::now(), worked_nanos: Arc::default() }
+    }
+
+    /// One unit of work.
+    pub fn work(&self, unit: Duration) {
+        self.worked_nanos.fetch_add(unit.as_nanos() as u64, Ordering::SeqCst);
+    }
+
+    pub fn time(&self) -> Time {
+        Time { clock: Arc::new(self.clone()), meter: Arc::new(self.clone()) }
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Duration {
+        self.origin.elapsed() + Duration::from_nanos(self.worked_nanos.load(Ordering::SeqCst))
+    }
+
+    fn unix_secs(&self) -> f64 {
+        EPOCH + self.now().as_secs_f64()
+    }
+}
+
+/// For basis `cpu`: all work is CPU time of whoever does it.
+impl CostMeter for SimClock {
+    fn thread_cost(&self) -> Duration {
+        Duration::from_nanos(self.worked_nanos.load(Ordering::SeqCst))
+    }
+
+    fn process_cost(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Every slice and every cycle, in the order in which they ended.
+#[derive(Clone, Default)]
+pub struct Record {
+    pub slices: Arc<Mutex<Vec<SliceFigures>>>,
+    pub cycles: Arc<Mutex<Vec<(f64, f64)>>>,
+    pub errors: Arc<Mutex<Vec<String>>>,
+}
+
+impl Actor for Record {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Nothing may be missed, however fast it comes.
+        ctx.set_mailbox_capacity(1 << 20);
+    }
+}
+
+impl Handler<Event> for Record {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Self::Context) {
+        match event {
+            Event::SliceEnded(figures) => self.slices.lock().unwrap().push(figures),
+            Event::CycleFinished(report) => self.cycles.lock().unwrap().push((report.started, report.finished)),
+            Event::Error { error, .. } => self.errors.lock().unwrap().push(error),
+            _ => {}
+        }
+    }
+}
+
+/// What a promise is held against.
+pub struct Asked {
+    /// Cores.
+    pub rate: f64,
+    pub slice_secs: f64,
+}
+
+impl Record {
+    pub fn taken(&self) -> Vec<SliceFigures> {
+        let mut slices = self.slices.lock().unwrap().clone();
+        slices.sort_by_key(|s| s.since);
+        slices
+    }
+
+    /// At every grant from `from` on: cost since then <= rate x time + one slice. What is out counts up to the moment.
+    pub fn assert_never_ahead(&self, asked: &Asked, from: Duration) {
+        let slices: Vec<SliceFigures> = self.taken().into_iter().filter(|s| s.since >= from).collect();
+        assert!(slices.len() > 20, "only {} slices", slices.len());
+        for grant in &slices {
+            let at = grant.since;
+            let cost: f64 = slices.iter().map(|s| charged_by(s, at)).sum();
+            let most = asked.rate * (at - from).as_secs_f64() + asked.slice_secs;
+            assert!(cost <= most + 1e-6, "at {at:?} {cost} s were spent, {most} s allowed");
+        }
+    }
+
+    /// Between the start of any slice and the start of the twentieth after it, within one percentage point.
+    pub fn assert_keeps_to_share(&self, asked: &Asked, from: Duration) {
+        let slices: Vec<SliceFigures> = self.taken().into_iter().filter(|s| s.since >= from).collect();
+        assert!(slices.len() > 40, "only {} slices", slices.len());
+        for (first, twentieth) in slices.iter().zip(&slices[20..]) {
+            let (start, end) = (first.since, twentieth.since);
+            let cost: f64 = slices.iter().map(|s| charged_by(s, end) - charged_by(s, start)).sum();
+            let points = 100.0 * (cost / (end - start).as_secs_f64() - asked.rate);
+            assert!(points.abs() <= 1.0, "{points} points off between {start:?} and {end:?}, at rate {}", asked.rate);
+        }
+    }
+
+    /// Cost of each client, as a part of the whole.
+    pub fn parts(&self) -> std::collections::BTreeMap<String, f64> {
+        let mut parts = std::collections::BTreeMap::new();
+        for s in self.taken() {
+            *parts.entry(s.client.to_string()).or_insert(0.0) += s.cost.as_secs_f64();
+        }
+        let sum: f64 = parts.values().sum();
+        parts.values_mut().for_each(|p| *p /= sum);
+        parts
+    }
+}
+
+/// What a slice has cost up to a moment.
+fn charged_by(slice: &SliceFigures, at: Duration) -> f64 {
+    at.saturating_sub(slice.since).min(slice.out).as_secs_f64()
+}
+
+/// A store of `prefixes` x `buckets` names, which exist nowhere.
+pub struct SimStore {
+    ring: Ring,
+    buckets: u32,
+}
+
+impl SimStore {
+    pub fn new(prefixes: u32, buckets: u32) -> Self {
+        SimStore { ring: Ring::new((0..prefixes).map(|i| format!("{i:04}"))), buckets }
+    }
+}
+
+impl Store for SimStore {
+    type Prefix = String;
+    type Bucket<'a> = String;
+
+    fn identity(&self) -> String {
+        "simulated".into()
+    }
+
+    fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    fn open_prefix(&self, prefix: &str) -> std::io::Result<Option<String>> {
+        Ok(Some(prefix.to_owned()))
+    }
+
+    fn read_names(&self, _: &mut String, names: &mut Names) -> std::io::Result<More> {
+        (0..self.buckets).for_each(|i| names.push(format!("{i:06}").as_bytes(), Nature::Bucket));
+        names.end_chunk();
+        Ok(More::No)
+    }
+
+    fn open_bucket<'a>(&self, prefix: &'a String, name: &'a [u8]) -> std::io::Result<String> {
+        Ok(format!("{prefix}/{}", String::from_utf8_lossy(name)))
+    }
+
+    fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> std::path::PathBuf {
+        [prefix, &String::from_utf8_lossy(bucket.unwrap_or_default())].iter().collect()
+    }
+
+    fn is_there(&self, _: &std::path::Path) -> bool {
+        true
+    }
+}
+
+/// A job whose buckets take a time, or panic.
+pub struct SimJob {
+    pub clock: SimClock,
+    /// How long the bucket takes, by its name.
+    pub unit: Box<dyn Fn(&str) -> Duration + Send + Sync>,
+    /// Whether it panics, by its name.
+    pub panics: fn(&str) -> bool,
+    /// Every bucket that was looked at.
+    pub visited: Arc<Mutex<Vec<String>>>,
+}
+
+impl SimJob {
+    pub fn new(clock: &SimClock, unit: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Self {
+        SimJob { clock: clock.clone(), unit: Box::new(unit), panics: |_| false, visited: Arc::default() }
+    }
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+pub struct Sum(pub u64);
+
+impl Tally for Sum {
+    fn merge(&mut self, later: Self) {
+        self.0 += later.0;
+    }
+}
+
+impl Job<SimStore> for SimJob {
+    type Tally = Sum;
+
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> Result<(), Unreadable> {
+        self.visited.lock().unwrap().push(bucket.clone());
+        self.clock.work((self.unit)(bucket));
+        assert!(!(self.panics)(bucket), "the job does not like {bucket}");
+        fold.tally.0 += 1;
+        Ok(())
+    }
+
+    fn report(&self, cycle: &CycleView<'_, Sum>) -> serde_json::Map<String, serde_json::Value> {
+        [("sum".to_owned(), cycle.tally.0.into())].into_iter().collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! Whole crawls with the real actors in simulated time.
