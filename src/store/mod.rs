@@ -4,6 +4,7 @@
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
 mod names;
+pub mod sample;
 mod tahoe;
 
 use std::io;
