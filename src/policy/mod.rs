@@ -2,4 +2,6 @@
 //!
 //! Nothing here knows actors, files, databases or clocks; time is an argument.
 
+pub mod backoff;
+pub mod cycle;
 pub mod ring;
