@@ -1,4 +1,4 @@
-//! The configuration file `config.ron`: read, checked, and turned into [`settings`](crate::settings).
+//! The configuration file `config.ron`: read, checked, and turned into [`settings`](mod@settings).
 //!
 //! Three kinds of types, one for each step: what is written (`raw`), how single values are written ([`units`]), and
 //! what is meant ([`Config`], made of the plain settings that the engine takes). Whatever is wrong in a file is said
