@@ -49,7 +49,7 @@ use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
-use conn::{connect, empty_wal, examine, flags, settings};
+use conn::{check_writable, connect, empty_wal, examine, flags, settings};
 use faults::located;
 use lock::StateLock;
 use rows::Seal;
@@ -144,6 +144,7 @@ impl SqliteStore {
         }
         let first = connect(&path)?;
         located(&path, "open", &first, |conn| {
+            check_writable(conn, &path)?;
             settings(conn, BUSY_AT_OPEN)?;
             examine(conn, &path)?;
             empty_wal(conn)?;

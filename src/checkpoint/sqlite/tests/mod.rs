@@ -1,0 +1,8 @@
+//! Tests of what only a state in a file can suffer.
+
+mod cost;
+mod crash;
+mod damage;
+mod full;
+mod opening;
+mod script;
