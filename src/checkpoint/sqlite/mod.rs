@@ -33,6 +33,7 @@ mod calls;
 mod conn;
 mod faults;
 mod lock;
+mod notes;
 mod rows;
 mod schema;
 mod whole;
