@@ -211,6 +211,16 @@ impl SqliteStore {
     }
 }
 
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // A pool closes its connections on whichever thread lets go of it last, and its own threads may do so some
+        // time later. The next owner of the file must not meet this connection, so it is closed here.
+        if let Ok(nothing) = Connection::open_in_memory() {
+            drop(std::mem::replace(&mut *self.writer, nothing));
+        }
+    }
+}
+
 /// The path with its folder and itself resolved, so that a state has one lock whatever links lead to it. Makes the folder.
 fn resolve(path: &Path) -> Result<PathBuf> {
     let failed = |doing: &'static str| move |e: std::io::Error| faults::io(path, doing, &e);
