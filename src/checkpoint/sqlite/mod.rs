@@ -211,6 +211,12 @@ impl SqliteStore {
     }
 }
 
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         // A pool closes its connections on whichever thread lets go of it last, and its own threads may do so some

@@ -4,5 +4,6 @@ mod cost;
 mod crash;
 mod damage;
 mod full;
+mod missing;
 mod opening;
 mod script;

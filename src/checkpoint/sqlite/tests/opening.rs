@@ -37,8 +37,7 @@ fn refused(make: impl FnOnce(&Path)) -> Error {
 }
 
 fn open_error(path: &Path) -> Error {
-    let Err(error) = SqliteStore::open(path) else { panic!("it was opened") };
-    error
+    SqliteStore::open(path).unwrap_err()
 }
 
 #[test]
@@ -125,9 +124,12 @@ fn log_without_its_database_is_not_taken_for_the_new_ones() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     let mut store = SqliteStore::open(&path).unwrap();
-    SCRIPT.go_on(&mut store, 2, &mut once).unwrap();
+    let reader = Connection::open(&path).unwrap();
+    // A reader of the older state keeps the beginning of the cycle in the log.
+    reader.execute_batch("BEGIN; SELECT * FROM crawl").unwrap();
+    store.begin(SCRIPT.crawl, &SCRIPT.identity(), 1.0).unwrap();
     let log = fs::read(&store.wal).unwrap();
-    assert!(!log.is_empty());
+    drop(reader);
     drop(store);
     fs::remove_file(&path).unwrap();
     fs::write(beside(&path, "-wal"), log).unwrap();
