@@ -8,9 +8,9 @@
 //! 1. **The log is emptied into the database** (`wal_checkpoint(TRUNCATE)`, which syncs both) when a state is
 //!    opened, after each beginning, each end and each delivery of a cycle, and in between whenever the log has
 //!    grown by some MB. Nothing is claimed or committed in a cycle before its beginning has got there. Thus the
-//!    database without its log always knows the newest cycle, and the log is only ever about that one. SQLite's own
-//!    automatic emptying is off: it leaves a full log behind whose frames are older than the pages of the database, and
-//!    such a log, when damaged, would mix both ages.
+//!    database without its log always knows the newest cycle, and what the log alone knows is progress in it. SQLite's
+//!    own automatic emptying is off: it leaves a full log behind whose frames are older than the pages of the database,
+//!    and such a log, when damaged, would mix both ages.
 //! 2. **Pages of different ages** still can come together if the process dies in the middle of an emptying *and* the log
 //!    is damaged, or if an old file is restored beside a younger log. A prefix depends on no other prefix, so it
 //!    is enough that each prefix, with its notes, is as it once was committed: its row has a checksum, and in it the
@@ -18,8 +18,9 @@
 //!    incomplete prefix, a missing or doubled row, notes of another age) is an error. Rows are sealed with a random
 //!    number of their cycle, so those of another cycle never pass for its own. See `rows` and `whole`.
 //! 3. **A damaged database** shows by its first bytes (`schema`), by `PRAGMA quick_check` at opening, by the rows'
-//!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be reported. A
-//!    crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new crawl.
+//!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be
+//!    reported. A crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new
+//!    crawl.
 //! 4. **No room**: a failed transaction is rolled back, and the same call may be made again. If the beginning of a cycle
 //!    could be committed but not emptied into the database, claims and commits fail until that is made good.
 //!
@@ -49,6 +50,7 @@ use std::time::Duration;
 use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use conn::{check_writable, connect, empty_wal, examine, flags, settings};
 use faults::located;
@@ -146,6 +148,8 @@ impl SqliteStore {
         let first = connect(&path)?;
         located(&path, "open", &first, |conn| {
             check_writable(conn, &path)?;
+            // A file that turns out to be damaged is left as it was found, with its log.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             settings(conn, BUSY_AT_OPEN)?;
             examine(conn, &path)?;
             empty_wal(conn)?;

@@ -78,7 +78,7 @@ impl Scene {
         self.tried += 1;
         let path: PathBuf = self.folder.path().join(format!("copy{}", self.tried));
         files.write(&path);
-        match self.read_and_go_on(&path) {
+        match self.read_and_go_on(&path, files) {
             Ok(older) => self.older += u32::from(older),
             Err(error) => {
                 assert!(matches!(error, Error::StateDamaged { .. } | Error::StateForeign { .. }), "{what}: {error}");
@@ -93,8 +93,12 @@ impl Scene {
     }
 
     /// Whether the state was an older one.
-    fn read_and_go_on(&mut self, path: &Path) -> Result<bool> {
-        let mut store = SqliteStore::open(path)?;
+    fn read_and_go_on(&mut self, path: &Path, files: &Files) -> Result<bool> {
+        let mut store = SqliteStore::open(path).inspect_err(|error| {
+            let untouched =
+                fs::read(path).unwrap() == files.database && fs::read(beside(path, "-wal")).unwrap() == files.log;
+            assert!(untouched, "changed, though refused at opening: {error}");
+        })?;
         // The finished one was emptied into the database: nothing may make it unfinished again.
         assert_eq!(FINISHED.examine(&mut store)?, FINISHED.complete());
         let commits = RUNNING.examine(&mut store)?;
