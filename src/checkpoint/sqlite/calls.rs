@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 use super::conn::transact;
 use super::faults::{Fault, Out};
-use super::rows::{self, CrawlRow, CycleRow, Go, Prefix, Seal};
+use super::notes::{self, Go};
+use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use super::whole::{self, Whole};
 use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SqliteStore, crash_point, random};
 use crate::checkpoint::{
@@ -258,8 +259,8 @@ fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> 
     };
     prefix.notes = check::note_numbers(progress, prefix.notes)?;
     for note in &progress.notes {
-        let sum = rows::insert_note(conn, seal, progress.prefix, note)?;
-        prefix.chain = rows::chained(prefix.chain, sum);
+        let sum = notes::insert(conn, seal, progress.prefix, note)?;
+        prefix.chain = notes::chained(prefix.chain, sum);
     }
     prefix.cursor.clone_from(&progress.cursor);
     prefix.tally = Some(progress.tally.clone());

@@ -19,6 +19,18 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
     Connection::open_with_flags(path, flags()).map_err(|e| Fault::from(e).into_error(path, "open", None))
 }
 
+/// Refuses a file that SQLite could open for reading only. Asked first: the log cannot be read then either.
+pub(super) fn check_writable(conn: &Connection, path: &Path) -> Out<()> {
+    match conn.is_readonly(MAIN_DB)? {
+        true => Err(unusable(path, format!("it is read-only; {}", faults::WRITABLE))),
+        false => Ok(()),
+    }
+}
+
+fn unusable(path: &Path, cause: String) -> Fault {
+    Fault::Refused(Error::State { doing: "open", path: path.to_owned(), cause })
+}
+
 /// Sets up a connection.
 pub(super) fn settings(conn: &Connection, busy: Duration) -> rusqlite::Result<()> {
     conn.busy_timeout(busy)?;
@@ -34,10 +46,6 @@ pub(super) fn settings(conn: &Connection, busy: Duration) -> rusqlite::Result<()
 
 /// Looks whether the file is one to work with, and brings it to the newest version.
 pub(super) fn examine(conn: &Connection, path: &Path) -> Out<()> {
-    let unusable = |cause: String| Fault::Refused(Error::State { doing: "open", path: path.to_owned(), cause });
-    if conn.is_readonly(MAIN_DB)? {
-        return Err(unusable(format!("it is read-only; {}", faults::WRITABLE)));
-    }
     let health: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if health != "ok" {
         return Err(Fault::Damaged(health.replace('\n', ", ")));
@@ -45,7 +53,7 @@ pub(super) fn examine(conn: &Connection, path: &Path) -> Out<()> {
     schema::check_marks(conn, path)?;
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(unusable(format!("its file system allows no write-ahead log (journal mode is {mode})")));
+        return Err(unusable(path, format!("its file system allows no write-ahead log (journal mode is {mode})")));
     }
     schema::migrate(conn, MIGRATIONS)
 }

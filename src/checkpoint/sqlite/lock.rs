@@ -16,7 +16,7 @@ const HOLDER_MAX_BYTES: u64 = 300;
 /// The right to work with one state file; given back when dropped.
 #[derive(Debug)]
 pub(super) struct StateLock {
-    _file: File,
+    file: File,
 }
 
 impl StateLock {
@@ -37,12 +37,20 @@ impl StateLock {
         }
         // Only the text of an error is at stake, which a full disk may cost.
         let _ = file.set_len(0).and_then(|()| file.write_all(own_name().as_bytes()));
-        Ok(StateLock { _file: file })
+        Ok(StateLock { file })
     }
 
     /// Takes the lock only if its file is there; `None` tells that nobody can hold it.
     pub(super) fn take_existing(state: &Path) -> Result<Option<StateLock>> {
         if lock_path(state).exists() { Self::take(state).map(Some) } else { Ok(None) }
+    }
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Not left to the closing: a child process that another thread is just starting has the file open, too, until
+        // it runs its own program, and the lock would stay that long.
+        let _ = self.file.unlock();
     }
 }
 

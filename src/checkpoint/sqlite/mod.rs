@@ -8,9 +8,9 @@
 //! 1. **The log is emptied into the database** (`wal_checkpoint(TRUNCATE)`, which syncs both) when a state is
 //!    opened, after each beginning, each end and each delivery of a cycle, and in between whenever the log has
 //!    grown by some MB. Nothing is claimed or committed in a cycle before its beginning has got there. Thus the
-//!    database without its log always knows the newest cycle, and the log is only ever about that one. SQLite's own
-//!    automatic emptying is off: it leaves a full log behind whose frames are older than the pages of the database, and
-//!    such a log, when damaged, would mix both ages.
+//!    database without its log always knows the newest cycle, and what the log alone knows is progress in it. SQLite's
+//!    own automatic emptying is off: it leaves a full log behind whose frames are older than the pages of the database,
+//!    and such a log, when damaged, would mix both ages.
 //! 2. **Pages of different ages** still can come together if the process dies in the middle of an emptying *and* the log
 //!    is damaged, or if an old file is restored beside a younger log. A prefix depends on no other prefix, so it
 //!    is enough that each prefix, with its notes, is as it once was committed: its row has a checksum, and in it the
@@ -18,8 +18,9 @@
 //!    incomplete prefix, a missing or doubled row, notes of another age) is an error. Rows are sealed with a random
 //!    number of their cycle, so those of another cycle never pass for its own. See `rows` and `whole`.
 //! 3. **A damaged database** shows by its first bytes (`schema`), by `PRAGMA quick_check` at opening, by the rows'
-//!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be reported. A
-//!    crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new crawl.
+//!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be
+//!    reported. A crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new
+//!    crawl.
 //! 4. **No room**: a failed transaction is rolled back, and the same call may be made again. If the beginning of a cycle
 //!    could be committed but not emptied into the database, claims and commits fail until that is made good.
 //!
@@ -33,6 +34,7 @@ mod calls;
 mod conn;
 mod faults;
 mod lock;
+mod notes;
 mod rows;
 mod schema;
 mod whole;
@@ -48,8 +50,9 @@ use std::time::Duration;
 use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
-use conn::{connect, empty_wal, examine, flags, settings};
+use conn::{check_writable, connect, empty_wal, examine, flags, settings};
 use faults::located;
 use lock::StateLock;
 use rows::Seal;
@@ -144,6 +147,9 @@ impl SqliteStore {
         }
         let first = connect(&path)?;
         located(&path, "open", &first, |conn| {
+            check_writable(conn, &path)?;
+            // A file that turns out to be damaged is left as it was found, with its log.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             settings(conn, BUSY_AT_OPEN)?;
             examine(conn, &path)?;
             empty_wal(conn)?;
@@ -205,6 +211,22 @@ impl SqliteStore {
         if std::fs::metadata(&self.wal).is_ok_and(|m| m.len() >= self.empty_wal_at) {
             // Nothing is lost if it fails (a full disk, a reader at work): the log just goes on growing.
             let _ = self.empty();
+        }
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // A pool closes its connections on whichever thread lets go of it last, and its own threads may do so some
+        // time later. The next owner of the file must not meet this connection, so it is closed here.
+        if let Ok(nothing) = Connection::open_in_memory() {
+            drop(std::mem::replace(&mut *self.writer, nothing));
         }
     }
 }

@@ -3,13 +3,12 @@
 //! Every row carries a checksum (xxh3, 64 bit) over its table, its key and its columns, and every reading checks it. The
 //! rows of a cycle are also sealed with the cycle's nonce, so that a row of another cycle with the same key (from a file
 //! restored beside a younger write-ahead log) does not pass. What a single row cannot show, rows that are not there, is
-//! the business of `whole`.
+//! the business of `whole`. Notes have a file of their own, `notes`.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::faults::{Fault, Out};
-use crate::job::{Note, NoteKind};
 
 /// A crawl, and the number of its newest cycle.
 #[derive(Debug)]
@@ -56,16 +55,16 @@ pub(super) struct Prefix {
 }
 
 /// The columns of a row as bytes that no other row of any table has.
-struct Columns(Vec<u8>);
+pub(super) struct Columns(Vec<u8>);
 
 impl Columns {
-    fn of(table: &str) -> Self {
+    pub(super) fn of(table: &str) -> Self {
         let mut columns = Columns(Vec::with_capacity(256));
         columns.bytes(table.as_bytes());
         columns
     }
 
-    fn int(&mut self, value: i64) -> &mut Self {
+    pub(super) fn int(&mut self, value: i64) -> &mut Self {
         self.0.extend_from_slice(&value.to_le_bytes());
         self
     }
@@ -76,7 +75,7 @@ impl Columns {
         self
     }
 
-    fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.0.extend_from_slice(&(value.len() as u64).to_le_bytes());
         self.0.extend_from_slice(value);
         self
@@ -90,22 +89,22 @@ impl Columns {
         self
     }
 
-    fn sum(&self, nonce: i64) -> i64 {
+    pub(super) fn sum(&self, nonce: i64) -> i64 {
         xxh3_64_with_seed(&self.0, nonce.cast_unsigned()).cast_signed()
     }
 }
 
-fn check(found: i64, expected: i64, what: impl FnOnce() -> String) -> Out<()> {
+pub(super) fn check(found: i64, expected: i64, what: impl FnOnce() -> String) -> Out<()> {
     if found == expected { Ok(()) } else { Err(Fault::Damaged(format!("{} fails its checksum", what()))) }
 }
 
 /// A count or number as SQLite's integer.
-fn int(value: u64) -> Out<i64> {
+pub(super) fn int(value: u64) -> Out<i64> {
     i64::try_from(value).map_err(|_| Fault::Damaged(format!("the number {value} is too large")))
 }
 
 /// A column that holds a count or a number.
-fn count(row: &Row<'_>, column: usize) -> Out<u64> {
+pub(super) fn count(row: &Row<'_>, column: usize) -> Out<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| Fault::Damaged(format!("there is a {value} where a count should be")))
 }
@@ -317,61 +316,4 @@ impl Prefix {
         let Prefix { done, claimant, chain, cursor, tally, .. } = self;
         changed_one(statement.execute(params![id, done, claimant, fence, notes, chain, sum, cursor, tally])?, "prefix")
     }
-}
-
-/// The checksum of the checksums of a prefix's notes, with one more.
-pub(super) fn chained(chain: i64, note_sum: i64) -> i64 {
-    Columns(Vec::new()).int(chain).int(note_sum).sum(0)
-}
-
-fn note_sum(seal: Seal, position: u32, note: &Note) -> Out<i64> {
-    let mut columns = Columns::of("note");
-    columns.int(seal.id(position)).int(int(note.number)?).int(kind_number(note.kind));
-    Ok(columns.bytes(&note.bucket).bytes(note.body.as_bytes()).sum(seal.nonce))
-}
-
-fn kind_number(kind: NoteKind) -> i64 {
-    match kind {
-        NoteKind::Error => 0,
-        NoteKind::Finding => 1,
-    }
-}
-
-/// Writes a note; gives its checksum for the chain.
-pub(super) fn insert_note(conn: &Connection, seal: Seal, position: u32, note: &Note) -> Out<i64> {
-    let mut statement = conn.prepare_cached(
-        "INSERT INTO note (cycle, prefix, number, kind, sum, bucket, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    let (number, kind, sum) = (int(note.number)?, kind_number(note.kind), note_sum(seal, position, note)?);
-    statement.execute(params![seal.cycle, position, number, kind, sum, note.bucket, note.body])?;
-    Ok(sum)
-}
-
-/// Whether to go on reading.
-pub(super) enum Go {
-    On,
-    Stop,
-}
-
-/// The notes of a cycle in order, each with its position and its checksum, until `visit` says stop.
-pub(super) fn each_note(conn: &Connection, seal: Seal, mut visit: impl FnMut(u32, Note, i64) -> Out<Go>) -> Out<()> {
-    let mut statement = conn.prepare_cached(
-        "SELECT prefix, number, kind, sum, bucket, body FROM note WHERE cycle = ?1 ORDER BY prefix, number",
-    )?;
-    let mut rows = statement.query([seal.cycle])?;
-    while let Some(row) = rows.next()? {
-        let (position, number) = (row.get(0)?, count(row, 1)?);
-        let kind = match row.get(2)? {
-            0 => NoteKind::Error,
-            1 => NoteKind::Finding,
-            other => return Err(Fault::Damaged(format!("note {number} of prefix {position} is of kind {other}"))),
-        };
-        let note = Note { number, bucket: row.get(4)?, kind, body: row.get(5)? };
-        let sum = note_sum(seal, position, &note)?;
-        check(row.get(3)?, sum, || format!("note {number} of prefix {position}"))?;
-        if let Go::Stop = visit(position, note, sum)? {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -8,8 +8,9 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
+use super::conn::connect;
 use super::faults::{self, Out};
 use super::{beside, crash_point};
 use crate::error::{Error, Result};
@@ -140,9 +141,9 @@ pub(super) fn create(state: &Path) -> Result<()> {
 }
 
 fn write_draft(state: &Path, draft: &Path) -> Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(draft, flags)
-        .map_err(|e| faults::Fault::from(e).into_error(state, "create", None))?;
+    // Not left to SQLite, which would not say why it cannot.
+    File::create_new(draft).map_err(|e| faults::io(state, "create", &e))?;
+    let conn = connect(draft)?;
     faults::located(state, "create", &conn, |conn| {
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         migrate(conn, MIGRATIONS)?;

@@ -7,7 +7,8 @@
 use rusqlite::Connection;
 
 use super::faults::{Fault, Out};
-use super::rows::{self, CrawlRow, CycleRow, Go, Prefix, Seal};
+use super::notes::{self, Go};
+use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use crate::checkpoint::{Cycle, CycleIdentity, CycleKey};
 use crate::job::Note;
 
@@ -96,11 +97,11 @@ impl Whole {
         let mut due = self.expected.iter();
         let (mut current, mut next, mut chain) = (due.next(), 0u64, 0i64);
         let mut stopped = false;
-        rows::each_note(conn, self.seal(), |position, note, sum| {
+        notes::each(conn, self.seal(), |position, note, sum| {
             let number = note.number;
             let of = current.filter(|of| of.position == position && number == next);
             let of = of.ok_or_else(|| Fault::Damaged(format!("note {number} of prefix {position} is out of place")))?;
-            (next, chain) = (next + 1, rows::chained(chain, sum));
+            (next, chain) = (next + 1, notes::chained(chain, sum));
             if next == of.notes {
                 if chain != of.chain {
                     return Err(Fault::Damaged(format!("the notes of prefix {position} are not of one age")));

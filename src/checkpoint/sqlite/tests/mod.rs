@@ -1,0 +1,9 @@
+//! Tests of what only a state in a file can suffer.
+
+mod cost;
+mod crash;
+mod damage;
+mod full;
+mod missing;
+mod opening;
+mod script;
