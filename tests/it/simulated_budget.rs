@@ -177,7 +177,7 @@ async fn a_higher_percentage_wakes_the_sleepers_at_once() {
     busy_client(engine.governor(), &clock, "c".into(), 1.0, SECOND);
     tokio::time::sleep(10 * SECOND).await;
     assert_eq!(record.taken().len(), 1);
-    engine.set_budget(budget(1.0, SECOND)).unwrap();
+    engine.set_budget(budget(0.9, SECOND)).unwrap();
     tokio::time::sleep(3 * SECOND).await;
     assert!(record.taken().len() >= 2, "it still sleeps by the old rate");
     engine.shutdown(SECOND).await.unwrap();
