@@ -4,11 +4,12 @@
 //! knows how people spell them; [`Settings::validate`] and [`CrawlSettings::validate`] hold the limits for all three.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::job::leases::Expiry;
+use crate::tahoe::container::ShareType;
 
 /// Limits of [`BudgetSettings::rate`], in cores. Below the least, a slice of 1 s would be followed by 11 days of sleep.
 pub const RATE_CORES: RangeInclusive<f64> = 0.000_001..=1024.0;
@@ -167,7 +168,7 @@ pub enum JobSettings {
     /// Reads the leases of every share.
     Leases {
         /// Which leases count as expired.
-        expire: ExpireSetting,
+        expire: Expiry,
         /// The types of shares that may expire, in the order in which the report names them.
         sharetypes: Vec<ShareType>,
         /// Whether expiry is only evaluated, and nothing deleted.
@@ -213,7 +214,7 @@ impl JobSettings {
         if sharetypes.iter().enumerate().any(|(i, t)| sharetypes[..i].contains(t)) {
             return wrong("sharetypes has a type twice; leave one out");
         }
-        match (*expire == ExpireSetting::None, sharetypes.is_empty(), dry_run) {
+        match (*expire == Expiry::None, sharetypes.is_empty(), dry_run) {
             (true, _, _) => Ok(()),
             (false, true, _) => wrong("sharetypes is empty, so nothing would ever expire; set expire to none instead"),
             (false, false, true) => Ok(()),
@@ -221,47 +222,6 @@ impl JobSettings {
                 "expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
             ),
         }
-    }
-}
-
-/// Which leases count as expired.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ExpireSetting {
-    /// None of them.
-    #[default]
-    None,
-    /// Those granted or renewed more than `secs` seconds ago.
-    Age {
-        /// The age, in seconds.
-        secs: u64,
-    },
-    /// Those granted or renewed before a moment.
-    Cutoff {
-        /// The moment, in seconds since 1970.
-        unix: u64,
-    },
-}
-
-/// The two types of Tahoe's shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ShareType {
-    /// Shares of mutable files and directories.
-    Mutable,
-    /// Shares of immutable files.
-    Immutable,
-}
-
-impl ShareType {
-    /// Both, in the order of Tahoe's own default.
-    pub const ALL: [ShareType; 2] = [ShareType::Mutable, ShareType::Immutable];
-}
-
-impl fmt::Display for ShareType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ShareType::Mutable => "mutable",
-            ShareType::Immutable => "immutable",
-        })
     }
 }
 
@@ -310,6 +270,7 @@ fn named(what: &str, checked: std::result::Result<(), String>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt;
 
     fn why<T: fmt::Debug>(result: Result<T>) -> String {
         result.unwrap_err().to_string()
@@ -353,12 +314,12 @@ mod tests {
         let job = |expire, sharetypes: &[ShareType], dry_run| {
             JobSettings::Leases { expire, sharetypes: sharetypes.to_vec(), dry_run }.validate()
         };
-        let age = ExpireSetting::Age { secs: 1 };
+        let age = Expiry::Age { secs: 1 };
         assert!(why(job(age, &ShareType::ALL, false)).starts_with("expired leases cannot be deleted yet"));
         assert!(why(job(age, &[ShareType::Mutable; 2], true)).starts_with("sharetypes has a type twice"));
         assert!(why(job(age, &[], true)).starts_with("sharetypes is empty"));
         job(age, &ShareType::ALL, true).unwrap();
-        job(ExpireSetting::None, &[], false).unwrap();
+        job(Expiry::None, &[], false).unwrap();
     }
 
     #[test]

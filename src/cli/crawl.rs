@@ -14,10 +14,10 @@ use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result};
-use crate::job::leases::{Expiry, LeaseSettings};
+use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::job::{Count, Leases};
 use crate::report::CycleReport;
-use crate::settings::{BudgetSettings, CrawlSettings, Settings};
+use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
 use crate::store::{Store, TahoeStore};
 
 /// Closing the state takes a moment at most.
@@ -28,13 +28,13 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Whatever keeps the crawl from being finished.
 pub fn run(args: &CrawlArgs) -> Result<Exit> {
-    check(args)?;
+    let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
     let prefixes = store.ring().len();
-    let name = job_name(args.job);
-    let state = state_path(args, &store)?;
+    let name = job.name();
+    let state = state_path(args, name, &store)?;
     output::say(&format!("state: {}", state.display()));
-    let engine = start(args, store, SqliteStore::open(&state)?)?;
+    let engine = start(args, &job, store, SqliteStore::open(&state)?)?;
     let ending = {
         let mut progress = Progress::new(name, prefixes);
         until_end(&engine, |engine| progress.show(&engine.status()))?
@@ -42,36 +42,38 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
     finish(args, &engine, name, ending)
 }
 
-fn check(args: &CrawlArgs) -> Result<()> {
-    let wrong = |why: &str| Err(Error::Config(why.to_owned()));
-    match (args.job, args.expire == Expiry::None) {
-        (JobName::Count, false) => wrong("--expire goes with --job leases"),
-        (JobName::Leases, false) if !args.dry_run => wrong(
-            "deleting expired leases does not exist yet: add --dry-run to see what would be deleted, or leave --expire out",
-        ),
-        _ => Ok(()),
-    }
+/// The job as the settings know it; they also say what is refused.
+fn job(args: &CrawlArgs) -> Result<JobSettings> {
+    let job = match args.job {
+        JobName::Count if args.expire != Expiry::None => {
+            return Err(Error::Config("--expire goes with --job leases".to_owned()));
+        }
+        JobName::Count => JobSettings::Count,
+        JobName::Leases => {
+            let (expire, sharetypes) = (args.expire, args.sharetypes.0.clone());
+            if expire != Expiry::None && !args.dry_run {
+                let advice =
+                    "expired leases cannot be deleted yet, only evaluated: add --dry-run, or leave --expire out";
+                return Err(Error::Config(advice.to_owned()));
+            }
+            JobSettings::Leases { expire, sharetypes, dry_run: args.dry_run }
+        }
+    };
+    job.validate().map(|()| job)
 }
 
-fn job_name(job: JobName) -> &'static str {
-    match job {
-        JobName::Count => "count",
-        JobName::Leases => "leases",
-    }
-}
-
-fn state_path(args: &CrawlArgs, store: &TahoeStore) -> Result<PathBuf> {
+fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf> {
     match &args.state {
         Some(path) => Ok(path.clone()),
-        None => state_file::default_path(&args.store, &store.identity(), job_name(args.job)),
+        None => state_file::default_path(&args.store, &store.identity(), job),
     }
 }
 
-fn start(args: &CrawlArgs, store: TahoeStore, state: SqliteStore) -> Result<EngineHandle> {
+fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteStore) -> Result<EngineHandle> {
     let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
     let settings = Settings { budget, checkpoint: args.checkpoint };
-    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::new(job_name(args.job)) };
+    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(job.name(), job) };
     let mut engine = Engine::builder(settings)
         .state(state)
         .cycles(Cycles::Once)
@@ -80,10 +82,12 @@ fn start(args: &CrawlArgs, store: TahoeStore, state: SqliteStore) -> Result<Engi
     if let Some(now) = args.now {
         engine = engine.now(now);
     }
-    let leases = || LeaseSettings { expiry: args.expire, sharetypes: args.sharetypes.clone() };
-    match args.job {
-        JobName::Count => engine.crawl(crawl, store, Count),
-        JobName::Leases => engine.crawl(crawl, store, Leases::new(leases())),
+    match job {
+        JobSettings::Count => engine.crawl(crawl, store, Count),
+        JobSettings::Leases { expire, sharetypes, .. } => {
+            let settings = LeaseSettings { expiry: *expire, sharetypes: ShareTypes(sharetypes.clone()) };
+            engine.crawl(crawl, store, Leases::new(settings))
+        }
     }
     .spawn()
 }

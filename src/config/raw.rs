@@ -12,9 +12,9 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 use super::units::{self, Percent};
 use crate::error::Error;
-use crate::settings::{
-    self, Basis, Checkpoint, ExpireSetting, JobSettings, PACE, READ_AHEAD, ShareType, WEIGHT, WORKERS,
-};
+use crate::job::leases::Expiry;
+use crate::settings::{self, Basis, Checkpoint, JobSettings, PACE, READ_AHEAD, WEIGHT, WORKERS};
+use crate::tahoe::container::ShareType;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -130,10 +130,10 @@ enum RawExpire {
     Cutoff(Value<Cutoff>),
 }
 
-impl From<RawExpire> for ExpireSetting {
+impl From<RawExpire> for Expiry {
     fn from(raw: RawExpire) -> Self {
         match raw {
-            RawExpire::None => ExpireSetting::None,
+            RawExpire::None => Expiry::None,
             RawExpire::Age(Value(expire)) | RawExpire::Cutoff(Value(expire)) => expire,
         }
     }
@@ -255,7 +255,7 @@ macro_rules! duration_kind {
 duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice);
 duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
 duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
-duration_kind!(Age, ExpireSetting, "a duration such as \"31d\"", units::parse_age);
+duration_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age);
 
 fn parse_pace(text: &str) -> Result<Duration, String> {
     let pace = units::parse_duration(text)?;
@@ -284,7 +284,7 @@ macro_rules! text_kind {
     };
 }
 
-text_kind!(Cutoff, ExpireSetting, "a date such as \"2025-01-01\"", units::parse_cutoff);
+text_kind!(Cutoff, Expiry, "a date such as \"2025-01-01\"", units::parse_cutoff);
 text_kind!(Name, String, "a name in quotes such as \"leases\"", parse_name);
 text_kind!(FilePath, String, "a path in quotes such as \"/srv/tahoe/storage\"", parse_path);
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::{Checkpoint, ExpireSetting, ShareType};
+use crate::job::leases::Expiry;
+use crate::settings::Checkpoint;
+use crate::tahoe::container::ShareType;
 
 fn parse(text: &str) -> Result<Config> {
     Config::parse(text, "/etc/sexton/config.ron")
@@ -32,7 +34,7 @@ fn the_example_holds_exactly_the_documented_defaults() {
     assert_eq!((secs(count.settings.minimum_cycle_time), secs(count.settings.slow_start)), (3_600, 300));
     assert_eq!((leases.settings.workers, leases.settings.weight, leases.settings.read_ahead), (1, 1.0, 8));
     let sharetypes = vec![ShareType::Mutable, ShareType::Immutable];
-    assert_eq!(leases.job, JobSettings::Leases { expire: ExpireSetting::None, sharetypes, dry_run: false });
+    assert_eq!(leases.job, JobSettings::Leases { expire: Expiry::None, sharetypes, dry_run: false });
     assert_eq!((count.settings.name.as_str(), &count.job), ("count", &JobSettings::Count));
 }
 
@@ -69,7 +71,7 @@ fn every_key_is_read() {
         },
         store: "/etc/sexton/../storage".into(),
         job: JobSettings::Leases {
-            expire: ExpireSetting::Cutoff { unix: 1_735_689_600 },
+            expire: Expiry::Cutoff { unix: 1_735_689_600 },
             sharetypes: vec![ShareType::Immutable],
             dry_run: true,
         },

@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::settings::{self, Basis, Checkpoint, ExpireSetting, INTERVAL, RATE_CORES, SLICE, ShareType};
+use crate::job::leases::Expiry;
+use crate::settings::{self, Basis, Checkpoint, INTERVAL, RATE_CORES, SLICE};
 
 /// Part of one core, in percent; above 100 where there are more cores.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -112,7 +113,7 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// Says what would be right.
-pub fn parse_age(text: &str) -> Result<ExpireSetting, String> {
+pub fn parse_age(text: &str) -> Result<Expiry, String> {
     let age = parse_duration(text)?;
     if age.subsec_nanos() != 0 {
         return Err(format!("{text:?} is no age of a lease: whole seconds would be right"));
@@ -120,20 +121,21 @@ pub fn parse_age(text: &str) -> Result<ExpireSetting, String> {
     if age.is_zero() {
         return Err(format!("{text:?} would expire every lease; write the age like \"31d\""));
     }
-    Ok(ExpireSetting::Age { secs: age.as_secs() })
+    Ok(Expiry::Age { secs: age.as_secs() })
 }
 
 /// Reads a cutoff date: `2025-01-01`, which is midnight UTC, or a moment like `2025-01-01T12:00:00Z`.
 ///
 /// # Errors
 /// Says what would be right.
-pub fn parse_cutoff(text: &str) -> Result<ExpireSetting, String> {
+pub fn parse_cutoff(text: &str) -> Result<Expiry, String> {
     let wrong =
         || format!("{text:?} is no date; write it like \"2025-01-01\" (midnight UTC) or \"2025-01-01T12:00:00Z\"");
     let midnight = format!("{}T00:00:00Z", text.trim());
     let moment = humantime::parse_rfc3339(&midnight).or_else(|_| humantime::parse_rfc3339(text.trim()));
     let since = moment.map_err(|_| wrong())?.duration_since(UNIX_EPOCH).map_err(|_| wrong())?;
-    Ok(ExpireSetting::Cutoff { unix: since.as_secs() })
+    let unix = i64::try_from(since.as_secs()).map_err(|_| wrong())?;
+    Ok(Expiry::Cutoff { unix })
 }
 
 impl FromStr for Basis {
@@ -187,18 +189,6 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-impl FromStr for ShareType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.trim() {
-            "mutable" => Ok(ShareType::Mutable),
-            "immutable" => Ok(ShareType::Immutable),
-            other => Err(format!("{other:?} is no type of share; mutable or immutable would be right")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,9 +235,9 @@ mod tests {
     /// The numbers are those of GNU date: `date -u -d 2025-01-01 +%s`.
     #[test]
     fn cutoff_dates_are_midnight_utc() {
-        assert_eq!(parse_cutoff("2025-01-01"), Ok(ExpireSetting::Cutoff { unix: 1_735_689_600 }));
-        assert_eq!(parse_cutoff("2024-02-29"), Ok(ExpireSetting::Cutoff { unix: 1_709_164_800 }));
-        assert_eq!(parse_cutoff("2025-01-01T12:00:00Z"), Ok(ExpireSetting::Cutoff { unix: 1_735_732_800 }));
+        assert_eq!(parse_cutoff("2025-01-01"), Ok(Expiry::Cutoff { unix: 1_735_689_600 }));
+        assert_eq!(parse_cutoff("2024-02-29"), Ok(Expiry::Cutoff { unix: 1_709_164_800 }));
+        assert_eq!(parse_cutoff("2025-01-01T12:00:00Z"), Ok(Expiry::Cutoff { unix: 1_735_732_800 }));
         for text in ["2025-13-01", "2025-02-29", "1969-01-01", "1735689600", "tomorrow", "2025-01-01T25:00:00Z", ""] {
             let why = parse_cutoff(text).unwrap_err();
             assert!(why.contains("is no date; write it like \"2025-01-01\""), "{text}: {why}");

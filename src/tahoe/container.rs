@@ -38,6 +38,9 @@ pub enum ShareType {
 }
 
 impl ShareType {
+    /// Both, in the order of Tahoe's own default.
+    pub const ALL: [ShareType; 2] = [ShareType::Mutable, ShareType::Immutable];
+
     /// Tahoe's word for it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -99,7 +99,7 @@ pub struct ShareTypes(pub Vec<ShareType>);
 impl Default for ShareTypes {
     /// Both, in Tahoe's order: mutable, immutable.
     fn default() -> ShareTypes {
-        ShareTypes(vec![ShareType::Mutable, ShareType::Immutable])
+        ShareTypes(ShareType::ALL.to_vec())
     }
 }
 
