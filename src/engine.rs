@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::actors::Cycles;
 use crate::actors::{BucketProcessor, Checkpointer, Crawl, CrawlPlan, Fuse, Governor, Launched, Ports, PrefixLister};
-use crate::checkpoint::StateStore;
+use crate::checkpoint::{Desk, StateStore};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -196,13 +196,15 @@ impl EngineBuilder {
         let guard = fuse.guard("governor");
         let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
         let state = self.state.unwrap_or_else(|| Box::new(crate::checkpoint::MemoryStore::default()));
-        let (checkpointer, arbiter) = start_checkpointer(state, &time, &fuse, self.threads);
+        let desk = Desk::new(state);
+        let (checkpointer, arbiter) = start_checkpointer(desk.clone(), &time, &fuse, self.threads);
         let ports = Ports {
             slices: governor.clone().recipient(),
             latest: checkpointer.clone().recipient(),
             open: checkpointer.clone().recipient(),
             claim: checkpointer.clone().recipient(),
             commit: checkpointer.clone().recipient(),
+            desk,
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
@@ -231,13 +233,8 @@ impl EngineBuilder {
     }
 }
 
-fn start_checkpointer(
-    state: Box<dyn StateStore>,
-    time: &Time,
-    fuse: &Fuse,
-    threads: Threads,
-) -> (Addr<Checkpointer>, Option<Arbiter>) {
-    let checkpointer = Checkpointer::new(state, time.meter.clone(), fuse.guard("checkpointer"));
+fn start_checkpointer(desk: Desk, time: &Time, fuse: &Fuse, threads: Threads) -> (Addr<Checkpointer>, Option<Arbiter>) {
+    let checkpointer = Checkpointer::new(desk, time.meter.clone(), fuse.guard("checkpointer"));
     match threads {
         Threads::Shared => (checkpointer.start(), None),
         Threads::Own => {

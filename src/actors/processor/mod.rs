@@ -15,6 +15,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::guard::Guard;
+use crate::checkpoint::Desk;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::messages::{
@@ -42,6 +43,8 @@ pub(crate) struct Ports {
     pub open: Recipient<OpenCycle>,
     pub claim: Recipient<ClaimPrefixes>,
     pub commit: Recipient<Commit>,
+    /// For commits in mid-slice, on the folding thread.
+    pub desk: Desk,
     pub release: Recipient<ReleaseClaims>,
     pub read: Recipient<ReadCycle>,
     pub deliver: Recipient<Deliver>,
