@@ -18,6 +18,7 @@ use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::job::{Count, Leases};
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
+use crate::status::Status;
 use crate::store::{Store, TahoeStore};
 
 /// Closing the state takes a moment at most.
@@ -37,7 +38,15 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
     let engine = start(args, &job, store, SqliteStore::open(&state)?)?;
     let ending = {
         let mut progress = Progress::new(name, prefixes);
-        until_end(&engine, |engine| progress.show(&engine.status()))?
+        let mut told = false;
+        let mut show = |engine: &EngineHandle| {
+            let status = engine.status();
+            tell_resumed(&status, name, &mut told);
+            progress.show(&status);
+        };
+        let ending = until_end(&engine, &mut show)?;
+        show(&engine);
+        ending
     };
     finish(args, &engine, name, ending)
 }
@@ -90,6 +99,14 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
         }
     }
     .spawn()
+}
+
+/// Says once that an unfinished cycle goes on.
+fn tell_resumed(status: &Status, crawl: &str, told: &mut bool) {
+    let Some(crawl) = status.crawls.get(crawl).filter(|c| c.resumed) else { return };
+    if !std::mem::replace(told, true) {
+        output::say(&format!("resumed: cycle {} goes on where it had ended", crawl.cycle.unwrap_or(0)));
+    }
 }
 
 /// Prints the report of a finished cycle, and only then notes that it was handed over: a crash before that prints it

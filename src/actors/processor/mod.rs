@@ -200,7 +200,7 @@ async fn walk<S: Store, J: Job<S>>(
     opened: &Opened,
 ) -> Result<()> {
     let work = Arc::new(CycleWork::new(crawl, opened)?);
-    crawl.show(|c| c.phase = Phase::Walking);
+    crawl.show(|c| (c.phase, c.resumed) = (Phase::Walking, opened.origin == Origin::Resumed));
     let spawn = |i: u32| actix_rt::spawn(Worker::new(crawl.clone(), work.clone(), lister.clone(), i).run());
     let workers: Vec<_> = (0..crawl.settings.workers).map(spawn).collect();
     let mut result = Ok(());
