@@ -74,8 +74,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     async fn request(&self) -> Result<TimeSlice> {
-        let (client, weight) = (self.crawl.client.clone(), self.crawl.settings.weight);
-        self.crawl.ports.slices.send(SliceRequest { client, weight }).await?
+        SliceRequest::send(&self.crawl.ports.slices, self.crawl.client.clone(), self.crawl.settings.weight).await
     }
 
     /// One slice: list, fold, list, fold, until it is over or nothing is left; then commit, then settle.
