@@ -39,16 +39,25 @@ impl Checkpointer {
     fn open(&mut self, msg: &OpenCycle) -> Result<Opened> {
         let latest = self.state()?.latest(&msg.crawl)?;
         match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
-            (Decision::Resume, Some(cycle)) => self.opened(cycle, Origin::Resumed),
+            (Decision::Resume, Some(cycle)) => {
+                self.finish_if_empty(&cycle, msg.at)?;
+                self.opened(cycle, Origin::Resumed)
+            }
             (Decision::Deliver, Some(cycle)) => self.opened(cycle, Origin::Undelivered),
             (Decision::Refuse(differences), Some(cycle)) => {
                 Err(Error::CycleDiffers { crawl: msg.crawl.clone(), cycle: cycle.number, differences })
             }
             (_, _) => {
                 let cycle = self.state()?.begin(&msg.crawl, &msg.wanted.identity(msg.at), msg.at)?;
+                self.finish_if_empty(&cycle, msg.at)?;
                 Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() })
             }
         }
+    }
+
+    /// Where there is no prefix, no commit ends the cycle.
+    fn finish_if_empty(&mut self, cycle: &Cycle, at: f64) -> Result<()> {
+        if cycle.identity.ring.is_empty() { self.state()?.finish(&cycle.key(), at) } else { Ok(()) }
     }
 
     fn opened(&mut self, cycle: Cycle, origin: Origin) -> Result<Opened> {
