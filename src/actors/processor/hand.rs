@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crawl::{Crawl, CycleWork, lock};
+use super::crawl::{Crawl, CycleWork, gone, lock};
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
@@ -165,7 +165,7 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
         let progress = gather(self.done, Some(state))?;
         let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
         // The keeper of the state runs on a thread of its own and waits for nobody, so blocking here is bounded.
-        let committed = futures_executor::block_on(self.crawl.ports.commit.send(message))?;
+        let committed = futures_executor::block_on(self.crawl.ports.commit.send(message)).map_err(gone)?;
         slice.add(Stage::Commit, committed.cost);
         match committed.result {
             Ok(_) => {
