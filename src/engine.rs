@@ -217,6 +217,7 @@ impl EngineBuilder {
         let (closed_set, closed) = watch::channel(false);
         let conductor = Conductor {
             crawls,
+            board: board.clone(),
             governor: governor.clone().recipient(),
             checkpointer: checkpointer.clone().recipient(),
             arbiter,
@@ -305,6 +306,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Waits for the end, whatever it is, and brings it about when asked to.
 struct Conductor {
     crawls: Vec<Launched>,
+    board: Arc<Board>,
     governor: Recipient<Stop>,
     checkpointer: Recipient<Stop>,
     arbiter: Option<Arbiter>,
@@ -327,6 +329,9 @@ impl Conductor {
             else => (self.explained(crawls.await).await, false),
         };
         let failed = outcome.is_err();
+        if let Err(error) = &outcome {
+            self.board.failed(error);
+        }
         self.outcome.send_replace(Some(outcome));
         if !asked && !failed {
             // Until shutdown, reports can still be marked as handed over.

@@ -123,7 +123,8 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
 
     /// Shows how it ended.
     pub fn ended(&self, result: &Result<()>) {
-        self.show(|c| c.phase = if result.is_ok() { Phase::Ended } else { Phase::Failed });
+        // An engine that has failed stops its crawls in good order, but that is not how they were meant to end.
+        self.show(|c| c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed });
         if let Err(error) = result {
             self.show(|c| c.error = Some(error.to_string()));
             let (crawl, error) = (self.settings.name.clone(), error.clone());
