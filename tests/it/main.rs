@@ -1,5 +1,8 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
 mod sim;
+mod sim_state;
 mod simulated_budget;
 mod simulated_crawl;
+mod simulated_panic;
+mod simulated_stop;

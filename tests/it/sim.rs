@@ -5,7 +5,7 @@
 //! once. That is exact while slices do not overlap, that is for rates up to one core; tests of higher rates let their
 //! clients sleep instead.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use sexton::clock::{Clock, CostMeter, Time};
 use sexton::job::{CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable};
 use sexton::policy::ring::Ring;
 use sexton::report::CycleReport;
+use sexton::slice::TimeSlice;
 use sexton::status::{Event, SliceFigures};
 use sexton::store::{More, Names, Nature, Store};
 
@@ -159,12 +160,16 @@ fn charged_by(slice: &SliceFigures, at: Duration) -> f64 {
 /// A store of `prefixes` x `buckets` names, which exist nowhere.
 pub struct SimStore {
     pub clock: SimClock,
-    ring: Ring,
-    buckets: u32,
+    pub ring: Ring,
+    pub buckets: u32,
     /// How long it takes to list a prefix.
     pub listing: Duration,
     /// Whether listing a prefix, or opening a bucket, panics, by its name.
     pub panics: fn(&str) -> bool,
+    /// Set when a prefix was listed.
+    pub after_listing: Option<Arc<AtomicBool>>,
+    /// Whether it panics when it is asked for its identity.
+    pub nameless: bool,
     /// Prefixes that are open.
     pub open: Arc<AtomicUsize>,
     /// The most prefixes that ever were open at once.
@@ -179,6 +184,8 @@ impl SimStore {
             buckets,
             listing: Duration::ZERO,
             panics: |_| false,
+            after_listing: None,
+            nameless: false,
             open: Arc::default(),
             most_open: Arc::default(),
         }
@@ -202,6 +209,7 @@ impl Store for SimStore {
     type Bucket<'a> = String;
 
     fn identity(&self) -> String {
+        assert!(!self.nameless, "the store has no name");
         "simulated".into()
     }
 
@@ -220,6 +228,9 @@ impl Store for SimStore {
         assert!(!(self.panics)(&prefix.name), "the store does not like {}", prefix.name);
         (0..self.buckets).for_each(|i| names.push(format!("{i:06}").as_bytes(), Nature::Bucket));
         names.end_chunk();
+        if let Some(listed) = &self.after_listing {
+            listed.store(true, Ordering::SeqCst);
+        }
         Ok(More::No)
     }
 
@@ -245,13 +256,18 @@ pub struct SimJob {
     pub unit: Box<dyn Fn(&str) -> Duration + Send + Sync>,
     /// Whether it panics, by the name of the bucket, or of the prefix.
     pub panics: fn(&str) -> bool,
+    /// Whether the report panics.
+    pub report_panics: bool,
+    /// Called in each bucket, with the slice in force.
+    pub hook: Box<dyn Fn(&str, &TimeSlice) + Send + Sync>,
     /// Every bucket that was looked at.
     pub visited: Arc<Mutex<Vec<String>>>,
 }
 
 impl SimJob {
     pub fn new(clock: &SimClock, unit: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Self {
-        SimJob { clock: clock.clone(), unit: Box::new(unit), panics: |_| false, visited: Arc::default() }
+        let (clock, unit, hook) = (clock.clone(), Box::new(unit), Box::new(|_: &str, _: &TimeSlice| ()));
+        SimJob { clock, unit, panics: |_| false, report_panics: false, hook, visited: Arc::default() }
     }
 }
 
@@ -274,6 +290,7 @@ impl Job<SimStore> for SimJob {
     fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> Result<(), Unreadable> {
         self.visited.lock().unwrap().push(bucket.clone());
         self.clock.work((self.unit)(bucket));
+        (self.hook)(bucket, fold.slice);
         assert!(!(self.panics)(bucket), "the job does not like {bucket}");
         fold.tally.0 += 1;
         Ok(())
@@ -285,6 +302,7 @@ impl Job<SimStore> for SimJob {
     }
 
     fn report(&self, cycle: &CycleView<'_, Sum>) -> serde_json::Map<String, serde_json::Value> {
+        assert!(!self.report_panics, "nothing to report");
         [("sum".to_owned(), cycle.tally.0.into())].into_iter().collect()
     }
 }
