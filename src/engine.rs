@@ -219,6 +219,7 @@ impl EngineBuilder {
         let (closed_set, closed) = watch::channel(false);
         let conductor = Conductor {
             crawls,
+            board: board.clone(),
             governor: governor.clone().recipient(),
             checkpointer: checkpointer.clone().recipient(),
             arbiter,
@@ -296,9 +297,13 @@ pub(crate) struct Shutdown {
     pub deadline: Duration,
 }
 
+/// How long an actor that panics on another thread takes at most to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Waits for the end, whatever it is, and brings it about when asked to.
 struct Conductor {
     crawls: Vec<Launched>,
+    board: Arc<Board>,
     governor: Recipient<Stop>,
     checkpointer: Recipient<Stop>,
     arbiter: Option<Arbiter>,
@@ -316,11 +321,14 @@ impl Conductor {
         // An engine without crawls serves slices until it is shut down.
         let (outcome, asked) = tokio::select! {
             error = self.fuse.blown() => (Err(error), false),
-            result = &mut crawls, if !idle => (result, false),
+            result = &mut crawls, if !idle => (self.explained(result).await, false),
             Some(Shutdown { deadline }) = self.requests.recv() => (self.stop(&stops, deadline, &mut crawls).await, true),
-            else => (crawls.await, false),
+            else => (self.explained(crawls.await).await, false),
         };
         let failed = outcome.is_err();
+        if let Err(error) = &outcome {
+            self.board.failed(error);
+        }
         self.outcome.send_replace(Some(outcome));
         if !asked && !failed {
             // Until shutdown, reports can still be marked as handed over.
@@ -345,14 +353,30 @@ impl Conductor {
         deadline: Duration,
         crawls: &mut (impl Future<Output = Result<()>> + Unpin),
     ) -> Result<()> {
-        for stop in stops {
-            stop.do_send(Stop);
-        }
-        self.governor.do_send(Stop);
+        let stopped = async {
+            for stop in stops {
+                // Acknowledged, so that a crawl knows why it gets no slice; one that has ended need not know.
+                let _ = stop.send(Stop).await;
+            }
+            self.governor.do_send(Stop);
+            self.explained(crawls.await).await
+        };
         tokio::select! {
-            result = crawls => result,
+            result = stopped => result,
             error = self.fuse.blown() => Err(error),
             () = tokio::time::sleep(deadline) => Err(Error::Deadline(deadline)),
+        }
+    }
+
+    /// Where a crawl has ended because an actor has gone: with what that actor has left behind, which may be a moment
+    /// later, on another thread.
+    async fn explained(&self, result: Result<()>) -> Result<()> {
+        if !matches!(result, Err(Error::Stopped | Error::ActorPanicked { .. })) {
+            return result;
+        }
+        tokio::select! {
+            error = self.fuse.blown() => Err(error),
+            () = tokio::time::sleep(LAST_WORDS) => result,
         }
     }
 }

@@ -327,6 +327,14 @@ impl Board {
         }
     }
 
+    /// Shows that the engine has failed, and every crawl in it that had not ended.
+    pub fn failed(&self, error: &Error) {
+        for crawl in lock(&self.crawls).values_mut().filter(|c| !matches!(c.phase, Phase::Ended | Phase::Failed)) {
+            crawl.phase = Phase::Failed;
+            crawl.error = Some(error.to_string());
+        }
+    }
+
     pub fn subscribe(&self, subscriber: Recipient<Event>) {
         lock(&self.subscribers).push(subscriber);
     }

@@ -108,18 +108,27 @@ impl Handler<Stop> for Checkpointer {
 fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     let latest = state.latest(&msg.crawl)?;
     let (cycle, origin) = match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
-        (Decision::Resume, Some(cycle)) => (cycle, Origin::Resumed),
+        (Decision::Resume, Some(cycle)) => {
+            finish_if_empty(state, &cycle, msg.at)?;
+            (cycle, Origin::Resumed)
+        }
         (Decision::Deliver, Some(cycle)) => (cycle, Origin::Undelivered),
         (Decision::Refuse(differences), Some(cycle)) => {
             return Err(Error::CycleDiffers { crawl: msg.crawl.clone(), cycle: cycle.number, differences });
         }
         (_, _) => {
             let cycle = state.begin(&msg.crawl, &msg.wanted.identity(msg.at), msg.at)?;
+            finish_if_empty(state, &cycle, msg.at)?;
             return Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() });
         }
     };
     let rows = state.prefixes(&cycle.key())?;
     Ok(Opened { cycle, origin, rows })
+}
+
+/// Where there is no prefix, no commit ends the cycle.
+fn finish_if_empty(state: &mut dyn StateStore, cycle: &Cycle, at: f64) -> Result<()> {
+    if cycle.identity.ring.is_empty() { state.finish(&cycle.key(), at) } else { Ok(()) }
 }
 
 /// Reads all that was saved of the newest cycle.

@@ -3,5 +3,8 @@
 #[cfg(feature = "external")]
 mod external;
 mod sim;
+mod sim_state;
 mod simulated_budget;
 mod simulated_crawl;
+mod simulated_panic;
+mod simulated_stop;
