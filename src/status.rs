@@ -189,6 +189,8 @@ pub struct CrawlStatus {
     pub workers: Vec<WorkerState>,
     /// The cycle in progress, or the last one.
     pub cycle: Option<u64>,
+    /// How many prefixes were complete when this run took the cycle over from an earlier one; `None` if it began it.
+    pub prefixes_done_before: Option<u32>,
     /// Whether this crawl ever finished a cycle.
     pub first_cycle_finished: bool,
     /// How long it sleeps until the next cycle may begin.
@@ -226,6 +228,7 @@ impl CrawlStatus {
             phase: Phase::SlowStart,
             workers: vec![WorkerState::Idle; workers as usize],
             cycle: None,
+            prefixes_done_before: None,
             first_cycle_finished: false,
             next_cycle_in_secs: None,
             prefixes_done: 0,

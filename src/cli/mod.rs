@@ -181,11 +181,11 @@ enum ConfigCommand {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     output::log_to_stderr(cli.verbose);
-    let result = match cli.command {
+    let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
         Command::Config { command } => config::run(&command),
-    };
+    });
     let exit = result.unwrap_or_else(|error| {
         output::say(&format!("sexton: {error}"));
         Exit::of(&error)

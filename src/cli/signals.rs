@@ -10,14 +10,24 @@ use signal_hook::iterator::Signals;
 use super::Exit;
 use crate::error::{Error, Result};
 
+/// Lets a limit on the size of files show as a failed write, which is waited for like a full disk, not as a killed
+/// process. Call it before the first write.
+///
+/// # Errors
+/// If the signal cannot be taken over.
+pub fn survive_file_size_limit() -> Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop).map_err(failed)
+}
+
+fn failed(e: io::Error) -> Error {
+    Error::Config(format!("cannot take over signals: {e}"))
+}
+
 /// Calls `stop` at the first signal and ends the process at the second.
 ///
 /// # Errors
 /// If the signals cannot be taken over.
 pub fn on_interrupt(stop: impl FnOnce() + Send + 'static) -> Result<()> {
-    let failed = |e: io::Error| Error::Config(format!("cannot take over signals: {e}"));
-    // A file-size limit then shows as a failed write, which is waited for like a full disk, not as a killed process.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map_err(failed)?;
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
     let mut stop = Some(stop);
     let listen = move || {
