@@ -1,5 +1,7 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
+mod fixtures;
+mod harness;
 mod sim;
 mod simulated_budget;
 mod simulated_crawl;
