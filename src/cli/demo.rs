@@ -150,8 +150,10 @@ fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Re
         let mut child = start(name == "Ctrl-C")?;
         std::thread::sleep(part);
         let alive = child.try_wait().map_err(cannot_run)?.is_none();
-        let pid = Pid::from_child(&child);
-        kill_process(pid, signal).map_err(|e| cannot_run(e.into()))?;
+        if alive {
+            // Nobody else waits for the child, so its number is its own even if it has just ended.
+            kill_process(Pid::from_child(&child), signal).map_err(|e| cannot_run(e.into()))?;
+        }
         let ended = child.wait().map_err(cannot_run)?;
         println!(
             "   {name} after {:.1} s: {}",
