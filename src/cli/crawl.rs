@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_executor::block_on;
 
 use super::progress::Progress;
+use super::signals::Interrupts;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
 use crate::checkpoint::SqliteStore;
@@ -36,10 +37,11 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
     let state = state_path(args, name, &store)?;
     output::say(&format!("state: {}", state.display()));
     let state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let interrupts = Interrupts::take_over()?;
     let engine = start(args, &job, store, state)?;
     let ending = {
         let mut progress = Progress::new(name, prefixes);
-        let ending = until_end(&engine, |engine| progress.show(&engine.status()))?;
+        let ending = until_end(&engine, interrupts, |engine| progress.show(&engine.status()))?;
         // What a short run has not shown yet.
         progress.show(&engine.status());
         ending
