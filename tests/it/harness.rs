@@ -240,3 +240,21 @@ impl Fixture {
         Fixture { _folder: folder, root, expected: serde_json::from_slice(&expected).unwrap() }
     }
 }
+
+/// A visit to a bucket, from a line that `-vv` writes before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visit {
+    /// The slice that paid for it, by its number in that process.
+    pub slice: u64,
+    /// The bucket's name.
+    pub bucket: String,
+}
+
+/// All visits that a process told of, in order.
+pub fn visits(stderr: &str) -> Vec<Visit> {
+    let value = |line: &str, key: &str| line.split_once(key).unwrap().1.split_whitespace().next().unwrap().to_owned();
+    let visit = |line: &str| Visit { slice: value(line, " slice=").parse().unwrap(), bucket: value(line, " bucket=") };
+    // A killed process may leave half a line.
+    let whole = stderr.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.filter(|line| line.contains(" visiting bucket ")).map(visit).collect()
+}

@@ -3,6 +3,7 @@
 mod cli;
 mod fixtures;
 mod harness;
+mod resuming;
 mod sim;
 mod simulated_budget;
 mod simulated_crawl;
