@@ -176,18 +176,13 @@ fn a_prefix_that_cannot_be_listed_makes_the_totals_incomplete() {
 
 #[test]
 fn buckets_that_vanish_are_counted_and_no_error() {
-    let letter = |n: u8| char::from(b'a' + n);
-    let names: Vec<String> =
-        (0..200).map(|i| format!("aa{}{}{}a", "b".repeat(21), letter(i / 20), letter(i % 20))).collect();
-    let paths: Vec<Vec<u8>> = names.iter().map(|n| format!("aa/{n}/0").into_bytes()).collect();
-    let folder = store(&paths.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let state = folder.path().join("state");
-    let mut running = Running::start(&mut crawl(folder.path(), &state, "--job leases --json --cpu 4% --slice 1ms -vv"));
+    let (sample, names) = Sample::one_prefix(200);
+    let mut running = Running::start(&mut sample.crawl("state", "--job leases --json --cpu 4% --slice 1ms -vv"));
     // All names were listed before the first was visited; the rest wait for their slices.
     running.must_say("visiting bucket");
     running.signal(Signal::STOP);
     for name in &names[190..] {
-        fs::remove_dir_all(folder.path().join("shares/aa").join(name)).unwrap();
+        fs::remove_dir_all(sample.shares().join("aa").join(name)).unwrap();
     }
     running.signal(Signal::CONT);
     let report = running.end().expect(0).report();

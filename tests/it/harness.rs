@@ -2,13 +2,14 @@
 //!
 //! A process that hangs fails its test: every wait has a limit, far above what a busy machine needs.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -52,6 +53,21 @@ impl Sample {
         let folder = tempfile::tempdir().unwrap();
         SampleStore { buckets, ..SampleStore::default() }.write(&folder.path().join("store"), |_| ()).unwrap();
         Sample { folder }
+    }
+
+    /// All buckets in the prefix `aa`, 400 at most, and their names in order; each holds one share without leases.
+    pub fn one_prefix(buckets: u16) -> (Sample, Vec<String>) {
+        const SHARE: [u8; 12] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        let folder = tempfile::tempdir().unwrap();
+        let letter = |n: u16| char::from(b'a' + u8::try_from(n).unwrap());
+        let name = |i: u16| format!("aa{}{}{}a", "b".repeat(21), letter(i / 20), letter(i % 20));
+        let names: Vec<String> = (0..buckets).map(name).collect();
+        for name in &names {
+            let bucket = folder.path().join("store/shares/aa").join(name);
+            std::fs::create_dir_all(&bucket).unwrap();
+            std::fs::write(bucket.join("0"), SHARE).unwrap();
+        }
+        (Sample { folder }, names)
     }
 
     pub fn store(&self) -> PathBuf {
@@ -221,6 +237,16 @@ pub fn lasting(mut report: Value) -> (u64, Value) {
     (cycle, report)
 }
 
+/// Compares what [`lasting`] gives, and shows only what differs.
+#[track_caller]
+pub fn assert_same(found: &Value, expected: &Value, what: &str) {
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(found), keys(expected), "{what}");
+    for key in keys(found) {
+        assert_eq!(found[&key], expected[&key], "{key}: {what}");
+    }
+}
+
 /// The store of this name in `tests/data`, unpacked, and what Tahoe's own crawlers say of it.
 pub struct Fixture {
     _folder: tempfile::TempDir,
@@ -244,6 +270,8 @@ impl Fixture {
 /// A visit to a bucket, from a line that `-vv` writes before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visit {
+    /// When it began.
+    pub at: SystemTime,
     /// The slice that paid for it, by its number in that process.
     pub slice: u64,
     /// The bucket's name.
@@ -252,9 +280,28 @@ pub struct Visit {
 
 /// All visits that a process told of, in order.
 pub fn visits(stderr: &str) -> Vec<Visit> {
-    let value = |line: &str, key: &str| line.split_once(key).unwrap().1.split_whitespace().next().unwrap().to_owned();
-    let visit = |line: &str| Visit { slice: value(line, " slice=").parse().unwrap(), bucket: value(line, " bucket=") };
     // A killed process may leave half a line.
     let whole = stderr.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let visit = |line: &str| Visit {
+        at: humantime::parse_rfc3339(line.split_whitespace().next().unwrap()).unwrap(),
+        slice: field(line, "slice").parse().unwrap(),
+        bucket: field(line, "bucket").to_owned(),
+    };
     whole.filter(|line| line.contains(" visiting bucket ")).map(visit).collect()
+}
+
+/// A field of a line of the log.
+pub fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let value = line.split_once(&format!(" {name}=")).and_then(|(_, rest)| rest.split_whitespace().next());
+    value.unwrap_or_else(|| panic!("no {name} in {line}"))
+}
+
+/// Of each run but the last of a cycle, the visits that a later one repeats.
+pub fn repeated(runs: &[Ended]) -> Vec<Vec<Visit>> {
+    let all: Vec<Vec<Visit>> = runs.iter().map(|run| visits(&run.stderr)).collect();
+    let of = |next: usize| {
+        let later: HashSet<&str> = all[next..].iter().flatten().map(|visit| visit.bucket.as_str()).collect();
+        all[next - 1].iter().filter(|visit| later.contains(visit.bucket.as_str())).cloned().collect()
+    };
+    (1..all.len()).map(of).collect()
 }

@@ -1,6 +1,8 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
 mod cli;
+mod crash;
+mod fail_points;
 mod fixtures;
 mod harness;
 mod resuming;
