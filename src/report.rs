@@ -18,7 +18,7 @@ pub struct CycleReport {
     pub key: CycleKey,
     /// The job's name.
     pub job: String,
-    /// Whether a part of the cycle was done by an earlier run.
+    /// Whether the cycle was begun by an earlier run.
     pub resumed: bool,
     /// Whether all prefixes were listed, so that the totals are the store's.
     pub complete: bool,

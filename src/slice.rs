@@ -102,6 +102,11 @@ impl TimeSlice {
         self.tenure.revoked.load(Ordering::Relaxed) || self.time.clock.now() >= self.deadline
     }
 
+    /// Its number: slices of one engine are counted from 0.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The client it was granted to.
     pub fn client(&self) -> &str {
         &self.client

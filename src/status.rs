@@ -189,9 +189,9 @@ pub struct CrawlStatus {
     pub workers: Vec<WorkerState>,
     /// The cycle in progress, or the last one.
     pub cycle: Option<u64>,
-    /// Whether an earlier run had begun the cycle.
-    pub resumed: bool,
-    /// Whether this crawl finished a cycle in this run.
+    /// How many prefixes were complete when this run took the cycle over from an earlier one; `None` if it began it.
+    pub prefixes_done_before: Option<u32>,
+    /// Whether this crawl ever finished a cycle.
     pub first_cycle_finished: bool,
     /// How long it sleeps until the next cycle may begin.
     pub next_cycle_in_secs: Option<f64>,
@@ -228,7 +228,7 @@ impl CrawlStatus {
             phase: Phase::SlowStart,
             workers: vec![WorkerState::Idle; workers as usize],
             cycle: None,
-            resumed: false,
+            prefixes_done_before: None,
             first_cycle_finished: false,
             next_cycle_in_secs: None,
             prefixes_done: 0,

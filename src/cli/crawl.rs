@@ -8,17 +8,18 @@ use std::time::Duration;
 use futures_executor::block_on;
 
 use super::progress::Progress;
+use super::signals::Interrupts;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
 use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Retry};
 use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::job::{Count, Leases};
+use crate::policy::backoff::Backoff;
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
-use crate::status::Status;
 use crate::store::{Store, TahoeStore};
 
 /// Closing the state takes a moment at most.
@@ -35,17 +36,14 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
     let name = job.name();
     let state = state_path(args, name, &store)?;
     output::say(&format!("state: {}", state.display()));
-    let engine = start(args, &job, store, SqliteStore::open(&state)?)?;
+    let state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let interrupts = Interrupts::take_over()?;
+    let engine = start(args, &job, store, state)?;
     let ending = {
         let mut progress = Progress::new(name, prefixes);
-        let mut told = false;
-        let mut show = |engine: &EngineHandle| {
-            let status = engine.status();
-            tell_resumed(&status, name, &mut told);
-            progress.show(&status);
-        };
-        let ending = until_end(&engine, &mut show)?;
-        show(&engine);
+        let ending = until_end(&engine, interrupts, |engine| progress.show(&engine.status()))?;
+        // What a short run has not shown yet.
+        progress.show(&engine.status());
         ending
     };
     finish(args, &engine, name, ending)
@@ -101,14 +99,6 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
     .spawn()
 }
 
-/// Says once that an unfinished cycle goes on.
-fn tell_resumed(status: &Status, crawl: &str, told: &mut bool) {
-    let Some(crawl) = status.crawls.get(crawl).filter(|c| c.resumed) else { return };
-    if !std::mem::replace(told, true) {
-        output::say(&format!("resumed: cycle {} goes on where it had ended", crawl.cycle.unwrap_or(0)));
-    }
-}
-
 /// Prints the report of a finished cycle, and only then notes that it was handed over: a crash before that prints it
 /// again.
 fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -> Result<Exit> {
@@ -119,10 +109,31 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
         return Ok(Exit::Interrupted);
     };
     print(args, engine, &report)?;
-    block_on(engine.deliver(&report))?;
+    let delivered = patiently(|error| error.retry() == Retry::Helps, || block_on(engine.deliver(&report)));
+    if matches!(delivered, Err(Error::Stopped)) {
+        // By a signal after the end of the cycle: the same command prints the report once more.
+        return Ok(Exit::Interrupted);
+    }
+    delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
     let clean = report.counts.errors == 0 && report.complete;
     Ok(if clean { Exit::Done } else { Exit::WithErrors })
+}
+
+/// Tries again and again while it fails for causes that pass, and says so once.
+fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut backoff = Backoff::default();
+    loop {
+        match attempt() {
+            Err(error) if passes(&error) => {
+                if !backoff.is_waiting() {
+                    output::say(&format!("sexton: {error}; waiting"));
+                }
+                std::thread::sleep(backoff.failed());
+            }
+            other => return other,
+        }
+    }
 }
 
 fn print(args: &CrawlArgs, engine: &EngineHandle, report: &Arc<CycleReport>) -> Result<()> {
@@ -134,5 +145,6 @@ fn print(args: &CrawlArgs, engine: &EngineHandle, report: &Arc<CycleReport>) -> 
     };
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(|e| Error::Config(format!("cannot write the report to stdout: {e}")))
+    // It is handed over by none but a later run, then.
+    written.map_err(|e| Error::Store { doing: "write the report to", path: "stdout".into(), cause: e.to_string() })
 }

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::signals::Interrupts;
 use super::watch::{Ending, until_end};
 use super::{DemoArgs, Exit, output};
 use crate::checkpoint::SqliteStore;
@@ -84,6 +85,7 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
     println!("2. Both jobs at once, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
     let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
     let leases = LeaseSettings { expiry: EXPIRY, sharetypes: ShareTypes::default() };
+    let interrupts = Interrupts::take_over()?;
     let engine = Engine::builder(Settings { budget, ..Settings::default() })
         .state(SqliteStore::open(&dir.join("demo.sqlite"))?)
         .time(Time::system(true))
@@ -94,7 +96,7 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
         .crawl(CrawlSettings::new("leases"), TahoeStore::open(dir)?, Leases::new(leases))
         .spawn()?;
     let mut told = Instant::now();
-    let ending = until_end(&engine, |engine| {
+    let ending = until_end(&engine, interrupts, |engine| {
         if told.elapsed() >= Duration::from_secs(1) {
             told = Instant::now();
             show_pace(engine);
@@ -150,8 +152,10 @@ fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Re
         let mut child = start(name == "Ctrl-C")?;
         std::thread::sleep(part);
         let alive = child.try_wait().map_err(cannot_run)?.is_none();
-        let pid = Pid::from_child(&child);
-        kill_process(pid, signal).map_err(|e| cannot_run(e.into()))?;
+        if alive {
+            // Nobody else waits for the child, so its number is its own even if it has just ended.
+            kill_process(Pid::from_child(&child), signal).map_err(|e| cannot_run(e.into()))?;
+        }
         let ended = child.wait().map_err(cannot_run)?;
         println!(
             "   {name} after {:.1} s: {}",

@@ -59,9 +59,12 @@ impl Exit {
     }
 }
 
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, with errors listed; 2 usage or configuration; 3 failed; \
+    130 interrupted, with the state saved";
+
 /// The caretaker of a store: walks every object, again and again, inside one budget, and never loses its place.
 #[derive(Debug, Parser)]
-#[command(name = "sexton", version, max_term_width = 100)]
+#[command(name = "sexton", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,6 +79,7 @@ enum Command {
     /// Make a sample store, crawl it under a budget, and show what the governor gave to whom
     Demo(DemoArgs),
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
+    #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
     /// Make or check a configuration file
     Config {
@@ -181,11 +185,11 @@ enum ConfigCommand {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     output::log_to_stderr(cli.verbose);
-    let result = match cli.command {
+    let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
         Command::Config { command } => config::run(&command),
-    };
+    });
     let exit = result.unwrap_or_else(|error| {
         output::say(&format!("sexton: {error}"));
         Exit::of(&error)

@@ -15,6 +15,8 @@ pub struct Progress {
     crawl: String,
     bar: Option<ProgressBar>,
     told: Instant,
+    /// Whether it was said that the cycle goes on where an earlier run ended.
+    resumption_told: bool,
     rate: Rate,
 }
 
@@ -30,12 +32,13 @@ impl Progress {
             bar
         });
         output::set_bar(bar.clone());
-        Progress { crawl: crawl.to_owned(), bar, told: Instant::now(), rate: Rate::new() }
+        Progress { crawl: crawl.to_owned(), bar, told: Instant::now(), resumption_told: false, rate: Rate::new() }
     }
 
     /// Shows the engine's status as it is now.
     pub fn show(&mut self, status: &Status) {
         let Some(crawl) = status.crawls.get(&self.crawl) else { return };
+        self.tell_resumption(crawl);
         let per_sec = self.rate.add(crawl.buckets);
         let line = line(crawl, per_sec, status.budget.measured_percentage);
         if let Some(bar) = &self.bar {
@@ -45,6 +48,19 @@ impl Progress {
             self.told = Instant::now();
             output::say(&format!("{}: {}/{} prefixes  {line}", self.crawl, crawl.prefixes_done, crawl.prefixes_total));
         }
+    }
+
+    fn tell_resumption(&mut self, crawl: &CrawlStatus) {
+        let (Some(cycle), Some(done)) = (crawl.cycle, crawl.prefixes_done_before) else { return };
+        if std::mem::replace(&mut self.resumption_told, true) {
+            return;
+        }
+        let total = crawl.prefixes_total;
+        output::say(&if done == total {
+            format!("{}: an earlier run has finished cycle {cycle}, this is its report", self.crawl)
+        } else {
+            format!("{}: resuming cycle {cycle}, of which {done} of {total} prefixes are complete", self.crawl)
+        });
     }
 }
 

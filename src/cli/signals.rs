@@ -10,24 +10,46 @@ use signal_hook::iterator::Signals;
 use super::Exit;
 use crate::error::{Error, Result};
 
-/// Calls `stop` at the first signal and ends the process at the second.
+/// Lets a limit on the size of files show as a failed write, which is waited for like a full disk, not as a killed
+/// process. Call it before the first write.
 ///
 /// # Errors
-/// If the signals cannot be taken over.
-pub fn on_interrupt(stop: impl FnOnce() + Send + 'static) -> Result<()> {
-    let failed = |e: io::Error| Error::Config(format!("cannot take over signals: {e}"));
-    // A file-size limit then shows as a failed write, which is waited for like a full disk, not as a killed process.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map_err(failed)?;
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
-    let mut stop = Some(stop);
-    let listen = move || {
-        for _ in signals.forever() {
-            match stop.take() {
-                Some(stop) => stop(),
-                None => std::process::exit(Exit::Interrupted.code().into()),
+/// If the signal cannot be taken over.
+pub fn survive_file_size_limit() -> Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop).map_err(failed)
+}
+
+fn failed(e: io::Error) -> Error {
+    Error::Config(format!("cannot take over signals: {e}"))
+}
+
+/// Signals that wait to be answered.
+pub struct Interrupts(Signals);
+
+impl Interrupts {
+    /// Takes SIGINT and SIGTERM over. From here on they no longer end the process: what comes before
+    /// [`answer`](Self::answer) is called waits for it.
+    ///
+    /// # Errors
+    /// If the signals cannot be taken over.
+    pub fn take_over() -> Result<Interrupts> {
+        Signals::new([SIGINT, SIGTERM]).map(Interrupts).map_err(failed)
+    }
+
+    /// Calls `stop` at the first signal and ends the process at the second.
+    ///
+    /// # Errors
+    /// If the thread that listens cannot be started.
+    pub fn answer(mut self, stop: impl FnOnce() + Send + 'static) -> Result<()> {
+        let mut stop = Some(stop);
+        let listen = move || {
+            for _ in self.0.forever() {
+                match stop.take() {
+                    Some(stop) => stop(),
+                    None => std::process::exit(Exit::Interrupted.code().into()),
+                }
             }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failed)?;
-    Ok(())
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 
-use super::signals;
+use super::signals::Interrupts;
 use crate::engine::EngineHandle;
 use crate::error::Result;
 
@@ -26,15 +26,16 @@ pub enum Ending {
     Interrupted,
 }
 
-/// Waits for the engine's end, and calls `look` now and then until it has come.
+/// Waits for the engine's end, and calls `look` now and then until it has come. Interrupts are best taken over before the
+/// engine starts.
 ///
 /// # Errors
-/// The error with which the engine ended, or if signals cannot be taken over.
-pub fn until_end(engine: &EngineHandle, mut look: impl FnMut(&EngineHandle)) -> Result<Ending> {
+/// The error with which the engine ended, or if nobody can listen to signals.
+pub fn until_end(engine: &EngineHandle, interrupts: Interrupts, mut look: impl FnMut(&EngineHandle)) -> Result<Ending> {
     let (ended, end) = channel();
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stopping, flag) = (engine.clone(), interrupted.clone());
-    signals::on_interrupt(move || {
+    interrupts.answer(move || {
         flag.store(true, Ordering::SeqCst);
         super::output::say("stopping after the running bucket; once more stops at once");
         // On a thread of its own, so that the next signal is heard; how it ends is told by `finished` below.

@@ -1,7 +1,13 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
+mod cli;
+mod crash;
 #[cfg(feature = "external")]
 mod external;
+mod fail_points;
+mod fixtures;
+mod harness;
+mod resuming;
 mod sim;
 mod sim_state;
 mod simulated_budget;

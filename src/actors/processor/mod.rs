@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
+use tracing::info;
 
 use super::guard::Guard;
 use crate::checkpoint::Desk;
@@ -151,6 +152,11 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     let opened = open(crawl).await?;
     let (origin, key) = (opened.origin, opened.cycle.key());
     let begun = crawl.time.clock.now();
+    info!(crawl = key.crawl, cycle = key.number, ?origin, "cycle opened");
+    crawl.show(|c| {
+        c.cycle = Some(key.number);
+        c.prefixes_done_before = (origin != Origin::Begun).then_some(opened.cycle.done.len() as u32);
+    });
     if origin != Origin::Undelivered {
         let resumed = origin == Origin::Resumed;
         let (name, number) = (crawl.settings.name.clone(), key.number);
@@ -201,7 +207,7 @@ async fn walk<S: Store, J: Job<S>>(
     opened: &Opened,
 ) -> Result<()> {
     let work = Arc::new(CycleWork::new(crawl, opened)?);
-    crawl.show(|c| (c.phase, c.resumed) = (Phase::Walking, opened.origin == Origin::Resumed));
+    crawl.show(|c| c.phase = Phase::Walking);
     let spawn = |i: u32| actix_rt::spawn(Worker::new(crawl.clone(), work.clone(), lister.clone(), i).run());
     let workers: Vec<_> = (0..crawl.settings.workers).map(spawn).collect();
     let mut result = Ok(());
@@ -226,7 +232,7 @@ async fn report<S: Store, J: Job<S>>(
 ) -> Result<CycleReport> {
     let read = ReadCycle { cycle: opened.cycle.key(), errors_limit: ERRORS_LISTED };
     let rows = crawl.persist(&crawl.ports.read, read).await?;
-    let (crawl, resumed) = (crawl.clone(), opened.origin == Origin::Resumed);
+    let (crawl, resumed) = (crawl.clone(), opened.origin != Origin::Begun);
     let made = tokio::task::spawn_blocking(move || CycleReport::new::<S, J>(&*crawl.job, rows, resumed, elapsed)).await;
     made.map_err(|panic| Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() })?
 }

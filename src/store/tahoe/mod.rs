@@ -81,7 +81,7 @@ impl TahoeStore {
     /// Opens the store in `root`, the folder that holds `shares/`: `storage` in a node's base directory.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no `shares/` in it, with what to give instead where that can be told;
+    /// [`Error::Config`] if it is not there, or there is no `shares/` in it, with what to give instead where that can be told;
     /// [`Error::Store`] if it cannot be opened.
     pub fn open(root: impl AsRef<Path>) -> Result<TahoeStore> {
         let given = root.as_ref();
@@ -90,7 +90,10 @@ impl TahoeStore {
             path: path.to_path_buf(),
             cause: e.to_string(),
         };
-        let root = given.canonicalize().map_err(|e| failed(given, e))?;
+        let root = given.canonicalize().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::Config(failed(given, e).to_string()),
+            _ => failed(given, e),
+        })?;
         let shares_path = root.join("shares");
         if !shares_path.is_dir() && is_absent(&shares_path) {
             return Err(Error::Config(no_shares(given, &root)));
