@@ -288,8 +288,8 @@ fn a_store_that_may_not_be_read_everywhere_is_walked_as_far_as_it_may() {
 
 #[test]
 fn a_second_process_is_refused_and_told_who_the_first_is() {
-    let sample = Sample::new(60);
-    let mut first = Running::start(&mut sample.crawl("state", &args("--cpu 1% --slice 1ms -vv")));
+    let (sample, _) = Sample::one_prefix(400);
+    let mut first = Running::start(&mut sample.crawl("state", &args("--cpu 5% --basis cpu --slice 1ms -vv")));
     first.must_say("visiting bucket");
     let holder = format!("is held by process {} (", first.pid().as_raw_nonzero());
     for more in ["", "--fresh", "--sharetypes mutable"] {
@@ -306,7 +306,7 @@ fn a_second_process_is_refused_and_told_who_the_first_is() {
 #[test]
 fn a_lock_of_another_program_is_waited_for_in_mid_cycle_and_refused_at_the_start() {
     let sample = Sample::new(200);
-    let mut running = Running::start(&mut sample.crawl("state", &args("--cpu 5% --slice 1ms -vv")));
+    let mut running = Running::start(&mut sample.crawl("state", &args("--cpu 10% --basis cpu --slice 1ms -vv")));
     running.must_say("visiting bucket");
     let other = Connection::open(sample.path("state")).unwrap();
     other.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
