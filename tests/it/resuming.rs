@@ -39,7 +39,7 @@ fn an_interrupt_saves_all_and_the_same_command_goes_on() {
     let expected = undisturbed(&sample);
     for (signal, workers) in [(Signal::INT, 1), (Signal::TERM, 2)] {
         let state = format!("{signal:?}");
-        let slow = args(&format!("--workers {workers} --slice 1ms --cpu 20% -vv"));
+        let slow = args(&format!("--workers {workers} --slice 1ms --cpu 20% --basis cpu -vv"));
         let mut running = Running::start(&mut sample.crawl(&state, &slow));
         (0..30).for_each(|_| drop(running.must_say("visiting bucket")));
         running.signal(signal);

@@ -80,6 +80,9 @@ fn sqlite(error: &rusqlite::Error, path: &Path, doing: &'static str, system: Opt
         ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
             Error::StateDamaged { path, cause }
         }
+        ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
+            Error::StateDamaged { path, cause: "it ends in the middle of a page".to_owned() }
+        }
         ErrorCode::ReadOnly => Error::State { doing, path, cause: format!("{cause}; {WRITABLE}") },
         ErrorCode::PermissionDenied | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure => {
             Error::State { doing, path, cause: with_advice(cause, system.as_ref()) }
@@ -158,6 +161,7 @@ mod tests {
         assert!(matches!(mapped(ffi::SQLITE_BUSY_RECOVERY, None), Error::StateHeld { .. }));
         assert!(matches!(mapped(ffi::SQLITE_CORRUPT_VTAB, None), Error::StateDamaged { .. }));
         assert!(matches!(mapped(ffi::SQLITE_NOTADB, None), Error::StateDamaged { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_IOERR_SHORT_READ, Some(0)), Error::StateDamaged { .. }));
         let error = mapped(ffi::SQLITE_READONLY_DBMOVED, None).to_string();
         assert!(error.contains("--state"), "{error}");
         let error = mapped(ffi::SQLITE_CANTOPEN, Some(13)).to_string();
