@@ -1,6 +1,6 @@
 //! The Checkpointer: the only writer of the state.
 //!
-//! Owns a [`StateStore`] and answers every message at once, on a thread of its own (the engine gives it an arbiter), since
+//! Owns a [`StateStore`] and answers every message at once, on a thread of its own that the engine gives it, since
 //! a commit takes some 20 microseconds and a hop between threads six. It asks for no slice and waits for nobody: whoever
 //! sends it work holds the slice, and charges it with what the answer says it has cost.
 
