@@ -1,5 +1,6 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
+mod embed;
 mod sim;
 mod sim_state;
 mod simulated_budget;
