@@ -94,6 +94,6 @@ pub fn crawl(root: &Path) -> Result<Value, Box<dyn std::error::Error>> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::args_os().nth(1).unwrap_or_else(|| "src".into());
-    Ok(println!("{:#}", crawl(folder.as_ref())?))
+    println!("{:#}", crawl(std::env::args_os().nth(1).unwrap_or_else(|| "src".into()).as_ref())?);
+    Ok(())
 }

@@ -20,7 +20,7 @@ use super::simulated_crawl::at_once;
 mod custom_job;
 #[path = "../../examples/embed.rs"]
 #[allow(dead_code)]
-mod embed;
+mod embed_example;
 
 #[test]
 fn a_job_and_a_store_of_ones_own_report_what_is_there() {
@@ -67,12 +67,12 @@ fn an_engine_inside_a_server_shows_its_status_shares_its_budget_and_stops_with_i
     let dir = tempfile::tempdir().unwrap();
     SampleStore { buckets: 2000, ..SampleStore::default() }.write(dir.path(), |_| ()).unwrap();
     let state = dir.path().join("state.sqlite");
-    let options = embed::Options { port: 0, store: dir.path().to_owned(), state: state.clone() };
+    let options = embed_example::Options { port: 0, store: dir.path().to_owned(), state: state.clone() };
     let (started, running) = mpsc::channel::<(SocketAddr, ServerHandle)>();
     let begun = Instant::now();
     let server = std::thread::spawn(move || {
         let started = move |address, handle| started.send((address, handle)).unwrap();
-        actix_web::rt::System::new().block_on(embed::serve(options, started)).map_err(|e| e.to_string())
+        actix_web::rt::System::new().block_on(embed_example::serve(options, started)).map_err(|e| e.to_string())
     });
     let (address, handle) = running.recv().unwrap();
 

@@ -1,6 +1,8 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
 mod embed;
+mod rules;
+mod rust_text;
 mod sim;
 mod sim_state;
 mod simulated_budget;
