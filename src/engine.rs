@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use actix_rt::{Arbiter, System};
+use actix_rt::System;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::actors::Cycles;
@@ -145,7 +145,7 @@ impl EngineBuilder {
             return Err(Error::Config(advice.to_owned()));
         }
         self.validate()?;
-        Ok(self.wire())
+        self.wire()
     }
 
     /// Starts the engine on a thread of its own, from any program.
@@ -158,15 +158,17 @@ impl EngineBuilder {
         let run = move || {
             System::new().block_on(async move {
                 let engine = self.wire();
-                let closed = engine.closed();
+                let closed = engine.as_ref().ok().map(EngineHandle::closed);
                 // If the receiver is gone, spawn() has failed and nobody wants the engine.
                 let _ = started.send(engine);
-                closed.await;
+                if let Some(closed) = closed {
+                    closed.await;
+                }
             });
         };
-        let thread = std::thread::Builder::new().name("sexton".to_owned()).spawn(run);
-        thread.map_err(|e| Error::Config(format!("cannot start the engine's thread: {e}")))?;
-        handle.recv().map_err(|_| Error::ActorPanicked { actor: "engine", message: "it did not start".to_owned() })
+        start_thread("sexton", run)?;
+        let died = |_| Error::ActorPanicked { actor: "engine", message: "it did not start".to_owned() };
+        handle.recv().map_err(died)?
     }
 
     fn validate(&self) -> Result<()> {
@@ -185,7 +187,7 @@ impl EngineBuilder {
     }
 
     /// Starts the actors and whoever waits for their end.
-    fn wire(self) -> EngineHandle {
+    fn wire(self) -> Result<EngineHandle> {
         let time = self.time.unwrap_or_else(|| Time::system(false));
         let board = Arc::new(Board::new(&self.settings.budget, time.clock.clone()));
         for subscriber in self.subscribers {
@@ -197,7 +199,7 @@ impl EngineBuilder {
         let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
         let state = self.state.unwrap_or_else(|| Box::new(crate::checkpoint::MemoryStore::default()));
         let desk = Desk::new(state);
-        let (checkpointer, arbiter) = start_checkpointer(desk.clone(), &time, &fuse, self.threads);
+        let (checkpointer, state_thread) = start_checkpointer(desk.clone(), &time, &fuse, self.threads)?;
         let ports = Ports {
             slices: governor.clone().recipient(),
             latest: checkpointer.clone().recipient(),
@@ -222,7 +224,7 @@ impl EngineBuilder {
             board: board.clone(),
             governor: governor.clone().recipient(),
             checkpointer: checkpointer.clone().recipient(),
-            arbiter,
+            state_thread,
             fuse,
             requests,
             outcome: outcome_set,
@@ -230,18 +232,45 @@ impl EngineBuilder {
         };
         actix_rt::spawn(conductor.run());
         let governor = GovernorHandle::new(&governor);
-        EngineHandle { governor, board, deliver: checkpointer.recipient(), shutdown, outcome, closed }
+        Ok(EngineHandle { governor, board, deliver: checkpointer.recipient(), shutdown, outcome, closed })
     }
 }
 
-fn start_checkpointer(desk: Desk, time: &Time, fuse: &Fuse, threads: Threads) -> (Addr<Checkpointer>, Option<Arbiter>) {
+fn start_checkpointer(
+    desk: Desk,
+    time: &Time,
+    fuse: &Fuse,
+    threads: Threads,
+) -> Result<(Addr<Checkpointer>, Option<StateThread>)> {
     let checkpointer = Checkpointer::new(desk, time.meter.clone(), fuse.guard("checkpointer"));
-    match threads {
-        Threads::Shared => (checkpointer.start(), None),
-        Threads::Own => {
-            let arbiter = Arbiter::new();
-            (Checkpointer::start_in_arbiter(&arbiter.handle(), |_| checkpointer), Some(arbiter))
-        }
+    if threads == Threads::Shared {
+        return Ok((checkpointer.start(), None));
+    }
+    let (started, address) = std::sync::mpsc::channel();
+    let (end, ended) = oneshot::channel();
+    // In a system of its own: the host's may be stopped before the engine is (actix-web does that at a signal), and the
+    // arbiters in it with it, but the last commit is still to come.
+    start_thread("sexton-state", move || {
+        System::new().block_on(async move {
+            // If the receiver is gone, the engine has not started and the state is closed again.
+            let _ = started.send(checkpointer.start());
+            // An engine that has gone has dropped the sender, which says the same.
+            let _ = ended.await;
+        });
+    })?;
+    let died = |_| Error::ActorPanicked { actor: "checkpointer", message: "it did not start".to_owned() };
+    Ok((address.recv().map_err(died)?, Some(StateThread { _end: end })))
+}
+
+/// The thread on which the state is kept; ends when this is dropped.
+struct StateThread {
+    _end: oneshot::Sender<()>,
+}
+
+fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::Config(format!("cannot start the thread {name}: {e}"))),
     }
 }
 
@@ -306,7 +335,7 @@ struct Conductor {
     board: Arc<Board>,
     governor: Recipient<Stop>,
     checkpointer: Recipient<Stop>,
-    arbiter: Option<Arbiter>,
+    state_thread: Option<StateThread>,
     fuse: Fuse,
     requests: mpsc::UnboundedReceiver<Shutdown>,
     outcome: watch::Sender<Option<Result<()>>>,
@@ -340,9 +369,7 @@ impl Conductor {
         }
         // Acknowledged when the state is closed; a checkpointer that has gone has closed it.
         let _ = self.checkpointer.send(Stop).await;
-        if let Some(arbiter) = self.arbiter {
-            arbiter.stop();
-        }
+        drop(self.state_thread);
         self.closed.send_replace(true);
     }
 

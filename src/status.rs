@@ -1,6 +1,6 @@
 //! What the engine shows of itself: snapshots for people and programs, and events as they happen.
 //!
-//! The actors write what they do onto the [`Board`]; [`Status`] is a copy of it at one moment. Reading asks no actor, so
+//! The actors write what they do onto one board; [`Status`] is a copy of it at one moment. Reading asks no actor, so
 //! it works from any thread, and also while an actor is busy.
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod crash;
+mod embed;
 #[cfg(feature = "external")]
 mod external;
 mod fail_points;
@@ -9,6 +10,8 @@ mod fixtures;
 mod full_disk;
 mod harness;
 mod resuming;
+mod rules;
+mod rust_text;
 mod sim;
 mod sim_state;
 mod simulated_budget;

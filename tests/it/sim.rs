@@ -249,6 +249,9 @@ impl Store for SimStore {
     }
 }
 
+/// What is to happen in a bucket, beside what takes its time.
+pub type Hook = Box<dyn Fn(&str, &TimeSlice) + Send + Sync>;
+
 /// A job whose buckets take a time, or panic.
 pub struct SimJob {
     pub clock: SimClock,
@@ -259,7 +262,7 @@ pub struct SimJob {
     /// Whether the report panics.
     pub report_panics: bool,
     /// Called in each bucket, with the slice in force.
-    pub hook: Box<dyn Fn(&str, &TimeSlice) + Send + Sync>,
+    pub hook: Hook,
     /// Every bucket that was looked at.
     pub visited: Arc<Mutex<Vec<String>>>,
 }
