@@ -3,10 +3,10 @@
 //! Only wiring stands here. An engine runs inside a host's actix `System` ([`EngineBuilder::start`]) or on a thread of its
 //! own ([`EngineBuilder::spawn`]); either way its [`EngineHandle`] can be used from any thread.
 
+mod conductor;
 mod handle;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use actix_rt::System;
@@ -18,11 +18,12 @@ use crate::checkpoint::{Desk, StateStore};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::messages::Stop;
 pub use crate::policy::cycle::Fresh;
 use crate::settings::{Checkpoint, CrawlSettings, Settings};
 use crate::status::{Board, CrawlStatus, Event};
 use crate::store::Store;
+use conductor::Conductor;
+pub(crate) use conductor::Shutdown;
 pub use handle::{EngineHandle, GovernorHandle};
 
 /// Crawls under one governor.
@@ -319,102 +320,4 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
         Launched { stop: processor.recipient(), ended }
     }
-}
-
-/// A request to shut down.
-pub(crate) struct Shutdown {
-    pub deadline: Duration,
-}
-
-/// How long an actor that panics on another thread takes at most to say so.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Waits for the end, whatever it is, and brings it about when asked to.
-struct Conductor {
-    crawls: Vec<Launched>,
-    board: Arc<Board>,
-    governor: Recipient<Stop>,
-    checkpointer: Recipient<Stop>,
-    state_thread: Option<StateThread>,
-    fuse: Fuse,
-    requests: mpsc::UnboundedReceiver<Shutdown>,
-    outcome: watch::Sender<Option<Result<()>>>,
-    closed: watch::Sender<bool>,
-}
-
-impl Conductor {
-    async fn run(mut self) {
-        let stops: Vec<Recipient<Stop>> = self.crawls.iter().map(|c| c.stop.clone()).collect();
-        let idle = self.crawls.is_empty();
-        let mut crawls = Box::pin(all_ended(std::mem::take(&mut self.crawls)));
-        // An engine without crawls serves slices until it is shut down.
-        let (outcome, asked) = tokio::select! {
-            error = self.fuse.blown() => (Err(error), false),
-            result = &mut crawls, if !idle => (self.explained(result).await, false),
-            Some(Shutdown { deadline }) = self.requests.recv() => (self.stop(&stops, deadline, &mut crawls).await, true),
-            else => (self.explained(crawls.await).await, false),
-        };
-        let failed = outcome.is_err();
-        if let Err(error) = &outcome {
-            self.board.failed(error);
-        }
-        self.outcome.send_replace(Some(outcome));
-        if !asked && !failed {
-            // Until shutdown, reports can still be marked as handed over.
-            self.requests.recv().await;
-        }
-        self.governor.do_send(Stop);
-        for stop in stops {
-            stop.do_send(Stop);
-        }
-        // Acknowledged when the state is closed; a checkpointer that has gone has closed it.
-        let _ = self.checkpointer.send(Stop).await;
-        drop(self.state_thread);
-        self.closed.send_replace(true);
-    }
-
-    /// Stops the crawls after their running buckets, and waits for them, but not beyond the deadline.
-    async fn stop(
-        &self,
-        stops: &[Recipient<Stop>],
-        deadline: Duration,
-        crawls: &mut (impl Future<Output = Result<()>> + Unpin),
-    ) -> Result<()> {
-        let stopped = async {
-            for stop in stops {
-                // Acknowledged, so that a crawl knows why it gets no slice; one that has ended need not know.
-                let _ = stop.send(Stop).await;
-            }
-            self.governor.do_send(Stop);
-            self.explained(crawls.await).await
-        };
-        tokio::select! {
-            result = stopped => result,
-            error = self.fuse.blown() => Err(error),
-            () = tokio::time::sleep(deadline) => Err(Error::Deadline(deadline)),
-        }
-    }
-
-    /// Where a crawl has ended because an actor has gone: with what that actor has left behind, which may be a moment
-    /// later, on another thread.
-    async fn explained(&self, result: Result<()>) -> Result<()> {
-        if !matches!(result, Err(Error::Stopped | Error::ActorPanicked { .. })) {
-            return result;
-        }
-        tokio::select! {
-            error = self.fuse.blown() => Err(error),
-            () = tokio::time::sleep(LAST_WORDS) => result,
-        }
-    }
-}
-
-/// Waits for all crawls; the first error is the result.
-async fn all_ended(crawls: Vec<Launched>) -> Result<()> {
-    let mut result = Ok(());
-    for crawl in crawls {
-        let gone = Err(Error::ActorPanicked { actor: "bucket processor", message: "it has gone".to_owned() });
-        let ended = crawl.ended.await.unwrap_or(gone);
-        result = result.and(ended);
-    }
-    result
 }

@@ -3,19 +3,21 @@
 //! The actors write what they do onto one board; [`Status`] is a copy of it at one moment. Reading asks no actor, so
 //! it works from any thread, and also while an actor is busy.
 
+mod board;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use serde::Serialize;
 
-use crate::clock::Clock;
 use crate::error::Error;
 use crate::job::Finding;
 use crate::report::CycleReport;
-use crate::settings::{Basis, BudgetSettings};
 use crate::slice::Spent;
+
+pub(crate) use board::Board;
 
 /// Something that happened, sent to every subscriber.
 #[derive(Debug, Clone, Message)]
@@ -243,206 +245,6 @@ impl CrawlStatus {
             remaining_secs: None,
             waiting_for: None,
             error: None,
-        }
-    }
-}
-
-/// Where the actors write what they do.
-pub(crate) struct Board {
-    clock: Arc<dyn Clock>,
-    budget: Mutex<BudgetBoard>,
-    crawls: Mutex<BTreeMap<String, CrawlStatus>>,
-    subscribers: Mutex<Vec<Recipient<Event>>>,
-    reports: Mutex<BTreeMap<String, Arc<CycleReport>>>,
-}
-
-/// The governor's part of the board.
-pub(crate) struct BudgetBoard {
-    settings: BudgetSettings,
-    started: Duration,
-    cost: Duration,
-    slices: u64,
-    longest: Duration,
-    clients: BTreeMap<Arc<str>, ClientBoard>,
-    out: BTreeMap<u64, OutBoard>,
-    balance_secs: f64,
-    sleep_secs: f64,
-    waiting: usize,
-    paused: bool,
-}
-
-#[derive(Default)]
-struct ClientBoard {
-    cost: Duration,
-    slices: u64,
-    longest: Duration,
-}
-
-struct OutBoard {
-    client: Arc<str>,
-    since: Duration,
-    deadline: Duration,
-}
-
-/// A panic elsewhere must not make the status unreadable: figures are plain values, each write leaves them whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Board {
-    pub fn new(settings: &BudgetSettings, clock: Arc<dyn Clock>) -> Self {
-        let budget = BudgetBoard {
-            settings: settings.clone(),
-            started: clock.now(),
-            cost: Duration::ZERO,
-            slices: 0,
-            longest: Duration::ZERO,
-            clients: BTreeMap::new(),
-            out: BTreeMap::new(),
-            balance_secs: 0.0,
-            sleep_secs: 0.0,
-            waiting: 0,
-            paused: false,
-        };
-        Board {
-            clock,
-            budget: Mutex::new(budget),
-            crawls: Mutex::new(BTreeMap::new()),
-            subscribers: Mutex::new(Vec::new()),
-            reports: Mutex::new(BTreeMap::new()),
-        }
-    }
-
-    pub fn budget<R>(&self, write: impl FnOnce(&mut BudgetBoard) -> R) -> R {
-        write(&mut lock(&self.budget))
-    }
-
-    pub fn add_crawl(&self, name: &str, status: CrawlStatus) {
-        lock(&self.crawls).insert(name.to_owned(), status);
-    }
-
-    pub fn crawl(&self, name: &str, write: impl FnOnce(&mut CrawlStatus)) {
-        if let Some(crawl) = lock(&self.crawls).get_mut(name) {
-            write(crawl);
-        }
-    }
-
-    /// Shows that the engine has failed, and every crawl in it that had not ended.
-    pub fn failed(&self, error: &Error) {
-        for crawl in lock(&self.crawls).values_mut().filter(|c| !matches!(c.phase, Phase::Ended | Phase::Failed)) {
-            crawl.phase = Phase::Failed;
-            crawl.error = Some(error.to_string());
-        }
-    }
-
-    pub fn subscribe(&self, subscriber: Recipient<Event>) {
-        lock(&self.subscribers).push(subscriber);
-    }
-
-    pub fn reported(&self, crawl: &str, report: Arc<CycleReport>) {
-        lock(&self.reports).insert(crawl.to_owned(), report);
-    }
-
-    pub fn report(&self, crawl: &str) -> Option<Arc<CycleReport>> {
-        lock(&self.reports).get(crawl).cloned()
-    }
-
-    /// Sends an event to every subscriber; those whose mailbox is full miss it, those that have gone are dropped.
-    pub fn emit(&self, event: impl FnOnce() -> Event) {
-        self.emit_some(|| Some(event()));
-    }
-
-    /// As [`emit`](Self::emit), for an event that may turn out to be none.
-    pub fn emit_some(&self, event: impl FnOnce() -> Option<Event>) {
-        let mut subscribers = lock(&self.subscribers);
-        if subscribers.is_empty() {
-            return;
-        }
-        let Some(event) = event() else { return };
-        subscribers.retain(|s| !matches!(s.try_send(event.clone()), Err(SendError::Closed(_))));
-    }
-
-    pub fn status(&self) -> Status {
-        Status { budget: lock(&self.budget).status(self.clock.now()), crawls: lock(&self.crawls).clone() }
-    }
-}
-
-impl BudgetBoard {
-    pub fn requested(&mut self, settings: &BudgetSettings) {
-        self.settings = settings.clone();
-    }
-
-    pub fn granted(&mut self, id: u64, client: &Arc<str>, since: Duration, deadline: Duration) {
-        self.clients.entry(client.clone()).or_default();
-        self.out.insert(id, OutBoard { client: client.clone(), since, deadline });
-    }
-
-    pub fn settled(&mut self, id: u64, figures: &SliceFigures) {
-        self.out.remove(&id);
-        self.slices += 1;
-        self.longest = self.longest.max(figures.out);
-        self.cost += figures.cost;
-        let client = self.clients.entry(figures.client.clone()).or_default();
-        client.cost += figures.cost;
-        client.slices += 1;
-        client.longest = client.longest.max(figures.out);
-    }
-
-    pub fn charged(&mut self, client: &str, cost: Duration) {
-        self.cost += cost;
-        self.clients.entry(client.into()).or_default().cost += cost;
-    }
-
-    pub fn standing(&mut self, balance_secs: f64, sleep_secs: f64, waiting: usize, paused: bool) {
-        (self.balance_secs, self.sleep_secs, self.waiting, self.paused) = (balance_secs, sleep_secs, waiting, paused);
-    }
-
-    /// For basis `wall`, what is out counts up to this moment.
-    fn status(&self, now: Duration) -> BudgetStatus {
-        let elapsed = now.saturating_sub(self.started).as_secs_f64();
-        let percent = |cost_secs: f64| if elapsed > 0.0 { 100.0 * cost_secs / elapsed } else { 0.0 };
-        let (mut cost_secs, mut longest) = (self.cost.as_secs_f64(), self.longest);
-        let mut clients: BTreeMap<String, ClientStatus> = BTreeMap::new();
-        for (name, c) in &self.clients {
-            let longest_slice_secs = c.longest.as_secs_f64();
-            let status = ClientStatus {
-                cost_secs: c.cost.as_secs_f64(),
-                slices: c.slices,
-                longest_slice_secs,
-                ..ClientStatus::default()
-            };
-            clients.insert(name.to_string(), status);
-        }
-        for out in self.out.values() {
-            let age = now.saturating_sub(out.since);
-            longest = longest.max(age);
-            let client = clients.entry(out.client.to_string()).or_default();
-            client.out += 1;
-            client.longest_slice_secs = client.longest_slice_secs.max(age.as_secs_f64());
-            client.overrun_secs = client.overrun_secs.max(now.saturating_sub(out.deadline).as_secs_f64());
-            if self.settings.basis == Basis::Wall {
-                client.cost_secs += age.as_secs_f64();
-                cost_secs += age.as_secs_f64();
-            }
-        }
-        for client in clients.values_mut() {
-            client.percentage = percent(client.cost_secs);
-        }
-        BudgetStatus {
-            cpu_percentage: 100.0 * self.settings.rate,
-            measured_percentage: percent(cost_secs),
-            basis: match self.settings.basis {
-                Basis::Wall => "wall",
-                Basis::Cpu => "cpu",
-            },
-            cpu_slice_secs: self.settings.slice.as_secs_f64(),
-            paused: self.paused,
-            balance_secs: self.balance_secs,
-            current_sleep_secs: self.sleep_secs,
-            waiting: self.waiting,
-            slices: self.slices,
-            longest_slice_secs: longest.as_secs_f64(),
-            clients,
         }
     }
 }

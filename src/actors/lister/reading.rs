@@ -1,0 +1,88 @@
+//! Reading: prefixes listed one after the other, chunk by chunk, as far as a slice goes. Runs on blocking threads.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::job::panic_message;
+use crate::messages::{Contents, ListedPrefix, Wanted};
+use crate::slice::{Stage, TimeSlice};
+use crate::store::{More, Names, Store};
+
+/// A listing in the making.
+pub(super) struct Reading<S: Store> {
+    pub wanted: Wanted,
+    /// `None` until the prefix is open.
+    pub open: Option<(S::Prefix, Names)>,
+}
+
+/// What one call to [`read`] brought.
+pub(super) struct Read<S: Store> {
+    pub ready: Vec<(Wanted, ListedPrefix<S>)>,
+    /// Where the slice ended.
+    pub partial: Option<Reading<S>>,
+    pub untouched: Vec<Reading<S>>,
+    pub slice: TimeSlice,
+}
+
+impl<S: Store> ListedPrefix<S> {
+    pub(super) fn names_left(&self) -> u32 {
+        match &self.contents {
+            Contents::Names { names, .. } => names.left(),
+            Contents::Nothing | Contents::Unlistable(_) => 0,
+        }
+    }
+}
+
+/// Lists prefixes one after the other, chunk by chunk, until there are `enough` names or the slice is over; at least one
+/// chunk in any case. A prefix on which the store panics cannot be listed, that is all.
+pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: u32, slice: TimeSlice) -> Read<S> {
+    let mut todo = todo.into_iter();
+    let (mut ready, mut partial, mut names) = (Vec::new(), None, 0u32);
+    slice.charge(Stage::List, || {
+        for mut reading in todo.by_ref() {
+            let one = catch_unwind(AssertUnwindSafe(|| read_one(store, &mut reading, &slice)));
+            let panicked = |panic: Box<dyn Any + Send>| {
+                let why = format!("the store panicked: {}", panic_message(&*panic));
+                Some(Contents::Unlistable(io::Error::other(why)))
+            };
+            let Some(contents) = one.unwrap_or_else(panicked) else {
+                partial = Some(reading);
+                return;
+            };
+            let listed = ListedPrefix { position: reading.wanted.position, contents };
+            names = names.saturating_add(listed.names_left());
+            ready.push((reading.wanted, listed));
+            if names >= enough || slice.is_over() {
+                return;
+            }
+        }
+    });
+    Read { ready, partial, untouched: todo.collect(), slice }
+}
+
+/// Lists one prefix; `None` when the slice ended before it was complete.
+fn read_one<S: Store>(store: &S, reading: &mut Reading<S>, slice: &TimeSlice) -> Option<Contents<S>> {
+    let (open, names) = match &mut reading.open {
+        Some(open) => open,
+        None => {
+            let name = store.ring().name(reading.wanted.position).unwrap_or_default();
+            match store.open_prefix(name) {
+                Ok(Some(open)) => reading.open.insert((open, Names::after(reading.wanted.after.as_deref()))),
+                Ok(None) => return Some(Contents::Nothing),
+                Err(error) => return Some(Contents::Unlistable(error)),
+            }
+        }
+    };
+    loop {
+        match store.read_names(open, names) {
+            Ok(More::No) => break,
+            Ok(More::Maybe) if slice.is_over() => return None,
+            Ok(More::Maybe) => {}
+            Err(error) => return Some(Contents::Unlistable(error)),
+        }
+    }
+    let (open, mut names) = reading.open.take()?;
+    names.end_chunk();
+    Some(Contents::Names { open, names })
+}
