@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sexton::checkpoint::{SqliteStore, StateStore};
 use sexton::clock::Clock;
@@ -91,7 +91,9 @@ async fn stopped_in_bucket_137(state: impl StateStore, checkpoint: Checkpoint, c
         if count.fetch_add(1, Ordering::SeqCst) == 136 {
             let engine = stopping.get().unwrap().clone();
             std::thread::spawn(move || futures_executor::block_on(engine.shutdown(SECOND)));
+            let asked = Instant::now();
             while !slice.is_over() {
+                assert!(asked.elapsed() < 60 * SECOND, "the slice is not revoked");
                 std::thread::yield_now();
             }
         }
@@ -157,6 +159,10 @@ async fn a_job_that_never_ends_is_left_behind_at_the_deadline() {
     tokio::time::advance(89 * SECOND).await;
     assert!(!stopping.is_finished());
     tokio::time::advance(2 * SECOND).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(stopping.is_finished(), "the deadline has passed");
     let (ended, engine) = stopping.await.unwrap();
     assert!(matches!(ended, Err(Error::Deadline(deadline)) if deadline == 90 * SECOND), "{ended:?}");
     assert_eq!(engine.status().crawls["c"].phase, Phase::Failed);
@@ -260,14 +266,18 @@ async fn while_a_crawl_waits_for_room_others_have_the_budget() {
 #[actix_rt::test]
 async fn a_stop_while_there_is_no_room_says_that_progress_could_not_be_saved() {
     tokio::time::pause();
-    let clock = SimClock::new();
-    let (builder, _, visited) = crawl(at_once("c", 2), Checkpoint::EverySlice, &clock, |_, _| ());
-    let engine = builder.state(full_for("commit", 2, u32::MAX - 2)).start().unwrap();
-    tokio::time::sleep(200 * SECOND).await;
-    let ended: Result<()> = engine.shutdown(60 * SECOND).await;
-    assert!(matches!(ended, Err(Error::StateFull { .. })), "{ended:?}");
-    let crawl = engine.status().crawls["c"].clone();
-    assert_eq!(crawl.phase, Phase::Failed);
-    let visited = visited.lock().unwrap().len() as u64;
-    assert!(crawl.buckets < visited && visited < 300, "{} of {visited} saved", crawl.buckets);
+    // The stop comes while a worker waits for room, and while one that has saved nothing yet waits for a slice.
+    for checkpoint in [Checkpoint::EverySlice, Checkpoint::Every(Duration::from_secs(3600))] {
+        let clock = SimClock::new();
+        let (builder, _, visited) = crawl(at_once("c", 2), checkpoint, &clock, |_, _| ());
+        let skip = if checkpoint == Checkpoint::EverySlice { 2 } else { 0 };
+        let engine = builder.state(full_for("commit", skip, u32::MAX - 2)).start().unwrap();
+        tokio::time::sleep(3 * SECOND).await;
+        let ended: Result<()> = engine.shutdown(60 * SECOND).await;
+        assert!(matches!(ended, Err(Error::StateFull { .. })), "{checkpoint:?}: {ended:?}");
+        let crawl = engine.status().crawls["c"].clone();
+        assert_eq!(crawl.phase, Phase::Failed);
+        let visited = visited.lock().unwrap().len() as u64;
+        assert!(crawl.buckets < visited && visited < 300, "{checkpoint:?}: {} of {visited} saved", crawl.buckets);
+    }
 }
