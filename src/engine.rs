@@ -216,7 +216,8 @@ impl EngineBuilder {
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let wiring =
             Wiring { ports, time, board: board.clone(), fuse: fuse.clone(), checkpoint, cycles, fresh, fixed_clock };
-        let crawls = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
+        let crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
+        let pace = crawls.iter().map(|c| (c.name.clone(), c.pace.clone())).collect();
         let (shutdown, requests) = mpsc::unbounded_channel();
         let (outcome_set, outcome) = watch::channel(None);
         let (closed_set, closed) = watch::channel(false);
@@ -233,7 +234,7 @@ impl EngineBuilder {
         };
         actix_rt::spawn(conductor.run());
         let governor = GovernorHandle::new(&governor);
-        Ok(EngineHandle { governor, board, deliver: checkpointer.recipient(), shutdown, outcome, closed })
+        Ok(EngineHandle { governor, pace, board, deliver: checkpointer.recipient(), shutdown, outcome, closed })
     }
 }
 
@@ -310,7 +311,7 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let Plan { settings, store, job } = *self;
         let status = CrawlStatus::new(job.name(), settings.workers, store.ring().len());
         wiring.board.add_crawl(&settings.name, status);
-        let store = Arc::new(store);
+        let (store, name) = (Arc::new(store), settings.name.clone());
         let slices = wiring.ports.slices.clone();
         let guard = wiring.fuse.guard("prefix lister");
         let lister = PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, guard).start();
@@ -318,6 +319,6 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        Launched { stop: processor.recipient(), ended }
+        Launched { name, pace: processor.clone().recipient(), stop: processor.recipient(), ended }
     }
 }

@@ -12,7 +12,7 @@
 //! | Checkpointer | [`Commit`] | [`Committed`] |
 //! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
-//! | BucketProcessor | [`Stop`] | |
+//! | BucketProcessor | [`SetMinimumCycleTime`], [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
 
@@ -75,6 +75,11 @@ pub struct Resume;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Stop;
+
+/// Changes the time from the end of a cycle to the start of the next; a crawl that sleeps between cycles sleeps anew.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SetMinimumCycleTime(pub Duration);
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]

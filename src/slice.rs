@@ -107,6 +107,11 @@ impl TimeSlice {
         self.id
     }
 
+    /// Whether it was ended early, by a pause or a stop.
+    pub fn is_revoked(&self) -> bool {
+        self.tenure.revoked.load(Ordering::Relaxed)
+    }
+
     /// The client it was granted to.
     pub fn client(&self) -> &str {
         &self.client

@@ -1,5 +1,6 @@
 //! The handle of a running engine: can be cloned, and used from any thread.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 use super::Shutdown;
 use crate::actors::Governor;
 use crate::error::{Error, Result};
-use crate::messages::{Deliver, Pause, Resume, SetBudget, SliceRequest};
+use crate::messages::{Deliver, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest};
 use crate::report::CycleReport;
-use crate::settings::BudgetSettings;
+use crate::settings::{self, BudgetSettings, PACE};
 use crate::slice::TimeSlice;
 use crate::status::{Board, Event, Status};
 
@@ -20,6 +21,7 @@ use crate::status::{Board, Event, Status};
 #[derive(Clone)]
 pub struct EngineHandle {
     pub(super) governor: GovernorHandle,
+    pub(super) pace: BTreeMap<String, Recipient<SetMinimumCycleTime>>,
     pub(super) board: Arc<Board>,
     pub(super) deliver: Recipient<Deliver>,
     pub(super) shutdown: mpsc::UnboundedSender<Shutdown>,
@@ -53,6 +55,17 @@ impl EngineHandle {
     pub fn set_budget(&self, budget: BudgetSettings) -> Result<()> {
         budget.validate()?;
         self.governor.set_budget.do_send(SetBudget(budget));
+        Ok(())
+    }
+
+    /// Changes the time from the end of a crawl's cycle to the start of its next one, from now on.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such crawl, or the time is out of range; nothing is changed then.
+    pub fn set_minimum_cycle_time(&self, crawl: &str, time: Duration) -> Result<()> {
+        settings::within(&PACE, &time, settings::duration).map_err(Error::Config)?;
+        let pace = self.pace.get(crawl).ok_or_else(|| Error::Config(format!("there is no crawl {crawl:?}")))?;
+        pace.do_send(SetMinimumCycleTime(time));
         Ok(())
     }
 

@@ -93,6 +93,29 @@ async fn cycles_are_a_minimum_time_apart_from_end_to_start_after_a_slow_start() 
 }
 
 #[actix_rt::test]
+async fn a_changed_minimum_cycle_time_holds_for_the_sleep_in_progress() {
+    tokio::time::pause();
+    let clock = SimClock::new();
+    let (builder, record) = builder(budget(0.10, SECOND), Checkpoint::EverySlice, &clock);
+    let settings = CrawlSettings { minimum_cycle_time: Duration::from_secs(12 * 3600), ..at_once("c", 1) };
+    let job = SimJob::new(&clock, |_| Duration::from_millis(200));
+    let engine = builder.cycles(Cycles::Times(4)).crawl(settings, SimStore::new(&clock, 2, 10), job).start().unwrap();
+    for minimum in [3600, 7200, 600] {
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        assert_eq!(engine.status().crawls["c"].phase, Phase::SleepingBetweenCycles);
+        engine.set_minimum_cycle_time("c", Duration::from_secs(minimum)).unwrap();
+        tokio::time::sleep(Duration::from_secs(minimum - 400)).await;
+    }
+    end(&engine).await.unwrap();
+    let cycles = record.cycles.lock().unwrap().clone();
+    for (pair, minimum) in cycles.windows(2).zip([3600.0, 7200.0, 600.0]) {
+        let asleep = pair[1].started - pair[0].finished;
+        assert!((asleep - minimum).abs() < 0.01, "{asleep} instead of {minimum}");
+    }
+    assert!(engine.set_minimum_cycle_time("nobody", SECOND).is_err());
+}
+
+#[actix_rt::test]
 async fn crawls_keep_to_the_share_whatever_the_units_and_workers() {
     tokio::time::pause();
     for (rate, workers) in [(0.01, 1), (0.10, 2), (0.5, 4), (0.9, 3)] {

@@ -39,6 +39,8 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub time: Time,
     pub board: Arc<Board>,
     pub stop: watch::Sender<bool>,
+    /// From the end of a cycle to the start of the next; may change at any time.
+    pub minimum_cycle_time: watch::Sender<Duration>,
     pub opened: AtomicBool,
 }
 
@@ -47,7 +49,6 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         let Wiring { ports, time, board, checkpoint, cycles, fresh, fixed_clock, .. } = wiring;
         Crawl {
             client: Arc::from(settings.name.as_str()),
-            settings,
             store,
             job,
             checkpoint: *checkpoint,
@@ -58,7 +59,9 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             time: time.clone(),
             board: board.clone(),
             stop: watch::channel(false).0,
+            minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             opened: AtomicBool::new(false),
+            settings,
         }
     }
 
@@ -72,15 +75,25 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     }
 
     /// Sleeps until the next cycle may begin; a stop ends it with [`Error::Stopped`].
-    pub async fn sleep_until_cycle(&self, wait: Duration) -> Result<()> {
+    ///
+    /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
+    pub async fn sleep_until_cycle(&self, wait: impl Fn(Duration) -> Duration) -> Result<()> {
         let first = !self.opened.load(Ordering::Relaxed);
-        self.show(|c| {
-            c.phase = if first { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
-            c.next_cycle_in_secs = Some(wait.as_secs_f64());
-        });
-        let stopped = self.sleep(wait).await;
-        self.show(|c| c.next_cycle_in_secs = None);
-        stopped
+        let mut minimum = self.minimum_cycle_time.subscribe();
+        loop {
+            let wait = wait(*minimum.borrow_and_update());
+            self.show(|c| {
+                c.phase = if first { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
+                c.next_cycle_in_secs = Some(wait.as_secs_f64());
+            });
+            let slept = tokio::select! {
+                slept = self.sleep(wait) => slept,
+                // The sender lives as long as the crawl.
+                _ = minimum.changed() => continue,
+            };
+            self.show(|c| c.next_cycle_in_secs = None);
+            return slept;
+        }
     }
 
     /// Sends a message to the keeper of the state until it is answered with more than "try again".

@@ -21,11 +21,10 @@ use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::messages::{
     ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims,
-    SliceRequest, Stop, WantedCycle,
+    SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
-use crate::settings::CrawlSettings;
 use crate::status::{Event, Phase, WorkerState};
 use crate::store::Store;
 
@@ -111,6 +110,14 @@ impl<S: Store, J: Job<S>> Handler<Stop> for BucketProcessor<S, J> {
     }
 }
 
+impl<S: Store, J: Job<S>> Handler<SetMinimumCycleTime> for BucketProcessor<S, J> {
+    type Result = ();
+
+    fn handle(&mut self, SetMinimumCycleTime(time): SetMinimumCycleTime, _: &mut Self::Context) {
+        self.crawl.minimum_cycle_time.send_replace(time);
+    }
+}
+
 /// Runs cycles until there are enough, or the engine stops, which is no error if it was asked for.
 async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     match cycles(crawl, lister).await {
@@ -123,10 +130,11 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
     let started = crawl.time.clock.now();
     let (mut cycles, mut last) = (0, last_end(crawl).await?);
     loop {
-        let CrawlSettings { slow_start, minimum_cycle_time, .. } = crawl.settings;
-        let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
-        let wait = next_start(started, slow_start, last, minimum_cycle_time, now);
         if crawl.cycles != Cycles::Once {
+            let wait = |minimum_cycle_time| {
+                let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
+                next_start(started, crawl.settings.slow_start, last, minimum_cycle_time, now)
+            };
             crawl.sleep_until_cycle(wait).await?;
         }
         cycle(crawl, lister).await?;
@@ -249,6 +257,8 @@ pub(crate) trait CrawlPlan: Send {
 
 /// A running crawl, as the engine knows it.
 pub(crate) struct Launched {
+    pub name: String,
+    pub pace: Recipient<SetMinimumCycleTime>,
     pub stop: Recipient<Stop>,
     pub ended: oneshot::Receiver<Result<()>>,
 }

@@ -123,7 +123,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 }
             }
         }
-        if left == Left::Nothing || self.commit_is_due() {
+        // Before a pause or a stop all progress is saved.
+        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() {
             self.commit(Some(slice)).await?;
         }
         Ok(left)
