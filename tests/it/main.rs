@@ -2,6 +2,8 @@
 
 mod cumulus_data;
 mod cumulus_golden;
+mod cumulus_model;
+mod cumulus_properties;
 mod sha256;
 mod sim;
 mod simulated_budget;

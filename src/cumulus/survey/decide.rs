@@ -47,7 +47,8 @@ impl Gathered {
         }
         self.plan.obsolete_bytes = bytes;
         self.decision.dead.extend(self.orphans.keys());
-        if self.mode == Mode::Careful && !(self.orphans.is_empty() && !self.decision.nameless_orphans) {
+        let orphans = self.decision.nameless_orphans || !self.orphans.is_empty();
+        if orphans && self.mode == Mode::Careful {
             let blocks: u64 = self.orphans.values().map(|(blocks, _)| blocks).sum();
             self.note(format!("{blocks} blocks of {} segments that are not there; deleted", self.orphans.len()));
         }

@@ -85,7 +85,7 @@ impl Histogram {
     }
 
     /// The groups by ascending age, the unknown one first.
-    fn distribution(&mut self) -> Result<Vec<(Option<f64>, u64, Option<Number>)>, Fault> {
+    fn distribution(&mut self) -> Result<Vec<AgeGroup>, Fault> {
         self.flush();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (key, group) in self.groups.drain() {
@@ -100,13 +100,16 @@ impl Histogram {
     }
 }
 
+/// Age in days, number of blocks, bytes; `None` where unknown.
+pub type AgeGroup = (Option<f64>, u64, Option<Number>);
+
 /// The grouping with its intermediate numbers; those that were not reached are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Balance {
     /// Mean bytes of a segment with expired blocks.
     pub segment_size: Option<f64>,
     /// Age in days, blocks and bytes, by ascending age; an unknown age comes first.
-    pub distribution: Option<Vec<(Option<f64>, u64, Option<Number>)>>,
+    pub distribution: Option<Vec<AgeGroup>>,
     /// Bytes of all expired blocks in use.
     pub total_bytes: Option<Number>,
     /// How many groups would be good.
@@ -188,7 +191,7 @@ fn larger(a: f64, b: f64) -> f64 {
 }
 
 /// The ages between groups, from the oldest; an unknown age counts as young.
-fn cutoffs(distribution: &[(Option<f64>, u64, Option<Number>)], min_size: f64, target_size: f64) -> Vec<Option<f64>> {
+fn cutoffs(distribution: &[AgeGroup], min_size: f64, target_size: f64) -> Vec<Option<f64>> {
     let mut cutoffs = Vec::new();
     let mut bytes = Number::Int(0);
     let mut young = false;

@@ -18,7 +18,7 @@ mod plan;
 mod raised;
 mod snapshots;
 
-pub use balance::{Balance, Histogram, Regroup, balance};
+pub use balance::{AgeGroup, Balance, Histogram, Regroup, balance};
 pub use choice::{Choice, Moment, Odd, SegmentEntry, SegmentFigures};
 pub use number::{Number, Sum, round_days};
 pub use options::{Clock, Era, Limits, Mode, Options, Part, Policy};

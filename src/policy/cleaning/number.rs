@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(sum.within_64_bits(), Err(Fault::Overflow));
         assert_eq!(sum.value(), Some(Number::Int(1 << 63)));
         sum.add(Number::Real(0.5));
-        assert_eq!(sum.within_64_bits(), Ok(Some(Number::Real(9.223_372_036_854_775_8e18))));
+        assert_eq!(sum.within_64_bits(), Ok(Some(Number::Real(9.223_372_036_854_776e18))));
     }
 
     proptest! {
