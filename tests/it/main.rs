@@ -1,5 +1,6 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
+mod cumulus_backups;
 mod cumulus_data;
 mod cumulus_golden;
 mod cumulus_model;
