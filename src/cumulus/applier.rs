@@ -58,6 +58,9 @@ impl Step {
     }
 }
 
+/// Rows of a step inside a longer transaction: SQLite remembers all rows that a statement deletes before it begins.
+pub(super) const ROWS_AT_ONCE: u64 = 50_000;
+
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepDone {
@@ -207,7 +210,7 @@ impl Applier {
     /// As [`next_step`](Self::next_step), nothing being changed.
     pub fn apply_at_once(mut self, db: &LocalDb) -> Result<()> {
         db.transact(Begin::Writing, "clean", |_| {
-            while self.step(db, u64::MAX)?.more {}
+            while self.step(db, ROWS_AT_ONCE)?.more {}
             Ok(())
         })?;
         if self.kept { Decision::forget(db.path()) } else { Ok(()) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::applier::Applier;
+use super::applier::{Applier, ROWS_AT_ONCE};
 use super::faults::{self, Trouble};
 use super::schema::Schema;
 use super::survey::{Planned, plan};
@@ -70,6 +70,9 @@ pub struct LocalDb {
     conn: Connection,
     path: PathBuf,
     schema: Schema,
+    /// How a reading transaction begins. Asked once: the question reads, too, and a database that gets a write-ahead log
+    /// later is only read more carefully than it need be.
+    reading: &'static str,
     mode: Mode,
     now: Option<f64>,
 }
@@ -90,10 +93,10 @@ impl LocalDb {
             Ok(conn)
         });
         let conn = opened.map_err(|e| faults::sqlite(&e, "open", &path))?;
-        let begin = reading(&conn).map_err(|e| faults::sqlite(&e, "open", &path))?;
-        let schema = transact(&conn, &path, "open", begin, |conn| Ok(Schema::detect(conn)?))?;
+        let reading = reading(&conn).map_err(|e| faults::sqlite(&e, "open", &path))?;
+        let schema = transact(&conn, &path, "open", reading, |conn| Ok(Schema::detect(conn)?))?;
         let schema = schema.map_err(|cause| Error::LocalDbForeign { path: path.clone(), cause })?;
-        Ok(LocalDb { conn, path, schema, mode: Mode::Careful, now: None })
+        Ok(LocalDb { conn, path, schema, reading, mode: Mode::Careful, now: None })
     }
 
     /// The era of the database.
@@ -221,7 +224,7 @@ impl LocalDb {
         let planned: Planned = plan(self, &options)?;
         let plan = planned.plan().clone();
         let mut applier = Applier::new(planned, self)?;
-        while applier.next_step(self, u64::MAX)?.more {}
+        while applier.next_step(self, ROWS_AT_ONCE)?.more {}
         Ok(plan)
     }
 
@@ -258,7 +261,7 @@ impl LocalDb {
             return work(&self.conn).map_err(|trouble| named(trouble, doing, &self.path));
         }
         let begin = match begin {
-            Begin::Reading => reading(&self.conn).map_err(|e| faults::sqlite(&e, doing, &self.path))?,
+            Begin::Reading => self.reading,
             Begin::Writing => "BEGIN IMMEDIATE",
         };
         transact(&self.conn, &self.path, doing, begin, work)
@@ -315,5 +318,18 @@ fn named(trouble: Trouble, doing: &'static str, path: &Path) -> Error {
     match trouble {
         Trouble::Sqlite(error) => faults::sqlite(&error, doing, path),
         Trouble::Named(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_works_on_a_database_can_go_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<LocalDb>();
+        is_send::<super::super::Survey>();
+        is_send::<Applier>();
     }
 }

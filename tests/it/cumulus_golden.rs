@@ -54,9 +54,9 @@ fn at_once_gives_the_expected_rows_or_refuses_and_changes_nothing() {
 #[test]
 fn steps_of_any_size_give_the_same_rows() {
     for (golden, mode, state) in cases().filter(|(g, m, _)| !refuses(g, *m)) {
-        for (wal, rows) in [(true, 1), (false, 3), (true, 7), (true, 64), (true, 1000)] {
+        for (wal, rows) in [(true, 1), (false, 3), (true, 64)] {
             // A rollback journal is slow, and so are many steps.
-            if golden.name.starts_with("real_") && rows < 64 || !wal && golden.name.len() % 3 != 0 {
+            if golden.name.starts_with("real_") && rows < 64 || !wal && golden.name.len() % 5 != 0 {
                 continue;
             }
             let (_dir, path) = golden.copy(wal);

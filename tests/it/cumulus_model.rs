@@ -105,10 +105,9 @@ impl Model {
     fn collect_garbage(&mut self, careful: bool) {
         let newest = self.snapshots.keys().max().copied();
         let snapshots = self.snapshots.clone();
-        let greatest_of = |scheme: &Option<String>| snapshots.iter().filter(|(_, s)| *s == scheme).map(|(id, _)| *id).max();
-        self.snapshots.retain(|id, scheme| {
-            Some(*id) == if careful { greatest_of(scheme) } else { newest }
-        });
+        let greatest_of =
+            |scheme: &Option<String>| snapshots.iter().filter(|(_, s)| *s == scheme).map(|(id, _)| *id).max();
+        self.snapshots.retain(|id, scheme| Some(*id) == if careful { greatest_of(scheme) } else { newest });
         let (snapshots, segments) = (self.snapshots.clone(), self.segments.clone());
         let home: BTreeMap<i64, i64> = self.blocks.iter().map(|b| (b.id, b.segment)).collect();
         let is_there = |block: i64| home.get(&block).is_some_and(|segment| segments.contains(segment));
@@ -139,7 +138,8 @@ impl Model {
             let of: Vec<&Block> = self.blocks.iter().filter(|b| b.segment == *segment).collect();
             let size = Self::sum(of.iter().map(|b| Self::size(b, careful)))?;
             let in_use = Self::sum(of.iter().filter(|b| used.contains(&b.id)).map(|b| Self::size(b, careful)))?;
-            let newest = of.iter().filter_map(|b| b.timestamp).fold(None, |a: Option<f64>, t| Some(a.map_or(t, |a| a.max(t))));
+            let newest =
+                of.iter().filter_map(|b| b.timestamp).fold(None, |a: Option<f64>, t| Some(a.map_or(t, |a| a.max(t))));
             if size == 0 {
                 if careful { continue } else { return None }
             }
@@ -161,10 +161,14 @@ impl Model {
 
     fn group(&mut self, careful: bool) -> Option<()> {
         let used = self.used();
-        let sizes: Vec<i64> = self.segments.iter().filter_map(|segment| {
-            let of = || self.blocks.iter().filter(|b| b.segment == *segment);
-            of().any(|b| b.expired.is_some()).then(|| Self::sum(of().map(|b| Self::size(b, careful)))).flatten()
-        }).collect();
+        let sizes: Vec<i64> = self
+            .segments
+            .iter()
+            .filter_map(|segment| {
+                let of = || self.blocks.iter().filter(|b| b.segment == *segment);
+                of().any(|b| b.expired.is_some()).then(|| Self::sum(of().map(|b| Self::size(b, careful)))).flatten()
+            })
+            .collect();
         let mean = sizes.iter().map(|s| *s as f64).sum::<f64>() / sizes.len() as f64;
         let expired = |b: &&mut Block| b.expired.is_some();
         if sizes.is_empty() || mean == 0.0 {
@@ -230,6 +234,9 @@ impl Model {
     }
 }
 
+/// Of a block: its id, `expired`, and the bits of its timestamp.
+pub type Value = (i64, Option<i64>, Option<u64>);
+
 /// What a backup must find whole, of a database of any era.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
@@ -243,7 +250,7 @@ pub struct Health {
     /// Snapshots of which there are usage rows.
     pub using: BTreeSet<i64>,
     /// Values of the blocks of each segment.
-    pub values: BTreeMap<i64, Vec<(i64, Option<i64>, Option<u64>)>>,
+    pub values: BTreeMap<i64, Vec<Value>>,
 }
 
 impl Health {
@@ -268,7 +275,8 @@ impl Health {
             let sql = "SELECT blockid FROM subblock_signatures WHERE blockid NOT IN (SELECT blockid FROM block_index)";
             health.signatures = ids(sql);
         }
-        let mut s = conn.prepare("SELECT segmentid, blockid, expired, timestamp FROM block_index ORDER BY blockid").unwrap();
+        let mut s =
+            conn.prepare("SELECT segmentid, blockid, expired, timestamp FROM block_index ORDER BY blockid").unwrap();
         let mut rows = s.query([]).unwrap();
         while let Some(r) = rows.next().unwrap() {
             let time: Option<f64> = r.get(3).unwrap_or(None);

@@ -3,13 +3,15 @@
 //! Owns the exact arithmetic: a quotient of two whole numbers is rounded once, as Python's true division does. Never
 //! looks at where a number came from.
 
-use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
+
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::raised::Fault;
 
 /// A number of bytes, or what stands in its place: whole, or a double where somebody wrote one.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
     /// A whole number.
     Int(i128),
@@ -27,6 +29,37 @@ impl Serialize for Number {
             },
             Number::Real(x) => serializer.serialize_f64(x),
         }
+    }
+}
+
+/// Beyond 64 bits most formats give a double.
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+        struct AnyNumber;
+        impl Visitor<'_> for AnyNumber {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_i64<E>(self, n: i64) -> Result<Number, E> {
+                Ok(Number::Int(n.into()))
+            }
+
+            fn visit_u64<E>(self, n: u64) -> Result<Number, E> {
+                Ok(Number::Int(n.into()))
+            }
+
+            fn visit_i128<E>(self, n: i128) -> Result<Number, E> {
+                Ok(Number::Int(n))
+            }
+
+            fn visit_f64<E>(self, x: f64) -> Result<Number, E> {
+                Ok(Number::Real(x))
+            }
+        }
+        deserializer.deserialize_any(AnyNumber)
     }
 }
 
@@ -192,6 +225,20 @@ mod tests {
         assert_eq!(quotient(i128::MIN, 2), -(2f64.powi(126)));
         assert_eq!(quotient(0, -(1 << 60)), 0.0);
         assert_eq!(Number::Int(1).over(Number::Int(0)), None);
+    }
+
+    #[test]
+    fn numbers_are_printed_so_that_they_read_back() {
+        for (number, text) in [
+            (Number::Int(3), "3"),
+            (Number::Real(3.0), "3.0"),
+            (Number::Real(0.1 + 0.2), "0.30000000000000004"),
+            (Number::Int(1 << 64), "18446744073709551616"),
+        ] {
+            assert_eq!(serde_json::to_string(&number).unwrap(), text);
+        }
+        assert_eq!(serde_json::from_str::<Number>("3").unwrap(), Number::Int(3));
+        assert_eq!(serde_json::from_str::<Number>("3.0").unwrap(), Number::Real(3.0));
     }
 
     #[test]
