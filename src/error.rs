@@ -153,6 +153,67 @@ pub enum Error {
     #[error("the engine did not stop within {0:?}; what was committed is kept")]
     Deadline(std::time::Duration),
 
+    /// Something went wrong with a local database of LBS or Cumulus.
+    #[error("cannot {doing} local database {}: {cause}", path.display())]
+    LocalDb {
+        /// The operation, as a verb.
+        doing: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+
+    /// The file is not a local database that Sexton knows.
+    #[error("{} is not a local database to work with: {cause}", path.display())]
+    LocalDbForeign {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        cause: String,
+    },
+
+    /// The local database is not what was written into it.
+    #[error("local database {} is damaged: {cause}; restore it from a backup", path.display())]
+    LocalDbDamaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+
+    /// Another program, most likely a backup, works with the local database.
+    #[error("local database {} is in use, most likely by a backup; come back when it has ended", path.display())]
+    LocalDbBusy {
+        /// The database.
+        path: PathBuf,
+    },
+
+    /// The disk with the local database has no room.
+    #[error("no room to change local database {}: {cause}; free some space there", path.display())]
+    LocalDbFull {
+        /// The database.
+        path: PathBuf,
+        /// The cause, as SQLite words it.
+        cause: String,
+    },
+
+    /// The local database has changed since the plan was made.
+    #[error("local database {} has changed since the plan was made; plan again", path.display())]
+    PlanStale {
+        /// The database.
+        path: PathBuf,
+    },
+
+    /// The plan is to do nothing.
+    #[error("will not clean {}: {why}", path.display())]
+    CleaningRefused {
+        /// The database.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+
     /// The engine is stopping or has stopped.
     #[error("the engine has stopped")]
     Stopped,
@@ -171,7 +232,11 @@ impl Error {
     /// Tells whether the same call may succeed later without anything being changed here.
     pub fn retry(&self) -> Retry {
         match self {
-            Error::StateFull { .. } | Error::StateHeld { .. } => Retry::Helps,
+            Error::StateFull { .. }
+            | Error::StateHeld { .. }
+            | Error::LocalDbBusy { .. }
+            | Error::LocalDbFull { .. }
+            | Error::PlanStale { .. } => Retry::Helps,
             _ => Retry::Useless,
         }
     }

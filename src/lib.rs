@@ -77,6 +77,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cumulus;
 pub mod engine;
 mod error;
 pub mod job;

@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod budget;
+pub mod cleaning;
 pub mod cycle;
 pub mod fair;
 pub mod ring;

@@ -2,6 +2,11 @@
 
 mod cli;
 mod crash;
+mod cumulus_backups;
+mod cumulus_data;
+mod cumulus_golden;
+mod cumulus_model;
+mod cumulus_properties;
 mod embed;
 #[cfg(feature = "external")]
 mod external;
@@ -12,6 +17,7 @@ mod harness;
 mod resuming;
 mod rules;
 mod rust_text;
+mod sha256;
 mod sim;
 mod sim_state;
 mod simulated_budget;

@@ -1,0 +1,362 @@
+//! Doing a plan in steps, each a transaction of its own that leaves the database fit for a backup.
+//!
+//! The order is that of safety: snapshots (the decision itself), then what says they used something, then what
+//! nothing uses, and last the blocks that stay. After any of the steps, what is in use is over-estimated at worst.
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use super::block_set::BlockSet;
+use super::decision::{Decision, Usage};
+use super::faults::Trouble;
+use super::local_db::{Begin, LocalDb};
+use super::moves;
+use super::schema::Schema;
+use super::survey::Planned;
+use crate::error::{Error, Result};
+use crate::policy::cleaning::{Era, Options};
+
+/// The kinds of steps, in their order. Rows cost differently: deleting a block touches pages all over an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Deleting snapshots.
+    Snapshots,
+    /// Deleting usage rows.
+    UsageRows,
+    /// Deleting the newest snapshot, whose number is given again, after its usage rows (era B).
+    NewestSnapshot,
+    /// Deleting segments with their blocks.
+    Segments,
+    /// Deleting blocks whose segment stays (era B).
+    Blocks,
+    /// Deleting blocks whose segment is not even a number.
+    NamelessBlocks,
+    /// Deleting signatures of blocks that are not there.
+    Signatures,
+    /// Reading what is in use, after a restart (era A).
+    ReadUsage,
+    /// Expiring blocks and grouping them, whole segments at a time.
+    Expire,
+    /// Nothing is left to do.
+    Done,
+}
+
+impl Step {
+    fn next(self) -> Step {
+        match self {
+            Step::Snapshots => Step::UsageRows,
+            Step::UsageRows => Step::NewestSnapshot,
+            Step::NewestSnapshot => Step::Segments,
+            Step::Segments => Step::Blocks,
+            Step::Blocks => Step::NamelessBlocks,
+            Step::NamelessBlocks => Step::Signatures,
+            Step::Signatures => Step::ReadUsage,
+            Step::ReadUsage => Step::Expire,
+            Step::Expire | Step::Done => Step::Done,
+        }
+    }
+}
+
+/// Rows of a step inside a longer transaction: SQLite remembers all rows that a statement deletes before it begins.
+pub(super) const ROWS_AT_ONCE: u64 = 50_000;
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepDone {
+    /// Its kind.
+    pub step: Step,
+    /// Rows it went through.
+    pub rows: u64,
+    /// Whether there is more to do.
+    pub more: bool,
+}
+
+/// What the next step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upcoming {
+    /// Its kind.
+    pub step: Step,
+    /// Rows it goes through at least, however few it is given.
+    pub least_rows: u64,
+}
+
+/// How far it has come: changed only once a step is committed.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    step: Step,
+    /// Place in the list of segments of this step.
+    place: usize,
+    /// Next row id of this step.
+    cursor: i64,
+}
+
+impl Progress {
+    fn at(step: Step) -> Progress {
+        Progress { step, place: 0, cursor: i64::MIN }
+    }
+}
+
+/// A plan being done.
+#[derive(Debug)]
+pub struct Applier {
+    decision: Decision,
+    progress: Progress,
+    /// Of the database when the plan was made; `None` after a restart, until it has been looked at.
+    data_version: Option<i64>,
+    /// Blocks in use (era A); `None` once SQL has been taught the groups.
+    used: Option<BlockSet>,
+    used_is_read: bool,
+    kept: bool,
+}
+
+impl Applier {
+    /// Begins to do a plan.
+    ///
+    /// # Errors
+    /// [`Error::CleaningRefused`] if the plan is refused.
+    pub fn new(planned: Planned, db: &LocalDb) -> Result<Applier> {
+        planned.refuse_refused(db.path())?;
+        let Planned { decision, data_version, used, .. } = planned;
+        let mut applier = Applier {
+            decision,
+            progress: Progress::at(Step::Snapshots),
+            data_version: Some(data_version),
+            used: Some(used),
+            used_is_read: true,
+            kept: false,
+        };
+        applier.pass_over_nothing();
+        Ok(applier)
+    }
+
+    /// Goes on with the plan that is kept beside the database, if it was made by the same options (but for a clock that
+    /// has moved on) and no backup has run since. A plan that no longer fits is taken away.
+    ///
+    /// # Errors
+    /// If the file or the database cannot be read, or the database is in use.
+    pub fn resume(db: &LocalDb, options: &Options) -> Result<Option<Applier>> {
+        let Some(decision) = Decision::kept(db.path())? else { return Ok(None) };
+        let fits = decision.era == db.era() && decision.options.same_run(options);
+        let fits = fits && db.transact(Begin::Reading, "read", |conn| Ok(decision.fits(conn)?))?;
+        if !fits {
+            Decision::forget(db.path())?;
+            return Ok(None);
+        }
+        let mut applier = Applier {
+            decision,
+            progress: Progress::at(Step::Snapshots),
+            data_version: None,
+            used: Some(BlockSet::default()),
+            used_is_read: false,
+            kept: true,
+        };
+        applier.pass_over_nothing();
+        Ok(Some(applier))
+    }
+
+    /// Keeps the plan beside the database until it is done, so that it can be resumed.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn keep(&mut self, db: &LocalDb) -> Result<()> {
+        self.decision.keep(db.path())?;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// The options of the plan; of a resumed one, with the moment that counted as now when it was made.
+    pub fn options(&self) -> &Options {
+        &self.decision.options
+    }
+
+    /// What the next step is.
+    pub fn upcoming(&self) -> Upcoming {
+        let least_rows = match self.progress.step {
+            Step::Expire => self.decision.touched.get(self.progress.place).map_or(0, |(_, blocks)| *blocks),
+            Step::Snapshots => self.decision.retention.dropped.len() as u64,
+            Step::Done => 0,
+            _ => 1,
+        };
+        Upcoming { step: self.progress.step, least_rows }
+    }
+
+    /// Segments whose blocks are still to be expired or grouped, out of how many.
+    pub fn segments_left(&self) -> (usize, usize) {
+        let all = self.decision.touched.len();
+        let done = if self.progress.step < Step::Expire { 0 } else { self.progress.place };
+        (if self.progress.step == Step::Done { 0 } else { all - done }, all)
+    }
+
+    /// Does one step of about `max_rows` rows, in a transaction of its own (or in the one that is pending). Blocks of a
+    /// segment are expired all at once, however many they are: see [`upcoming`](Self::upcoming). The result of all
+    /// steps does not depend on their sizes.
+    ///
+    /// # Errors
+    /// [`Error::LocalDbBusy`] if the database is in use, [`Error::LocalDbFull`] if there is no room: nothing is changed,
+    /// and the same step may be tried again. [`Error::PlanStale`] if another program has changed the database.
+    pub fn next_step(&mut self, db: &LocalDb, max_rows: u64) -> Result<StepDone> {
+        let done = self.step(db, max_rows)?;
+        if !done.more && self.kept {
+            Decision::forget(db.path())?;
+            self.kept = false;
+        }
+        Ok(done)
+    }
+
+    /// Does everything in one transaction.
+    ///
+    /// # Errors
+    /// As [`next_step`](Self::next_step), nothing being changed.
+    pub fn apply_at_once(mut self, db: &LocalDb) -> Result<()> {
+        db.transact(Begin::Writing, "clean", |_| {
+            while self.step(db, ROWS_AT_ONCE)?.more {}
+            Ok(())
+        })?;
+        if self.kept { Decision::forget(db.path()) } else { Ok(()) }
+    }
+
+    fn step(&mut self, db: &LocalDb, max_rows: u64) -> Result<StepDone> {
+        let step = self.progress.step;
+        if step == Step::Done {
+            return Ok(StepDone { step, rows: 0, more: false });
+        }
+        let max_rows = max_rows.max(1);
+        let (rows, progress, version) = db.transact(Begin::Writing, "clean", |conn| {
+            let version = self.check_unchanged(conn, db)?;
+            let (rows, progress) = self.work(conn, db.schema(), max_rows)?;
+            Ok((rows, progress, version))
+        })?;
+        self.data_version = Some(version);
+        self.progress = progress;
+        self.pass_over_nothing();
+        let more = self.progress.step != Step::Done;
+        if !more {
+            // Frees the set of blocks; nobody asks for groups any more.
+            let _ = moves::unteach_groups(db.conn());
+        }
+        Ok(StepDone { step, rows, more })
+    }
+
+    fn check_unchanged(&self, conn: &Connection, db: &LocalDb) -> std::result::Result<i64, Trouble> {
+        let version = LocalDb::data_version(conn)?;
+        let unchanged = match self.data_version {
+            Some(planned) => planned == version,
+            None => self.decision.fits(conn)?,
+        };
+        if unchanged { Ok(version) } else { Err(Error::PlanStale { path: db.path().to_owned() }.into()) }
+    }
+
+    /// The newest snapshot, if it is to go.
+    fn newest_goes(&self) -> Option<i64> {
+        let retention = &self.decision.retention;
+        retention.greatest.filter(|id| retention.dropped.binary_search(id).is_ok())
+    }
+
+    /// Goes to the next step that has something to do.
+    fn pass_over_nothing(&mut self) {
+        let d = &self.decision;
+        loop {
+            let something = match self.progress.step {
+                Step::Snapshots => !d.retention.dropped.is_empty(),
+                Step::UsageRows => d.usage != Usage::Nothing,
+                Step::NewestSnapshot => self.newest_goes().is_some(),
+                Step::Segments => self.progress.place < d.dead.len(),
+                Step::Blocks => self.progress.place < d.reaped.len(),
+                Step::NamelessBlocks => d.nameless_orphans && d.collects,
+                Step::Signatures => d.dangling_signatures,
+                Step::ReadUsage => !self.used_is_read && d.era == Era::A && d.regroup.is_some(),
+                Step::Expire => self.progress.place < d.touched.len(),
+                Step::Done => true,
+            };
+            if something {
+                return;
+            }
+            self.progress = Progress::at(self.progress.step.next());
+        }
+    }
+
+    fn work(
+        &mut self,
+        conn: &Connection,
+        schema: &Schema,
+        max_rows: u64,
+    ) -> std::result::Result<(u64, Progress), Trouble> {
+        let at = self.progress;
+        let range = (at.cursor, max_rows);
+        let newest = self.newest_goes();
+        // After a range, either the next range of this step or the next step.
+        let ranged = |next: Option<i64>| match next {
+            Some(cursor) => (max_rows, Progress { cursor, ..at }),
+            None => (0, Progress::at(at.step.next())),
+        };
+        let whole = |rows: u64| (rows, Progress::at(at.step.next()));
+        Ok(match at.step {
+            Step::Snapshots => {
+                let dropped = self.decision.retention.dropped.iter().copied();
+                whole(moves::drop_snapshots(conn, dropped.filter(|id| Some(*id) != newest))?)
+            }
+            Step::UsageRows => ranged(moves::drop_usage(conn, schema, &self.decision, newest, range)?),
+            Step::NewestSnapshot => whole(moves::drop_snapshots(conn, newest.into_iter())?),
+            Step::Segments => drop_segments(conn, schema, &self.decision.dead, at, max_rows, true)?,
+            Step::Blocks => drop_segments(conn, schema, &self.decision.reaped, at, max_rows, false)?,
+            Step::NamelessBlocks => ranged(moves::drop_nameless(conn, schema, range)?),
+            Step::Signatures => ranged(moves::drop_signatures(conn, range)?),
+            Step::ReadUsage => {
+                let used = self.used.get_or_insert_default();
+                let next = moves::read_used(conn, used, range)?;
+                self.used_is_read = next.is_none();
+                ranged(next)
+            }
+            Step::Expire => self.expire(conn, schema, max_rows)?,
+            Step::Done => whole(0),
+        })
+    }
+
+    fn expire(&mut self, conn: &Connection, schema: &Schema, max_rows: u64) -> rusqlite::Result<(u64, Progress)> {
+        if let Some(used) = self.used.take() {
+            moves::teach_groups(conn, &self.decision, used)?;
+        }
+        let mut at = self.progress;
+        let mut rows = 0u64;
+        while let Some((segment, blocks)) = self.decision.touched.get(at.place) {
+            // At least one, or there would be no progress.
+            if rows > 0 && rows.saturating_add(*blocks) > max_rows {
+                break;
+            }
+            moves::settle_segment(conn, schema, &self.decision, *segment)?;
+            // A segment without blocks costs something too.
+            rows = rows.saturating_add((*blocks).max(1));
+            at.place += 1;
+        }
+        Ok((rows, at))
+    }
+}
+
+/// Deletes blocks of segments from the list, a segment's row with its last block.
+fn drop_segments(
+    conn: &Connection,
+    schema: &Schema,
+    list: &[i64],
+    mut at: Progress,
+    max_rows: u64,
+    with_row: bool,
+) -> rusqlite::Result<(u64, Progress)> {
+    let mut rows = 0u64;
+    while let Some(segment) = list.get(at.place)
+        && rows < max_rows
+    {
+        let most = max_rows - rows;
+        let dropped = moves::drop_blocks(conn, schema, *segment, most)?;
+        rows = rows.saturating_add(dropped.max(1));
+        if dropped >= most {
+            // There may be more of it: its row stays until there is not.
+            break;
+        }
+        if with_row {
+            moves::drop_segment(conn, *segment)?;
+        }
+        at.place += 1;
+    }
+    Ok((rows, at))
+}

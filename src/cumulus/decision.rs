@@ -1,0 +1,183 @@
+//! What of a plan is needed to do it, kept beside the database until it is done.
+//!
+//! The marking cannot be found again once part of it is done (era B leaves cleaned segments out of its list, limits would
+//! count from zero), so a run that was interrupted goes on with the decisions it had made. What the steps remove
+//! can be: they are idempotent, and a resumed run goes through them from the top.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use super::faults;
+use crate::error::Result;
+use crate::policy::cleaning::{Era, Options, Regroup, Retention};
+
+const VERSION: u32 = 1;
+/// A file larger than this is none of ours: some 20 bytes for each of 10^7 segments.
+const MOST_BYTES: u64 = 1 << 28;
+
+/// The newest snapshot; one that a later backup wrote under the same id differs by name or time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Newest {
+    pub(super) id: i64,
+    /// Name and time, as SQLite quotes them.
+    pub(super) mark: String,
+}
+
+/// All that the steps have to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Decision {
+    version: u32,
+    pub(super) era: Era,
+    pub(super) options: Options,
+    pub(super) retention: Retention,
+    pub(super) newest: Option<Newest>,
+    /// Whether garbage is collected at all.
+    pub(super) collects: bool,
+    /// Whether there are usage rows to remove.
+    pub(super) usage: Usage,
+    /// Whether there are blocks whose segment is not even a number.
+    pub(super) nameless_orphans: bool,
+    /// Segments that go with all their blocks; some have no row.
+    pub(super) dead: Vec<i64>,
+    /// Segments whose blocks go (era B: cleaned, and a backup has run since).
+    pub(super) reaped: Vec<i64>,
+    /// Whether there are signatures of blocks that were missing before.
+    pub(super) dangling_signatures: bool,
+    /// Segments to be marked, ascending.
+    pub(super) marked: Vec<i64>,
+    /// Segments whose blocks get new values, ascending, with the number of their blocks.
+    pub(super) touched: Vec<(i64, u64)>,
+    /// The new groups; `None` if the blocks are only marked.
+    pub(super) regroup: Option<Regroup>,
+    /// What a marked segment gets for its `expire_time` (era B).
+    pub(super) expire_time: Option<i64>,
+}
+
+/// Which usage rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Usage {
+    /// None.
+    Nothing,
+    /// Those of snapshots that go, or that are not there.
+    OfMissingSnapshots,
+    /// Also those about what is not there.
+    Dangling,
+    /// All.
+    Everything,
+}
+
+impl Decision {
+    pub(super) fn new(era: Era, options: Options) -> Decision {
+        Decision {
+            version: VERSION,
+            era,
+            options,
+            retention: Retention::default(),
+            newest: None,
+            collects: false,
+            usage: Usage::Nothing,
+            nameless_orphans: false,
+            dead: Vec::new(),
+            reaped: Vec::new(),
+            dangling_signatures: false,
+            marked: Vec::new(),
+            touched: Vec::new(),
+            regroup: None,
+            expire_time: None,
+        }
+    }
+
+    /// The name of the file for a database.
+    pub(super) fn path(database: &Path) -> PathBuf {
+        let mut name = database.as_os_str().to_owned();
+        name.push(".sexton-plan");
+        PathBuf::from(name)
+    }
+
+    /// Writes it beside the database: all of it or nothing, whatever happens.
+    pub(super) fn keep(&self, database: &Path) -> Result<()> {
+        let path = Self::path(database);
+        let write = || {
+            let mut name = path.clone().into_os_string();
+            name.push(".new");
+            let new = PathBuf::from(name);
+            let mut file = File::create(&new)?;
+            file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(folder(&path))?.sync_all()
+        };
+        write().map_err(|e| faults::io(&e, "keep the plan beside", database))
+    }
+
+    /// Reads what was kept. What cannot be read is as good as nothing: the plan is made again.
+    pub(super) fn kept(database: &Path) -> Result<Option<Decision>> {
+        let path = Self::path(database);
+        let read = || match fs::metadata(&path)?.len() {
+            0..=MOST_BYTES => fs::read(&path),
+            _ => Ok(Vec::new()),
+        };
+        match read() {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok().filter(|d: &Decision| d.version == VERSION)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(faults::io(&e, "read the plan beside", database)),
+        }
+    }
+
+    /// Takes away what was kept.
+    pub(super) fn forget(database: &Path) -> Result<()> {
+        match fs::remove_file(Self::path(database)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "remove the plan beside", database)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the snapshots are those for which the plan was made, or what its steps make of them.
+    pub(super) fn fits(&self, conn: &Connection) -> rusqlite::Result<bool> {
+        let known = |id: &i64| {
+            self.retention.kept.binary_search(id).is_ok() || self.retention.dropped.binary_search(id).is_ok()
+        };
+        let mut ids = conn.prepare_cached("SELECT snapshotid FROM snapshots")?;
+        let found: Vec<i64> = ids.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let all_kept = self.retention.kept.iter().all(|id| found.contains(id));
+        let greatest = found.iter().max().copied();
+        let same_newest = match &self.newest {
+            Some(newest) if greatest == Some(newest.id) => Newest::read(conn)?.as_ref() == Some(newest),
+            _ => true,
+        };
+        Ok(all_kept && found.iter().all(known) && same_newest)
+    }
+}
+
+impl Newest {
+    /// Reads the snapshot with the greatest id.
+    pub(super) fn read(conn: &Connection) -> rusqlite::Result<Option<Newest>> {
+        let sql = "SELECT * FROM snapshots ORDER BY snapshotid DESC LIMIT 1";
+        let mut statement = conn.prepare_cached(sql)?;
+        let columns: Vec<String> = statement.column_names().iter().map(|name| (*name).to_owned()).collect();
+        let mut rows = statement.query([])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let mut newest = Newest { id: 0, mark: String::new() };
+        for (i, column) in columns.iter().enumerate() {
+            let cell = row.get_ref(i)?;
+            if column.eq_ignore_ascii_case("snapshotid") {
+                newest.id = cell.as_i64().unwrap_or(0);
+            } else {
+                newest.mark.push_str(&format!("{column}={cell:?};"));
+            }
+        }
+        Ok(Some(newest))
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,335 @@
+//! One open local database, with the operations of the old programs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::applier::{Applier, ROWS_AT_ONCE};
+use super::faults::{self, Trouble};
+use super::schema::Schema;
+use super::survey::{Planned, plan};
+use crate::error::{Error, Result};
+use crate::policy::cleaning::{Balance, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry};
+
+/// The name that the old programs give the file.
+const FILE: &str = "localdb.sqlite";
+/// Most memory for pages, in KiB.
+const CACHE_KIB: i64 = 32 * 1024;
+
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// It reads. With a rollback journal that takes the write lock too, see [`cumulus`](crate::cumulus).
+    Reading,
+    /// It writes.
+    Writing,
+}
+
+/// A segment, by number or by its line in the list.
+#[derive(Debug, Clone, Copy)]
+pub enum Segment<'a> {
+    /// By its `segmentid`.
+    Id(i64),
+    /// By its entry in the cleaning list.
+    Entry(&'a SegmentEntry),
+}
+
+impl From<i64> for Segment<'_> {
+    fn from(id: i64) -> Self {
+        Segment::Id(id)
+    }
+}
+
+impl<'a> From<&'a SegmentEntry> for Segment<'a> {
+    fn from(entry: &'a SegmentEntry) -> Self {
+        Segment::Entry(entry)
+    }
+}
+
+/// A local database of LBS or Cumulus.
+///
+/// The operations work in one transaction, which the first that changes something begins and [`commit`](Self::commit)
+/// ends; dropping the database rolls back. For work in steps see [`Survey`](super::Survey) and [`Applier`].
+///
+/// ```no_run
+/// # fn main() -> sexton::Result<()> {
+/// let mut db = sexton::cumulus::LocalDb::open("/var/lib/cumulus")?;
+/// db.garbage_collect()?;
+/// for segment in db.cleaning_list(0.0)? {
+///     if segment.benefit.is_some_and(|benefit| benefit > 7.0) {
+///         db.mark_segment_expired(&segment)?;
+///     }
+/// }
+/// db.balance()?;
+/// db.commit()
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct LocalDb {
+    conn: Connection,
+    path: PathBuf,
+    schema: Schema,
+    /// How a reading transaction begins. Asked once: the question reads, too, and a database that gets a write-ahead log
+    /// later is only read more carefully than it need be.
+    reading: &'static str,
+    mode: Mode,
+    now: Option<f64>,
+}
+
+impl LocalDb {
+    /// Opens a local database: the file, or the folder that holds `localdb.sqlite`. Nothing is changed.
+    ///
+    /// # Errors
+    /// If it cannot be read, is in use, or is not a local database of a known era.
+    pub fn open(path: impl AsRef<Path>) -> Result<LocalDb> {
+        let mut path = path.as_ref().to_owned();
+        if path.is_dir() {
+            path.push(FILE);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(&path, flags).and_then(|conn| {
+            settings(&conn)?;
+            Ok(conn)
+        });
+        let conn = opened.map_err(|e| faults::sqlite(&e, "open", &path))?;
+        let reading = reading(&conn).map_err(|e| faults::sqlite(&e, "open", &path))?;
+        let schema = transact(&conn, &path, "open", reading, |conn| Ok(Schema::detect(conn)?))?;
+        let schema = schema.map_err(|cause| Error::LocalDbForeign { path: path.clone(), cause })?;
+        Ok(LocalDb { conn, path, schema, reading, mode: Mode::Careful, now: None })
+    }
+
+    /// The era of the database.
+    pub fn era(&self) -> Era {
+        self.schema.era
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether [`garbage_collect`](Self::garbage_collect), [`cleaning_list`](Self::cleaning_list) and
+    /// [`balance`](Self::balance) are careful (the default) or do exactly what the old programs did.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
+    /// What counts as now for those, as a Julian day (UTC); by default the clock of the machine.
+    pub fn set_now(&mut self, now: f64) {
+        self.now = Some(now);
+    }
+
+    /// What counts as now, as a Julian day (UTC).
+    ///
+    /// # Errors
+    /// If SQLite cannot tell the time.
+    pub fn now(&self) -> Result<f64> {
+        if let Some(now) = self.now {
+            return Ok(now);
+        }
+        let read = self.conn.query_row("SELECT julianday('now')", [], |row| row.get(0));
+        read.map_err(|e| faults::sqlite(&e, "tell the time with", &self.path))
+    }
+
+    /// Drops old snapshots, and what is needed by none that is kept.
+    ///
+    /// # Errors
+    /// [`Error::CleaningRefused`] where the careful mode refuses.
+    pub fn garbage_collect(&mut self) -> Result<Removed> {
+        Ok(self.run(Part::GarbageCollection, None)?.removed)
+    }
+
+    /// All segments with their benefit, the best to clean first. `age_boost_days` are added to every age, to clean
+    /// more before a backup that is to be kept for long.
+    ///
+    /// # Errors
+    /// [`Error::CleaningRefused`] where the old cleaner would have failed (compat mode).
+    pub fn cleaning_list(&mut self, age_boost_days: f64) -> Result<Vec<SegmentEntry>> {
+        let policy = Policy::Benefit { threshold_days: f64::MAX, age_boost_days, intent: 1.0 };
+        let options = self.options(Part::Marking(Vec::new()), Some(policy))?;
+        let planned = plan(self, &options)?;
+        planned.refuse_refused(&self.path)?;
+        Ok(planned.into_plan().segments)
+    }
+
+    /// Marks all blocks of a segment as expired: the next backup writes those it needs again.
+    ///
+    /// # Errors
+    /// If the database cannot be changed.
+    pub fn mark_segment_expired<'a>(&mut self, segment: impl Into<Segment<'a>>) -> Result<()> {
+        let id = match segment.into() {
+            Segment::Id(id) => id,
+            Segment::Entry(entry) => entry.id,
+        };
+        self.begin_pending()?;
+        let expire_time = (self.era() == Era::B && self.schema.has("segments", "expire_time")).then_some(
+            "UPDATE segments SET expire_time = (SELECT max(snapshotid) FROM snapshots) WHERE segmentid = ?1",
+        );
+        let blocks = match self.era() {
+            Era::A => "UPDATE block_index SET expired = 1 WHERE segmentid = ?1",
+            Era::B | Era::C => "UPDATE block_index SET expired = 0 WHERE segmentid = ?1",
+        };
+        for sql in expire_time.into_iter().chain([blocks]) {
+            self.conn.execute(sql, [id]).map_err(|e| faults::sqlite(&e, "mark a segment in", &self.path))?;
+        }
+        Ok(())
+    }
+
+    /// Groups everything that is expired by age (eras A and B), and tells how.
+    ///
+    /// # Errors
+    /// [`Error::CleaningRefused`] where the old cleaner would have failed (compat mode).
+    pub fn balance(&mut self) -> Result<Balance> {
+        Ok(self.run(Part::Balancing, None)?.balance)
+    }
+
+    /// Makes the changes last.
+    ///
+    /// # Errors
+    /// If the database is in use or the disk is full: the changes are still pending, and this may be called again.
+    pub fn commit(&mut self) -> Result<()> {
+        self.end_pending("COMMIT", "commit the changes to")
+    }
+
+    /// Takes the changes back.
+    ///
+    /// # Errors
+    /// If SQLite cannot.
+    pub fn rollback(&mut self) -> Result<()> {
+        self.end_pending("ROLLBACK", "roll back the changes to")
+    }
+
+    /// Moves what is in the write-ahead log into the database, as far as nobody reads it. Takes no write lock: to be
+    /// called between steps, since this connection never does it by itself. Nothing to do with a rollback journal.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn checkpoint(&self) -> Result<()> {
+        let moved = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).optional();
+        match moved.map_err(|e| faults::sqlite(&e, "checkpoint", &self.path)) {
+            Err(Error::LocalDbBusy { .. }) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    fn options(&self, part: Part, policy: Option<Policy>) -> Result<Options> {
+        let clock = if self.now.is_some() { Clock::Given } else { Clock::Wall };
+        Ok(Options { mode: self.mode, clock, part, policy, ..Options::at(self.now()?) })
+    }
+
+    fn run(&mut self, part: Part, policy: Option<Policy>) -> Result<crate::policy::cleaning::CleaningPlan> {
+        let options = self.options(part, policy)?;
+        self.begin_pending()?;
+        let planned: Planned = plan(self, &options)?;
+        let plan = planned.plan().clone();
+        let mut applier = Applier::new(planned, self)?;
+        while applier.next_step(self, ROWS_AT_ONCE)?.more {}
+        Ok(plan)
+    }
+
+    fn begin_pending(&mut self) -> Result<()> {
+        if !self.conn.is_autocommit() {
+            return Ok(());
+        }
+        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|e| faults::sqlite(&e, "change", &self.path))
+    }
+
+    fn end_pending(&mut self, sql: &str, doing: &'static str) -> Result<()> {
+        if self.conn.is_autocommit() {
+            return Ok(());
+        }
+        self.conn.execute_batch(sql).map_err(|e| faults::sqlite(&e, doing, &self.path))
+    }
+
+    pub(super) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub(super) fn conn(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// Runs a piece of work in one transaction, or in the one that is pending.
+    pub(super) fn transact<T>(
+        &self,
+        begin: Begin,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> std::result::Result<T, Trouble>,
+    ) -> Result<T> {
+        if !self.conn.is_autocommit() {
+            return work(&self.conn).map_err(|trouble| named(trouble, doing, &self.path));
+        }
+        let begin = match begin {
+            Begin::Reading => self.reading,
+            Begin::Writing => "BEGIN IMMEDIATE",
+        };
+        transact(&self.conn, &self.path, doing, begin, work)
+    }
+
+    /// A number that differs once another connection has changed the database.
+    pub(super) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+        conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
+    }
+}
+
+/// How to begin to read: with a write-ahead log nobody minds; otherwise under the write lock.
+fn reading(conn: &Connection) -> rusqlite::Result<&'static str> {
+    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    Ok(if mode == "wal" { "BEGIN" } else { "BEGIN IMMEDIATE" })
+}
+
+fn settings(conn: &Connection) -> rusqlite::Result<()> {
+    // Whoever waits here would not see that a backup runs, and could not say so.
+    conn.busy_timeout(Duration::ZERO)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.execute_batch(
+        "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;
+         PRAGMA wal_autocheckpoint = 0;",
+    )?;
+    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    // In a log, a loss of power may take the last steps back, never tear one: they are done again.
+    conn.pragma_update(None, "synchronous", if mode == "wal" { "NORMAL" } else { "FULL" })
+}
+
+fn transact<T>(
+    conn: &Connection,
+    path: &Path,
+    doing: &'static str,
+    begin: &str,
+    work: impl FnOnce(&Connection) -> std::result::Result<T, Trouble>,
+) -> Result<T> {
+    let whole = || {
+        conn.prepare_cached(begin)?.execute([])?;
+        let value = work(conn)?;
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(value)
+    };
+    let done = whole().map_err(|trouble| named(trouble, doing, path));
+    if done.is_err() && !conn.is_autocommit() {
+        // The first error counts. SQLite rolls back by itself after some errors, not after others.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    done
+}
+
+fn named(trouble: Trouble, doing: &'static str, path: &Path) -> Error {
+    match trouble {
+        Trouble::Sqlite(error) => faults::sqlite(&error, doing, path),
+        Trouble::Named(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_works_on_a_database_can_go_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<LocalDb>();
+        is_send::<super::super::Survey>();
+        is_send::<Applier>();
+    }
+}

@@ -1,0 +1,33 @@
+//! Local databases of LBS and Cumulus: reading what the policy wants to know, and doing what it decided.
+//!
+//! [`LocalDb`] is one open database of any era, with the operations of the old programs for those who script. A whole
+//! run is *decide, show, do*: a [`Survey`] reads the figures in steps and gives a [`Planned`]; its
+//! [`CleaningPlan`](crate::policy::cleaning::CleaningPlan) can be printed; an [`Applier`] does it in steps. Each step of
+//! either is one short transaction, and one that changes something leaves the database such that a backup may run
+//! next:
+//!
+//! - I1: the segment of every block exists;
+//! - I2: no usage row is about a block (era A) or segment that does not exist, since ids are given again;
+//! - I3: the snapshot with the greatest id is there as long as usage rows of it are;
+//! - I4: the blocks of a segment get their final groups together.
+//!
+//! The old backup programs hold the write lock while they run and wait for nobody: a busy database is
+//! [`Error::LocalDbBusy`](crate::Error::LocalDbBusy), to be tried again later. They lose a snapshot without a word if
+//! somebody reads while they commit to a database with a rollback journal; so in such a database even reading takes the
+//! write lock, which keeps backups from starting and finds those that run.
+//!
+//! Never decides anything (that is `policy::cleaning`), and never looks at a clock, but for [`LocalDb::now`].
+
+mod applier;
+mod block_set;
+mod decision;
+mod faults;
+mod local_db;
+mod moves;
+mod schema;
+mod survey;
+mod value;
+
+pub use applier::{Applier, Step, StepDone, Upcoming};
+pub use local_db::{LocalDb, Segment};
+pub use survey::{Planned, Survey, SurveyDone, plan};

@@ -1,0 +1,194 @@
+//! The blocks: sums by segment, and, once it is known which are to be expired, their ages.
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use super::Gathered;
+use super::segments::Fate;
+use super::usage::next;
+use crate::cumulus::value;
+use crate::policy::cleaning::{Era, Mode, Moment, Number};
+
+impl Gathered {
+    pub(super) fn read_blocks(
+        &mut self,
+        conn: &Connection,
+        cursor: &mut Option<i64>,
+        limit: i64,
+    ) -> rusqlite::Result<u64> {
+        let sql = format!(
+            "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL FROM block_index WHERE blockid >= ?1 \
+             ORDER BY blockid LIMIT ?2",
+            self.schema.column("block_index", "size"),
+            self.schema.column("block_index", "timestamp"),
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query((*cursor, limit))?;
+        let (mut count, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            let block = row.get_ref(0)?.as_i64().unwrap_or(i64::MAX);
+            last = Some(block);
+            let expired = row.get_ref(4)? == ValueRef::Integer(1);
+            let segment = row.get_ref(1)?;
+            let place = match segment {
+                ValueRef::Integer(id) => self.place(id),
+                _ => None,
+            };
+            match place {
+                Some(place) => self.take_block(conn, place, block, row.get_ref(2)?, row.get_ref(3)?, expired)?,
+                None => self.take_orphan(segment, block, expired),
+            }
+        }
+        *cursor = next(last, count, limit);
+        Ok(count)
+    }
+
+    fn take_block(
+        &mut self,
+        conn: &Connection,
+        place: usize,
+        block: i64,
+        size: ValueRef<'_>,
+        time: ValueRef<'_>,
+        expired: bool,
+    ) -> rusqlite::Result<()> {
+        let era = self.schema.era;
+        let tally = &mut self.segments[place];
+        if tally.fate != Fate::Stays {
+            self.removed.blocks += 1;
+        }
+        tally.blocks += 1;
+        tally.expired_blocks += u64::from(expired);
+        let (size, odd_size) = size_of(size, self.mode);
+        if let Some(size) = size {
+            tally.bytes.add(size);
+        }
+        tally.unreadable = tally.unreadable.or(odd_size);
+        if era != Era::A {
+            if self.schema.signatures && tally.fate == Fate::Stays {
+                self.surviving.insert(block);
+            }
+            return Ok(());
+        }
+        let written = match (time, self.mode) {
+            (ValueRef::Real(day), _) if day.is_finite() => Moment::Day(day),
+            (time, Mode::Compat) => value::moment(time),
+            (time, Mode::Careful) => match value::careful_moment(conn, time)? {
+                Ok(moment) => moment,
+                Err(why) => {
+                    tally.unreadable = tally.unreadable.or(Some(why));
+                    Moment::Unknown
+                }
+            },
+        };
+        match (&tally.mtime, &written) {
+            (Moment::Day(newest), Moment::Day(day)) if day <= newest => {}
+            _ => tally.mtime = value::later(std::mem::take(&mut tally.mtime), written),
+        }
+        if self.used.contains_near(block) {
+            tally.used_blocks += 1;
+            self.live_used.insert(block);
+            if let Some(size) = size {
+                tally.used.add(size);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_orphan(&mut self, segment: ValueRef<'_>, block: i64, expired: bool) {
+        if self.schema.era == Era::A && self.used.contains_near(block) {
+            self.dangling = true;
+        }
+        if self.decision.collects {
+            self.removed.blocks += 1;
+        }
+        match segment {
+            ValueRef::Integer(id) => {
+                let orphan = self.orphans.entry(id).or_default();
+                orphan.0 += 1;
+                orphan.1 += u64::from(expired);
+            }
+            _ => self.decision.nameless_orphans = true,
+        }
+    }
+
+    /// Counts the signatures of blocks that go or are not there.
+    pub(super) fn read_signatures(
+        &mut self,
+        conn: &Connection,
+        cursor: &mut Option<i64>,
+        limit: i64,
+    ) -> rusqlite::Result<u64> {
+        let sql = "SELECT blockid FROM subblock_signatures WHERE blockid >= ?1 ORDER BY blockid LIMIT ?2";
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query((*cursor, limit))?;
+        let (mut count, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            let block: i64 = row.get(0)?;
+            last = Some(block);
+            if !self.surviving.contains_near(block) {
+                self.removed.signatures += 1;
+            }
+        }
+        *cursor = next(last, count, limit);
+        Ok(count)
+    }
+
+    /// Counts the ages of the blocks that are, or are to be, expired.
+    pub(super) fn read_ages(
+        &mut self,
+        conn: &Connection,
+        cursor: &mut Option<i64>,
+        limit: i64,
+    ) -> rusqlite::Result<u64> {
+        let sql = format!(
+            "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL FROM block_index WHERE blockid >= ?1 \
+             ORDER BY blockid LIMIT ?2",
+            self.schema.column("block_index", "size"),
+            value::timestamp(self.mode, self.schema.column("block_index", "timestamp")),
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query((*cursor, limit))?;
+        let (mut count, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            let block = row.get_ref(0)?.as_i64().unwrap_or(i64::MAX);
+            last = Some(block);
+            let expired = row.get_ref(4)? == ValueRef::Integer(1);
+            if !self.is_regrouped(row.get_ref(1)?, expired) {
+                continue;
+            }
+            if self.schema.era == Era::A && !self.used.contains_near(block) {
+                continue;
+            }
+            let (size, _) = size_of(row.get_ref(2)?, self.mode);
+            let days = value::days_since(self.now, &value::moment(row.get_ref(3)?));
+            self.histogram.add_block(days, size);
+        }
+        *cursor = next(last, count, limit);
+        Ok(count)
+    }
+
+    fn is_regrouped(&mut self, segment: ValueRef<'_>, expired: bool) -> bool {
+        let ValueRef::Integer(id) = segment else { return false };
+        match self.place(id) {
+            Some(place) => {
+                let tally = &self.segments[place];
+                tally.touched && (expired || tally.marked)
+            }
+            None => expired && self.regroups_orphans(),
+        }
+    }
+}
+
+/// The size of a block. A careful run takes NULL and negative ones for 0, and wants whole numbers.
+fn size_of(cell: ValueRef<'_>, mode: Mode) -> (Option<Number>, Option<&'static str>) {
+    match (cell, mode) {
+        (ValueRef::Null, Mode::Careful) => (None, None),
+        (ValueRef::Integer(n), Mode::Careful) => (Some(Number::Int(n.max(0).into())), None),
+        (_, Mode::Careful) => (None, Some("the size of a block is no whole number")),
+        (cell, Mode::Compat) => (value::number(cell), None),
+    }
+}

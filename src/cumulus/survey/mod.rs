@@ -1,0 +1,308 @@
+//! Reading the figures of a local database, in steps, and making the plan.
+//!
+//! Three scans: what snapshots use, the blocks for sums by segment, the blocks again for their ages. What garbage
+//! collection would remove is reckoned, not done: a dry run changes nothing. Between steps the database is free; if
+//! another program changes it, the next step says so and the survey begins anew.
+
+mod blocks;
+mod decide;
+mod segments;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::block_set::BlockSet;
+use super::decision::{Decision, Newest};
+use super::faults::Trouble;
+use super::local_db::{Begin, LocalDb};
+use super::schema::Schema;
+use super::value;
+use crate::error::{Error, Result};
+use crate::policy::cleaning::{
+    CleaningPlan, Era, Histogram, Mode, Odd, Options, Part, Refusal, Removed, SnapshotFigures, retain,
+};
+use segments::Tally;
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Snapshots,
+    Segments,
+    Usage,
+    Blocks,
+    Dangling,
+    Signatures,
+    Ages,
+    Done,
+}
+
+/// The result of one step of a [`Survey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SurveyDone {
+    /// Rows read in this step.
+    pub rows: u64,
+    /// Whether there is more to read.
+    pub more: bool,
+}
+
+/// A survey of one database, as far as it has come.
+#[derive(Debug)]
+pub struct Survey {
+    options: Options,
+    stage: Stage,
+    /// Where the next step of this stage begins: the first row id not yet read, `None` after the last.
+    cursor: Option<i64>,
+    data_version: Option<i64>,
+    gathered: Gathered,
+}
+
+/// What has been read so far.
+#[derive(Debug)]
+struct Gathered {
+    schema: Schema,
+    mode: Mode,
+    now: f64,
+    decision: Decision,
+    plan: CleaningPlan,
+    /// The segments, by ascending id.
+    segments: Vec<Tally>,
+    /// Where the last block was found in `segments`.
+    last: usize,
+    /// Era A: blocks that snapshots use.
+    used: BlockSet,
+    /// Era A: those of them that exist, with their segment.
+    live_used: BlockSet,
+    /// Eras B and C: blocks that stay.
+    surviving: BlockSet,
+    /// Segment ids without a row: blocks, and how many of them are expired.
+    orphans: BTreeMap<i64, (u64, u64)>,
+    histogram: Histogram,
+    removed: Removed,
+    /// Usage rows that go because they are about something that is not there.
+    dangling: bool,
+}
+
+/// A plan, and what it takes to do it.
+#[derive(Debug)]
+pub struct Planned {
+    pub(super) plan: CleaningPlan,
+    pub(super) decision: Decision,
+    pub(super) data_version: i64,
+    /// Era A: blocks in use.
+    pub(super) used: BlockSet,
+}
+
+impl Planned {
+    /// The plan, to look at.
+    pub fn plan(&self) -> &CleaningPlan {
+        &self.plan
+    }
+
+    /// The plan, to keep.
+    pub fn into_plan(self) -> CleaningPlan {
+        self.plan
+    }
+
+    /// Makes an error of a plan that is refused.
+    pub(super) fn refuse_refused(&self, path: &Path) -> Result<()> {
+        match &self.plan.refused {
+            Some(why) => Err(Error::CleaningRefused { path: path.to_owned(), why: why.to_string() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes a plan in one transaction, which only reads.
+///
+/// # Errors
+/// If the database cannot be read, or is in use.
+pub fn plan(db: &mut LocalDb, options: &Options) -> Result<Planned> {
+    let mut survey = Survey::new(db, options.clone());
+    db.transact(Begin::Reading, "read", |conn| {
+        while survey.read(conn, db.path(), u64::MAX)?.more {}
+        Ok(())
+    })?;
+    Ok(survey.into_planned())
+}
+
+impl Survey {
+    /// Begins a survey. Nothing is read yet.
+    pub fn new(db: &LocalDb, options: Options) -> Survey {
+        let era = db.era();
+        let plan = CleaningPlan::empty(era, options.mode, options.policy_for(era), options.now);
+        let gathered = Gathered {
+            schema: db.schema().clone(),
+            mode: options.mode,
+            now: options.now,
+            decision: Decision::new(era, options.clone()),
+            plan,
+            segments: Vec::new(),
+            last: 0,
+            used: BlockSet::default(),
+            live_used: BlockSet::default(),
+            surviving: BlockSet::default(),
+            orphans: BTreeMap::new(),
+            histogram: Histogram::new(options.mode),
+            removed: Removed::default(),
+            dangling: false,
+        };
+        Survey { options, stage: Stage::Snapshots, cursor: Some(i64::MIN), data_version: None, gathered }
+    }
+
+    /// Reads at most about `max_rows` rows in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::PlanStale`] if another program has changed the database since the first step: begin a new survey.
+    /// [`Error::LocalDbBusy`] if it is in use: try again later; nothing is lost.
+    pub fn next_step(&mut self, db: &LocalDb, max_rows: u64) -> Result<SurveyDone> {
+        db.transact(Begin::Reading, "read", |conn| self.read(conn, db.path(), max_rows))
+    }
+
+    /// The plan, once there is nothing more to read.
+    ///
+    /// # Panics
+    /// If there is: after a step that told of more.
+    pub fn into_planned(self) -> Planned {
+        assert!(self.stage == Stage::Done, "the survey is not finished");
+        let Gathered { mut plan, decision, removed, used, .. } = self.gathered;
+        if plan.refused.is_none() {
+            plan.removed = removed;
+        }
+        Planned { plan, decision, data_version: self.data_version.unwrap_or(0), used }
+    }
+
+    fn read(&mut self, conn: &Connection, path: &Path, max_rows: u64) -> std::result::Result<SurveyDone, Trouble> {
+        let version = LocalDb::data_version(conn)?;
+        if *self.data_version.get_or_insert(version) != version {
+            return Err(Error::PlanStale { path: path.to_owned() }.into());
+        }
+        let mut rows = 0;
+        while self.stage != Stage::Done && rows < max_rows {
+            let limit = i64::try_from(max_rows - rows).unwrap_or(i64::MAX);
+            rows += self.read_stage(conn, limit)?;
+            if self.cursor.is_none() {
+                self.stage = self.after();
+                self.cursor = Some(i64::MIN);
+            }
+        }
+        Ok(SurveyDone { rows, more: self.stage != Stage::Done })
+    }
+
+    fn read_stage(&mut self, conn: &Connection, limit: i64) -> rusqlite::Result<u64> {
+        let g = &mut self.gathered;
+        match self.stage {
+            Stage::Snapshots => {
+                self.cursor = None;
+                g.read_snapshots(conn, &self.options)
+            }
+            Stage::Segments => g.read_segments(conn, &mut self.cursor, limit),
+            Stage::Usage => g.read_usage(conn, &mut self.cursor, limit),
+            Stage::Blocks => g.read_blocks(conn, &mut self.cursor, limit),
+            Stage::Dangling => g.count_dangling(conn, &mut self.cursor, limit),
+            Stage::Signatures => g.read_signatures(conn, &mut self.cursor, limit),
+            Stage::Ages => g.read_ages(conn, &mut self.cursor, limit),
+            Stage::Done => Ok(0),
+        }
+    }
+
+    /// Draws the conclusions from the stage that is finished, and says which is next.
+    fn after(&mut self) -> Stage {
+        let g = &mut self.gathered;
+        if g.plan.refused.is_some() {
+            return Stage::Done;
+        }
+        match self.stage {
+            Stage::Snapshots => Stage::Segments,
+            Stage::Segments => Stage::Usage,
+            Stage::Usage => {
+                g.bury_segments_without_usage();
+                if g.plan.refused.is_some() { Stage::Done } else { Stage::Blocks }
+            }
+            Stage::Blocks => {
+                g.after_blocks(&self.options);
+                match g.plan.refused {
+                    Some(_) => Stage::Done,
+                    None if g.dangling_to_count() => Stage::Dangling,
+                    None => g.stage_after_dangling(),
+                }
+            }
+            Stage::Dangling => g.stage_after_dangling(),
+            Stage::Signatures => g.stage_after_signatures(),
+            Stage::Ages | Stage::Done => {
+                g.finish_balance();
+                Stage::Done
+            }
+        }
+    }
+}
+
+impl Gathered {
+    fn read_snapshots(&mut self, conn: &Connection, options: &Options) -> rusqlite::Result<u64> {
+        let schema = &self.schema;
+        let timestamp = value::timestamp(Mode::Careful, schema.column("snapshots", "timestamp"));
+        let timestamp = if self.mode == Mode::Compat { schema.column("snapshots", "timestamp") } else { &timestamp };
+        let sql = format!(
+            "SELECT snapshotid, {}, {timestamp}, {} FROM snapshots ORDER BY snapshotid",
+            schema.column("snapshots", "scheme"),
+            schema.column("snapshots", "intent"),
+        );
+        let mut statement = conn.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut snapshots = Vec::new();
+        while let Some(row) = rows.next()? {
+            let days = |cell| value::moment(cell).age_days(0.0).map(|minus| -minus);
+            snapshots.push(SnapshotFigures {
+                id: row.get(0)?,
+                scheme: value::text(row.get_ref(1)?),
+                timestamp: days(row.get_ref(2)?),
+                intent: days(row.get_ref(3)?),
+            });
+        }
+        let exists = format!(
+            "SELECT EXISTS (SELECT 1 FROM segments) OR EXISTS (SELECT 1 FROM block_index) OR EXISTS (SELECT 1 FROM {})",
+            schema.usage
+        );
+        let holds_data: bool = conn.query_row(&exists, [], |row| row.get(0))?;
+        self.decision.newest = Newest::read(conn)?;
+        let refused = match options.fault() {
+            Some(why) => Some(Refusal::Options(why)),
+            None => self.retain(&snapshots, holds_data, options),
+        };
+        self.plan.refused = refused;
+        Ok(snapshots.len() as u64)
+    }
+
+    fn retain(&mut self, snapshots: &[SnapshotFigures], holds_data: bool, options: &Options) -> Option<Refusal> {
+        let era = self.schema.era;
+        let mut retention = match retain(era, snapshots, holds_data, options) {
+            Ok(retention) => retention,
+            Err(why) => return Some(why),
+        };
+        // Era B goes through the schemes: without one, nothing was collected.
+        self.decision.collects =
+            matches!(options.part, Part::Whole | Part::GarbageCollection) && !(era == Era::B && snapshots.is_empty());
+        if !self.decision.collects {
+            retention.kept.append(&mut retention.dropped);
+            retention.kept.sort_unstable();
+        }
+        self.removed.snapshots = retention.dropped.len() as u64;
+        self.decision.retention = retention;
+        None
+    }
+
+    /// Whether snapshots are missing altogether, so that compat mode takes everything away.
+    fn takes_everything(&self) -> bool {
+        self.decision.collects && self.decision.retention.greatest.is_none() && self.mode == Mode::Compat
+    }
+
+    fn balances(&self) -> bool {
+        self.schema.era != Era::C && matches!(self.decision.options.part, Part::Whole | Part::Balancing)
+    }
+
+    fn note(&mut self, what: String) {
+        self.plan.odd.push(Odd { segment: None, name: None, what });
+    }
+}

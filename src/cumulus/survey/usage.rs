@@ -1,0 +1,168 @@
+//! What the snapshots use: blocks in era A, parts of segments later.
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use super::Gathered;
+use super::segments::Fate;
+use crate::cumulus::value;
+use crate::policy::cleaning::{At, Era, Fault, Mode, Number, Part, Raised, Refusal};
+
+/// Where the next step begins after `count` rows up to `last`, of at most `limit`.
+pub(super) fn next(last: Option<i64>, count: u64, limit: i64) -> Option<i64> {
+    // Short of the limit, there was no more.
+    if (count as i64) < limit { None } else { last?.checked_add(1) }
+}
+
+impl Gathered {
+    pub(super) fn read_usage(
+        &mut self,
+        conn: &Connection,
+        cursor: &mut Option<i64>,
+        limit: i64,
+    ) -> rusqlite::Result<u64> {
+        match self.schema.era {
+            Era::A => self.read_contents(conn, cursor, limit),
+            Era::B | Era::C => self.read_shares(conn, cursor, limit),
+        }
+    }
+
+    /// Whether a usage row stays, as far as its snapshot decides.
+    fn row_stays(&self, snapshot: ValueRef<'_>) -> bool {
+        if !self.decision.collects {
+            return true;
+        }
+        match snapshot {
+            ValueRef::Integer(id) => match self.decision.retention.kept[..] {
+                [only] => only == id,
+                ref kept => kept.binary_search(&id).is_ok(),
+            },
+            // `NULL NOT IN (...)` is not true, so the old programs kept these; unless there is no snapshot at all.
+            ValueRef::Null => self.mode == Mode::Compat && !self.takes_everything(),
+            _ => false,
+        }
+    }
+
+    fn read_contents(&mut self, conn: &Connection, cursor: &mut Option<i64>, limit: i64) -> rusqlite::Result<u64> {
+        let sql = "SELECT rowid, blockid, snapshotid FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2";
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query((*cursor, limit))?;
+        let (mut count, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            last = Some(row.get_ref(0)?.as_i64().unwrap_or(i64::MAX));
+            if !self.row_stays(row.get_ref(2)?) {
+                self.removed.usage_rows += 1;
+                continue;
+            }
+            match row.get_ref(1)? {
+                ValueRef::Integer(block) => self.used.insert(block),
+                _ => self.dangling = true,
+            }
+        }
+        *cursor = next(last, count, limit);
+        Ok(count)
+    }
+
+    fn read_shares(&mut self, conn: &Connection, cursor: &mut Option<i64>, limit: i64) -> rusqlite::Result<u64> {
+        let share = if self.schema.era == Era::B { "utilization" } else { "bytes_referenced" };
+        let table = self.schema.usage;
+        let sql = format!(
+            "SELECT rowid, snapshotid, segmentid, {share} FROM {table} WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2"
+        );
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query((*cursor, limit))?;
+        let (mut count, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            last = Some(row.get_ref(0)?.as_i64().unwrap_or(i64::MAX));
+            if !self.row_stays(row.get_ref(1)?) {
+                self.removed.usage_rows += 1;
+                continue;
+            }
+            let share = value::number(row.get_ref(3)?);
+            self.take_share(row.get_ref(2)?, share);
+        }
+        *cursor = next(last, count, limit);
+        Ok(count)
+    }
+
+    fn take_share(&mut self, segment: ValueRef<'_>, share: Option<Number>) {
+        let place = match segment {
+            ValueRef::Integer(id) => self.place(id),
+            _ => None,
+        };
+        let Some(place) = place else {
+            return self.unknown_segment(segment.as_i64().ok());
+        };
+        let tally = &mut self.segments[place];
+        tally.has_usage = true;
+        let share = match (share, self.mode) {
+            (Some(Number::Int(n)), Mode::Careful) => Some(Number::Int(n.max(0))),
+            (Some(Number::Real(x)), Mode::Careful) => Some(Number::Real(x.max(0.0))),
+            (share, _) => share,
+        };
+        tally.usage = match (tally.usage, share) {
+            (Some(a), Some(b)) if b.to_f64() > a.to_f64() => Some(b),
+            (Some(a), _) => Some(a),
+            (None, b) => b,
+        };
+    }
+
+    fn unknown_segment(&mut self, segment: Option<i64>) {
+        let cleans = matches!(self.decision.options.part, Part::Whole | Part::Marking(_));
+        match self.mode {
+            Mode::Careful if self.decision.collects => {
+                self.dangling = true;
+                self.removed.usage_rows += 1;
+            }
+            Mode::Careful => {}
+            Mode::Compat if self.schema.era == Era::C && cleans => {
+                let raised = Raised { at: At::Utilization, fault: Fault::UnknownSegment, segment };
+                self.plan.refused.get_or_insert(Refusal::Raised(raised));
+            }
+            Mode::Compat => {}
+        }
+    }
+
+    /// Eras B and C: segments that no kept snapshot uses go.
+    pub(super) fn bury_segments_without_usage(&mut self) {
+        if self.schema.era == Era::A || !self.decision.collects {
+            return;
+        }
+        for tally in self.segments.iter_mut().filter(|t| !t.has_usage) {
+            tally.fate = Fate::Dead;
+        }
+    }
+
+    /// Whether there are usage rows about nothing, and nobody knows how many.
+    pub(super) fn dangling_to_count(&self) -> bool {
+        self.schema.era == Era::A && self.mode == Mode::Careful && self.decision.collects && self.dangling
+    }
+
+    /// Era A: counts the rows that stay by their snapshot but are about no block.
+    pub(super) fn count_dangling(
+        &mut self,
+        conn: &Connection,
+        cursor: &mut Option<i64>,
+        limit: i64,
+    ) -> rusqlite::Result<u64> {
+        let sql = "SELECT rowid, blockid, snapshotid FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2";
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query((*cursor, limit))?;
+        let (mut count, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            last = Some(row.get_ref(0)?.as_i64().unwrap_or(i64::MAX));
+            let about_a_block = match row.get_ref(1)? {
+                ValueRef::Integer(block) => self.used.contains_near(block),
+                _ => false,
+            };
+            if self.row_stays(row.get_ref(2)?) && !about_a_block {
+                self.removed.usage_rows += 1;
+            }
+        }
+        *cursor = next(last, count, limit);
+        Ok(count)
+    }
+}
