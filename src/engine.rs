@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use actix_rt::{Arbiter, System};
+use actix_rt::System;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::actors::Cycles;
 use crate::actors::{BucketProcessor, Checkpointer, Crawl, CrawlPlan, Fuse, Governor, Launched, Ports, PrefixLister};
-use crate::checkpoint::StateStore;
+use crate::checkpoint::{Desk, StateStore};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -145,7 +145,7 @@ impl EngineBuilder {
             return Err(Error::Config(advice.to_owned()));
         }
         self.validate()?;
-        Ok(self.wire())
+        self.wire()
     }
 
     /// Starts the engine on a thread of its own, from any program.
@@ -158,15 +158,17 @@ impl EngineBuilder {
         let run = move || {
             System::new().block_on(async move {
                 let engine = self.wire();
-                let closed = engine.closed();
+                let closed = engine.as_ref().ok().map(EngineHandle::closed);
                 // If the receiver is gone, spawn() has failed and nobody wants the engine.
                 let _ = started.send(engine);
-                closed.await;
+                if let Some(closed) = closed {
+                    closed.await;
+                }
             });
         };
-        let thread = std::thread::Builder::new().name("sexton".to_owned()).spawn(run);
-        thread.map_err(|e| Error::Config(format!("cannot start the engine's thread: {e}")))?;
-        handle.recv().map_err(|_| Error::ActorPanicked { actor: "engine", message: "it did not start".to_owned() })
+        start_thread("sexton", run)?;
+        let died = |_| Error::ActorPanicked { actor: "engine", message: "it did not start".to_owned() };
+        handle.recv().map_err(died)?
     }
 
     fn validate(&self) -> Result<()> {
@@ -185,7 +187,7 @@ impl EngineBuilder {
     }
 
     /// Starts the actors and whoever waits for their end.
-    fn wire(self) -> EngineHandle {
+    fn wire(self) -> Result<EngineHandle> {
         let time = self.time.unwrap_or_else(|| Time::system(false));
         let board = Arc::new(Board::new(&self.settings.budget, time.clock.clone()));
         for subscriber in self.subscribers {
@@ -196,13 +198,15 @@ impl EngineBuilder {
         let guard = fuse.guard("governor");
         let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
         let state = self.state.unwrap_or_else(|| Box::new(crate::checkpoint::MemoryStore::default()));
-        let (checkpointer, arbiter) = start_checkpointer(state, &time, &fuse, self.threads);
+        let desk = Desk::new(state);
+        let (checkpointer, state_thread) = start_checkpointer(desk.clone(), &time, &fuse, self.threads)?;
         let ports = Ports {
             slices: governor.clone().recipient(),
             latest: checkpointer.clone().recipient(),
             open: checkpointer.clone().recipient(),
             claim: checkpointer.clone().recipient(),
             commit: checkpointer.clone().recipient(),
+            desk,
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
@@ -217,9 +221,10 @@ impl EngineBuilder {
         let (closed_set, closed) = watch::channel(false);
         let conductor = Conductor {
             crawls,
+            board: board.clone(),
             governor: governor.clone().recipient(),
             checkpointer: checkpointer.clone().recipient(),
-            arbiter,
+            state_thread,
             fuse,
             requests,
             outcome: outcome_set,
@@ -227,23 +232,45 @@ impl EngineBuilder {
         };
         actix_rt::spawn(conductor.run());
         let governor = GovernorHandle::new(&governor);
-        EngineHandle { governor, board, deliver: checkpointer.recipient(), shutdown, outcome, closed }
+        Ok(EngineHandle { governor, board, deliver: checkpointer.recipient(), shutdown, outcome, closed })
     }
 }
 
 fn start_checkpointer(
-    state: Box<dyn StateStore>,
+    desk: Desk,
     time: &Time,
     fuse: &Fuse,
     threads: Threads,
-) -> (Addr<Checkpointer>, Option<Arbiter>) {
-    let checkpointer = Checkpointer::new(state, time.meter.clone(), fuse.guard("checkpointer"));
-    match threads {
-        Threads::Shared => (checkpointer.start(), None),
-        Threads::Own => {
-            let arbiter = Arbiter::new();
-            (Checkpointer::start_in_arbiter(&arbiter.handle(), |_| checkpointer), Some(arbiter))
-        }
+) -> Result<(Addr<Checkpointer>, Option<StateThread>)> {
+    let checkpointer = Checkpointer::new(desk, time.meter.clone(), fuse.guard("checkpointer"));
+    if threads == Threads::Shared {
+        return Ok((checkpointer.start(), None));
+    }
+    let (started, address) = std::sync::mpsc::channel();
+    let (end, ended) = oneshot::channel();
+    // In a system of its own: the host's may be stopped before the engine is (actix-web does that at a signal), and the
+    // arbiters in it with it, but the last commit is still to come.
+    start_thread("sexton-state", move || {
+        System::new().block_on(async move {
+            // If the receiver is gone, the engine has not started and the state is closed again.
+            let _ = started.send(checkpointer.start());
+            // An engine that has gone has dropped the sender, which says the same.
+            let _ = ended.await;
+        });
+    })?;
+    let died = |_| Error::ActorPanicked { actor: "checkpointer", message: "it did not start".to_owned() };
+    Ok((address.recv().map_err(died)?, Some(StateThread { _end: end })))
+}
+
+/// The thread on which the state is kept; ends when this is dropped.
+struct StateThread {
+    _end: oneshot::Sender<()>,
+}
+
+fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::Config(format!("cannot start the thread {name}: {e}"))),
     }
 }
 
@@ -299,12 +326,16 @@ pub(crate) struct Shutdown {
     pub deadline: Duration,
 }
 
+/// How long an actor that panics on another thread takes at most to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Waits for the end, whatever it is, and brings it about when asked to.
 struct Conductor {
     crawls: Vec<Launched>,
+    board: Arc<Board>,
     governor: Recipient<Stop>,
     checkpointer: Recipient<Stop>,
-    arbiter: Option<Arbiter>,
+    state_thread: Option<StateThread>,
     fuse: Fuse,
     requests: mpsc::UnboundedReceiver<Shutdown>,
     outcome: watch::Sender<Option<Result<()>>>,
@@ -319,11 +350,14 @@ impl Conductor {
         // An engine without crawls serves slices until it is shut down.
         let (outcome, asked) = tokio::select! {
             error = self.fuse.blown() => (Err(error), false),
-            result = &mut crawls, if !idle => (result, false),
+            result = &mut crawls, if !idle => (self.explained(result).await, false),
             Some(Shutdown { deadline }) = self.requests.recv() => (self.stop(&stops, deadline, &mut crawls).await, true),
-            else => (crawls.await, false),
+            else => (self.explained(crawls.await).await, false),
         };
         let failed = outcome.is_err();
+        if let Err(error) = &outcome {
+            self.board.failed(error);
+        }
         self.outcome.send_replace(Some(outcome));
         if !asked && !failed {
             // Until shutdown, reports can still be marked as handed over.
@@ -335,9 +369,7 @@ impl Conductor {
         }
         // Acknowledged when the state is closed; a checkpointer that has gone has closed it.
         let _ = self.checkpointer.send(Stop).await;
-        if let Some(arbiter) = self.arbiter {
-            arbiter.stop();
-        }
+        drop(self.state_thread);
         self.closed.send_replace(true);
     }
 
@@ -348,14 +380,30 @@ impl Conductor {
         deadline: Duration,
         crawls: &mut (impl Future<Output = Result<()>> + Unpin),
     ) -> Result<()> {
-        for stop in stops {
-            stop.do_send(Stop);
-        }
-        self.governor.do_send(Stop);
+        let stopped = async {
+            for stop in stops {
+                // Acknowledged, so that a crawl knows why it gets no slice; one that has ended need not know.
+                let _ = stop.send(Stop).await;
+            }
+            self.governor.do_send(Stop);
+            self.explained(crawls.await).await
+        };
         tokio::select! {
-            result = crawls => result,
+            result = stopped => result,
             error = self.fuse.blown() => Err(error),
             () = tokio::time::sleep(deadline) => Err(Error::Deadline(deadline)),
+        }
+    }
+
+    /// Where a crawl has ended because an actor has gone: with what that actor has left behind, which may be a moment
+    /// later, on another thread.
+    async fn explained(&self, result: Result<()>) -> Result<()> {
+        if !matches!(result, Err(Error::Stopped | Error::ActorPanicked { .. })) {
+            return result;
+        }
+        tokio::select! {
+            error = self.fuse.blown() => Err(error),
+            () = tokio::time::sleep(LAST_WORDS) => result,
         }
     }
 }

@@ -1,4 +1,75 @@
-//! Sexton, the caretaker of a store.
+//! Sexton is the caretaker of a store: it walks every object, again and again, to count, verify, expire and clean, without
+//! the store's users noticing, and without ever losing its place.
+//!
+//! A crawl is a resumable, mergeable fold over a ring of prefixes, paid for from one budget. A [`Store`](store::Store) is a
+//! ring of prefixes with buckets in them; a [`Job`](job::Job) folds buckets into a tally; the
+//! [`Engine`](engine::Engine) runs any number of crawls, each with one or several workers, inside one
+//! [budget](settings::BudgetSettings), together with whatever background work its host has. The first store is that of a
+//! Tahoe-LAFS storage server, the first jobs are its bucket counter and its lease checker.
+//!
+//! This crate is that engine, to be embedded in a storage server, and the program `sexton`, which runs the same engine from
+//! the shell (feature `cli`, on by default; embedders take `default-features = false`).
+//!
+//! ```
+//! use sexton::engine::{Cycles, Engine};
+//! use sexton::job::Count;
+//! use sexton::settings::{CrawlSettings, Settings};
+//! use sexton::store::TahoeStore;
+//! use sexton::store::sample::SampleStore;
+//!
+//! # fn main() -> sexton::Result<()> {
+//! let dir = tempfile::tempdir().unwrap();
+//! SampleStore { buckets: 100, ..SampleStore::default() }.write(dir.path(), |_| ())?;
+//!
+//! // One cycle, under the default budget of 10 % of a core; spawn() starts it on a thread of its own.
+//! let engine = Engine::builder(Settings::default())
+//!     .crawl(CrawlSettings::new("count"), TahoeStore::open(dir.path())?, Count)
+//!     .cycles(Cycles::Once)
+//!     .spawn()?;
+//! engine.join()?;
+//! let report = engine.last_report("count").expect("the cycle is finished");
+//! assert_eq!(report.counts.buckets, 100);
+//! assert!(report.complete && report.errors.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/custom_job.rs` has a store and a job of its own; `examples/embed.rs` a web server with the engine inside its
+//! actix system ([`EngineBuilder::start`](engine::EngineBuilder::start)) and a task of its own under the same budget
+//! ([`GovernorHandle::slice`](engine::GovernorHandle::slice)).
+//!
+//! # The modules
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`engine`] | wires everything together; starts, stops, and the handle |
+//! | [`store`] | the `Store` trait; Tahoe's store; sample stores |
+//! | [`job`] | the `Job` trait and what it works on; `count`, `leases` |
+//! | [`checkpoint`] | the `StateStore` trait: where progress is kept; in SQLite, in memory |
+//! | [`settings`], [`config`] | what the engine takes; the file in which people write it |
+//! | [`status`], [`report`] | how it goes, events; what a cycle has found |
+//! | [`actors`], [`messages`] | one actor per role; all that they say to each other |
+//! | [`policy`] | the decisions, without actors, clocks or files: budget, fairness, ring, cycle, backoff |
+//! | [`slice`](mod@slice), [`clock`] | the right to work for a while; time and cost, injected |
+//! | [`tahoe`] | the formats of Tahoe-LAFS: bytes in, plain values out |
+//! | `cli` | the program, feature `cli` |
+//!
+//! # The way of a bucket, from disk to checkpoint
+//!
+//! 1. A worker of a crawl's [`BucketProcessor`](actors::BucketProcessor) claims prefixes from the
+//!    [`Checkpointer`](actors::Checkpointer), and waits for a [`TimeSlice`](slice::TimeSlice) from the
+//!    [`Governor`](actors::Governor). It holds nothing while it waits.
+//! 2. Under that slice the [`PrefixLister`](actors::PrefixLister) lists the prefix, in chunks: a large one goes on under
+//!    the next slice where this one ended. What will be wanted next is read ahead, under slices of its own.
+//! 3. On a blocking thread the job folds bucket after bucket into the prefix's tally. The clock is looked at after each,
+//!    so a slice ends after the running bucket, and each slice gets on.
+//! 4. Tally, cursor and notes go to the Checkpointer in one commit, still under the same slice. After any crash the walk
+//!    goes on behind the last bucket that was committed, and the result is that of an undisturbed run.
+//! 5. The slice is settled: the Governor charges what it has really cost, and grants the next one when that is paid for.
+//! 6. When the last prefix is complete the tallies are read back and merged in ring order, whoever worked on them, and the
+//!    job makes its part of the [`CycleReport`](report::CycleReport).
+
+#![deny(missing_docs)]
 
 pub mod actors;
 pub mod checkpoint;

@@ -2,7 +2,7 @@
 //!
 //! | to | message | answer |
 //! |---|---|---|
-//! | Governor | [`SliceRequest`] | a [`TimeSlice`], when its turn has come |
+//! | Governor | [`SliceRequest`] | in time, a [`TimeSlice`] |
 //! | Governor | [`SliceSpent`](crate::slice::SliceSpent) | |
 //! | Governor | [`SetBudget`], [`Pause`], [`Resume`], [`Stop`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::checkpoint::{Claim, Cycle, CycleIdentity, CycleKey, PrefixRow, Progress, Standing};
 use crate::error::{Error, Result};
@@ -32,14 +32,28 @@ use crate::settings::BudgetSettings;
 use crate::slice::TimeSlice;
 use crate::store::{Names, Store};
 
-/// Asks for a slice. The answer comes when it is the client's turn and the budget allows it.
+/// Asks for a slice, which comes when it is the client's turn and the budget allows it. See [`SliceRequest::send`].
 #[derive(Debug, Message)]
-#[rtype(result = "Result<TimeSlice>")]
+#[rtype(result = "()")]
 pub struct SliceRequest {
     /// Who asks; its requests share one account.
     pub client: Arc<str>,
     /// How large a part of the budget the client gets beside others: twice the weight, twice the part. Usual: 1.
     pub weight: f64,
+    /// Where the slice goes. Whoever drops the other end has withdrawn the request.
+    pub reply: oneshot::Sender<Result<TimeSlice>>,
+}
+
+impl SliceRequest {
+    /// Asks the governor and waits for the slice. Dropping the future withdraws the request.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the engine is going down.
+    pub async fn send(governor: &Recipient<SliceRequest>, client: Arc<str>, weight: f64) -> Result<TimeSlice> {
+        let (reply, slice) = oneshot::channel();
+        governor.send(SliceRequest { client, weight, reply }).await?;
+        slice.await.unwrap_or(Err(Error::Stopped))
+    }
 }
 
 /// Changes the budget from now on. Sleepers wake and wait anew; nothing is saved up by it.

@@ -28,9 +28,9 @@ pub enum Stage {
 pub struct Spent {
     /// Listing prefixes.
     pub list: Duration,
-    /// Folding buckets.
+    /// Folding buckets, with what was saved in mid-slice.
     pub fold: Duration,
-    /// Saving the state.
+    /// Saving the state at the end of the slice.
     pub commit: Duration,
 }
 

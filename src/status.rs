@@ -1,6 +1,6 @@
 //! What the engine shows of itself: snapshots for people and programs, and events as they happen.
 //!
-//! The actors write what they do onto the [`Board`]; [`Status`] is a copy of it at one moment. Reading asks no actor, so
+//! The actors write what they do onto one board; [`Status`] is a copy of it at one moment. Reading asks no actor, so
 //! it works from any thread, and also while an actor is busy.
 
 use std::collections::BTreeMap;
@@ -324,6 +324,14 @@ impl Board {
     pub fn crawl(&self, name: &str, write: impl FnOnce(&mut CrawlStatus)) {
         if let Some(crawl) = lock(&self.crawls).get_mut(name) {
             write(crawl);
+        }
+    }
+
+    /// Shows that the engine has failed, and every crawl in it that had not ended.
+    pub fn failed(&self, error: &Error) {
+        for crawl in lock(&self.crawls).values_mut().filter(|c| !matches!(c.phase, Phase::Ended | Phase::Failed)) {
+            crawl.phase = Phase::Failed;
+            crawl.error = Some(error.to_string());
         }
     }
 

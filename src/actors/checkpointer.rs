@@ -1,15 +1,15 @@
 //! The Checkpointer: the only writer of the state.
 //!
-//! Owns a [`StateStore`] and answers every message at once, on a thread of its own (the engine gives it an arbiter), since
-//! a commit takes some 20 microseconds and a hop between threads six. It asks for no slice and waits for nobody: whoever
-//! sends it work holds the slice, and charges it with what the answer says it has cost.
+//! Owns the [`Desk`] with the state on it, and answers every message at once, on a thread of its own (the engine gives it
+//! an arbiter). It asks for no slice and waits for nobody: whoever sends it work holds the slice, and charges it with what
+//! the answer says it has cost. For commits after every bucket it lends the desk to the threads that fold.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 
 use super::guard::Guard;
-use crate::checkpoint::{Claim, Cycle, StateStore};
+use crate::checkpoint::{Claim, Cycle, Desk, StateStore};
 use crate::clock::CostMeter;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
@@ -21,50 +21,14 @@ use crate::policy::cycle::{Decision, decide};
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
-    /// `None` once it was closed.
-    state: Option<Box<dyn StateStore>>,
+    desk: Desk,
     meter: Arc<dyn CostMeter>,
     _guard: Guard,
 }
 
 impl Checkpointer {
-    pub(crate) fn new(state: Box<dyn StateStore>, meter: Arc<dyn CostMeter>, guard: Guard) -> Self {
-        Checkpointer { state: Some(state), meter, _guard: guard }
-    }
-
-    fn state(&mut self) -> Result<&mut dyn StateStore> {
-        self.state.as_deref_mut().ok_or(Error::Stopped)
-    }
-
-    fn open(&mut self, msg: &OpenCycle) -> Result<Opened> {
-        let latest = self.state()?.latest(&msg.crawl)?;
-        match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
-            (Decision::Resume, Some(cycle)) => self.opened(cycle, Origin::Resumed),
-            (Decision::Deliver, Some(cycle)) => self.opened(cycle, Origin::Undelivered),
-            (Decision::Refuse(differences), Some(cycle)) => {
-                Err(Error::CycleDiffers { crawl: msg.crawl.clone(), cycle: cycle.number, differences })
-            }
-            (_, _) => {
-                let cycle = self.state()?.begin(&msg.crawl, &msg.wanted.identity(msg.at), msg.at)?;
-                Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() })
-            }
-        }
-    }
-
-    fn opened(&mut self, cycle: Cycle, origin: Origin) -> Result<Opened> {
-        let rows = self.state()?.prefixes(&cycle.key())?;
-        Ok(Opened { cycle, origin, rows })
-    }
-
-    fn read(&mut self, msg: &ReadCycle) -> Result<CycleRows> {
-        let latest = self.state()?.latest(&msg.cycle.crawl)?;
-        let cycle = latest.filter(|c| c.number == msg.cycle.number).ok_or(Error::Stopped)?;
-        Ok(CycleRows {
-            cycle,
-            prefixes: self.state()?.prefixes(&msg.cycle)?,
-            findings: self.state()?.notes(&msg.cycle, NoteKind::Finding, u64::MAX)?,
-            errors: self.state()?.notes(&msg.cycle, NoteKind::Error, msg.errors_limit)?,
-        })
+    pub(crate) fn new(desk: Desk, meter: Arc<dyn CostMeter>, guard: Guard) -> Self {
+        Checkpointer { desk, meter, _guard: guard }
     }
 }
 
@@ -76,7 +40,7 @@ impl Handler<OpenCycle> for Checkpointer {
     type Result = Result<Opened>;
 
     fn handle(&mut self, msg: OpenCycle, _: &mut Self::Context) -> Self::Result {
-        self.open(&msg)
+        self.desk.with(|state| open(state, &msg))
     }
 }
 
@@ -84,7 +48,7 @@ impl Handler<LatestCycle> for Checkpointer {
     type Result = Result<Option<Cycle>>;
 
     fn handle(&mut self, LatestCycle(crawl): LatestCycle, _: &mut Self::Context) -> Self::Result {
-        self.state()?.latest(&crawl)
+        self.desk.with(|state| state.latest(&crawl))
     }
 }
 
@@ -92,7 +56,7 @@ impl Handler<ClaimPrefixes> for Checkpointer {
     type Result = Result<Vec<Claim>>;
 
     fn handle(&mut self, msg: ClaimPrefixes, _: &mut Self::Context) -> Self::Result {
-        self.state()?.claim(&msg.cycle, msg.most)
+        self.desk.with(|state| state.claim(&msg.cycle, msg.most))
     }
 }
 
@@ -101,7 +65,7 @@ impl Handler<Commit> for Checkpointer {
 
     fn handle(&mut self, msg: Commit, _: &mut Self::Context) -> Self::Result {
         let before = self.meter.thread_cost();
-        let result = self.state().and_then(|state| state.commit(&msg.cycle, &msg.progress, msg.at));
+        let result = self.desk.with(|state| state.commit(&msg.cycle, &msg.progress, msg.at));
         let cost = self.meter.thread_cost().saturating_sub(before);
         Committed { result, progress: msg.progress, cost }
     }
@@ -111,7 +75,7 @@ impl Handler<ReleaseClaims> for Checkpointer {
     type Result = Result<()>;
 
     fn handle(&mut self, msg: ReleaseClaims, _: &mut Self::Context) -> Self::Result {
-        self.state()?.release(&msg.cycle, &msg.claims)
+        self.desk.with(|state| state.release(&msg.cycle, &msg.claims))
     }
 }
 
@@ -119,7 +83,7 @@ impl Handler<ReadCycle> for Checkpointer {
     type Result = Result<CycleRows>;
 
     fn handle(&mut self, msg: ReadCycle, _: &mut Self::Context) -> Self::Result {
-        self.read(&msg)
+        self.desk.with(|state| read(state, &msg))
     }
 }
 
@@ -127,7 +91,7 @@ impl Handler<Deliver> for Checkpointer {
     type Result = Result<()>;
 
     fn handle(&mut self, Deliver(cycle): Deliver, _: &mut Self::Context) -> Self::Result {
-        self.state()?.deliver(&cycle)
+        self.desk.with(|state| state.deliver(&cycle))
     }
 }
 
@@ -136,6 +100,45 @@ impl Handler<Stop> for Checkpointer {
 
     /// Closes the state: when this is answered, another process may open it.
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
-        self.state = None;
+        self.desk.close();
     }
+}
+
+/// Finds the cycle to work on, or begins one.
+fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
+    let latest = state.latest(&msg.crawl)?;
+    let (cycle, origin) = match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
+        (Decision::Resume, Some(cycle)) => {
+            finish_if_empty(state, &cycle, msg.at)?;
+            (cycle, Origin::Resumed)
+        }
+        (Decision::Deliver, Some(cycle)) => (cycle, Origin::Undelivered),
+        (Decision::Refuse(differences), Some(cycle)) => {
+            return Err(Error::CycleDiffers { crawl: msg.crawl.clone(), cycle: cycle.number, differences });
+        }
+        (_, _) => {
+            let cycle = state.begin(&msg.crawl, &msg.wanted.identity(msg.at), msg.at)?;
+            finish_if_empty(state, &cycle, msg.at)?;
+            return Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() });
+        }
+    };
+    let rows = state.prefixes(&cycle.key())?;
+    Ok(Opened { cycle, origin, rows })
+}
+
+/// Where there is no prefix, no commit ends the cycle.
+fn finish_if_empty(state: &mut dyn StateStore, cycle: &Cycle, at: f64) -> Result<()> {
+    if cycle.identity.ring.is_empty() { state.finish(&cycle.key(), at) } else { Ok(()) }
+}
+
+/// Reads all that was saved of the newest cycle.
+fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
+    let latest = state.latest(&msg.cycle.crawl)?;
+    let cycle = latest.filter(|c| c.number == msg.cycle.number).ok_or(Error::Stopped)?;
+    Ok(CycleRows {
+        cycle,
+        prefixes: state.prefixes(&msg.cycle)?,
+        findings: state.notes(&msg.cycle, NoteKind::Finding, u64::MAX)?,
+        errors: state.notes(&msg.cycle, NoteKind::Error, msg.errors_limit)?,
+    })
 }

@@ -116,6 +116,7 @@ impl Governor {
     fn grant(&mut self, ctx: &mut Context<Self>) {
         let Some((client, reply)) = self.queue.pop() else { return };
         if reply.is_closed() {
+            // Withdrawn.
             return;
         }
         let now = self.time.clock.now();
@@ -209,16 +210,16 @@ impl Actor for Governor {
 }
 
 impl Handler<SliceRequest> for Governor {
-    type Result = ResponseFuture<Result<TimeSlice>>;
+    type Result = ();
 
-    fn handle(&mut self, msg: SliceRequest, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, msg: SliceRequest, ctx: &mut Self::Context) {
         if self.mode == Mode::Stopped {
-            return Box::pin(async { Err(Error::Stopped) });
+            // Whoever no longer waits needs no answer.
+            let _ = msg.reply.send(Err(Error::Stopped));
+            return;
         }
-        let (reply, granted) = oneshot::channel();
-        self.queue.push(&msg.client, msg.weight, reply);
+        self.queue.push(&msg.client, msg.weight, msg.reply);
         self.pump(ctx);
-        Box::pin(async { granted.await.unwrap_or(Err(Error::Stopped)) })
     }
 }
 

@@ -3,20 +3,27 @@
 //! Owns the bucket cache (listings that were read ahead, or are read only in part), the open directories in it, and the
 //! read-ahead, which is a client of the governor with a low weight. It never opens a bucket.
 
-use std::collections::HashMap;
+use std::any::Any;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::prelude::*;
 use tokio::sync::Notify;
 
 use super::guard::Guard;
+use crate::job::panic_message;
 use crate::messages::{Contents, ListedPrefix, Listing, NextListing, SliceRequest, Wanted};
 use crate::slice::{Stage, TimeSlice};
 use crate::store::{More, Names, Store};
 
 /// Names after which a batch is large enough: well over what a slice of some milliseconds visits.
 const BATCH_NAMES: u32 = 4096;
+
+/// Names after which enough is read ahead: some 2 MB of them.
+const AHEAD_NAMES: u32 = 65_536;
 
 /// Prefixes of one batch at most: each holds an open directory.
 const BATCH_PREFIXES: usize = 64;
@@ -62,6 +69,8 @@ struct Cache<S: Store> {
 struct Slots<S: Store> {
     cycle: u64,
     by_position: HashMap<u32, Slot<S>>,
+    /// Positions that a worker has got: to read them ahead would be for nobody.
+    answered: HashSet<u32>,
 }
 
 /// What one call to [`read`] brought.
@@ -75,7 +84,7 @@ struct Read<S: Store> {
 
 impl<S: Store> PrefixLister<S> {
     pub(crate) fn new(store: Arc<S>, crawl: &str, ahead: u32, governor: Recipient<SliceRequest>, guard: Guard) -> Self {
-        let slots = Slots { cycle: 0, by_position: HashMap::new() };
+        let slots = Slots { cycle: 0, by_position: HashMap::new(), answered: HashSet::new() };
         PrefixLister {
             store,
             cache: Arc::new(Cache { slots: Mutex::new(slots), changed: Notify::new() }),
@@ -94,18 +103,17 @@ impl<S: Store> PrefixLister<S> {
         }
         self.reading_ahead = true;
         let (store, cache, ahead) = (self.store.clone(), self.cache.clone(), self.ahead);
-        let request = SliceRequest { client: self.client.clone(), weight: READ_AHEAD_WEIGHT };
-        let request = self.governor.send(request);
+        let (governor, client) = (self.governor.clone(), self.client.clone());
         let work = async move {
             // Without a slice (stop) nothing is read ahead.
-            let Ok(Ok(slice)) = request.await else { return };
+            let Ok(slice) = SliceRequest::send(&governor, client, READ_AHEAD_WEIGHT).await else { return };
+            let hints = cache.unanswered(cycle, hints);
             let todo = cache.reserve(cycle, &hints, ahead);
             if todo.is_empty() {
                 return slice.settle();
             }
             let positions: Vec<u32> = todo.iter().map(|r| r.wanted.position).collect();
-            let names = u32::MAX;
-            match tokio::task::spawn_blocking(move || read(&*store, todo, names, slice)).await {
+            match tokio::task::spawn_blocking(move || read(&*store, todo, AHEAD_NAMES, slice)).await {
                 Ok(read) => drop(cache.put_back(cycle, read)),
                 Err(_) => cache.forget(&positions),
             }
@@ -139,9 +147,28 @@ impl<S: Store> Cache<S> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers with the leading wanted prefixes: those that were read ahead, then, if they do not make a batch, those that
-    /// can be listed within the slice.
+    /// Answers with the leading wanted prefixes, and notes which.
     async fn next(&self, store: Arc<S>, msg: NextListing<S>) -> Listing<S> {
+        let cycle = msg.cycle;
+        let listing = self.leading(store, msg).await;
+        let mut slots = self.lock();
+        if slots.cycle == cycle {
+            slots.answered.extend(listing.ready.iter().map(|listed| listed.position));
+        }
+        drop(slots);
+        listing
+    }
+
+    /// Leaves out what a worker has got meanwhile; of a cycle that is over, everything.
+    fn unanswered(&self, cycle: u64, mut hints: Vec<Wanted>) -> Vec<Wanted> {
+        let slots = self.lock();
+        hints.retain(|want| slots.cycle == cycle && !slots.answered.contains(&want.position));
+        hints
+    }
+
+    /// The leading wanted prefixes: those that were read ahead, then, if they do not make a batch, those that
+    /// can be listed within the slice.
+    async fn leading(&self, store: Arc<S>, msg: NextListing<S>) -> Listing<S> {
         let NextListing { cycle, wanted, slice, .. } = msg;
         let wanted = &wanted[..wanted.len().min(BATCH_PREFIXES)];
         self.first_is_free(cycle, wanted).await;
@@ -164,7 +191,7 @@ impl<S: Store> Cache<S> {
             }
             Err(panic) => {
                 self.forget(&positions);
-                // The store panicked while listing, and the slice went with it: nothing can be answered.
+                // The clock panicked, for panics of the store are caught; the slice went with it: nothing can be answered.
                 std::panic::resume_unwind(panic.into_panic())
             }
         }
@@ -263,6 +290,7 @@ impl<S: Store> Slots<S> {
     fn of(&mut self, cycle: u64) -> &mut HashMap<u32, Slot<S>> {
         if self.cycle != cycle {
             self.by_position.clear();
+            self.answered.clear();
             self.cycle = cycle;
         }
         &mut self.by_position
@@ -279,13 +307,18 @@ impl<S: Store> ListedPrefix<S> {
 }
 
 /// Lists prefixes one after the other, chunk by chunk, until there are `enough` names or the slice is over; at least one
-/// chunk in any case.
+/// chunk in any case. A prefix on which the store panics cannot be listed, that is all.
 fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: u32, slice: TimeSlice) -> Read<S> {
     let mut todo = todo.into_iter();
     let (mut ready, mut partial, mut names) = (Vec::new(), None, 0u32);
     slice.charge(Stage::List, || {
         for mut reading in todo.by_ref() {
-            let Some(contents) = read_one(store, &mut reading, &slice) else {
+            let one = catch_unwind(AssertUnwindSafe(|| read_one(store, &mut reading, &slice)));
+            let panicked = |panic: Box<dyn Any + Send>| {
+                let why = format!("the store panicked: {}", panic_message(&*panic));
+                Some(Contents::Unlistable(io::Error::other(why)))
+            };
+            let Some(contents) = one.unwrap_or_else(panicked) else {
                 partial = Some(reading);
                 return;
             };

@@ -7,12 +7,14 @@
 mod check;
 #[cfg(test)]
 mod contract;
+mod desk;
 mod memory;
 mod sqlite;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use desk::Desk;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 

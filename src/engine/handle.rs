@@ -152,7 +152,7 @@ impl GovernorHandle {
     /// # Errors
     /// [`Error::Stopped`] if the engine is going down.
     pub async fn weighted_slice(&self, client: &str, weight: f64) -> Result<TimeSlice> {
-        self.slices.send(SliceRequest { client: client.into(), weight }).await?
+        SliceRequest::send(&self.slices, client.into(), weight).await
     }
 }
 

@@ -126,7 +126,7 @@ mod tests {
     fn a_newcomer_neither_starves_the_others_nor_is_starved() {
         let (old, new) = ((Arc::from("old"), 1.0), (Arc::from("new"), 1.0));
         let mut queue = FairQueue::default();
-        serve(&mut queue, &[old.clone()], 1000);
+        serve(&mut queue, std::slice::from_ref(&old), 1000);
         queue.drain();
         let served = serve(&mut queue, &[old, new], 100);
         assert!((49..=51).contains(&served[0]), "{served:?}");

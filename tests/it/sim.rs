@@ -5,14 +5,17 @@
 //! once. That is exact while slices do not overlap, that is for rates up to one core; tests of higher rates let their
 //! clients sleep instead.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
+use sexton::Error;
 use sexton::clock::{Clock, CostMeter, Time};
-use sexton::job::{CycleView, Fold, Job, Tally, Unreadable};
+use sexton::job::{CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable};
 use sexton::policy::ring::Ring;
+use sexton::report::CycleReport;
+use sexton::slice::TimeSlice;
 use sexton::status::{Event, SliceFigures};
 use sexton::store::{More, Names, Nature, Store};
 
@@ -63,12 +66,16 @@ impl CostMeter for SimClock {
     }
 }
 
-/// Every slice and every cycle, in the order in which they ended.
+/// Every slice and every cycle, in the order in which they ended, and what went wrong meanwhile.
 #[derive(Clone, Default)]
 pub struct Record {
     pub slices: Arc<Mutex<Vec<SliceFigures>>>,
-    pub cycles: Arc<Mutex<Vec<(f64, f64)>>>,
-    pub errors: Arc<Mutex<Vec<String>>>,
+    pub cycles: Arc<Mutex<Vec<Arc<CycleReport>>>>,
+    pub resumed: Arc<Mutex<Vec<bool>>>,
+    /// Crawl and error of each time that a crawl had to wait for its state.
+    pub waits: Arc<Mutex<Vec<(String, Error)>>>,
+    /// Crawl and error of each crawl that failed.
+    pub failed: Arc<Mutex<Vec<(String, Error)>>>,
 }
 
 impl Actor for Record {
@@ -86,8 +93,10 @@ impl Handler<Event> for Record {
     fn handle(&mut self, event: Event, _: &mut Self::Context) {
         match event {
             Event::SliceEnded(figures) => self.slices.lock().unwrap().push(figures),
-            Event::CycleFinished(report) => self.cycles.lock().unwrap().push((report.started, report.finished)),
-            Event::Error { error, .. } => self.errors.lock().unwrap().push(error),
+            Event::CycleStarted { resumed, .. } => self.resumed.lock().unwrap().push(resumed),
+            Event::CycleFinished(report) => self.cycles.lock().unwrap().push(report),
+            Event::Waiting { crawl, error } => self.waits.lock().unwrap().push((crawl, error)),
+            Event::CrawlFailed { crawl, error } => self.failed.lock().unwrap().push((crawl, error)),
             _ => {}
         }
     }
@@ -150,21 +159,57 @@ fn charged_by(slice: &SliceFigures, at: Duration) -> f64 {
 
 /// A store of `prefixes` x `buckets` names, which exist nowhere.
 pub struct SimStore {
-    ring: Ring,
-    buckets: u32,
+    pub clock: SimClock,
+    pub ring: Ring,
+    pub buckets: u32,
+    /// How long it takes to list a prefix.
+    pub listing: Duration,
+    /// Whether listing a prefix, or opening a bucket, panics, by its name.
+    pub panics: fn(&str) -> bool,
+    /// Set when a prefix was listed.
+    pub after_listing: Option<Arc<AtomicBool>>,
+    /// Whether it panics when it is asked for its identity.
+    pub nameless: bool,
+    /// Prefixes that are open.
+    pub open: Arc<AtomicUsize>,
+    /// The most prefixes that ever were open at once.
+    pub most_open: Arc<AtomicUsize>,
 }
 
 impl SimStore {
-    pub fn new(prefixes: u32, buckets: u32) -> Self {
-        SimStore { ring: Ring::new((0..prefixes).map(|i| format!("{i:04}"))), buckets }
+    pub fn new(clock: &SimClock, prefixes: u32, buckets: u32) -> Self {
+        SimStore {
+            clock: clock.clone(),
+            ring: Ring::new((0..prefixes).map(|i| format!("{i:04}"))),
+            buckets,
+            listing: Duration::ZERO,
+            panics: |_| false,
+            after_listing: None,
+            nameless: false,
+            open: Arc::default(),
+            most_open: Arc::default(),
+        }
+    }
+}
+
+/// An open prefix.
+pub struct SimPrefix {
+    name: String,
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for SimPrefix {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Store for SimStore {
-    type Prefix = String;
+    type Prefix = SimPrefix;
     type Bucket<'a> = String;
 
     fn identity(&self) -> String {
+        assert!(!self.nameless, "the store has no name");
         "simulated".into()
     }
 
@@ -172,18 +217,27 @@ impl Store for SimStore {
         &self.ring
     }
 
-    fn open_prefix(&self, prefix: &str) -> std::io::Result<Option<String>> {
-        Ok(Some(prefix.to_owned()))
+    fn open_prefix(&self, prefix: &str) -> std::io::Result<Option<SimPrefix>> {
+        let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_open.fetch_max(open, Ordering::SeqCst);
+        Ok(Some(SimPrefix { name: prefix.to_owned(), open: self.open.clone() }))
     }
 
-    fn read_names(&self, _: &mut String, names: &mut Names) -> std::io::Result<More> {
+    fn read_names(&self, prefix: &mut SimPrefix, names: &mut Names) -> std::io::Result<More> {
+        self.clock.work(self.listing);
+        assert!(!(self.panics)(&prefix.name), "the store does not like {}", prefix.name);
         (0..self.buckets).for_each(|i| names.push(format!("{i:06}").as_bytes(), Nature::Bucket));
         names.end_chunk();
+        if let Some(listed) = &self.after_listing {
+            listed.store(true, Ordering::SeqCst);
+        }
         Ok(More::No)
     }
 
-    fn open_bucket<'a>(&self, prefix: &'a String, name: &'a [u8]) -> std::io::Result<String> {
-        Ok(format!("{prefix}/{}", String::from_utf8_lossy(name)))
+    fn open_bucket<'a>(&self, prefix: &'a SimPrefix, name: &'a [u8]) -> std::io::Result<String> {
+        let bucket = format!("{}/{}", prefix.name, String::from_utf8_lossy(name));
+        assert!(!(self.panics)(&bucket), "the store does not like {bucket}");
+        Ok(bucket)
     }
 
     fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> std::path::PathBuf {
@@ -195,20 +249,28 @@ impl Store for SimStore {
     }
 }
 
+/// What is to happen in a bucket, beside what takes its time.
+pub type Hook = Box<dyn Fn(&str, &TimeSlice) + Send + Sync>;
+
 /// A job whose buckets take a time, or panic.
 pub struct SimJob {
     pub clock: SimClock,
     /// How long the bucket takes, by its name.
     pub unit: Box<dyn Fn(&str) -> Duration + Send + Sync>,
-    /// Whether it panics, by its name.
+    /// Whether it panics, by the name of the bucket, or of the prefix.
     pub panics: fn(&str) -> bool,
+    /// Whether the report panics.
+    pub report_panics: bool,
+    /// Called in each bucket, with the slice in force.
+    pub hook: Hook,
     /// Every bucket that was looked at.
     pub visited: Arc<Mutex<Vec<String>>>,
 }
 
 impl SimJob {
     pub fn new(clock: &SimClock, unit: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Self {
-        SimJob { clock: clock.clone(), unit: Box::new(unit), panics: |_| false, visited: Arc::default() }
+        let (clock, unit, hook) = (clock.clone(), Box::new(unit), Box::new(|_: &str, _: &TimeSlice| ()));
+        SimJob { clock, unit, panics: |_| false, report_panics: false, hook, visited: Arc::default() }
     }
 }
 
@@ -231,12 +293,19 @@ impl Job<SimStore> for SimJob {
     fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> Result<(), Unreadable> {
         self.visited.lock().unwrap().push(bucket.clone());
         self.clock.work((self.unit)(bucket));
+        (self.hook)(bucket, fold.slice);
         assert!(!(self.panics)(bucket), "the job does not like {bucket}");
         fold.tally.0 += 1;
         Ok(())
     }
 
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Sum>) -> Result<(), Stopped> {
+        assert!(!(self.panics)(walk.prefix()), "the job does not like {}", walk.prefix());
+        walk.each_bucket(|bucket, fold| self.process_bucket(bucket, fold))
+    }
+
     fn report(&self, cycle: &CycleView<'_, Sum>) -> serde_json::Map<String, serde_json::Value> {
+        assert!(!self.report_panics, "nothing to report");
         [("sum".to_owned(), cycle.tally.0.into())].into_iter().collect()
     }
 }

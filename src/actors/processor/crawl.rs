@@ -91,7 +91,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     {
         let mut patience = Patience::default();
         loop {
-            match to.send(message.clone()).await? {
+            match to.send(message.clone()).await.map_err(gone)? {
                 Err(e) if e.retry() == Retry::Helps => self.wait_for(&e, &mut patience).await?,
                 answer => {
                     patience.end(self);
@@ -123,13 +123,19 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
 
     /// Shows how it ended.
     pub fn ended(&self, result: &Result<()>) {
-        self.show(|c| c.phase = if result.is_ok() { Phase::Ended } else { Phase::Failed });
+        // An engine that has failed stops its crawls in good order, but that is not how they were meant to end.
+        self.show(|c| c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed });
         if let Err(error) = result {
             self.show(|c| c.error = Some(error.to_string()));
             let (crawl, error) = (self.settings.name.clone(), error.clone());
             self.board.emit(|| Event::CrawlFailed { crawl, error });
         }
     }
+}
+
+/// A mailbox that is closed while nobody has asked for the end: its actor has panicked.
+pub(super) fn gone(_: MailboxError) -> Error {
+    Error::ActorPanicked { actor: "checkpointer", message: "it has gone".to_owned() }
 }
 
 /// How long one message has been refused for want of room, and whether that was said.
@@ -156,8 +162,19 @@ pub(super) struct CycleWork {
     pub ring: Ring,
     pub skipped: Mutex<Arc<Skipped>>,
     panics: AtomicU32,
-    failed: AtomicBool,
+    course: watch::Sender<Course>,
     lap: Mutex<LapView>,
+}
+
+/// What the workers of a cycle tell each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Prefixes are left.
+    Going,
+    /// All prefixes are complete.
+    Done,
+    /// One of the workers has failed, so the others stop too.
+    Failed,
 }
 
 /// How far the cycle has come, for the status.
@@ -213,7 +230,7 @@ impl CycleWork {
             ring,
             skipped: Mutex::default(),
             panics: AtomicU32::new(0),
-            failed: AtomicBool::new(false),
+            course: watch::channel(Course::Going).0,
             lap: Mutex::new(view),
         };
         work.show(crawl);
@@ -226,13 +243,16 @@ impl CycleWork {
         view.lap.len() - view.lap.completed()
     }
 
-    /// Whether a worker of this cycle has failed, so that the others stop too.
-    pub fn failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+    /// Waits until it is done or has failed.
+    pub async fn over(&self) -> Course {
+        let mut course = self.course.subscribe();
+        // The sender lives as long as `self`.
+        course.wait_for(|course| *course != Course::Going).await.map_or(Course::Failed, |course| *course)
     }
 
+    /// Notes that one of the workers has failed.
     pub fn fail(&self) {
-        self.failed.store(true, Ordering::Relaxed);
+        self.course.send_replace(Course::Failed);
     }
 
     /// Notes a panic of the job: the bucket will be left out. One too many is an error.
@@ -269,6 +289,13 @@ impl CycleWork {
                 }
             }
             view.pace(progress.iter().filter(|p| p.done).count(), crawl.time.clock.now());
+            if view.lap.completed() == view.lap.len() {
+                self.course.send_if_modified(|course| {
+                    let going = *course == Course::Going;
+                    *course = if going { Course::Done } else { *course };
+                    going
+                });
+            }
         }
         self.show(crawl);
         for p in progress {

@@ -12,7 +12,7 @@ use super::crawl::{Crawl, CycleWork, lock};
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
-use crate::messages::{Commit, Contents, ListedPrefix};
+use crate::messages::{Contents, ListedPrefix};
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::Store;
@@ -163,19 +163,22 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
             return Ok(());
         }
         let progress = gather(self.done, Some(state))?;
-        let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
-        // The keeper of the state runs on a thread of its own and waits for nobody, so blocking here is bounded.
-        let committed = futures_executor::block_on(self.crawl.ports.commit.send(message))?;
-        slice.add(Stage::Commit, committed.cost);
-        match committed.result {
+        let (cycle, at) = (&self.work.key, self.crawl.time.clock.unix_secs());
+        // On this thread, within what the slice charges for folding: a message would cost more than the commit.
+        let commit = || self.crawl.ports.desk.with(|state| state.commit(cycle, &progress, at));
+        let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| {
+            // Not the job's panic: it must not be taken for one.
+            Err(Error::ActorPanicked { actor: "checkpointer", message: panic_message(&*panic) })
+        });
+        match committed {
             Ok(_) => {
                 *self.saved_at = slice.now();
                 let added = saved(self.done, Some(state));
-                self.work.saved(self.crawl, &committed.progress, &added);
+                self.work.saved(self.crawl, &progress, &added);
                 Ok(())
             }
             Err(error) => {
-                give_back(committed.progress, self.done, Some(state));
+                give_back(progress, self.done, Some(state));
                 Err(error)
             }
         }

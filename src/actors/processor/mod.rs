@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::guard::Guard;
+use crate::checkpoint::Desk;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::messages::{
@@ -29,7 +30,7 @@ use crate::status::{Event, Phase, WorkerState};
 use crate::store::Store;
 
 pub(crate) use crawl::Crawl;
-use crawl::CycleWork;
+use crawl::{CycleWork, gone};
 use worker::Worker;
 
 /// Errors that a report lists at most; all are counted.
@@ -43,6 +44,8 @@ pub(crate) struct Ports {
     pub open: Recipient<OpenCycle>,
     pub claim: Recipient<ClaimPrefixes>,
     pub commit: Recipient<Commit>,
+    /// For commits in mid-slice, on the folding thread.
+    pub desk: Desk,
     pub release: Recipient<ReleaseClaims>,
     pub read: Recipient<ReadCycle>,
     pub deliver: Recipient<Deliver>,
@@ -108,24 +111,25 @@ impl<S: Store, J: Job<S>> Handler<Stop> for BucketProcessor<S, J> {
     }
 }
 
-/// Runs cycles until there are enough, or the engine stops, which is no error.
+/// Runs cycles until there are enough, or the engine stops, which is no error if it was asked for.
 async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
+    match cycles(crawl, lister).await {
+        Err(Error::Stopped) if *crawl.stop.borrow() => Ok(()),
+        ended => ended,
+    }
+}
+
+async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     let started = crawl.time.clock.now();
     let (mut cycles, mut last) = (0, last_end(crawl).await?);
     loop {
         let CrawlSettings { slow_start, minimum_cycle_time, .. } = crawl.settings;
         let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
         let wait = next_start(started, slow_start, last, minimum_cycle_time, now);
-        let worked = async {
-            if crawl.cycles != Cycles::Once {
-                crawl.sleep_until_cycle(wait).await?;
-            }
-            cycle(crawl, lister).await
-        };
-        match worked.await {
-            Err(Error::Stopped) => return Ok(()),
-            other => other?,
+        if crawl.cycles != Cycles::Once {
+            crawl.sleep_until_cycle(wait).await?;
         }
+        cycle(crawl, lister).await?;
         last = LastEnd::Here(crawl.time.clock.now());
         cycles += 1;
         if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
@@ -190,7 +194,7 @@ async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
     // The user's word for a fresh cycle holds for the first one.
     let fresh = if crawl.opened_before() { Fresh::No } else { crawl.fresh };
     let message = OpenCycle { crawl: name, wanted, fresh, at };
-    match crawl.ports.open.send(message.clone()).await? {
+    match crawl.ports.open.send(message.clone()).await.map_err(gone)? {
         Err(Error::StateFull { .. }) => crawl.persist(&crawl.ports.open, message).await,
         answer => answer,
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::crawl::{Crawl, CycleWork, Patience};
+use super::crawl::{Course, Crawl, CycleWork, Patience, gone};
 use super::hand::{Ended, Hand, fold};
 use crate::checkpoint::Claim;
 use crate::error::{Error, Result, Retry};
@@ -38,12 +38,13 @@ pub(super) struct Worker<S: Store, J: Job<S>> {
     /// Claimed, not listed yet.
     claims: VecDeque<Claim>,
     hand: Hand<S, J::Tally>,
+    patience: Patience,
 }
 
 impl<S: Store, J: Job<S>> Worker<S, J> {
     pub fn new(crawl: Arc<Crawl<S, J>>, work: Arc<CycleWork>, lister: Recipient<NextListing<S>>, number: u32) -> Self {
         let hand = Hand::new(crawl.time.clock.now());
-        Worker { crawl, work, lister, number, claims: VecDeque::new(), hand }
+        Worker { crawl, work, lister, number, claims: VecDeque::new(), hand, patience: Patience::default() }
     }
 
     /// Works until nothing is left that others have not claimed. A stop ends it with [`Error::Stopped`], after what is
@@ -55,16 +56,21 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         }
         let kept = self.hand_over().await;
         self.enter(WorkerState::Idle);
-        result.and(kept)
+        match result {
+            // Stopped, but not with everything saved: that is what has to be told.
+            Err(Error::Stopped) => kept.and(result),
+            result => result.and(kept),
+        }
     }
 
     async fn slices(&mut self) -> Result<()> {
         loop {
             self.enter(WorkerState::Waiting);
-            let slice = self.request().await?;
-            if self.work.failed() {
-                return Err(Error::Stopped);
-            }
+            let slice = tokio::select! {
+                biased;
+                course = self.work.over() => return if course == Course::Done { Ok(()) } else { Err(Error::Stopped) },
+                slice = self.request() => slice?,
+            };
             let left = self.slice(slice).await?;
             self.enter(WorkerState::Settled);
             if left == Left::Nothing {
@@ -74,8 +80,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     async fn request(&self) -> Result<TimeSlice> {
-        let (client, weight) = (self.crawl.client.clone(), self.crawl.settings.weight);
-        self.crawl.ports.slices.send(SliceRequest { client, weight }).await?
+        SliceRequest::send(&self.crawl.ports.slices, self.crawl.client.clone(), self.crawl.settings.weight).await
     }
 
     /// One slice: list, fold, list, fold, until it is over or nothing is left; then commit, then settle.
@@ -85,7 +90,16 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             if self.hand.todo.is_empty() {
                 self.enter(WorkerState::Listing);
                 if self.claims.is_empty() {
-                    self.claims = self.claim().await?;
+                    match self.claim().await {
+                        Ok(claims) => self.claims = claims,
+                        Err(error) if error.retry() == Retry::Helps => {
+                            // Nobody waits with a slice in hand.
+                            slice.settle();
+                            self.crawl.wait_for(&error, &mut self.patience).await?;
+                            return Ok(Left::Something);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 if self.claims.is_empty() {
                     left = Left::Nothing;
@@ -116,10 +130,11 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Claims the next prefixes, fewer when few are left.
-    async fn claim(&self) -> Result<VecDeque<Claim>> {
+    async fn claim(&mut self) -> Result<VecDeque<Claim>> {
         let share = self.work.left() / (4 * self.crawl.settings.workers.max(1));
         let (cycle, most) = (self.work.key.clone(), share.clamp(1, CLAIMS_AT_ONCE));
-        let claims = self.crawl.persist(&self.crawl.ports.claim, ClaimPrefixes { cycle, most }).await?;
+        let claims = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most }).await.map_err(gone)??;
+        self.patience.end(&self.crawl);
         Ok(claims.into())
     }
 
@@ -174,17 +189,16 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             return Ok(());
         }
         self.enter(WorkerState::Committing);
-        let mut patience = Patience::default();
         loop {
             let progress = self.hand.gather()?;
             let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
-            let committed = self.crawl.ports.commit.send(message).await?;
+            let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
             if let Some(slice) = &slice {
                 slice.add(Stage::Commit, committed.cost);
             }
             let error = match committed.result {
                 Ok(_) => {
-                    patience.end(&self.crawl);
+                    self.patience.end(&self.crawl);
                     let added = self.hand.saved(self.crawl.time.clock.now());
                     self.work.saved(&self.crawl, &committed.progress, &added);
                     return Ok(());
@@ -196,7 +210,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 return Err(error);
             }
             let had_slice = slice.take().is_some();
-            self.crawl.wait_for(&error, &mut patience).await?;
+            self.crawl.wait_for(&error, &mut self.patience).await?;
             if had_slice {
                 slice = Some(self.request().await?);
             }

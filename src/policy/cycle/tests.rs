@@ -1,3 +1,5 @@
+//! When cycles start, which are resumed, and how long they still take.
+
 use proptest::prelude::*;
 use serde_json::json;
 

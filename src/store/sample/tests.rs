@@ -1,3 +1,5 @@
+//! What was written is read back by the description of the formats alone, sharing no code with the writer.
+
 use super::*;
 
 /// Reads a store back by the description of the formats alone, sharing no code with the writer.

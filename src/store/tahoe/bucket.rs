@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, RawDir, fstat, openat};
+use rustix::fs::{RawDir, fstat};
 
+use super::quiet::open_quietly;
 use super::{DIRECTORY, DiskUsage, ShareFile, TahoePrefix, is_dot};
 use crate::tahoe::number::ShareNumber;
 
@@ -46,7 +47,7 @@ impl ShareEntry {
 
 impl<'a> TahoeBucket<'a> {
     pub(super) fn open(prefix: &'a TahoePrefix, name: &'a [u8], disk_usage: DiskUsage) -> io::Result<TahoeBucket<'a>> {
-        let dir = openat(&prefix.dir, name, DIRECTORY, Mode::empty())?;
+        let dir = open_quietly(&prefix.dir, name, DIRECTORY)?;
         let disk_bytes = disk_usage.of_directory(&fstat(&dir)?);
         let (text, shares) = (Vec::new(), Vec::new());
         let mut bucket = TahoeBucket { prefix, name, dir, disk_usage, disk_bytes, text, shares, no_share: 0 };

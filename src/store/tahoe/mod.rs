@@ -5,6 +5,7 @@
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
+mod quiet;
 mod share;
 
 use std::ffi::OsStr;
@@ -19,6 +20,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, open
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
+use quiet::open_quietly;
 pub use share::ShareFile;
 
 use super::{More, Names, Nature, Store};
@@ -168,7 +170,7 @@ impl Store for TahoeStore {
 
     fn strays(&self) -> io::Result<u64> {
         self.check_still_there()?;
-        let dir = openat(&self.shares, c".", DIRECTORY, Mode::empty())?;
+        let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
         let mut strays = 0;
@@ -182,7 +184,7 @@ impl Store for TahoeStore {
     }
 
     fn open_prefix(&self, prefix: &str) -> io::Result<Option<TahoePrefix>> {
-        let opened = openat(&self.shares, prefix, DIRECTORY, Mode::empty());
+        let opened = open_quietly(&self.shares, prefix, DIRECTORY);
         // Checked after the opening: what was opened before it belongs to the store that is there now.
         self.check_still_there()?;
         let dir = match opened {

@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat, fstat, openat, seek};
+use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
 
 use super::DiskUsage;
+use super::quiet::open_quietly;
 use crate::tahoe::table::ReadAt;
 
 /// An open share.
@@ -21,7 +22,7 @@ impl ShareFile {
     pub(super) fn open(bucket: impl AsFd, name: &[u8], disk_usage: DiskUsage) -> io::Result<ShareFile> {
         // NONBLOCK: a pipe in a share's place must not stop the walk. It changes nothing for regular files.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = openat(bucket, name, flags, Mode::empty())?;
+        let file = open_quietly(bucket, name, flags)?;
         let stat = fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}

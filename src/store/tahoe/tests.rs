@@ -186,3 +186,19 @@ fn disk_usage_is_blocks_unless_a_rule_is_given() {
     assert_eq!(blocks.1, fs::metadata(&file).unwrap().blocks() * 512);
     assert!(blocks.1 < 1 << 20, "the file is nearly all hole");
 }
+
+#[test]
+fn a_walk_leaves_access_times_as_they_were() {
+    let dir = make(&[&format!("ab/{SI}")]);
+    let shares = dir.path().join("shares");
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let paths = [shares.join("ab"), shares.join("ab").join(SI), shares.join("ab").join(SI).join("0")];
+    for path in &paths {
+        fs::File::open(path).unwrap().set_times(fs::FileTimes::new().set_accessed(long_ago)).unwrap();
+    }
+    let walked = walk(&TahoeStore::open(dir.path()).unwrap(), &Leases::new(Default::default()), NOW, Stops::Never);
+    assert_eq!(walked.counts.shares, 1);
+    for path in &paths {
+        assert_eq!(fs::metadata(path).unwrap().accessed().unwrap(), long_ago, "{}", path.display());
+    }
+}

@@ -1,0 +1,78 @@
+//! A state for simulations: it outlives its engine, and refuses or panics when a test wants it to.
+
+use std::sync::{Arc, Mutex};
+
+use sexton::checkpoint::{
+    Claim, Cycle, CycleIdentity, CycleKey, MemoryStore, PrefixRow, Progress, Standing, StateStore,
+};
+use sexton::job::{Note, NoteKind};
+use sexton::{Error, Result};
+
+/// A [`MemoryStore`] that clones share. Before each call it asks the test, by the call's name.
+#[derive(Clone)]
+pub struct SimState {
+    kept: Arc<Mutex<MemoryStore>>,
+    before: Arc<dyn Fn(&'static str) -> Result<()> + Send + Sync>,
+}
+
+impl SimState {
+    pub fn new(before: impl Fn(&'static str) -> Result<()> + Send + Sync + 'static) -> Self {
+        SimState { kept: Arc::default(), before: Arc::new(before) }
+    }
+
+    pub fn sound() -> Self {
+        Self::new(|_| Ok(()))
+    }
+
+    fn call<R>(&self, name: &'static str, run: impl FnOnce(&mut MemoryStore) -> Result<R>) -> Result<R> {
+        (self.before)(name)?;
+        run(&mut self.kept.lock().unwrap())
+    }
+}
+
+/// As SQLite says it.
+pub fn no_room() -> Error {
+    Error::StateFull { path: "/state.sqlite".into(), cause: "database or disk is full".into() }
+}
+
+impl StateStore for SimState {
+    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
+        self.call("latest", |s| s.latest(crawl))
+    }
+
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+        self.call("begin", |s| s.begin(crawl, identity, at))
+    }
+
+    fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        self.call("claim", |s| s.claim(cycle, most))
+    }
+
+    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+        self.call("commit", |s| s.commit(cycle, progress, at))
+    }
+
+    fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
+        self.call("release", |s| s.release(cycle, claims))
+    }
+
+    fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+        self.call("finish", |s| s.finish(cycle, at))
+    }
+
+    fn deliver(&mut self, cycle: &CycleKey) -> Result<()> {
+        self.call("deliver", |s| s.deliver(cycle))
+    }
+
+    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
+        self.call("prefixes", |s| s.prefixes(cycle))
+    }
+
+    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
+        self.call("notes", |s| s.notes(cycle, kind, limit))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.call("sync", |s| s.sync())
+    }
+}
