@@ -178,7 +178,7 @@ fn a_prefix_that_cannot_be_listed_makes_the_totals_incomplete() {
 fn buckets_that_vanish_are_counted_and_no_error() {
     let (sample, names) = Sample::one_prefix(200);
     let mut running =
-        Running::start(&mut sample.crawl("state", "--job leases --json --cpu 4% --basis cpu --slice 1ms -vv"));
+        Running::start(&mut sample.crawl("state", "--job leases --json --cpu 10% --basis cpu --slice 1ms -vv"));
     // All names were listed before the first was visited; the rest wait for their slices.
     running.must_say("visiting bucket");
     running.signal(Signal::STOP);

@@ -263,7 +263,7 @@ fn a_state_that_may_not_be_written_is_refused_with_advice() {
 #[test]
 fn a_store_that_may_not_be_read_everywhere_is_walked_as_far_as_it_may() {
     let (sample, names) = Sample::one_prefix(5);
-    let shut = |path: &str| fs::set_permissions(sample.shares().join(path), Permissions::from_mode(0)).unwrap();
+    let shut = |path: &str| fs::set_permissions(sample.shares().join(path), Permissions::from_mode(0o000)).unwrap();
     shut(&format!("aa/{}", names[1]));
     shut(&format!("aa/{}/0", names[3]));
     fs::create_dir(sample.shares().join("bb")).unwrap();
