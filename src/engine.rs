@@ -19,7 +19,7 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
 pub use crate::policy::cycle::Fresh;
-use crate::settings::{Checkpoint, CrawlSettings, Settings};
+use crate::settings::{self, Checkpoint, CrawlSettings, Settings};
 use crate::status::{Board, CrawlStatus, Event};
 use crate::store::Store;
 use conductor::Conductor;
@@ -174,17 +174,8 @@ impl EngineBuilder {
 
     fn validate(&self) -> Result<()> {
         self.settings.validate()?;
-        let mut names = std::collections::HashSet::new();
-        for crawl in &self.crawls {
-            crawl.validate()?;
-            if !names.insert(crawl.name().to_owned()) {
-                return Err(Error::Config(format!(
-                    "two crawls are named {:?}: give each a name of its own",
-                    crawl.name()
-                )));
-            }
-        }
-        Ok(())
+        self.crawls.iter().try_for_each(|crawl| crawl.validate())?;
+        settings::check_unique(self.crawls.iter().map(|crawl| crawl.name()))
     }
 
     /// Starts the actors and whoever waits for their end.

@@ -81,6 +81,7 @@ pub mod cumulus;
 pub mod engine;
 mod error;
 pub mod job;
+mod lock;
 pub mod messages;
 pub mod policy;
 pub mod report;

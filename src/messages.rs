@@ -66,7 +66,7 @@ pub struct SetBudget(pub BudgetSettings);
 #[rtype(result = "()")]
 pub struct Pause;
 
-/// Ends a pause. The time paused earns nothing.
+/// Ends a pause. What was owed was worked off meanwhile; nothing was saved up.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Resume;

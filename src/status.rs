@@ -197,6 +197,9 @@ pub struct CrawlStatus {
     pub first_cycle_finished: bool,
     /// How long it sleeps until the next cycle may begin.
     pub next_cycle_in_secs: Option<f64>,
+    /// The same moment by the engine's clock.
+    #[serde(skip)]
+    pub(crate) next_cycle_at: Option<Duration>,
     /// Prefixes complete in this cycle.
     pub prefixes_done: u32,
     /// Prefixes in the ring.
@@ -233,6 +236,7 @@ impl CrawlStatus {
             prefixes_done_before: None,
             first_cycle_finished: false,
             next_cycle_in_secs: None,
+            next_cycle_at: None,
             prefixes_done: 0,
             prefixes_total,
             last_complete_prefix: None,

@@ -4,7 +4,7 @@
 //! [`Budget`](crate::policy::budget) says when, [`FairQueue`](crate::policy::fair) says who. It never knows what a slice
 //! is used for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::messages::{Pause, Resume, SetBudget, SliceRequest, Stop};
 use crate::policy::budget::{Accrual, Budget, Habit, Terms, Usual, Verdict};
-use crate::policy::fair::FairQueue;
+use crate::policy::fair::{CLIENTS_REMEMBERED, FairQueue};
 use crate::settings::{Basis, BudgetSettings};
 use crate::slice::{SliceSpent, Tenure, TimeSlice};
 use crate::status::{Board, Event, SliceFigures};
@@ -96,6 +96,7 @@ impl Governor {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
+        self.queue.retain(|reply| !reply.is_closed());
         while self.mode == Mode::Running && self.queue.waiting() > 0 {
             match self.budget.verdict(self.now_secs()) {
                 Verdict::Now => self.grant(ctx),
@@ -141,11 +142,17 @@ impl Governor {
         let out = now.saturating_sub(grant.since);
         let cost = match self.settings.basis {
             Basis::Wall => out,
+            // Whoever has metered nothing is charged for its time: an unknown cost is not taken for none.
+            Basis::Cpu if msg.spent.total().is_zero() => out,
             Basis::Cpu => msg.spent.total(),
         };
         let (cost_secs, now_secs) = (cost.as_secs_f64(), now.as_secs_f64());
         self.budget.settle(msg.id, cost_secs, now_secs);
         self.queue.settled(&grant.client, grant.usual.cost_secs, cost_secs);
+        if self.habits.len() >= CLIENTS_REMEMBERED {
+            let out: HashSet<&str> = self.out.values().map(|g| &*g.client).collect();
+            self.habits.retain(|client, _| out.contains(&**client));
+        }
         let habit = self.habits.entry(grant.client.clone()).or_insert(Habit::UNKNOWN);
         habit.learn(cost_secs, out.as_secs_f64());
         self.overhead.accounted += msg.spent.total();
@@ -180,8 +187,8 @@ impl Governor {
     fn show(&mut self) {
         let now = self.now_secs();
         let (sleep, balance, waiting) = (self.budget.sleep_secs(now), self.budget.balance(now), self.queue.waiting());
-        let paused = self.mode == Mode::Paused;
-        self.board.budget(|b| b.standing(balance, sleep, waiting, paused));
+        let (paused, at) = (self.mode == Mode::Paused, self.time.clock.now());
+        self.board.budget(|b| b.standing(balance, sleep, waiting, paused, at));
     }
 }
 
@@ -237,6 +244,10 @@ impl Handler<SetBudget> for Governor {
 
     fn handle(&mut self, SetBudget(settings): SetBudget, ctx: &mut Self::Context) {
         let now = self.now_secs();
+        if settings.basis != self.settings.basis {
+            // What was used under the old basis is paid for.
+            self.overhead = Overhead { process_at_start: self.time.meter.process_cost(), accounted: Duration::ZERO };
+        }
         self.budget.set_accrual(accrual(settings.basis), now);
         self.budget.set_terms(terms(&settings, self.workers), now);
         self.board.budget(|b| b.requested(&settings));

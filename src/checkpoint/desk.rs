@@ -3,10 +3,11 @@
 //! A commit takes some 20 microseconds; a hop to another thread and back takes two or three times that. So where progress
 //! is saved after every bucket, the folding thread commits at the desk itself, one at a time, instead of by message.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::StateStore;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 
 /// A state store, one user at a time, until it is closed. Cheap to clone.
 #[derive(Clone)]
@@ -23,14 +24,13 @@ impl Desk {
     /// # Errors
     /// [`Error::Stopped`] once it is closed, and whatever the work gives.
     pub fn with<R>(&self, work: impl FnOnce(&mut dyn StateStore) -> Result<R>) -> Result<R> {
-        // Every call is one transaction of the store's own, so a panic in another one leaves it usable.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         work(state.as_deref_mut().ok_or(Error::Stopped)?)
     }
 
     /// Closes the store: when this returns, another process may open it.
     pub fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.0) = None;
     }
 }
 

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::units::{Percent, parse_slice};
 use crate::error::Error;
@@ -185,6 +186,7 @@ enum ConfigCommand {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     output::log_to_stderr(cli.verbose);
+    allow_open_files();
     let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
@@ -195,6 +197,14 @@ pub fn run() -> ExitCode {
         Exit::of(&error)
     });
     ExitCode::from(exit.code())
+}
+
+/// Allows as many open files as the system lets this user have: each worker keeps some prefixes open.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is refused the usual number will do, with smaller batches.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Seconds since 1970: a number from 0 on.

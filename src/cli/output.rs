@@ -1,13 +1,14 @@
 //! What goes to stderr, and the lock that keeps it from tearing a progress bar.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use indicatif::ProgressBar;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use crate::job::Counts;
+use crate::lock::lock;
 use crate::report::CycleReport;
 use crate::status::BudgetStatus;
 
@@ -29,11 +30,11 @@ pub fn is_terminal() -> bool {
 
 /// From now on (or with `None`, no longer) lines go above this bar.
 pub fn set_bar(bar: Option<ProgressBar>) {
-    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+    *lock(&BAR) = bar;
 }
 
 fn above_bar<R>(write: impl FnOnce() -> R) -> R {
-    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let bar = lock(&BAR).clone();
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),
@@ -70,13 +71,16 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     let mut lines = Vec::new();
     let resumed = if report.resumed { ", resumed" } else { "" };
     lines.push(format!("{}: cycle {}{resumed}, {:.1} s", report.job, report.key.number, report.elapsed.as_secs_f64()));
-    let about = if report.complete { "" } else { " at least: some prefixes could not be listed" };
+    if !report.complete {
+        let left_out = report.incomplete_prefixes.len();
+        lines.push(format!("  INCOMPLETE: {left_out} prefixes could not be listed, so every number here is at least"));
+    }
     let shares = if report.own.get("shares") == Some(&Value::Null) {
         String::new()
     } else {
         format!(", {} shares", report.counts.shares)
     };
-    lines.push(format!("  {} buckets{shares}{about}", report.counts.buckets));
+    lines.push(format!("  {} buckets{shares}", report.counts.buckets));
     if let Some(history) = report.own.get("history") {
         lines.extend(history_for_people(history));
     }

@@ -45,7 +45,7 @@ impl Conductor {
             Some(Shutdown { deadline }) = self.requests.recv() => (self.stop(&stops, deadline, &mut crawls).await, true),
             else => (self.explained(crawls.await).await, false),
         };
-        let failed = outcome.is_err();
+        let (failed, late) = (outcome.is_err(), matches!(outcome, Err(Error::Deadline(_))));
         if let Err(error) = &outcome {
             self.board.failed(error);
         }
@@ -59,7 +59,13 @@ impl Conductor {
             stop.do_send(Stop);
         }
         // Acknowledged when the state is closed; a checkpointer that has gone has closed it.
-        let _ = self.checkpointer.send(Stop).await;
+        let closing = self.checkpointer.send(Stop);
+        if late {
+            // A state that hangs (a dead disk) must not hold up whoever has set a deadline.
+            let _ = tokio::time::timeout(LAST_WORDS, closing).await;
+        } else {
+            let _ = closing.await;
+        }
         drop(self.state_thread);
         self.closed.send_replace(true);
     }

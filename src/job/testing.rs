@@ -123,6 +123,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             saver: &mut StopAfter { stops, visited: 0 },
             skipped: &Skipped::default(),
             now,
+            stopped: None,
         });
         rows.extend(state.notes.take_rows());
         let saved = state.encode().unwrap();

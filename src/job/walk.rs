@@ -73,7 +73,7 @@ impl<T: Tally> PrefixState<T> {
 #[derive(Debug)]
 pub struct Stopped(pub(crate) Why);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Why {
     SliceOver,
     Unsaved(Error),
@@ -97,6 +97,8 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) saver: &'a mut dyn Saver<T>,
     pub(crate) skipped: &'a Skipped,
     pub(crate) now: f64,
+    /// Why it ended early, whatever the job makes of that.
+    pub(crate) stopped: Option<Why>,
 }
 
 impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
@@ -128,8 +130,18 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     /// [`Stopped`] when the slice is over, progress cannot be saved, or `visit` panicked.
     pub fn each_bucket(
         &mut self,
-        mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
+        visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
     ) -> Result<(), Stopped> {
+        self.visit_buckets(visit).map_err(|why| {
+            self.stopped = Some(why.clone());
+            Stopped(why)
+        })
+    }
+
+    fn visit_buckets(
+        &mut self,
+        mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
+    ) -> Result<(), Why> {
         while let Some((name, nature)) = self.names.peek() {
             // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
             trace!(slice = self.slice.id(), bucket = %String::from_utf8_lossy(name), "visiting bucket");
@@ -157,16 +169,16 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                     Ok(Err(unreadable)) => fold.unreadable(&unreadable),
                     Err(panic) => {
                         let (bucket, message) = (name.to_vec(), panic_message(&*panic));
-                        return Err(Stopped(Why::Panicked { bucket, message }));
+                        return Err(Why::Panicked { bucket, message });
                     }
                 }
             }
             advance_cursor(&mut self.state.cursor, name);
             self.state.dirty = true;
             self.names.advance();
-            self.saver.after_bucket(self.state, self.slice).map_err(|e| Stopped(Why::Unsaved(e)))?;
+            self.saver.after_bucket(self.state, self.slice).map_err(Why::Unsaved)?;
             if self.slice.is_over() && self.names.left() > 0 {
-                return Err(Stopped(Why::SliceOver));
+                return Err(Why::SliceOver);
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Clients beyond this number that neither wait nor have anything out are forgotten.
-const CLIENTS_REMEMBERED: usize = 1024;
+pub const CLIENTS_REMEMBERED: usize = 1024;
 
 #[derive(Debug)]
 struct Client<T> {
@@ -82,6 +82,11 @@ impl<T> FairQueue<T> {
             c.out_cost = if c.out == 0 { 0.0 } else { c.out_cost - usual_cost };
             c.tag += cost / c.weight;
         }
+    }
+
+    /// Drops the requests that are no longer wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&T) -> bool) {
+        self.clients.values_mut().for_each(|c| c.waiting.retain(|(_, request)| wanted(request)));
     }
 
     /// How many requests wait.

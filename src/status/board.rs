@@ -1,7 +1,7 @@
 //! The board: where the actors write what they do, and where a status is read from.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -9,8 +9,13 @@ use actix::prelude::*;
 use super::{BudgetStatus, ClientStatus, CrawlStatus, Event, Phase, SliceFigures, Status};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::lock::lock;
+use crate::policy::fair::CLIENTS_REMEMBERED;
 use crate::report::CycleReport;
 use crate::settings::{Basis, BudgetSettings};
+
+/// Clients that are no longer listed one by one.
+const OTHERS: &str = "others";
 
 /// Where the actors write what they do.
 pub(crate) struct Board {
@@ -33,7 +38,11 @@ pub(crate) struct BudgetBoard {
     balance_secs: f64,
     sleep_secs: f64,
     waiting: usize,
-    paused: bool,
+    /// When balance and sleep were what they are here.
+    stood_at: Duration,
+    paused_since: Option<Duration>,
+    /// Of the pauses that are over.
+    paused_for: Duration,
 }
 
 #[derive(Default)]
@@ -49,11 +58,6 @@ struct OutBoard {
     deadline: Duration,
 }
 
-/// A panic elsewhere must not make the status unreadable: figures are plain values, each write leaves them whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Board {
     pub fn new(settings: &BudgetSettings, clock: Arc<dyn Clock>) -> Self {
         let budget = BudgetBoard {
@@ -67,7 +71,9 @@ impl Board {
             balance_secs: 0.0,
             sleep_secs: 0.0,
             waiting: 0,
-            paused: false,
+            stood_at: clock.now(),
+            paused_since: None,
+            paused_for: Duration::ZERO,
         };
         Board {
             clock,
@@ -80,6 +86,14 @@ impl Board {
 
     pub fn budget<R>(&self, write: impl FnOnce(&mut BudgetBoard) -> R) -> R {
         write(&mut lock(&self.budget))
+    }
+
+    /// The engine's clock without the pauses: what paces are measured by.
+    pub fn awake(&self) -> Duration {
+        let now = self.clock.now();
+        let budget = lock(&self.budget);
+        let pause = budget.paused_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        now.saturating_sub(budget.paused_for + pause)
     }
 
     pub fn add_crawl(&self, name: &str, status: CrawlStatus) {
@@ -128,7 +142,12 @@ impl Board {
     }
 
     pub fn status(&self) -> Status {
-        Status { budget: lock(&self.budget).status(self.clock.now()), crawls: lock(&self.crawls).clone() }
+        let now = self.clock.now();
+        let mut crawls = lock(&self.crawls).clone();
+        for crawl in crawls.values_mut() {
+            crawl.next_cycle_in_secs = crawl.next_cycle_at.map(|at| at.saturating_sub(now).as_secs_f64());
+        }
+        Status { budget: lock(&self.budget).status(now), crawls }
     }
 }
 
@@ -147,10 +166,26 @@ impl BudgetBoard {
         self.slices += 1;
         self.longest = self.longest.max(figures.out);
         self.cost += figures.cost;
+        self.forget_one();
         let client = self.clients.entry(figures.client.clone()).or_default();
         client.cost += figures.cost;
         client.slices += 1;
         client.longest = client.longest.max(figures.out);
+    }
+
+    /// Keeps the table of clients bounded: one that has nothing out is counted among the others from then on.
+    fn forget_one(&mut self) {
+        if self.clients.len() <= CLIENTS_REMEMBERED {
+            return;
+        }
+        let idle = |name: &&Arc<str>| &***name != OTHERS && !self.out.values().any(|out| out.client == **name);
+        let Some(name) = self.clients.keys().find(idle).cloned() else { return };
+        if let Some(gone) = self.clients.remove(&name) {
+            let others = self.clients.entry(OTHERS.into()).or_default();
+            others.cost += gone.cost;
+            others.slices += gone.slices;
+            others.longest = others.longest.max(gone.longest);
+        }
     }
 
     pub fn charged(&mut self, client: &str, cost: Duration) {
@@ -158,8 +193,16 @@ impl BudgetBoard {
         self.clients.entry(client.into()).or_default().cost += cost;
     }
 
-    pub fn standing(&mut self, balance_secs: f64, sleep_secs: f64, waiting: usize, paused: bool) {
-        (self.balance_secs, self.sleep_secs, self.waiting, self.paused) = (balance_secs, sleep_secs, waiting, paused);
+    pub fn standing(&mut self, balance_secs: f64, sleep_secs: f64, waiting: usize, paused: bool, now: Duration) {
+        (self.balance_secs, self.sleep_secs, self.waiting, self.stood_at) = (balance_secs, sleep_secs, waiting, now);
+        match (paused, self.paused_since) {
+            (true, None) => self.paused_since = Some(now),
+            (false, Some(since)) => {
+                self.paused_for += now.saturating_sub(since);
+                self.paused_since = None;
+            }
+            _ => {}
+        }
     }
 
     /// For basis `wall`, what is out counts up to this moment.
@@ -190,6 +233,8 @@ impl BudgetBoard {
                 cost_secs += age.as_secs_f64();
             }
         }
+        // The debt is worked off while nothing happens.
+        let sleep_secs = (self.sleep_secs - now.saturating_sub(self.stood_at).as_secs_f64()).max(0.0);
         for client in clients.values_mut() {
             client.percentage = percent(client.cost_secs);
         }
@@ -201,9 +246,9 @@ impl BudgetBoard {
                 Basis::Cpu => "cpu",
             },
             cpu_slice_secs: self.settings.slice.as_secs_f64(),
-            paused: self.paused,
-            balance_secs: self.balance_secs,
-            current_sleep_secs: self.sleep_secs,
+            paused: self.paused_since.is_some(),
+            balance_secs: self.balance_secs + (self.sleep_secs - sleep_secs) * self.settings.rate,
+            current_sleep_secs: sleep_secs,
             waiting: self.waiting,
             slices: self.slices,
             longest_slice_secs: longest.as_secs_f64(),

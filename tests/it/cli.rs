@@ -169,7 +169,10 @@ fn a_prefix_that_cannot_be_listed_makes_the_totals_incomplete() {
         assert_eq!((&report["buckets"], &report["errors_total"]), (&json!(2), &json!(1)));
         assert!(report["errors"][0]["path"].as_str().unwrap().ends_with("/shares/ab"));
         let people = run(&mut crawl(folder.path(), &state, &format!("--job {job}"))).expect(1).stdout;
-        assert!(people.contains("at least: some prefixes could not be listed"), "{people}");
+        assert!(
+            people.contains("INCOMPLETE: 1 prefixes could not be listed, so every number here is at least"),
+            "{people}"
+        );
         assert!(people.contains("prefixes that could not be listed: ab"), "{people}");
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use super::reading::{Read, Reading, read};
+use crate::lock::lock;
 use crate::messages::{ListedPrefix, Listing, NextListing, Wanted};
 use crate::slice::TimeSlice;
 use crate::store::Store;
@@ -38,19 +39,21 @@ struct Slots<S: Store> {
     by_position: HashMap<u32, Slot<S>>,
     /// Positions that a worker has got: to read them ahead would be for nobody.
     answered: HashSet<u32>,
+    /// What a read-ahead of an earlier cycle still puts back.
+    late: HashMap<u32, Slot<S>>,
 }
 
 impl<S: Store> Default for Cache<S> {
     fn default() -> Self {
-        let slots = Slots { cycle: 0, by_position: HashMap::new(), answered: HashSet::new() };
+        let (by_position, late) = (HashMap::new(), HashMap::new());
+        let slots = Slots { cycle: 0, by_position, answered: HashSet::new(), late };
         Cache { slots: Mutex::new(slots), changed: Notify::new() }
     }
 }
 
 impl<S: Store> Cache<S> {
     fn lock(&self) -> MutexGuard<'_, Slots<S>> {
-        // Slots are put in and taken out whole, so a panic elsewhere leaves them usable.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 
     /// Answers with the leading wanted prefixes, and notes which.
@@ -192,8 +195,12 @@ impl<S: Store> Cache<S> {
 }
 
 impl<S: Store> Slots<S> {
-    /// The slots of this cycle; those of any other are dropped.
+    /// The slots of this cycle; those of an earlier one are dropped, also when they come late.
     fn of(&mut self, cycle: u64) -> &mut HashMap<u32, Slot<S>> {
+        if cycle < self.cycle {
+            self.late.clear();
+            return &mut self.late;
+        }
         if self.cycle != cycle {
             self.by_position.clear();
             self.answered.clear();

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rustix::io::Errno;
+
 use crate::job::panic_message;
 use crate::messages::{Contents, ListedPrefix, Wanted};
 use crate::slice::{Stage, TimeSlice};
@@ -50,6 +52,11 @@ pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: u32, slic
                 partial = Some(reading);
                 return;
             };
+            if !ready.is_empty() && is_shortage(&contents) {
+                // Of open files, which this batch holds: what is ready is worked off first.
+                partial = Some(reading);
+                return;
+            }
             let listed = ListedPrefix { position: reading.wanted.position, contents };
             names = names.saturating_add(listed.names_left());
             ready.push((reading.wanted, listed));
@@ -59,6 +66,12 @@ pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: u32, slic
         }
     });
     Read { ready, partial, untouched: todo.collect(), slice }
+}
+
+/// Whether a prefix could not be opened for want of something that others may give back.
+fn is_shortage<S: Store>(contents: &Contents<S>) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    matches!(contents, Contents::Unlistable(e) if e.raw_os_error().is_some_and(|code| short.contains(&code)))
 }
 
 /// Lists one prefix; `None` when the slice ended before it was complete.

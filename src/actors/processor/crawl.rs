@@ -1,7 +1,7 @@
 //! What the workers of one crawl share, and how they reach the state.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -14,6 +14,7 @@ use crate::clock::Time;
 use crate::engine::Wiring;
 use crate::error::{Error, Result, Retry};
 use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Skipped};
+use crate::lock::lock;
 use crate::messages::Opened;
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, RemainingTime};
@@ -77,21 +78,21 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     /// Sleeps until the next cycle may begin; a stop ends it with [`Error::Stopped`].
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
-    pub async fn sleep_until_cycle(&self, wait: impl Fn(Duration) -> Duration) -> Result<()> {
-        let first = !self.opened.load(Ordering::Relaxed);
+    pub async fn sleep_until_cycle(&self, phase: Phase, wait: impl Fn(Duration) -> Duration) -> Result<()> {
         let mut minimum = self.minimum_cycle_time.subscribe();
         loop {
             let wait = wait(*minimum.borrow_and_update());
+            let at = self.time.clock.now().saturating_add(wait);
             self.show(|c| {
-                c.phase = if first { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
-                c.next_cycle_in_secs = Some(wait.as_secs_f64());
+                c.phase = phase;
+                c.next_cycle_at = Some(at);
             });
             let slept = tokio::select! {
                 slept = self.sleep(wait) => slept,
                 // The sender lives as long as the crawl.
                 _ = minimum.changed() => continue,
             };
-            self.show(|c| c.next_cycle_in_secs = None);
+            self.show(|c| c.next_cycle_at = None);
             return slept;
         }
     }
@@ -222,8 +223,8 @@ impl CycleWork {
             lap: Lap::new(ring.len()),
             cursors: std::collections::HashMap::new(),
             totals: Counts::default(),
-            remaining: RemainingTime::new(crawl.time.clock.now()),
-            saved_at: crawl.time.clock.now(),
+            remaining: RemainingTime::new(crawl.board.awake()),
+            saved_at: crawl.board.awake(),
         };
         for row in &opened.rows {
             if row.done {
@@ -301,7 +302,7 @@ impl CycleWork {
                     view.cursors.insert(p.prefix, cursor.clone());
                 }
             }
-            view.pace(progress.iter().filter(|p| p.done).count(), crawl.time.clock.now());
+            view.pace(progress.iter().filter(|p| p.done).count(), crawl.board.awake());
             if view.lap.completed() == view.lap.len() {
                 self.course.send_if_modified(|course| {
                     let going = *course == Course::Going;
@@ -328,7 +329,7 @@ impl CycleWork {
             let Counts { buckets, shares, errors, findings, vanished, .. } = view.totals;
             (c.buckets, c.shares, c.errors, c.findings, c.vanished) = (buckets, shares, errors, findings, vanished);
             let left = view.lap.len() - view.lap.completed();
-            let range = view.remaining.range(left, view.saved_at);
+            let range = view.remaining.range(left, crawl.board.awake());
             c.remaining_secs = range.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64()));
         });
     }
@@ -352,9 +353,4 @@ impl CycleWork {
             crawl.board.emit(|| Event::PrefixFinished { crawl: name.clone(), prefix });
         }
     }
-}
-
-/// Everything behind these locks is written whole, so a panic elsewhere leaves it usable.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,10 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crawl::{Crawl, CycleWork, lock};
+use super::crawl::{Crawl, CycleWork};
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
+use crate::lock::lock;
 use crate::messages::{Contents, ListedPrefix};
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
@@ -21,7 +22,7 @@ use crate::store::Store;
 const NOTES_IN_HAND: usize = 4096;
 
 /// Complete prefixes in hand after which progress is saved even in mid-slice.
-const PREFIXES_IN_HAND: usize = 1024;
+pub(super) const PREFIXES_IN_HAND: usize = 1024;
 
 /// Listed prefixes still to be folded, and folded ones still to be saved.
 pub(super) struct Hand<S: Store, T> {
@@ -136,10 +137,12 @@ fn fold_prefix<S: Store, J: Job<S>>(
         return Ok(());
     }
     let (store, now) = (&*crawl.store, work.now);
-    let mut walk = PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now };
+    let mut walk = PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now, stopped: None };
     // Panics on a bucket are caught in the walk; one of an override of `process_prefix` costs the prefix.
-    catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk)))
-        .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })))
+    let worked = catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk)))
+        .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })));
+    // A job that takes a walk which was stopped for one that is done would lose the rest of the prefix.
+    worked.and_then(|()| walk.stopped.take().map_or(Ok(()), |why| Err(Stopped(why))))
 }
 
 /// Saves in mid-slice where the setting asks for it.

@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::guard::Guard;
 use crate::checkpoint::Desk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
     ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims,
@@ -135,10 +135,10 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
                 let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
                 next_start(started, crawl.settings.slow_start, last, minimum_cycle_time, now)
             };
-            crawl.sleep_until_cycle(wait).await?;
+            let phase = if last == LastEnd::Never { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
+            crawl.sleep_until_cycle(phase, wait).await?;
         }
-        cycle(crawl, lister).await?;
-        last = LastEnd::Here(crawl.time.clock.now());
+        last = cycle(crawl, lister).await?;
         cycles += 1;
         if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
             return Ok(());
@@ -152,11 +152,15 @@ async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<LastE
         return Ok(LastEnd::Never);
     }
     let latest = crawl.persist(&crawl.ports.latest, LatestCycle(crawl.settings.name.clone())).await?;
-    Ok(latest.and_then(|cycle| cycle.finished).map_or(LastEnd::Never, LastEnd::Earlier))
+    let finished = latest.as_ref().and_then(|cycle| cycle.finished);
+    crawl.show(|c| c.first_cycle_finished = finished.is_some() || latest.as_ref().is_some_and(|c| c.number > 0));
+    // What is only to be handed over need not wait.
+    let waits = latest.is_some_and(|cycle| cycle.delivered);
+    Ok(finished.filter(|_| waits).map_or(LastEnd::Never, LastEnd::Earlier))
 }
 
 /// Opens a cycle, works on it to its end, and reports it.
-async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
+async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<LastEnd> {
     let opened = open(crawl).await?;
     let (origin, key) = (opened.origin, opened.cycle.key());
     let begun = crawl.time.clock.now();
@@ -171,7 +175,12 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
         crawl.board.emit(|| Event::CycleStarted { crawl: name, cycle: number, resumed });
         walk(crawl, lister, &opened).await?;
     }
-    let elapsed = crawl.time.clock.now().saturating_sub(begun);
+    let end = crawl.time.clock.now();
+    let ended = match (origin, opened.cycle.finished) {
+        (Origin::Undelivered, Some(finished)) => LastEnd::Earlier(finished),
+        _ => LastEnd::Here(end),
+    };
+    let elapsed = end.saturating_sub(begun);
     let report = Arc::new(report(crawl, opened, elapsed).await?);
     crawl.board.reported(&crawl.settings.name, report.clone());
     crawl.board.crawl(&crawl.settings.name, |c| c.first_cycle_finished = true);
@@ -179,13 +188,13 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     if crawl.cycles != Cycles::Once {
         crawl.persist(&crawl.ports.deliver, Deliver(key)).await?;
     }
-    Ok(())
+    Ok(ended)
 }
 
 async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
     let store = crawl.store.clone();
     let strays = tokio::task::spawn_blocking(move || store.strays()).await;
-    let not_in_ring = strays.map_err(|e| Error::Config(e.to_string()))?.map_err(|e| Error::Store {
+    let not_in_ring = strays.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|e| Error::Store {
         doing: "list store",
         path: crawl.store.path("", None),
         cause: e.to_string(),
@@ -203,7 +212,9 @@ async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
     let fresh = if crawl.opened_before() { Fresh::No } else { crawl.fresh };
     let message = OpenCycle { crawl: name, wanted, fresh, at };
     match crawl.ports.open.send(message.clone()).await.map_err(gone)? {
-        Err(Error::StateFull { .. }) => crawl.persist(&crawl.ports.open, message).await,
+        // Who waits for the one cycle wants to know at once that another program is in the way.
+        Err(error @ Error::StateHeld { .. }) if crawl.cycles == Cycles::Once => Err(error),
+        Err(error) if error.retry() == Retry::Helps => crawl.persist(&crawl.ports.open, message).await,
         answer => answer,
     }
 }
@@ -216,11 +227,21 @@ async fn walk<S: Store, J: Job<S>>(
 ) -> Result<()> {
     let work = Arc::new(CycleWork::new(crawl, opened)?);
     crawl.show(|c| c.phase = Phase::Walking);
-    let spawn = |i: u32| actix_rt::spawn(Worker::new(crawl.clone(), work.clone(), lister.clone(), i).run());
+    let spawn = |i: u32| {
+        let (work, worker) = (work.clone(), Worker::new(crawl.clone(), work.clone(), lister.clone(), i));
+        actix_rt::spawn(async move {
+            let ended = actix_rt::spawn(worker.run()).await;
+            if ended.is_err() {
+                // It panicked before it could say so itself: the others must not go on for nothing.
+                work.fail();
+            }
+            ended
+        })
+    };
     let workers: Vec<_> = (0..crawl.settings.workers).map(spawn).collect();
     let mut result = Ok(());
     for worker in workers {
-        let ended = worker.await.unwrap_or_else(|panic| {
+        let ended = worker.await.and_then(|ended| ended).unwrap_or_else(|panic| {
             Err(Error::ActorPanicked { actor: "bucket processor", message: panic.to_string() })
         });
         // What went wrong first is told; a stop that followed from it is not.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use super::crawl::{Course, Crawl, CycleWork, Patience, gone};
-use super::hand::{Ended, Hand, fold};
+use super::hand::{Ended, Hand, PREFIXES_IN_HAND, fold};
 use crate::checkpoint::Claim;
 use crate::error::{Error, Result, Retry};
 use crate::job::{Job, PrefixState};
@@ -94,7 +94,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                         Ok(claims) => self.claims = claims,
                         Err(error) if error.retry() == Retry::Helps => {
                             // Nobody waits with a slice in hand.
-                            slice.settle();
+                            self.commit(Some(slice)).await?;
                             self.crawl.wait_for(&error, &mut self.patience).await?;
                             return Ok(Left::Something);
                         }
@@ -179,6 +179,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     fn commit_is_due(&self) -> bool {
         match self.crawl.checkpoint {
             Checkpoint::EveryBucket | Checkpoint::EverySlice => true,
+            Checkpoint::Every(_) if self.hand.done.len() >= PREFIXES_IN_HAND => true,
             Checkpoint::Every(interval) => self.crawl.time.clock.now().saturating_sub(self.hand.saved_at) >= interval,
         }
     }
