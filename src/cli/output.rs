@@ -109,7 +109,7 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     let (asked, measured) = (budget.cpu_percentage, budget.measured_percentage);
     let longest = 1e3 * budget.longest_slice_secs;
     lines.push(format!(
-        "  budget {asked:.1} %, measured {measured:.1} %, {} slices, longest {longest:.1} ms",
+        "  budget {asked:.1} %, measured {measured:.1} %, longest of {} slices {longest:.1} ms",
         budget.slices
     ));
     lines.join("\n") + "\n"
