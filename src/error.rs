@@ -214,6 +214,10 @@ pub enum Error {
         why: String,
     },
 
+    /// Something came out other than it went in: a fault of Sexton's own.
+    #[error("{0}; please report this")]
+    Unexpected(String),
+
     /// The engine is stopping or has stopped.
     #[error("the engine has stopped")]
     Stopped,

@@ -137,7 +137,7 @@ fn check(what: &str, found: &Value, written: u64) -> Result<()> {
         println!("   {what}: {written}, as many as were written");
         return Ok(());
     }
-    Err(Error::Config(format!("{what}: {found}, but {written} were written; please report this")))
+    Err(Error::Unexpected(format!("{what}: {found}, but {written} were written")))
 }
 
 /// The same crawl as a process of its own: interrupted, then killed, then left to end; the report is the same.
@@ -165,7 +165,7 @@ fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Re
     }
     let ended = start(false)?.wait_with_output().map_err(cannot_run)?;
     let mut report: Value = serde_json::from_slice(&ended.stdout)
-        .map_err(|e| Error::Config(format!("the resumed crawl printed no report: {e}")))?;
+        .map_err(|e| Error::Unexpected(format!("the resumed crawl printed no report: {e}")))?;
     println!("   left alone: {}, resumed: {}", ended.status, report["resumed"]);
     let mut expected = whole.report.clone();
     for report in [&mut report, &mut expected] {
@@ -174,7 +174,7 @@ fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Re
         }
     }
     if report != expected {
-        return Err(Error::Config("its report differs from the undisturbed one; please report this".to_owned()));
+        return Err(Error::Unexpected("its report differs from the undisturbed one".to_owned()));
     }
     println!("   its report is the same as the undisturbed one, to the last number");
     Ok(())
@@ -192,5 +192,5 @@ fn crawl_process(sample: &SampleStore, dir: &Path, state: &Path, percent: f64, f
 }
 
 fn cannot_run(e: std::io::Error) -> Error {
-    Error::Config(format!("cannot run a second sexton: {e}"))
+    Error::Unexpected(format!("cannot run a second sexton: {e}"))
 }
