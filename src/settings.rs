@@ -104,7 +104,7 @@ pub enum Checkpoint {
     /// At the end of each slice.
     #[default]
     EverySlice,
-    /// At the end of the first slice after so long.
+    /// At the end of the first slice after so long, or in between while the next slice is waited for.
     Every(Duration),
 }
 

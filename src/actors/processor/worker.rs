@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 
@@ -70,6 +71,11 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 biased;
                 course = self.work.over() => return if course == Course::Done { Ok(()) } else { Err(Error::Stopped) },
                 slice = self.request() => slice?,
+                // The wait may be long: through a pause, or at a low percentage.
+                () = tokio::time::sleep(self.commit_due_in()), if self.hand.is_dirty() => {
+                    self.commit(None).await?;
+                    continue;
+                }
             };
             let left = self.slice(slice).await?;
             self.enter(WorkerState::Settled);
@@ -177,10 +183,15 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     fn commit_is_due(&self) -> bool {
+        self.hand.done.len() >= PREFIXES_IN_HAND || self.commit_due_in().is_zero()
+    }
+
+    fn commit_due_in(&self) -> Duration {
         match self.crawl.checkpoint {
-            Checkpoint::EveryBucket | Checkpoint::EverySlice => true,
-            Checkpoint::Every(_) if self.hand.done.len() >= PREFIXES_IN_HAND => true,
-            Checkpoint::Every(interval) => self.crawl.time.clock.now().saturating_sub(self.hand.saved_at) >= interval,
+            Checkpoint::EveryBucket | Checkpoint::EverySlice => Duration::ZERO,
+            Checkpoint::Every(interval) => {
+                interval.saturating_sub(self.crawl.time.clock.now().saturating_sub(self.hand.saved_at))
+            }
         }
     }
 
