@@ -170,6 +170,10 @@ impl Applier {
         &self.decision.options
     }
 
+    pub(super) fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
     /// What the next step is.
     pub fn upcoming(&self) -> Upcoming {
         let least_rows = match self.progress.step {
