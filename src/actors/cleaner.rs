@@ -85,7 +85,7 @@ impl Cleaning {
             loop {
                 let progress = slice.charge(Stage::Fold, || run.next())?;
                 let paused = !pause_after(progress.lock, duty).is_zero();
-                if progress.outcome != Outcome::More || paused || slice.is_over() {
+                if !matches!(progress.outcome, Outcome::More) || paused || slice.is_over() {
                     slice.settle();
                     return Ok((run, progress));
                 }
@@ -96,13 +96,13 @@ impl Cleaning {
     }
 
     /// How long to wait for what keeps it from working; says so once.
-    fn patience(&self, patience: &mut Patience, cause: &str) -> Duration {
+    fn patience(&self, patience: &mut Patience, cause: &Error) -> Duration {
         if !std::mem::replace(&mut patience.told, true) {
-            warn!(cleaning = self.settings.name, cause, "waiting");
-            let (crawl, error) = (self.settings.name.clone(), Error::LocalDbBusy { path: self.settings.database.clone() });
+            warn!(cleaning = self.settings.name, error = %cause, "waiting");
+            let (crawl, error) = (self.settings.name.clone(), cause.clone());
             self.board.emit(|| Event::Waiting { crawl, error });
         }
-        self.board.cleaning(&self.settings.name, |c| c.waiting_for = Some(cause.to_owned()));
+        self.board.cleaning(&self.settings.name, |c| c.waiting_for = Some(cause.to_string()));
         self.phase(CleaningPhase::Waiting);
         patience.backoff.failed()
     }

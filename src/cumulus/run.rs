@@ -4,6 +4,7 @@
 //! most and holds it for about the time it is told. It never sleeps and never waits for a lock: what is in use is told,
 //! and the same call made again later.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,13 +44,32 @@ pub enum Doing {
     Done,
 }
 
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doing::Opening => "opening",
+            Doing::Reading => "reading",
+            Doing::Copying => "copying",
+            Doing::Changing(Step::Snapshots | Step::NewestSnapshot) => "dropping snapshots",
+            Doing::Changing(Step::UsageRows) => "dropping usage rows",
+            Doing::Changing(Step::Segments) => "dropping segments",
+            Doing::Changing(Step::Blocks | Step::NamelessBlocks) => "dropping blocks",
+            Doing::Changing(Step::Signatures) => "dropping signatures",
+            Doing::Changing(Step::ReadUsage) => "reading what is in use",
+            Doing::Changing(Step::Expire) => "expiring blocks",
+            Doing::Changing(Step::Done) | Doing::Done => "done",
+            Doing::Tidying => "writing the log back",
+        })
+    }
+}
+
 /// How a call of [`CleaningRun::next`] went.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Outcome {
     /// There is more to do.
     More,
     /// Something has to pass first: a backup that runs, a full disk. Nothing is lost; call again later.
-    Later(String),
+    Later(Error),
     /// A backup has run: the plan is made again.
     Stale,
     /// All is done, or refused: see the report.
@@ -57,7 +77,7 @@ pub enum Outcome {
 }
 
 /// How far a run has come.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Progress {
     /// What it was doing.
     pub doing: Doing,
@@ -230,7 +250,7 @@ impl CleaningRun {
                 self.plan_again()?;
                 Outcome::Stale
             }
-            Err(error) if error.retry() == crate::Retry::Helps => Outcome::Later(error.to_string()),
+            Err(error) if error.retry() == crate::Retry::Helps => Outcome::Later(error),
             Err(error) => return Err(error),
         };
         let lock = if self.locks.count() > locks_before { self.locks.last() } else { Duration::ZERO };
