@@ -229,6 +229,7 @@ impl Applier {
         let (rows, progress, version) = db.transact(Begin::Writing, "clean", |conn| {
             let version = self.check_unchanged(conn, db)?;
             let (rows, progress) = self.work(conn, db.schema(), max_rows)?;
+            super::run::fail_point("cleaning::in_step");
             Ok((rows, progress, version))
         })?;
         self.data_version = Some(version);

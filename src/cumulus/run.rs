@@ -369,7 +369,9 @@ impl CleaningRun {
     fn begin_changes(&mut self, mut applier: Applier, copier: Option<Copier>) -> Result<()> {
         if self.settings.manner == Manner::InSlices {
             decision::keep(&self.shown, &self.database, &shown_path(&self.database))?;
+            fail_point("cleaning::before_keep");
             applier.keep(self.db())?;
+            fail_point("cleaning::after_keep");
         }
         if let Some(copier) = copier {
             copier.finish()?;
@@ -418,6 +420,7 @@ impl CleaningRun {
         });
         match step {
             Ok(StepDone { rows, more, .. }) => {
+                fail_point("cleaning::after_step");
                 self.rows_done = self.rows_done.saturating_add(rows);
                 self.untidied = self.untidied.saturating_add(self.locks.last());
                 if more {
@@ -522,6 +525,11 @@ impl CleaningRun {
     fn db(&self) -> &LocalDb {
         self.db.as_ref().expect("every stage but the first has an open database, and the first opens it before use")
     }
+}
+
+/// Where tests end the process.
+pub(super) fn fail_point(name: &str) {
+    fail::fail_point!(name, |_| std::process::abort());
 }
 
 /// Where the plan is kept as it is shown, for the report of a run that is resumed.
