@@ -83,7 +83,7 @@ impl Cleaning {
         let duty = self.settings.lock_duty;
         let working = tokio::task::spawn_blocking(move || {
             loop {
-                let progress = slice.charge(Stage::Fold, || run.next())?;
+                let progress = slice.charge(Stage::Fold, || run.next_step())?;
                 let paused = !pause_after(progress.lock, duty).is_zero();
                 if !matches!(progress.outcome, Outcome::More) || paused || slice.is_over() {
                     slice.settle();

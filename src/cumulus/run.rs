@@ -1,125 +1,27 @@
 //! One cleaning, from opening the database to the last change, in steps that somebody else gives the time for.
 //!
-//! Owns the connection, the plan and the sizes of the steps. Each call of [`CleaningRun::next`] takes the lock once at
+//! Owns the connection, the plan and the sizes of the steps. Each call of [`CleaningRun::next_step`] takes the lock once at
 //! most and holds it for about the time it is told. It never sleeps and never waits for a lock: what is in use is told,
 //! and the same call made again later.
 
-use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::applier::{Applier, Step, StepDone};
 use super::copier::{self, Copier};
 use super::decision::{self, Decision};
-use super::faults;
 use super::gate::{Gate, Make};
 use super::local_db::{self, Begin, LocalDb};
 use super::locks::LockTimes;
+use super::report::{CleaningReport, Doing, Outcome, Progress, forget_shown, read_shown, shown_path};
 use super::survey::{Planned, Survey, plan};
 use crate::error::{Error, Result};
 use crate::policy::cleaning::Options;
 use crate::policy::pace::Pace;
 use crate::settings::{CleaningSettings, Manner};
-
-/// What a run is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Doing {
-    /// Opening the database, and looking for a plan that is not finished.
-    Opening,
-    /// Reading the figures.
-    Reading,
-    /// Making a copy of the database, before the first change.
-    Copying,
-    /// Changing rows.
-    Changing(Step),
-    /// Moving the write-ahead log into the database, without a lock.
-    Tidying,
-    /// Nothing any more.
-    Done,
-}
-
-impl fmt::Display for Doing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Doing::Opening => "opening",
-            Doing::Reading => "reading",
-            Doing::Copying => "copying",
-            Doing::Changing(Step::Snapshots | Step::NewestSnapshot) => "dropping snapshots",
-            Doing::Changing(Step::UsageRows) => "dropping usage rows",
-            Doing::Changing(Step::Segments) => "dropping segments",
-            Doing::Changing(Step::Blocks | Step::NamelessBlocks) => "dropping blocks",
-            Doing::Changing(Step::Signatures) => "dropping signatures",
-            Doing::Changing(Step::ReadUsage) => "reading what is in use",
-            Doing::Changing(Step::Expire) => "expiring blocks",
-            Doing::Changing(Step::Done) | Doing::Done => "done",
-            Doing::Tidying => "writing the log back",
-        })
-    }
-}
-
-/// How a call of [`CleaningRun::next`] went.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// There is more to do.
-    More,
-    /// Something has to pass first: a backup that runs, a full disk. Nothing is lost; call again later.
-    Later(Error),
-    /// A backup has run: the plan is made again.
-    Stale,
-    /// All is done, or refused: see the report.
-    Finished,
-}
-
-/// How far a run has come.
-#[derive(Debug, Clone)]
-pub struct Progress {
-    /// What it was doing.
-    pub doing: Doing,
-    /// Rows gone through so far, those that are read included.
-    pub rows_done: u64,
-    /// Rows to go through in all, as far as can be told.
-    pub rows_planned: u64,
-    /// How long the database's lock was held; zero if it was not.
-    pub lock: Duration,
-    /// How it went.
-    pub outcome: Outcome,
-}
-
-/// What a cleaning has found and done.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CleaningReport {
-    /// The plan; of a run that was resumed, as it was made.
-    #[serde(flatten)]
-    pub plan: Map<String, Value>,
-    /// The times for which the lock was held, by this process.
-    pub steps: LockTimes,
-    /// How long this process worked on it, pauses included.
-    pub elapsed_secs: f64,
-    /// Whether an earlier run had begun it.
-    #[serde(skip)]
-    pub resumed: bool,
-    /// How often the plan was made again because a backup had run.
-    #[serde(skip)]
-    pub planned_again: u32,
-}
-
-impl CleaningReport {
-    /// Why nothing was done, if so.
-    pub fn refused(&self) -> Option<&str> {
-        self.plan.get("refused").and_then(Value::as_str)
-    }
-
-    /// How many odd things were found and left alone or repaired.
-    pub fn odd(&self) -> usize {
-        self.plan.get("odd").and_then(Value::as_array).map_or(0, Vec::len)
-    }
-}
 
 enum Stage {
     Opening,
@@ -229,7 +131,7 @@ impl CleaningRun {
     ///
     /// # Errors
     /// What waiting does not help: a damaged database, one that is none, a backup's file that is there already.
-    pub fn next(&mut self) -> Result<Progress> {
+    pub fn next_step(&mut self) -> Result<Progress> {
         let (doing, locks_before) = (self.doing(), self.locks.count());
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
         let done = match stage {
@@ -440,7 +342,7 @@ impl CleaningRun {
     fn changed(&mut self) -> Result<()> {
         self.untidied = Duration::MAX;
         self.stage = Stage::Done;
-        remove(&shown_path(&self.database), &self.database)
+        forget_shown(&self.database)
     }
 
     fn is_to_be_tidied(&self) -> bool {
@@ -529,23 +431,7 @@ impl CleaningRun {
 
 /// Where tests end the process.
 pub(super) fn fail_point(name: &str) {
+    // Without fail points the macro is nothing, and does not look at the name.
+    let _ = name;
     fail::fail_point!(name, |_| std::process::abort());
-}
-
-/// Where the plan is kept as it is shown, for the report of a run that is resumed.
-fn shown_path(database: &Path) -> PathBuf {
-    decision::beside(database, ".sexton-shown")
-}
-
-/// Reads it; a report without is better than none.
-fn read_shown(database: &Path) -> Map<String, Value> {
-    let read = fs::read(shown_path(database)).ok();
-    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-fn remove(path: &Path, database: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "remove the plan beside", database)),
-        _ => Ok(()),
-    }
 }
