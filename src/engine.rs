@@ -13,13 +13,15 @@ use actix_rt::System;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::actors::Cycles;
-use crate::actors::{BucketProcessor, Checkpointer, Crawl, CrawlPlan, Fuse, Governor, Launched, Ports, PrefixLister};
+use crate::actors::{
+    BucketProcessor, Checkpointer, Cleaner, Cleaning, Crawl, CrawlPlan, Fuse, Governor, Launched, Ports, PrefixLister,
+};
 use crate::checkpoint::{Desk, StateStore};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
 pub use crate::policy::cycle::Fresh;
-use crate::settings::{self, Checkpoint, CrawlSettings, Settings};
+use crate::settings::{self, Checkpoint, CleaningSettings, CrawlSettings, Settings};
 use crate::status::{Board, CrawlStatus, Event};
 use crate::store::Store;
 use conductor::Conductor;
@@ -55,6 +57,7 @@ impl Engine {
             settings,
             state: None,
             crawls: Vec::new(),
+            cleanings: Vec::new(),
             subscribers: Vec::new(),
             time: None,
             cycles: Cycles::Forever,
@@ -70,6 +73,7 @@ pub struct EngineBuilder {
     settings: Settings,
     state: Option<Box<dyn StateStore>>,
     crawls: Vec<Box<dyn CrawlPlan>>,
+    cleanings: Vec<CleaningSettings>,
     subscribers: Vec<Recipient<Event>>,
     time: Option<Time>,
     cycles: Cycles,
@@ -97,6 +101,12 @@ impl EngineBuilder {
     /// Adds a crawl: this job over this store.
     pub fn crawl<S: Store, J: Job<S>>(mut self, settings: CrawlSettings, store: S, job: J) -> Self {
         self.crawls.push(Box::new(Plan { settings, store, job }));
+        self
+    }
+
+    /// Adds a cleaning of a local database of LBS or Cumulus: one run, from the engine's start.
+    pub fn clean(mut self, settings: CleaningSettings) -> Self {
+        self.cleanings.push(settings);
         self
     }
 
@@ -175,7 +185,9 @@ impl EngineBuilder {
     fn validate(&self) -> Result<()> {
         self.settings.validate()?;
         self.crawls.iter().try_for_each(|crawl| crawl.validate())?;
-        settings::check_unique(self.crawls.iter().map(|crawl| crawl.name()))
+        self.cleanings.iter().try_for_each(CleaningSettings::validate)?;
+        let crawls = self.crawls.iter().map(|crawl| crawl.name());
+        settings::check_unique(crawls.chain(self.cleanings.iter().map(|cleaning| &*cleaning.name)))
     }
 
     /// Starts the actors and whoever waits for their end.
@@ -186,7 +198,8 @@ impl EngineBuilder {
             board.subscribe(subscriber);
         }
         let fuse = Fuse::new();
-        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().max(1);
+        let cleanings = u32::try_from(self.cleanings.len()).unwrap_or(u32::MAX);
+        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(cleanings).max(1);
         let guard = fuse.guard("governor");
         let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
         let state = self.state.unwrap_or_else(|| Box::new(crate::checkpoint::MemoryStore::default()));
@@ -207,8 +220,9 @@ impl EngineBuilder {
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let wiring =
             Wiring { ports, time, board: board.clone(), fuse: fuse.clone(), checkpoint, cycles, fresh, fixed_clock };
-        let crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
-        let pace = crawls.iter().map(|c| (c.name.clone(), c.pace.clone())).collect();
+        let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
+        crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
+        let pace = crawls.iter().filter_map(|c| Some((c.name.clone(), c.pace.clone()?))).collect();
         let (shutdown, requests) = mpsc::unbounded_channel();
         let (outcome_set, outcome) = watch::channel(None);
         let (closed_set, closed) = watch::channel(false);
@@ -310,6 +324,14 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        Launched { name, pace: processor.clone().recipient(), stop: processor.recipient(), ended }
+        Launched { name, pace: Some(processor.clone().recipient()), stop: processor.recipient(), ended }
     }
+}
+
+fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
+    let name = settings.name.clone();
+    wiring.board.add_cleaning(&name);
+    let (ended_set, ended) = oneshot::channel();
+    let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
+    Launched { name, pace: None, stop: cleaner.recipient(), ended }
 }

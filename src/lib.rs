@@ -51,6 +51,7 @@
 //! | [`actors`], [`messages`] | one actor per role; all that they say to each other |
 //! | [`policy`] | the decisions, without actors, clocks or files: budget, fairness, ring, cycle, backoff |
 //! | [`slice`](mod@slice), [`clock`] | the right to work for a while; time and cost, injected |
+//! | [`cumulus`] | local databases of LBS and Cumulus: planning and doing a cleaning, the guard |
 //! | [`tahoe`] | the formats of Tahoe-LAFS: bytes in, plain values out |
 //! | `cli` | the program, feature `cli` |
 //!

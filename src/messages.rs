@@ -13,6 +13,7 @@
 //! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
 //! | BucketProcessor | [`SetMinimumCycleTime`], [`Stop`] | |
+//! | Cleaner | [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde::Serialize;
 
+use crate::cumulus::{CleaningReport, Doing};
 use crate::error::Error;
 use crate::job::Finding;
 use crate::report::CycleReport;
@@ -60,9 +61,16 @@ pub enum Event {
         /// The cause.
         error: String,
     },
-    /// A crawl waits until it can save its state; it goes on by itself.
+    /// A cleaning is finished, or refused.
+    CleaningFinished {
+        /// The cleaning.
+        cleaning: String,
+        /// What it has found and done.
+        report: Arc<CleaningReport>,
+    },
+    /// A crawl waits until it can save its state, or a cleaning until a backup has ended; it goes on by itself.
     Waiting {
-        /// The crawl.
+        /// The crawl or cleaning.
         crawl: String,
         /// Why.
         error: Error,
@@ -100,6 +108,8 @@ pub struct Status {
     pub budget: BudgetStatus,
     /// The crawls, by name.
     pub crawls: BTreeMap<String, CrawlStatus>,
+    /// The cleanings, by name.
+    pub cleanings: BTreeMap<String, CleaningStatus>,
 }
 
 /// The budget at one moment.
@@ -160,6 +170,64 @@ pub enum Phase {
     Ended,
     /// Ended with an error.
     Failed,
+}
+
+/// What a cleaning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CleaningPhase {
+    /// Waits for a slice, or works in one.
+    Working,
+    /// Leaves the database alone, so that backups can begin.
+    Pausing,
+    /// Waits for what keeps it from working: see `waiting_for`.
+    Waiting,
+    /// Has done what it was asked for, refused to, or was stopped.
+    Ended,
+    /// Ended with an error.
+    Failed,
+}
+
+/// A cleaning at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CleaningStatus {
+    /// What it is about.
+    pub phase: CleaningPhase,
+    /// The kind of the last step.
+    pub doing: Doing,
+    /// Rows gone through, those read included.
+    pub rows_done: u64,
+    /// Rows to go through in all, as far as can be told.
+    pub rows_planned: u64,
+    /// How often the database's lock was held.
+    pub locks: usize,
+    /// The longest time for which it was.
+    pub longest_lock_secs: f64,
+    /// Whether it goes on where an earlier run has ended.
+    pub resumed: bool,
+    /// How often the plan was made again because a backup had run.
+    pub planned_again: u32,
+    /// What it waits for.
+    pub waiting_for: Option<String>,
+    /// The error with which it has ended.
+    pub error: Option<String>,
+}
+
+impl CleaningStatus {
+    pub(crate) fn new() -> Self {
+        CleaningStatus {
+            phase: CleaningPhase::Working,
+            doing: Doing::Opening,
+            rows_done: 0,
+            rows_planned: 0,
+            locks: 0,
+            longest_lock_secs: 0.0,
+            resumed: false,
+            planned_again: 0,
+            waiting_for: None,
+            error: None,
+        }
+    }
 }
 
 /// What one worker of a crawl is doing.

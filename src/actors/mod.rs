@@ -4,12 +4,15 @@
 //! blocking threads, so no actor ever waits for a disk, but for the [`Checkpointer`], which has a thread of its own.
 
 mod checkpointer;
+mod cleaner;
 mod governor;
 mod guard;
 mod lister;
 mod processor;
 
 pub use checkpointer::Checkpointer;
+pub use cleaner::Cleaner;
+pub(crate) use cleaner::Cleaning;
 pub use governor::Governor;
 pub(crate) use guard::Fuse;
 pub use lister::PrefixLister;

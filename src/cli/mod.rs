@@ -3,9 +3,12 @@
 //! Exit codes: 0 done; 1 done, with errors listed; 2 usage or configuration; 3 failed; 130 interrupted with the state
 //! saved.
 
+mod clean;
+mod clean_report;
 mod config;
 mod crawl;
 mod demo;
+mod guard;
 mod output;
 mod progress;
 mod signals;
@@ -82,6 +85,12 @@ enum Command {
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
     #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
+    /// Clean a local database of LBS or Cumulus: drop what no snapshot needs, mark segments with much waste
+    #[command(after_help = EXIT_CODES)]
+    Clean(clean::CleanArgs),
+    /// Run a backup with the cleaner kept off its local database
+    #[command(after_help = "Exit codes: that of the command; 2 or 3 where it could not be started")]
+    Guard(guard::GuardArgs),
     /// Make or check a configuration file
     Config {
         #[command(subcommand)]
@@ -186,10 +195,16 @@ enum ConfigCommand {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     output::log_to_stderr(cli.verbose);
+    if let Command::Guard(args) = &cli.command {
+        return guard::run(args);
+    }
     allow_open_files();
     let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
+        Command::Clean(args) => clean::run(&args),
+        // Answered above: it ends with the exit code of its command.
+        Command::Guard(_) => Ok(Exit::Done),
         Command::Config { command } => config::run(&command),
     });
     let exit = result.unwrap_or_else(|error| {

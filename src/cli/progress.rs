@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
-use crate::status::{CrawlStatus, Status};
+use crate::status::{CleaningStatus, CrawlStatus, Status};
 
 /// Time between two lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
@@ -71,6 +71,73 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Shows how a cleaning comes along.
+pub struct CleaningProgress {
+    cleaning: String,
+    bar: Option<ProgressBar>,
+    told: Instant,
+    resumption_told: bool,
+    planned_again: u32,
+}
+
+impl CleaningProgress {
+    /// Begins to show a cleaning.
+    pub fn new(cleaning: &str) -> Self {
+        let bar = output::is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template("{prefix} [{bar:32}] {percent}%  {msg}");
+            // As above.
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            bar.set_prefix(cleaning.to_owned());
+            bar
+        });
+        output::set_bar(bar.clone());
+        let cleaning = cleaning.to_owned();
+        CleaningProgress { cleaning, bar, told: Instant::now(), resumption_told: false, planned_again: 0 }
+    }
+
+    /// Shows the engine's status as it is now.
+    pub fn show(&mut self, status: &Status) {
+        let Some(cleaning) = status.cleanings.get(&self.cleaning) else { return };
+        if cleaning.resumed && !std::mem::replace(&mut self.resumption_told, true) {
+            output::say(&format!("{}: goes on with the plan of an earlier run", self.cleaning));
+        }
+        if std::mem::replace(&mut self.planned_again, cleaning.planned_again) < cleaning.planned_again {
+            output::say(&format!("{}: a backup has run meanwhile, planned again", self.cleaning));
+        }
+        let line = cleaning_line(cleaning);
+        if let Some(bar) = &self.bar {
+            bar.set_length(cleaning.rows_planned);
+            bar.set_position(cleaning.rows_done);
+            bar.set_message(line);
+        } else if self.told.elapsed() >= LINE_EVERY {
+            self.told = Instant::now();
+            output::say(&format!("{}: {line}", self.cleaning));
+        }
+    }
+}
+
+impl Drop for CleaningProgress {
+    fn drop(&mut self) {
+        output::set_bar(None);
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn cleaning_line(cleaning: &CleaningStatus) -> String {
+    let CleaningStatus { doing, rows_done, rows_planned, .. } = cleaning;
+    let mut line = format!("{doing}  {rows_done} of about {rows_planned} rows");
+    if cleaning.locks > 0 {
+        line += &format!("  {} locks, longest {:.1} ms", cleaning.locks, 1e3 * cleaning.longest_lock_secs);
+    }
+    if let Some(cause) = &cleaning.waiting_for {
+        line += &format!("  WAITING: {cause}");
+    }
+    line
 }
 
 fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {

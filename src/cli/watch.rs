@@ -31,13 +31,26 @@ pub enum Ending {
 ///
 /// # Errors
 /// The error with which the engine ended, or if nobody can listen to signals.
-pub fn until_end(engine: &EngineHandle, interrupts: Interrupts, mut look: impl FnMut(&EngineHandle)) -> Result<Ending> {
+pub fn until_end(engine: &EngineHandle, interrupts: Interrupts, look: impl FnMut(&EngineHandle)) -> Result<Ending> {
+    until_end_of("bucket", engine, interrupts, look)
+}
+
+/// As [`until_end`], for work that is done in units of another kind.
+///
+/// # Errors
+/// As [`until_end`].
+pub fn until_end_of(
+    unit: &'static str,
+    engine: &EngineHandle,
+    interrupts: Interrupts,
+    mut look: impl FnMut(&EngineHandle),
+) -> Result<Ending> {
     let (ended, end) = channel();
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stopping, flag) = (engine.clone(), interrupted.clone());
     interrupts.answer(move || {
         flag.store(true, Ordering::SeqCst);
-        super::output::say("stopping after the running bucket; once more stops at once");
+        super::output::say(&format!("stopping after the running {unit}; once more stops at once"));
         // On a thread of its own, so that the next signal is heard; how it ends is told by `finished` below.
         std::thread::spawn(move || block_on(stopping.shutdown(STOP_DEADLINE)));
     })?;

@@ -170,6 +170,10 @@ impl Applier {
         &self.decision.options
     }
 
+    pub(super) fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
     /// What the next step is.
     pub fn upcoming(&self) -> Upcoming {
         let least_rows = match self.progress.step {
@@ -225,6 +229,7 @@ impl Applier {
         let (rows, progress, version) = db.transact(Begin::Writing, "clean", |conn| {
             let version = self.check_unchanged(conn, db)?;
             let (rows, progress) = self.work(conn, db.schema(), max_rows)?;
+            super::run::fail_point("cleaning::in_step");
             Ok((rows, progress, version))
         })?;
         self.data_version = Some(version);

@@ -94,25 +94,12 @@ impl Decision {
 
     /// The name of the file for a database.
     pub(super) fn path(database: &Path) -> PathBuf {
-        let mut name = database.as_os_str().to_owned();
-        name.push(".sexton-plan");
-        PathBuf::from(name)
+        beside(database, ".sexton-plan")
     }
 
     /// Writes it beside the database: all of it or nothing, whatever happens.
     pub(super) fn keep(&self, database: &Path) -> Result<()> {
-        let path = Self::path(database);
-        let write = || {
-            let mut name = path.clone().into_os_string();
-            name.push(".new");
-            let new = PathBuf::from(name);
-            let mut file = File::create(&new)?;
-            file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(folder(&path))?.sync_all()
-        };
-        write().map_err(|e| faults::io(&e, "keep the plan beside", database))
+        keep(self, database, &Self::path(database))
     }
 
     /// Reads what was kept. What cannot be read is as good as nothing: the plan is made again.
@@ -173,6 +160,26 @@ impl Newest {
         }
         Ok(Some(newest))
     }
+}
+
+/// The name of a file beside a database.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Writes something into a file beside a database: all of it or nothing, whatever happens.
+pub(super) fn keep(what: &impl Serialize, database: &Path, path: &Path) -> Result<()> {
+    let write = || {
+        let new = beside(path, ".new");
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(what).map_err(io::Error::other)?)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(folder(path))?.sync_all()
+    };
+    write().map_err(|e| faults::io(&e, "keep the plan beside", database))
 }
 
 fn folder(path: &Path) -> &Path {

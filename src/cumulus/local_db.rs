@@ -83,10 +83,7 @@ impl LocalDb {
     /// # Errors
     /// If it cannot be read, is in use, or is not a local database of a known era.
     pub fn open(path: impl AsRef<Path>) -> Result<LocalDb> {
-        let mut path = path.as_ref().to_owned();
-        if path.is_dir() {
-            path.push(FILE);
-        }
+        let path = file_of(path.as_ref());
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(&path, flags).and_then(|conn| {
             settings(&conn)?;
@@ -213,6 +210,11 @@ impl LocalDb {
         }
     }
 
+    /// Whether reading takes the write lock too: with a rollback journal.
+    pub(super) fn reading_locks(&self) -> bool {
+        self.reading != "BEGIN"
+    }
+
     fn options(&self, part: Part, policy: Option<Policy>) -> Result<Options> {
         let clock = if self.now.is_some() { Clock::Given } else { Clock::Wall };
         Ok(Options { mode: self.mode, clock, part, policy, ..Options::at(self.now()?) })
@@ -271,6 +273,11 @@ impl LocalDb {
     pub(super) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
         conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
     }
+}
+
+/// The file itself, or the one in a folder.
+pub(super) fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(FILE) } else { path.to_owned() }
 }
 
 /// How to begin to read: with a write-ahead log nobody minds; otherwise under the write lock.

@@ -16,18 +16,30 @@
 //! somebody reads while they commit to a database with a rollback journal; so in such a database even reading takes the
 //! write lock, which keeps backups from starting and finds those that run.
 //!
+//! [`CleaningRun`] is all of that as one run, step by step, with a copy made before the first change if that is wanted.
+//! Backups under a [`Guard`] never meet it.
+//!
 //! Never decides anything (that is `policy::cleaning`), and never looks at a clock, but for [`LocalDb::now`].
 
 mod applier;
 mod block_set;
+mod copier;
 mod decision;
 mod faults;
+mod gate;
 mod local_db;
+mod locks;
 mod moves;
+mod report;
+mod run;
 mod schema;
 mod survey;
 mod value;
 
 pub use applier::{Applier, Step, StepDone, Upcoming};
+pub use gate::Guard;
 pub use local_db::{LocalDb, Segment};
+pub use locks::LockTimes;
+pub use report::{CleaningReport, Doing, Outcome, Progress};
+pub use run::CleaningRun;
 pub use survey::{Planned, Survey, SurveyDone, plan};

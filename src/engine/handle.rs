@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Shutdown;
 use crate::actors::Governor;
+use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
 use crate::messages::{Deliver, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest};
 use crate::report::CycleReport;
@@ -38,6 +39,11 @@ impl EngineHandle {
     /// The report of the last cycle that a crawl has finished in this run.
     pub fn last_report(&self, crawl: &str) -> Option<Arc<CycleReport>> {
         self.board.report(crawl)
+    }
+
+    /// The report of the last cleaning of this name that was finished, or refused, in this run.
+    pub fn last_cleaning(&self, name: &str) -> Option<Arc<CleaningReport>> {
+        self.board.cleaning_report(name)
     }
 
     /// Notes that the report has reached whoever wanted it; see [`Cycles::Once`](super::Cycles::Once).

@@ -7,4 +7,5 @@ pub mod budget;
 pub mod cleaning;
 pub mod cycle;
 pub mod fair;
+pub mod pace;
 pub mod ring;

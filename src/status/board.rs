@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::{BudgetStatus, ClientStatus, CrawlStatus, Event, Phase, SliceFigures, Status};
+use super::{
+    BudgetStatus, CleaningPhase, CleaningStatus, ClientStatus, CrawlStatus, Event, Phase, SliceFigures, Status,
+};
 use crate::clock::Clock;
+use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::lock::lock;
 use crate::policy::fair::CLIENTS_REMEMBERED;
@@ -22,6 +25,8 @@ pub(crate) struct Board {
     clock: Arc<dyn Clock>,
     budget: Mutex<BudgetBoard>,
     crawls: Mutex<BTreeMap<String, CrawlStatus>>,
+    cleanings: Mutex<BTreeMap<String, CleaningStatus>>,
+    cleaned: Mutex<BTreeMap<String, Arc<CleaningReport>>>,
     subscribers: Mutex<Vec<Recipient<Event>>>,
     reports: Mutex<BTreeMap<String, Arc<CycleReport>>>,
 }
@@ -79,6 +84,8 @@ impl Board {
             clock,
             budget: Mutex::new(budget),
             crawls: Mutex::new(BTreeMap::new()),
+            cleanings: Mutex::new(BTreeMap::new()),
+            cleaned: Mutex::new(BTreeMap::new()),
             subscribers: Mutex::new(Vec::new()),
             reports: Mutex::new(BTreeMap::new()),
         }
@@ -106,11 +113,34 @@ impl Board {
         }
     }
 
+    pub fn add_cleaning(&self, name: &str) {
+        lock(&self.cleanings).insert(name.to_owned(), CleaningStatus::new());
+    }
+
+    pub fn cleaning(&self, name: &str, write: impl FnOnce(&mut CleaningStatus)) {
+        if let Some(cleaning) = lock(&self.cleanings).get_mut(name) {
+            write(cleaning);
+        }
+    }
+
+    pub fn cleaned(&self, name: &str, report: Arc<CleaningReport>) {
+        lock(&self.cleaned).insert(name.to_owned(), report);
+    }
+
+    pub fn cleaning_report(&self, name: &str) -> Option<Arc<CleaningReport>> {
+        lock(&self.cleaned).get(name).cloned()
+    }
+
     /// Shows that the engine has failed, and every crawl in it that had not ended.
     pub fn failed(&self, error: &Error) {
         for crawl in lock(&self.crawls).values_mut().filter(|c| !matches!(c.phase, Phase::Ended | Phase::Failed)) {
             crawl.phase = Phase::Failed;
             crawl.error = Some(error.to_string());
+        }
+        let ended = |c: &CleaningStatus| matches!(c.phase, CleaningPhase::Ended | CleaningPhase::Failed);
+        for cleaning in lock(&self.cleanings).values_mut().filter(|c| !ended(c)) {
+            cleaning.phase = CleaningPhase::Failed;
+            cleaning.error = Some(error.to_string());
         }
     }
 
@@ -147,7 +177,7 @@ impl Board {
         for crawl in crawls.values_mut() {
             crawl.next_cycle_in_secs = crawl.next_cycle_at.map(|at| at.saturating_sub(now).as_secs_f64());
         }
-        Status { budget: lock(&self.budget).status(now), crawls }
+        Status { budget: lock(&self.budget).status(now), crawls, cleanings: lock(&self.cleanings).clone() }
     }
 }
 

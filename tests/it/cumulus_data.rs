@@ -76,6 +76,22 @@ impl Golden {
         Options { mode, policy: Some(policy), ..Options::at(number("now").unwrap_or(2456500.25)) }
     }
 
+    /// Its options as arguments of the command line.
+    pub fn args(&self, mode: Mode) -> Vec<String> {
+        let options = self.options(mode);
+        let mut args = vec![format!("--now={}", options.now)];
+        match options.policy.unwrap() {
+            Policy::Utilization { least } => args.push(format!("--min-utilization={least}")),
+            Policy::Benefit { threshold_days, age_boost_days, intent } => args.extend([
+                format!("--threshold={threshold_days}"),
+                format!("--age-boost={age_boost_days}"),
+                format!("--intent={intent}"),
+            ]),
+        }
+        args.extend((mode == Mode::Compat).then(|| "--compat".to_owned()));
+        args
+    }
+
     /// A copy of its database, in this journal mode.
     pub fn copy(&self, wal: bool) -> (TempDir, PathBuf) {
         let dir = TempDir::new().unwrap();

@@ -1,5 +1,8 @@
 //! Everything that is tested from outside the library, in one binary: linking is what takes the time.
 
+mod clean_backups;
+mod clean_cli;
+mod clean_crash;
 mod cli;
 mod crash;
 mod cumulus_backups;

@@ -276,10 +276,11 @@ pub(crate) trait CrawlPlan: Send {
     fn launch(self: Box<Self>, wiring: &crate::engine::Wiring) -> Launched;
 }
 
-/// A running crawl, as the engine knows it.
+/// A running crawl or cleaning, as the engine knows it.
 pub(crate) struct Launched {
     pub name: String,
-    pub pace: Recipient<SetMinimumCycleTime>,
+    /// Where the minimum cycle time is changed, if there is one.
+    pub pace: Option<Recipient<SetMinimumCycleTime>>,
     pub stop: Recipient<Stop>,
     pub ended: oneshot::Receiver<Result<()>>,
 }

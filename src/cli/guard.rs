@@ -1,0 +1,80 @@
+//! `sexton guard`: runs a backup with the cleaner kept off the local database.
+//!
+//! The old backup programs give up at once where somebody holds the lock as they start. Under guard nobody of ours
+//! does: the gate beside the database is shut before the command starts and as long as it runs, and also if the
+//! guard itself is killed, since the command inherits it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+
+use clap::Args;
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use super::{Exit, output};
+use crate::cumulus;
+use crate::error::{Error, Result};
+
+/// Below this, programs choose numbers of their own.
+const INHERITED_FD: i32 = 200;
+
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// The local database, or the folder that holds localdb.sqlite
+    localdb: PathBuf,
+
+    /// The backup, with its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs the command under guard. The exit code is that of the command, or as shells say it, 128 and the signal that ended
+/// it.
+pub fn run(args: &GuardArgs) -> ExitCode {
+    let status = match guarded(args) {
+        Ok(status) => status,
+        Err(error) => {
+            output::say(&format!("sexton: {error}"));
+            return ExitCode::from(Exit::of(&error).code());
+        }
+    };
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Failed.code()))
+}
+
+fn guarded(args: &GuardArgs) -> Result<ExitStatus> {
+    // clap has seen to it that there is one.
+    let Some((program, arguments)) = args.command.split_first() else { return Err(Error::Stopped) };
+    let guard = cumulus::Guard::shut(&args.localdb)?;
+    let failed = |e: io::Error| Error::Config(format!("cannot run {}: {e}", program.display()));
+    // Closed with this process; a copy goes on into the command.
+    let inherited = fcntl_dupfd_cloexec(guard.file(), INHERITED_FD).map_err(|e| failed(e.into()))?;
+    fcntl_setfd(&inherited, FdFlags::empty()).map_err(|e| failed(e.into()))?;
+    let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2]).map_err(failed)?;
+    let mut child = Command::new(program).args(arguments).spawn().map_err(failed)?;
+    pass_on(signals, &child).map_err(failed)?;
+    child.wait().map_err(failed)
+}
+
+/// Passes signals on to the command, from now on. What is typed at a terminal reaches it without that.
+fn pass_on(mut signals: Signals, child: &Child) -> io::Result<()> {
+    let pid = Pid::from_child(child);
+    let typed = rustix::termios::isatty(io::stdin());
+    let listen = move || {
+        for signal in signals.forever() {
+            if typed && matches!(signal, SIGINT | SIGQUIT) {
+                continue;
+            }
+            if let Some(signal) = Signal::from_named_raw(signal) {
+                // A command that has ended needs no signal.
+                let _ = kill_process(pid, signal);
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+}
