@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::guard::Guard;
 use crate::clock::Time;
 use crate::cumulus::{CleaningRun, Outcome, Progress};
-use crate::engine::Wiring;
+use crate::engine::{Cycles, Wiring};
 use crate::error::{Error, Result};
 use crate::messages::{SliceRequest, Stop};
 use crate::policy::backoff::Backoff;
@@ -35,6 +35,7 @@ pub(crate) struct Cleaning {
     time: Time,
     board: Arc<Board>,
     stop: watch::Sender<bool>,
+    cycles: Cycles,
 }
 
 impl Cleaning {
@@ -45,6 +46,7 @@ impl Cleaning {
             time: wiring.time.clone(),
             board: wiring.board.clone(),
             stop: watch::channel(false).0,
+            cycles: wiring.cycles,
             settings,
         }
     }
@@ -74,8 +76,9 @@ impl Cleaning {
         info!(cleaning = self.settings.name, refused = report.refused(), "cleaning finished");
         self.board.cleaned(&self.settings.name, report.clone());
         let cleaning = self.settings.name.clone();
-        self.board.emit(|| Event::CleaningFinished { cleaning, report });
-        Ok(())
+        self.board.emit(|| Event::CleaningFinished { cleaning, report: report.clone() });
+        // The host of a single run says when it has had the report.
+        if self.cycles == Cycles::Once { Ok(()) } else { report.handed_over() }
     }
 
     /// Works in one slice, on a blocking thread, and settles it.

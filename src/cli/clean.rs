@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use futures_executor::block_on;
 
 use super::clean_report::for_people;
+use super::crawl::patiently;
 use super::progress::CleaningProgress;
 use super::signals::Interrupts;
 use super::watch::{Ending, until_end_of};
@@ -17,11 +18,13 @@ use crate::clock::Time;
 use crate::config::units::{Percent, parse_slice};
 use crate::cumulus::CleaningReport;
 use crate::engine::{Cycles, Engine};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Retry};
 use crate::policy::cleaning::{Clock, Limits, Mode, Options, Part, Policy};
 use crate::settings::{BudgetSettings, CleaningSettings, LongLocks, Manner, Settings};
 
 const NAME: &str = "clean";
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, but something odd was found and left alone; 2 usage; \
+    3 refused or failed; 130 interrupted, with the plan kept";
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
@@ -159,12 +162,14 @@ pub fn run(args: &CleanArgs) -> Result<Exit> {
         return Ok(Exit::Interrupted);
     };
     print(args, &report)?;
+    // Only now: a crash before that prints it again.
+    patiently(|error| error.retry() == Retry::Helps, || report.handed_over())?;
     Ok(match report.refused() {
         Some(why) => {
             output::say(&format!("sexton: will not clean {}: {why}", args.localdb.display()));
             Exit::Failed
         }
-        None if report.odd() > 0 => Exit::WithErrors,
+        None if report.left_alone() > 0 => Exit::WithErrors,
         None => Exit::Done,
     })
 }

@@ -65,8 +65,8 @@ impl Copier {
         self.answers.recv().unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Gives a finished copy its name; never that of a file that is there.
-    pub(super) fn finish(self) -> Result<()> {
+    /// Gives a finished copy its name; never that of a file that is there. May be called again after an error.
+    pub(super) fn finish(&self) -> Result<()> {
         let name = || {
             File::open(&self.part)?.sync_all()?;
             match renameat_with(CWD, &self.part, CWD, &self.to, RenameFlags::NOREPLACE) {

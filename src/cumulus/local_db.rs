@@ -1,11 +1,14 @@
 //! One open local database, with the operations of the old programs.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::applier::{Applier, ROWS_AT_ONCE};
+use super::decision::beside;
 use super::faults::{self, Trouble};
 use super::schema::Schema;
 use super::survey::{Planned, plan};
@@ -207,6 +210,14 @@ impl LocalDb {
         match moved.map_err(|e| faults::sqlite(&e, "checkpoint", &self.path)) {
             Err(Error::LocalDbBusy { .. }) => Ok(()),
             other => other.map(|_| ()),
+        }
+    }
+
+    /// Has the write-ahead log on the disk, if there is one: committed steps may wait in memory until then.
+    pub(super) fn sync_log(&self) -> Result<()> {
+        match File::open(beside(&self.path, "-wal")).and_then(|log| log.sync_all()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "save the log of", &self.path)),
+            _ => Ok(()),
         }
     }
 

@@ -302,7 +302,8 @@ impl Gathered {
         self.schema.era != Era::C && matches!(self.decision.options.part, Part::Whole | Part::Balancing)
     }
 
+    /// Notes what the run repairs.
     fn note(&mut self, what: String) {
-        self.plan.odd.push(Odd { segment: None, name: None, what });
+        self.plan.odd.push(Odd { segment: None, name: None, what, left_alone: false });
     }
 }

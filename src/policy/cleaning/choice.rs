@@ -111,6 +111,8 @@ pub struct Odd {
     pub name: Option<String>,
     /// What is odd, and what is done about it.
     pub what: String,
+    /// Whether it is left as it is: nothing was repaired.
+    pub left_alone: bool,
 }
 
 /// The list of segments with those that are marked, and the odd ones that are left alone.
@@ -167,7 +169,7 @@ impl Choice {
     }
 
     fn leave(&mut self, id: i64, name: String, what: String) {
-        self.odd.push(Odd { segment: Some(id), name: Some(name), what });
+        self.odd.push(Odd { segment: Some(id), name: Some(name), what, left_alone: true });
     }
 
     fn mark(&mut self, policy: &Policy, options: &Options) {
@@ -205,7 +207,7 @@ impl Choice {
         let Part::Marking(ids) = &options.part else { return };
         for id in ids.iter().filter(|id| !self.list.iter().any(|e| e.id == **id)) {
             let what = "it is not among the segments that can be marked".to_owned();
-            self.odd.push(Odd { segment: Some(*id), name: None, what });
+            self.odd.push(Odd { segment: Some(*id), name: None, what, left_alone: true });
         }
     }
 }
