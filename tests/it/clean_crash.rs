@@ -19,13 +19,13 @@ const ARGS: &str = "--json --slice 1ms --allow-long-lock --max-segments 1";
 
 #[test]
 fn aborted_in_any_step_the_same_command_gives_the_same_rows() {
-    for (name, era, wal) in [("real_a_weekly", "A", false), ("real_b_cleaned", "B", true)] {
+    for (name, era, wal) in [("real_a_weekly", "A", false), ("real_b_two_schemes", "B", true)] {
         let golden = golden(name);
         let (_dir, path) = golden.copy(wal);
         let undisturbed = run(&mut clean(&path, golden, Mode::Careful, ARGS)).report();
         let expected = dump(&path, era);
         let mut aborted = 0;
-        let steps = [0, 1, 3, 6, 10].iter().flat_map(|n| [("in_step", *n), ("after_step", *n)]);
+        let steps = [0, 1, 3, 8].iter().flat_map(|n| [("in_step", *n), ("after_step", *n)]);
         let ends = ["before_keep", "after_keep", "before_close", "after_close", "before_handed_over"];
         for (point, passed) in ends.into_iter().map(|point| (point, 0)).chain(steps) {
             let (_dir, path) = golden.copy(wal);
@@ -92,7 +92,7 @@ fn killed_or_interrupted_while_it_leaves_the_lock_alone_it_goes_on_later() {
 #[test]
 fn a_finished_run_is_reported_once_and_not_done_twice() {
     for how in ["", "--at-once"] {
-        let golden = golden("real_b_cleaned");
+        let golden = golden("b_two_schemes");
         let args = format!("--json --max-segments 1 --allow-long-lock {how}");
         let once = || clean_again(golden, &args, &[]);
         let (expected, undisturbed) = once();
@@ -148,16 +148,16 @@ fn killed_at_random_moments_the_same_command_gives_the_same_rows_and_report() {
     let seed = std::env::var("SEXTON_TEST_SEED").map_or(u64::from(seed), |seed| seed.parse().unwrap());
     println!("SEXTON_TEST_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    for (name, wal) in [("real_a_weekly", false), ("real_b_cleaned", true), ("real_c_two_schemes", true)] {
+    let mut kills = 0;
+    for (name, wal) in [("real_a_weekly", false), ("real_b_two_schemes", true), ("real_c_two_schemes", true)] {
         let golden = golden(name);
-        let args = "--json --slice 1ms --allow-long-lock --max-segments 2 --max-rewrite 1000000000";
+        let args = "--json --slice 5ms --allow-long-lock --max-segments 2 --max-rewrite 1000000000";
         let began = std::time::Instant::now();
         let (_dir, path) = golden.copy(wal);
         let undisturbed = run(&mut clean(&path, golden, Mode::Careful, args)).report();
         let expected = dump(&path, golden.era());
         let life = began.elapsed();
-        let mut killed = 0;
-        for _ in 0..5 {
+        for _ in 0..4 {
             let (_dir, path) = golden.copy(wal);
             let report = loop {
                 let running = Running::start(&mut clean(&path, golden, Mode::Careful, args));
@@ -169,13 +169,13 @@ fn killed_at_random_moments_the_same_command_gives_the_same_rows_and_report() {
                     break ended.report();
                 }
                 assert_eq!(ended.signal(), Some(9), "{}", ended.stderr);
-                killed += 1;
+                kills += 1;
             };
             assert!(dump(&path, golden.era()) == expected, "{name}");
             for key in ["removed", "segments", "balance", "reclaimable_bytes", "odd"] {
                 assert_eq!(report[key], undisturbed[key], "{name}: {key}");
             }
         }
-        println!("{name}: killed {killed} times");
     }
+    assert!(kills > 2, "killed {kills} times only");
 }

@@ -9,6 +9,7 @@ mod cumulus_backups;
 mod cumulus_data;
 mod cumulus_golden;
 mod cumulus_model;
+mod cumulus_model_later;
 mod cumulus_properties;
 mod embed;
 #[cfg(feature = "external")]
