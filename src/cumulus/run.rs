@@ -199,6 +199,7 @@ impl CleaningRun {
         if self.settings.manner == Manner::DryRun {
             return self.survey();
         }
+        self.db().refuse_read_only()?;
         match self.locked(Some(Begin::Reading), |run| Applier::kept(run.db(), &run.options))? {
             Kept::Nothing => {
                 if let Some(to) = self.settings.backup.as_ref().filter(|_| !self.backed_up) {

@@ -3,6 +3,7 @@
 mod clean_backups;
 mod clean_cli;
 mod clean_crash;
+mod clean_faults;
 mod cli;
 mod crash;
 mod cumulus_backups;
