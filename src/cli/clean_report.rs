@@ -1,5 +1,7 @@
 //! The report of a cleaning, for people: what comes free, the segments worst first, what was odd.
 
+use std::sync::Arc;
+
 use crate::cumulus::CleaningReport;
 use crate::policy::cleaning::{Number, SegmentEntry};
 
@@ -92,11 +94,11 @@ fn table(segments: &[SegmentEntry]) -> Vec<String> {
     std::iter::once(title).chain(segments.iter().take(SHOWN).map(row)).collect()
 }
 
-fn names(what: &str, names: &[String]) -> Option<String> {
+fn names(what: &str, names: &[Arc<str>]) -> Option<String> {
     if names.is_empty() {
         return None;
     }
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(|name| &**name).collect();
     Some(format!("  {what}: {}{}: {}", names.len(), more(names.len()), shown.join(" ")))
 }
 

@@ -244,14 +244,14 @@ impl CleaningRun {
         let rows = self.rows(Work::Reading);
         let step = self.locked(Some(Begin::Reading), |run| {
             run.timed(Work::Reading, rows, |run| {
-                let done = survey.next_step(run.db(), rows)?;
-                Ok((done, done.rows))
+                let done = survey.read_step(run.db(), rows)?;
+                Ok((done, done))
             })
         });
         match step {
-            Ok(done) => {
-                self.rows_done = self.rows_done.saturating_add(done.rows);
-                if done.more {
+            Ok(rows) => {
+                self.rows_done = self.rows_done.saturating_add(rows);
+                if survey.conclude() {
                     self.stage = Stage::Reading(survey);
                     return Ok(());
                 }

@@ -55,7 +55,7 @@ mod tests {
         let mut plan = lost(Era::B, &Options::at(2_454_400.1));
         plan.segments.push(SegmentEntry {
             id: i64::MAX,
-            name: "n".to_owned(),
+            name: "n".into(),
             used_bytes: Number::Real(0.1 + 0.2),
             size_bytes: Number::Int(7),
             mtime: Moment::Text("2007".to_owned()),

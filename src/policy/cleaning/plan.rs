@@ -1,6 +1,7 @@
 //! What a cleaning run would do, for people and programs to look at before it is done.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -134,9 +135,9 @@ pub struct CleaningPlan {
     /// When the space comes free.
     pub space_comes_free: Comeback,
     /// Names of segments that no kept snapshot uses.
-    pub obsolete: Vec<String>,
+    pub obsolete: Vec<Arc<str>>,
     /// Names of segments that are used no more after the next backup of each scheme.
-    pub obsolete_after_backup: Vec<String>,
+    pub obsolete_after_backup: Vec<Arc<str>>,
     /// Why nothing is done.
     #[serde(skip_deserializing)]
     pub refused: Option<Refusal>,
