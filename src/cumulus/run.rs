@@ -208,10 +208,13 @@ impl CleaningRun {
                 self.survey()
             }
             Kept::Begun(applier) => {
-                self.resumed = true;
                 // Made before the plan was kept, so before the first change.
                 self.backed_up |= self.settings.backup.as_ref().is_some_and(|to| to.exists());
-                self.shown = shown::read(&self.database);
+                // Else it is this run's own plan, begun again after something was in the way.
+                if self.shown.is_none() {
+                    self.resumed = true;
+                    self.shown = shown::read(&self.database);
+                }
                 self.begin(*applier)
             }
             Kept::Finished(finished) => {
