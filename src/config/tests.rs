@@ -134,7 +134,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(name: "A", store: "x", job: count)])"#,
-        r#"1:18: "A" is no name for a crawl: use 1 to 64 of a-z, 0-9, - and _"#,
+        r#"1:18: "A" is no name for a crawl or cleaning: use 1 to 64 of a-z, 0-9, - and _"#,
     ),
     (r#"(crawls: [(store: "x", job: scrub)])"#, "1:29: unknown word scrub for job; count or leases() would be right"),
     (r#"(crawls: [(store: "x", job: leases)])"#, "1:35: leases needs more in parentheses; leases() would be right"),
@@ -180,7 +180,7 @@ const WRONG: &[(&str, &str)] = &[
     (r#"(crawls: [(store: "x", job: count, weight: NaN)])"#, "1:44: NaN is out of range: 0.001 to 1000 would be right"),
     (
         r#"(crawls: [(store: "x", job: count), (store: "y", job: count)])"#,
-        " two crawls have the name count; give one of them another name",
+        " two crawls or cleanings have the name count; give one of them another name",
     ),
     (r#"(crawls: [(store: "x", job: count)]"#, "1:35: expected a comma, or a closing ) or ]"),
     (r#"(state: "ä", budget: (cpu_percentage: "ö"))"#, r#"1:39: "ö" is no percentage; write it like "10%""#),
@@ -220,7 +220,7 @@ proptest! {
         let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[(at + cut).min(EXAMPLE.len())..]);
         let Err(error) = Config::parse(&text, "c") else { return Ok(()) };
         let said = error.to_string();
-        if said.starts_with("c: two crawls have the name") {
+        if said.starts_with("c: two crawls or cleanings have the name") {
             return Ok(());
         }
         let mut place = said.split(':').skip(1).map(|n| n.parse::<usize>());
