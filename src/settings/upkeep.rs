@@ -7,7 +7,7 @@ use super::{duration, named, within};
 use crate::error::Result;
 
 /// Limits of [`UpkeepSettings::history`].
-pub const HISTORY: RangeInclusive<Duration> = Duration::from_secs(3600)..=Duration::from_secs(100 * 366 * 86_400);
+pub const HISTORY: RangeInclusive<Duration> = Duration::from_secs(3600)..=Duration::from_secs(100 * 31_557_600);
 
 /// How the engine keeps its own state in order. That is done beside the crawls, with little weight, in steps of some
 /// milliseconds.
