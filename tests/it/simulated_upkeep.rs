@@ -64,10 +64,10 @@ async fn old_cycles_go_beside_a_crawl_and_the_budget_holds() {
         assert!(status.budget.clients["upkeep"].slices > 0);
         record.assert_never_ahead(&Asked { rate, slice_secs: 1.0 }, Duration::ZERO);
         assert_whole(&record.cycles.lock().unwrap()[0], 60_000);
-        let calls = calls.lock().unwrap();
+        let calls = calls.lock().unwrap().clone();
         let commits = |calls: &[&str]| calls.iter().filter(|call| **call == "commit").count();
         let first = calls.iter().position(|call| *call == "tidy").unwrap();
-        assert!(commits(&calls[..first]) > 1 && commits(&calls[first..]) > 1000, "commits before and after");
+        assert!(commits(&calls[..first]) > 1 && commits(&calls[first..]) > 100, "commits before and after");
         engine.shutdown(SECOND).await.unwrap();
     }
 }
