@@ -69,7 +69,8 @@ fn meaning(config: &Config) -> Vec<String> {
         lines.push("no cleanings".to_owned());
     }
     if let Some(history) = config.upkeep.history {
-        lines.push(format!("history: finished cycles are kept for {}, the newest always", every(history)));
+        let days = history.as_secs_f64() / 86_400.0;
+        lines.push(format!("history: finished cycles are kept for {days} day(s), the newest always"));
     }
     lines
 }

@@ -10,9 +10,10 @@ use rusqlite::Connection;
 use sexton::Error;
 use sexton::cumulus::sample::SampleDb;
 use sexton::engine::EngineHandle;
-use sexton::settings::{Checkpoint, CleaningSettings};
+use sexton::settings::{Checkpoint, CleaningSettings, OlderCopy};
 use sexton::status::{CleaningPhase, CleaningResult, CleaningStatus};
 
+use super::cumulus_data::dump;
 use super::sim::{EPOCH, Record, SimClock};
 use super::sim_state::{SimState, no_room};
 use super::simulated_crawl::{SECOND, budget, builder};
@@ -132,6 +133,29 @@ async fn a_refusal_is_shown_with_its_reason_and_a_clock_set_right_ends_it() {
     tokio::time::sleep(8 * DAY).await;
     let CleaningResult::Refused { why } = status(&engine).last.unwrap().result else { panic!("no snapshots") };
     assert!(why.contains("snapshot"), "{why}");
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn each_run_makes_its_copy_and_the_one_before_is_set_aside() {
+    tokio::time::pause();
+    let (dir, state, clock) = (tempfile::tempdir().unwrap(), SimState::sound(), SimClock::new());
+    let (database, copy) = (sample(dir.path()), dir.path().join("copy.sqlite"));
+    let first = dump(&database, "A");
+    let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &clock);
+    let backup = Some(copy.clone());
+    let kept =
+        CleaningSettings { backup, older_copy: OlderCopy::SetAside, ..CleaningSettings::new("weekly", &database) };
+    let engine = builder.state(state).clean(kept).start().unwrap();
+    tokio::time::sleep(DAY).await;
+    assert!(dump(&copy, "A") == first && dump(&database, "A") != first);
+    tokio::time::sleep(7 * DAY).await;
+    let old = dir.path().join("copy.sqlite.old");
+    assert!(dump(&old, "A") == first && dump(&copy, "A") != first);
+    tokio::time::sleep(7 * DAY).await;
+    assert!(dump(&old, "A") != first, "there are never more than two");
+    let was = status(&engine);
+    assert!(was.runs == 3 && matches!(was.last.unwrap().result, CleaningResult::Done { .. }));
     engine.shutdown(HOUR).await.unwrap();
 }
 

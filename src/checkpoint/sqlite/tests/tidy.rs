@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -9,6 +10,7 @@ use super::script::{Script, once};
 use crate::checkpoint::sqlite::schema::{self, MIGRATIONS};
 use crate::checkpoint::{SqliteStore, StateStore, Tidied, TidyStep, Tidying};
 use crate::error::Error;
+use crate::policy::pace::Pace;
 
 /// The newest cycle, and with it everything that must stay; old cycles are made of other crawls' names.
 const KEPT: Script = Script::new("kept", 4);
@@ -74,6 +76,28 @@ fn old_cycles_give_their_pages_back() {
     assert_eq!(KEPT.examine(&mut store).unwrap(), KEPT.complete());
     let health: String = store.writer.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(health, "ok");
+}
+
+/// For how long a commit may have to wait. The times are printed, not asserted (`cargo test --release -- --nocapture`); that
+/// steps fit themselves to the time is asserted by `policy::pace`.
+#[test]
+fn steps_that_are_fitted_to_some_milliseconds_come_to_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(&folder.path().join("state")).unwrap();
+    with_old_cycles(&mut store, 11);
+    let (mut pace, mut took) = (Pace::new(Duration::from_millis(10)), Vec::new());
+    let mut due = store.tidy(&step(None, 0)).unwrap().due;
+    while let Some(kind) = due {
+        let (since, most) = (Instant::now(), pace.rows(kind, 32));
+        let done = store.tidy(&step(Some(kind), most)).unwrap();
+        pace.measured(kind, 32, done.rows_removed.max(done.pages_freed), since.elapsed());
+        took.push((since.elapsed(), kind));
+        due = done.due;
+        assert!(took.len() < 20_000, "it does not come to an end");
+    }
+    took.sort_by_key(|(took, _)| *took);
+    println!("{} steps, median {:?}, longest {:?}", took.len(), took[took.len() / 2], took[took.len() - 1]);
+    assert_eq!(store.latest("old").unwrap().unwrap().number, 10);
 }
 
 #[test]
