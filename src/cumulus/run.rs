@@ -20,7 +20,7 @@ use super::survey::{Planned, Survey, plan};
 use crate::error::{Error, Result};
 use crate::policy::cleaning::{CleaningPlan, Options};
 use crate::policy::pace::Pace;
-use crate::settings::{CleaningSettings, Manner};
+use crate::settings::{CleaningSettings, Manner, OlderCopy};
 
 enum Stage {
     Opening,
@@ -202,7 +202,8 @@ impl CleaningRun {
         self.db().refuse_read_only()?;
         match self.locked(Some(Begin::Reading), |run| Applier::kept(run.db(), &run.options))? {
             Kept::Nothing => {
-                if let Some(to) = self.settings.backup.as_ref().filter(|_| !self.backed_up) {
+                let refused = !self.backed_up && self.settings.older_copy == OlderCopy::Refuse;
+                if let Some(to) = self.settings.backup.as_ref().filter(|_| refused) {
                     copier::refuse_existing(&self.database, to)?;
                 }
                 self.survey()
@@ -287,7 +288,12 @@ impl CleaningRun {
         let changes = [removed.snapshots, usage, removed.blocks, touched];
         self.rows_planned = changes.iter().fold(self.rows_done, |sum, rows| sum.saturating_add(*rows));
         self.stage = match self.settings.backup.as_ref().filter(|_| !self.backed_up) {
-            Some(to) => Stage::Copying(Copier::start(&self.database, to)?, Box::new(applier)),
+            Some(to) => {
+                if self.settings.older_copy == OlderCopy::SetAside {
+                    copier::set_aside(to)?;
+                }
+                Stage::Copying(Copier::start(&self.database, to)?, Box::new(applier))
+            }
             None => Stage::Keeping(None, Box::new(applier)),
         };
         Ok(())
