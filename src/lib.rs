@@ -88,6 +88,7 @@ pub mod policy;
 pub mod report;
 pub mod settings;
 pub mod slice;
+pub mod stand_in;
 pub mod status;
 pub mod store;
 pub mod tahoe;
