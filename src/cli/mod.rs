@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod signals;
 mod state_file;
+mod tahoe_cfg;
 mod tahoe_state;
 mod watch;
 
@@ -98,6 +99,8 @@ enum Command {
         #[command(subcommand)]
         command: tahoe_state::TahoeStateCommand,
     },
+    /// Print the config.ron that means what a Tahoe node's tahoe.cfg tells its crawlers
+    ImportTahoeCfg(tahoe_cfg::TahoeCfgArgs),
     /// Make or check a configuration file
     Config {
         #[command(subcommand)]
@@ -211,6 +214,7 @@ pub fn run() -> ExitCode {
         Command::Crawl(args) => crawl::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::TahoeState { command } => tahoe_state::run(&command),
+        Command::ImportTahoeCfg(args) => tahoe_cfg::run(&args),
         // Answered above: it ends with the exit code of its command.
         Command::Guard(_) => Ok(Exit::Done),
         Command::Config { command } => config::run(&command),

@@ -29,4 +29,5 @@ mod simulated_panic;
 mod simulated_regressions;
 mod simulated_stop;
 mod state_files;
+mod tahoe_cfg;
 mod tahoe_state;
