@@ -13,6 +13,8 @@ mod cycles;
 mod export;
 mod folder;
 mod import;
+#[cfg(test)]
+mod tests;
 
 pub use export::Export;
 pub use folder::{Folder, running_node};

@@ -15,6 +15,8 @@ pub mod counter;
 pub mod figures;
 pub mod leases;
 mod position;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use serde::de::DeserializeOwned;
 
