@@ -229,8 +229,12 @@ fn program_imports_crawls_and_exports() {
     assert!(!scene.state("state").exists(), "a dry run makes no state");
     let imported = run(&mut scene.program("import", "state", &format!("--now {NOW}"))).expect(0);
     assert_eq!(scene.files(), before, "an import changes none of Tahoe's files");
-    let command =
-        imported.stdout.lines().filter_map(|line| line.trim().strip_prefix("carried on by: sexton ")).last().unwrap();
+    let command = imported
+        .stdout
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("carried on by: sexton "))
+        .next_back()
+        .unwrap();
     let report = run(sexton(command.split(' ')).arg("--json")).expect(0).report();
     assert_eq!((&report["resumed"], &report["cycle"]), (&json!(true), &json!(2)));
     let mut expected = scene.fixture.expected["age-override-10d-dry"]["history"].clone();

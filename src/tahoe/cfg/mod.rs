@@ -282,7 +282,7 @@ mod tests {
         for (lines, rule, doubt) in cases {
             let storage = storage(&format!("expire.enabled = yes\n{lines}")).unwrap();
             assert_eq!(storage.rule, rule, "{lines}");
-            assert_eq!(storage.doubts.join("\n").contains(doubt), true, "{lines}: {:?}", storage.doubts);
+            assert!(storage.doubts.join("\n").contains(doubt), "{lines}: {:?}", storage.doubts);
             assert_eq!(storage.doubts.is_empty(), doubt.is_empty(), "{lines}: {:?}", storage.doubts);
         }
     }
