@@ -12,7 +12,7 @@ use crate::checkpoint::{SqliteStore, StateStore};
 use crate::error::{Error, Result};
 use crate::job::leases::{Expiry, LeaseSettings};
 use crate::policy::cycle::Fresh;
-use crate::stand_in::{Crawler, Export, Extent, Folder, Import, Moment, running_node};
+use crate::stand_in::{Crawler, Export, Extent, Folder, Import, Moment, Written, running_node};
 use crate::store::{Store, TahoeStore};
 
 const IMPORT_HELP: &str = "\
@@ -207,9 +207,13 @@ fn export(args: &ExportArgs) -> Result<Exit> {
             plan.remarks(),
             if args.common.dry_run { "would hand back" } else { "handed back" },
         );
-        for (path, kept) in written {
-            let kept = kept.map(|kept| format!("; the one before is {}", kept.display())).unwrap_or_default();
-            println!("  wrote {}{kept}", path.display());
+        for (path, written) in written {
+            let path = path.display();
+            match written {
+                Written::New => println!("  wrote {path}"),
+                Written::Unchanged => println!("  {path} was the same already"),
+                Written::Replaced { kept } => println!("  wrote {path}; the one before is {}", kept.display()),
+            }
         }
     }
     Ok(Exit::Done)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::cycles::decode;
-use super::{Crawler, Extent, Folder, lease_job};
+use super::{Crawler, Extent, Folder, Written, lease_job};
 use crate::checkpoint::{Cycle, PrefixRow, StateStore};
 use crate::error::{Error, Result};
 use crate::job::leases::LeaseSettings;
@@ -81,11 +81,11 @@ impl Export {
     }
 
     /// Writes the files, each whole or not at all and synced, the history before the position that stands behind it. Gives
-    /// their paths, each with that of the file that was there before.
+    /// their paths, each with what became of it.
     ///
     /// # Errors
     /// [`Error::Store`] if one cannot be written; those before it are.
-    pub fn apply(&self, folder: &Folder) -> Result<Vec<(PathBuf, Option<PathBuf>)>> {
+    pub fn apply(&self, folder: &Folder) -> Result<Vec<(PathBuf, Written)>> {
         self.files.iter().map(|(name, text)| Ok((folder.path(name), folder.replace(name, text.as_bytes())?))).collect()
     }
 

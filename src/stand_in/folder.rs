@@ -21,6 +21,20 @@ const BACKUPS_MAX: u32 = 100;
 #[derive(Debug, Clone)]
 pub struct Folder(PathBuf);
 
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// There was none before.
+    New,
+    /// It was the same already, and was left alone.
+    Unchanged,
+    /// It took the place of another.
+    Replaced {
+        /// Where the other one is now.
+        kept: PathBuf,
+    },
+}
+
 impl Folder {
     /// Names the folder. It is not looked into.
     pub fn new(path: impl Into<PathBuf>) -> Folder {
@@ -67,8 +81,8 @@ impl Folder {
     }
 
     /// Replaces a file: after a crash at any moment it is the old one or the new one, whole. The old one is kept under
-    /// another name, which is returned. Owner and mode are those of the old one, or else of the folder.
-    pub(super) fn replace(&self, name: &str, text: &[u8]) -> Result<Option<PathBuf>> {
+    /// another name. Owner and mode are those of the old one, or else of the folder.
+    pub(super) fn replace(&self, name: &str, text: &[u8]) -> Result<Written> {
         let (path, new) = (self.path(name), self.path(&format!(".{name}.sexton-new")));
         let failed = |doing: &'static str, path: &Path| {
             let path = path.to_path_buf();
@@ -79,13 +93,21 @@ impl Folder {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(failed("look at", &path)(e)),
         };
+        if old.is_some() && fs::read(&path).is_ok_and(|there| there == text) {
+            // Perhaps by an export that died before it was down on the disk.
+            self.sync().map_err(failed("sync", &self.0))?;
+            return Ok(Written::Unchanged);
+        }
         self.write_new(&new, text, old.as_ref()).map_err(failed("write", &new))?;
-        let kept = if old.is_some() { Some(self.keep(&path, name)?) } else { None };
+        let written = match old {
+            Some(_) => Written::Replaced { kept: self.keep(&path, name)? },
+            None => Written::New,
+        };
         fail_point("stand_in::before_rename");
         fs::rename(&new, &path).map_err(failed("replace", &path))?;
         fail_point("stand_in::after_rename");
         self.sync().map_err(failed("sync", &self.0))?;
-        Ok(kept)
+        Ok(written)
     }
 
     /// Writes the new file beside the old one, down to the disk.

@@ -17,7 +17,7 @@ mod import;
 mod tests;
 
 pub use export::Export;
-pub use folder::{Folder, running_node};
+pub use folder::{Folder, Written, running_node};
 pub use import::{Import, Moment};
 
 use std::fmt;

@@ -31,3 +31,4 @@ mod simulated_stop;
 mod state_files;
 mod tahoe_cfg;
 mod tahoe_state;
+mod tahoe_state_refused;

@@ -23,11 +23,11 @@ use sexton::tahoe::state::leases::{History, LeaseChecker};
 use super::harness::{Fixture, NOW, run, sexton};
 
 const MOMENT: Moment = Moment { unix_secs: 1_700_000_000.0, fixed: true };
-const NAMES: [&str; 3] = ["bucket_counter.state.json", "lease_checker.state.json", "lease_checker.history.json"];
+pub const NAMES: [&str; 3] = ["bucket_counter.state.json", "lease_checker.state.json", "lease_checker.history.json"];
 
 /// A copy of a fixture with Tahoe's state files in it.
-struct Scene {
-    fixture: Fixture,
+pub struct Scene {
+    pub fixture: Fixture,
     folder: Folder,
     states: tempfile::TempDir,
 }
@@ -37,7 +37,7 @@ fn data(name: &str) -> PathBuf {
 }
 
 impl Scene {
-    fn new(fixture: &str, files: &str) -> Scene {
+    pub fn new(fixture: &str, files: &str) -> Scene {
         let fixture = Fixture::unpack(fixture);
         for name in NAMES.iter().filter(|name| data(files).join(name).exists()) {
             std::fs::copy(data(files).join(name), fixture.root.join(name)).unwrap();
@@ -49,11 +49,11 @@ impl Scene {
         TahoeStore::open(&self.fixture.root).unwrap().with_disk_usage(DiskUsage::Rounded4096)
     }
 
-    fn state(&self, name: &str) -> PathBuf {
+    pub fn state(&self, name: &str) -> PathBuf {
         self.states.path().join(name)
     }
 
-    fn plan(&self, crawler: Crawler) -> Import {
+    pub fn plan(&self, crawler: Crawler) -> Import {
         Import::plan(crawler, &self.folder, &self.store(), MOMENT).unwrap().unwrap()
     }
 
@@ -69,7 +69,7 @@ impl Scene {
         }
     }
 
-    fn program(&self, command: &str, state: &str, args: &str) -> std::process::Command {
+    pub fn program(&self, command: &str, state: &str, args: &str) -> std::process::Command {
         let state = self.state(state);
         let mut program = sexton(["tahoe-state".as_ref(), command.as_ref(), self.fixture.root.as_os_str()]);
         program.arg("--state").arg(state).args(args.split_whitespace());
@@ -77,7 +77,7 @@ impl Scene {
     }
 
     /// All files in the store's folder itself, with what is in them.
-    fn files(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let mut files: Vec<_> = std::fs::read_dir(&self.fixture.root)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -88,7 +88,7 @@ impl Scene {
         files
     }
 
-    fn json(&self, name: &str) -> Value {
+    pub fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&std::fs::read(self.fixture.root.join(name)).unwrap()).unwrap()
     }
 }
@@ -244,6 +244,9 @@ fn program_imports_crawls_and_exports() {
     }
     assert_eq!(found, expected);
 
+    let dry = run(&mut scene.program("export", "state", "--job leases --dry-run")).expect(0);
+    assert!(dry.stdout.contains("would hand back 3 finished cycles, 0 to 2"), "{}", dry.stdout);
+    assert_eq!(scene.files(), before, "a dry run changes nothing");
     let exported = run(&mut scene.program("export", "state", "--job leases")).expect(0);
     assert!(exported.stdout.contains("lease_checker.state.json.bak"), "{}", exported.stdout);
     let history = History::parse(&std::fs::read(scene.fixture.root.join(NAMES[2])).unwrap()).unwrap();
@@ -252,159 +255,13 @@ fn program_imports_crawls_and_exports() {
         let kept = std::fs::read(scene.fixture.root.join(format!("{name}.bak"))).unwrap();
         assert_eq!(Some(&kept), before.iter().find(|(of, _)| of == name).map(|(_, text)| text));
     }
-    run(&mut scene.program("export", "state", "--job leases")).expect(0);
-    assert!(scene.fixture.root.join("lease_checker.state.json.bak.1").exists(), "a backup is never overwritten");
-}
-
-#[test]
-fn what_sexton_has_in_progress_is_not_overwritten_unasked() {
-    let scene = Scene::new("fixture-plain", "plain");
-    run(&mut scene.program("import", "state", "")).expect(0);
-    run(&mut scene.program("import", "state", "")).expect(2).said("give it up with --fresh");
-    run(&mut scene.program("import", "state", "--fresh")).expect(0);
-    // Sexton has come further than Tahoe.
-    run(sexton([
-        "crawl".as_ref(),
-        scene.fixture.root.as_os_str(),
-        "--job".as_ref(),
-        "count".as_ref(),
-        "--state".as_ref(),
-    ])
-    .arg(scene.state("state")))
-    .expect(0);
-    run(&mut scene.program("import", "state", "--job count --fresh")).expect(2).said("this state has finished cycle 2");
-}
-
-#[test]
-fn export_does_not_set_tahoe_back() {
-    let scene = Scene::new("fixture-plain", "plain");
-    let before = scene.files();
-    run(&mut scene.program("export", "none", "")).expect(2).said("nothing to export");
-    assert!(!scene.state("none").exists());
-    let crawl =
-        ["crawl".as_ref(), scene.fixture.root.as_os_str(), "--job".as_ref(), "leases".as_ref(), "--state".as_ref()];
-    run(sexton(crawl).arg(scene.state("own"))).expect(0);
-    run(&mut scene.program("export", "own", "--job leases"))
-        .expect(2)
-        .said("has come to cycle 2, this state to cycle 0");
-    assert_eq!(scene.files(), before);
-}
-
-#[test]
-fn export_beside_a_running_node_is_refused() {
-    let outer = tempfile::tempdir().unwrap();
-    let scene = Scene::new("fixture-plain", "between");
-    let storage = outer.path().join("storage");
-    std::fs::rename(&scene.fixture.root, &storage).unwrap();
-    let program = |command: &str, more: &[&str]| {
-        let mut program = sexton(["tahoe-state".as_ref(), command.as_ref(), storage.as_os_str(), "--state".as_ref()]);
-        run(program.arg(scene.state("state")).args(more))
-    };
-    program("import", &[]).expect(0);
-    std::fs::write(outer.path().join("running.process"), format!("{} 1700000000.5\n", std::process::id())).unwrap();
-    program("export", &[]).expect(2).said("stop it first");
-    assert!(!storage.join("lease_checker.state.json.bak").exists());
-    program("export", &["--node-stopped"]).expect(0);
-    assert!(storage.join("lease_checker.state.json.bak").exists());
-    std::fs::write(outer.path().join("running.process"), "999999999 1700000000.5\n").unwrap();
-    program("export", &[]).expect(0);
-}
-
-/// A file that is wrong, and what is said of it.
-fn spoilt(scene: &Scene, name: &str, text: &[u8], says: &str) {
-    let path = scene.fixture.root.join(name);
-    let sound = std::fs::read(&path).unwrap();
-    std::fs::write(&path, text).unwrap();
-    let before = scene.files();
-    let ended = run(&mut scene.program("import", "spoilt", "")).expect(2);
-    ended.said(says).said(name);
-    assert!(!scene.state("spoilt").exists(), "{says}");
-    assert_eq!(scene.files(), before);
-    std::fs::write(&path, sound).unwrap();
-}
-
-#[test]
-fn bad_files_are_told_and_change_nothing() {
-    let scene = Scene::new("fixture-plain", "plain");
-    for name in NAMES {
-        let sound = std::fs::read(scene.fixture.root.join(name)).unwrap();
-        spoilt(&scene, name, b"", "EOF");
-        spoilt(&scene, name, &sound[..sound.len() / 2], "EOF");
-        spoilt(&scene, name, b"\x80\x02}q\x00.", "expected value");
-        spoilt(&scene, name, b"[]", "invalid");
-    }
-    let change = |name: &str, change: &dyn Fn(&mut Value), says: &str| {
-        let mut value = scene.json(name);
-        change(&mut value);
-        spoilt(&scene, name, value.to_string().as_bytes(), says);
-    };
-    for name in &NAMES[..2] {
-        spoilt(&scene, name, b"{}", "missing field");
-        change(name, &|v| v["version"] = json!(2), "version 2");
-        change(name, &|v| v["last-complete-prefix"] = json!("00"), "none of the prefixes");
-        change(name, &|v| v["last-complete-prefix"] = json!("zz"), "its last prefix is complete");
-        change(name, &|v| v["current-cycle"] = json!(9), "cycle 9 is in progress");
-        change(name, &|v| v["current-cycle-start-time"] = Value::Null, "since when");
-        change(name, &|v| drop(v.as_object_mut().unwrap().remove("last-complete-bucket")), "last-complete-bucket");
-        change(name, &|v| v["last-cycle-finished"] = json!(u64::MAX), "impossible number");
-    }
-    change(NAMES[0], &|v| v["bucket-counts"]["2"]["!!"] = json!(1), "is no prefix");
-    change(NAMES[0], &|v| v["bucket-counts"]["2"]["22"] = json!(-1), "invalid value");
-    change(NAMES[0], &|v| v["bucket-counts"]["x"] = json!({}), "no number of a cycle");
-    change(NAMES[2], &|v| v["x"] = v["0"].clone(), "no number of a cycle");
-    change(NAMES[2], &|v| v["0"]["cycle-start-finish-times"] = json!([1]), "cycle-start-finish-times");
-    let so_far = |of: &dyn Fn(&mut Value), says: &str| {
-        change(NAMES[1], &|v| of(&mut v["cycle-to-date"]), says);
-        change(NAMES[2], &|v| of(&mut v["1"]), says);
-    };
-    so_far(&|v| v["lease-age-histogram"] = json!([[0, 1, 2]]), "no day");
-    so_far(&|v| v["lease-age-histogram"] = json!({"0,x": 2}), "no day");
-    so_far(&|v| v["configured-expiration-mode"] = json!(["age", null, 5, []]), "none of Tahoe's");
-    so_far(&|v| v["configured-expiration-mode"] = json!(["age", null, null, ["immobile"]]), "types of shares");
-    so_far(&|v| v["corrupt-shares"] = json!([["x", "y"]]), "corrupt-shares");
-    so_far(&|v| drop(v["space-recovered"].as_object_mut().unwrap().remove("actual-shares")), "actual-shares");
-    so_far(&|v| v["space-recovered"]["more"] = json!(1), "does not write");
-    so_far(&|v| *v = Value::Null, "");
-    run(&mut scene.program("import", "sound", "")).expect(0);
-}
-
-#[test]
-fn pickles_are_refused_with_the_name_of_tahoes_own_command() {
-    let scene = Scene::new("fixture-plain", "plain");
-    run(&mut scene.program("import", "state", "")).expect(0);
-    for name in NAMES {
-        let old = scene.fixture.root.join(name.strip_suffix(".json").unwrap());
-        std::fs::write(&old, b"\x80\x02}q\x00.").unwrap();
-        let before = scene.files();
-        run(&mut scene.program("import", "other", "")).expect(2).said("tahoe admin migrate-crawler");
-        run(&mut scene.program("export", "state", "")).expect(2).said("tahoe admin migrate-crawler");
-        assert_eq!(scene.files(), before);
-        assert!(!scene.state("other").exists());
-        std::fs::remove_file(old).unwrap();
-    }
-}
-
-/// How the failure happens: the process aborts itself when the new file is on the disk, just before or after it takes the
-/// place of the old one.
-#[test]
-fn aborted_export_leaves_each_file_old_or_new() {
-    for (point, passed) in [("before_rename", 0), ("after_rename", 0), ("before_rename", 1), ("after_rename", 1)] {
-        let scene = Scene::new("fixture-plain", "plain");
-        run(&mut scene.program("import", "state", "--job leases")).expect(0);
-        let old: Vec<Value> = NAMES[1..].iter().map(|name| scene.json(name)).collect();
-        let fail = format!("stand_in::{point}={passed}*off->return");
-        let aborted = run(scene.program("export", "state", "--job leases").env("FAILPOINTS", &fail));
-        assert_eq!(aborted.signal(), Some(6), "{fail}");
-        let found: Vec<Value> = NAMES[1..].iter().map(|name| scene.json(name)).collect();
-        // The history goes first.
-        let renamed = passed + usize::from(point == "after_rename");
-        assert_eq!(found[1] == old[1], renamed < 1, "{fail}");
-        assert_eq!(found[0] == old[0], renamed < 2, "{fail}");
-        run(&mut scene.program("export", "state", "--job leases")).expect(0);
-        let left: Vec<String> =
-            scene.files().into_iter().map(|(name, _)| name).filter(|n| n.starts_with('.')).collect();
-        assert_eq!(left, [""; 0]);
-    }
+    let again = run(&mut scene.program("export", "state", "--job leases")).expect(0);
+    assert!(again.stdout.contains("lease_checker.state.json was the same already"), "{}", again.stdout);
+    std::fs::write(scene.fixture.root.join(NAMES[1]), "x").unwrap();
+    run(&mut scene.program("export", "state", "--job leases")).expect(0).said("is not as Tahoe 1.20 writes it");
+    let kept = |suffix: &str| std::fs::read(scene.fixture.root.join(format!("{}{suffix}", NAMES[1]))).unwrap();
+    assert_eq!(kept(".bak.1"), b"x", "a backup is never overwritten");
+    assert_eq!(Some(&kept(".bak")), before.iter().find(|(of, _)| of == NAMES[1]).map(|(_, text)| text));
 }
 
 #[test]
