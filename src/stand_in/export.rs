@@ -98,7 +98,7 @@ impl Export {
         finished: &[Cycle],
     ) -> Result<()> {
         let theirs = self.theirs(folder, COUNTER_FILE, |text| Counter::parse(text, ring))?;
-        refuse_further(COUNTER_FILE, theirs.as_ref().map(|theirs| &theirs.position), latest)?;
+        refuse_further(COUNTER_FILE, theirs.as_ref().and_then(|theirs| come(&theirs.position)), latest)?;
         let mut counter = Counter { last_count: theirs.and_then(|theirs| theirs.last_count), ..Counter::default() };
         if let Some(last) = finished.last() {
             let mut counts = std::collections::BTreeMap::new();
@@ -133,12 +133,10 @@ impl Export {
         finished: &[Cycle],
     ) -> Result<()> {
         let theirs = self.theirs(folder, LEASES_FILE, |text| LeaseChecker::parse(text, ring))?;
-        refuse_further(LEASES_FILE, theirs.as_ref().map(|theirs| &theirs.position), latest)?;
+        refuse_further(LEASES_FILE, theirs.as_ref().and_then(|theirs| come(&theirs.position)), latest)?;
         let mut history = self.theirs(folder, HISTORY_FILE, History::parse)?.unwrap_or_default();
-        let newest = history.0.last_key_value().map(|(number, _)| *number);
-        if let Some(newest) = newest.filter(|newest| *newest > latest.number) {
-            return Err(further(HISTORY_FILE, newest, latest));
-        }
+        let newest = history.0.last_key_value().map(|(number, _)| Come::ToTheEndOf(*number));
+        refuse_further(HISTORY_FILE, newest, latest)?;
         for cycle in finished {
             let rows = state.prefixes(&cycle.key())?;
             let entry = entry(state, cycle, rows)?;
@@ -245,19 +243,45 @@ fn entry(state: &mut dyn StateStore, cycle: &Cycle, rows: Vec<PrefixRow>) -> Res
     Entry::read(&history).map_err(unreadable)
 }
 
-/// Refuses to set Tahoe back behind a cycle that it has come to by itself.
-fn refuse_further(name: &str, theirs: Option<&Position>, latest: &Cycle) -> Result<()> {
-    let newest = theirs.and_then(|at| at.current.as_ref().map(|cycle| cycle.number).or(at.last_finished));
-    match newest {
-        Some(newest) if newest > latest.number => Err(further(name, newest, latest)),
+/// How far a crawler has come: in a cycle, or to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Come {
+    Into(u64),
+    ToTheEndOf(u64),
+}
+
+impl Come {
+    fn key(self) -> (u64, bool) {
+        match self {
+            Come::Into(cycle) => (cycle, false),
+            Come::ToTheEndOf(cycle) => (cycle, true),
+        }
+    }
+}
+
+/// Refuses to set Tahoe back behind what it has come to by itself.
+fn refuse_further(name: &str, theirs: Option<Come>, latest: &Cycle) -> Result<()> {
+    let ours = if latest.finished.is_some() { Come::ToTheEndOf(latest.number) } else { Come::Into(latest.number) };
+    match theirs {
+        Some(theirs) if theirs.key() > ours.key() => Err(further(name, theirs, latest)),
         _ => Ok(()),
     }
 }
 
-fn further(name: &str, newest: u64, latest: &Cycle) -> Error {
+fn come(position: &Position) -> Option<Come> {
+    let current = position.current.as_ref().map(|cycle| Come::Into(cycle.number));
+    current.or(position.last_finished.map(Come::ToTheEndOf))
+}
+
+fn further(name: &str, theirs: Come, latest: &Cycle) -> Error {
+    let theirs = match theirs {
+        Come::Into(cycle) => format!("into cycle {cycle}"),
+        Come::ToTheEndOf(cycle) => format!("to the end of cycle {cycle}"),
+    };
+    let ours = if latest.finished.is_some() { "to the end of" } else { "into" };
     Error::Config(format!(
-        "nothing was exported: {name} has come to cycle {newest}, this state to cycle {}, and Tahoe drops the lowest numbers \
-         from its history first; import Tahoe's state before you crawl, or move its files away",
+        "nothing was exported: {name} has come {theirs}, this state {ours} cycle {}, so Tahoe would be set back and lose \
+         entries of its history; import Tahoe's state before you crawl, or move its files away",
         latest.number
     ))
 }

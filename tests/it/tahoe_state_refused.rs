@@ -36,7 +36,21 @@ fn export_does_not_set_tahoe_back() {
     run(sexton(crawl).arg(scene.state("own"))).expect(0);
     run(&mut scene.program("export", "own", "--job leases"))
         .expect(2)
-        .said("has come to cycle 2, this state to cycle 0");
+        .said("has come into cycle 2, this state to the end of cycle 0");
+    assert_eq!(scene.files(), before);
+
+    // Tahoe has gone on to the end of the cycle that was taken from it.
+    run(&mut scene.program("import", "taken", "--job leases")).expect(0);
+    let mut finished = scene.json(NAMES[1]);
+    for (key, value) in
+        [("current-cycle", Value::Null), ("last-complete-prefix", Value::Null), ("last-cycle-finished", json!(2))]
+    {
+        finished[key] = value;
+    }
+    std::fs::write(scene.fixture.root.join(NAMES[1]), finished.to_string()).unwrap();
+    let before = scene.files();
+    let refused = run(&mut scene.program("export", "taken", "--job leases")).expect(2);
+    refused.said("has come to the end of cycle 2, this state into cycle 2");
     assert_eq!(scene.files(), before);
 }
 
