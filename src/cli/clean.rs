@@ -1,8 +1,7 @@
 //! `sexton clean`: cleans one local database of LBS or Cumulus, beside its backups.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -248,15 +247,15 @@ fn part(args: &CleanArgs) -> Result<Part> {
     })
 }
 
-fn print(args: &CleanArgs, report: &Arc<CleaningReport>) -> Result<()> {
-    let text = if args.json {
-        let json = serde_json::to_string(&**report).map_err(|e| Error::Config(format!("cannot print: {e}")))?;
-        json + "\n"
+fn print(args: &CleanArgs, report: &CleaningReport) -> Result<()> {
+    // Written as it is made: the segments may be many.
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    let written = if args.json {
+        serde_json::to_writer(&mut stdout, report).map_err(std::io::Error::from).and_then(|()| stdout.write_all(b"\n"))
     } else {
-        for_people(report, args.dry_run)
+        stdout.write_all(for_people(report, args.dry_run).as_bytes())
     };
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let written = written.and_then(|()| stdout.flush());
     written.map_err(|e| Error::Store { doing: "write the report to", path: "stdout".into(), cause: e.to_string() })
 }
 

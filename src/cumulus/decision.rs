@@ -7,7 +7,7 @@
 //! there are limits.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -204,9 +204,10 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
 pub(super) fn keep(what: &impl Serialize, database: &Path, path: &Path) -> Result<()> {
     let write = || {
         let new = beside(path, ".new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(what).map_err(io::Error::other)?)?;
-        file.sync_all()?;
+        let mut file = BufWriter::new(File::create(&new)?);
+        // An error of the disk comes out as what it is.
+        serde_json::to_writer(&mut file, what).map_err(io::Error::from)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&new, path)?;
         File::open(folder(path))?.sync_all()
     };
