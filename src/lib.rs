@@ -81,6 +81,7 @@ pub mod clock;
 pub mod config;
 pub mod cumulus;
 pub mod engine;
+mod errno;
 mod error;
 pub mod job;
 mod lock;

@@ -83,6 +83,7 @@ impl Cleaning {
             }
             last = LastEnd::Here(self.time.clock.now());
             self.note(&ended).await?;
+            self.hand_over(ended).await;
             runs += 1;
             if self.cycles == Cycles::Times(runs) {
                 return Ok(());
@@ -147,6 +148,16 @@ impl Cleaning {
                 warn!(cleaning = self.settings.name, error = %error, "cannot note when it was cleaned");
                 Ok(())
             }
+        }
+    }
+
+    /// The report was told and noted, so it is not kept beside the database any longer. The host of a single run says
+    /// itself when it has had it.
+    async fn hand_over(&self, ended: Result<Arc<CleaningReport>>) {
+        let Ok(report) = ended else { return };
+        let handed = tokio::task::spawn_blocking(move || report.handed_over()).await;
+        if let Ok(Err(error)) = handed {
+            warn!(cleaning = self.settings.name, error = %error, "the next run gives the same report again");
         }
     }
 

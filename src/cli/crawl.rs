@@ -121,7 +121,7 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
 }
 
 /// Tries again and again while it fails for causes that pass, and says so once.
-fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+pub(super) fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let mut backoff = Backoff::default();
     loop {
         match attempt() {

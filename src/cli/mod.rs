@@ -88,7 +88,7 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
     /// Clean a local database of LBS or Cumulus: drop what no snapshot needs, mark segments with much waste
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = clean::EXIT_CODES)]
     Clean(clean::CleanArgs),
     /// Run a backup with the cleaner kept off its local database
     #[command(after_help = "Exit codes: that of the command; 2 or 3 where it could not be started")]

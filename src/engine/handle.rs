@@ -43,6 +43,8 @@ impl EngineHandle {
     }
 
     /// The report of the last cleaning of this name that was finished, or refused, in this run.
+    /// With [`Cycles::Once`](super::Cycles::Once) it is kept until
+    /// [`CleaningReport::handed_over`] is called; until then the same cleaning gives it again.
     pub fn last_cleaning(&self, name: &str) -> Option<Arc<CleaningReport>> {
         self.board.cleaning_report(name)
     }

@@ -3,12 +3,16 @@
 mod clean_backups;
 mod clean_cli;
 mod clean_crash;
+mod clean_faults;
 mod cli;
 mod crash;
 mod cumulus_backups;
 mod cumulus_data;
+mod cumulus_generator;
 mod cumulus_golden;
+mod cumulus_large;
 mod cumulus_model;
+mod cumulus_model_later;
 mod cumulus_properties;
 mod embed;
 #[cfg(feature = "external")]
