@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::job::leases::Expiry;
+use crate::job::verify::{Quarantine, VerifySettings};
 use crate::policy::cleaning::{Clock, Mode, Options};
 use crate::tahoe::container::ShareType;
 
@@ -257,7 +258,7 @@ impl CleaningSettings {
 }
 
 /// One of Sexton's own jobs, with what makes its result what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum JobSettings {
     /// Counts the buckets of each prefix.
     Count,
@@ -270,32 +271,42 @@ pub enum JobSettings {
         /// Whether expiry is only evaluated, and nothing deleted.
         dry_run: bool,
     },
+    /// Reads and checks every byte of every share.
+    Verify {
+        /// Which shares, and what becomes of corrupt ones.
+        verify: VerifySettings,
+        /// Whether the node is stopped: shares may be moved only then.
+        offline: bool,
+    },
 }
 
 impl JobSettings {
-    /// The job's name: `count`, `leases`.
+    /// The job's name: `count`, `leases`, `verify`.
     pub fn name(&self) -> &'static str {
         match self {
             JobSettings::Count => "count",
             JobSettings::Leases { .. } => "leases",
+            JobSettings::Verify { .. } => "verify",
         }
     }
 
     /// Time from the end of a cycle to the start of the next, unless told otherwise; Tahoe's own values: 1 hour for
-    /// `count`, 12 hours for `leases`.
+    /// `count`, 12 hours for `leases`; 7 days for `verify`.
     pub fn minimum_cycle_time(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(3600),
             JobSettings::Leases { .. } => Duration::from_secs(12 * 3600),
+            JobSettings::Verify { .. } => Duration::from_secs(7 * 86_400),
         }
     }
 
     /// Time from the engine's start to the first slice, unless told otherwise; Tahoe's own values: 5 minutes for
-    /// `count`, 6 minutes for `leases`.
+    /// `count`, 6 minutes for `leases`; 10 minutes for `verify`.
     pub fn slow_start(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(300),
             JobSettings::Leases { .. } => Duration::from_secs(360),
+            JobSettings::Verify { .. } => Duration::from_secs(600),
         }
     }
 
@@ -303,10 +314,20 @@ impl JobSettings {
     ///
     /// # Errors
     /// [`Error::Config`] if leases were to expire without `dry_run`, if no type of share may expire, or one is given
-    /// twice.
+    /// twice; if corrupt shares were to be moved while the node may be running.
     pub fn validate(&self) -> Result<()> {
-        let JobSettings::Leases { expire, sharetypes, dry_run } = self else { return Ok(()) };
         let wrong = |why: &str| Err(Error::Config(why.into()));
+        let (expire, sharetypes, dry_run) = match self {
+            JobSettings::Count => return Ok(()),
+            JobSettings::Verify { verify, offline: false } if verify.quarantine == Quarantine::Move => {
+                return wrong(
+                    "shares are moved to quarantine only while the node is stopped: stop it and say so with offline, or \
+                     use quarantine copy",
+                );
+            }
+            JobSettings::Verify { .. } => return Ok(()),
+            JobSettings::Leases { expire, sharetypes, dry_run } => (expire, sharetypes, dry_run),
+        };
         if sharetypes.iter().enumerate().any(|(i, t)| sharetypes[..i].contains(t)) {
             return wrong("sharetypes has a type twice; leave one out");
         }

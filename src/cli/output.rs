@@ -84,6 +84,12 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     if let Some(history) = report.own.get("history") {
         lines.extend(history_for_people(history));
     }
+    if let Some(partial) = report.own.get("partial") {
+        lines.push(format!("  PARTIAL: only {}", partial_for_people(partial)));
+    }
+    if let Some(verified) = report.own.get("verified") {
+        lines.push(verified_for_people(verified));
+    }
     let Counts { no_bucket, no_share, vanished, .. } = report.counts;
     let strays = no_bucket + no_share + report.not_in_ring;
     if strays > 0 {
@@ -113,6 +119,38 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         budget.slices
     ));
     lines.join("\n") + "\n"
+}
+
+/// What a partial run looked at.
+fn partial_for_people(partial: &Value) -> String {
+    let mut parts = Vec::new();
+    if let Some(sample) = partial["sample"].as_str() {
+        parts.push(format!("a sample of {sample} of the buckets"));
+    }
+    if let Some(indexes) = partial["storage_indexes"].as_array() {
+        parts.push(format!("{} storage indexes", indexes.len()));
+    }
+    if let Some(since) = partial["since"].as_f64() {
+        parts.push(format!("prefixes last verified before {since}"));
+    }
+    parts.join(", ")
+}
+
+fn verified_for_people(verified: &Value) -> String {
+    let of = |key: &str| verified[key].as_u64().unwrap_or(0);
+    let mut line = format!(
+        "  verified {:.1} MB: {} shares ok, {} corrupt, {} unreadable",
+        of("bytes") as f64 / 1e6,
+        of("ok"),
+        of("corrupt"),
+        of("unreadable")
+    );
+    for key in ["misread", "quarantined"] {
+        if of(key) > 0 {
+            line += &format!(", {} {key}", of(key));
+        }
+    }
+    line
 }
 
 /// The first few of a list; `--json` has them all.

@@ -13,6 +13,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 use super::units::{self, Percent};
 use crate::error::Error;
 use crate::job::leases::Expiry;
+use crate::job::verify::{Advisories, PageCache, Quarantine, Selection, VerifySettings};
 use crate::settings::{self, Basis, Checkpoint, JobSettings, PACE, READ_AHEAD, WEIGHT, WORKERS};
 use crate::tahoe::container::ShareType;
 
@@ -102,6 +103,16 @@ impl TryFrom<RawJob> for CheckedJob {
                     dry_run,
                 }
             }
+            RawJob::Verify { quarantine, quarantine_dir, advisories, keep_cache, offline } => JobSettings::Verify {
+                verify: VerifySettings {
+                    selection: Selection::default(),
+                    quarantine: quarantine.into(),
+                    quarantine_dir: quarantine_dir.map(|path| path.0.into()),
+                    advisories: if advisories { Advisories::Write } else { Advisories::None },
+                    page_cache: if keep_cache { PageCache::Keep } else { PageCache::Spare },
+                },
+                offline,
+            },
         };
         job.validate().map(|()| CheckedJob(job))
     }
@@ -119,6 +130,37 @@ enum RawJob {
         #[serde(default)]
         dry_run: bool,
     },
+    Verify {
+        #[serde(default)]
+        quarantine: RawQuarantine,
+        #[serde(default)]
+        quarantine_dir: Option<Value<FilePath>>,
+        #[serde(default)]
+        advisories: bool,
+        #[serde(default)]
+        keep_cache: bool,
+        #[serde(default)]
+        offline: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename = "quarantine", rename_all = "snake_case")]
+enum RawQuarantine {
+    #[default]
+    None,
+    Copy,
+    Move,
+}
+
+impl From<RawQuarantine> for Quarantine {
+    fn from(raw: RawQuarantine) -> Self {
+        match raw {
+            RawQuarantine::None => Quarantine::None,
+            RawQuarantine::Copy => Quarantine::Copy,
+            RawQuarantine::Move => Quarantine::Move,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

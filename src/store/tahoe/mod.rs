@@ -5,7 +5,9 @@
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
+mod direct;
 mod quiet;
+mod residency;
 mod share;
 
 use std::ffi::OsStr;
@@ -20,8 +22,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, open
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
+pub use direct::DirectShare;
 use quiet::open_quietly;
-pub use share::ShareFile;
+pub use residency::Residency;
+pub use share::{ShareFile, Stamp};
 
 use super::{More, Names, Nature, Store};
 use crate::error::{Error, Result};
