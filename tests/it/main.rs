@@ -29,3 +29,4 @@ mod simulated_panic;
 mod simulated_regressions;
 mod simulated_stop;
 mod state_files;
+mod verify_flips;

@@ -94,24 +94,25 @@ fn tasks(
     let blocks = Blocks::new(layout.data, geometry.block, geometry.last_block, against);
     let plaintext = match &ueb.plaintext_root_hash {
         Some(root) => {
-            check_root(check, Region::PlaintextTree, layout.plaintext_tree, tree, root, (layout, file))?;
-            Task::Tree(Tree::new(Region::PlaintextTree, layout.plaintext_tree.start, tree))
+            let agrees = check_root(check, Region::PlaintextTree, layout.plaintext_tree, tree, root, (layout, file))?;
+            Task::Tree(Tree::new(Region::PlaintextTree, layout.plaintext_tree.start, tree, agrees))
         }
         None => Task::Zeros(Zeros::new(Region::PlaintextTree, layout.plaintext_tree)),
     };
     let root = &ueb.crypttext_root_hash;
-    check_root(check, Region::CrypttextTree, layout.crypttext_tree, tree, root, (layout, file))?;
+    let agrees = check_root(check, Region::CrypttextTree, layout.crypttext_tree, tree, root, (layout, file))?;
     let mut tasks = vec![
         Task::Blocks(Box::new(blocks)),
         plaintext,
-        Task::Tree(Tree::new(Region::CrypttextTree, layout.crypttext_tree.start, tree)),
-        Task::Tree(Tree::new(Region::BlockTree, layout.block_tree.start, tree)),
+        Task::Tree(Tree::new(Region::CrypttextTree, layout.crypttext_tree.start, tree, agrees)),
+        Task::Tree(Tree::new(Region::BlockTree, layout.block_tree.start, tree, against.root_is_right)),
     ];
     tasks.extend(chain_flaw.map(|reason| tell_chain(reason, layout.block_tree)));
     Ok(tasks)
 }
 
-/// The root of a tree against the UEB. Where they differ, the tree is to blame if its root does not fit it either.
+/// The root of a tree against the UEB; gives whether they agree. Where they do not, the tree is to blame if its root does
+/// not fit it either.
 fn check_root<R: ReadAt>(
     check: &mut ShareCheck,
     region: Region,
@@ -119,10 +120,10 @@ fn check_root<R: ReadAt>(
     shape: Shape,
     said: &Hash,
     (layout, file): (&Layout, &R),
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let root = read_node(file, tree.start, 0)?;
     if root == *said {
-        return Ok(());
+        return Ok(true);
     }
     let fits = shape.nodes() > 1 && {
         let (left, right) = (read_node(file, tree.start, 1)?, read_node(file, tree.start, 2)?);
@@ -133,7 +134,7 @@ fn check_root<R: ReadAt>(
     } else {
         Flaw::at(region, node_span(tree.start, 0), "its root is not the one in the UEB".to_owned())
     });
-    Ok(())
+    Ok(false)
 }
 
 /// Reads and checks a share hash chain; gives what is wrong with it.

@@ -118,7 +118,7 @@ fn tasks(
     if tree.leaves() > 0 {
         tasks.push(Task::Blocks(Box::new(Blocks::new(layout.data, geometry.block, geometry.last_block, against))));
     }
-    tasks.push(Task::Tree(Tree::new(Region::BlockTree, tree_at, tree)));
+    tasks.push(Task::Tree(Tree::new(Region::BlockTree, tree_at, tree, against.root_is_right)));
     tasks.push(Task::PrivateKey(Digest::new(layout.private_key)));
     tasks.extend(chain_flaw.map(|reason| tell_chain(reason, layout.block_tree)));
     Ok(tasks)

@@ -17,13 +17,15 @@ pub(super) struct Tree {
     region: Region,
     at: u64,
     shape: Shape,
+    /// Whether something else says that its root is right.
+    root_is_right: bool,
     /// The next parent to look at.
     next: u64,
 }
 
 impl Tree {
-    pub fn new(region: Region, at: u64, shape: Shape) -> Tree {
-        Tree { region, at, shape, next: 0 }
+    pub fn new(region: Region, at: u64, shape: Shape, root_is_right: bool) -> Tree {
+        Tree { region, at, shape, root_is_right, next: 0 }
     }
 
     pub fn step(&mut self, file: &impl ReadAt, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
@@ -72,7 +74,7 @@ impl Tree {
         let (sibling, parent) = (merkle::sibling(node), merkle::parent(node));
         let known_above = match (sibling, parent) {
             (Some(sibling), Some(parent)) => merkle::join(node, stored, &read(sibling)?) == read(parent)?,
-            _ => false,
+            _ => self.root_is_right,
         };
         for child in [2 * node + 1, 2 * node + 2] {
             let is_inner = child < self.shape.leaf(0);
@@ -80,7 +82,7 @@ impl Tree {
                 return Ok(node_span(self.at, child));
             }
         }
-        Ok(if known_above { children } else if node == 0 { node_span(self.at, 0) } else { node_span(self.at, node) })
+        Ok(if known_above { children } else { node_span(self.at, node) })
     }
 }
 
