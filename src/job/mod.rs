@@ -21,8 +21,8 @@ pub use count::Count;
 pub use fold::{Fold, Unreadable};
 pub use leases::Leases;
 pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally};
-pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
 pub use verify::Verify;
+pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
 pub use walk::{PrefixWalk, Stopped, Visited};
 
 use crate::store::Store;

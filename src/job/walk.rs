@@ -61,7 +61,16 @@ impl<T: Tally> PrefixState<T> {
     pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
         let notes = Notes::resume(saved.counts.clone());
-        Ok(PrefixState { position, fence, cursor, tally: saved.tally, notes, saved: saved.counts, dirty: false, part: None })
+        Ok(PrefixState {
+            position,
+            fence,
+            cursor,
+            tally: saved.tally,
+            notes,
+            saved: saved.counts,
+            dirty: false,
+            part: None,
+        })
     }
 
     /// Notes that everything was saved; gives what was counted since the last time.

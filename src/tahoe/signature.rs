@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn lengths_are_taken_in_their_shortest_form_only() {
         assert_eq!(take(b"\x02\x01\x05\x06", INTEGER), Some((&b"\x05"[..], &b"\x06"[..])));
-        for wrong in [&b""[..], b"\x02", b"\x02\x02\x05", b"\x02\x81\x01\x05", b"\x02\x82\x00\x01\x05", b"\x03\x01\x05"] {
+        for wrong in [&b""[..], b"\x02", b"\x02\x02\x05", b"\x02\x81\x01\x05", b"\x02\x82\x00\x01\x05", b"\x03\x01\x05"]
+        {
             assert_eq!(take(wrong, INTEGER), None);
         }
         let long = [&[0x02, 0x81, 0x80][..], &[7; 128]].concat();

@@ -85,7 +85,9 @@ impl Ueb {
         let value = |key: &str| KEYS.iter().position(|(k, _)| *k == key).and_then(|at| values[at]);
         let number = |key: &str| value(key).and_then(decimal).ok_or_else(|| format!("{key} is no number"));
         let hash = |key: &str| {
-            value(key).map(|v| Hash::try_from(v).map_err(|_| format!("{key} has {} bytes, not 32", v.len()))).transpose()
+            value(key)
+                .map(|v| Hash::try_from(v).map_err(|_| format!("{key} has {} bytes, not 32", v.len())))
+                .transpose()
         };
         let needed = |key: &str| hash(key)?.ok_or_else(|| format!("it has no {key}"));
         if value("codec_name") != Some(b"crs") {

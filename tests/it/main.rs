@@ -26,6 +26,7 @@ mod sim_state;
 mod simulated_budget;
 mod simulated_crawl;
 mod simulated_panic;
+mod simulated_parts;
 mod simulated_regressions;
 mod simulated_stop;
 mod state_files;

@@ -108,7 +108,15 @@ fn every_flip_cut_and_zeroed_sector_that_the_prototype_finds_is_found() {
     assert_eq!(flips.len(), 112);
     let figures = compare(&fixture.root.join("shares"), &flips);
     // The table of what can be found: all of a region, or nothing of it.
-    let nothing = ["leases", "nodeid, write enabler", "UEB crypttext_hash", "encrypted private key", "gap before data", "stale", "slack"];
+    let nothing = [
+        "leases",
+        "nodeid, write enabler",
+        "UEB crypttext_hash",
+        "encrypted private key",
+        "gap before data",
+        "stale",
+        "slack",
+    ];
     for (region, (found, all)) in &figures {
         let harmless = nothing.iter().any(|name| region.contains(name));
         let nearly = region.ends_with("SDMF offsets") || region.ends_with("container lengths");

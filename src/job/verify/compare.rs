@@ -61,7 +61,7 @@ pub(super) fn across(members: &[Member<'_>]) -> Odd {
         for region in [Region::SignedFields, Region::Signature, Region::PrivateKey] {
             let parts = agree(version, |m| part_of(m, region).map_or(Vec::new(), |(_, hash)| hash.to_vec()));
             let tied = format!("the shares of one version differ in their {region}, and which is right cannot be told");
-            let said = format!("of the same version have another {region}");
+            let said = format!("and of this version have another {region}");
             parts.tell(&mut odd, &said, &tied, |m| (region, part_of(m, region).map(|(span, _)| span)));
         }
     }
@@ -82,22 +82,20 @@ fn agree<'a>(members: &[Member<'a>], say: impl Fn(&Member<'a>) -> Vec<u8>) -> Ag
     }
     let largest = groups.iter().max_by_key(|(_, group)| group.len()).map(|(key, _)| key.clone());
     let normal = largest.and_then(|key| groups.remove(&key));
-    let others: Vec<Member<'a>> = groups.into_values().flatten().collect();
+    let by_name = |mut members: Vec<Member<'a>>| {
+        members.sort_unstable_by_key(|member| member.name);
+        members
+    };
+    let others: Vec<Member<'a>> = by_name(groups.into_values().flatten().collect());
     match normal {
         Some(normal) if 2 * normal.len() > members.len() => Agreement { normal: Some(normal), others },
-        normal => Agreement { normal: None, others: [normal.unwrap_or_default(), others].concat() },
+        normal => Agreement { normal: None, others: by_name([normal.unwrap_or_default(), others].concat()) },
     }
 }
 
 impl Agreement<'_> {
     /// Tells who is odd: those who do not agree with more than half; or, where there is no such half, that they differ.
-    fn tell(
-        &self,
-        odd: &mut Odd,
-        said: &str,
-        tied: &str,
-        place: impl Fn(&Member<'_>) -> (Region, Option<Span>),
-    ) {
+    fn tell(&self, odd: &mut Odd, said: &str, tied: &str, place: impl Fn(&Member<'_>) -> (Region, Option<Span>)) {
         let Some(normal) = &self.normal else {
             if let Some(first) = self.others.first() {
                 let names: Vec<_> = self.others.iter().map(|m| String::from_utf8_lossy(m.name)).collect();
@@ -123,7 +121,9 @@ fn ueb_of<'a>(member: &Member<'a>) -> (&'a [u8], u64) {
 
 fn part_of(member: &Member<'_>, region: Region) -> Option<(Span, Hash)> {
     match member.common {
-        Common::Mutable { parts, .. } => parts.iter().find(|(r, ..)| *r == region).map(|(_, span, hash)| (*span, *hash)),
+        Common::Mutable { parts, .. } => {
+            parts.iter().find(|(r, ..)| *r == region).map(|(_, span, hash)| (*span, *hash))
+        }
         Common::Immutable { .. } => None,
     }
 }
@@ -177,7 +177,7 @@ mod tests {
         let odd = odd_of(&[good.clone(), mutable(1, 1, 9), good.clone()]);
         let [(name, flaw)] = &odd.of_shares[..] else { panic!("{odd:?}") };
         assert_eq!((&name[..], flaw.region, flaw.bytes), (&b"1"[..], Region::PrivateKey, Some(Span::new(1, 2))));
-        assert_eq!(flaw.reason, "2 other shares of the bucket of the same version have another encrypted private key");
+        assert_eq!(flaw.reason, "2 other shares of the bucket and of this version have another encrypted private key");
         assert!(odd.of_bucket.is_empty());
         let odd = odd_of(&[good.clone(), mutable(1, 1, 9)]);
         assert!(odd.of_shares.is_empty());
@@ -189,14 +189,20 @@ mod tests {
     fn versions_may_differ_but_not_in_their_key() {
         assert_eq!(odd_of(&[mutable(1, 1, 1), mutable(2, 1, 2)]), Odd::default());
         let odd = odd_of(&[mutable(1, 1, 1), mutable(1, 1, 1), mutable(2, 7, 1)]);
-        assert_eq!(odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(), [(&b"2"[..], Region::Bucket)]);
+        assert_eq!(
+            odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(),
+            [(&b"2"[..], Region::Bucket)]
+        );
     }
 
     #[test]
     fn a_share_of_the_other_kind_is_in_the_wrong_bucket() {
         let immutable = Common::Immutable { ueb: b"u".to_vec(), at: 9 };
         let odd = odd_of(&[mutable(1, 1, 1), immutable.clone(), mutable(1, 1, 1)]);
-        assert_eq!(odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(), [(&b"1"[..], Region::Bucket)]);
+        assert_eq!(
+            odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(),
+            [(&b"1"[..], Region::Bucket)]
+        );
         assert_eq!(odd_of(&[immutable.clone(), mutable(1, 1, 1)]).of_bucket.len(), 1);
     }
 }

@@ -104,7 +104,8 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
     let folder = folder_of(settings, bucket);
     for shares in bucket_names(&folder) {
         let here = bucket.shares().iter().any(|entry| bucket.share_name(entry) == shares.as_bytes());
-        let Some(note) = read_note(&folder.join(&shares)).filter(|note| note.now == fold.now && note.how == "move") else {
+        let Some(note) = read_note(&folder.join(&shares)).filter(|note| note.now == fold.now && note.how == "move")
+        else {
             continue;
         };
         if here || !folder.join(&shares).is_file() {

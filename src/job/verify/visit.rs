@@ -117,7 +117,13 @@ impl BucketVisit {
     }
 
     /// A share was read to its end, or as far as it can be.
-    fn end(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, reading: Reading, failed: Option<io::Error>) {
+    fn end(
+        &mut self,
+        settings: &VerifySettings,
+        bucket: &TahoeBucket<'_>,
+        reading: Reading,
+        failed: Option<io::Error>,
+    ) {
         let Reading { name, number, begun, check, pass } = reading;
         let (file, because) = match pass {
             Pass::Usual { file, residency } => {

@@ -33,7 +33,8 @@ impl Stamp {
     pub(super) fn of(stat: &Stat) -> Stamp {
         // Wider or narrower on some systems.
         #[allow(clippy::unnecessary_cast)]
-        let changed = [(stat.st_mtime as i64, stat.st_mtime_nsec as i64), (stat.st_ctime as i64, stat.st_ctime_nsec as i64)];
+        let changed =
+            [(stat.st_mtime as i64, stat.st_mtime_nsec as i64), (stat.st_ctime as i64, stat.st_ctime_nsec as i64)];
         Stamp { file: FileId::of(stat), size: stat.st_size, changed }
     }
 }

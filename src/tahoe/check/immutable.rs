@@ -55,7 +55,11 @@ fn read_ueb(layout: &Layout, file: &impl ReadAt) -> io::Result<Result<Vec<u8>, F
         return Ok(Err(Flaw::at(Region::UebLength, layout.ueb_length, reason)));
     }
     if there > UEB_LEN_MOST {
-        return Ok(Err(Flaw::at(Region::UebLength, layout.ueb_length, format!("{there} bytes are too many for a UEB"))));
+        return Ok(Err(Flaw::at(
+            Region::UebLength,
+            layout.ueb_length,
+            format!("{there} bytes are too many for a UEB"),
+        )));
     }
     let mut bytes = vec![0; there as usize];
     read(file, layout.ueb.start, &mut bytes)?;

@@ -193,7 +193,9 @@ impl Flaws {
     /// Adds a flaw, unless there are enough, or one of the same bytes was told already.
     fn add(&mut self, flaw: Flaw) {
         let overlaps = |a: Span, b: Span| a.start < b.end && b.start < a.end;
-        let same = |known: &Flaw| known.region == flaw.region && known.bytes.zip(flaw.bytes).is_some_and(|(a, b)| overlaps(a, b));
+        let same = |known: &Flaw| {
+            known.region == flaw.region && known.bytes.zip(flaw.bytes).is_some_and(|(a, b)| overlaps(a, b))
+        };
         if self.0.len() < FLAWS_MOST && !self.0.iter().any(same) {
             self.0.push(flaw);
         }

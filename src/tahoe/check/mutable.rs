@@ -81,7 +81,12 @@ fn check_signature(
     // Both are a page at most, and a buffer has room for less only where it is the rest of a short one.
     let mut own = Vec::new();
     let need = (public_key.len() + signature.len()) as usize;
-    let room = if buf.len() >= need { &mut buf[..need] } else { own.resize(need, 0); &mut own[..] };
+    let room = if buf.len() >= need {
+        &mut buf[..need]
+    } else {
+        own.resize(need, 0);
+        &mut own[..]
+    };
     let (key_bytes, signature_bytes) = room.split_at_mut(public_key.len() as usize);
     read(file, public_key.start, key_bytes)?;
     read(file, signature.start, signature_bytes)?;
@@ -102,12 +107,7 @@ fn check_signature(
     Ok(Ok(()))
 }
 
-fn tasks(
-    check: &mut ShareCheck,
-    layout: &Layout,
-    geometry: &Geometry,
-    file: &impl ReadAt,
-) -> io::Result<Vec<Task>> {
+fn tasks(check: &mut ShareCheck, layout: &Layout, geometry: &Geometry, file: &impl ReadAt) -> io::Result<Vec<Task>> {
     let leaf = read_node(file, layout.block_tree.start, 0)?;
     let shares = u64::from(layout.total_shares);
     let ends = Ends { shares, number: check.number, leaf, root: layout.root_hash };
