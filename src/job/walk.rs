@@ -30,6 +30,8 @@ pub(crate) struct PrefixState<T> {
     saved: Counts,
     /// Whether there is anything that was not saved yet.
     pub dirty: bool,
+    /// Whether every bucket of the prefix is visited, none left out.
+    pub whole: bool,
     /// What is half done of the bucket behind the cursor. Never saved: after a crash that bucket begins anew.
     part: Option<Box<dyn Any + Send>>,
 }
@@ -53,6 +55,7 @@ impl<T: Tally> PrefixState<T> {
             notes: Notes::default(),
             saved: Counts::default(),
             dirty: false,
+            whole: true,
             part: None,
         }
     }
@@ -69,6 +72,7 @@ impl<T: Tally> PrefixState<T> {
             notes,
             saved: saved.counts,
             dirty: false,
+            whole: true,
             part: None,
         })
     }
@@ -139,8 +143,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         self.now
     }
 
-    /// Leaves out the buckets that are not wanted, as if they were not there.
+    /// Leaves out the buckets that are not wanted, as if they were not there. Such a prefix is not remembered as visited.
     pub fn only(&mut self, wanted: impl Fn(&[u8]) -> bool) {
+        self.state.whole = false;
         self.names.retain(wanted);
     }
 

@@ -90,7 +90,7 @@ async fn a_bucket_that_was_stopped_in_the_middle_begins_anew_in_the_next_run() {
     let store = SimStore::new(&clock, 1, 2);
     let engine = builder.state(state.clone()).cycles(Cycles::Once).crawl(at_once("c", 1), store, job).start().unwrap();
     // A slice every 10 s: it is in the middle of the second bucket.
-    tokio::time::sleep(Duration::from_secs(450)).await;
+    tokio::time::sleep(Duration::from_secs(380)).await;
     engine.shutdown(Duration::from_secs(1000)).await.unwrap();
     let before = taken.load(Ordering::SeqCst);
     assert!((STEPS + 100..2 * STEPS - 100).contains(&before), "{before}");

@@ -1,5 +1,7 @@
 //! The calls of [`StateStore`], each one transaction.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::conn::transact;
@@ -7,7 +9,7 @@ use super::faults::{Fault, Out};
 use super::notes::{self, Go};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use super::whole::{self, Whole};
-use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SqliteStore, crash_point, random};
+use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SqliteStore, crash_point, random, visits};
 use crate::checkpoint::{
     Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
 };
@@ -58,6 +60,27 @@ impl StateStore for SqliteStore {
         Ok(claims)
     }
 
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        self.pay_what_is_owed()?;
+        let lap = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let (session, seal) = (self.session, lap.seal);
+        self.write(&CLAIM, |conn| {
+            let free = Prefix::all_free(conn, seal, session)?;
+            let oldest = check::oldest_first(&lap.ring, free, &visits::read(conn, lap.subject)?, most);
+            let mut claims = Vec::with_capacity(oldest.len());
+            for position in oldest {
+                if let Some(prefix) = Prefix::at(conn, seal, position)? {
+                    claims.push(claim(conn, seal, prefix, session)?);
+                }
+            }
+            Ok(claims)
+        })
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        self.read(|conn| visits::read(conn, visits::subject(store, job)))
+    }
+
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
@@ -68,6 +91,10 @@ impl StateStore for SqliteStore {
         let session = self.session;
         let left = self.write(&COMMIT, |conn| {
             progress.iter().try_for_each(|p| advance(conn, lap.seal, session, p))?;
+            for p in progress.iter().filter(|p| p.done && p.whole) {
+                let prefix = lap.ring.get(p.prefix as usize).map_or("", String::as_str);
+                visits::save(conn, lap.subject, prefix, at)?;
+            }
             let done = progress.iter().filter(|p| p.done).count() as u32;
             let left = lap.left.checked_sub(done).ok_or_else(|| too_many_done(cycle))?;
             if left == 0 {
@@ -189,16 +216,18 @@ impl SqliteStore {
     /// What to remember of a cycle; `None` if it is not kept.
     fn lap(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
         if let Some(lap) = self.laps.get(cycle) {
-            return Ok(Some(*lap));
+            return Ok(Some(lap.clone()));
         }
         let lap = self.read(|conn| {
             let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
             let mut left = 0;
             let whole = whole::read(conn, row, |prefix| left += u32::from(!prefix.done))?;
             let prefixes = left + whole.done.len() as u32;
-            Ok(Some(Lap { seal: whole.seal(), prefixes, left, first_free: 0 }))
+            let (seal, CycleIdentity { store, job, ring, .. }) = (whole.seal(), whole.identity);
+            let subject = visits::subject(&store, &job);
+            Ok(Some(Lap { seal, subject, ring: ring.into(), prefixes, left, first_free: 0 }))
         })?;
-        self.laps.extend(lap.map(|lap| (cycle.clone(), lap)));
+        self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)
     }
 }

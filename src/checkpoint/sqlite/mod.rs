@@ -37,6 +37,7 @@ mod lock;
 mod notes;
 mod rows;
 mod schema;
+mod visits;
 mod whole;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod tests;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
@@ -89,9 +91,12 @@ pub struct SqliteStore {
 }
 
 /// A cycle in work, so that a commit need not count prefixes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Lap {
     seal: Seal,
+    /// What its visits are remembered by, and the names of its prefixes.
+    subject: i64,
+    ring: Arc<[String]>,
     prefixes: u32,
     left: u32,
     /// No prefix before this one is free.

@@ -69,7 +69,7 @@ impl Columns {
         self
     }
 
-    fn real(&mut self, value: f64) -> &mut Self {
+    pub(super) fn real(&mut self, value: f64) -> &mut Self {
         // SQLite keeps 0.0 for -0.0.
         self.0.extend_from_slice(&(value + 0.0).to_bits().to_le_bytes());
         self
@@ -290,6 +290,21 @@ impl Prefix {
         let mut free = Vec::new();
         while let Some(row) = rows.next()? {
             free.push(Prefix::read(row, seal)?);
+        }
+        Ok(free)
+    }
+
+    /// The positions of all prefixes that are neither complete nor claimed by this session.
+    pub(super) fn all_free(conn: &Connection, seal: Seal, session: i64) -> Out<Vec<u32>> {
+        let (first, last) = seal.ids();
+        let mut statement = conn.prepare_cached(
+            "SELECT id FROM prefix WHERE id BETWEEN ?1 AND ?2 AND done = 0 AND claimant <> ?3 ORDER BY id",
+        )?;
+        let mut rows = statement.query([first, last, session])?;
+        let mut free = Vec::new();
+        while let Some(row) = rows.next()? {
+            // The position is the lower half of the id.
+            free.push((row.get::<_, i64>(0)? & 0xffff_ffff) as u32);
         }
         Ok(free)
     }

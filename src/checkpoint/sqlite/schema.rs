@@ -22,7 +22,7 @@ pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
 pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
-pub(super) const MIGRATIONS: &[Migration] = &[first_version];
+pub(super) const MIGRATIONS: &[Migration] = &[first_version, second_version];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -48,6 +48,17 @@ CREATE TABLE note (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INTEG
     sum INTEGER NOT NULL, bucket BLOB NOT NULL, body TEXT NOT NULL, PRIMARY KEY (cycle, prefix, number)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// What version 2 adds: when a prefix was last completed as a whole. `id` is the hash of store, job and prefix, which are
+/// hashed into `sum` as well.
+const VERSION_2: &str = "
+CREATE TABLE visit (id INTEGER PRIMARY KEY, subject INTEGER NOT NULL, prefix TEXT NOT NULL, at REAL NOT NULL,
+    sum INTEGER NOT NULL) STRICT;
+";
+
+fn second_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_2)?)
+}
 
 fn first_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_1)?)
