@@ -22,6 +22,8 @@ pub const SLICE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`].
 pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
+/// Limits of [`CrawlSettings::target`].
+pub const TARGET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(36_600 * 86_400);
 /// Limits of [`CrawlSettings::workers`].
 pub const WORKERS: RangeInclusive<u32> = 1..=256;
 /// Limits of [`CrawlSettings::weight`].
@@ -126,6 +128,20 @@ pub struct CrawlSettings {
     pub slow_start: Duration,
     /// How many prefixes are listed ahead of the one being worked on; 0 switches it off. Default 8.
     pub read_ahead: u32,
+    /// In which order prefixes are visited. Default [`Order::Ring`].
+    pub order: Order,
+    /// Within which time every prefix is to be visited again: the status says whether it will be. Default `None`.
+    pub target: Option<Duration>,
+}
+
+/// In which order the prefixes of a store are visited. The result of a cycle is the same in any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// In byte order, as Tahoe does.
+    #[default]
+    Ring,
+    /// First those whose last visit as a whole is longest ago, or that never had one.
+    OldestFirst,
 }
 
 impl CrawlSettings {
@@ -139,6 +155,8 @@ impl CrawlSettings {
             minimum_cycle_time: pace,
             slow_start: pace,
             read_ahead: 8,
+            order: Order::default(),
+            target: None,
         }
     }
 
@@ -159,7 +177,11 @@ impl CrawlSettings {
         named(&of("weight"), within(&WEIGHT, &self.weight, f64::to_string))?;
         named(&of("minimum_cycle_time"), within(&PACE, &self.minimum_cycle_time, duration))?;
         named(&of("slow_start"), within(&PACE, &self.slow_start, duration))?;
-        named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))
+        named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))?;
+        match &self.target {
+            Some(target) => named(&of("target"), within(&TARGET, target, duration)),
+            None => Ok(()),
+        }
     }
 }
 

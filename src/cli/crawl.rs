@@ -33,11 +33,15 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 pub fn run(args: &CrawlArgs) -> Result<Exit> {
     let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
-    let prefixes = store.ring().len();
     let name = crawl_name(&job);
     let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
-    let state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let store = match &job {
+        JobSettings::Verify { verify, .. } => args.verify.narrow(store, &mut state, &verify.parameters())?,
+        _ => store,
+    };
+    let prefixes = store.ring().len();
     let interrupts = Interrupts::take_over()?;
     let engine = start(args, &job, store, state)?;
     let ending = {
@@ -97,6 +101,7 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
     let settings = Settings { budget, checkpoint: args.checkpoint };
     let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(crawl_name(job), job) };
+    let crawl = args.verify.apply(crawl);
     let mut engine = Engine::builder(settings)
         .state(state)
         .cycles(Cycles::Once)
@@ -126,6 +131,9 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
         return Ok(Exit::Interrupted);
     };
     print(args, engine, &report)?;
+    if let Some(target) = engine.status().crawls.get(name).and_then(|crawl| crawl.target) {
+        output::say(&output::target_for_people(&target));
+    }
     let delivered = patiently(|error| error.retry() == Retry::Helps, || block_on(engine.deliver(&report)));
     if matches!(delivered, Err(Error::Stopped)) {
         // By a signal after the end of the cycle: the same command prints the report once more.

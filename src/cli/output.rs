@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -9,8 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::job::Counts;
 use crate::lock::lock;
+use crate::policy::target::Outlook;
 use crate::report::CycleReport;
-use crate::status::BudgetStatus;
+use crate::status::{BudgetStatus, TargetStatus};
 
 /// The bar on the terminal, while there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -119,6 +121,24 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         budget.slices
     ));
     lines.join("\n") + "\n"
+}
+
+/// Whether a target will be kept.
+pub fn target_for_people(target: &TargetStatus) -> String {
+    let shown = |secs: f64| {
+        Duration::try_from_secs_f64(secs.ceil()).unwrap_or(Duration::MAX).min(Duration::from_secs(u64::from(u32::MAX)))
+    };
+    let time = |secs: f64| humantime::format_duration(shown(secs)).to_string();
+    let set = time(target.target_secs);
+    let (Some((least, most)), Some(outlook)) = (target.between_visits_secs, target.outlook) else {
+        return format!("target {set}: too little was done in this run to tell whether it will be kept");
+    };
+    let verdict = match outlook {
+        Outlook::Kept => "it will be kept",
+        Outlook::Close => "it may be kept or missed",
+        Outlook::Missed => "it will be MISSED: more budget is needed",
+    };
+    format!("target {set}: at this pace every share has its turn in {} to {}; {verdict}", time(least), time(most))
 }
 
 /// What a partial run looked at.

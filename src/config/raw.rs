@@ -14,7 +14,7 @@ use super::units::{self, Percent};
 use crate::error::Error;
 use crate::job::leases::Expiry;
 use crate::job::verify::{Advisories, PageCache, Quarantine, Selection, VerifySettings};
-use crate::settings::{self, Basis, Checkpoint, JobSettings, PACE, READ_AHEAD, WEIGHT, WORKERS};
+use crate::settings::{self, Basis, Checkpoint, JobSettings, Order, PACE, READ_AHEAD, TARGET, WEIGHT, WORKERS};
 use crate::tahoe::container::ShareType;
 
 /// The whole file.
@@ -82,6 +82,24 @@ pub(super) struct RawCrawl {
     pub minimum_cycle_time: Option<Value<Pace>>,
     pub slow_start: Option<Value<Pace>>,
     pub read_ahead: Option<Value<ReadAhead>>,
+    pub order: Option<RawOrder>,
+    pub target: Option<Value<Target>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename = "order", rename_all = "snake_case")]
+pub(super) enum RawOrder {
+    Ring,
+    OldestFirst,
+}
+
+impl From<RawOrder> for Order {
+    fn from(raw: RawOrder) -> Self {
+        match raw {
+            RawOrder::Ring => Order::Ring,
+            RawOrder::OldestFirst => Order::OldestFirst,
+        }
+    }
 }
 
 /// A job whose settings go together; checked here so that an error has its place in the file.
@@ -297,7 +315,14 @@ macro_rules! duration_kind {
 duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice);
 duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
 duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
+duration_kind!(Target, Duration, "a duration such as \"30d\"", parse_target);
 duration_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age);
+
+fn parse_target(text: &str) -> Result<Duration, String> {
+    let target = units::parse_duration(text)?;
+    settings::within(&TARGET, &target, settings::duration)?;
+    Ok(target)
+}
 
 fn parse_pace(text: &str) -> Result<Duration, String> {
     let pace = units::parse_duration(text)?;

@@ -68,6 +68,7 @@ fn every_key_is_read() {
             minimum_cycle_time: Duration::ZERO,
             slow_start: Duration::from_secs(60),
             read_ahead: 0,
+            ..CrawlSettings::new("old-leases")
         },
         store: "/etc/sexton/../storage".into(),
         job: JobSettings::Leases {

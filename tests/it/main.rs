@@ -30,4 +30,5 @@ mod simulated_parts;
 mod simulated_regressions;
 mod simulated_stop;
 mod state_files;
+mod verify_cli;
 mod verify_flips;

@@ -176,7 +176,8 @@ impl Job<TahoeStore> for Verify {
 }
 
 impl VerifySettings {
-    fn parameters(&self) -> Value {
+    /// What makes the result what it is: [`Job::parameters`].
+    pub fn parameters(&self) -> Value {
         let mut parameters = json!({
             "quarantine": self.quarantine.as_str(),
             "advisories": self.advisories == Advisories::Write,

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod direct;
+mod ends;
 mod quiet;
 mod residency;
 mod share;
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
 pub use direct::DirectShare;
+use ends::Ends;
 use quiet::open_quietly;
 pub use residency::Residency;
 pub use share::{ShareFile, Stamp};
@@ -56,6 +58,7 @@ pub struct TahoeStore {
     shares: OwnedFd,
     shares_path: PathBuf,
     identity: FileId,
+    ends: Ends,
     ring: Ring,
     disk_usage: DiskUsage,
 }
@@ -108,13 +111,21 @@ impl TahoeStore {
             Ok((shares, stat))
         };
         let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
-        let (identity, disk_usage) = (FileId::of(&stat), DiskUsage::default());
-        Ok(TahoeStore { root, shares, shares_path, identity, ring: names::prefixes(), disk_usage })
+        let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
+        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring: names::prefixes(), disk_usage })
     }
 
     /// Sets what counts as disk usage. Default: [`DiskUsage::Blocks`].
     pub fn with_disk_usage(mut self, disk_usage: DiskUsage) -> TahoeStore {
         self.disk_usage = disk_usage;
+        self
+    }
+
+    /// Narrows the ring to these prefixes; names that are none are left out. What stands beside them is no stray.
+    pub fn only_prefixes<'a>(mut self, wanted: impl IntoIterator<Item = &'a str>) -> TahoeStore {
+        let all = names::prefixes();
+        let wanted = wanted.into_iter().filter(|name| all.position(name).is_some());
+        self.ring = Ring::new(wanted.map(str::to_owned));
         self
     }
 
@@ -177,11 +188,12 @@ impl Store for TahoeStore {
         let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
-        let mut strays = 0;
+        // Prefixes that this crawl leaves out are prefixes all the same.
+        let (all, mut strays) = (names::prefixes(), 0);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            let in_ring = std::str::from_utf8(name).is_ok_and(|name| self.ring.position(name).is_some());
+            let in_ring = std::str::from_utf8(name).is_ok_and(|name| all.position(name).is_some());
             strays += u64::from(!in_ring && !is_dot(name));
         }
         Ok(strays)
@@ -223,7 +235,7 @@ impl Store for TahoeStore {
     }
 
     fn open_bucket<'a>(&self, prefix: &'a TahoePrefix, name: &'a [u8]) -> io::Result<TahoeBucket<'a>> {
-        TahoeBucket::open(prefix, name, self.disk_usage).map_err(|e| stops_tahoe(&e))
+        TahoeBucket::open(prefix, name, self.disk_usage, self.ends).map_err(|e| stops_tahoe(&e))
     }
 
     fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> PathBuf {
