@@ -128,7 +128,7 @@ pub struct CrawlSettings {
     pub slow_start: Duration,
     /// How many prefixes are listed ahead of the one being worked on; 0 switches it off. Default 8.
     pub read_ahead: u32,
-    /// In which order prefixes are visited. Default [`Order::Ring`].
+    /// In which order prefixes are visited. Default [`Order::Ring`]; for `verify` [`Order::OldestFirst`].
     pub order: Order,
     /// Within which time every prefix is to be visited again: the status says whether it will be. Default `None`.
     pub target: Option<Duration>,
@@ -163,7 +163,8 @@ impl CrawlSettings {
     /// The defaults for one of Sexton's own jobs.
     pub fn for_job(name: impl Into<String>, job: &JobSettings) -> Self {
         let (minimum_cycle_time, slow_start) = (job.minimum_cycle_time(), job.slow_start());
-        CrawlSettings { minimum_cycle_time, slow_start, ..CrawlSettings::new(name) }
+        let order = if matches!(job, JobSettings::Verify { .. }) { Order::OldestFirst } else { Order::Ring };
+        CrawlSettings { minimum_cycle_time, slow_start, order, ..CrawlSettings::new(name) }
     }
 
     /// Checks the name, and all values against their limits.

@@ -32,7 +32,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time)]
     since: Option<f64>,
 
-    /// Which prefixes first: ring, in byte order, or oldest_first, those whose last whole visit is longest ago
+    /// Which prefixes first: ring, in byte order, or oldest_first, those verified longest ago [default: oldest_first]
     #[arg(long, value_name = "ring|oldest_first", value_parser = parse_order)]
     order: Option<Order>,
 

@@ -65,7 +65,7 @@ fn the_result_is_the_same_whatever_the_slice_the_workers_and_the_checkpoint() {
     damage(&grid.share(INDEX, 1), 2000);
     damage(&grid.share("m43tiyng3b3b75nf75sn43fube", 0), 480);
     let (_, expected) = lasting(grid.verify("one", "--json --now 1700000000").expect(1).report());
-    for args in ["--workers 3 --slice 1ms", "--cpu 60% --slice 2ms --checkpoint every_bucket", "--order oldest_first"] {
+    for args in ["--workers 3 --slice 1ms", "--cpu 60% --slice 2ms --checkpoint every_bucket", "--order ring"] {
         let (_, found) = lasting(grid.verify(args, &format!("--json --now 1700000000 {args}")).expect(1).report());
         assert_eq!(found, expected, "{args}");
     }
