@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::harness::{Ended, Fixture, crawl, lasting, run};
+use super::harness::{Ended, Fixture, Running, crawl, lasting, run};
 
 /// CHK of 4096 bytes.
 const INDEX: &str = "aaobc5xutcalwfferpi7udizni";
@@ -136,4 +136,37 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job count --sample 5%", "--sample goes with --job verify");
     refused("--job leases --advisories", "--advisories goes with --job verify");
     assert!(!grid.path("state").exists());
+}
+
+/// Damages a share in each of four buckets.
+fn damage_some(grid: &Grid) {
+    for (index, number, byte) in [
+        (INDEX, 1, 500),
+        ("csj7tvgtunbdzk7ehmdyy4kxle", 0, 60),
+        ("m43tiyng3b3b75nf75sn43fube", 3, 480),
+        ("x7yld5j5aqeirpqja54p7hlzfa", 2, 20),
+    ] {
+        damage(&grid.share(index, number), byte);
+    }
+}
+
+#[test]
+fn after_a_kill_the_report_and_the_quarantine_are_those_of_an_undisturbed_run() {
+    // How it happens: the process dies when a share was moved away, and its bucket is not saved yet.
+    let args = "--json --quarantine move --offline --now 1700000000 --order ring";
+    let grid = Grid::new();
+    damage_some(&grid);
+    let (_, expected) = lasting(grid.verify("state", args).expect(1).report());
+    assert_eq!(expected["verified"]["quarantined"], 4);
+    for visits in [1, 3, 4, 9, 16, 17, 27] {
+        let grid = Grid::new();
+        damage_some(&grid);
+        let slow = format!("--job verify {args} --cpu 30% --slice 1ms -vv");
+        let mut running = Running::start(&mut crawl(&grid.fixture.root, &grid.path("state"), &slow));
+        let began = (0..visits).all(|_| running.says("visiting bucket").is_some());
+        assert!(began, "it ended before");
+        running.kill();
+        let (_, found) = lasting(grid.verify("state", args).expect(1).report());
+        assert_eq!(found, expected, "killed in visit {visits}");
+    }
 }

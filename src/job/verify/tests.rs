@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::job::testing::{Stops, Walked, walk};
+use crate::store::Store;
 
 const NOW: f64 = 1.8e9;
 
@@ -173,4 +174,60 @@ fn a_part_is_verified_and_named() {
     let (walked, job) = grid.verify(VerifySettings { selection: sample, ..VerifySettings::default() });
     assert!((4..60).contains(&walked.tally.shares) && walked.tally.shares.is_multiple_of(4), "{:?}", walked.tally);
     assert_eq!(walked.report(&job)["partial"], json!({ "sample": "30%" }));
+}
+
+/// The first bucket of a share store with this name, opened, and the visit to it driven by hand.
+fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyTally, Vec<String>) {
+    let store = TahoeStore::open(grid.folder.path()).unwrap();
+    let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
+    let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
+    let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
+    while visit.work(&VerifySettings::default(), &bucket, &mut buffer) == visit::Left::Something {
+        between(steps);
+        steps += 1;
+    }
+    let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
+    let slice = crate::slice::TimeSlice::unlimited();
+    let is_there = |path: &Path| path.exists();
+    let mut fold = Fold { tally: &mut tally, notes: &mut notes, slice: &slice, now: NOW, is_there: &is_there };
+    visit.put_down(&VerifySettings::default(), &bucket, &mut fold);
+    (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
+}
+
+#[test]
+fn a_share_that_is_changed_while_it_is_read_is_read_anew() {
+    let grid = Grid::new();
+    let share = grid.bucket(MUTABLE).join("0");
+    let good = fs::read(&share).unwrap();
+    grid.flip(&share, 468 + 1);
+    // How it happens: the node writes when the header was read already, and the rest not yet.
+    let (tally, notes) = visit_by_hand(&grid, MUTABLE, |step| {
+        if step == 0 {
+            fs::write(&share, &good).unwrap();
+            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+            fs::File::options().write(true).open(&share).unwrap().set_modified(later).unwrap();
+        }
+    });
+    assert_eq!((tally.ok, tally.corrupt, tally.unreadable), (4, 0, 0), "{notes:?}");
+    // One that changes all the time cannot be judged, and is not called corrupt.
+    let (tally, notes) = visit_by_hand(&grid, MUTABLE, |step| {
+        grid.flip(&share, 468 + 20);
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(step as u64);
+        fs::File::options().write(true).open(&share).unwrap().set_modified(later).unwrap();
+    });
+    assert_eq!((tally.corrupt, tally.unreadable), (0, 1), "{notes:?}");
+    assert!(notes[0].contains("it was changed while it was read, 5 times"), "{notes:?}");
+}
+
+#[test]
+fn shares_that_vanish_meanwhile_are_none() {
+    let grid = Grid::new();
+    let bucket = grid.bucket(MUTABLE);
+    let (tally, notes) = visit_by_hand(&grid, MUTABLE, |step| {
+        if step == 0 {
+            fs::remove_file(bucket.join("2")).unwrap();
+        }
+    });
+    assert_eq!((tally.shares, tally.ok, tally.unreadable), (3, 3, 0));
+    assert!(notes.is_empty(), "{notes:?}");
 }

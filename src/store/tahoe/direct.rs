@@ -106,3 +106,33 @@ impl ReadAt for DirectShare {
         self.share.has_offset(offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, TahoeStore};
+
+    #[test]
+    fn past_the_cache_stands_what_was_written() {
+        let folder = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        let index = "aababababababababababababa";
+        let bucket = folder.path().join("shares/aa").join(index);
+        std::fs::create_dir_all(&bucket).unwrap();
+        let bytes: Vec<u8> = (0..700_001u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(bucket.join("0"), &bytes).unwrap();
+        let store = TahoeStore::open(folder.path()).unwrap();
+        let prefix = store.open_prefix("aa").unwrap().unwrap();
+        let bucket = store.open_bucket(&prefix, index.as_bytes()).unwrap();
+        let share = bucket.open_share(&bucket.shares()[0]).unwrap().past_the_cache();
+        let mut buf = vec![0; 300_000];
+        for (at, len) in
+            [(0, 10), (1, 300_000), (699_990, 11), (699_990, 100), (700_001, 5), (4095, 2), (0, 1), (1 << 40, 1)]
+        {
+            let read = share.read_at(&mut buf[..len], at).unwrap();
+            let expected = bytes.get(at as usize..).unwrap_or_default();
+            let expected = &expected[..expected.len().min(len)];
+            assert_eq!(&buf[..read], expected, "{len} bytes at {at}");
+        }
+        assert!(!share.into_share().has_changed().unwrap());
+    }
+}
