@@ -8,6 +8,8 @@ start of the file), [length, found] (cut to this length) and [offset, found] (51
 """
 import argparse, json, os, random, sys
 
+# Nothing is left beside the data.
+sys.dont_write_bytecode = True
 from scrub_prototype import check, walk
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
