@@ -106,7 +106,8 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         report.counts.findings,
         report.findings.iter().map(|f| {
             let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
-            format!("{}{share}: {}: {}", f.storage_index, f.region, f.reason)
+            let bytes = f.bytes.map_or(String::new(), |(start, end)| format!(" (bytes {start} to {end})"));
+            format!("{}{share}: {}: {}{bytes}", f.storage_index, f.region, f.reason)
         }),
     ));
     let errors = report.errors.iter().map(|e| format!("{}: {}", e.path, e.error));

@@ -25,6 +25,7 @@ mod sim;
 mod sim_state;
 mod simulated_budget;
 mod simulated_crawl;
+mod simulated_order;
 mod simulated_panic;
 mod simulated_parts;
 mod simulated_regressions;
