@@ -67,6 +67,8 @@ const RULES: [Rule; 9] = [
             "crate::job::count",
             "crate::job::Leases",
             "crate::job::leases",
+            "crate::job::Verify",
+            "crate::job::verify",
             "crate::tahoe",
             "crate::config",
         ],

@@ -16,6 +16,9 @@ use crate::tahoe::region::{Flaw, Region};
 /// How often a share that changes under the reader is read anew. A node's own change takes milliseconds.
 const READINGS_MOST: u32 = 5;
 
+/// Shares of a bucket that are compared with each other, at most. A file has 256 at most.
+const COMPARED_MOST: usize = 1024;
+
 /// Whether a bucket has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
@@ -76,11 +79,10 @@ impl BucketVisit {
             self.go_on(settings, bucket, reading, buffer);
             return Left::Something;
         }
-        let next = bucket.shares().iter().find(|entry| {
-            let name = bucket.share_name(entry);
-            self.last.as_deref().is_none_or(|last| last < name)
-        });
-        let Some(entry) = next else { return Left::Nothing };
+        // By name: the bucket may have been opened anew meanwhile, with other shares in it.
+        let done = |entry: &ShareEntry| self.last.as_deref().is_some_and(|last| bucket.share_name(entry) <= last);
+        let next = bucket.shares().partition_point(done);
+        let Some(entry) = bucket.shares().get(next) else { return Left::Nothing };
         self.last = Some(bucket.share_name(entry).to_vec());
         self.begin(settings, bucket, entry, 1);
         Left::Something
@@ -136,7 +138,8 @@ impl BucketVisit {
         };
         let (size, stamp) = (file.size(), file.stamp());
         let judged = |verdict| Judged { name: name.clone(), number, size, verdict };
-        let entry = bucket.shares().iter().find(|entry| bucket.share_name(entry) == name);
+        let place = bucket.shares().binary_search_by(|entry| bucket.share_name(entry).cmp(&name));
+        let entry = place.ok().and_then(|place| bucket.shares().get(place));
         match file.has_changed() {
             Ok(false) => {}
             Ok(true) if begun < READINGS_MOST && entry.is_some() => {
@@ -151,7 +154,10 @@ impl BucketVisit {
         if let Some(e) = failed {
             return self.judged.push(judged(Verdict::Unreadable(e)));
         }
-        let checked = check.finish();
+        let mut checked = check.finish();
+        if self.judged.len() >= COMPARED_MOST {
+            checked.common = None;
+        }
         let again = because.is_none().then(|| checked.flaws.first().cloned()).flatten().zip(entry);
         if let Some((because, entry)) = again {
             match bucket.open_share(entry) {
