@@ -1,4 +1,5 @@
-//! What every [`StateStore`](super::StateStore) refuses, in the same words. Pure; no store is touched here.
+//! What every [`StateStore`](super::StateStore) refuses, in the same words, and which cycles all of them take for old.
+//! Pure; no store is touched here.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,20 @@ pub(super) fn identity(identity: &CycleIdentity, at: f64) -> Result<u32> {
     moment(identity.now)?;
     u32::try_from(identity.ring.len())
         .map_err(|_| Error::Config(format!("a ring of {} prefixes is too long", identity.ring.len())))
+}
+
+/// The highest number that a cycle may have: far beyond what counting gets to, and with room for the next one.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// Refuses a number that does not go on from the `newest` cycle: its number, and whether it is finished.
+pub(super) fn number(crawl: &str, number: u64, newest: Option<(u64, bool)>) -> Result<()> {
+    let refused = match newest {
+        _ if number > NUMBER_MAX => format!("no cycle has the number {number}"),
+        Some((newest, _)) if number < newest => format!("crawl {crawl} has come to cycle {newest} already"),
+        Some((newest, true)) if number == newest => format!("crawl {crawl} has finished its cycle {newest} already"),
+        _ => return Ok(()),
+    };
+    Err(Error::Config(format!("cannot begin cycle {number}: {refused}")))
 }
 
 /// Refuses notes whose numbers do not go on from the `saved` ones. Gives how many there are with them.
@@ -62,4 +77,21 @@ pub(super) fn prefixes_left(cycle: &CycleKey, left: u32) -> Error {
 /// The cycle has no report yet.
 pub(super) fn unfinished(cycle: &CycleKey) -> Error {
     Error::Config(format!("cycle {} of {} has no report yet: it is not finished", cycle.number, cycle.crawl))
+}
+
+/// A finished cycle.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub number: u64,
+    /// When it ended, in seconds since 1970.
+    pub at: f64,
+    pub delivered: bool,
+}
+
+/// The numbers of the cycles that are old, among all finished ones of a crawl, in order.
+pub(super) fn old(finished: &[Ended], before: Option<f64>) -> Vec<u64> {
+    let Some(before) = before else { return Vec::new() };
+    let newest = finished.iter().map(|cycle| cycle.number).max();
+    let old = finished.iter().filter(|c| c.delivered && c.at < before && Some(c.number) != newest);
+    old.map(|cycle| cycle.number).collect()
 }

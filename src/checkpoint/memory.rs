@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
+    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
+    Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Note, NoteKind};
@@ -16,6 +17,7 @@ pub struct MemoryStore {
     crawls: BTreeMap<String, Crawl>,
     /// By store and job.
     visits: BTreeMap<(String, String), BTreeMap<String, f64>>,
+    runs: BTreeMap<String, LastRun>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -57,8 +59,25 @@ impl Prefix {
 }
 
 impl CycleState {
+    /// The cycle as the outside knows it.
+    fn cycle(&self, crawl: &str, number: u64) -> Cycle {
+        Cycle {
+            crawl: crawl.to_owned(),
+            number,
+            identity: self.identity.clone(),
+            started: self.started,
+            finished: self.finished,
+            delivered: self.delivered,
+            done: (0..).zip(&self.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
+        }
+    }
+
     fn left(&self) -> u32 {
         u32::try_from(self.prefixes.iter().filter(|p| !p.done).count()).unwrap_or(u32::MAX)
+    }
+
+    fn rows(&self) -> u64 {
+        1 + self.prefixes.iter().map(|p| 1 + p.notes.len() as u64).sum::<u64>()
     }
 
     fn advance(&mut self, progress: &Progress) -> Result<()> {
@@ -74,6 +93,18 @@ impl CycleState {
         prefix.done = progress.done;
         prefix.claimed = !progress.done;
         Ok(())
+    }
+}
+
+impl Crawl {
+    /// The numbers of the cycles that are old.
+    fn old(&self, before: Option<f64>) -> Vec<u64> {
+        let finished: Vec<check::Ended> = self
+            .cycles
+            .iter()
+            .filter_map(|(number, c)| Some(check::Ended { number: *number, at: c.finished?, delivered: c.delivered }))
+            .collect();
+        check::old(&finished, before)
     }
 }
 
@@ -98,38 +129,35 @@ impl MemoryStore {
 impl StateStore for MemoryStore {
     fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
         let newest = self.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
-        Ok(newest.map(|(number, state)| Cycle {
-            crawl: crawl.to_owned(),
-            number: *number,
-            identity: state.identity.clone(),
-            started: state.started,
-            finished: state.finished,
-            delivered: state.delivered,
-            done: (0..).zip(&state.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
-        }))
+        Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+        let number = self.crawls.get(crawl).map_or(0, |kept| kept.next);
+        self.begin_numbered(crawl, identity, number, at)
+    }
+
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
         check::identity(identity, at)?;
+        let newest = self.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
+        check::number(crawl, number, newest.map(|(newest, cycle)| (*newest, cycle.finished.is_some())))?;
         let kept = self.crawls.entry(crawl.to_owned()).or_default();
-        let number = kept.next;
-        kept.next += 1;
+        kept.next = number + 1;
         kept.cycles.retain(|_, cycle| cycle.finished.is_some());
         while kept.cycles.len() as u64 > FINISHED_CYCLES_KEPT {
             kept.cycles.pop_first();
         }
         let prefixes = vec![Prefix::default(); identity.ring.len()];
         let state = CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
+        let cycle = state.cycle(crawl, number);
         kept.cycles.insert(number, state);
-        Ok(Cycle {
-            crawl: crawl.to_owned(),
-            number,
-            identity: identity.clone(),
-            started: at,
-            finished: None,
-            delivered: false,
-            done: Vec::new(),
-        })
+        Ok(cycle)
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
+        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
+        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
@@ -221,6 +249,33 @@ impl StateStore for MemoryStore {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let all = (0..).zip(&self.cycle(cycle)?.prefixes).flat_map(|(at, p)| p.notes.iter().map(move |n| (at, n)));
         Ok(all.filter(|(_, note)| note.kind == kind).take(limit).map(|(at, note)| (at, note.clone())).collect())
+    }
+
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
+        Ok(self.runs.get(cleaning).cloned())
+    }
+
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
+        check::moment(run.ended)?;
+        self.runs.insert(cleaning.to_owned(), run.clone());
+        Ok(())
+    }
+
+    /// A cycle takes no time to go here, so it goes whole.
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied> {
+        let mut tidied = Tidied::default();
+        let most = if step.kind == Some(Tidying::Rows) { step.most } else { 0 };
+        for crawl in self.crawls.values_mut() {
+            for number in crawl.old(step.old_before) {
+                if tidied.rows_removed >= most {
+                    tidied.due = Some(Tidying::Rows);
+                    return Ok(tidied);
+                }
+                tidied.rows_removed += crawl.cycles.remove(&number).map_or(0, |cycle| cycle.rows());
+                tidied.cycles_removed += 1;
+            }
+        }
+        Ok(tidied)
     }
 
     fn sync(&mut self) -> Result<()> {

@@ -10,11 +10,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
+use super::clean::RawCleaning;
 use super::units::{self, Percent};
 use crate::error::Error;
 use crate::job::leases::Expiry;
 use crate::job::verify::{Advisories, PageCache, Quarantine, Selection, VerifySettings};
-use crate::settings::{self, Basis, Checkpoint, JobSettings, Order, PACE, READ_AHEAD, TARGET, WEIGHT, WORKERS};
+use crate::settings::{
+    self, Basis, Checkpoint, HISTORY, JobSettings, Order, PACE, READ_AHEAD, TARGET, WEIGHT, WORKERS,
+};
 use crate::tahoe::container::ShareType;
 
 /// The whole file.
@@ -25,6 +28,8 @@ pub(super) struct RawConfig {
     pub budget: RawBudget,
     pub checkpoint: RawCheckpoint,
     pub crawls: Vec<RawCrawl>,
+    pub clean: Vec<RawCleaning>,
+    pub history: Option<Value<History>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -315,6 +320,7 @@ macro_rules! duration_kind {
 duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice);
 duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
 duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
+duration_kind!(History, Duration, "a duration such as \"365d\"", parse_history);
 duration_kind!(Target, Duration, "a duration such as \"30d\"", parse_target);
 duration_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age);
 
@@ -322,6 +328,12 @@ fn parse_target(text: &str) -> Result<Duration, String> {
     let target = units::parse_duration(text)?;
     settings::within(&TARGET, &target, settings::duration)?;
     Ok(target)
+}
+
+fn parse_history(text: &str) -> Result<Duration, String> {
+    let history = units::parse_duration(text)?;
+    settings::within(&HISTORY, &history, settings::duration)?;
+    Ok(history)
 }
 
 fn parse_pace(text: &str) -> Result<Duration, String> {

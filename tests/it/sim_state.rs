@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sexton::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, MemoryStore, PrefixRow, Progress, Standing, StateStore,
+    Claim, Cycle, CycleIdentity, CycleKey, LastRun, MemoryStore, PrefixRow, Progress, Standing, StateStore, Tidied,
+    TidyStep,
 };
 use sexton::job::{Note, NoteKind};
 use sexton::{Error, Result};
@@ -45,6 +46,14 @@ impl StateStore for SimState {
         self.call("begin", |s| s.begin(crawl, identity, at))
     }
 
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        self.call("begin", |s| s.begin_numbered(crawl, identity, number, at))
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        self.call("finished", |s| s.finished(crawl))
+    }
+
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.call("claim", |s| s.claim(cycle, most))
     }
@@ -79,6 +88,18 @@ impl StateStore for SimState {
 
     fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
         self.call("notes", |s| s.notes(cycle, kind, limit))
+    }
+
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
+        self.call("last_run", |s| s.last_run(cleaning))
+    }
+
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
+        self.call("ran", |s| s.ran(cleaning, run))
+    }
+
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied> {
+        self.call(if step.kind.is_some() { "tidy" } else { "look" }, |s| s.tidy(step))
     }
 
     fn sync(&mut self) -> Result<()> {

@@ -8,10 +8,12 @@ use super::conn::transact;
 use super::faults::{Fault, Out};
 use super::notes::{self, Go};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
+use super::runs;
 use super::whole::{self, Whole};
-use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SqliteStore, crash_point, random, visits};
+use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SqliteStore, crash_point, random, visits};
 use crate::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
+    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
+    Tidied, TidyStep, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Note, NoteKind};
@@ -33,13 +35,19 @@ impl StateStore for SqliteStore {
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
-        let prefixes = check::identity(identity, at)?;
-        let json = serde_json::to_string(identity)
-            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
-        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, prefixes, at))?;
-        self.laps.retain(|key, _| key.crawl != crawl);
-        self.empty_or_owe();
-        Ok(Whole::new(row, identity.clone()).into_cycle())
+        self.begin_as(crawl, identity, None, at)
+    }
+
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        self.begin_as(crawl, identity, Some(number), at)
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        self.read(|conn| {
+            let cycles = whole::kept(conn, crawl)?.map(|kept| kept.cycles).unwrap_or_default();
+            let finished = cycles.into_iter().filter(|row| row.finished.is_some());
+            finished.map(|row| Ok(whole::read(conn, row, |_| ())?.into_cycle())).collect()
+        })
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
@@ -186,6 +194,22 @@ impl StateStore for SqliteStore {
         })
     }
 
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
+        self.read(|conn| runs::read(conn, cleaning))
+    }
+
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
+        check::moment(run.ended)?;
+        self.write(&RAN, |conn| runs::save(conn, cleaning, run))?;
+        // So that it survives a loss of power. Where it does not, the cleaning only runs sooner.
+        let _ = self.empty();
+        Ok(())
+    }
+
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied> {
+        self.tidy_step(step)
+    }
+
     fn sync(&mut self) -> Result<()> {
         self.empty()?;
         self.emptying_owed = false;
@@ -194,8 +218,19 @@ impl StateStore for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Begins a cycle, with the next number where none is given.
+    fn begin_as(&mut self, crawl: &str, identity: &CycleIdentity, number: Option<u64>, at: f64) -> Result<Cycle> {
+        let prefixes = check::identity(identity, at)?;
+        let json = serde_json::to_string(identity)
+            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
+        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, number, prefixes, at))?;
+        self.laps.retain(|key, _| key.crawl != crawl);
+        self.empty_or_owe();
+        Ok(Whole::new(row, identity.clone()).into_cycle())
+    }
+
     /// Runs a writing transaction.
-    fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
+    pub(super) fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         let done = transact(&self.writer, &self.path, call.doing, "BEGIN IMMEDIATE", |conn| {
             let value = body(conn)?;
             crash_point(call.before);
@@ -209,7 +244,7 @@ impl SqliteStore {
     }
 
     /// Reads within one transaction, so that all of it is of one moment.
-    fn read<T>(&self, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
+    pub(super) fn read<T>(&self, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         transact(&self.writer, &self.path, "read", "BEGIN", body)
     }
 
@@ -232,10 +267,19 @@ impl SqliteStore {
     }
 }
 
-fn begin(conn: &Connection, crawl: &str, identity: String, prefixes: u32, at: f64) -> Out<CycleRow> {
+fn begin(
+    conn: &Connection,
+    crawl: &str,
+    identity: String,
+    number: Option<u64>,
+    prefixes: u32,
+    at: f64,
+) -> Out<CycleRow> {
     let kept = whole::kept(conn, crawl)?;
     let crawls = CrawlRow::all(conn)?;
-    let number = kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1);
+    let number = number.unwrap_or_else(|| kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1));
+    let newest = kept.as_ref().and_then(|kept| kept.cycles.last());
+    check::number(crawl, number, newest.map(|cycle| (cycle.number, cycle.finished.is_some())))?;
     let crawl_id = match &kept {
         Some(kept) => kept.crawl.id,
         None => crawls.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1),

@@ -211,6 +211,11 @@ impl CycleRow {
         let (first, last) = self.seal().ids();
         conn.prepare_cached("DELETE FROM note WHERE cycle = ?1")?.execute([self.id])?;
         conn.prepare_cached("DELETE FROM prefix WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
+        self.delete_row(conn)
+    }
+
+    /// Removes the row of a cycle alone.
+    pub(super) fn delete_row(&self, conn: &Connection) -> Out<()> {
         changed_one(conn.prepare_cached("DELETE FROM cycle WHERE id = ?1")?.execute([self.id])?, "cycle")
     }
 }

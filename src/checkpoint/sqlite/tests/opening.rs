@@ -105,14 +105,14 @@ fn older_version_is_brought_forward_step_by_step() {
 }
 
 #[test]
-fn a_state_of_version_1_goes_on_and_remembers_visits_from_then_on() {
+fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     let mut store = SqliteStore::open(&path).unwrap();
     let begun = store.begin(SCRIPT.crawl, &SCRIPT.identity(), 1.0).unwrap();
     drop(store);
     let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("DROP TABLE visit; PRAGMA user_version = 1").unwrap();
+    conn.execute_batch("DROP TABLE visit; PRAGMA user_version = 2").unwrap();
     drop(conn);
     let mut store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.latest(SCRIPT.crawl).unwrap().unwrap(), begun);
