@@ -71,18 +71,33 @@ impl StateStore for SqliteStore {
     fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.pay_what_is_owed()?;
         let lap = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let (order, taken) = match lap.oldest {
+            Some(known) => known,
+            None => {
+                // Once for each opening: what is visited meanwhile is complete, or was given back to be visited again.
+                let visits = self.read(|conn| visits::read(conn, lap.subject))?;
+                (check::oldest_first(&lap.ring, (0..lap.prefixes).collect(), &visits, u32::MAX).into(), 0)
+            }
+        };
         let (session, seal) = (self.session, lap.seal);
-        self.write(&CLAIM, |conn| {
-            let free = Prefix::all_free(conn, seal, session)?;
-            let oldest = check::oldest_first(&lap.ring, free, &visits::read(conn, lap.subject)?, most);
-            let mut claims = Vec::with_capacity(oldest.len());
-            for position in oldest {
-                if let Some(prefix) = Prefix::at(conn, seal, position)? {
+        let (claims, looked_at) = self.write(&CLAIM, |conn| {
+            let (mut claims, mut looked_at) = (Vec::new(), taken);
+            for position in order.iter().skip(taken) {
+                if claims.len() >= most as usize {
+                    break;
+                }
+                looked_at += 1;
+                let prefix = Prefix::at(conn, seal, *position)?.filter(|p| !p.done && p.claimant != session);
+                if let Some(prefix) = prefix {
                     claims.push(claim(conn, seal, prefix, session)?);
                 }
             }
-            Ok(claims)
-        })
+            Ok((claims, looked_at))
+        })?;
+        if let Some(lap) = self.laps.get_mut(cycle) {
+            lap.oldest = Some((order, looked_at));
+        }
+        Ok(claims)
     }
 
     fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
@@ -136,6 +151,7 @@ impl StateStore for SqliteStore {
         })?;
         if let Some(lap) = self.laps.get_mut(cycle) {
             lap.first_free = first;
+            lap.oldest = lap.oldest.take().map(|(order, _)| (order, 0));
         }
         Ok(())
     }
@@ -260,7 +276,7 @@ impl SqliteStore {
             let prefixes = left + whole.done.len() as u32;
             let (seal, CycleIdentity { store, job, ring, .. }) = (whole.seal(), whole.identity);
             let subject = visits::subject(&store, &job);
-            Ok(Some(Lap { seal, subject, ring: ring.into(), prefixes, left, first_free: 0 }))
+            Ok(Some(Lap { seal, subject, ring: ring.into(), prefixes, left, first_free: 0, oldest: None }))
         })?;
         self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)

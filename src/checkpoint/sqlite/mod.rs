@@ -103,6 +103,8 @@ struct Lap {
     left: u32,
     /// No prefix before this one is free.
     first_free: u32,
+    /// The prefixes by their last visits, once that was asked for, and how many of them from the first on are not free.
+    oldest: Option<(Arc<[u32]>, usize)>,
 }
 
 /// One kind of writing call: its name in errors, and its fail points.

@@ -299,21 +299,6 @@ impl Prefix {
         Ok(free)
     }
 
-    /// The positions of all prefixes that are neither complete nor claimed by this session.
-    pub(super) fn all_free(conn: &Connection, seal: Seal, session: i64) -> Out<Vec<u32>> {
-        let (first, last) = seal.ids();
-        let mut statement = conn.prepare_cached(
-            "SELECT id FROM prefix WHERE id BETWEEN ?1 AND ?2 AND done = 0 AND claimant <> ?3 ORDER BY id",
-        )?;
-        let mut rows = statement.query([first, last, session])?;
-        let mut free = Vec::new();
-        while let Some(row) = rows.next()? {
-            // The position is the lower half of the id.
-            free.push((row.get::<_, i64>(0)? & 0xffff_ffff) as u32);
-        }
-        Ok(free)
-    }
-
     pub(super) fn insert(&self, conn: &Connection, seal: Seal) -> Out<()> {
         let mut statement = conn.prepare_cached(
             "INSERT INTO prefix (id, done, claimant, fence, notes, chain, sum, cursor, tally)
