@@ -35,7 +35,7 @@ use crate::checkpoint::{
 use crate::error::{Error, Result};
 use crate::job::Note;
 use crate::policy::cycle::{self, Fresh};
-use crate::settings::BudgetSettings;
+use crate::settings::{BudgetSettings, Order};
 use crate::slice::TimeSlice;
 use crate::store::{Names, Store};
 
@@ -238,6 +238,8 @@ pub struct ClaimPrefixes {
     pub cycle: CycleKey,
     /// How many at most.
     pub most: u32,
+    /// Which first.
+    pub order: Order,
 }
 
 /// Saves progress. The sender holds the slice and charges it with [`Committed::cost`].

@@ -9,3 +9,4 @@ pub mod cycle;
 pub mod fair;
 pub mod pace;
 pub mod ring;
+pub mod target;

@@ -19,8 +19,9 @@ use crate::messages::Opened;
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
+use crate::policy::target::{between_visits, outlook};
 use crate::settings::{Checkpoint, CrawlSettings};
-use crate::status::{Board, CrawlStatus, Event, Phase};
+use crate::status::{Board, CrawlStatus, Event, Phase, TargetStatus};
 use crate::store::Store;
 
 /// Panics of a job in one cycle after which its crawl stops.
@@ -331,7 +332,23 @@ impl CycleWork {
             let left = view.lap.len() - view.lap.completed();
             let range = view.remaining.range(left, crawl.board.awake());
             c.remaining_secs = range.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64()));
+            c.target = self.target(crawl, &view);
         });
+    }
+
+    /// How the crawl stands to its target, at the pace so far.
+    fn target<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, view: &LapView) -> Option<TargetStatus> {
+        let target = crawl.settings.target?;
+        let cycle = view.remaining.range(view.lap.len(), crawl.board.awake());
+        // Who runs single cycles knows best what lies between them.
+        let once = crawl.cycles == Cycles::Once;
+        let between = if once { Duration::ZERO } else { *crawl.minimum_cycle_time.borrow() };
+        let visits = cycle.map(|cycle| between_visits(cycle, between));
+        Some(TargetStatus {
+            target_secs: target.as_secs_f64(),
+            between_visits_secs: visits.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64())),
+            outlook: visits.map(|visits| outlook(target, visits)),
+        })
     }
 
     fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
