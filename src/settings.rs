@@ -9,9 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::job::leases::Expiry;
+use crate::job::leases::LeaseSettings;
 use crate::policy::cleaning::{Clock, Mode, Options};
-use crate::tahoe::container::ShareType;
 
 /// Limits of [`BudgetSettings::rate`], in cores. Below the least, a slice of 1 s would be followed by 11 days of sleep.
 pub const RATE_CORES: RangeInclusive<f64> = 0.000_001..=1024.0;
@@ -257,19 +256,12 @@ impl CleaningSettings {
 }
 
 /// One of Sexton's own jobs, with what makes its result what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum JobSettings {
     /// Counts the buckets of each prefix.
     Count,
-    /// Reads the leases of every share.
-    Leases {
-        /// Which leases count as expired.
-        expire: Expiry,
-        /// The types of shares that may expire, in the order in which the report names them.
-        sharetypes: Vec<ShareType>,
-        /// Whether expiry is only evaluated, and nothing deleted.
-        dry_run: bool,
-    },
+    /// Reads the leases of every share, and deletes the expired ones if it is told to.
+    Leases(LeaseSettings),
 }
 
 impl JobSettings {
@@ -277,7 +269,7 @@ impl JobSettings {
     pub fn name(&self) -> &'static str {
         match self {
             JobSettings::Count => "count",
-            JobSettings::Leases { .. } => "leases",
+            JobSettings::Leases(_) => "leases",
         }
     }
 
@@ -286,7 +278,7 @@ impl JobSettings {
     pub fn minimum_cycle_time(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(3600),
-            JobSettings::Leases { .. } => Duration::from_secs(12 * 3600),
+            JobSettings::Leases(_) => Duration::from_secs(12 * 3600),
         }
     }
 
@@ -295,28 +287,18 @@ impl JobSettings {
     pub fn slow_start(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(300),
-            JobSettings::Leases { .. } => Duration::from_secs(360),
+            JobSettings::Leases(_) => Duration::from_secs(360),
         }
     }
 
-    /// Checks that the job does nothing that does not exist yet, and that it does something at all.
+    /// Checks that the job's settings go together.
     ///
     /// # Errors
-    /// [`Error::Config`] if leases were to expire without `dry_run`, if no type of share may expire, or one is given
-    /// twice.
+    /// [`Error::Config`], as [`LeaseSettings::validate`].
     pub fn validate(&self) -> Result<()> {
-        let JobSettings::Leases { expire, sharetypes, dry_run } = self else { return Ok(()) };
-        let wrong = |why: &str| Err(Error::Config(why.into()));
-        if sharetypes.iter().enumerate().any(|(i, t)| sharetypes[..i].contains(t)) {
-            return wrong("sharetypes has a type twice; leave one out");
-        }
-        match (*expire == Expiry::None, sharetypes.is_empty(), dry_run) {
-            (true, _, _) => Ok(()),
-            (false, true, _) => wrong("sharetypes is empty, so nothing would ever expire; set expire to none instead"),
-            (false, false, true) => Ok(()),
-            (false, false, false) => wrong(
-                "expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
-            ),
+        match self {
+            JobSettings::Count => Ok(()),
+            JobSettings::Leases(settings) => settings.validate(),
         }
     }
 }
@@ -403,19 +385,6 @@ mod tests {
         for name in ["", "A", "a b", "ä", &"a".repeat(65)] {
             assert!(why(CrawlSettings::new(name).validate()).contains("is no name for a crawl"), "{name}");
         }
-    }
-
-    #[test]
-    fn deleting_is_refused_and_evaluating_is_not() {
-        let job = |expire, sharetypes: &[ShareType], dry_run| {
-            JobSettings::Leases { expire, sharetypes: sharetypes.to_vec(), dry_run }.validate()
-        };
-        let age = Expiry::Age { secs: 1 };
-        assert!(why(job(age, &ShareType::ALL, false)).starts_with("expired leases cannot be deleted yet"));
-        assert!(why(job(age, &[ShareType::Mutable; 2], true)).starts_with("sharetypes has a type twice"));
-        assert!(why(job(age, &[], true)).starts_with("sharetypes is empty"));
-        job(age, &ShareType::ALL, true).unwrap();
-        job(Expiry::None, &[], false).unwrap();
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Handler<Stop> for Checkpointer {
 /// Finds the cycle to work on, or begins one.
 fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     let latest = state.latest(&msg.crawl)?;
+    let identity = msg.wanted.identity(msg.at, latest.as_ref());
     let (cycle, origin) = match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
         (Decision::Resume, Some(cycle)) => {
             finish_if_empty(state, &cycle, msg.at)?;
@@ -117,7 +118,7 @@ fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
             return Err(Error::CycleDiffers { crawl: msg.crawl.clone(), cycle: cycle.number, differences });
         }
         (_, _) => {
-            let cycle = state.begin(&msg.crawl, &msg.wanted.identity(msg.at), msg.at)?;
+            let cycle = state.begin(&msg.crawl, &identity, msg.at)?;
             finish_if_empty(state, &cycle, msg.at)?;
             return Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() });
         }

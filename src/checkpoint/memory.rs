@@ -8,7 +8,7 @@ use super::{
     Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
 };
 use crate::error::{Error, Result};
-use crate::job::{Note, NoteKind};
+use crate::job::{Intent, Note, NoteKind};
 
 /// Progress of crawls in plain maps. Starts empty.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +40,7 @@ struct Prefix {
     fence: u64,
     claimed: bool,
     notes: Vec<Note>,
+    intents: Vec<Intent>,
 }
 
 impl Prefix {
@@ -60,6 +61,8 @@ impl CycleState {
             return Err(stale);
         }
         check::note_numbers(progress, prefix.notes.len() as u64)?;
+        check::intents(progress)?;
+        prefix.intents.clone_from(&progress.intents);
         prefix.cursor.clone_from(&progress.cursor);
         prefix.tally = Some(progress.tally.clone());
         prefix.notes.extend_from_slice(&progress.notes);
@@ -129,7 +132,8 @@ impl StateStore for MemoryStore {
         let claims = free.take(most as usize).map(|(prefix, state)| {
             state.fence += 1;
             state.claimed = true;
-            Claim { prefix, fence: state.fence, cursor: state.cursor.clone(), tally: state.tally.clone() }
+            let (cursor, tally, intents) = (state.cursor.clone(), state.tally.clone(), state.intents.clone());
+            Claim { prefix, fence: state.fence, cursor, tally, intents }
         });
         Ok(claims.collect())
     }

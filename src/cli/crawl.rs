@@ -15,7 +15,6 @@ use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::job::{Count, Leases};
 use crate::policy::backoff::Backoff;
 use crate::report::CycleReport;
@@ -52,19 +51,11 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
 /// The job as the settings know it; they also say what is refused.
 fn job(args: &CrawlArgs) -> Result<JobSettings> {
     let job = match args.job {
-        JobName::Count if args.expire != Expiry::None => {
-            return Err(Error::Config("--expire goes with --job leases".to_owned()));
+        JobName::Count if args.offline => {
+            return Err(Error::Config("--offline goes with a job that changes the store".to_owned()));
         }
-        JobName::Count => JobSettings::Count,
-        JobName::Leases => {
-            let (expire, sharetypes) = (args.expire, args.sharetypes.0.clone());
-            if expire != Expiry::None && !args.dry_run {
-                let advice =
-                    "expired leases cannot be deleted yet, only evaluated: add --dry-run, or leave --expire out";
-                return Err(Error::Config(advice.to_owned()));
-            }
-            JobSettings::Leases { expire, sharetypes, dry_run: args.dry_run }
-        }
+        JobName::Count => args.expiry.refuse().map(|()| JobSettings::Count)?,
+        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline)),
     };
     job.validate().map(|()| job)
 }
@@ -91,10 +82,7 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
     }
     match job {
         JobSettings::Count => engine.crawl(crawl, store, Count),
-        JobSettings::Leases { expire, sharetypes, .. } => {
-            let settings = LeaseSettings { expiry: *expire, sharetypes: ShareTypes(sharetypes.clone()) };
-            engine.crawl(crawl, store, Leases::new(settings))
-        }
+        JobSettings::Leases(settings) => engine.crawl(crawl, store, Leases::new(settings.clone())),
     }
     .spawn()
 }

@@ -17,7 +17,7 @@ use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result};
-use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
+use crate::job::leases::{Expiry, LeaseSettings};
 use crate::job::{Count, Leases};
 use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::store::TahoeStore;
@@ -84,7 +84,7 @@ struct Whole {
 fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<Option<Whole>> {
     println!("2. Both jobs at once, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
     let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
-    let leases = LeaseSettings { expiry: EXPIRY, sharetypes: ShareTypes::default() };
+    let leases = LeaseSettings { expiry: EXPIRY, ..LeaseSettings::default() };
     let interrupts = Interrupts::take_over()?;
     let engine = Engine::builder(Settings { budget, ..Settings::default() })
         .state(SqliteStore::open(&dir.join("demo.sqlite"))?)

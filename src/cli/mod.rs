@@ -8,6 +8,7 @@ mod clean_report;
 mod config;
 mod crawl;
 mod demo;
+mod expire_args;
 mod guard;
 mod output;
 mod progress;
@@ -24,7 +25,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::units::{Percent, parse_slice};
 use crate::error::Error;
-use crate::job::leases::{Expiry, ShareTypes};
 use crate::settings::{Basis, Checkpoint};
 
 /// How a command ended.
@@ -118,17 +118,12 @@ struct CrawlArgs {
     #[arg(long, value_enum)]
     job: JobName,
 
-    /// Which leases count as expired: none, age:SECONDS since granted or renewed, or cutoff:UNIXTIME
-    #[arg(long, value_name = "none|age:SECONDS|cutoff:UNIXTIME", default_value = "none")]
-    expire: Expiry,
+    #[command(flatten)]
+    expiry: expire_args::ExpireArgs,
 
-    /// Evaluate expiry and delete nothing
+    /// Change the store: its node is stopped
     #[arg(long)]
-    dry_run: bool,
-
-    /// Which types of shares may expire
-    #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
-    sharetypes: ShareTypes,
+    offline: bool,
 
     /// The moment that counts as now, in seconds since 1970 [default: when the cycle begins]
     #[arg(long, value_name = "UNIXTIME", value_parser = unix_time)]

@@ -11,7 +11,10 @@ use std::io;
 use std::path::PathBuf;
 
 pub use names::{Names, Nature};
-pub use tahoe::{DiskUsage, ShareEntry, ShareFile, TahoeBucket, TahoePrefix, TahoeStore};
+pub use tahoe::{
+    Disk, DiskUsage, Failed, Found, Medium, OpenedBucket, Rewritten, ShareEntry, ShareFile, Stamp, TahoeBucket,
+    TahoePrefix, TahoeStore,
+};
 
 use crate::policy::ring::Ring;
 

@@ -59,8 +59,15 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job leases --expire age:x --dry-run", "age:SECONDS");
     refused("--job leases --expire cutoff --dry-run", "cutoff:UNIXTIME");
     refused("--job leases --expire 31d --dry-run", "is none of none, age:SECONDS, cutoff:UNIXTIME");
-    refused("--job leases --expire age:2678400", "add --dry-run");
-    refused("--job leases --expire cutoff:1700000000", "add --dry-run");
+    refused("--job leases --expire age:2678400", "needs a word: offline");
+    refused("--job leases --expire age:2678400 --online --offline", "cannot be used with");
+    refused("--job leases --expire age --offline", "needs a duration");
+    refused("--job leases --offline", "expire says that none expire");
+    refused("--job leases --expire age:1 --online --prune-empty-buckets", "goes with offline");
+    refused("--job leases --expire age:1 --online --compat", "goes with offline");
+    refused("--job leases --expire age:1 --offline --max-delete 10", "write it like \"10%\"");
+    refused("--job count --offline", "a job that changes the store");
+    refused("--job leases --expire cutoff:1700000000", "--dry-run");
     refused("--job count --expire age:2678400 --dry-run", "--expire goes with --job leases");
     refused("--job leases --sharetypes x", "give mutable, immutable or both");
     refused("--job leases --sharetypes mutable,mutable", "twice");

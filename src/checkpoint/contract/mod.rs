@@ -9,7 +9,7 @@ use super::{
     StateStore,
 };
 use crate::error::Error;
-use crate::job::{Note, NoteKind};
+use crate::job::{Note, NoteKind, Rehearsal};
 
 /// A store that can be closed and opened again, as by another process.
 trait Backend {
@@ -91,12 +91,13 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
         now: 1_700_000_000.123_456_7,
         fixed_clock: true,
         not_in_ring: 3,
+        rehearsal: Rehearsal::No,
     }
 }
 
 fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
     let (prefix, fence) = (claim.prefix, claim.fence);
-    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, notes: Vec::new() }
+    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, notes: Vec::new(), intents: Vec::new() }
 }
 
 fn note(number: u64, kind: NoteKind) -> Note {

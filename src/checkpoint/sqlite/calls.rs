@@ -4,10 +4,11 @@ use rusqlite::Connection;
 
 use super::conn::transact;
 use super::faults::{Fault, Out};
+use super::intents;
 use super::notes::{self, Go};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use super::whole::{self, Whole};
-use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SqliteStore, crash_point, random};
+use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SYNC, SqliteStore, crash_point, random};
 use crate::checkpoint::{
     Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
 };
@@ -160,8 +161,10 @@ impl StateStore for SqliteStore {
     }
 
     fn sync(&mut self) -> Result<()> {
+        crash_point(SYNC.before);
         self.empty()?;
         self.emptying_owed = false;
+        crash_point(SYNC.after);
         Ok(())
     }
 }
@@ -244,7 +247,8 @@ fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out
     prefix.fence += 1;
     prefix.claimant = session;
     prefix.save(conn, seal)?;
-    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally })
+    let intents = intents::of(conn, seal, &prefix)?;
+    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally, intents })
 }
 
 /// The prefix at a position, if it is claimed by this session with this fence.
@@ -258,6 +262,8 @@ fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> 
         return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
     };
     prefix.notes = check::note_numbers(progress, prefix.notes)?;
+    check::intents(progress)?;
+    intents::replace(conn, seal, &mut prefix, &progress.intents)?;
     for note in &progress.notes {
         let sum = notes::insert(conn, seal, progress.prefix, note)?;
         prefix.chain = notes::chained(prefix.chain, sum);

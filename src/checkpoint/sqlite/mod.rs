@@ -33,6 +33,7 @@
 mod calls;
 mod conn;
 mod faults;
+mod intents;
 mod lock;
 mod notes;
 mod rows;
@@ -121,6 +122,7 @@ const COMMIT: Call = call!("commit", "save progress in");
 const RELEASE: Call = call!("release", "release a prefix in");
 const FINISH: Call = call!("finish", "finish a cycle in");
 const DELIVER: Call = call!("deliver", "note the delivery of a report in");
+const SYNC: Call = call!("sync", "sync");
 
 impl SqliteStore {
     /// Opens a state file, or makes it, and the folders above it, if it is not there.

@@ -81,6 +81,11 @@ impl<'a> TahoeBucket<'a> {
         self.name
     }
 
+    /// The name of its prefix.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix.prefix
+    }
+
     /// The bucket's name as text; bytes that are no UTF-8 are shown as U+FFFD.
     pub fn storage_index(&self) -> String {
         String::from_utf8_lossy(self.name).into_owned()
