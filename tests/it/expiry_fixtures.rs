@@ -17,8 +17,12 @@ use sexton::report::CycleReport;
 use sexton::settings::{BudgetSettings, CrawlSettings, Settings};
 use sexton::store::{DiskUsage, TahoeStore};
 
-use super::harness::{Fixture, crawl, run};
-use super::sha256::sha256_hex;
+use super::harness::Fixture;
+use super::sha256;
+
+/// Links to real shares in `fixture-fatal`. Tahoe follows them and Sexton never does, so they are taken away first; what
+/// becomes of links is tested in `expiry_safety`.
+const LINKS: [&str; 2] = ["3f/3fzoz25wcy4xe3ldcxussxlbqi/1", "qu/qubij44coifq6uxga64yyff66a"];
 
 const NAMES: [&str; 4] = ["fixture-plain", "fixture-odd", "fixture-fatal", "real-grid-small"];
 
@@ -39,7 +43,7 @@ pub fn files(root: &Path) -> Files {
                 walk(&path, top, found);
             } else if path.is_file() {
                 let name = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
-                found.insert(name, Some(sha256_hex(&std::fs::read(&path).unwrap())));
+                found.insert(name, Some(sha256::hex(&std::fs::read(&path).unwrap())));
             }
         }
     }
@@ -53,6 +57,14 @@ pub fn changed(before: &Files, after: &Files) -> Files {
     assert!(after.keys().all(|name| before.contains_key(name)), "nothing is made");
     let now = |name: &String| after.get(name).cloned().flatten();
     before.iter().filter(|(name, was)| now(name) != **was).map(|(name, _)| (name.clone(), now(name))).collect()
+}
+
+fn unpack(name: &str) -> Fixture {
+    let fixture = Fixture::unpack(name);
+    if name == "fixture-fatal" {
+        LINKS.iter().for_each(|link| std::fs::remove_file(fixture.root.join("shares").join(link)).unwrap());
+    }
+    fixture
 }
 
 fn settings(mode: &Value, conduct: Conduct) -> LeaseSettings {
@@ -105,7 +117,7 @@ fn compat_leaves_the_bytes_and_the_history_that_tahoe_leaves() {
             let what = format!("{name} {mode_name}");
             let (mode, now) = (&expected["mode"], expected["mode"]["now"].as_f64().unwrap());
             let (workers, slice) = [(1, Duration::from_secs(1)), (2, Duration::from_millis(1))][i % 2];
-            let fixture = Fixture::unpack(name);
+            let fixture = unpack(name);
             let (report, changed) = expire(&fixture, settings(mode, Conduct::Compat), now, workers, slice);
             assert_eq!(report.own["history"], expected["history"], "{what}");
             let mut fatal: Vec<String> =
@@ -115,6 +127,36 @@ fn compat_leaves_the_bytes_and_the_history_that_tahoe_leaves() {
             let expected = expected_changes(expected);
             let differing: Vec<_> = expected.keys().chain(changed.keys()).filter(|f| expected.get(*f) != changed.get(*f)).collect();
             assert!(differing.is_empty(), "{what}: {differing:?}");
+        }
+    }
+}
+
+/// Where careful expiry differs from Tahoe: what is kept for the reason that names the first column.
+const KEPT: [(&str, &str); 0] = [];
+
+#[test]
+fn careful_expiry_differs_from_tahoe_exactly_here() {
+    for name in NAMES {
+        for (mode_name, expected) in &deleting(name) {
+            let what = format!("{name} {mode_name}");
+            let (mode, now) = (&expected["mode"], expected["mode"]["now"].as_f64().unwrap());
+            if mode["expire"] == "age" {
+                continue;
+            }
+            let fixture = unpack(name);
+            let (report, changed) = expire(&fixture, settings(mode, Conduct::Careful), now, 1, Duration::from_secs(1));
+            let expected_files = expected_changes(expected);
+            for file in expected_files.keys().chain(changed.keys()).filter(|f| expected_files.get(*f) != changed.get(*f)) {
+                println!("{what}: {file} {:?} {:?}", expected_files.get(file), changed.get(file));
+            }
+            let (ours, theirs) = (&report.own["history"], &expected["history"]);
+            for (key, value) in theirs.as_object().unwrap() {
+                if key == "space-recovered" {
+                    for (key, value) in value.as_object().unwrap() {
+                        if ours["space-recovered"][key] != *value { println!("{what}: {key} {value} {}", ours["space-recovered"][key]); }
+                    }
+                } else if ours[key] != *value { println!("{what}: {key}"); }
+            }
         }
     }
 }
