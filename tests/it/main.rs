@@ -11,6 +11,7 @@ mod cumulus_golden;
 mod cumulus_model;
 mod cumulus_properties;
 mod embed;
+mod expiry_crash;
 mod expiry_fixtures;
 #[cfg(feature = "external")]
 mod external;

@@ -10,7 +10,8 @@ use super::judge::Flaw;
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::tally::LeaseTally;
-use super::{Conduct, Leases, Manner};
+use super::settings::Manner;
+use super::Leases;
 use crate::job::{Finding, Fold, Unreadable};
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
@@ -59,8 +60,8 @@ impl Visit<'_, '_> {
     fn looked(&mut self, entry: &ShareEntry, looked: Looked) {
         let Looked { mut plan, flaws, stops, kept } = looked;
         self.fold.notes.counts.shares += 1;
-        if self.stopped && self.job.settings.conduct == Conduct::Compat {
-            // Tahoe does not come to it.
+        if self.stopped {
+            // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
         }
         for reason in [stops.as_deref().map(|reason| self.with_consequence(reason)), kept].into_iter().flatten() {
