@@ -17,21 +17,25 @@ const ABORTED: Option<i32> = Some(6);
 const AT: u32 = 1_700_000_000;
 const DAY: u32 = 86_400;
 
-/// An immutable container; leases as (secret, age in days).
-pub fn immutable(version: u32, data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
+fn immutable(version: u32, data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
+    immutable_at(AT, version, data, leases)
+}
+
+/// An immutable container; leases as (secret, age in days at the moment `at`).
+pub fn immutable_at(at: u32, version: u32, data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
     let header = [version, data as u32, leases.len() as u32];
     let mut file: Vec<u8> = header.iter().flat_map(|field| field.to_be_bytes()).collect();
     file.resize(12 + data, 7);
     for (secret, days) in leases {
         file.extend_from_slice(&[0; 4]);
         file.extend_from_slice(&[*secret; 64]);
-        file.extend_from_slice(&(AT + 31 * DAY - days * DAY).to_be_bytes());
+        file.extend_from_slice(&(at + 31 * DAY - days * DAY).to_be_bytes());
     }
     file
 }
 
 /// A mutable container of version 2, likewise.
-pub fn mutable(data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
+fn mutable(data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
     let mut file = b"Tahoe mutable container v2\n\xc3\x55\x21\x99\x25".to_vec();
     file.resize(84, 5);
     file.extend_from_slice(&(data as u64).to_be_bytes());

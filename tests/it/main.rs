@@ -13,6 +13,9 @@ mod cumulus_properties;
 mod embed;
 mod expiry_crash;
 mod expiry_fixtures;
+mod expiry_online;
+mod expiry_safety;
+mod expiry_world;
 #[cfg(feature = "external")]
 mod external;
 mod fail_points;

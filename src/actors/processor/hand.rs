@@ -83,7 +83,8 @@ impl<S: Store, T: Tally> Hand<S, T> {
 
     /// Prefix and fence of all that is in hand and not complete.
     pub fn claims(&self) -> Vec<(u32, u64)> {
-        self.todo.iter().map(|(_, state)| (state.position, state.fence)).collect()
+        let states = self.done.iter().chain(self.todo.iter().map(|(_, state)| state));
+        states.map(|state| (state.position, state.fence)).collect()
     }
 }
 

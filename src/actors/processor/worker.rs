@@ -273,11 +273,13 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         verdict
     }
 
-    /// Before the worker ends: what is in hand is saved, claims are given back.
+    /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited
+    /// again.
     async fn hand_over(&mut self) -> Result<()> {
-        self.commit(None).await?;
+        let kept = self.commit(None).await;
         let claims = self.hand.claims();
-        self.release(claims).await
+        let released = self.release(claims).await;
+        kept.and(released)
     }
 
     async fn release(&mut self, mut claims: Vec<(u32, u64)>) -> Result<()> {
