@@ -94,7 +94,16 @@ impl TryFrom<RawJob> for CheckedJob {
     fn try_from(raw: RawJob) -> Result<Self, Error> {
         let job = match raw {
             RawJob::Count => JobSettings::Count,
-            RawJob::Leases { expire, sharetypes, dry_run, delete, rehearsal, max_delete, prune_empty_buckets, compat } => {
+            RawJob::Leases {
+                expire,
+                sharetypes,
+                dry_run,
+                delete,
+                rehearsal,
+                max_delete,
+                prune_empty_buckets,
+                compat,
+            } => {
                 let default = LeaseSettings::default();
                 let types = sharetypes.map(|types| ShareTypes(types.into_iter().map(ShareType::from).collect()));
                 JobSettings::Leases(LeaseSettings {

@@ -116,9 +116,8 @@ fn outcome(header: &Header, size: u64, table: &[Entry], kept: &[bool]) -> Outcom
         (_, Header::Mutable(header)) => {
             let gone = table.iter().zip(kept).filter(|(_, kept)| !**kept);
             let blank = blank_slot(header.version);
-            let patch = |(entry, _): (&Entry, _)| {
-                Patch { at: entry.at, before: entry.bytes.clone(), after: blank.clone() }
-            };
+            let patch =
+                |(entry, _): (&Entry, _)| Patch { at: entry.at, before: entry.bytes.clone(), after: blank.clone() };
             Outcome::Rewritten(Rewrite { patches: gone.map(patch).collect(), size_before: size, size_after: size })
         }
     }

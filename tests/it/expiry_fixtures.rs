@@ -83,7 +83,13 @@ fn settings(mode: &Value, conduct: Conduct) -> LeaseSettings {
 }
 
 /// One cycle in an engine of its own; the report, and what it has changed.
-fn expire(fixture: &Fixture, settings: LeaseSettings, now: f64, workers: u32, slice: Duration) -> (CycleReport, Changed) {
+fn expire(
+    fixture: &Fixture,
+    settings: LeaseSettings,
+    now: f64,
+    workers: u32,
+    slice: Duration,
+) -> (CycleReport, Changed) {
     let before = files(&fixture.root);
     let store = TahoeStore::open(&fixture.root).unwrap().with_disk_usage(DiskUsage::Rounded4096);
     let budget = BudgetSettings { rate: 4.0, slice, ..BudgetSettings::default() };
@@ -129,7 +135,8 @@ fn compat_leaves_the_bytes_and_the_history_that_tahoe_leaves() {
             fatal.sort();
             assert_eq!(stopping(&report), fatal, "{what}");
             let expected = expected_changes(expected);
-            let differing: Vec<_> = expected.keys().chain(changed.keys()).filter(|f| expected.get(*f) != changed.get(*f)).collect();
+            let differing: Vec<_> =
+                expected.keys().chain(changed.keys()).filter(|f| expected.get(*f) != changed.get(*f)).collect();
             assert!(differing.is_empty(), "{what}: {differing:?}");
         }
     }

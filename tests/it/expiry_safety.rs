@@ -109,7 +109,10 @@ fn links_are_never_followed_to_change_anything() {
         assert_eq!(fs::read(outside.join(path)).unwrap(), *bytes);
     }
     for bucket in &buckets {
-        assert_eq!((fs::read(bucket.join("0")).unwrap(), fs::read(bucket.join("1")).unwrap()), (expired.clone(), partly.clone()));
+        assert_eq!(
+            (fs::read(bucket.join("0")).unwrap(), fs::read(bucket.join("1")).unwrap()),
+            (expired.clone(), partly.clone())
+        );
     }
     assert!(world.share("aa", 1, 0).is_symlink() && world.bucket("aa", 0).is_symlink());
     assert_eq!(report.own["deleted"]["shares"], 0);
@@ -150,7 +153,11 @@ fn a_share_that_cannot_be_unlinked_is_an_error_and_stays() {
     world.medium = Failing::new(|what, _| (what == "unlink").then(|| io::ErrorKind::PermissionDenied.into()));
     let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
     assert!(world.share("aa", 0, 0).exists());
-    assert!(report.errors[0].error.starts_with("its expired leases are kept: permission denied"), "{:?}", report.errors);
+    assert!(
+        report.errors[0].error.starts_with("its expired leases are kept: permission denied"),
+        "{:?}",
+        report.errors
+    );
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 1, "shares": 0, "bytes": 72, "buckets": 0}));
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
     assert_eq!(report.own["history"]["space-recovered"]["configured-shares"], 1);

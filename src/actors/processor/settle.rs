@@ -44,13 +44,13 @@ fn allow<S: Store, J: Job<S>>(
     crawl: &Crawl<S, J>,
     work: &CycleWork,
     done: &mut [PrefixState<J::Tally>],
-    mut current: Option<&mut PrefixState<J::Tally>>,
+    current: Option<&mut PrefixState<J::Tally>>,
 ) -> Result<()> {
     let states = || done.iter().chain(current.as_deref());
     let deletes = states().map(|state| state.intents.to_be_allowed()).sum();
     let examined = states().map(|state| state.added().shares).sum();
     work.allow(crawl, deletes, examined)?;
-    done.iter_mut().chain(current.as_deref_mut()).for_each(|state| state.intents.allow());
+    done.iter_mut().chain(current).for_each(|state| state.intents.allow());
     Ok(())
 }
 

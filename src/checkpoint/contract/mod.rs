@@ -1,5 +1,6 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
+mod intents;
 mod walk;
 
 use serde_json::json;
@@ -77,9 +78,15 @@ on_every_backend!(
     some_finished_cycles_are_kept,
     crawls_do_not_meet,
     moments_that_are_no_numbers_are_refused,
+    intents_stay_until_a_commit_without_them,
+    a_complete_prefix_with_intents_is_refused,
+    intents_go_with_their_cycle,
     random_walk_agrees_with_the_model,
 );
 
+use intents::{
+    a_complete_prefix_with_intents_is_refused, intents_go_with_their_cycle, intents_stay_until_a_commit_without_them,
+};
 use walk::random_walk_agrees_with_the_model;
 
 pub(super) fn identity(prefixes: usize) -> CycleIdentity {
@@ -97,7 +104,15 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
 
 fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
     let (prefix, fence) = (claim.prefix, claim.fence);
-    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, notes: Vec::new(), intents: Vec::new() }
+    Progress {
+        prefix,
+        fence,
+        cursor: Some(text.into()),
+        tally: text.into(),
+        done,
+        notes: Vec::new(),
+        intents: Vec::new(),
+    }
 }
 
 fn note(number: u64, kind: NoteKind) -> Note {

@@ -39,10 +39,8 @@ pub(super) fn bucket(
     intent: &Intent,
     deed: &mut Deed<'_, LeaseTally>,
 ) -> Result<Carried> {
-    let mut plan: BucketPlan = serde_json::from_str(&intent.body).map_err(|e| Error::Tally {
-        crawl: format!("an intent of prefix {}", deed.prefix),
-        cause: e.to_string(),
-    })?;
+    let mut plan: BucketPlan = serde_json::from_str(&intent.body)
+        .map_err(|e| Error::Tally { crawl: format!("an intent of prefix {}", deed.prefix), cause: e.to_string() })?;
     if job.settings.word == Some(Word::Online) {
         check_clock(job, deed)?;
     }
@@ -98,12 +96,7 @@ fn check_clock(job: &Leases, deed: &Deed<'_, LeaseTally>) -> Result<()> {
     }
 }
 
-fn keep(
-    share: &mut SharePlan,
-    deed: &mut Deed<'_, LeaseTally>,
-    path: &std::path::Path,
-    why: &dyn std::fmt::Display,
-) {
+fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path, why: &dyn std::fmt::Display) {
     share.act = None;
     deed.notes.error(path, &format_args!("its expired leases are kept: {why}"));
 }

@@ -6,12 +6,12 @@
 
 use std::io;
 
+use super::Leases;
 use super::judge::Flaw;
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
-use super::tally::LeaseTally;
 use super::settings::Manner;
-use super::Leases;
+use super::tally::LeaseTally;
 use crate::job::{Finding, Fold, Unreadable};
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;

@@ -3,8 +3,8 @@
 use serde_json::{Map, Number, Value, json};
 
 use super::plan::Expiration;
-use super::{LeaseSettings, Manner};
 use super::tally::{LeaseTally, Space, Split};
+use super::{LeaseSettings, Manner};
 use crate::job::{CycleView, Finding};
 use crate::tahoe::lease::DAY_SECS;
 

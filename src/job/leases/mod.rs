@@ -78,7 +78,12 @@ impl Job<TahoeStore> for Leases {
         examine::bucket(self, bucket, fold)
     }
 
-    fn carry_out(&self, store: &TahoeStore, intent: &Intent, deed: &mut Deed<'_, LeaseTally>) -> Result<Carried, Error> {
+    fn carry_out(
+        &self,
+        store: &TahoeStore,
+        intent: &Intent,
+        deed: &mut Deed<'_, LeaseTally>,
+    ) -> Result<Carried, Error> {
         carry::bucket(self, store, intent, deed)
     }
 

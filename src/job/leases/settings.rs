@@ -142,7 +142,9 @@ impl LeaseSettings {
             Some(Word::Online) if self.prune => wrong(
                 "prune_empty_buckets goes with offline: a running node may be about to put a share into an empty bucket",
             ),
-            _ if compat && self.prune => wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets"),
+            _ if compat && self.prune => {
+                wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
+            }
             _ => Ok(()),
         }
     }
@@ -168,7 +170,9 @@ mod tests {
         assert!(why(|s| s.expiry = Expiry::AgeAsCoded).contains("age:2678400"));
         assert!(why(|s| (s.expiry, s.word) = (Expiry::None, Some(Word::Offline))).starts_with("offline lets"));
         assert!(why(|s| (s.conduct, s.word) = (Conduct::Compat, Some(Word::Online))).contains("offline"));
-        assert!(why(|s| (s.prune, s.word) = (true, Some(Word::Online))).contains("prune_empty_buckets goes with offline"));
+        assert!(
+            why(|s| (s.prune, s.word) = (true, Some(Word::Online))).contains("prune_empty_buckets goes with offline")
+        );
         assert!(why(|s| s.max_delete = f64::NAN).contains("0% to 100%"));
         with(|s| s.dry_run = true).validate().unwrap();
         with(|s| s.word = Some(Word::Online)).validate().unwrap();

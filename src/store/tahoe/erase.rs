@@ -130,7 +130,8 @@ impl OpenedBucket<'_> {
         let written = self.write(&file, rewrite);
         if let Err(e) = written {
             // The size is set last, so what failed has not cut it.
-            let back = || rewrite.patches.iter().try_for_each(|p| self.store.medium.write(file.as_fd(), &p.before, p.at));
+            let back =
+                || rewrite.patches.iter().try_for_each(|p| self.store.medium.write(file.as_fd(), &p.before, p.at));
             let is_back = found.size == rewrite.size_before && back().is_ok();
             return Err(if is_back { Failed::AsBefore(e) } else { Failed::Between(e) });
         }
