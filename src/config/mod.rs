@@ -4,6 +4,7 @@
 //! what is meant ([`Config`], made of the plain settings that the engine takes). Whatever is wrong in a file is said
 //! with its line and column, or, where several values do not go together, with the name of the crawl.
 
+mod clean;
 mod diagnosis;
 mod raw;
 pub mod units;
@@ -15,7 +16,9 @@ use std::path::{Path, PathBuf};
 use ron::extensions::Extensions;
 
 use crate::error::{Error, Result};
-use crate::settings::{self, Basis, BudgetSettings, CrawlSettings, JobSettings, Settings};
+use crate::settings::{
+    self, Basis, BudgetSettings, CleaningSettings, CrawlSettings, JobSettings, Settings, UpkeepSettings,
+};
 
 /// The configuration file that comes with Sexton: complete, commented, with every default written out.
 pub const EXAMPLE: &str = include_str!("../../config.ron");
@@ -40,6 +43,11 @@ pub struct Config {
     pub settings: Settings,
     /// The crawls, in the order of the file. Default: none.
     pub crawls: Vec<CrawlConfig>,
+    /// The cleanings, in the order of the file, each ready for
+    /// [`EngineBuilder::clean`](crate::engine::EngineBuilder::clean). Default: none.
+    pub cleanings: Vec<CleaningSettings>,
+    /// How the state is kept in order.
+    pub upkeep: UpkeepSettings,
 }
 
 /// One crawl of a configuration file.
@@ -91,8 +99,11 @@ fn validated(raw: raw::RawConfig, folder: &Path) -> Result<Config> {
     let settings = Settings { budget: budget(raw.budget), checkpoint: raw.checkpoint.into() };
     settings.validate()?;
     let crawls = raw.crawls.into_iter().map(|raw| crawl(raw, folder)).collect::<Result<Vec<_>>>()?;
-    settings::check_unique(crawls.iter().map(|c| c.settings.name.as_str()))?;
-    Ok(Config { state: raw.state.map(|path| folder.join(path.0)), settings, crawls })
+    let cleanings = raw.clean.into_iter().map(|raw| clean::cleaning(raw, folder)).collect::<Result<Vec<_>>>()?;
+    let names = crawls.iter().map(|c| c.settings.name.as_str());
+    settings::check_unique(names.chain(cleanings.iter().map(|c| c.name.as_str())))?;
+    let upkeep = raw.history.map_or_else(UpkeepSettings::default, |age| UpkeepSettings { history: Some(age.0) });
+    Ok(Config { state: raw.state.map(|path| folder.join(path.0)), settings, crawls, cleanings, upkeep })
 }
 
 fn budget(raw: raw::RawBudget) -> BudgetSettings {

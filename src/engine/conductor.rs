@@ -27,6 +27,7 @@ pub(super) struct Conductor {
     pub governor: Recipient<Stop>,
     pub checkpointer: Recipient<Stop>,
     pub state_thread: Option<StateThread>,
+    pub upkeep: Option<Recipient<Stop>>,
     pub fuse: Fuse,
     pub requests: mpsc::UnboundedReceiver<Shutdown>,
     pub outcome: watch::Sender<Option<Result<()>>>,
@@ -55,7 +56,7 @@ impl Conductor {
             self.requests.recv().await;
         }
         self.governor.do_send(Stop);
-        for stop in stops {
+        for stop in stops.into_iter().chain(self.upkeep) {
             stop.do_send(Stop);
         }
         // Acknowledged when the state is closed; a checkpointer that has gone has closed it.

@@ -9,10 +9,10 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, watch};
 
 use super::Shutdown;
-use crate::actors::Governor;
+use crate::actors::{CleaningOrders, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
-use crate::messages::{Deliver, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest};
+use crate::messages::{Deliver, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop};
 use crate::report::CycleReport;
 use crate::settings::{self, BudgetSettings, PACE};
 use crate::slice::TimeSlice;
@@ -23,6 +23,7 @@ use crate::status::{Board, Event, Status};
 pub struct EngineHandle {
     pub(super) governor: GovernorHandle,
     pub(super) pace: BTreeMap<String, Recipient<SetMinimumCycleTime>>,
+    pub(super) orders: BTreeMap<String, CleaningOrders>,
     pub(super) board: Arc<Board>,
     pub(super) deliver: Recipient<Deliver>,
     pub(super) shutdown: mpsc::UnboundedSender<Shutdown>,
@@ -83,6 +84,36 @@ impl EngineHandle {
     /// Goes on after a pause. The pause has saved nothing up.
     pub fn resume(&self) {
         self.governor.resume.do_send(Resume);
+    }
+
+    /// Pauses one cleaning between two steps, so that its database is whole and unlocked; or keeps its next run from
+    /// beginning. The others go on.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such cleaning.
+    pub fn pause_cleaning(&self, name: &str) -> Result<()> {
+        self.orders_of(name).map(|orders| orders.pause.do_send(Pause))
+    }
+
+    /// Goes on with a cleaning that was paused, where it was.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such cleaning.
+    pub fn resume_cleaning(&self, name: &str) -> Result<()> {
+        self.orders_of(name).map(|orders| orders.resume.do_send(Resume))
+    }
+
+    /// Ends one cleaning between two steps, for as long as this engine lives; the others go on. A run that it was in the
+    /// middle of goes on in the next engine, or with the same `sexton clean`, unless a backup has run meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such cleaning.
+    pub fn stop_cleaning(&self, name: &str) -> Result<()> {
+        self.orders_of(name).map(|orders| orders.stop.do_send(Stop))
+    }
+
+    fn orders_of(&self, name: &str) -> Result<&CleaningOrders> {
+        self.orders.get(name).ok_or_else(|| Error::Config(format!("there is no cleaning {name:?}")))
     }
 
     /// The governor, for the host's own background work.

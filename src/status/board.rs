@@ -8,6 +8,7 @@ use actix::prelude::*;
 
 use super::{
     BudgetStatus, CleaningPhase, CleaningStatus, ClientStatus, CrawlStatus, Event, Phase, SliceFigures, Status,
+    UpkeepStatus,
 };
 use crate::clock::Clock;
 use crate::cumulus::CleaningReport;
@@ -27,6 +28,7 @@ pub(crate) struct Board {
     crawls: Mutex<BTreeMap<String, CrawlStatus>>,
     cleanings: Mutex<BTreeMap<String, CleaningStatus>>,
     cleaned: Mutex<BTreeMap<String, Arc<CleaningReport>>>,
+    upkeep: Mutex<UpkeepStatus>,
     subscribers: Mutex<Vec<Recipient<Event>>>,
     reports: Mutex<BTreeMap<String, Arc<CycleReport>>>,
 }
@@ -86,6 +88,7 @@ impl Board {
             crawls: Mutex::new(BTreeMap::new()),
             cleanings: Mutex::new(BTreeMap::new()),
             cleaned: Mutex::new(BTreeMap::new()),
+            upkeep: Mutex::new(UpkeepStatus::default()),
             subscribers: Mutex::new(Vec::new()),
             reports: Mutex::new(BTreeMap::new()),
         }
@@ -113,14 +116,18 @@ impl Board {
         }
     }
 
-    pub fn add_cleaning(&self, name: &str) {
-        lock(&self.cleanings).insert(name.to_owned(), CleaningStatus::new());
+    pub fn add_cleaning(&self, name: &str, status: CleaningStatus) {
+        lock(&self.cleanings).insert(name.to_owned(), status);
     }
 
     pub fn cleaning(&self, name: &str, write: impl FnOnce(&mut CleaningStatus)) {
         if let Some(cleaning) = lock(&self.cleanings).get_mut(name) {
             write(cleaning);
         }
+    }
+
+    pub fn upkeep<R>(&self, write: impl FnOnce(&mut UpkeepStatus) -> R) -> R {
+        write(&mut lock(&self.upkeep))
     }
 
     pub fn cleaned(&self, name: &str, report: Arc<CleaningReport>) {
@@ -177,7 +184,12 @@ impl Board {
         for crawl in crawls.values_mut() {
             crawl.next_cycle_in_secs = crawl.next_cycle_at.map(|at| at.saturating_sub(now).as_secs_f64());
         }
-        Status { budget: lock(&self.budget).status(now), crawls, cleanings: lock(&self.cleanings).clone() }
+        let mut cleanings = lock(&self.cleanings).clone();
+        for cleaning in cleanings.values_mut() {
+            cleaning.next_run_in_secs = cleaning.next_run_at.map(|at| at.saturating_sub(now).as_secs_f64());
+        }
+        let (budget, upkeep) = (lock(&self.budget).status(now), lock(&self.upkeep).clone());
+        Status { budget, crawls, cleanings, upkeep }
     }
 }
 

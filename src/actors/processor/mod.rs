@@ -22,8 +22,8 @@ use crate::checkpoint::Desk;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims,
-    SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
+    ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, Pause, ReadCycle,
+    ReleaseClaims, Resume, SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
@@ -284,6 +284,16 @@ pub(crate) struct Launched {
     pub name: String,
     /// Where the minimum cycle time is changed, if there is one.
     pub pace: Option<Recipient<SetMinimumCycleTime>>,
+    /// Where a cleaning is paused and resumed.
+    pub orders: Option<CleaningOrders>,
     pub stop: Recipient<Stop>,
     pub ended: oneshot::Receiver<Result<()>>,
+}
+
+/// Where one cleaning takes its orders.
+#[derive(Clone)]
+pub(crate) struct CleaningOrders {
+    pub pause: Recipient<Pause>,
+    pub resume: Recipient<Resume>,
+    pub stop: Recipient<Stop>,
 }

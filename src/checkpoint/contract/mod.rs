@@ -1,6 +1,7 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
 mod intents;
+mod tidy;
 mod walk;
 
 use serde_json::json;
@@ -82,10 +83,17 @@ on_every_backend!(
     a_complete_prefix_with_intents_is_refused,
     intents_go_with_their_cycle,
     random_walk_agrees_with_the_model,
+    old_cycles_go_and_what_is_needed_stays,
+    an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it,
+    last_run_of_a_cleaning_is_remembered,
 );
 
 use intents::{
     a_complete_prefix_with_intents_is_refused, intents_go_with_their_cycle, intents_stay_until_a_commit_without_them,
+};
+use tidy::{
+    an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it, last_run_of_a_cleaning_is_remembered,
+    old_cycles_go_and_what_is_needed_stays,
 };
 use walk::random_walk_agrees_with_the_model;
 

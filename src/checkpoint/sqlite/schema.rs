@@ -22,7 +22,7 @@ pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
 pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
-pub(super) const MIGRATIONS: &[Migration] = &[first_version, with_intents];
+pub(super) const MIGRATIONS: &[Migration] = &[first_version, second_version, third_version];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -53,8 +53,18 @@ fn first_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_1)?)
 }
 
-/// What version 2 adds: intents, keyed as notes are. A prefix without any has the checksum that it had in version 1.
+/// What version 2 adds: how the last run of each cleaning ended.
 const VERSION_2: &str = "
+CREATE TABLE cleaning (name TEXT PRIMARY KEY NOT NULL, ended REAL NOT NULL, result TEXT NOT NULL, sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+fn second_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_2)?)
+}
+
+/// What version 3 adds: intents, keyed as notes are. A prefix without any has the checksum that it had before.
+const VERSION_3: &str = "
 ALTER TABLE prefix ADD COLUMN intents INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE prefix ADD COLUMN intent_chain INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE intent (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INTEGER NOT NULL, deletes INTEGER NOT NULL,
@@ -62,8 +72,8 @@ CREATE TABLE intent (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INT
 ) STRICT, WITHOUT ROWID;
 ";
 
-fn with_intents(conn: &Connection) -> Out<()> {
-    Ok(conn.execute_batch(VERSION_2)?)
+fn third_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_3)?)
 }
 
 /// What stands at the path of a state file.
@@ -158,6 +168,9 @@ fn write_draft(state: &Path, draft: &Path) -> Result<()> {
     File::create_new(draft).map_err(|e| faults::io(state, "create", &e))?;
     let conn = connect(draft)?;
     faults::located(state, "create", &conn, |conn| {
+        // Before the first table, or never: a file without it would have to be written anew as a whole. Free pages of
+        // such a file are used again, but never given back.
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         migrate(conn, MIGRATIONS)?;
         // Last: until then nothing but the file itself is needed.

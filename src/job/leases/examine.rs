@@ -28,14 +28,16 @@ struct Visit<'v, 'f> {
 }
 
 /// Visits a bucket.
+///
+/// # Errors
+/// [`Unreadable`] if the size of its directory is needed and cannot be told, or what is planned cannot be written down.
 pub(super) fn bucket(
     job: &Leases,
     bucket: &TahoeBucket<'_>,
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<(), Unreadable> {
     fold.notes.counts.no_share += bucket.no_share();
-    let plan = BucketPlan { disk_bytes: bucket.disk_bytes(), ..BucketPlan::default() };
-    let mut visit = Visit { job, bucket, fold, plan, stopped: false };
+    let mut visit = Visit { job, bucket, fold, plan: BucketPlan::default(), stopped: false };
     let mut page = [0; PIECE_LEN];
     for entry in bucket.shares() {
         visit.share(entry, &mut page);
@@ -131,6 +133,11 @@ impl Visit<'_, '_> {
     /// Where something is to be deleted the tally has to wait for it.
     fn finish(mut self) -> Result<(), Unreadable> {
         self.plan.prune = self.prunes();
+        // Asked for only where it counts, which is in a bucket that could be freed.
+        if !self.plan.is_held_firmly() {
+            let disk_bytes = self.bucket.disk_bytes();
+            self.plan.disk_bytes = disk_bytes.map_err(|error| Unreadable { path: self.bucket.path(), error })?;
+        }
         let (plan, tally) = (self.plan, &mut *self.fold.tally);
         let manner = self.job.settings.manner(self.fold.rehearsal);
         match manner {

@@ -106,6 +106,18 @@ impl BucketPlan {
         self.prune || self.shares.iter().any(SharePlan::is_pending)
     }
 
+    /// Whether it is held by leases valid by their own dates and by such as are valid by the settings, whatever is done.
+    pub fn is_held_firmly(&self) -> bool {
+        let held = |by: fn(&Held) -> bool| {
+            self.shares.iter().any(|plan| match &plan.seen {
+                Seen::Whole(share) => plan.act.is_none() && by(&share.held),
+                Seen::Corrupt => true,
+                Seen::Stops(_) => false,
+            })
+        };
+        held(|held| held.by_own_date) && held(|held| held.by_settings)
+    }
+
     /// How many shares are still to be deleted.
     pub fn deletes(&self) -> u64 {
         let unlinks = |share: &&SharePlan| {
@@ -149,7 +161,7 @@ impl BucketPlan {
                 }
                 Seen::Corrupt => {
                     (kind, recovered) = (Kind::Unknown, false);
-                    held = Held { by_own_date: true, by_settings: true };
+                    held = Held::FIRMLY;
                 }
                 Seen::Stops(examined) => {
                     if let Some(share) = examined {

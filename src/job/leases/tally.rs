@@ -130,6 +130,11 @@ pub(super) struct Held {
     pub by_settings: bool,
 }
 
+impl Held {
+    /// By both.
+    pub(super) const FIRMLY: Held = Held { by_own_date: true, by_settings: true };
+}
+
 /// A share that was examined.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Share {
@@ -234,7 +239,8 @@ impl LeaseTally {
         self.actual.add_share(share);
     }
 
-    /// Counts a bucket, after its shares; `recovered` if each of them was.
+    /// Counts a bucket, after its shares; `recovered` if each of them was. `disk_bytes` is that of its directory; any number
+    /// will do if it is held firmly.
     ///
     /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
     pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, recovered: bool) {

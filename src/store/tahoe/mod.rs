@@ -5,6 +5,7 @@
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
+mod ends;
 mod erase;
 mod medium;
 mod quiet;
@@ -22,6 +23,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, open
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
+use ends::Ends;
 pub use erase::{Failed, Found, OpenedBucket, Rewritten};
 pub use medium::{Disk, Medium};
 use quiet::open_quietly;
@@ -56,6 +58,7 @@ pub struct TahoeStore {
     shares: OwnedFd,
     shares_path: PathBuf,
     identity: FileId,
+    ends: Ends,
     ring: Ring,
     disk_usage: DiskUsage,
     medium: Arc<dyn Medium>,
@@ -109,9 +112,9 @@ impl TahoeStore {
             Ok((shares, stat))
         };
         let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
-        let (identity, disk_usage) = (FileId::of(&stat), DiskUsage::default());
-        let medium = Arc::new(Disk);
-        Ok(TahoeStore { root, shares, shares_path, identity, ring: names::prefixes(), disk_usage, medium })
+        let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
+        let (ring, medium) = (names::prefixes(), Arc::new(Disk));
+        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring, disk_usage, medium })
     }
 
     /// Sets what changes go through. Default: [`Disk`].
@@ -231,7 +234,7 @@ impl Store for TahoeStore {
     }
 
     fn open_bucket<'a>(&self, prefix: &'a TahoePrefix, name: &'a [u8]) -> io::Result<TahoeBucket<'a>> {
-        TahoeBucket::open(prefix, name, self.disk_usage).map_err(|e| stops_tahoe(&e))
+        TahoeBucket::open(prefix, name, self.disk_usage, self.ends).map_err(|e| stops_tahoe(&e))
     }
 
     fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> PathBuf {

@@ -8,3 +8,4 @@ mod intents;
 mod missing;
 mod opening;
 mod script;
+mod tidy;
