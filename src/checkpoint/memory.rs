@@ -176,6 +176,10 @@ impl StateStore for MemoryStore {
         Ok(Standing { left })
     }
 
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        Ok(self.cycle(cycle)?.prefixes.iter().map(|prefix| prefix.intents.len() as u64).sum())
+    }
+
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
         let Some(state) = self.find(cycle) else { return Ok(()) };
         for (position, fence) in claims {

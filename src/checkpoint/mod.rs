@@ -219,6 +219,9 @@ pub trait StateStore: Send + 'static {
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
 
+    /// How many intents of a cycle are not settled.
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64>;
+
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;
 

@@ -10,11 +10,11 @@ use super::Notes;
 use crate::error::{Error, Result};
 use crate::policy::cycle::Moment;
 
-/// How many intents of a prefix are in hand at most before they are carried out, even in mid-slice.
-const ROWS_IN_HAND: usize = 4096;
+/// How many intents of a worker are in hand at most before they are carried out, even in mid-slice.
+const ROWS_IN_HAND: usize = 16_384;
 
-/// How many bytes of intents of a prefix are in hand at most, likewise.
-const BYTES_IN_HAND: usize = 4 << 20;
+/// How many bytes of them are in hand at most, likewise.
+const BYTES_IN_HAND: usize = 8 << 20;
 
 /// What is to be done to one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +65,11 @@ impl Intents {
         &self.rows
     }
 
-    /// Whether there are so many that they should be carried out now.
-    pub(crate) fn are_many(&self) -> bool {
-        self.rows.len() >= ROWS_IN_HAND || self.bytes >= BYTES_IN_HAND
+    /// Whether all of these together are so many that they should be carried out now.
+    pub(crate) fn are_many<'a>(all: impl IntoIterator<Item = &'a Intents>) -> bool {
+        let sum = |(rows, bytes), intents: &Intents| (rows + intents.rows.len(), bytes + intents.bytes);
+        let (rows, bytes) = all.into_iter().fold((0, 0), sum);
+        rows >= ROWS_IN_HAND || bytes >= BYTES_IN_HAND
     }
 
     /// Takes all out, to carry them out.

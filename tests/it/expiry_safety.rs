@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
-use sexton::engine::Cycles;
+use sexton::engine::{Cycles, Fresh};
 use sexton::job::leases::{LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
@@ -190,6 +190,10 @@ fn a_table_that_is_left_half_written_is_finished_by_the_next_run() {
     let state = SimState::sound();
     assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
     world.medium = std::sync::Arc::new(sexton::store::Disk);
+    world.fresh = Fresh::Yes;
+    let refused = world.run(state.clone(), settings(Word::Offline)).unwrap_err().to_string();
+    assert!(refused.contains("in 1 buckets, some of which may be half done"), "{refused}");
+    world.fresh = Fresh::No;
     let report = world.run(state, settings(Word::Offline)).unwrap();
     assert_eq!(read(&world, 1), immutable_at(world.now(), 2, 50, &[(2, 3)])[..].to_vec());
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}));

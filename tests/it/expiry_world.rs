@@ -13,7 +13,7 @@ use futures_executor::block_on;
 use sexton::Result;
 use sexton::checkpoint::StateStore;
 use sexton::clock::{Clock, CpuMeter, SystemClock, Time};
-use sexton::engine::{Cycles, Engine};
+use sexton::engine::{Cycles, Engine, Fresh};
 use sexton::job::Leases;
 use sexton::job::leases::{Expiry, LeaseSettings, Word};
 use sexton::report::CycleReport;
@@ -56,6 +56,7 @@ pub struct World {
     pub clock: Ahead,
     pub medium: Arc<dyn Medium>,
     pub cycles: Cycles,
+    pub fresh: Fresh,
 }
 
 impl World {
@@ -63,7 +64,7 @@ impl World {
     pub fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("store/shares")).unwrap();
-        World { folder, clock: Ahead::by(7200), medium: Arc::new(Disk), cycles: Cycles::Once }
+        World { folder, clock: Ahead::by(7200), medium: Arc::new(Disk), cycles: Cycles::Once, fresh: Fresh::No }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -109,6 +110,7 @@ impl World {
             .state(state)
             .time(time)
             .cycles(self.cycles)
+            .fresh(self.fresh)
             .crawl(crawl, store, Leases::new(settings))
             .spawn()?;
         let ended = engine.join();

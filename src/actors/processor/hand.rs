@@ -12,7 +12,7 @@ use super::crawl::{Crawl, CycleWork};
 use super::settle::{are_many, settle};
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
-use crate::job::{Counts, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
+use crate::job::{Counts, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
 use crate::lock::lock;
 use crate::messages::{Contents, ListedPrefix};
 use crate::settings::Checkpoint;
@@ -180,7 +180,7 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
             }
         };
         let has_intents = |state: &PrefixState<J::Tally>| !state.intents.is_empty();
-        if state.intents.are_many() || (due && (has_intents(state) || self.done.iter().any(has_intents))) {
+        if Intents::are_many([&state.intents]) || (due && (has_intents(state) || self.done.iter().any(has_intents))) {
             // What comes of it is saved with the next commit; until then the state has it as intents.
             return settle(self.crawl, self.work, self.done, Some(state));
         }

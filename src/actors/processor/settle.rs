@@ -7,16 +7,12 @@
 use super::crawl::{Crawl, CycleWork};
 use super::hand::{gather, give_back, saved};
 use crate::error::Result;
-use crate::job::{Carried, Deed, Intent, Job, PrefixState, Tally};
+use crate::job::{Carried, Deed, Intent, Intents, Job, PrefixState, Tally};
 use crate::store::Store;
-
-/// Intents in hand after which they are carried out even in mid-slice, over all complete prefixes.
-const INTENTS_IN_HAND: usize = 4096;
 
 /// Whether complete prefixes have so many intents that they should be carried out now.
 pub(super) fn are_many<T: Tally>(done: &[PrefixState<T>]) -> bool {
-    let many = done.iter().any(|state| state.intents.are_many());
-    many || done.iter().map(|state| state.intents.rows().len()).sum::<usize>() >= INTENTS_IN_HAND
+    Intents::are_many(done.iter().map(|state| &state.intents))
 }
 
 /// Carries out all intents of these prefixes. Runs on a blocking thread.

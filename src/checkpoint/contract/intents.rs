@@ -20,6 +20,7 @@ pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {
     let both = [with_intents(&claims[0], "x", false, &[intent(1), intent(2)]), progress(&claims[1], "y", false)];
     backend.store().commit(&cycle, &both, 2.0).unwrap();
     backend.store().sync().unwrap();
+    assert_eq!(backend.store().unsettled(&cycle).unwrap(), 2);
     backend.reopen();
     backend.store().latest("c").unwrap();
     let again = backend.store().claim(&cycle, 2).unwrap();
@@ -33,6 +34,7 @@ pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {
     backend.store().commit(&cycle, &[progress(&third, "z", false)], 2.0).unwrap();
     backend.store().release(&cycle, &[(0, third.fence)]).unwrap();
     assert_eq!(backend.store().claim(&cycle, 1).unwrap().remove(0).intents, []);
+    assert_eq!(backend.store().unsettled(&cycle).unwrap(), 0);
 }
 
 pub(super) fn a_complete_prefix_with_intents_is_refused<B: Backend>() {

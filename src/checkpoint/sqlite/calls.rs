@@ -89,6 +89,15 @@ impl StateStore for SqliteStore {
         Ok(Standing { left })
     }
 
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        self.read(|conn| {
+            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+            let mut unsettled = 0;
+            whole::read(conn, row, |prefix| unsettled += prefix.intents)?;
+            Ok(unsettled)
+        })
+    }
+
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
         let Some(lap) = self.lap(cycle)? else { return Ok(()) };
         let session = self.session;

@@ -42,7 +42,7 @@ pub(super) fn bucket(
     let mut plan: BucketPlan = serde_json::from_str(&intent.body)
         .map_err(|e| Error::Tally { crawl: format!("an intent of prefix {}", deed.prefix), cause: e.to_string() })?;
     if job.settings.word == Some(Word::Online) {
-        check_clock(job, deed)?;
+        check_clock(job, &plan, deed)?;
     }
     let path = store.path(deed.prefix, Some(&intent.bucket));
     deed.notes.enter(&intent.bucket);
@@ -87,9 +87,11 @@ pub(super) fn bucket(
     Ok(Carried::Settled)
 }
 
-fn check_clock(job: &Leases, deed: &Deed<'_, LeaseTally>) -> Result<()> {
+fn check_clock(job: &Leases, plan: &BucketPlan, deed: &Deed<'_, LeaseTally>) -> Result<()> {
     // Whole seconds of our time are exact.
-    let newest = job.newest_unix.load(std::sync::atomic::Ordering::Relaxed) as f64;
+    let met = job.newest_unix.load(std::sync::atomic::Ordering::Relaxed) as f64;
+    let planned = plan.shares.iter().filter_map(|share| share.act.as_ref());
+    let newest = planned.map(|act| act.stamp.touched_unix()).fold(met, f64::max);
     match clock_fault(deed.started, deed.moment, deed.now, newest) {
         Some(why) => Err(Error::Clock { why }),
         None => Ok(()),

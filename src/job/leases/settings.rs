@@ -124,6 +124,9 @@ impl LeaseSettings {
                  for the 31 days that leases are granted for age:2678400",
             );
         }
+        if self.prune && !expires {
+            return wrong("prune_empty_buckets goes with expiry: say with expire which leases expire");
+        }
         match self.word {
             _ if expires && types.is_empty() => {
                 wrong("sharetypes is empty, so nothing would ever expire; set expire to none instead")
