@@ -46,13 +46,14 @@ impl Clock for Ahead {
 }
 
 /// Whole seconds since 1970 by the machine's clock.
-pub fn unix_now() -> u32 {
+fn unix_now() -> u32 {
     u32::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 /// A store in a folder of its own.
 pub struct World {
     folder: tempfile::TempDir,
+    now: u32,
     pub clock: Ahead,
     pub medium: Arc<dyn Medium>,
     pub cycles: Cycles,
@@ -64,7 +65,9 @@ impl World {
     pub fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("store/shares")).unwrap();
-        World { folder, clock: Ahead::by(7200), medium: Arc::new(Disk), cycles: Cycles::Once, fresh: Fresh::No }
+        // Once: what is expected of a store is computed after it was walked.
+        let now = unix_now() + 7200;
+        World { folder, now, clock: Ahead::by(7200), medium: Arc::new(Disk), cycles: Cycles::Once, fresh: Fresh::No }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -77,7 +80,7 @@ impl World {
 
     /// The moment that counts as now, as far as it matters.
     pub fn now(&self) -> u32 {
-        unix_now() + 7200
+        self.now
     }
 
     /// Where the share of this number is, in the bucket of this number: `xx` is its prefix.

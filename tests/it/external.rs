@@ -91,7 +91,8 @@ fn files(store: &str) -> Value {
     let python = std::env::var("SEXTON_TAHOE_PYTHON").expect("SEXTON_TAHOE_PYTHON names a Python with tahoe-lafs");
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let shares = format!("{store}/shares");
-    let output = Command::new(python).current_dir(data).args(["-c", script, &shares]).output().expect("python starts");
+    let output =
+        Command::new(python).current_dir(data).args(["-B", "-c", script, &shares]).output().expect("python starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("one JSON object")
 }

@@ -18,6 +18,8 @@ mod expiry_safety;
 mod expiry_world;
 #[cfg(feature = "external")]
 mod external;
+#[cfg(feature = "external")]
+mod external_grid;
 mod fail_points;
 mod fixtures;
 mod full_disk;
