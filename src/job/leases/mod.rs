@@ -3,8 +3,8 @@
 //! Its report holds, under `history`, the entry that Tahoe's own lease checker would have written for the cycle, as
 //! coded, with its peculiarities. Sexton's own judgement goes to the findings and never changes that entry.
 //!
-//! Where expired leases are deleted, a visit ([`examine`]) only plans it; [`carry`] does it, once the plan was saved for
-//! good. [`look`] decides what is to become of a share, and says it with the same words to both.
+//! Where expired leases are deleted, a visit (`examine`) only plans it; `carry` does it, once the plan was saved for
+//! good. `look` decides what is to become of a share, and says it with the same words to both.
 
 mod carry;
 mod examine;
