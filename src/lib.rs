@@ -53,6 +53,7 @@
 //! | [`slice`](mod@slice), [`clock`] | the right to work for a while; time and cost, injected |
 //! | [`cumulus`] | local databases of LBS and Cumulus: planning and doing a cleaning, the guard |
 //! | [`tahoe`] | the formats of Tahoe-LAFS: bytes in, plain values out |
+//! | [`stand_in`] | Tahoe's crawlers taken over where they stopped, and handed back |
 //! | `cli` | the program, feature `cli` |
 //!
 //! # The way of a bucket, from disk to checkpoint
@@ -88,6 +89,7 @@ pub mod policy;
 pub mod report;
 pub mod settings;
 pub mod slice;
+pub mod stand_in;
 pub mod status;
 pub mod store;
 pub mod tahoe;

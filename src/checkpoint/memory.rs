@@ -52,6 +52,19 @@ impl Prefix {
 }
 
 impl CycleState {
+    /// The cycle as the outside knows it.
+    fn cycle(&self, crawl: &str, number: u64) -> Cycle {
+        Cycle {
+            crawl: crawl.to_owned(),
+            number,
+            identity: self.identity.clone(),
+            started: self.started,
+            finished: self.finished,
+            delivered: self.delivered,
+            done: (0..).zip(&self.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
+        }
+    }
+
     fn left(&self) -> u32 {
         u32::try_from(self.prefixes.iter().filter(|p| !p.done).count()).unwrap_or(u32::MAX)
     }
@@ -111,38 +124,35 @@ impl MemoryStore {
 impl StateStore for MemoryStore {
     fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
         let newest = self.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
-        Ok(newest.map(|(number, state)| Cycle {
-            crawl: crawl.to_owned(),
-            number: *number,
-            identity: state.identity.clone(),
-            started: state.started,
-            finished: state.finished,
-            delivered: state.delivered,
-            done: (0..).zip(&state.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
-        }))
+        Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+        let number = self.crawls.get(crawl).map_or(0, |kept| kept.next);
+        self.begin_numbered(crawl, identity, number, at)
+    }
+
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
         check::identity(identity, at)?;
+        let newest = self.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
+        check::number(crawl, number, newest.map(|(newest, cycle)| (*newest, cycle.finished.is_some())))?;
         let kept = self.crawls.entry(crawl.to_owned()).or_default();
-        let number = kept.next;
-        kept.next += 1;
+        kept.next = number + 1;
         kept.cycles.retain(|_, cycle| cycle.finished.is_some());
         while kept.cycles.len() as u64 > FINISHED_CYCLES_KEPT {
             kept.cycles.pop_first();
         }
         let prefixes = vec![Prefix::default(); identity.ring.len()];
         let state = CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
+        let cycle = state.cycle(crawl, number);
         kept.cycles.insert(number, state);
-        Ok(Cycle {
-            crawl: crawl.to_owned(),
-            number,
-            identity: identity.clone(),
-            started: at,
-            finished: None,
-            delivered: false,
-            done: Vec::new(),
-        })
+        Ok(cycle)
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
+        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
+        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {

@@ -39,3 +39,6 @@ mod simulated_schedule;
 mod simulated_stop;
 mod simulated_upkeep;
 mod state_files;
+mod tahoe_cfg;
+mod tahoe_state;
+mod tahoe_state_refused;

@@ -45,6 +45,14 @@ impl StateStore for SimState {
         self.call("begin", |s| s.begin(crawl, identity, at))
     }
 
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        self.call("begin", |s| s.begin_numbered(crawl, identity, number, at))
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        self.call("finished", |s| s.finished(crawl))
+    }
+
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.call("claim", |s| s.claim(cycle, most))
     }

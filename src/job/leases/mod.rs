@@ -9,6 +9,7 @@
 mod carry;
 mod examine;
 mod expiry;
+mod handover;
 mod history;
 mod judge;
 mod look;
