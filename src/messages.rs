@@ -180,6 +180,8 @@ pub struct WantedCycle {
     pub now: Option<f64>,
     /// Names beside the ring.
     pub not_in_ring: u64,
+    /// [`Job::rehearses_first`](crate::job::Job::rehearses_first).
+    pub rehearses_first: bool,
 }
 
 impl WantedCycle {
@@ -189,8 +191,8 @@ impl WantedCycle {
         cycle::Wanted { store, job, parameters, ring, now: *now }
     }
 
-    /// As it is frozen in a cycle that begins at this moment of the wall clock.
-    pub fn identity(&self, at: f64) -> CycleIdentity {
+    /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is.
+    pub fn identity(&self, at: f64, latest: Option<&Cycle>) -> CycleIdentity {
         CycleIdentity {
             store: self.store.clone(),
             job: self.job.clone(),
@@ -199,6 +201,7 @@ impl WantedCycle {
             now: self.now.unwrap_or(at),
             fixed_clock: self.now.is_some(),
             not_in_ring: self.not_in_ring,
+            rehearsal: (self.rehearses_first && !cycle::is_rehearsed(latest, &self.wanted())).into(),
         }
     }
 }

@@ -15,8 +15,15 @@ mod cumulus_model;
 mod cumulus_model_later;
 mod cumulus_properties;
 mod embed;
+mod expiry_crash;
+mod expiry_fixtures;
+mod expiry_online;
+mod expiry_safety;
+mod expiry_world;
 #[cfg(feature = "external")]
 mod external;
+#[cfg(feature = "external")]
+mod external_grid;
 mod fail_points;
 mod fixtures;
 mod full_disk;

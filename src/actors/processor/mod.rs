@@ -1,11 +1,13 @@
 //! The BucketProcessor: runs one crawl, cycle after cycle, with one or several workers.
 //!
 //! Owns the job, the tallies in hand and the cursors. The way of a bucket, from disk to checkpoint:
-//! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`worker`] commits and settles.
+//! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`settle`] carries out what is to
+//! be changed, [`worker`] commits and settles.
 //! This file holds what happens round a cycle: waiting for its start, opening it, reporting it.
 
 mod crawl;
 mod hand;
+mod settle;
 mod worker;
 
 use std::sync::Arc;
@@ -206,6 +208,7 @@ async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
         ring: crawl.store.ring().names().to_vec(),
         now: crawl.fixed_clock,
         not_in_ring,
+        rehearses_first: crawl.job.rehearses_first(),
     };
     let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
     // The user's word for a fresh cycle holds for the first one.
