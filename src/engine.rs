@@ -24,8 +24,7 @@ pub use crate::policy::cycle::Fresh;
 use crate::settings::{self, Checkpoint, CleaningSettings, CrawlSettings, Settings};
 use crate::status::{Board, CrawlStatus, Event};
 use crate::store::Store;
-use conductor::Conductor;
-pub(crate) use conductor::Shutdown;
+use conductor::{Conductor, Request, Works};
 pub use handle::{EngineHandle, GovernorHandle};
 
 /// Crawls under one governor.
@@ -61,6 +60,7 @@ impl Engine {
             subscribers: Vec::new(),
             time: None,
             cycles: Cycles::Forever,
+            life: Life::WithItsWork,
             fresh: Fresh::No,
             fixed_clock: None,
             threads: Threads::Own,
@@ -77,9 +77,20 @@ pub struct EngineBuilder {
     subscribers: Vec<Recipient<Event>>,
     time: Option<Time>,
     cycles: Cycles,
+    life: Life,
     fresh: Fresh,
     fixed_clock: Option<f64>,
     threads: Threads,
+}
+
+/// When an engine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// When all its crawls and cleanings have ended, with the first error of one of them; without any, at shutdown.
+    WithItsWork,
+    /// At shutdown only. Crawls and cleanings may come and go, and what becomes of one of them does not end the others.
+    /// What earlier runs have found is told as well.
+    UntilShutdown,
 }
 
 /// Where the keeper of the state runs.
@@ -119,6 +130,12 @@ impl EngineBuilder {
     /// How many cycles each crawl runs. Default [`Cycles::Forever`].
     pub fn cycles(mut self, cycles: Cycles) -> Self {
         self.cycles = cycles;
+        self
+    }
+
+    /// When the engine ends. Default [`Life::WithItsWork`].
+    pub fn life(mut self, life: Life) -> Self {
+        self.life = life;
         self
     }
 
@@ -208,6 +225,7 @@ impl EngineBuilder {
         let ports = Ports {
             slices: governor.clone().recipient(),
             latest: checkpointer.clone().recipient(),
+            finished: checkpointer.clone().recipient(),
             open: checkpointer.clone().recipient(),
             claim: checkpointer.clone().recipient(),
             commit: checkpointer.clone().recipient(),
@@ -218,28 +236,29 @@ impl EngineBuilder {
         };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
-        let wiring =
-            Wiring { ports, time, board: board.clone(), fuse: fuse.clone(), checkpoint, cycles, fresh, fixed_clock };
+        let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
+        let wiring = Wiring { ports, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock };
         let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
         crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
-        let pace = crawls.iter().filter_map(|c| Some((c.name.clone(), c.pace.clone()?))).collect();
+        let works = Works::default();
         let (shutdown, requests) = mpsc::unbounded_channel();
         let (outcome_set, outcome) = watch::channel(None);
         let (closed_set, closed) = watch::channel(false);
+        let board = wiring.board.clone();
         let conductor = Conductor {
-            crawls,
-            board: board.clone(),
+            works: works.clone(),
+            wiring,
             governor: governor.clone().recipient(),
+            slots: governor.clone().recipient(),
             checkpointer: checkpointer.clone().recipient(),
             state_thread,
-            fuse,
             requests,
             outcome: outcome_set,
             closed: closed_set,
         };
-        actix_rt::spawn(conductor.run());
+        actix_rt::spawn(conductor.run(crawls));
         let governor = GovernorHandle::new(&governor);
-        Ok(EngineHandle { governor, pace, board, deliver: checkpointer.recipient(), shutdown, outcome, closed })
+        Ok(EngineHandle { governor, works, board, deliver: checkpointer.recipient(), requests: shutdown, outcome, closed })
     }
 }
 
@@ -289,11 +308,12 @@ pub(crate) struct Wiring {
     pub fuse: Fuse,
     pub checkpoint: Checkpoint,
     pub cycles: Cycles,
+    pub life: Life,
     pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
 }
 
-struct Plan<S, J> {
+pub(crate) struct Plan<S, J> {
     settings: CrawlSettings,
     store: S,
     job: J,
@@ -315,7 +335,8 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
     fn launch(self: Box<Self>, wiring: &Wiring) -> Launched {
         let Plan { settings, store, job } = *self;
         let status = CrawlStatus::new(job.name(), settings.workers, store.ring().len());
-        wiring.board.add_crawl(&settings.name, status);
+        wiring.board.add_crawl(&settings.name, status, store.ring());
+        let workers = settings.workers;
         let (store, name) = (Arc::new(store), settings.name.clone());
         let slices = wiring.ports.slices.clone();
         let guard = wiring.fuse.guard("prefix lister");
@@ -324,14 +345,16 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        Launched { name, pace: Some(processor.clone().recipient()), stop: processor.recipient(), ended }
+        let (pace, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
+        Launched { name, pace, orders, stop: processor.recipient(), workers, ended }
     }
 }
 
-fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
+pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
     let name = settings.name.clone();
     wiring.board.add_cleaning(&name);
     let (ended_set, ended) = oneshot::channel();
     let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
-    Launched { name, pace: None, stop: cleaner.recipient(), ended }
+    let orders = cleaner.clone().recipient();
+    Launched { name, pace: None, orders, stop: cleaner.recipient(), workers: 1, ended }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | Governor | [`SliceRequest`] | in time, a [`TimeSlice`] |
 //! | Governor | [`SliceSpent`](crate::slice::SliceSpent) | |
-//! | Governor | [`SetBudget`], [`Pause`], [`Resume`], [`Stop`] | |
+//! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`], [`Stop`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
 //! | Checkpointer | [`OpenCycle`] | [`Opened`] |
 //! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
@@ -12,8 +12,9 @@
 //! | Checkpointer | [`Commit`] | [`Committed`] |
 //! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
-//! | BucketProcessor | [`SetMinimumCycleTime`], [`Stop`] | |
-//! | Cleaner | [`Stop`] | |
+//! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
+//! | BucketProcessor | [`SetMinimumCycleTime`], [`Order`], [`Stop`] | |
+//! | Cleaner | [`Order`], [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
 
@@ -81,6 +82,23 @@ pub struct Stop;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SetMinimumCycleTime(pub Duration);
+
+/// Changes how many slices may be out at once: the number of workers in the engine.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SetSlots(pub u32);
+
+/// What an operator wants of one crawl or one cleaning, while the others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Order {
+    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause.
+    Start,
+    /// Ask for no further slice; what the running one has done is saved.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+}
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +241,11 @@ pub enum Origin {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Option<Cycle>>")]
 pub struct LatestCycle(pub String);
+
+/// Asks for the finished cycles of a crawl that are kept, the oldest first.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Cycle>>")]
+pub struct FinishedCycles(pub String);
 
 /// Claims prefixes to work on.
 #[derive(Debug, Clone, Message)]

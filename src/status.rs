@@ -4,6 +4,8 @@
 //! it works from any thread, and also while an actor is busy.
 
 mod board;
+mod findings;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +21,9 @@ use crate::report::CycleReport;
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
+pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
+pub(crate) use ring::RingMarks;
+pub use ring::{Mark, RingPicture};
 
 /// Something that happened, sent to every subscriber.
 #[derive(Debug, Clone, Message)]
@@ -193,6 +198,8 @@ pub enum CleaningPhase {
 pub struct CleaningStatus {
     /// What it is about.
     pub phase: CleaningPhase,
+    /// Whether it was told to pause.
+    pub held: bool,
     /// The kind of the last step.
     pub doing: Doing,
     /// Rows gone through, those read included.
@@ -217,6 +224,7 @@ impl CleaningStatus {
     pub(crate) fn new() -> Self {
         CleaningStatus {
             phase: CleaningPhase::Working,
+            held: false,
             doing: Doing::Opening,
             rows_done: 0,
             rows_planned: 0,
@@ -255,10 +263,14 @@ pub struct CrawlStatus {
     pub job: String,
     /// What it is doing.
     pub phase: Phase,
+    /// Whether it was told to pause.
+    pub held: bool,
     /// What its workers are doing.
     pub workers: Vec<WorkerState>,
     /// The cycle in progress, or the last one.
     pub cycle: Option<u64>,
+    /// When that began, in seconds since 1970.
+    pub cycle_started: Option<f64>,
     /// How many prefixes were complete when this run took the cycle over from an earlier one; `None` if it began it.
     pub prefixes_done_before: Option<u32>,
     /// Whether this crawl ever finished a cycle.
@@ -299,8 +311,10 @@ impl CrawlStatus {
         CrawlStatus {
             job: job.to_owned(),
             phase: Phase::SlowStart,
+            held: false,
             workers: vec![WorkerState::Idle; workers as usize],
             cycle: None,
+            cycle_started: None,
             prefixes_done_before: None,
             first_cycle_finished: false,
             next_cycle_in_secs: None,

@@ -14,8 +14,8 @@ use crate::clock::CostMeter;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, LatestCycle, OpenCycle, Opened, Origin, ReadCycle,
-    ReleaseClaims, Stop,
+    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, FinishedCycles, LatestCycle, OpenCycle, Opened, Origin,
+    ReadCycle, ReleaseClaims, Stop,
 };
 use crate::policy::cycle::{Decision, decide};
 
@@ -49,6 +49,14 @@ impl Handler<LatestCycle> for Checkpointer {
 
     fn handle(&mut self, LatestCycle(crawl): LatestCycle, _: &mut Self::Context) -> Self::Result {
         self.desk.with(|state| state.latest(&crawl))
+    }
+}
+
+impl Handler<FinishedCycles> for Checkpointer {
+    type Result = Result<Vec<Cycle>>;
+
+    fn handle(&mut self, FinishedCycles(crawl): FinishedCycles, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.finished(&crawl))
     }
 }
 
@@ -131,10 +139,13 @@ fn finish_if_empty(state: &mut dyn StateStore, cycle: &Cycle, at: f64) -> Result
     if cycle.identity.ring.is_empty() { state.finish(&cycle.key(), at) } else { Ok(()) }
 }
 
-/// Reads all that was saved of the newest cycle.
+/// Reads all that was saved of a cycle: the newest, or one that is finished and kept.
 fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
-    let latest = state.latest(&msg.cycle.crawl)?;
-    let cycle = latest.filter(|c| c.number == msg.cycle.number).ok_or(Error::Stopped)?;
+    let wanted = |c: &Cycle| c.number == msg.cycle.number;
+    let cycle = match state.latest(&msg.cycle.crawl)?.filter(wanted) {
+        Some(latest) => latest,
+        None => state.finished(&msg.cycle.crawl)?.into_iter().find(wanted).ok_or(Error::Stopped)?,
+    };
     Ok(CycleRows {
         cycle,
         prefixes: state.prefixes(&msg.cycle)?,

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::guard::Guard;
+use super::reins::Reins;
 use crate::clock::Time;
 use crate::cumulus::{CleaningRun, Outcome, Progress};
 use crate::engine::Wiring;
 use crate::error::{Error, Result};
-use crate::messages::{SliceRequest, Stop};
+use crate::messages::{Order, SliceRequest, Stop};
 use crate::policy::backoff::Backoff;
 use crate::policy::pace::pause_after;
 use crate::settings::CleaningSettings;
@@ -34,7 +35,7 @@ pub(crate) struct Cleaning {
     slices: Recipient<SliceRequest>,
     time: Time,
     board: Arc<Board>,
-    stop: watch::Sender<bool>,
+    reins: Reins,
 }
 
 impl Cleaning {
@@ -44,7 +45,7 @@ impl Cleaning {
             slices: wiring.ports.slices.clone(),
             time: wiring.time.clone(),
             board: wiring.board.clone(),
-            stop: watch::channel(false).0,
+            reins: Reins::new(),
             settings,
         }
     }
@@ -54,7 +55,7 @@ impl Cleaning {
         let mut run = CleaningRun::new(self.settings.clone(), now);
         let mut patience = Patience::default();
         loop {
-            let slice = SliceRequest::send(&self.slices, self.client.clone(), self.settings.weight).await?;
+            let slice = self.slice().await?;
             let progress;
             (run, progress) = self.work(run, slice).await?;
             self.show(&run, &progress);
@@ -76,6 +77,20 @@ impl Cleaning {
         let cleaning = self.settings.name.clone();
         self.board.emit(|| Event::CleaningFinished { cleaning, report });
         Ok(())
+    }
+
+    /// Waits for a slice; not while it is told to pause.
+    async fn slice(&self) -> Result<TimeSlice> {
+        loop {
+            self.reins.free().await?;
+            tokio::select! {
+                biased;
+                () = self.reins.stopped() => return Err(Error::Stopped),
+                // The request is withdrawn.
+                () = self.reins.held() => {}
+                slice = SliceRequest::send(&self.slices, self.client.clone(), self.settings.weight) => return slice,
+            }
+        }
     }
 
     /// Works in one slice, on a blocking thread, and settles it.
@@ -123,10 +138,9 @@ impl Cleaning {
     }
 
     async fn sleep(&self, wait: Duration) -> Result<()> {
-        let mut stop = self.stop.subscribe();
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
+            () = self.reins.stopped() => Err(Error::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }
@@ -134,7 +148,7 @@ impl Cleaning {
     /// Shows how it ended. A stop that was asked for is no error.
     fn ended(&self, result: Result<()>) -> Result<()> {
         let result = match result {
-            Err(Error::Stopped) if *self.stop.borrow() => Ok(()),
+            Err(Error::Stopped) if self.reins.is_stopped() => Ok(()),
             other => other,
         };
         let Err(error) = &result else {
@@ -194,6 +208,15 @@ impl Handler<Stop> for Cleaner {
     type Result = ();
 
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
-        self.cleaning.stop.send_replace(true);
+        self.cleaning.reins.stop();
+    }
+}
+
+impl Handler<Order> for Cleaner {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, _: &mut Self::Context) {
+        self.cleaning.reins.take(order);
+        self.cleaning.board.cleaning(&self.cleaning.settings.name, |c| c.held = order == Order::Pause);
     }
 }

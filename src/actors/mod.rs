@@ -9,6 +9,7 @@ mod governor;
 mod guard;
 mod lister;
 mod processor;
+mod reins;
 
 pub use checkpointer::Checkpointer;
 pub use cleaner::Cleaner;

@@ -49,6 +49,19 @@ impl Prefix {
 }
 
 impl CycleState {
+    /// The cycle as the outside knows it.
+    fn cycle(&self, crawl: &str, number: u64) -> Cycle {
+        Cycle {
+            crawl: crawl.to_owned(),
+            number,
+            identity: self.identity.clone(),
+            started: self.started,
+            finished: self.finished,
+            delivered: self.delivered,
+            done: (0..).zip(&self.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
+        }
+    }
+
     fn left(&self) -> u32 {
         u32::try_from(self.prefixes.iter().filter(|p| !p.done).count()).unwrap_or(u32::MAX)
     }
@@ -90,15 +103,13 @@ impl MemoryStore {
 impl StateStore for MemoryStore {
     fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
         let newest = self.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
-        Ok(newest.map(|(number, state)| Cycle {
-            crawl: crawl.to_owned(),
-            number: *number,
-            identity: state.identity.clone(),
-            started: state.started,
-            finished: state.finished,
-            delivered: state.delivered,
-            done: (0..).zip(&state.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
-        }))
+        Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
+        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
+        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {

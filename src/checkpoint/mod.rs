@@ -146,6 +146,9 @@ pub trait StateStore: Send + 'static {
     /// is given up: it keeps its number, and its rows go.
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
 
+    /// The finished cycles of a crawl that are kept, the oldest first.
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>>;
+
     /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
 

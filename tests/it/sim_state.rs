@@ -44,6 +44,10 @@ impl StateStore for SimState {
         self.call("begin", |s| s.begin(crawl, identity, at))
     }
 
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        self.call("finished", |s| s.finished(crawl))
+    }
+
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.call("claim", |s| s.claim(cycle, most))
     }

@@ -8,10 +8,11 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::super::reins::Reins;
 use super::{Cycles, Ports};
 use crate::checkpoint::{CycleKey, Progress};
 use crate::clock::Time;
-use crate::engine::Wiring;
+use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
 use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Skipped};
 use crate::lock::lock;
@@ -20,7 +21,7 @@ use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
 use crate::settings::{Checkpoint, CrawlSettings};
-use crate::status::{Board, CrawlStatus, Event, Phase};
+use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks};
 use crate::store::Store;
 
 /// Panics of a job in one cycle after which its crawl stops.
@@ -34,12 +35,13 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub job: Arc<J>,
     pub checkpoint: Checkpoint,
     pub cycles: Cycles,
+    pub life: Life,
     pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
     pub ports: Ports,
     pub time: Time,
     pub board: Arc<Board>,
-    pub stop: watch::Sender<bool>,
+    pub reins: Reins,
     /// From the end of a cycle to the start of the next; may change at any time.
     pub minimum_cycle_time: watch::Sender<Duration>,
     pub opened: AtomicBool,
@@ -47,19 +49,20 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
 
 impl<S: Store, J: Job<S>> Crawl<S, J> {
     pub fn new(settings: CrawlSettings, store: Arc<S>, job: Arc<J>, wiring: &Wiring) -> Self {
-        let Wiring { ports, time, board, checkpoint, cycles, fresh, fixed_clock, .. } = wiring;
+        let Wiring { ports, time, board, checkpoint, cycles, life, fresh, fixed_clock, .. } = wiring;
         Crawl {
             client: Arc::from(settings.name.as_str()),
             store,
             job,
             checkpoint: *checkpoint,
             cycles: *cycles,
+            life: *life,
             fresh: *fresh,
             fixed_clock: *fixed_clock,
             ports: ports.clone(),
             time: time.clone(),
             board: board.clone(),
-            stop: watch::channel(false).0,
+            reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             opened: AtomicBool::new(false),
             settings,
@@ -75,11 +78,11 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.board.crawl(&self.settings.name, write);
     }
 
-    /// Sleeps until the next cycle may begin; a stop ends it with [`Error::Stopped`].
+    /// Sleeps until the next cycle may begin, or an order to start comes; a stop ends it with [`Error::Stopped`].
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
     pub async fn sleep_until_cycle(&self, phase: Phase, wait: impl Fn(Duration) -> Duration) -> Result<()> {
-        let mut minimum = self.minimum_cycle_time.subscribe();
+        let (mut minimum, mut starts) = (self.minimum_cycle_time.subscribe(), self.reins.starts());
         loop {
             let wait = wait(*minimum.borrow_and_update());
             let at = self.time.clock.now().saturating_add(wait);
@@ -91,6 +94,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
                 slept = self.sleep(wait) => slept,
                 // The sender lives as long as the crawl.
                 _ = minimum.changed() => continue,
+                _ = starts.changed() => Ok(()),
             };
             self.show(|c| c.next_cycle_at = None);
             return slept;
@@ -128,9 +132,8 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     }
 
     async fn sleep(&self, wait: Duration) -> Result<()> {
-        let mut stop = self.stop.subscribe();
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
+            () = self.reins.stopped() => Err(Error::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }
@@ -226,6 +229,8 @@ impl CycleWork {
             remaining: RemainingTime::new(crawl.board.awake()),
             saved_at: crawl.board.awake(),
         };
+        let show_ring = |write: &mut dyn FnMut(&mut RingMarks)| crawl.board.ring(&crawl.settings.name, write);
+        show_ring(&mut RingMarks::restart);
         for row in &opened.rows {
             if row.done {
                 view.lap.complete(row.prefix);
@@ -236,6 +241,12 @@ impl CycleWork {
                 let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved)
                     .map_err(|cause| Error::Tally { crawl: crawl.settings.name.clone(), cause })?;
                 view.totals.merge(&state.notes.counts);
+                let Counts { errors, findings, .. } = state.notes.counts;
+                show_ring(&mut |marks| marks.met(row.prefix, errors, findings));
+            }
+            if row.done {
+                // When that was, nobody has written down.
+                show_ring(&mut |marks| marks.complete(row.prefix, None));
             }
         }
         let work = CycleWork {
@@ -334,8 +345,24 @@ impl CycleWork {
         });
     }
 
+    /// Marks in the picture of the ring what was saved of a prefix, and enters its notes in the log.
+    fn mark<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
+        let (name, at) = (&crawl.settings.name, crawl.time.clock.unix_secs());
+        let errors = progress.notes.iter().filter(|note| note.kind == NoteKind::Error).count() as u64;
+        crawl.board.ring(name, |marks| {
+            marks.met(progress.prefix, errors, progress.notes.len() as u64 - errors);
+            if progress.done {
+                marks.complete(progress.prefix, Some(at));
+            }
+        });
+        let prefix = self.ring.name(progress.prefix).unwrap_or_default();
+        let rows = progress.notes.iter().filter_map(|n| FindingRow::of(n, name, self.key.number, at, prefix));
+        rows.for_each(|row| crawl.board.found(row));
+    }
+
     fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
         let name = &crawl.settings.name;
+        self.mark(crawl, progress);
         for note in &progress.notes {
             crawl.board.emit_some(|| match note.kind {
                 NoteKind::Finding => {

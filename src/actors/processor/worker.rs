@@ -65,11 +65,21 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     async fn slices(&mut self) -> Result<()> {
+        let crawl = self.crawl.clone();
         loop {
+            if crawl.reins.is_held() {
+                // Whatever a pause leads to, nothing that was done is done again.
+                self.commit(None).await?;
+                self.enter(WorkerState::Idle);
+                crawl.reins.free().await?;
+            }
             self.enter(WorkerState::Waiting);
             let slice = tokio::select! {
                 biased;
                 course = self.work.over() => return if course == Course::Done { Ok(()) } else { Err(Error::Stopped) },
+                () = crawl.reins.stopped() => return Err(Error::Stopped),
+                // The request is withdrawn.
+                () = crawl.reins.held() => continue,
                 slice = self.request() => slice?,
                 // The wait may be long: through a pause, or at a low percentage.
                 () = tokio::time::sleep(self.commit_due_in()), if self.hand.is_dirty() => {
@@ -117,6 +127,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 }
             }
             self.enter(WorkerState::Folding);
+            let position = self.hand.todo.front().map(|(listed, _)| listed.position);
+            self.crawl.board.ring(&self.crawl.settings.name, |marks| marks.worker(self.number, position));
             let (ended, back) = self.fold(slice).await?;
             slice = back;
             match ended {

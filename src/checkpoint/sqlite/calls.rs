@@ -40,6 +40,14 @@ impl StateStore for SqliteStore {
         Ok(Whole::new(row, identity.clone()).into_cycle())
     }
 
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        self.read(|conn| {
+            let cycles = whole::kept(conn, crawl)?.map(|kept| kept.cycles).unwrap_or_default();
+            let finished = cycles.into_iter().filter(|row| row.finished.is_some());
+            finished.map(|row| Ok(whole::read(conn, row, |_| ())?.into_cycle())).collect()
+        })
+    }
+
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.pay_what_is_owed()?;
         let Lap { seal, prefixes, first_free, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;

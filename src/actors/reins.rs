@@ -1,0 +1,69 @@
+//! What an operator holds one crawl or one cleaning by: pause, start, stop.
+//!
+//! Owns the wishes only; whoever works looks at them between two slices, so a pause is in force within one slice.
+
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+use crate::messages::Order;
+
+/// The wishes about one crawl or cleaning; each may change at any time.
+pub(crate) struct Reins {
+    stop: watch::Sender<bool>,
+    held: watch::Sender<bool>,
+    /// Counts the orders to start.
+    starts: watch::Sender<u64>,
+}
+
+impl Reins {
+    pub fn new() -> Self {
+        Reins { stop: watch::channel(false).0, held: watch::channel(false).0, starts: watch::channel(0).0 }
+    }
+
+    /// Takes an order in.
+    pub fn take(&self, order: Order) {
+        self.held.send_replace(order == Order::Pause);
+        if order == Order::Start {
+            self.starts.send_modify(|starts| *starts += 1);
+        }
+    }
+
+    /// Asks for the end.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    pub fn is_held(&self) -> bool {
+        *self.held.borrow()
+    }
+
+    /// Waits until the end is asked for.
+    pub async fn stopped(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Waits until a pause begins.
+    pub async fn held(&self) {
+        let _ = self.held.subscribe().wait_for(|held| *held).await;
+    }
+
+    /// Waits until there is no pause. A stop ends it with [`Error::Stopped`].
+    pub async fn free(&self) -> Result<()> {
+        let mut held = self.held.subscribe();
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(Error::Stopped),
+            _ = held.wait_for(|held| !*held) => Ok(()),
+        }
+    }
+
+    /// The orders to start that are given from here on.
+    pub fn starts(&self) -> watch::Receiver<u64> {
+        self.starts.subscribe()
+    }
+}
