@@ -258,7 +258,15 @@ impl EngineBuilder {
         };
         actix_rt::spawn(conductor.run(crawls));
         let governor = GovernorHandle::new(&governor);
-        Ok(EngineHandle { governor, works, board, deliver: checkpointer.recipient(), requests: shutdown, outcome, closed })
+        Ok(EngineHandle {
+            governor,
+            works,
+            board,
+            deliver: checkpointer.recipient(),
+            requests: shutdown,
+            outcome,
+            closed,
+        })
     }
 }
 

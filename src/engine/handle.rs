@@ -7,14 +7,14 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Plan, Request, Works, launch_cleaner};
 use super::conductor::{Launch, not_running};
+use super::{Plan, Request, Works, launch_cleaner};
 use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
+use crate::job::Job;
 use crate::messages::{Deliver, Order, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest};
 use crate::report::CycleReport;
-use crate::job::Job;
 use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE};
 use crate::slice::TimeSlice;
 use crate::status::{Board, Event, FindingsPage, RingPicture, Status};
