@@ -11,6 +11,8 @@ mod demo;
 mod guard;
 mod output;
 mod progress;
+#[cfg(feature = "daemon")]
+mod run;
 mod signals;
 mod state_file;
 mod watch;
@@ -85,6 +87,10 @@ enum Command {
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
     #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
+    /// Run every crawl of a configuration file for ever, with a page, metrics and controls
+    #[cfg(feature = "daemon")]
+    #[command(after_help = "SIGHUP reads the configuration again; SIGTERM or Ctrl-C ends after the running bucket")]
+    Run(run::RunArgs),
     /// Clean a local database of LBS or Cumulus: drop what no snapshot needs, mark segments with much waste
     #[command(after_help = EXIT_CODES)]
     Clean(clean::CleanArgs),
@@ -194,7 +200,13 @@ enum ConfigCommand {
 /// Runs the program: arguments from the command line, report on stdout, everything else on stderr.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    output::log_to_stderr(cli.verbose);
+    #[cfg(feature = "daemon")]
+    let logs_itself = matches!(cli.command, Command::Run(_));
+    #[cfg(not(feature = "daemon"))]
+    let logs_itself = false;
+    if !logs_itself {
+        output::log_to_stderr(cli.verbose);
+    }
     if let Command::Guard(args) = &cli.command {
         return guard::run(args);
     }
@@ -202,6 +214,8 @@ pub fn run() -> ExitCode {
     let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
+        #[cfg(feature = "daemon")]
+        Command::Run(args) => run::run(&args, cli.verbose),
         Command::Clean(args) => clean::run(&args),
         // Answered above: it ends with the exit code of its command.
         Command::Guard(_) => Ok(Exit::Done),

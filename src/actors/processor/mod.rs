@@ -158,6 +158,7 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
         }
         crawl.reins.free().await?;
         last = cycle(crawl, lister).await?;
+        crawl.reins.started();
         cycles += 1;
         if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
             return Ok(());
