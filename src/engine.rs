@@ -359,7 +359,9 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (store, name) = (Arc::new(store), settings.name.clone());
         let slices = wiring.ports.slices.clone();
         let guard = wiring.fuse.guard("prefix lister");
-        let lister = PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, wiring.working, guard).start();
+        let lister =
+            PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, wiring.working, guard)
+                .start();
         let crawl = Arc::new(Crawl::new(settings, store, Arc::new(job), wiring));
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");

@@ -144,7 +144,8 @@ mod tests {
             if Working::new(Priority::Idle).manner == Manner::Never {
                 return;
             }
-            let classes = run(working, || (system::is_idle(), unhindered(system::is_idle), system::is_idle(), is_stuck()));
+            let classes =
+                run(working, || (system::is_idle(), unhindered(system::is_idle), system::is_idle(), is_stuck()));
             let stuck = manner == Manner::OwnThreads;
             // One that may not leave the class says so, and is not asked to.
             let can_leave = Working::new(Priority::Idle).manner == Manner::Switch && !stuck;

@@ -43,7 +43,8 @@ fn above_bar<R>(write: impl FnOnce() -> R) -> R {
 
 /// Sends the library's log to stderr: warnings, with `-v` information, with `-vv` everything. `RUST_LOG` overrides it.
 pub fn log_to_stderr(verbose: u8) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter(verbose)).with_writer(|| AboveBar).with_ansi(is_terminal());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter(verbose)).with_writer(|| AboveBar).with_ansi(is_terminal());
     // A host that has set up logging already keeps its own.
     let _ = log.try_init();
 }

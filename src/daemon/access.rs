@@ -164,7 +164,9 @@ fn bearer(header: &str) -> Option<&str> {
 /// `[::1]:80` is `[::1]` and `80`.
 fn split_host(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) => {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
             (name, Some(port))
         }
         _ => (host, None),
@@ -207,7 +209,8 @@ fn token(path: &Path) -> Result<String> {
                 .mode(0o600)
                 .open(&new)
                 .map_err(|e| failed("make", &e))?;
-            let written = writeln!(file, "{token}").and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+            let written =
+                writeln!(file, "{token}").and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
             written.map(|()| token).map_err(|e| failed("write", &e))
         }
         Err(e) => Err(failed("read", &e)),
@@ -240,12 +243,15 @@ mod tests {
     #[test]
     fn only_known_hosts_and_the_own_origin_pass() {
         let (_folder, access) = access("192.0.2.7:7377", &["nas.example.org", "proxy:8080"]);
-        for host in ["localhost", "LOCALHOST:7377", "127.0.0.1:9", "[::1]:7377", "192.0.2.7:7377", "nas.example.org:443"]
+        for host in
+            ["localhost", "LOCALHOST:7377", "127.0.0.1:9", "[::1]:7377", "192.0.2.7:7377", "nas.example.org:443"]
         {
             assert!(access.knows_host(host), "{host}");
         }
         assert!(access.knows_host("proxy:8080"));
-        for host in ["", "evil.example", "proxy", "proxy:81", "192.0.2.7:80", "localhost.evil.example", "127.0.0.1.evil"] {
+        for host in
+            ["", "evil.example", "proxy", "proxy:81", "192.0.2.7:80", "localhost.evil.example", "127.0.0.1.evil"]
+        {
             assert!(!access.knows_host(host), "{host}");
         }
         assert!(access.knows_origin("http://localhost:7377", "localhost:7377"));

@@ -35,9 +35,11 @@ async fn open(path: PathBuf) -> Result<TahoeStore> {
     let opened = opened.unwrap_or_else(|panic| Err(Error::Unexpected(panic.to_string())));
     // Whatever keeps a store from being opened may pass: it may be on a disk that is not mounted yet.
     opened.map_err(|error| match error {
-        Error::Config(cause) => {
-            Error::Store { doing: "use store", path: shown, cause: cause.trim_start_matches("cannot open store ").into() }
-        }
+        Error::Config(cause) => Error::Store {
+            doing: "use store",
+            path: shown,
+            cause: cause.trim_start_matches("cannot open store ").into(),
+        },
         error => error,
     })
 }

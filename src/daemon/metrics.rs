@@ -136,7 +136,8 @@ impl Metrics {
         };
         let opts = |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
         let slice = opts("sexton_slice_duration_seconds", "Slices, from grant to settlement.", SLICE_BUCKETS);
-        let commit = opts("sexton_checkpoint_duration_seconds", "Saving progress at the end of a slice.", COMMIT_BUCKETS);
+        let commit =
+            opts("sexton_checkpoint_duration_seconds", "Saving progress at the end of a slice.", COMMIT_BUCKETS);
         Ok(Metrics {
             slice: register(&registry, HistogramVec::new(slice, &["client"])?)?,
             commit: register(&registry, Histogram::with_opts(commit)?)?,

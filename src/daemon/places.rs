@@ -118,16 +118,21 @@ impl Card {
         fs::rename(&new, path)
     }
 
-    /// The cards of daemons that seem to run, whoever has started them.
-    pub fn all() -> Vec<Card> {
-        let own = state().map(|state| own_runtime(&state)).unwrap_or_default();
-        let mut folders = own;
+    /// The cards of daemons that seem to run, whoever has started them, also of one with this state file.
+    pub fn all(state_file: Option<&Path>) -> Vec<Card> {
+        let usual = state().ok();
+        let states = state_file.into_iter().chain(usual.as_deref());
+        let mut folders: Vec<PathBuf> = states.flat_map(own_runtime).collect();
         folders.push(PathBuf::from(SYSTEM_RUNTIME));
         folders.dedup();
         let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().take(CARDS_MOST);
         let paths = files.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut cards: Vec<Card> = paths.filter_map(|path| Card::read(&path)).filter(Card::is_alive).collect();
-        cards.dedup();
+        let mut cards: Vec<Card> = Vec::new();
+        for card in paths.filter_map(|path| Card::read(&path)).filter(Card::is_alive) {
+            if !cards.contains(&card) {
+                cards.push(card);
+            }
+        }
         cards
     }
 

@@ -116,9 +116,10 @@ fn judge(working: &Working, group: &Group) -> InForce {
     let (grip, text) = match (asked, working.manner(), &group.cgroup) {
         (Priority::Normal, ..) => (Grip::Yes, "normal, as asked for: threads at work are as all others".to_owned()),
         (_, Manner::Never, _) => (Grip::No, "not in force: the system refuses it to this user".to_owned()),
-        (_, _, Some(cgroup)) if group.idle == Some(true) => {
-            (Grip::Yes, format!("{set}, and the cgroup {cgroup} has the idle weight: in force against its neighbours too"))
-        }
+        (_, _, Some(cgroup)) if group.idle == Some(true) => (
+            Grip::Yes,
+            format!("{set}, and the cgroup {cgroup} has the idle weight: in force against its neighbours too"),
+        ),
         (_, _, Some(cgroup)) => {
             let advice = "give the cgroup the idle weight (CPUWeight=idle in its unit)";
             (Grip::Partly, format!("{set}: in force within the cgroup {cgroup} only; against others {advice}"))

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use super::reading::{Read, Reading, read};
 use crate::lock::lock;
 use crate::messages::{ListedPrefix, Listing, NextListing, Wanted};
-use crate::slice::TimeSlice;
 use crate::priority::Working;
+use crate::slice::TimeSlice;
 use crate::store::Store;
 
 /// Names after which a batch is large enough: well over what a slice of some milliseconds visits.

@@ -5,9 +5,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
 use super::picture::Picture;
-use super::shapes::{
-    BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded,
-};
+use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
 use super::{Failed, cleanings};
 use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};

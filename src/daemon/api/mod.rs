@@ -93,7 +93,8 @@ pub fn serve(listener: TcpListener, shared: Arc<Shared>, metrics: Arc<Metrics>) 
             .configure(pages::configure)
             .route("/api/events", web::get().to(events::stream))
             .default_service(web::to(|| async {
-                HttpResponse::NotFound().json(ErrorBody { error: "there is nothing here: see /api/openapi.json".into() })
+                HttpResponse::NotFound()
+                    .json(ErrorBody { error: "there is nothing here: see /api/openapi.json".into() })
             }))
     };
     let server = HttpServer::new(app)

@@ -13,8 +13,7 @@ use crate::daemon::metrics::Metrics;
 use crate::daemon::shared::Shared;
 
 /// The files of the page: path, type, content.
-const FILES: &[(&str, &str, &[u8])] =
-    &[("/", "text/html; charset=utf-8", include_bytes!("../page/index.html"))];
+const FILES: &[(&str, &str, &[u8])] = &[("/", "text/html; charset=utf-8", include_bytes!("../page/index.html"))];
 
 /// What the API looks like, for programs.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -22,9 +21,10 @@ pub const OPENAPI: &str = include_str!("../openapi.json");
 /// All routes.
 pub fn configure(app: &mut web::ServiceConfig) {
     for &(path, kind, content) in FILES {
-        app.route(path, web::get().to(move || async move {
-            HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(content)
-        }));
+        app.route(
+            path,
+            web::get().to(move || async move { HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(content) }),
+        );
     }
     app.route("/login", web::get().to(login)).route("/metrics", web::get().to(metrics)).route(
         "/api/openapi.json",

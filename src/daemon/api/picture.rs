@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::shapes::{
     AccessStatus, Budget, BudgetReport, Client, ConfigStatus, Crawl, CrawlDetail, CrawlSettings, CrawlState, Cycle,
-    History, LeaseAge, Moment, Priority, Problem, Range, RingPicture, SeriesShape, Severity, Space, Status, WindowShape,
+    History, LeaseAge, Moment, Priority, Problem, Range, RingPicture, SeriesShape, Severity, Space, Status,
+    WindowShape,
 };
 use super::{cleanings, problems};
 use crate::daemon::series::{SAMPLES_KEPT, STEP, Series};
@@ -106,7 +107,8 @@ impl<'a> Picture<'a> {
             basis: budget.basis,
             slice_secs: budget.cpu_slice_secs,
             balance_secs: budget.balance_secs,
-            debt_secs: (-budget.balance_secs).max(0.0),
+            // Plus zero, since the other zero would be shown with a sign.
+            debt_secs: (-budget.balance_secs).max(0.0) + 0.0,
             current_sleep_secs: budget.current_sleep_secs,
             waiting: budget.waiting,
             slices: budget.slices,
@@ -302,11 +304,8 @@ fn space(own: &Map<String, Value>) -> Option<Space> {
 fn lease_ages(report: &Arc<CycleReport>) -> Option<Vec<LeaseAge>> {
     let bins = report.own.get("history")?.get("lease-age-histogram")?.as_array()?;
     let days = |bin: &Value, i: usize| bin[i].as_f64().unwrap_or(0.0) / DAY_SECS;
-    let age = |bin: &Value| LeaseAge {
-        from_days: days(bin, 0),
-        to_days: days(bin, 1),
-        leases: bin[2].as_u64().unwrap_or(0),
-    };
+    let age =
+        |bin: &Value| LeaseAge { from_days: days(bin, 0), to_days: days(bin, 1), leases: bin[2].as_u64().unwrap_or(0) };
     Some(bins.iter().map(age).collect())
 }
 

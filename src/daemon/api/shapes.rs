@@ -413,4 +413,3 @@ pub struct CleaningEvent {
     pub cleaning: String,
     pub run: CleaningRun,
 }
-

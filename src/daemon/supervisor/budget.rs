@@ -27,7 +27,8 @@ impl Supervisor {
         let windows = &self.start.config.daemon.windows;
         let budget = &self.start.config.settings.budget;
         let open = windows.open_at(minute);
-        let rate = self.kept.budget.map_or_else(|| open.map_or(budget.rate, |window| window.rate), |change| change.rate);
+        let rate =
+            self.kept.budget.map_or_else(|| open.map_or(budget.rate, |window| window.rate), |change| change.rate);
         let next = windows.next_change(minute).filter(|_| self.kept.budget.is_none());
         let next_change = next.map(|(minutes, then)| {
             let at = (unix - second + MINUTE_SECS * f64::from(minutes)).floor();

@@ -202,7 +202,11 @@ impl Supervisor {
             }
             Wish::Pause(pause) => {
                 info!(pause, "everything");
-                if pause { self.shared.engine.pause() } else { self.shared.engine.resume() }
+                if pause {
+                    self.shared.engine.pause()
+                } else {
+                    self.shared.engine.resume()
+                }
                 // In force when the governor has seen it, which the caller may want to read at once.
                 self.settled(|budget| budget.paused == pause).await;
                 Ok(Vec::new())

@@ -102,7 +102,9 @@ fn refuse_what_needs_a_restart(was: &Config, is: &Config) -> Result<()> {
         ("priority", was.settings.priority == is.settings.priority),
     ];
     match fixed.iter().find(|(_, same)| !same) {
-        Some((what, _)) => Err(Error::Config(format!("{what} has changed, which needs a restart; nothing was changed"))),
+        Some((what, _)) => {
+            Err(Error::Config(format!("{what} has changed, which needs a restart; nothing was changed")))
+        }
         None => Ok(()),
     }
 }

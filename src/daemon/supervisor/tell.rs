@@ -90,7 +90,9 @@ impl Supervisor {
             if walking.is_some() {
                 told.walking = walking;
             }
-            let Some(ring) = self.shared.engine.ring(name).filter(|ring| ring.revision != told.revision) else { continue };
+            let Some(ring) = self.shared.engine.ring(name).filter(|ring| ring.revision != told.revision) else {
+                continue;
+            };
             let known = std::mem::replace(&mut told.revision, ring.revision);
             let new = (0u32..).zip(&ring.marks).filter(|(_, mark)| mark.revision > known);
             let marks: Vec<(u32, u64, u64)> = new.map(|(i, mark)| (i, mark.errors, mark.findings)).collect();
