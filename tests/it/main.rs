@@ -10,6 +10,10 @@ mod cumulus_data;
 mod cumulus_golden;
 mod cumulus_model;
 mod cumulus_properties;
+mod daemon;
+mod daemon_guard;
+mod daemon_life;
+mod daemon_shapes;
 mod embed;
 #[cfg(feature = "external")]
 mod external;
