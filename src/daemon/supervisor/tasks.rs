@@ -70,6 +70,18 @@ pub(super) struct Managed {
     failed: Option<Error>,
 }
 
+/// An error that ends a crawl, with what helps where that is another thing than for `sexton crawl`.
+fn advice(error: &Error) -> String {
+    match error {
+        Error::CycleDiffers { crawl, cycle, differences } => format!(
+            "the unfinished cycle {cycle} was begun with other parameters: {}; put those back, or give it up for a new one \
+             with `sexton start {crawl}`",
+            differences.join(", ")
+        ),
+        error => error.to_string(),
+    }
+}
+
 /// What is wanted of a crawl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -119,7 +131,7 @@ impl Managed {
         Some(CrawlView {
             stopped: self.wanted == Wanted::Stopped,
             waiting: self.waiting.clone(),
-            failed: self.failed.as_ref().map(Error::to_string),
+            failed: self.failed.as_ref().map(advice),
             ..view(crawl)
         })
     }
@@ -166,6 +178,10 @@ impl Supervisor {
             !gone
         });
         self.take_in_changed();
+        // As in the file, whenever each was taken in.
+        let order = Task::all(&self.start.config);
+        let place = |task: &Managed| order.iter().position(|known| known.name() == task.name());
+        self.tasks.sort_by_key(place);
         let shown = || self.tasks.iter().filter(|task| !task.is_gone());
         let (crawls, cleanings) =
             (shown().filter_map(Managed::as_crawl).collect(), shown().filter_map(Managed::as_cleaning).collect());
@@ -265,8 +281,10 @@ impl Supervisor {
         let engine = self.shared.engine.clone();
         match verb {
             Verb::Order(Order::Start) => {
+                // Known to the engine a moment before the next look shows it here.
+                let found = engine.status().crawls.get(name).and_then(|found| found.failure.clone());
                 // A cycle that was begun with other parameters is given up for a new one: that is what is asked for.
-                if matches!(crawl.failed, Some(Error::CycleDiffers { .. })) {
+                if matches!(crawl.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
                     crawl.fresh = Fresh::Yes;
                 }
                 (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
