@@ -55,6 +55,7 @@
 //! | [`cumulus`] | local databases of LBS and Cumulus: planning and doing a cleaning, the guard |
 //! | [`tahoe`] | the formats of Tahoe-LAFS: bytes in, plain values out |
 //! | [`priority`] | what the system does with threads at work |
+//! | [`stand_in`] | Tahoe's crawlers taken over where they stopped, and handed back |
 //! | `cli` | the program, feature `cli` |
 //! | `daemon` | `sexton run`: page, API, metrics, controls; feature `daemon` |
 //!
@@ -94,6 +95,7 @@ pub mod priority;
 pub mod report;
 pub mod settings;
 pub mod slice;
+pub mod stand_in;
 pub mod status;
 pub mod store;
 pub mod tahoe;

@@ -17,6 +17,20 @@ pub(super) fn identity(identity: &CycleIdentity, at: f64) -> Result<u32> {
         .map_err(|_| Error::Config(format!("a ring of {} prefixes is too long", identity.ring.len())))
 }
 
+/// The highest number that a cycle may have: far beyond what counting gets to, and with room for the next one.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// Refuses a number that does not go on from the `newest` cycle: its number, and whether it is finished.
+pub(super) fn number(crawl: &str, number: u64, newest: Option<(u64, bool)>) -> Result<()> {
+    let refused = match newest {
+        _ if number > NUMBER_MAX => format!("no cycle has the number {number}"),
+        Some((newest, _)) if number < newest => format!("crawl {crawl} has come to cycle {newest} already"),
+        Some((newest, true)) if number == newest => format!("crawl {crawl} has finished its cycle {newest} already"),
+        _ => return Ok(()),
+    };
+    Err(Error::Config(format!("cannot begin cycle {number}: {refused}")))
+}
+
 /// Refuses notes whose numbers do not go on from the `saved` ones. Gives how many there are with them.
 pub(super) fn note_numbers(progress: &Progress, saved: u64) -> Result<u64> {
     let mut next = saved;

@@ -124,33 +124,32 @@ impl StateStore for MemoryStore {
         Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
     }
 
-    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
-        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
-        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
-        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+        let number = self.crawls.get(crawl).map_or(0, |kept| kept.next);
+        self.begin_numbered(crawl, identity, number, at)
     }
 
-    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
         check::identity(identity, at)?;
+        let newest = self.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
+        check::number(crawl, number, newest.map(|(newest, cycle)| (*newest, cycle.finished.is_some())))?;
         let kept = self.crawls.entry(crawl.to_owned()).or_default();
-        let number = kept.next;
-        kept.next += 1;
+        kept.next = number + 1;
         kept.cycles.retain(|_, cycle| cycle.finished.is_some());
         while kept.cycles.len() as u64 > FINISHED_CYCLES_KEPT {
             kept.cycles.pop_first();
         }
         let prefixes = vec![Prefix::default(); identity.ring.len()];
         let state = CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
+        let cycle = state.cycle(crawl, number);
         kept.cycles.insert(number, state);
-        Ok(Cycle {
-            crawl: crawl.to_owned(),
-            number,
-            identity: identity.clone(),
-            started: at,
-            finished: None,
-            delivered: false,
-            done: Vec::new(),
-        })
+        Ok(cycle)
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
+        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
+        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {

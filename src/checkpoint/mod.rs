@@ -199,6 +199,14 @@ pub trait StateStore: Send + 'static {
     /// is given up: it keeps its number, and its rows go.
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
 
+    /// As [`begin`](Self::begin), for a cycle that another program has begun and counted: it keeps its number. An unfinished
+    /// cycle before it is given up, and may have had the same number; whoever holds claims on that one must be gone.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the crawl has come further than that: to a higher number, or to the end
+    /// of a cycle with the same.
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle>;
+
     /// The finished cycles of a crawl that are kept, the oldest first.
     fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>>;
 

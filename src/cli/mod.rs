@@ -22,6 +22,8 @@ mod signals;
 mod state_file;
 #[cfg(feature = "daemon")]
 mod status;
+mod tahoe_cfg;
+mod tahoe_state;
 mod watch;
 
 use std::path::PathBuf;
@@ -133,6 +135,14 @@ enum Command {
     /// Run a backup with the cleaner kept off its local database
     #[command(after_help = "Exit codes: that of the command; 2 or 3 where it could not be started")]
     Guard(guard::GuardArgs),
+    /// Stand in for Tahoe's own crawlers: take over where they stopped, or hand back
+    #[command(after_help = EXIT_CODES)]
+    TahoeState {
+        #[command(subcommand)]
+        command: tahoe_state::TahoeStateCommand,
+    },
+    /// Print the config.ron that means what a Tahoe node's tahoe.cfg tells its crawlers
+    ImportTahoeCfg(tahoe_cfg::TahoeCfgArgs),
     /// Make or check a configuration file
     Config {
         #[command(subcommand)]
@@ -276,6 +286,8 @@ pub fn run() -> ExitCode {
         Command::Completions(args) => shell::completions(&args, Cli::command()),
         Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Clean(args) => clean::run(&args),
+        Command::TahoeState { command } => tahoe_state::run(&command),
+        Command::ImportTahoeCfg(args) => tahoe_cfg::run(&args),
         // Answered above: it ends with the exit code of its command.
         Command::Guard(_) => Ok(Exit::Done),
         Command::Config { command } => config::run(&command),

@@ -3,6 +3,8 @@
 //! Needs Python with tahoe-lafs installed, named by SEXTON_TAHOE_PYTHON (.ci/run sees to that). `make_store.py` writes the
 //! store with every oddity it knows, `oracle.py` runs Tahoe's own crawlers over it.
 
+mod tahoe_state;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;

@@ -17,6 +17,8 @@ mod daemon_shapes;
 mod embed;
 #[cfg(feature = "external")]
 mod external;
+#[cfg(feature = "external")]
+mod external_prometheus;
 mod fail_points;
 mod fixtures;
 mod full_disk;
@@ -36,3 +38,6 @@ mod simulated_schedule;
 mod simulated_stop;
 mod simulated_upkeep;
 mod state_files;
+mod tahoe_cfg;
+mod tahoe_state;
+mod tahoe_state_refused;

@@ -45,6 +45,10 @@ impl StateStore for SimState {
         self.call("begin", |s| s.begin(crawl, identity, at))
     }
 
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        self.call("begin", |s| s.begin_numbered(crawl, identity, number, at))
+    }
+
     fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
         self.call("finished", |s| s.finished(crawl))
     }

@@ -33,13 +33,11 @@ impl StateStore for SqliteStore {
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
-        let prefixes = check::identity(identity, at)?;
-        let json = serde_json::to_string(identity)
-            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
-        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, prefixes, at))?;
-        self.laps.retain(|key, _| key.crawl != crawl);
-        self.empty_or_owe();
-        Ok(Whole::new(row, identity.clone()).into_cycle())
+        self.begin_as(crawl, identity, None, at)
+    }
+
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        self.begin_as(crawl, identity, Some(number), at)
     }
 
     fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
@@ -193,6 +191,17 @@ impl StateStore for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Begins a cycle, with the next number where none is given.
+    fn begin_as(&mut self, crawl: &str, identity: &CycleIdentity, number: Option<u64>, at: f64) -> Result<Cycle> {
+        let prefixes = check::identity(identity, at)?;
+        let json = serde_json::to_string(identity)
+            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
+        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, number, prefixes, at))?;
+        self.laps.retain(|key, _| key.crawl != crawl);
+        self.empty_or_owe();
+        Ok(Whole::new(row, identity.clone()).into_cycle())
+    }
+
     /// Runs a writing transaction.
     pub(super) fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         let done = transact(&self.writer, &self.path, call.doing, "BEGIN IMMEDIATE", |conn| {
@@ -229,10 +238,19 @@ impl SqliteStore {
     }
 }
 
-fn begin(conn: &Connection, crawl: &str, identity: String, prefixes: u32, at: f64) -> Out<CycleRow> {
+fn begin(
+    conn: &Connection,
+    crawl: &str,
+    identity: String,
+    number: Option<u64>,
+    prefixes: u32,
+    at: f64,
+) -> Out<CycleRow> {
     let kept = whole::kept(conn, crawl)?;
     let crawls = CrawlRow::all(conn)?;
-    let number = kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1);
+    let number = number.unwrap_or_else(|| kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1));
+    let newest = kept.as_ref().and_then(|kept| kept.cycles.last());
+    check::number(crawl, number, newest.map(|cycle| (cycle.number, cycle.finished.is_some())))?;
     let crawl_id = match &kept {
         Some(kept) => kept.crawl.id,
         None => crawls.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1),
