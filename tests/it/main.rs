@@ -32,6 +32,7 @@ mod sim_state;
 mod simulated_budget;
 mod simulated_cleaning;
 mod simulated_crawl;
+mod simulated_day;
 mod simulated_panic;
 mod simulated_regressions;
 mod simulated_schedule;
