@@ -15,6 +15,8 @@ use crate::job::{Note, NoteKind};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     crawls: BTreeMap<String, Crawl>,
+    /// By store and job.
+    visits: BTreeMap<(String, String), BTreeMap<String, f64>>,
     runs: BTreeMap<String, LastRun>,
 }
 
@@ -47,6 +49,12 @@ struct Prefix {
 impl Prefix {
     fn in_force(&self, fence: u64) -> bool {
         self.claimed && !self.done && self.fence == fence
+    }
+
+    fn claim(&mut self, prefix: u32) -> Claim {
+        self.fence += 1;
+        self.claimed = true;
+        Claim { prefix, fence: self.fence, cursor: self.cursor.clone(), tally: self.tally.clone() }
     }
 }
 
@@ -154,12 +162,22 @@ impl StateStore for MemoryStore {
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         let free = (0..).zip(&mut self.cycle(cycle)?.prefixes).filter(|(_, p)| !p.done && !p.claimed);
-        let claims = free.take(most as usize).map(|(prefix, state)| {
-            state.fence += 1;
-            state.claimed = true;
-            Claim { prefix, fence: state.fence, cursor: state.cursor.clone(), tally: state.tally.clone() }
-        });
+        Ok(free.take(most as usize).map(|(prefix, state)| state.claim(prefix)).collect())
+    }
+
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        let CycleState { identity, prefixes, .. } = self.cycle(cycle)?;
+        let free = (0..).zip(&*prefixes).filter(|(_, p)| !p.done && !p.claimed).map(|(prefix, _): (u32, _)| prefix);
+        let (free, identity) = (free.collect(), identity.clone());
+        let visits = self.visits(&identity.store, &identity.job)?;
+        let oldest = check::oldest_first(&identity.ring, free, &visits, most);
+        let state = self.cycle(cycle)?;
+        let claims = oldest.into_iter().filter_map(|at| state.prefixes.get_mut(at as usize).map(|p| p.claim(at)));
         Ok(claims.collect())
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        Ok(self.visits.get(&(store.to_owned(), job.to_owned())).cloned().unwrap_or_default())
     }
 
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
@@ -179,6 +197,11 @@ impl StateStore for MemoryStore {
         if left == 0 && state.finished.is_none() && !progress.is_empty() {
             state.finished = Some(at);
         }
+        let CycleIdentity { store, job, ring, .. } = &state.identity;
+        let whole = progress.iter().filter(|p| p.done && p.whole);
+        let names: Vec<String> = whole.filter_map(|p| ring.get(p.prefix as usize).cloned()).collect();
+        let subject = (store.clone(), job.clone());
+        self.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
         Ok(Standing { left })
     }
 

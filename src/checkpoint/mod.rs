@@ -11,6 +11,8 @@ mod desk;
 mod memory;
 mod sqlite;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -101,6 +103,8 @@ pub struct Progress {
     pub tally: Vec<u8>,
     /// Whether the prefix is complete; this also ends the claim.
     pub done: bool,
+    /// Whether every bucket of it was visited: only then it is remembered when that was, see [`StateStore::visits`].
+    pub whole: bool,
     /// Notes since the last commit; their numbers go on from the ones before.
     pub notes: Vec<Note>,
 }
@@ -212,6 +216,14 @@ pub trait StateStore: Send + 'static {
 
     /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// Claims prefixes as [`claim`](Self::claim) does, but first those that were never visited as a whole, and then those
+    /// whose last visit is longest ago; the first in ring order where that is the same.
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
+    /// by name. Known for as long as the state is kept.
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>>;
 
     /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`.
     ///

@@ -58,6 +58,7 @@ impl Scene {
                 cursor: row.cursor,
                 tally: row.saved,
                 done: row.done,
+                whole: false,
                 notes: row.notes,
             })
             .collect();
@@ -160,6 +161,7 @@ fn prefixes_out_of_turn_and_names_that_mislead_tahoe_are_left_out() {
         cursor: None,
         tally: rows[0].tally.clone().unwrap(),
         done: true,
+        whole: true,
         notes: vec![],
     };
     state.commit(&key, &[beyond], 1.0).unwrap();

@@ -74,6 +74,8 @@ const RULES: [Rule; 11] = [
             "crate::job::count",
             "crate::job::Leases",
             "crate::job::leases",
+            "crate::job::Verify",
+            "crate::job::verify",
             "crate::tahoe",
             "crate::config",
         ],

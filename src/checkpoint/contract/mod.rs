@@ -1,6 +1,7 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
 mod tidy;
+mod visits;
 mod walk;
 
 use serde_json::json;
@@ -82,6 +83,8 @@ on_every_backend!(
     crawls_do_not_meet,
     moments_that_are_no_numbers_are_refused,
     random_walk_agrees_with_the_model,
+    visits_are_remembered_where_they_were_whole,
+    oldest_first_claims_what_was_visited_longest_ago,
     old_cycles_go_and_what_is_needed_stays,
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it,
     last_run_of_a_cleaning_is_remembered,
@@ -91,6 +94,7 @@ use tidy::{
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it, last_run_of_a_cleaning_is_remembered,
     old_cycles_go_and_what_is_needed_stays,
 };
+use visits::{oldest_first_claims_what_was_visited_longest_ago, visits_are_remembered_where_they_were_whole};
 use walk::random_walk_agrees_with_the_model;
 
 pub(super) fn identity(prefixes: usize) -> CycleIdentity {
@@ -107,7 +111,7 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
 
 fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
     let (prefix, fence) = (claim.prefix, claim.fence);
-    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, notes: Vec::new() }
+    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, whole: true, notes: Vec::new() }
 }
 
 fn note(number: u64, kind: NoteKind) -> Note {
