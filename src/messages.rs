@@ -4,19 +4,20 @@
 //! |---|---|---|
 //! | Governor | [`SliceRequest`] | in time, a [`TimeSlice`] |
 //! | Governor | [`SliceSpent`](crate::slice::SliceSpent) | |
-//! | Governor | [`SetBudget`], [`Pause`], [`Resume`], [`Stop`] | |
+//! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`], [`Stop`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
 //! | Checkpointer | [`OpenCycle`] | [`Opened`] |
 //! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
 //! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
 //! | Checkpointer | [`Commit`] | [`Committed`] |
-//! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
+//! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
-//! | BucketProcessor | [`SetMinimumCycleTime`], [`Stop`] | |
+//! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
-//! | Cleaner | [`Pause`], [`Resume`], [`Stop`] | |
+//! | BucketProcessor | [`SetMinimumCycleTime`], [`Instruction`], [`Stop`] | |
+//! | Cleaner | [`Instruction`], [`Stop`] | |
 //! | Upkeep | [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
@@ -87,6 +88,23 @@ pub struct Stop;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SetMinimumCycleTime(pub Duration);
+
+/// Changes how many slices may be out at once: the number of workers in the engine.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SetSlots(pub u32);
+
+/// What an operator wants of one crawl or one cleaning, while the others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Instruction {
+    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause.
+    Start,
+    /// Ask for no further slice; what the running one has done is saved.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+}
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,6 +251,11 @@ pub enum Origin {
 #[rtype(result = "Result<Option<Cycle>>")]
 pub struct LatestCycle(pub String);
 
+/// Asks for the finished cycles of a crawl that are kept, the oldest first.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Cycle>>")]
+pub struct FinishedCycles(pub String);
+
 /// Claims prefixes to work on.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<Claim>>")]
@@ -267,6 +290,11 @@ pub struct Committed {
     /// What it has cost, by the meter of the checkpointer's thread.
     pub cost: Duration,
 }
+
+/// Makes sure that everything committed so far survives a loss of power.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<()>")]
+pub struct SyncState;
 
 /// Gives claims back.
 #[derive(Debug, Clone, Message)]

@@ -5,6 +5,8 @@
 
 mod board;
 mod cleaning;
+mod findings;
+mod ring;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,9 @@ use crate::slice::Spent;
 
 pub(crate) use board::Board;
 pub use cleaning::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
+pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
+pub(crate) use ring::RingMarks;
+pub use ring::{Mark, RingPicture};
 pub use upkeep::UpkeepStatus;
 
 /// Something that happened, sent to every subscriber.
@@ -216,10 +221,14 @@ pub struct CrawlStatus {
     pub job: String,
     /// What it is doing.
     pub phase: Phase,
+    /// Whether it was told to pause.
+    pub held: bool,
     /// What its workers are doing.
     pub workers: Vec<WorkerState>,
     /// The cycle in progress, or the last one.
     pub cycle: Option<u64>,
+    /// When that began, in seconds since 1970.
+    pub cycle_started: Option<f64>,
     /// How many prefixes were complete when this run took the cycle over from an earlier one; `None` if it began it.
     pub prefixes_done_before: Option<u32>,
     /// Whether this crawl ever finished a cycle.
@@ -255,6 +264,9 @@ pub struct CrawlStatus {
     pub waiting_for: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// The same, for programs.
+    #[serde(skip)]
+    pub failure: Option<Error>,
 }
 
 /// How a crawl stands to its target.
@@ -273,8 +285,10 @@ impl CrawlStatus {
         CrawlStatus {
             job: job.to_owned(),
             phase: Phase::SlowStart,
+            held: false,
             workers: vec![WorkerState::Idle; workers as usize],
             cycle: None,
+            cycle_started: None,
             prefixes_done_before: None,
             first_cycle_finished: false,
             next_cycle_in_secs: None,
@@ -292,6 +306,7 @@ impl CrawlStatus {
             target: None,
             waiting_for: None,
             error: None,
+            failure: None,
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, LastRunOf, LatestCycle, OpenCycle, Opened, Origin, Ran,
-    ReadCycle, ReleaseClaims, Stop, Tidy, TidyDone,
+    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle, OpenCycle, Opened,
+    Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
 };
 use crate::policy::cycle::{Decision, Fresh, decide};
 use crate::settings::Order;
@@ -51,6 +51,14 @@ impl Handler<LatestCycle> for Checkpointer {
     }
 }
 
+impl Handler<FinishedCycles> for Checkpointer {
+    type Result = Result<Vec<Cycle>>;
+
+    fn handle(&mut self, FinishedCycles(crawl): FinishedCycles, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.finished(&crawl))
+    }
+}
+
 impl Handler<ClaimPrefixes> for Checkpointer {
     type Result = Result<Vec<Claim>>;
 
@@ -70,6 +78,14 @@ impl Handler<Commit> for Checkpointer {
         let result = self.desk.with(|state| state.commit(&msg.cycle, &msg.progress, msg.at));
         let cost = self.time.meter.thread_cost().saturating_sub(before);
         Committed { result, progress: msg.progress, cost }
+    }
+}
+
+impl Handler<SyncState> for Checkpointer {
+    type Result = Result<()>;
+
+    fn handle(&mut self, _: SyncState, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.sync())
     }
 }
 
@@ -177,10 +193,13 @@ fn finish_if_empty(state: &mut dyn StateStore, cycle: &Cycle, at: f64) -> Result
     if cycle.identity.ring.is_empty() { state.finish(&cycle.key(), at) } else { Ok(()) }
 }
 
-/// Reads all that was saved of the newest cycle.
+/// Reads all that was saved of a cycle: the newest, or one that is finished and kept.
 fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
-    let latest = state.latest(&msg.cycle.crawl)?;
-    let cycle = latest.filter(|c| c.number == msg.cycle.number).ok_or(Error::Stopped)?;
+    let wanted = |c: &Cycle| c.number == msg.cycle.number;
+    let cycle = match state.latest(&msg.cycle.crawl)?.filter(wanted) {
+        Some(latest) => latest,
+        None => state.finished(&msg.cycle.crawl)?.into_iter().find(wanted).ok_or(Error::Stopped)?,
+    };
     Ok(CycleRows {
         cycle,
         prefixes: state.prefixes(&msg.cycle)?,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 use super::clean::RawCleaning;
+use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::{self, Percent};
 use crate::error::Error;
 use crate::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
@@ -27,6 +28,9 @@ pub(super) struct RawConfig {
     pub state: Option<Value<FilePath>>,
     pub budget: RawBudget,
     pub checkpoint: RawCheckpoint,
+    pub priority: RawPriority,
+    pub log: RawLog,
+    pub http: RawHttp,
     pub crawls: Vec<RawCrawl>,
     pub clean: Vec<RawCleaning>,
     pub history: Option<Value<History>>,
@@ -39,6 +43,7 @@ pub(super) struct RawBudget {
     pub cpu_slice: Option<Value<Slice>>,
     pub basis: Option<RawBasis>,
     pub max_sleep: Option<Value<Interval>>,
+    pub windows: RawWindows,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -86,6 +91,7 @@ pub(super) struct RawCrawl {
     pub weight: Option<Value<Weight>>,
     pub minimum_cycle_time: Option<Value<Pace>>,
     pub slow_start: Option<Value<Pace>>,
+    pub jitter: Option<Value<Pace>>,
     pub read_ahead: Option<Value<ReadAhead>>,
     pub order: Option<RawOrder>,
     pub target: Option<Value<Target>>,

@@ -9,5 +9,7 @@ pub mod cycle;
 pub mod deletion;
 pub mod fair;
 pub mod pace;
+pub mod quiet;
 pub mod ring;
 pub mod target;
+pub mod windows;

@@ -8,10 +8,11 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::super::reins::Reins;
 use super::{Cycles, Ports};
 use crate::checkpoint::{CycleKey, Progress};
 use crate::clock::Time;
-use crate::engine::Wiring;
+use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
 use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipped};
 use crate::lock::lock;
@@ -20,8 +21,9 @@ use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, Moment, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
 use crate::policy::target::{between_visits, outlook};
+use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
-use crate::status::{Board, CrawlStatus, Event, Phase, TargetStatus};
+use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks, TargetStatus};
 use crate::store::Store;
 
 /// Panics of a job in one cycle after which its crawl stops.
@@ -35,12 +37,14 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub job: Arc<J>,
     pub checkpoint: Checkpoint,
     pub cycles: Cycles,
+    pub life: Life,
     pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
     pub ports: Ports,
     pub time: Time,
+    pub working: Working,
     pub board: Arc<Board>,
-    pub stop: watch::Sender<bool>,
+    pub reins: Reins,
     /// From the end of a cycle to the start of the next; may change at any time.
     pub minimum_cycle_time: watch::Sender<Duration>,
     pub opened: AtomicBool,
@@ -50,19 +54,21 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
 
 impl<S: Store, J: Job<S>> Crawl<S, J> {
     pub fn new(settings: CrawlSettings, store: Arc<S>, job: Arc<J>, wiring: &Wiring) -> Self {
-        let Wiring { ports, time, board, checkpoint, cycles, fresh, fixed_clock, .. } = wiring;
+        let Wiring { ports, time, board, checkpoint, cycles, life, fresh, fixed_clock, working, .. } = wiring;
         Crawl {
             client: Arc::from(settings.name.as_str()),
             store,
             job,
             checkpoint: *checkpoint,
             cycles: *cycles,
+            life: *life,
             fresh: *fresh,
             fixed_clock: *fixed_clock,
             ports: ports.clone(),
             time: time.clone(),
+            working: *working,
             board: board.clone(),
-            stop: watch::channel(false).0,
+            reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             opened: AtomicBool::new(false),
             started: moment(time),
@@ -84,7 +90,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.board.crawl(&self.settings.name, write);
     }
 
-    /// Sleeps until the next cycle may begin; a stop ends it with [`Error::Stopped`].
+    /// Sleeps until the next cycle may begin, or an order to start comes; a stop ends it with [`Error::Stopped`].
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
     pub async fn sleep_until_cycle(&self, phase: Phase, wait: impl Fn(Duration) -> Duration) -> Result<()> {
@@ -100,6 +106,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
                 slept = self.sleep(wait) => slept,
                 // The sender lives as long as the crawl.
                 _ = minimum.changed() => continue,
+                () = self.reins.told_to_start() => Ok(()),
             };
             self.show(|c| c.next_cycle_at = None);
             return slept;
@@ -137,9 +144,8 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     }
 
     async fn sleep(&self, wait: Duration) -> Result<()> {
-        let mut stop = self.stop.subscribe();
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
+            () = self.reins.stopped() => Err(Error::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }
@@ -149,7 +155,10 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         // An engine that has failed stops its crawls in good order, but that is not how they were meant to end.
         self.show(|c| c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed });
         if let Err(error) = result {
-            self.show(|c| c.error = Some(error.to_string()));
+            self.show(|c| {
+                c.error = Some(error.to_string());
+                c.failure = Some(error.clone());
+            });
             let (crawl, error) = (self.settings.name.clone(), error.clone());
             self.board.emit(|| Event::CrawlFailed { crawl, error });
         }
@@ -243,6 +252,8 @@ impl CycleWork {
             remaining: RemainingTime::new(crawl.board.awake()),
             saved_at: crawl.board.awake(),
         };
+        let show_ring = |write: &mut dyn FnMut(&mut RingMarks)| crawl.board.ring(&crawl.settings.name, write);
+        show_ring(&mut RingMarks::restart);
         for row in &opened.rows {
             if row.done {
                 view.lap.complete(row.prefix);
@@ -253,6 +264,12 @@ impl CycleWork {
                 let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved)
                     .map_err(|cause| Error::Tally { crawl: crawl.settings.name.clone(), cause })?;
                 view.totals.merge(&state.notes.counts);
+                let Counts { errors, findings, .. } = state.notes.counts;
+                show_ring(&mut |marks| marks.met(row.prefix, errors, findings));
+            }
+            if row.done {
+                // When that was, nobody has written down.
+                show_ring(&mut |marks| marks.complete(row.prefix, None));
             }
         }
         view.allowed = view.totals.deleted;
@@ -367,6 +384,21 @@ impl CycleWork {
         });
     }
 
+    /// Marks in the picture of the ring what was saved of a prefix, and enters its notes in the log.
+    fn mark<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
+        let (name, at) = (&crawl.settings.name, crawl.time.clock.unix_secs());
+        let errors = progress.notes.iter().filter(|note| note.kind == NoteKind::Error).count() as u64;
+        crawl.board.ring(name, |marks| {
+            marks.met(progress.prefix, errors, progress.notes.len() as u64 - errors);
+            if progress.done {
+                marks.complete(progress.prefix, Some(at));
+            }
+        });
+        let prefix = self.ring.name(progress.prefix).unwrap_or_default();
+        let rows = progress.notes.iter().filter_map(|n| FindingRow::of(n, name, self.key.number, at, prefix));
+        rows.for_each(|row| crawl.board.found(row));
+    }
+
     /// How the crawl stands to its target, at the pace so far.
     fn target<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, view: &LapView) -> Option<TargetStatus> {
         let target = crawl.settings.target?;
@@ -384,6 +416,7 @@ impl CycleWork {
 
     fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
         let name = &crawl.settings.name;
+        self.mark(crawl, progress);
         for note in &progress.notes {
             crawl.board.emit_some(|| match note.kind {
                 NoteKind::Finding => {

@@ -188,15 +188,8 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
             return Ok(());
         }
         let progress = gather(self.done, Some(state))?;
-        let (cycle, at) = (&self.work.key, self.crawl.time.clock.unix_secs());
-        // On this thread, within what the slice charges for folding: a message would cost more than the commit.
-        let commit = || self.crawl.ports.desk.with(|state| state.commit(cycle, &progress, at));
-        let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| {
-            // Not the job's panic: it must not be taken for one.
-            Err(Error::ActorPanicked { actor: "checkpointer", message: panic_message(&*panic) })
-        });
-        match committed {
-            Ok(_) => {
+        match self.crawl.commit_here(self.work, &progress) {
+            Ok(()) => {
                 *self.saved_at = slice.now();
                 let added = saved(self.done, Some(state));
                 self.work.saved(self.crawl, &progress, &added);

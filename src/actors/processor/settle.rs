@@ -57,14 +57,13 @@ fn save_for_good<S: Store, J: Job<S>>(
     mut current: Option<&mut PrefixState<J::Tally>>,
 ) -> Result<()> {
     let progress = gather(done, current.as_deref_mut())?;
-    let at = crawl.time.clock.unix_secs();
-    if let Err(error) = crawl.ports.desk.with(|state| state.commit(&work.key, &progress, at)) {
+    if let Err(error) = crawl.commit_here(work, &progress) {
         give_back(progress, done, current);
         return Err(error);
     }
     let added = saved(done, current);
     work.saved(crawl, &progress, &added);
-    crawl.ports.desk.with(|state| state.sync())
+    crawl.sync_here()
 }
 
 fn carry_out<S: Store, J: Job<S>>(

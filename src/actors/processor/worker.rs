@@ -12,9 +12,12 @@ use actix::prelude::*;
 use super::crawl::{Course, Crawl, CycleWork, Patience, gone};
 use super::hand::{Ended, Hand, PREFIXES_IN_HAND, fold};
 use crate::checkpoint::Claim;
+use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::{Intents, Job, PrefixState};
-use crate::messages::{ClaimPrefixes, Commit, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted};
+use crate::messages::{
+    ClaimPrefixes, Commit, Contents, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted,
+};
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::status::WorkerState;
@@ -65,11 +68,21 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     async fn slices(&mut self) -> Result<()> {
+        let crawl = self.crawl.clone();
         loop {
+            if crawl.reins.is_held() {
+                // Whatever a pause leads to, nothing that was done is done again.
+                self.commit(None).await?;
+                self.enter(WorkerState::Idle);
+                crawl.reins.free().await?;
+            }
             self.enter(WorkerState::Waiting);
             let slice = tokio::select! {
                 biased;
                 course = self.work.over() => return if course == Course::Done { Ok(()) } else { Err(Error::Stopped) },
+                () = crawl.reins.stopped() => return Err(Error::Stopped),
+                // The request is withdrawn.
+                () = crawl.reins.held() => continue,
                 slice = self.request() => slice?,
                 // The wait may be long: through a pause, or at a low percentage.
                 () = tokio::time::sleep(self.commit_due_in()), if self.hand.is_dirty() => {
@@ -117,6 +130,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 }
             }
             self.enter(WorkerState::Folding);
+            let position = self.hand.todo.front().map(|(listed, _)| listed.position);
+            self.crawl.board.ring(&self.crawl.settings.name, |marks| marks.worker(self.number, position));
             let (ended, back) = self.fold(slice).await?;
             slice = back;
             match ended {
@@ -151,10 +166,23 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
         let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
         let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
+        let unlistable = listing.ready.iter().any(|listed| matches!(listed.contents, Contents::Unlistable(_)));
+        if unlistable && self.crawl.life == Life::UntilShutdown {
+            self.store_is_there().await?;
+        }
         for listed in listing.ready {
             self.take_in_hand(listed)?;
         }
         Ok(listing.slice)
+    }
+
+    /// A store that has gone as a whole ends the walk, to go on when it is back: its prefixes are not to blame.
+    async fn store_is_there(&self) -> Result<()> {
+        let store = self.crawl.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.still_there()).await;
+        let found = found.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        let path = || self.crawl.store.path("", None);
+        found.map_err(|e| Error::Store { doing: "go on with", path: path(), cause: e.to_string() })
     }
 
     fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
@@ -175,11 +203,11 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let (crawl, work) = (self.crawl.clone(), self.work.clone());
         let empty = Hand::new(self.hand.saved_at);
         let mut hand = std::mem::replace(&mut self.hand, empty);
-        let folding = tokio::task::spawn_blocking(move || {
+        let folding = self.crawl.working.run(move || {
             let ended = fold(&crawl, &work, &mut hand, &slice);
             (ended, hand, slice)
         });
-        let panicked = |e: tokio::task::JoinError| Error::ActorPanicked { actor: "fold", message: e.to_string() };
+        let panicked = |message| Error::ActorPanicked { actor: "fold", message };
         let (ended, hand, slice) = folding.await.map_err(panicked)?;
         self.hand = hand;
         Ok((ended, slice))

@@ -195,6 +195,10 @@ impl Store for TahoeStore {
         &self.ring
     }
 
+    fn still_there(&self) -> io::Result<()> {
+        self.check_still_there()
+    }
+
     fn strays(&self) -> io::Result<u64> {
         self.check_still_there()?;
         let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
