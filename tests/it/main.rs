@@ -47,6 +47,7 @@ mod simulated_order;
 mod simulated_panic;
 mod simulated_parts;
 mod simulated_regressions;
+mod simulated_rehearsal;
 mod simulated_schedule;
 mod simulated_stop;
 mod simulated_upkeep;
