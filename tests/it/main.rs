@@ -17,6 +17,7 @@ mod cumulus_properties;
 mod daemon;
 mod daemon_guard;
 mod daemon_life;
+mod daemon_rehearsal;
 mod daemon_shapes;
 mod embed;
 mod expiry_crash;
