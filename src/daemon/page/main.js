@@ -1,0 +1,250 @@
+// The page's one state, and who is told when it changes. Numbers come from the daemon only; its clock is the clock here.
+
+import * as api from "./api.js";
+import { ask, tell } from "./ask.js";
+import { byId, setText } from "./dom.js";
+import { bytes, count, duration, many, moment, toTheSecond } from "./format.js";
+import { live } from "./live.js";
+import { makeBudget } from "./budget.js";
+import { makeCleanings } from "./cleanings.js";
+import { makeCrawls } from "./crawls.js";
+import { makeAges, showCycles } from "./cycles.js";
+import { makeFindings } from "./findings.js";
+import { makeRing } from "./ring.js";
+import { showSummary } from "./summary.js";
+
+let status = null, ahead = 0, selected = null, version = null, boot = null;
+let lostAt = null, goodbye = null, bannerTimer = 0;
+const details = new Map();
+
+/** The daemon's wall clock; it may differ from this machine's. While the connection is lost it stands still. */
+const now = () => (lostAt ?? Date.now() / 1000) + ahead;
+const refused = (error) => tell(error.message);
+const detail = () => details.get(selected);
+
+const ring = makeRing({ now, pick: (prefix) => findings.only({ name: selected, text: `prefix:${prefix}` }) });
+const ages = makeAges();
+const findings = makeFindings({ now });
+const crawls = makeCrawls({ now, on: { act: actOnCrawl, confirm, select, findings: (name) => findings.only({ name }) } });
+const cleanings = makeCleanings({ now, act: actOnCleaning });
+const budget = makeBudget({ now, refused, done: (next) => { status.budget = next; render(); } });
+
+/** Shows a status everywhere. */
+function render() {
+    if (!status) return;
+    showSummary(status, now());
+    crawls.update(status, selected);
+    cleanings.update(status);
+    budget.update(status.budget, status.access.may_change, [...status.crawls, ...status.cleanings].map((x) => x.name));
+    byId("detail").hidden = byId("cycles-panel").hidden = status.crawls.length === 0;
+    const button = byId("pause-all");
+    setText(button, status.paused ? "Resume everything" : "Pause everything");
+    button.hidden = false;
+    button.disabled = byId("reload").disabled = !status.access.may_change;
+    byId("reload").hidden = status.config.path === null;
+    ring.heart();
+}
+
+function take(next) {
+    if (version !== null && next.version !== version) location.reload();
+    version = next.version;
+    const restarted = boot !== null && next.boot !== boot;
+    boot = next.boot;
+    status = next;
+    ahead = next.now - Date.now() / 1000;
+    const names = status.crawls.map((c) => c.name);
+    for (const crawl of status.crawls) {
+        const known = details.get(crawl.name);
+        if (known) known.crawl = crawl; else if (!restarted) loadCrawl(crawl.name);
+    }
+    for (const name of details.keys()) if (!names.includes(name)) details.delete(name);
+    if (!names.includes(selected)) {
+        const kept = sessionStorage.getItem("sexton-crawl");
+        const first = status.crawls.find((c) => c.state === "walking") ?? status.crawls[0];
+        select(names.includes(kept) ? kept : first?.name ?? null);
+    }
+    if (restarted) loadAll(); else if (status.last_finding > findings.last()) findings.load();
+    render();
+}
+
+function select(name) {
+    selected = name;
+    if (name) sessionStorage.setItem("sexton-crawl", name);
+    showDetail();
+    if (status) crawls.update(status, selected);
+}
+
+function showDetail() {
+    const d = detail();
+    setText(byId("ring-title"), selected ? `Ring of ${selected}` : "Ring");
+    setText(byId("cycles-title"), selected ? `Cycles of ${selected}` : "Cycles");
+    setText(byId("ring-lead"), d ? ringLead(d) : selected ? "Not loaded yet." : "");
+    ring.set(d ?? null);
+    ages.set(d ?? null);
+    showCycles(d?.cycles, now());
+}
+
+function ringLead(d) {
+    const { visited } = d.ring;
+    const times = visited.filter((t) => t !== null);
+    const unseen = visited.length - times.length;
+    if (times.length === 0) return `${many(visited.length, "prefix", "prefixes")}; no visit is known yet.`;
+    const oldest = times.reduce((a, b) => Math.min(a, b));
+    return `${many(visited.length, "prefix", "prefixes")}. The oldest visit was ${moment(oldest, now())}${unseen ? `; of ${count(unseen)} no visit is known` : ""}.`;
+}
+
+const loading = new Set();
+async function loadCrawl(name) {
+    if (loading.has(name)) return;
+    loading.add(name);
+    try {
+        details.set(name, await api.getCrawl(name));
+        if (name === selected) showDetail();
+    } catch (error) {
+        if (error.status !== 404 && error.status !== 0) refused(error);
+    } finally {
+        loading.delete(name);
+    }
+}
+
+async function loadPlan(name) {
+    try {
+        cleanings.plan(name, await api.getPlan(name));
+    } catch (error) {
+        // 404: no plan was made since the daemon's start.
+        if (error.status === 404) cleanings.plan(name, null);
+    }
+    render();
+}
+
+/** Loads everything again: at the start, after a lost connection, and after events were missed. */
+async function loadAll() {
+    try {
+        const [next, report] = await Promise.all([api.getStatus(), api.getBudget()]);
+        details.clear();
+        boot = next.boot;
+        take(next);
+        budget.series(report.series);
+        next.cleanings.forEach((c) => loadPlan(c.name));
+        findings.load();
+    } catch (error) {
+        if (error.status === 401 || error.status === 403) {
+            setText(byId("verdict"), "This page may not look yet.");
+            setText(byId("facts"), location.host);
+            tell(`${error.message}. Open the link that "sexton status --open" prints.`);
+        } else if (error.status) {
+            refused(error);
+        }
+    }
+}
+
+const doing = (promise) => promise.catch(refused);
+
+async function actOnCrawl(name, what) {
+    const parameters = details.get(name)?.settings.parameters;
+    const deletes = Boolean(parameters?.expire) && parameters.dry_run === false;
+    if (deletes && (what === "start" || what === "resume") && !await ask({
+        title: `Let ${name} go on?`, yes: `Yes, ${what} it`,
+        lines: ["This crawl deletes what has expired, for good."],
+        facts: [["Store", details.get(name).crawl.store]],
+    })) return;
+    doing(api.act("crawls", name, what).then((crawl) => {
+        const at = status.crawls.findIndex((c) => c.name === name);
+        if (at >= 0) status.crawls[at] = crawl;
+        if (details.has(name)) details.get(name).crawl = crawl;
+        render();
+    }));
+}
+
+async function actOnCleaning(cleaning, what) {
+    if ((what === "start" || what === "resume") && !await ask({
+        title: `Clean ${cleaning.name}?`, yes: `Yes, ${what} it`,
+        lines: ["A run takes old snapshots, unused rows and dead segments out of this database, and marks others to be written anew by the next backup. This cannot be taken back."],
+        facts: [["Database", cleaning.database]],
+    })) return;
+    doing(api.act("cleanings", cleaning.name, what).then((next) => {
+        const at = status.cleanings.findIndex((c) => c.name === cleaning.name);
+        if (at >= 0) status.cleanings[at] = next;
+        render();
+    }));
+}
+
+async function confirm(crawl) {
+    const r = crawl.rehearsal;
+    const yes = await ask({
+        title: `Delete what ${crawl.name} has rehearsed?`, yes: `Delete ${many(r.shares, "share")}`,
+        lines: ["The next cycle deletes what the rehearsal has shown, for good. Shares whose leases are renewed until then stay."],
+        facts: [["Store", crawl.store], ["Shares", count(r.shares)], ["Buckets", count(r.buckets)], ["Space", bytes(r.bytes)],
+            ["Limit in the settings", r.max_delete ?? "none"], ["Rehearsed", `cycle ${count(r.cycle)}, ended ${moment(r.finished, now())}`]],
+    });
+    if (yes) doing(api.confirmRehearsal(crawl.name, r.cycle));
+}
+
+byId("pause-all").addEventListener("click", () => doing(api.everything(status.paused ? "resume" : "pause").then(({ paused }) => {
+    status.paused = paused;
+    render();
+})));
+byId("reload").addEventListener("click", () => doing(api.reload().then(({ changes }) =>
+    tell(changes.length ? `Read again: ${changes.join("; ")}.` : "Read again; nothing has changed.", { tone: "good", secs: 12 }))));
+
+/** Says that the connection is lost, for how long, and that it is back. */
+function banner(text, kind, secs) {
+    const node = byId("banner");
+    clearTimeout(bannerTimer);
+    node.hidden = !text;
+    node.className = `banner ${kind ?? ""}`;
+    setText(node, text);
+    if (secs) bannerTimer = setTimeout(() => { node.hidden = true; }, secs * 1000);
+}
+
+live({
+    open() {
+        const down = lostAt;
+        lostAt = null;
+        goodbye = null;
+        document.documentElement.classList.remove("stale");
+        if (down !== null) banner(`Connected again, after ${duration(Date.now() / 1000 - down)}.`, "back", 8);
+        loadAll();
+    },
+    lost() {
+        if (lostAt === null) lostAt = Date.now() / 1000;
+        document.documentElement.classList.add("stale");
+        const since = toTheSecond(lostAt + ahead);
+        banner(goodbye ? `The daemon has ended (${goodbye}). These figures are of ${since}; the page comes back when it does.`
+            : status ? `Connection lost. These figures are of ${since}; trying again.` : "The daemon does not answer; trying again.", "lost");
+    },
+    status: take,
+    prefixes(event) {
+        const known = details.get(event.crawl);
+        if (!known) return;
+        const { ring: r } = known, before = r.current;
+        for (const [i, errors, found] of event.marks) {
+            r.visited[i] = event.at;
+            r.errors[i] = errors;
+            r.findings[i] = found;
+        }
+        r.current = event.current;
+        if (event.crawl === selected) ring.mark(event.marks.map(([i]) => i), before);
+    },
+    finding: (finding) => findings.add(finding),
+    cycle: (event) => loadCrawl(event.crawl),
+    cleaning: (event) => loadPlan(event.cleaning),
+    sample: (sample) => budget.sample(sample),
+    missed: () => loadAll(),
+    bye: ({ why }) => { goodbye = why; },
+});
+
+// Ages and "ago" grow by themselves; the status comes each second only while something changes.
+setInterval(() => { if (lostAt === null && !document.hidden) { render(); } }, 5000);
+setInterval(() => { if (lostAt === null && !document.hidden) ring.tick(); }, 20000);
+
+const themes = ["system", "light", "dark"];
+const root = document.documentElement;
+const showTheme = () => setText(byId("theme-name"), root.dataset.theme ?? "system");
+byId("theme").addEventListener("click", () => {
+    const next = themes[(themes.indexOf(root.dataset.theme ?? "system") + 1) % themes.length];
+    if (next === "system") delete root.dataset.theme; else root.dataset.theme = next;
+    try { localStorage.setItem("sexton-theme", next); } catch { /* Storage may be forbidden; then it holds for this visit. */ }
+    showTheme();
+});
+showTheme();
