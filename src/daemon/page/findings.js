@@ -5,7 +5,8 @@ import { count, iso, many } from "./format.js";
 import { when } from "./cycles.js";
 import { getFindings } from "./api.js";
 
-const PAGE_ROWS = 100;
+// Rows shown at once; on a narrow screen each is several lines.
+const PAGE_ROWS = matchMedia("(max-width: 900px)").matches ? 20 : 100;
 // What is held here; the daemon keeps its own bound.
 const MOST = 20000;
 
