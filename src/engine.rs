@@ -21,6 +21,7 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
 pub use crate::policy::cycle::Fresh;
+use crate::priority::Working;
 use crate::settings::{self, Checkpoint, CleaningSettings, CrawlSettings, Settings};
 use crate::status::{Board, CrawlStatus, Event};
 use crate::store::Store;
@@ -237,7 +238,8 @@ impl EngineBuilder {
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
-        let wiring = Wiring { ports, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock };
+        let working = Working::new(self.settings.priority);
+        let wiring = Wiring { ports, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
         let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
         crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
         let works = Works::default();
@@ -258,7 +260,15 @@ impl EngineBuilder {
         };
         actix_rt::spawn(conductor.run(crawls));
         let governor = GovernorHandle::new(&governor);
-        Ok(EngineHandle { governor, works, board, deliver: checkpointer.recipient(), requests: shutdown, outcome, closed })
+        Ok(EngineHandle {
+            governor,
+            works,
+            board,
+            deliver: checkpointer.recipient(),
+            requests: shutdown,
+            outcome,
+            closed,
+        })
     }
 }
 
@@ -301,6 +311,7 @@ fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 }
 
 /// What a crawl is wired with.
+#[derive(Clone)]
 pub(crate) struct Wiring {
     pub ports: Ports,
     pub time: Time,
@@ -311,6 +322,14 @@ pub(crate) struct Wiring {
     pub life: Life,
     pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
+    pub working: Working,
+}
+
+impl Wiring {
+    /// The same, for a crawl whose unfinished cycle is, or is not, given up.
+    fn with_fresh(&self, fresh: Fresh) -> Wiring {
+        Wiring { fresh, ..self.clone() }
+    }
 }
 
 pub(crate) struct Plan<S, J> {
@@ -340,7 +359,9 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (store, name) = (Arc::new(store), settings.name.clone());
         let slices = wiring.ports.slices.clone();
         let guard = wiring.fuse.guard("prefix lister");
-        let lister = PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, guard).start();
+        let lister =
+            PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, wiring.working, guard)
+                .start();
         let crawl = Arc::new(Crawl::new(settings, store, Arc::new(job), wiring));
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");

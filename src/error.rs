@@ -214,6 +214,10 @@ pub enum Error {
         why: String,
     },
 
+    /// A running daemon could not be reached, or has refused something.
+    #[error("{0}")]
+    Daemon(String),
+
     /// Something came out other than it went in: a fault of Sexton's own.
     #[error("{0}; please report this")]
     Unexpected(String),

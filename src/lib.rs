@@ -8,7 +8,8 @@
 //! Tahoe-LAFS storage server, the first jobs are its bucket counter and its lease checker.
 //!
 //! This crate is that engine, to be embedded in a storage server, and the program `sexton`, which runs the same engine from
-//! the shell (feature `cli`, on by default; embedders take `default-features = false`).
+//! the shell (feature `cli`) and as a daemon (feature `daemon`); both are on by default, embedders take
+//! `default-features = false`.
 //!
 //! ```
 //! use sexton::engine::{Cycles, Engine};
@@ -53,7 +54,9 @@
 //! | [`slice`](mod@slice), [`clock`] | the right to work for a while; time and cost, injected |
 //! | [`cumulus`] | local databases of LBS and Cumulus: planning and doing a cleaning, the guard |
 //! | [`tahoe`] | the formats of Tahoe-LAFS: bytes in, plain values out |
+//! | [`priority`] | what the system does with threads at work |
 //! | `cli` | the program, feature `cli` |
+//! | `daemon` | `sexton run`: page, API, metrics, controls; feature `daemon` |
 //!
 //! # The way of a bucket, from disk to checkpoint
 //!
@@ -79,12 +82,15 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cumulus;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod engine;
 mod error;
 pub mod job;
 mod lock;
 pub mod messages;
 pub mod policy;
+pub mod priority;
 pub mod report;
 pub mod settings;
 pub mod slice;

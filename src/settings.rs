@@ -37,6 +37,21 @@ pub struct Settings {
     pub budget: BudgetSettings,
     /// How often progress is saved.
     pub checkpoint: Checkpoint,
+    /// What the system does with threads at work. Default [`Priority::Normal`]: a host's threads are its own.
+    pub priority: Priority,
+}
+
+/// What the system does with threads at work while others want the processor or the disk. Never while they hold a lock of
+/// a database: whoever waits for it would wait for everybody else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// They run when nobody else wants to (`SCHED_IDLE`, idle I/O).
+    Idle,
+    /// They give way (nice 19, lowest best-effort I/O).
+    Low,
+    /// As the process does.
+    #[default]
+    Normal,
 }
 
 impl Settings {
@@ -121,6 +136,9 @@ pub struct CrawlSettings {
     pub weight: f64,
     /// Time from the end of a cycle to the start of the next. Default by job, see [`JobSettings::minimum_cycle_time`].
     pub minimum_cycle_time: Duration,
+    /// Up to so much is added to both times below and above, anew each time and by chance, so that what has begun
+    /// together does not go on together. Default: nothing.
+    pub jitter: Duration,
     /// Time from the engine's start to the first slice. Default by job, see [`JobSettings::slow_start`].
     pub slow_start: Duration,
     /// How many prefixes are listed ahead of the one being worked on; 0 switches it off. Default 8.
@@ -136,6 +154,7 @@ impl CrawlSettings {
             workers: 1,
             weight: 1.0,
             minimum_cycle_time: pace,
+            jitter: Duration::ZERO,
             slow_start: pace,
             read_ahead: 8,
         }
@@ -157,6 +176,7 @@ impl CrawlSettings {
         named(&of("workers"), within(&WORKERS, &self.workers, u32::to_string))?;
         named(&of("weight"), within(&WEIGHT, &self.weight, f64::to_string))?;
         named(&of("minimum_cycle_time"), within(&PACE, &self.minimum_cycle_time, duration))?;
+        named(&of("jitter"), within(&PACE, &self.jitter, duration))?;
         named(&of("slow_start"), within(&PACE, &self.slow_start, duration))?;
         named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))
     }

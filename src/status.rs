@@ -304,6 +304,9 @@ pub struct CrawlStatus {
     pub waiting_for: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// The same, for programs.
+    #[serde(skip)]
+    pub failure: Option<Error>,
 }
 
 impl CrawlStatus {
@@ -331,6 +334,7 @@ impl CrawlStatus {
             remaining_secs: None,
             waiting_for: None,
             error: None,
+            failure: None,
         }
     }
 }

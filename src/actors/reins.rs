@@ -11,20 +11,20 @@ use crate::messages::Order;
 pub(crate) struct Reins {
     stop: watch::Sender<bool>,
     held: watch::Sender<bool>,
-    /// Counts the orders to start.
-    starts: watch::Sender<u64>,
+    /// Whether an order to start waits to be followed.
+    start: watch::Sender<bool>,
 }
 
 impl Reins {
     pub fn new() -> Self {
-        Reins { stop: watch::channel(false).0, held: watch::channel(false).0, starts: watch::channel(0).0 }
+        Reins { stop: watch::channel(false).0, held: watch::channel(false).0, start: watch::channel(false).0 }
     }
 
     /// Takes an order in.
     pub fn take(&self, order: Order) {
         self.held.send_replace(order == Order::Pause);
         if order == Order::Start {
-            self.starts.send_modify(|starts| *starts += 1);
+            self.start.send_replace(true);
         }
     }
 
@@ -62,8 +62,14 @@ impl Reins {
         }
     }
 
-    /// The orders to start that are given from here on.
-    pub fn starts(&self) -> watch::Receiver<u64> {
-        self.starts.subscribe()
+    /// Waits for an order to start, and takes it.
+    pub async fn told_to_start(&self) {
+        let _ = self.start.subscribe().wait_for(|start| *start).await;
+        self.start.send_replace(false);
+    }
+
+    /// What is running need not be started.
+    pub fn started(&self) {
+        self.start.send_replace(false);
     }
 }

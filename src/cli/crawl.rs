@@ -79,7 +79,7 @@ fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf
 fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteStore) -> Result<EngineHandle> {
     let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
-    let settings = Settings { budget, checkpoint: args.checkpoint };
+    let settings = Settings { budget, checkpoint: args.checkpoint, ..Settings::default() };
     let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(job.name(), job) };
     let mut engine = Engine::builder(settings)
         .state(state)

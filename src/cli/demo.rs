@@ -51,10 +51,38 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
         made.leases,
         made.bytes as f64 / 1e6
     );
+    #[cfg(feature = "daemon")]
+    if args.serve {
+        return serve(&dir, args.buckets);
+    }
     let Some(whole) = under_one_budget(&sample, &dir, &made)? else { return Ok(Exit::Interrupted) };
     stopped_killed_resumed(&sample, &dir, &whole)?;
     println!("\nThe store and the state files are kept in {}", dir.display());
     println!("Try:  sexton crawl {} --job leases --cpu 10%", dir.display());
+    Ok(Exit::Done)
+}
+
+/// The sample store under a daemon with its page, on any port that is free.
+#[cfg(feature = "daemon")]
+fn serve(dir: &Path, buckets: u32) -> Result<Exit> {
+    // A cycle long enough to be watched, and the next one soon after it.
+    let text = String::from(
+        r#"(
+            state: "serve.sqlite",
+            budget: (cpu_percentage: "5%", cpu_slice: "20ms"),
+            http: (listen: "127.0.0.1:0"),
+            crawls: [
+                (name: "leases", store: ".", job: leases(expire: age("31d"), dry_run: true), slow_start: "0s",
+                    minimum_cycle_time: "30s"),
+                (name: "count", store: ".", job: count, slow_start: "5s", minimum_cycle_time: "1m"),
+            ],
+        )"#,
+    );
+    let config = crate::config::Config::parse(&text, dir.join("demo.ron"))?;
+    println!("2. Two crawls over its {buckets} buckets, as a daemon under 5 % of a core. Ctrl-C ends it.\n");
+    crate::daemon::run(crate::daemon::Start { config, config_path: None }, |link| {
+        println!("   Its page, with the right to change things (the link works once):\n\n   {link}\n");
+    })?;
     Ok(Exit::Done)
 }
 

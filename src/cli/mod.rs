@@ -5,21 +5,30 @@
 
 mod clean;
 mod clean_report;
+#[cfg(feature = "daemon")]
+mod client;
 mod config;
+#[cfg(feature = "daemon")]
+mod control;
 mod crawl;
 mod demo;
 mod guard;
 mod output;
 mod progress;
+#[cfg(feature = "daemon")]
+mod run;
+mod shell;
 mod signals;
 mod state_file;
+#[cfg(feature = "daemon")]
+mod status;
 mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::units::{Percent, parse_slice};
@@ -85,6 +94,39 @@ enum Command {
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
     #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
+    /// Run every crawl of a configuration file for ever, with a page, metrics and controls
+    #[cfg(feature = "daemon")]
+    #[command(after_help = "SIGHUP reads the configuration again; SIGTERM or Ctrl-C ends after the running bucket")]
+    Run(run::RunArgs),
+    /// Show what a running daemon does
+    #[cfg(feature = "daemon")]
+    #[command(after_help = "Exit codes: 0 all is well; 1 there is something to look at; 3 no daemon is reached")]
+    Status(status::StatusArgs),
+    /// Pause one crawl or cleaning of a running daemon, or everything
+    #[cfg(feature = "daemon")]
+    Pause(control::OneOrAllArgs),
+    /// Go on after a pause
+    #[cfg(feature = "daemon")]
+    Resume(control::OneOrAllArgs),
+    /// Begin the next cycle of a crawl now, or one that was stopped or has failed
+    #[cfg(feature = "daemon")]
+    Start(control::OneArgs),
+    /// End a crawl or cleaning after its running slice, until it is started
+    #[cfg(feature = "daemon")]
+    Stop(control::OneArgs),
+    /// Show or change the budget of a running daemon
+    #[cfg(feature = "daemon")]
+    Budget(control::BudgetArgs),
+    /// List what a running daemon has found
+    #[cfg(feature = "daemon")]
+    Findings(control::FindingsArgs),
+    /// Confirm what a rehearsal of expiry has shown, so that it is deleted
+    #[cfg(feature = "daemon")]
+    Confirm(control::ConfirmArgs),
+    /// Print completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Write man pages
+    Man(shell::ManArgs),
     /// Clean a local database of LBS or Cumulus: drop what no snapshot needs, mark segments with much waste
     #[command(after_help = EXIT_CODES)]
     Clean(clean::CleanArgs),
@@ -103,6 +145,11 @@ struct DemoArgs {
     /// Where the sample store and the state go; kept afterwards, and used again
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    /// Run the sample store as a daemon instead, with its page, until Ctrl-C
+    #[cfg(feature = "daemon")]
+    #[arg(long)]
+    serve: bool,
 
     /// How many buckets the sample store has
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -194,7 +241,13 @@ enum ConfigCommand {
 /// Runs the program: arguments from the command line, report on stdout, everything else on stderr.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    output::log_to_stderr(cli.verbose);
+    #[cfg(feature = "daemon")]
+    let logs_itself = matches!(cli.command, Command::Run(_));
+    #[cfg(not(feature = "daemon"))]
+    let logs_itself = false;
+    if !logs_itself {
+        output::log_to_stderr(cli.verbose);
+    }
     if let Command::Guard(args) = &cli.command {
         return guard::run(args);
     }
@@ -202,6 +255,26 @@ pub fn run() -> ExitCode {
     let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
+        #[cfg(feature = "daemon")]
+        Command::Run(args) => run::run(&args, cli.verbose),
+        #[cfg(feature = "daemon")]
+        Command::Status(args) => status::run(&args),
+        #[cfg(feature = "daemon")]
+        Command::Pause(args) => control::one_or_all("pause", &args),
+        #[cfg(feature = "daemon")]
+        Command::Resume(args) => control::one_or_all("resume", &args),
+        #[cfg(feature = "daemon")]
+        Command::Start(args) => control::one("start", &args),
+        #[cfg(feature = "daemon")]
+        Command::Stop(args) => control::one("stop", &args),
+        #[cfg(feature = "daemon")]
+        Command::Budget(args) => control::budget(&args),
+        #[cfg(feature = "daemon")]
+        Command::Findings(args) => control::findings(&args),
+        #[cfg(feature = "daemon")]
+        Command::Confirm(args) => control::confirm(&args),
+        Command::Completions(args) => shell::completions(&args, Cli::command()),
+        Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Clean(args) => clean::run(&args),
         // Answered above: it ends with the exit code of its command.
         Command::Guard(_) => Ok(Exit::Done),

@@ -43,15 +43,27 @@ fn above_bar<R>(write: impl FnOnce() -> R) -> R {
 
 /// Sends the library's log to stderr: warnings, with `-v` information, with `-vv` everything. `RUST_LOG` overrides it.
 pub fn log_to_stderr(verbose: u8) {
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter(verbose)).with_writer(|| AboveBar).with_ansi(is_terminal());
+    // A host that has set up logging already keeps its own.
+    let _ = log.try_init();
+}
+
+/// As [`log_to_stderr`], one JSON object a line, for programs that collect logs.
+#[cfg(feature = "daemon")]
+pub fn log_json_to_stderr(verbose: u8) {
+    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter(verbose));
+    // A host that has set up logging already keeps its own.
+    let _ = log.with_writer(io::stderr).try_init();
+}
+
+fn filter(verbose: u8) -> EnvFilter {
     let usual = match verbose {
         0 => "warn",
         1 => "sexton=info,warn",
         _ => "sexton=trace,info",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveBar).with_ansi(is_terminal());
-    // A host that has set up logging already keeps its own.
-    let _ = log.try_init();
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual))
 }
 
 struct AboveBar;

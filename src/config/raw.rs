@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
+use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::{self, Percent};
 use crate::error::Error;
 use crate::job::leases::Expiry;
@@ -23,6 +24,9 @@ pub(super) struct RawConfig {
     pub state: Option<Value<FilePath>>,
     pub budget: RawBudget,
     pub checkpoint: RawCheckpoint,
+    pub priority: RawPriority,
+    pub log: RawLog,
+    pub http: RawHttp,
     pub crawls: Vec<RawCrawl>,
 }
 
@@ -33,6 +37,7 @@ pub(super) struct RawBudget {
     pub cpu_slice: Option<Value<Slice>>,
     pub basis: Option<RawBasis>,
     pub max_sleep: Option<Value<Interval>>,
+    pub windows: RawWindows,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -80,6 +85,7 @@ pub(super) struct RawCrawl {
     pub weight: Option<Value<Weight>>,
     pub minimum_cycle_time: Option<Value<Pace>>,
     pub slow_start: Option<Value<Pace>>,
+    pub jitter: Option<Value<Pace>>,
     pub read_ahead: Option<Value<ReadAhead>>,
 }
 

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::leases::Expiry;
-use crate::settings::Checkpoint;
+use crate::policy::windows::Window;
+use crate::settings::{Checkpoint, Priority};
 use crate::tahoe::container::ShareType;
 
 fn parse(text: &str) -> Result<Config> {
@@ -21,7 +22,9 @@ fn the_example_holds_exactly_the_documented_defaults() {
         (store: "/srv/tahoe/storage", job: count),
     ])"#;
     assert_eq!(example, parse(short).unwrap());
-    assert_eq!(example.settings, Settings::default());
+    assert_eq!(example.settings, Settings { priority: Priority::Idle, ..Settings::default() });
+    assert_eq!(example.daemon, DaemonConfig::default());
+    assert_eq!(example.daemon.listen.to_string(), "127.0.0.1:7377");
 
     // The numbers of the issue and of Tahoe's crawlers, once more as numbers.
     let budget = &example.settings.budget;
@@ -43,11 +46,13 @@ fn every_key_is_read() {
     let config = parse(
         r#"(
             state: "state.sqlite",
-            budget: (cpu_percentage: "250%", cpu_slice: "500ms", basis: cpu, max_sleep: "299s"),
+            budget: (cpu_percentage: "250%", cpu_slice: "500ms", basis: cpu, max_sleep: "299s",
+                windows: {"22:00-06:00": "50%", "12:00-13:30": "5%"}),
+            priority: low, log: json, http: (listen: "[::1]:80", allowed_hosts: ["NAS.example.org", "proxy:8080"]),
             checkpoint: every("10s"),
             crawls: [(
                 name: "old-leases", store: "../storage", workers: 2, weight: 0.1, read_ahead: 0,
-                minimum_cycle_time: "0s", slow_start: "1m",
+                minimum_cycle_time: "0s", slow_start: "1m", jitter: "5m",
                 job: leases(expire: cutoff("2025-01-01"), sharetypes: [immutable], dry_run: true),
             )],
         )"#,
@@ -59,13 +64,14 @@ fn every_key_is_read() {
         basis: Basis::Cpu,
         max_sleep: Some(Duration::from_secs(299)),
     };
-    let settings = Settings { budget, checkpoint: Checkpoint::Every(Duration::from_secs(10)) };
+    let settings = Settings { budget, checkpoint: Checkpoint::Every(Duration::from_secs(10)), priority: Priority::Low };
     let crawl = CrawlConfig {
         settings: CrawlSettings {
             name: "old-leases".into(),
             workers: 2,
             weight: 0.1,
             minimum_cycle_time: Duration::ZERO,
+            jitter: Duration::from_secs(300),
             slow_start: Duration::from_secs(60),
             read_ahead: 0,
         },
@@ -76,7 +82,15 @@ fn every_key_is_read() {
             dry_run: true,
         },
     };
-    assert_eq!(config, Config { state: Some("/etc/sexton/state.sqlite".into()), settings, crawls: vec![crawl] });
+    let window = |span: &str, rate| Window { span: span.parse().unwrap(), rate };
+    let daemon = DaemonConfig {
+        windows: Windows::new(vec![window("22:00-06:00", 0.5), window("12:00-13:30", 0.05)]).unwrap(),
+        log: LogFormat::Json,
+        listen: "[::1]:80".parse().unwrap(),
+        allowed_hosts: vec!["nas.example.org".into(), "proxy:8080".into()],
+    };
+    let state = Some("/etc/sexton/state.sqlite".into());
+    assert_eq!(config, Config { state, settings, daemon, crawls: vec![crawl] });
     assert_eq!(parse("()").unwrap(), Config::default());
 }
 
@@ -89,6 +103,22 @@ const WRONG: &[(&str, &str)] = &[
         r#"3:21: 0.1 has no unit: write "0.1%", or "10%" if that part of a core is meant"#,
     ),
     (
+        "(budget: (windows: {\"22-6\": \"50%\"}))",
+        r#"1:21: "22-6" is no window of the day; write it like "22:00-06:00""#,
+    ),
+    (
+        r#"(budget: (windows: {"22:00-06:00": "50%", "05:00-07:00": "5%"}))"#,
+        " budget windows: the windows 22:00-06:00 and 05:00-07:00 overlap",
+    ),
+    (
+        r#"(http: (listen: "nas"))"#,
+        r#"1:17: "nas" is no address; an address with a port such as "127.0.0.1:7377" would be right"#,
+    ),
+    (
+        r#"(http: (allowed_hosts: ["a/b"]))"#,
+        r#"1:25: "a/b" is no host; a host such as "nas.example.org" or "nas:7377" would be right"#,
+    ),
+    (
         "(budget: (cpu_percentage: ten))",
         r#"1:27: a word without quotes stands here; a percentage of one core such as "10%" would be right"#,
     ),
@@ -98,7 +128,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(budget: (cpu_percent: "10%"))"#,
-        "1:11: unknown key cpu_percent in budget; the keys are cpu_percentage, cpu_slice, basis and max_sleep",
+        "1:11: unknown key cpu_percent in budget; the keys are cpu_percentage, cpu_slice, basis, max_sleep and windows",
     ),
     ("(\n\n    budgt: (),\n)", "3:5: unknown key budgt in config; the keys are state, budget, checkpoint and crawls"),
     ("(budget: (cpu_slice: 1s))", r#"1:22: 1 has no unit: write "1s", "1m" or "1h""#),

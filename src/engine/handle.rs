@@ -7,14 +7,15 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Plan, Request, Works, launch_cleaner};
 use super::conductor::{Launch, not_running};
+use super::{Plan, Request, Works, launch_cleaner};
 use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
-use crate::messages::{Deliver, Order, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest};
-use crate::report::CycleReport;
 use crate::job::Job;
+use crate::messages::{Deliver, Order, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest};
+use crate::policy::cycle::Fresh;
+use crate::report::CycleReport;
 use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE};
 use crate::slice::TimeSlice;
 use crate::status::{Board, Event, FindingsPage, RingPicture, Status};
@@ -88,15 +89,22 @@ impl EngineHandle {
     }
 
     /// Adds a crawl to a running engine. One of the same name that has ended makes room for it; the status keeps its ring.
+    /// With [`Fresh::Yes`] an unfinished cycle is given up.
     ///
     /// # Errors
     /// [`Error::Config`] if a setting is out of range or one of this name is running; [`Error::Stopped`] if the engine
     /// is going down.
-    pub async fn add_crawl<S: Store, J: Job<S>>(&self, settings: CrawlSettings, store: S, job: J) -> Result<()> {
+    pub async fn add_crawl<S: Store, J: Job<S>>(
+        &self,
+        settings: CrawlSettings,
+        store: S,
+        job: J,
+        fresh: Fresh,
+    ) -> Result<()> {
         settings.validate()?;
         let name = settings.name.clone();
         let plan = Box::new(Plan { settings, store, job });
-        self.launch(name, Box::new(move |wiring| plan.launch(wiring))).await
+        self.launch(name, Box::new(move |wiring| plan.launch(&wiring.with_fresh(fresh)))).await
     }
 
     /// Adds a cleaning to a running engine, as [`add_crawl`](Self::add_crawl) does a crawl.
@@ -119,6 +127,11 @@ impl EngineHandle {
     /// The error with which it ended; [`Error::Config`] if none of this name is running.
     pub async fn stop(&self, name: &str) -> Result<()> {
         self.ask(|reply| Request::Stop { name: name.to_owned(), reply }).await
+    }
+
+    /// Whether a crawl or a cleaning of this name is running: added, and not ended since.
+    pub fn is_running(&self, name: &str) -> bool {
+        self.works.is_running(name)
     }
 
     /// Forgets a crawl or a cleaning that has ended: it is no longer shown. What it has saved stays.

@@ -8,4 +8,6 @@ pub mod cleaning;
 pub mod cycle;
 pub mod fair;
 pub mod pace;
+pub mod quiet;
 pub mod ring;
+pub mod windows;

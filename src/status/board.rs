@@ -11,9 +11,9 @@ use super::{
     BudgetStatus, CleaningPhase, CleaningStatus, ClientStatus, CrawlStatus, Event, FindingRow, FindingsPage, Phase,
     RingMarks, RingPicture, SliceFigures, Status,
 };
+use crate::checkpoint::FINISHED_CYCLES_KEPT;
 use crate::clock::Clock;
 use crate::cumulus::CleaningReport;
-use crate::checkpoint::FINISHED_CYCLES_KEPT;
 use crate::error::Error;
 use crate::lock::lock;
 use crate::policy::fair::CLIENTS_REMEMBERED;

@@ -20,6 +20,7 @@ use crate::messages::Opened;
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
+use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
 use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks};
 use crate::store::Store;
@@ -40,6 +41,7 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub fixed_clock: Option<f64>,
     pub ports: Ports,
     pub time: Time,
+    pub working: Working,
     pub board: Arc<Board>,
     pub reins: Reins,
     /// From the end of a cycle to the start of the next; may change at any time.
@@ -49,7 +51,7 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
 
 impl<S: Store, J: Job<S>> Crawl<S, J> {
     pub fn new(settings: CrawlSettings, store: Arc<S>, job: Arc<J>, wiring: &Wiring) -> Self {
-        let Wiring { ports, time, board, checkpoint, cycles, life, fresh, fixed_clock, .. } = wiring;
+        let Wiring { ports, time, board, checkpoint, cycles, life, fresh, fixed_clock, working, .. } = wiring;
         Crawl {
             client: Arc::from(settings.name.as_str()),
             store,
@@ -61,6 +63,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             fixed_clock: *fixed_clock,
             ports: ports.clone(),
             time: time.clone(),
+            working: *working,
             board: board.clone(),
             reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
@@ -82,7 +85,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
     pub async fn sleep_until_cycle(&self, phase: Phase, wait: impl Fn(Duration) -> Duration) -> Result<()> {
-        let (mut minimum, mut starts) = (self.minimum_cycle_time.subscribe(), self.reins.starts());
+        let mut minimum = self.minimum_cycle_time.subscribe();
         loop {
             let wait = wait(*minimum.borrow_and_update());
             let at = self.time.clock.now().saturating_add(wait);
@@ -94,7 +97,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
                 slept = self.sleep(wait) => slept,
                 // The sender lives as long as the crawl.
                 _ = minimum.changed() => continue,
-                _ = starts.changed() => Ok(()),
+                () = self.reins.told_to_start() => Ok(()),
             };
             self.show(|c| c.next_cycle_at = None);
             return slept;
@@ -143,7 +146,10 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         // An engine that has failed stops its crawls in good order, but that is not how they were meant to end.
         self.show(|c| c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed });
         if let Err(error) = result {
-            self.show(|c| c.error = Some(error.to_string()));
+            self.show(|c| {
+                c.error = Some(error.to_string());
+                c.failure = Some(error.clone());
+            });
             let (crawl, error) = (self.settings.name.clone(), error.clone());
             self.board.emit(|| Event::CrawlFailed { crawl, error });
         }

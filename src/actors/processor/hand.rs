@@ -8,12 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crawl::{Crawl, CycleWork};
-use crate::checkpoint::Progress;
+use super::crawl::{Crawl, CycleWork, gone};
+use crate::checkpoint::{Progress, Standing};
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
 use crate::lock::lock;
-use crate::messages::{Contents, ListedPrefix};
+use crate::messages::{Commit, Contents, ListedPrefix};
+use crate::priority::{is_stuck, unhindered};
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::Store;
@@ -167,8 +168,13 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
         }
         let progress = gather(self.done, Some(state))?;
         let (cycle, at) = (&self.work.key, self.crawl.time.clock.unix_secs());
-        // On this thread, within what the slice charges for folding: a message would cost more than the commit.
-        let commit = || self.crawl.ports.desk.with(|state| state.commit(cycle, &progress, at));
+        let commit = || {
+            if is_stuck() {
+                return self.commit_elsewhere(&progress, at);
+            }
+            // On this thread, within what the slice charges for folding: a message would cost more than the commit.
+            unhindered(|| self.crawl.ports.desk.with(|state| state.commit(cycle, &progress, at)))
+        };
         let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| {
             // Not the job's panic: it must not be taken for one.
             Err(Error::ActorPanicked { actor: "checkpointer", message: panic_message(&*panic) })
@@ -185,6 +191,14 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
                 Err(error)
             }
         }
+    }
+}
+
+impl<S: Store, J: Job<S>> MidSlice<'_, S, J> {
+    /// By message: this thread must take no lock, since it may be starved while it holds it.
+    fn commit_elsewhere(&self, progress: &[Progress], at: f64) -> Result<Standing> {
+        let message = Commit { cycle: self.work.key.clone(), progress: progress.to_vec(), at };
+        futures_executor::block_on(self.crawl.ports.commit.send(message)).map_err(gone)?.result
     }
 }
 

@@ -22,8 +22,8 @@ use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims,
-    FinishedCycles, Order, SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
+    ClaimPrefixes, Commit, Deliver, FinishedCycles, LatestCycle, NextListing, OpenCycle, Opened, Order, Origin,
+    ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
@@ -147,15 +147,18 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
     }
     loop {
         if crawl.cycles != Cycles::Once {
+            let jitter = crawl.settings.jitter.mul_f64(fastrand::f64());
             let wait = |minimum_cycle_time| {
                 let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
-                next_start(started, crawl.settings.slow_start, last, minimum_cycle_time, now)
+                let pace = |time: Duration| time.saturating_add(jitter);
+                next_start(started, pace(crawl.settings.slow_start), last, pace(minimum_cycle_time), now)
             };
             let phase = if last == LastEnd::Never { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
             crawl.sleep_until_cycle(phase, wait).await?;
         }
         crawl.reins.free().await?;
         last = cycle(crawl, lister).await?;
+        crawl.reins.started();
         cycles += 1;
         if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
             return Ok(());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::crawl::{Crawl, gone};
 use super::ERRORS_LISTED;
+use super::crawl::{Crawl, gone};
 use crate::checkpoint::{Cycle, CycleKey};
 use crate::error::{Error, Result};
 use crate::job::{Job, Note};

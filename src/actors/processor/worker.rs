@@ -184,11 +184,11 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let (crawl, work) = (self.crawl.clone(), self.work.clone());
         let empty = Hand::new(self.hand.saved_at);
         let mut hand = std::mem::replace(&mut self.hand, empty);
-        let folding = tokio::task::spawn_blocking(move || {
+        let folding = self.crawl.working.run(move || {
             let ended = fold(&crawl, &work, &mut hand, &slice);
             (ended, hand, slice)
         });
-        let panicked = |e: tokio::task::JoinError| Error::ActorPanicked { actor: "fold", message: e.to_string() };
+        let panicked = |message| Error::ActorPanicked { actor: "fold", message };
         let (ended, hand, slice) = folding.await.map_err(panicked)?;
         self.hand = hand;
         Ok((ended, slice))

@@ -1,0 +1,115 @@
+//! Cleanings and their plans, as the API shows them.
+
+use serde_json::{Map, Value, json};
+
+use super::picture::Picture;
+use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
+use crate::cumulus::CleaningReport;
+use crate::daemon::shared::CleaningView;
+use crate::settings::Manner;
+use crate::status::{CleaningPhase, CleaningStatus};
+
+/// All cleanings, in the order of the file.
+pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {
+    picture.view.cleanings.iter().map(|view| one(picture, view)).collect()
+}
+
+/// One cleaning.
+pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
+    let name = &view.settings.name;
+    let status = picture.status.cleanings.get(name);
+    let found = status.cloned().unwrap_or_else(CleaningStatus::new);
+    Cleaning {
+        name: name.clone(),
+        database: view.settings.database.display().to_string(),
+        state: state(view, status),
+        doing: found.doing.to_string(),
+        rows_done: found.rows_done,
+        rows_planned: found.rows_planned,
+        locks: found.locks,
+        longest_lock_secs: found.longest_lock_secs,
+        resumed: found.resumed,
+        planned_again: found.planned_again,
+        waiting_for: found.waiting_for,
+        error: found.error,
+        next_run_at: None,
+        last_run: last_run(picture, view),
+    }
+}
+
+fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState {
+    let Some(found) = status else { return CleaningState::Waiting };
+    match found.phase {
+        CleaningPhase::Failed => CleaningState::Failed,
+        _ if view.stopped => CleaningState::Stopped,
+        CleaningPhase::Ended => CleaningState::Done,
+        _ if found.held => CleaningState::Paused,
+        CleaningPhase::Working => CleaningState::Working,
+        CleaningPhase::Pausing => CleaningState::Pausing,
+        CleaningPhase::Waiting => CleaningState::Waiting,
+    }
+}
+
+/// How the last run of a cleaning went, if one has ended since the start.
+pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
+    let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
+    let number = |key: &str| report.plan.get(key).cloned().unwrap_or_else(|| json!(0));
+    Some(CleaningRun {
+        cleaning: view.settings.name.clone(),
+        finished: view.ended.unwrap_or(picture.now),
+        elapsed_secs: report.elapsed_secs,
+        refused: report.refused().map(str::to_owned),
+        dry_run: view.settings.manner == Manner::DryRun,
+        marked_segments: segments(&report).filter(|segment| segment["marked"] == true).count(),
+        reclaimable_bytes: number("reclaimable_bytes"),
+        rewrite_bytes: number("rewrite_bytes"),
+        obsolete_bytes: number("obsolete_bytes"),
+        locks: report.steps.count(),
+        longest_lock_secs: report.steps.longest().as_secs_f64(),
+    })
+}
+
+fn segments(report: &CleaningReport) -> impl Iterator<Item = &Value> {
+    report.plan.get("segments").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The newest plan of a cleaning, if one was made since the start.
+pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<Plan> {
+    let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
+    let part = |key: &str| report.plan.get(key).cloned().unwrap_or_default();
+    Some(Plan {
+        cleaning: view.settings.name.clone(),
+        made: view.ended.unwrap_or(picture.now),
+        dry_run: view.settings.manner == Manner::DryRun,
+        refused: report.refused().map(str::to_owned),
+        era: part("era"),
+        threshold: threshold(&part("policy")),
+        segments: segments(&report).filter_map(segment).collect(),
+        removed: part("removed"),
+        reclaimable_bytes: part("reclaimable_bytes"),
+        rewrite_bytes: part("rewrite_bytes"),
+        obsolete_bytes: part("obsolete_bytes"),
+        space_comes_free: part("space_comes_free"),
+        odd: part("odd"),
+        locks: json!(report.steps),
+    })
+}
+
+fn threshold(policy: &Value) -> Threshold {
+    let number = |policy: &Value, key: &str| policy[key].as_f64().unwrap_or(0.0);
+    match policy.get("benefit") {
+        Some(benefit) => Threshold {
+            kind: "benefit",
+            value: number(benefit, "threshold_days"),
+            age_boost_days: number(benefit, "age_boost_days"),
+        },
+        None => Threshold { kind: "utilization", value: number(&policy["utilization"], "least"), age_boost_days: 0.0 },
+    }
+}
+
+/// A line of the list, without what the picture has no use for.
+fn segment(segment: &Value) -> Option<Map<String, Value>> {
+    let mut line = segment.as_object()?.clone();
+    line.remove("mtime");
+    Some(line)
+}
