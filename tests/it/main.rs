@@ -22,6 +22,8 @@ mod page;
 #[cfg(feature = "external")]
 mod page_browser;
 #[cfg(feature = "external")]
+mod page_daemon;
+#[cfg(feature = "external")]
 mod page_stage;
 mod resuming;
 mod rules;

@@ -126,8 +126,11 @@ fn findings_are_filtered_and_saved() {
     browser.keys("#findings-search", "permission jf");
     browser.shows("#findings-count", "1 of 6 entries");
     assert_eq!(rows(&browser), json!(1));
-    browser.js("const s = document.querySelector('#findings-search'); s.value = ''; s.dispatchEvent(new Event('input'))");
-    browser.js("const s = document.querySelector('#findings-kind'); s.value = 'error'; s.dispatchEvent(new Event('input'))");
+    browser
+        .js("const s = document.querySelector('#findings-search'); s.value = ''; s.dispatchEvent(new Event('input'))");
+    browser.js(
+        "const s = document.querySelector('#findings-kind'); s.value = 'error'; s.dispatchEvent(new Event('input'))",
+    );
     browser.shows("#findings-count", "2 of 6 entries");
     let folder = browser.downloads();
     browser.click("#save-csv");
@@ -183,11 +186,10 @@ fn nothing_is_deleted_without_a_yes() {
 fn every_control_is_reached_by_keyboard() {
     let (stage, browser) = page(Play::as_written());
     browser.wait("document.querySelector('#ages-panel:not([hidden]) .bars')");
-    let controls = browser.js(
-        "return [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex=\"0\"]')]
+    let controls =
+        browser.js("return [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex=\"0\"]')]
             .filter((e) => e.checkVisibility() && !e.disabled && !e.closest('dialog'))
-            .map((e, i) => { e.dataset.nth = i; return e.outerHTML.slice(0, 80); })",
-    );
+            .map((e, i) => { e.dataset.nth = i; return e.outerHTML.slice(0, 80); })");
     let controls = controls.as_array().unwrap();
     assert!(controls.len() > 25, "{controls:?}");
     let mut reached = BTreeSet::new();

@@ -61,6 +61,9 @@ impl Browser {
         let driver = runtime.block_on(WebDriver::new(address, wanted)).unwrap();
         let browser = Browser { driver: Some(driver), runtime, process, folder };
         browser.size(1280, 900);
+        // The browser's own first page is no part of the test.
+        browser.go("about:blank");
+        drop((browser.requests(), browser.complaints()));
         browser.go(url);
         browser
     }

@@ -144,9 +144,15 @@ function lineText(c, now) {
         `cycle ${count(c.cycle)}${active && c.cycle_started !== null ? ` since ${moment(c.cycle_started, now)}` : ""}`,
         !active && last?.finished && `${last.result.replace("_", " ")} ${moment(last.finished, now)}, took ${duration(last.elapsed_secs)}`,
         seen,
-        c.state === "walking" && `${c.buckets_per_sec < 100 ? c.buckets_per_sec.toFixed(1) : count(c.buckets_per_sec)} buckets/s`,
+        c.state === "walking" && rateText(c.buckets_per_sec),
         active && c.resumed_with !== null && `resumed with ${many(c.resumed_with, "prefix", "prefixes")} done`,
     ].filter(Boolean).join(" · ");
+}
+
+/** Of the last minute; while nothing was measured, no rate is claimed. */
+function rateText(rate) {
+    if (!(rate > 0)) return "rate not known yet";
+    return `${rate < 0.1 ? "under 0.1" : rate < 100 ? rate.toFixed(1) : count(rate)} buckets/s`;
 }
 
 /** About when a walking crawl ends, as a range of clock times. */

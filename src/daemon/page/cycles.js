@@ -102,8 +102,7 @@ export function makeAges() {
             panel.hidden = !ages;
             if (!ages) return;
             bars = ages;
-            const age = detail.settings.parameters?.expire?.age;
-            rule = typeof age === "number" ? age / 86400 : null;
+            rule = expiryDays(detail.settings.parameters?.expire);
             const last = detail.cycles.find((c) => c.finished !== null);
             setText(byId("ages-lead"), bars.length === 0 ? "The last finished cycle has seen no lease."
                 : `${many(total(), "lease")}, as ${last ? `cycle ${count(last.cycle)}` : "the last finished cycle"} has seen them: time since they were last renewed.`);
@@ -112,6 +111,12 @@ export function makeAges() {
             text();
         },
     };
+}
+
+/** The age of the rule `{"age": SECONDS}`, also as people write it, `age:SECONDS`; null for other rules. */
+function expiryDays(expire) {
+    const secs = expire?.age ?? /^age:([0-9.]+)$/.exec(expire ?? "")?.[1];
+    return Number.isFinite(Number(secs ?? NaN)) ? Number(secs) / 86400 : null;
 }
 
 /** At most `most` bars: neighbours are put together; a hole between two stays a hole. */

@@ -141,12 +141,13 @@ async function loadAll() {
 const doing = (promise) => promise.catch(refused);
 
 async function actOnCrawl(name, what) {
+    const crawl = status.crawls.find((c) => c.name === name);
     const parameters = details.get(name)?.settings.parameters;
-    const deletes = Boolean(parameters?.expire) && parameters.dry_run === false;
+    const deletes = crawl?.rehearsal?.confirmed || (parameters?.expire && parameters.expire !== "none" && parameters.dry_run === false);
     if (deletes && (what === "start" || what === "resume") && !await ask({
         title: `Let ${name} go on?`, yes: `Yes, ${what} it`,
         lines: ["This crawl deletes what has expired, for good."],
-        facts: [["Store", details.get(name).crawl.store]],
+        facts: [["Store", crawl.store]],
     })) return;
     doing(api.act("crawls", name, what).then((crawl) => {
         const at = status.crawls.findIndex((c) => c.name === name);

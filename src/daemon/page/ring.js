@@ -1,5 +1,5 @@
 // The ring of prefixes as a dial: the walk begins at the top, goes outward along each spoke and clockwise from spoke to
-// spoke. Colour is the age of the last visit; marks are errors and findings; the hand is where the walk is now.
+// spoke. Colour is the age of the last visit; marks are errors and findings; the hands are where its workers are.
 
 import { byId, el, lazy, setText, svg, table } from "./dom.js";
 import { away, count, inFull, many, percent, range, UNKNOWN } from "./format.js";
@@ -7,6 +7,7 @@ import { probe } from "./probe.js";
 
 const SIZE = 640, MIDDLE = SIZE / 2, INNER = 158, OUTER = 278, LABELS = 298;
 const LEVELS = 16;
+const HANDS_MOST = 16;
 const YOUNGEST_SECS = 60, OLDEST_SECS = 90 * 86400;
 
 /** Which of the 16 colours an age has: by its logarithm, from a minute to three months, the same for every crawl. */
@@ -52,11 +53,11 @@ export function makeRing({ now, pick }) {
     let detail = null, shape = null, cells = [], chosen = -1, prober = null;
     const picture = svg("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "dial" });
     const cellLayer = svg("g"), markLayer = svg("g"), labelLayer = svg("g", { class: "letters", "aria-hidden": "true" });
-    const hand = svg("g", { class: "hand" }, svg("path", { d: `M${MIDDLE} ${MIDDLE - INNER + 14}V${MIDDLE - OUTER - 7}` }));
+    const hands = svg("g");
     const chosenMark = svg("path", { class: "chosen" });
     const lines = ["over", "big", "under", "under last"].map((c, i) =>
         svg("text", { class: `dial-${c.replace(" ", " dial-")}`, x: MIDDLE, y: [262, 332, 372, 402][i] }));
-    picture.append(cellLayer, hand, markLayer, chosenMark, labelLayer, svg("g", { class: "heart", "aria-hidden": "true" }, lines));
+    picture.append(cellLayer, hands, markLayer, chosenMark, labelLayer, svg("g", { class: "heart", "aria-hidden": "true" }, lines));
 
     const ring = () => detail.ring;
     const visitText = (i) => {
@@ -127,8 +128,10 @@ export function makeRing({ now, pick }) {
                 : svg("circle", { class: "mark finding", cx: x, cy: y, r })];
         }));
         const walking = ["walking", "paused", "waiting"].includes(detail.crawl.state) && current.length > 0;
-        hand.setAttribute("class", walking ? `hand ${detail.crawl.state}` : "hand off");
-        if (walking) hand.setAttribute("transform", `rotate(${shape.degrees(current[0])} ${MIDDLE} ${MIDDLE})`);
+        hands.replaceChildren(...(walking ? current.slice(0, HANDS_MOST) : []).map((i) => svg("path", {
+            class: "hand", d: `M${MIDDLE} ${MIDDLE - INNER + 14}V${MIDDLE - OUTER - 7}`,
+            transform: `rotate(${shape.degrees(i).toFixed(2)} ${MIDDLE} ${MIDDLE})`,
+        })));
     }
     const refreshText = lazy(byId("ring-text"), () => ringTable(detail, now()));
 
