@@ -263,3 +263,13 @@ fn what_is_not_known_is_said() {
     assert_eq!(live, json!(0), "a control is offered that would be refused");
     clean(&stage, &browser);
 }
+
+#[test]
+fn a_page_that_may_not_look_says_how_it_would() {
+    let mut play = Play::as_written();
+    play.locked = true;
+    let stage = Stage::open(play);
+    let browser = Browser::open(&stage.url);
+    browser.shows("#banner", "sexton status --open");
+    assert_eq!(browser.text("#verdict"), "This page may not look.");
+}

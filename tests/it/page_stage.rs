@@ -25,6 +25,8 @@ pub struct Play {
     pub budget: Value,
     pub findings: Value,
     pub plan: Value,
+    /// Whether this page may not even look.
+    pub locked: bool,
 }
 
 impl Play {
@@ -40,6 +42,7 @@ impl Play {
             budget: example("budget.json"),
             findings: settled(example("findings.json")),
             plan: example("plan.json"),
+            locked: false,
         }
     }
 
@@ -140,6 +143,10 @@ fn answer(play: &Play, seen: &Mutex<Vec<Change>>, request: &HttpRequest, body: &
         let body = String::from_utf8_lossy(body).into_owned();
         seen.lock().unwrap().push((request.method().to_string(), path.to_owned(), body));
         return HttpResponse::Conflict().json(json!({"error": "this is a stage"}));
+    }
+    if play.locked && path.starts_with("/api/") {
+        return HttpResponse::Unauthorized()
+            .json(json!({"error": "reading needs the token, see `sexton status --open`"}));
     }
     if path == "/api/events" {
         let first = format!("retry: 2000\n\nevent: status\ndata: {}\n\n", play.status);

@@ -6,7 +6,9 @@ import { round, rows, scale } from "./axes.js";
 import { probe } from "./probe.js";
 import { setBudget, takeBudgetBack } from "./api.js";
 
-const HEIGHT = 210, LEFT = 46, RIGHT = 10, TOP = 12, BOTTOM = 184, SPAN_SECS = 3600, COLOURS = 6;
+const HEIGHT = 210, LEFT = 46, RIGHT = 10, TOP = 12, BOTTOM = 184, COLOURS = 6;
+// What the picture spans: as much of the last hour as there is, so that a young daemon shows something.
+const SPANS_MIN = [5, 10, 20, 30, 60];
 
 /** Which colour a client has: whole crawls in the order of the configuration; their parts a paler one of the same. */
 function palette() {
@@ -42,15 +44,17 @@ export function makeBudget({ now, done, refused }) {
         const samples = series.samples, last = end();
         const top = Math.max(...samples.map((s) => Math.max(s.measured, s.requested)), budget?.requested_percentage ?? 0, 0.1);
         const ticks = round(top * 1.04, 4);
-        x = scale(last - SPAN_SECS, last, LEFT, width - RIGHT);
+        const since = (last - (samples[0]?.at ?? last) + series.step_secs) / 60;
+        const span = SPANS_MIN.find((m) => m >= since) ?? SPANS_MIN.at(-1);
+        x = scale(last - span * 60, last, LEFT, width - RIGHT);
         const y = scale(0, ticks.at(-1), BOTTOM, TOP);
-        const minutes = width > 480 ? [60, 45, 30, 15, 0] : [60, 30, 0];
+        const minutes = (width > 480 ? [1, 0.75, 0.5, 0.25, 0] : [1, 0.5, 0]).map((part) => part * span);
         body.replaceChildren(
             ...rows(ticks, y, LEFT, width - RIGHT, (v) => `${Number(v.toPrecision(3))} %`),
-            ...minutes.map((m) => svg("text", { class: "tick", x: x(last - m * 60).toFixed(1), y: BOTTOM + 18, "text-anchor": m === 60 ? "start" : m === 0 ? "end" : "middle" }, m === 0 ? "now" : `${m} min ago`)),
-            ...stacked(samples, names, series.step_secs, (s) => x(middle(s)), y).map(([name, d]) => svg("path", { class: `area ${colour(name)}`, d })),
-            svg("path", { class: "requested", d: steps(samples, series.step_secs, x, y) }),
-            svg("path", { class: "measured", d: line(samples, series.step_secs, (s) => x(middle(s)), y) }),
+            ...minutes.map((m) => svg("text", { class: "tick", x: x(last - m * 60).toFixed(1), y: BOTTOM + 18, "text-anchor": m === span ? "start" : m === 0 ? "end" : "middle" }, m === 0 ? "now" : `${Number(m.toFixed(2))} min ago`)),
+            ...stacked(samples, names, series.step_secs, x, y).map(([name, d]) => svg("path", { class: `area ${colour(name)}`, d })),
+            svg("path", { class: "requested", d: steps(samples, series.step_secs, x, (s) => y(s.requested)) }),
+            svg("path", { class: "measured", d: steps(samples, series.step_secs, x, (s) => y(s.measured)) }),
             ...(samples.length ? [] : [svg("text", { class: "empty", x: (LEFT + width) / 2, y: (TOP + BOTTOM) / 2, "text-anchor": "middle" }, "The first sample is not there yet.")]));
     };
     const redraw = drawn(byId("budget-chart"), draw);
@@ -141,23 +145,19 @@ function runs(samples, step) {
 
 const point = (px, py) => `${px.toFixed(1)} ${py.toFixed(1)}`;
 
-function line(samples, step, x, y) {
-    return runs(samples, step).map((run) => `M${run.map((s) => point(x(s), y(s.measured))).join("L")}`).join("");
-}
+/** A sample holds for its whole step; so each is a level, not a point. */
+const level = (run, step, x, y) => run.flatMap((s) => [point(x(s.at - step), y(s)), point(x(s.at), y(s))]);
 
-function steps(samples, step, x, y) {
-    return runs(samples, step).map((run) =>
-        `M${run.map((s) => `${point(x(s.at - step), y(s.requested))}L${point(x(s.at), y(s.requested))}`).join("L")}`).join("");
-}
+const steps = (samples, step, x, y) => runs(samples, step).map((run) => `M${level(run, step, x, y).join("L")}`).join("");
 
 /** One path for each client, on top of those before it. */
 function stacked(samples, names, step, x, y) {
     const base = new Map(samples.map((s) => [s, 0]));
     return names.map((name) => {
         const d = runs(samples, step).map((run) => {
-            const low = run.map((s) => point(x(s), y(base.get(s))));
-            const high = run.map((s) => { base.set(s, base.get(s) + (s.clients[name] ?? 0)); return point(x(s), y(base.get(s))); });
-            return `M${high.join("L")}L${low.reverse().join("L")}Z`;
+            const low = level(run, step, x, (s) => y(base.get(s)));
+            for (const s of run) base.set(s, base.get(s) + (s.clients[name] ?? 0));
+            return `M${level(run, step, x, (s) => y(base.get(s))).join("L")}L${low.reverse().join("L")}Z`;
         }).join("");
         return [name, d];
     });

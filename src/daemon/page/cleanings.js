@@ -46,7 +46,7 @@ function cleaningPart(name, now, act) {
     const update = ({ cleaning: c, status, plan }) => {
         const had = node.contains(document.activeElement) ? document.activeElement : null;
         node.cleaning = c;
-        state.update(...(STATES[c.state] ?? [c.state, "calm"]));
+        state.update(...(STATES[c.state] ?? [c.state, "calm"]), c.state === "working");
         setText(path, c.database);
         const planned = c.rows_planned > 0 && ["working", "pausing", "waiting", "paused"].includes(c.state);
         progress.hidden = !planned;

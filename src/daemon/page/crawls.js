@@ -14,7 +14,7 @@ const STARTABLE = ["slow_start", "sleeping", "stopped", "failed", "rehearsed"];
 /** A state as a word with a mark whose form differs too, not only its colour. */
 export function chip() {
     const node = el("span", { class: "chip" });
-    return { node, update(word, tone) { setText(node, word); setAttr(node, "data-tone", tone); } };
+    return { node, update(word, tone, live) { setText(node, word); setAttr(node, "data-tone", tone); setAttr(node, "data-live", Boolean(live)); } };
 }
 
 /** Puts the focus back on the card if the button that had it has gone. */
@@ -86,7 +86,7 @@ function card(name, now, on) {
         node.crawl = c;
         setAttr(node, "data-selected", selected ? "true" : "false");
         setAttr(pick, "aria-pressed", selected ? "true" : "false");
-        state.update(...(STATES[c.state] ?? [c.state, "calm"]));
+        state.update(...(STATES[c.state] ?? [c.state, "calm"]), c.state === "walking");
         setText(where, c.job === c.name ? c.store : `${c.job} · ${c.store}`);
         bar.max = Math.max(c.prefixes_total, 1);
         bar.value = c.prefixes_done;

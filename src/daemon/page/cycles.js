@@ -1,6 +1,6 @@
 // The last cycles of one crawl, and the ages of the leases that the last finished one has seen.
 
-import { byId, drawn, el, lazy, setAttr, setText, svg, table } from "./dom.js";
+import { byId, drawn, el, lazy, line, setAttr, setText, svg, table } from "./dom.js";
 import { bytes, count, duration, inFull, iso, many, moment, percent, UNKNOWN } from "./format.js";
 import { feet, round, rows, scale } from "./axes.js";
 import { probe } from "./probe.js";
@@ -14,10 +14,41 @@ const RESULTS = {
 export const when = (at, now) =>
     (typeof at === "number" ? el("time", { datetime: iso(at), title: inFull(at) }, moment(at, now)) : UNKNOWN);
 
-/** The table of cycles; those that missed something say so. */
-export function showCycles(cycles, now) {
+const CYCLES_FIRST = 8, CYCLES_MOST = 200;
+
+/** The table of cycles; the one in progress is kept up to date from the status. */
+export function makeCycles() {
     const parent = byId("cycles");
-    if (!cycles?.length) return parent.replaceChildren(el("p", { class: "empty" }, "No cycle has begun yet."));
+    let all = false, running = null, columns = [];
+    const live = (cycle, crawl, now) => (cycle.result !== "in_progress" || cycle.cycle !== crawl.cycle ? cycle
+        : { ...cycle, buckets: crawl.buckets, shares: cycle.shares === null ? null : crawl.shares, errors: crawl.errors,
+            findings: crawl.findings, elapsed_secs: now - cycle.started });
+    const set = (detail, now) => {
+        const cycles = detail?.cycles ?? [];
+        running = null;
+        if (!cycles.length) return parent.replaceChildren(el("p", { class: "empty" }, "No cycle has begun yet."));
+        const shown = cycles.slice(0, all ? CYCLES_MOST : CYCLES_FIRST).map((cycle) => live(cycle, detail.crawl, now));
+        columns = cycleColumns(cycles, now);
+        const made = table("Cycles, newest first", columns, shown, { class: "figures stacked" });
+        const at = shown.findIndex((cycle) => cycle.result === "in_progress");
+        if (at >= 0) running = { cycle: cycles[at], row: made.tBodies[0].rows[at] };
+        const more = el("button", { type: "button", class: "button", onclick: () => { all = true; set(detail, now); } }, `Show all ${count(cycles.length)}`);
+        return parent.replaceChildren(el("div", { class: "scroll" }, made), ...(cycles.length > shown.length && !all ? [more] : []));
+    };
+    return {
+        set,
+        /** Takes the numbers of the running cycle from the crawl's status. */
+        update(crawl, now) {
+            if (!running || crawl.cycle !== running.cycle.cycle) return;
+            const row = line(columns, live(running.cycle, crawl, now));
+            running.row.replaceWith(row);
+            running.row = row;
+        },
+    };
+}
+
+/** What the table says of a cycle; one that missed something says so. */
+function cycleColumns(cycles, now) {
     const result = (c) => {
         const [word, tone] = RESULTS[c.result] ?? [c.result, "calm"];
         return el("span", { class: "chip", "data-tone": tone }, c.incomplete_prefixes ? `${word}, ${many(c.incomplete_prefixes, "prefix", "prefixes")} missing` : word);
@@ -41,11 +72,7 @@ export function showCycles(cycles, now) {
     if (cycles.some((c) => c.space?.deleted_shares)) {
         columns.push({ head: "Deleted", number: true, cell: (c) => (c.space ? bytes(c.space.deleted_bytes) : "") });
     }
-    const shown = cycles.slice(0, parent.dataset.all ? 200 : 8);
-    const more = el("button", { type: "button", class: "button", onclick: () => { parent.dataset.all = "yes"; showCycles(cycles, now); } }, `Show all ${count(cycles.length)}`);
-    parent.replaceChildren(
-        el("div", { class: "scroll" }, table("Cycles, newest first", columns, shown, { class: "figures stacked" })),
-        ...(cycles.length > shown.length && !parent.dataset.all ? [more] : []));
+    return columns;
 }
 
 const HEIGHT = 190, LEFT = 54, RIGHT = 10, TOP = 12, BOTTOM = 164;

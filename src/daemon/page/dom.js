@@ -56,15 +56,17 @@ export function keyed(parent, items, key, make) {
     parent.keyedParts = next;
 }
 
+/** One row of a table. */
+export const line = (columns, row) => el("tr", {}, columns.map((c) => {
+    const value = c.cell(row);
+    return el("td", { class: c.number ? "n" : c.class, "data-head": c.head }, value === "" ? "–" : value);
+}));
+
 /** Makes a table. A column is `{head, number, cell(row)}`; on narrow screens each row becomes a list with the heads. */
 export function table(caption, columns, rows, attrs) {
     const head = el("tr", {}, columns.map((c) => el("th", { scope: "col", class: c.number ? "n" : null }, c.head)));
-    const line = (row) => el("tr", {}, columns.map((c) => {
-        const value = c.cell(row);
-        return el("td", { class: c.number ? "n" : c.class, "data-head": c.head }, value === "" ? "–" : value);
-    }));
     return el("table", { class: "figures", ...attrs },
-        el("caption", { class: "sr" }, caption), el("thead", {}, head), el("tbody", {}, rows.map(line)));
+        el("caption", { class: "sr" }, caption), el("thead", {}, head), el("tbody", {}, rows.map((row) => line(columns, row))));
 }
 
 /** Fills a `<details>` when it is opened, and again on `refresh` while it is open: tables cost nothing while hidden. */

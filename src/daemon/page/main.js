@@ -8,14 +8,14 @@ import { live } from "./live.js";
 import { makeBudget } from "./budget.js";
 import { makeCleanings } from "./cleanings.js";
 import { makeCrawls } from "./crawls.js";
-import { makeAges, showCycles } from "./cycles.js";
+import { makeAges, makeCycles } from "./cycles.js";
 import { makeFindings } from "./findings.js";
 import { makeRing } from "./ring.js";
 import { showSummary } from "./summary.js";
 
 let status = null, ahead = 0, selected = null, version = null, boot = null;
 let lostAt = null, goodbye = null, bannerTimer = 0;
-const details = new Map();
+const details = new Map(), planned = new Set();
 
 /** The daemon's wall clock; it may differ from this machine's. While the connection is lost it stands still. */
 const now = () => (lostAt ?? Date.now() / 1000) + ahead;
@@ -24,6 +24,7 @@ const detail = () => details.get(selected);
 
 const ring = makeRing({ now, pick: (prefix) => findings.only({ name: selected, text: `prefix:${prefix}` }) });
 const ages = makeAges();
+const cycles = makeCycles();
 const findings = makeFindings({ now });
 const crawls = makeCrawls({ now, on: { act: actOnCrawl, confirm, select, findings: (name) => findings.only({ name }) } });
 const cleanings = makeCleanings({ now, act: actOnCleaning });
@@ -43,6 +44,7 @@ function render() {
     button.disabled = byId("reload").disabled = !status.access.may_change;
     byId("reload").hidden = status.config.path === null;
     ring.heart();
+    if (detail()) cycles.update(detail().crawl, now());
 }
 
 function take(next) {
@@ -63,6 +65,7 @@ function take(next) {
         const first = status.crawls.find((c) => c.state === "walking") ?? status.crawls[0];
         select(names.includes(kept) ? kept : first?.name ?? null);
     }
+    for (const { name } of status.cleanings) if (!planned.has(name)) loadPlan(name);
     if (restarted) loadAll(); else if (status.last_finding > findings.last()) findings.load();
     render();
 }
@@ -81,7 +84,7 @@ function showDetail() {
     setText(byId("ring-lead"), d ? ringLead(d) : selected ? "Not loaded yet." : "");
     ring.set(d ?? null);
     ages.set(d ?? null);
-    showCycles(d?.cycles, now());
+    cycles.set(d ?? null, now());
 }
 
 function ringLead(d) {
@@ -93,21 +96,25 @@ function ringLead(d) {
     return `${many(visited.length, "prefix", "prefixes")}. The oldest visit was ${moment(oldest, now())}${unseen ? `; of ${count(unseen)} no visit is known` : ""}.`;
 }
 
-const loading = new Set();
-async function loadCrawl(name) {
-    if (loading.has(name)) return;
-    loading.add(name);
+const loading = new Map();
+/** Loads the details of a crawl; what is asked for meanwhile is loaded once more afterwards. */
+async function loadCrawl(name, again = false) {
+    if (loading.has(name)) { loading.set(name, again); return; }
+    loading.set(name, false);
     try {
         details.set(name, await api.getCrawl(name));
         if (name === selected) showDetail();
     } catch (error) {
         if (error.status !== 404 && error.status !== 0) refused(error);
     } finally {
+        const once = loading.get(name);
         loading.delete(name);
+        if (once) loadCrawl(name);
     }
 }
 
 async function loadPlan(name) {
+    planned.add(name);
     try {
         cleanings.plan(name, await api.getPlan(name));
     } catch (error) {
@@ -122,19 +129,13 @@ async function loadAll() {
     try {
         const [next, report] = await Promise.all([api.getStatus(), api.getBudget()]);
         details.clear();
+        planned.clear();
         boot = next.boot;
         take(next);
         budget.series(report.series);
-        next.cleanings.forEach((c) => loadPlan(c.name));
         findings.load();
     } catch (error) {
-        if (error.status === 401 || error.status === 403) {
-            setText(byId("verdict"), "This page may not look yet.");
-            setText(byId("facts"), location.host);
-            tell(`${error.message}. Open the link that "sexton status --open" prints.`);
-        } else if (error.status) {
-            refused(error);
-        }
+        if (error.status) refused(error);
     }
 }
 
@@ -213,6 +214,12 @@ live({
         const since = toTheSecond(lostAt + ahead);
         banner(goodbye ? `The daemon has ended (${goodbye}). These figures are of ${since}; the page comes back when it does.`
             : status ? `Connection lost. These figures are of ${since}; trying again.` : "The daemon does not answer; trying again.", "lost");
+        // A stream does not tell why it was refused; a plain call does.
+        api.getStatus().catch((error) => {
+            if (lostAt === null || error.status === 0) return;
+            if (!status) setText(byId("verdict"), "This page may not look.");
+            banner(`The daemon answers, but does not let this page look: ${error.message}.`, "lost");
+        });
     },
     status: take,
     prefixes(event) {
@@ -228,7 +235,7 @@ live({
         if (event.crawl === selected) ring.mark(event.marks.map(([i]) => i), before);
     },
     finding: (finding) => findings.add(finding),
-    cycle: (event) => loadCrawl(event.crawl),
+    cycle: (event) => loadCrawl(event.crawl, true),
     cleaning: (event) => loadPlan(event.cleaning),
     sample: (sample) => budget.sample(sample),
     missed: () => loadAll(),
