@@ -14,6 +14,8 @@ import argparse, os, resource, shutil, statistics, subprocess, sys, tempfile, ti
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 SEXTON = os.path.join(ROOT, "target", "release", "sexton")
+# The moment that make_store.py makes leases for; at it a store is as one in use: most leases are valid, some are not.
+NOW = "1700000000"
 
 
 def make(out, buckets, *more):
@@ -38,7 +40,7 @@ def peak_kb(command):
 
 def crawl(store, work, job, name, *more):
     state = os.path.join(work, name + ".sqlite")
-    return [SEXTON, "crawl", store, "--job", job, "--state", state, "--fresh", "--json", *more]
+    return [SEXTON, "crawl", store, "--job", job, "--state", state, "--now", NOW, "--fresh", "--json", *more]
 
 
 def compare(work, buckets, rounds):

@@ -14,16 +14,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::actors::Cycles;
 use crate::actors::{
-    BucketProcessor, Checkpointer, Cleaner, Cleaning, Crawl, CrawlPlan, Fuse, Governor, Launched, Ports, PrefixLister,
+    BucketProcessor, Checkpointer, Cleaner, Cleaning, CleaningPorts, Crawl, CrawlPlan, Fuse, Governor, Keeper,
+    Launched, Ports, PrefixLister, Upkeep,
 };
 use crate::checkpoint::{Desk, StateStore};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::messages::{Stop, Tidy};
 pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
-use crate::settings::{self, Checkpoint, CleaningSettings, CrawlSettings, Settings};
-use crate::status::{Board, CrawlStatus, Event};
+use crate::settings::{self, Checkpoint, CleaningSettings, CrawlSettings, Settings, UpkeepSettings};
+use crate::status::{Board, CleaningStatus, CrawlStatus, Event};
 use crate::store::Store;
 use conductor::{Conductor, Request, Works};
 pub use handle::{EngineHandle, GovernorHandle};
@@ -58,6 +60,7 @@ impl Engine {
             state: None,
             crawls: Vec::new(),
             cleanings: Vec::new(),
+            upkeep: UpkeepSettings::default(),
             subscribers: Vec::new(),
             time: None,
             cycles: Cycles::Forever,
@@ -75,6 +78,7 @@ pub struct EngineBuilder {
     state: Option<Box<dyn StateStore>>,
     crawls: Vec<Box<dyn CrawlPlan>>,
     cleanings: Vec<CleaningSettings>,
+    upkeep: UpkeepSettings,
     subscribers: Vec<Recipient<Event>>,
     time: Option<Time>,
     cycles: Cycles,
@@ -116,9 +120,17 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a cleaning of a local database of LBS or Cumulus: one run, from the engine's start.
+    /// Adds a cleaning of a local database of LBS or Cumulus, which runs again and again
+    /// ([`CleaningSettings::every`]). When it last ran is kept with the [`state`](Self::state), so a restart does not
+    /// clean at once again. A run that fails or refuses is shown, and tried again at its next time.
     pub fn clean(mut self, settings: CleaningSettings) -> Self {
         self.cleanings.push(settings);
+        self
+    }
+
+    /// How the state is kept in order. Default: [`UpkeepSettings::default`]. Not done with [`Cycles::Once`].
+    pub fn upkeep(mut self, settings: UpkeepSettings) -> Self {
+        self.upkeep = settings;
         self
     }
 
@@ -128,7 +140,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How many cycles each crawl runs. Default [`Cycles::Forever`].
+    /// How many cycles each crawl runs, and how often each cleaning. Default [`Cycles::Forever`]. With [`Cycles::Once`] a
+    /// cleaning that fails is the engine's error.
     pub fn cycles(mut self, cycles: Cycles) -> Self {
         self.cycles = cycles;
         self
@@ -204,6 +217,7 @@ impl EngineBuilder {
         self.settings.validate()?;
         self.crawls.iter().try_for_each(|crawl| crawl.validate())?;
         self.cleanings.iter().try_for_each(CleaningSettings::validate)?;
+        self.upkeep.validate()?;
         let crawls = self.crawls.iter().map(|crawl| crawl.name());
         settings::check_unique(crawls.chain(self.cleanings.iter().map(|cleaning| &*cleaning.name)))
     }
@@ -216,8 +230,8 @@ impl EngineBuilder {
             board.subscribe(subscriber);
         }
         let fuse = Fuse::new();
-        let cleanings = u32::try_from(self.cleanings.len()).unwrap_or(u32::MAX);
-        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(cleanings).max(1);
+        let cleaners = u32::try_from(self.cleanings.len()).unwrap_or(u32::MAX);
+        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(cleaners).max(1);
         let guard = fuse.guard("governor");
         let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
         let state = self.state.unwrap_or_else(|| Box::new(crate::checkpoint::MemoryStore::default()));
@@ -235,13 +249,18 @@ impl EngineBuilder {
             read: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
         };
+        let cleanings =
+            CleaningPorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
         let working = Working::new(self.settings.priority);
-        let wiring = Wiring { ports, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
+        let wiring =
+            Wiring { ports, cleanings, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
         let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
         crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
+        let tidy = checkpointer.clone().recipient();
+        let upkeep = (cycles != Cycles::Once).then(|| start_upkeep(self.upkeep, tidy, &wiring));
         let works = Works::default();
         let (shutdown, requests) = mpsc::unbounded_channel();
         let (outcome_set, outcome) = watch::channel(None);
@@ -254,6 +273,7 @@ impl EngineBuilder {
             slots: governor.clone().recipient(),
             checkpointer: checkpointer.clone().recipient(),
             state_thread,
+            upkeep,
             requests,
             outcome: outcome_set,
             closed: closed_set,
@@ -278,7 +298,7 @@ fn start_checkpointer(
     fuse: &Fuse,
     threads: Threads,
 ) -> Result<(Addr<Checkpointer>, Option<StateThread>)> {
-    let checkpointer = Checkpointer::new(desk, time.meter.clone(), fuse.guard("checkpointer"));
+    let checkpointer = Checkpointer::new(desk, time.clone(), fuse.guard("checkpointer"));
     if threads == Threads::Shared {
         return Ok((checkpointer.start(), None));
     }
@@ -314,6 +334,7 @@ fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 #[derive(Clone)]
 pub(crate) struct Wiring {
     pub ports: Ports,
+    pub cleanings: CleaningPorts,
     pub time: Time,
     pub board: Arc<Board>,
     pub fuse: Fuse,
@@ -373,9 +394,15 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
 
 pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
     let name = settings.name.clone();
-    wiring.board.add_cleaning(&name);
+    wiring.board.add_cleaning(&name, CleaningStatus::new(settings.database.clone()));
     let (ended_set, ended) = oneshot::channel();
     let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
     let orders = cleaner.clone().recipient();
     Launched { name, pace: None, orders, stop: cleaner.recipient(), workers: 1, ended }
+}
+
+fn start_upkeep(settings: UpkeepSettings, tidy: Recipient<Tidy>, wiring: &Wiring) -> Recipient<Stop> {
+    let slices = wiring.ports.slices.clone();
+    let keeper = Keeper::new(settings, slices, tidy, wiring.time.clone(), wiring.board.clone());
+    Upkeep::new(keeper, wiring.fuse.guard("upkeep")).start().recipient()
 }

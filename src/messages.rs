@@ -13,8 +13,12 @@
 //! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
+//! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
+//! | Checkpointer | [`Ran`] | |
+//! | Checkpointer | [`Tidy`] | [`TidyDone`] |
 //! | BucketProcessor | [`SetMinimumCycleTime`], [`Order`], [`Stop`] | |
 //! | Cleaner | [`Order`], [`Stop`] | |
+//! | Upkeep | [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
 
@@ -26,7 +30,9 @@ use actix::prelude::*;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::checkpoint::{Claim, Cycle, CycleIdentity, CycleKey, PrefixRow, Progress, Standing};
+use crate::checkpoint::{
+    Claim, Cycle, CycleIdentity, CycleKey, LastRun, PrefixRow, Progress, Standing, Tidied, TidyStep,
+};
 use crate::error::{Error, Result};
 use crate::job::Note;
 use crate::policy::cycle::{self, Fresh};
@@ -317,6 +323,38 @@ pub struct CycleRows {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct Deliver(pub CycleKey);
+
+/// Asks how the last run of a cleaning ended.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<LastRun>>")]
+pub struct LastRunOf(pub String);
+
+/// Notes how a run of a cleaning has ended.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct Ran {
+    /// The cleaning.
+    pub cleaning: String,
+    /// How it ended.
+    pub run: LastRun,
+}
+
+/// Asks for one small step of what keeps the state in order. The sender holds the slice, unless it only looks, and
+/// charges it with [`TidyDone::cost`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "TidyDone")]
+pub struct Tidy(pub TidyStep);
+
+/// What became of such a step.
+#[derive(Debug, MessageResponse)]
+pub struct TidyDone {
+    /// What it has done, or why nothing.
+    pub result: Result<Tidied>,
+    /// How long it held up everybody else.
+    pub took: Duration,
+    /// What it has cost, by the meter of the checkpointer's thread.
+    pub cost: Duration,
+}
 
 /// What a mailbox that is closed means: the engine is going down.
 impl From<MailboxError> for Error {

@@ -3,6 +3,8 @@
 //! Built by hand in a host program, from the command line, or from a file by [`config`](crate::config). Nothing here
 //! knows how people spell them; [`Settings::validate`] and [`CrawlSettings::validate`] hold the limits for all three.
 
+mod upkeep;
+
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::job::leases::Expiry;
 use crate::policy::cleaning::{Clock, Mode, Options};
 use crate::tahoe::container::ShareType;
+pub use upkeep::{HISTORY, UpkeepSettings};
 
 /// Limits of [`BudgetSettings::rate`], in cores. Below the least, a slice of 1 s would be followed by 11 days of sleep.
 pub const RATE_CORES: RangeInclusive<f64> = 0.000_001..=1024.0;
@@ -19,7 +22,7 @@ pub const RATE_CORES: RangeInclusive<f64> = 0.000_001..=1024.0;
 pub const SLICE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 /// Limits of [`BudgetSettings::max_sleep`] and [`Checkpoint::Every`].
 pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
-/// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`].
+/// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`], and of the like of cleanings.
 pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
 /// Limits of [`CrawlSettings::workers`].
 pub const WORKERS: RangeInclusive<u32> = 1..=256;
@@ -204,6 +207,17 @@ pub enum LongLocks {
     Allow,
 }
 
+/// What becomes of a copy that stands already where a cleaning is to make one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OlderCopy {
+    /// The cleaning is refused. The default.
+    #[default]
+    Refuse,
+    /// It is renamed, with `.old` at the end of its name, in place of the one that had that name: for cleanings that run
+    /// again and again.
+    SetAside,
+}
+
 /// What holds for one cleaning of a local database of LBS or Cumulus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CleaningSettings {
@@ -223,6 +237,12 @@ pub struct CleaningSettings {
     pub long_locks: LongLocks,
     /// Where a copy of the database is made before the first change; never over a file that is there. Default: nowhere.
     pub backup: Option<PathBuf>,
+    /// What becomes of the copy that an earlier run has made. Default: it stays, and the run is refused.
+    pub older_copy: OlderCopy,
+    /// From the end of a run to the start of the next, over restarts too, whatever came of it. Default 7 days.
+    pub every: Duration,
+    /// Time from the engine's start to the first slice. Default 10 minutes.
+    pub slow_start: Duration,
     /// Its part of the budget while others want it too, in relation to their weights. Default 1.0.
     pub weight: f64,
 }
@@ -244,6 +264,9 @@ impl CleaningSettings {
             lock_duty: 0.05,
             long_locks: LongLocks::default(),
             backup: None,
+            older_copy: OlderCopy::default(),
+            every: Duration::from_secs(7 * 86_400),
+            slow_start: Duration::from_secs(600),
             weight: 1.0,
         }
     }
@@ -257,6 +280,8 @@ impl CleaningSettings {
         let of = |what: &str| format!("cleaning {}: {what}", self.name);
         named(&of("slice"), within(&SLICE, &self.slice, duration))?;
         named(&of("lock_duty"), within(&LOCK_DUTY, &self.lock_duty, f64::to_string))?;
+        named(&of("every"), within(&PACE, &self.every, duration))?;
+        named(&of("slow_start"), within(&PACE, &self.slow_start, duration))?;
         named(&of("weight"), within(&WEIGHT, &self.weight, f64::to_string))
     }
 
@@ -341,14 +366,16 @@ impl JobSettings {
     }
 }
 
-/// Checks that no two crawls have the same name.
+/// Checks that no two crawls or cleanings have the same name.
 ///
 /// # Errors
 /// [`Error::Config`] with the first name that comes twice.
 pub fn check_unique<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut seen = HashSet::new();
     match names.into_iter().find(|name| !seen.insert(*name)) {
-        Some(name) => Err(Error::Config(format!("two crawls have the name {name}; give one of them another name"))),
+        Some(name) => {
+            Err(Error::Config(format!("two crawls or cleanings have the name {name}; give one of them another name")))
+        }
         None => Ok(()),
     }
 }
@@ -358,7 +385,7 @@ pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     match name.chars().all(allowed) {
         true if (1..=NAME_MOST).contains(&name.len()) => Ok(()),
-        _ => Err(format!("{name:?} is no name for a crawl: use 1 to {NAME_MOST} of a-z, 0-9, - and _")),
+        _ => Err(format!("{name:?} is no name for a crawl or cleaning: use 1 to {NAME_MOST} of a-z, 0-9, - and _")),
     }
 }
 
@@ -441,6 +468,9 @@ mod tests {
     #[test]
     fn a_name_given_twice_is_told() {
         check_unique(["a", "b"]).unwrap();
-        assert_eq!(why(check_unique(["a", "b", "a"])), "two crawls have the name a; give one of them another name");
+        assert_eq!(
+            why(check_unique(["a", "b", "a"])),
+            "two crawls or cleanings have the name a; give one of them another name"
+        );
     }
 }

@@ -4,8 +4,10 @@
 //! it works from any thread, and also while an actor is busy.
 
 mod board;
+mod cleaning;
 mod findings;
 mod ring;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,16 +16,18 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde::Serialize;
 
-use crate::cumulus::{CleaningReport, Doing};
+use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::job::Finding;
 use crate::report::CycleReport;
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
+pub use cleaning::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub(crate) use ring::RingMarks;
 pub use ring::{Mark, RingPicture};
+pub use upkeep::UpkeepStatus;
 
 /// Something that happened, sent to every subscriber.
 #[derive(Debug, Clone, Message)]
@@ -65,6 +69,18 @@ pub enum Event {
         path: String,
         /// The cause.
         error: String,
+    },
+    /// A run of a cleaning begins.
+    CleaningStarted {
+        /// The cleaning.
+        cleaning: String,
+    },
+    /// A run of a cleaning has failed. One that is scheduled is tried again at its next time.
+    CleaningFailed {
+        /// The cleaning.
+        cleaning: String,
+        /// Why.
+        error: Error,
     },
     /// A cleaning is finished, or refused.
     CleaningFinished {
@@ -115,6 +131,8 @@ pub struct Status {
     pub crawls: BTreeMap<String, CrawlStatus>,
     /// The cleanings, by name.
     pub cleanings: BTreeMap<String, CleaningStatus>,
+    /// What was done to keep the engine's own state in order.
+    pub upkeep: UpkeepStatus,
 }
 
 /// The budget at one moment.
@@ -175,67 +193,6 @@ pub enum Phase {
     Ended,
     /// Ended with an error.
     Failed,
-}
-
-/// What a cleaning is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CleaningPhase {
-    /// Waits for a slice, or works in one.
-    Working,
-    /// Leaves the database alone, so that backups can begin.
-    Pausing,
-    /// Waits for what keeps it from working: see `waiting_for`.
-    Waiting,
-    /// Has done what it was asked for, refused to, or was stopped.
-    Ended,
-    /// Ended with an error.
-    Failed,
-}
-
-/// A cleaning at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CleaningStatus {
-    /// What it is about.
-    pub phase: CleaningPhase,
-    /// Whether it was told to pause.
-    pub held: bool,
-    /// The kind of the last step.
-    pub doing: Doing,
-    /// Rows gone through, those read included.
-    pub rows_done: u64,
-    /// Rows to go through in all, as far as can be told.
-    pub rows_planned: u64,
-    /// How often the database's lock was held.
-    pub locks: usize,
-    /// The longest time for which it was.
-    pub longest_lock_secs: f64,
-    /// Whether it goes on where an earlier run has ended.
-    pub resumed: bool,
-    /// How often the plan was made again because a backup had run.
-    pub planned_again: u32,
-    /// What it waits for.
-    pub waiting_for: Option<String>,
-    /// The error with which it has ended.
-    pub error: Option<String>,
-}
-
-impl CleaningStatus {
-    pub(crate) fn new() -> Self {
-        CleaningStatus {
-            phase: CleaningPhase::Working,
-            held: false,
-            doing: Doing::Opening,
-            rows_done: 0,
-            rows_planned: 0,
-            locks: 0,
-            longest_lock_secs: 0.0,
-            resumed: false,
-            planned_again: 0,
-            waiting_for: None,
-            error: None,
-        }
-    }
 }
 
 /// What one worker of a crawl is doing.

@@ -4,31 +4,29 @@
 //! an arbiter). It asks for no slice and waits for nobody: whoever sends it work holds the slice, and charges it with what
 //! the answer says it has cost. For commits after every bucket it lends the desk to the threads that fold.
 
-use std::sync::Arc;
-
 use actix::prelude::*;
 
 use super::guard::Guard;
-use crate::checkpoint::{Claim, Cycle, Desk, StateStore};
-use crate::clock::CostMeter;
+use crate::checkpoint::{Claim, Cycle, Desk, LastRun, StateStore};
+use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, FinishedCycles, LatestCycle, OpenCycle, Opened, Origin,
-    ReadCycle, ReleaseClaims, Stop,
+    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle, OpenCycle, Opened,
+    Origin, Ran, ReadCycle, ReleaseClaims, Stop, Tidy, TidyDone,
 };
 use crate::policy::cycle::{Decision, decide};
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
     desk: Desk,
-    meter: Arc<dyn CostMeter>,
+    time: Time,
     _guard: Guard,
 }
 
 impl Checkpointer {
-    pub(crate) fn new(desk: Desk, meter: Arc<dyn CostMeter>, guard: Guard) -> Self {
-        Checkpointer { desk, meter, _guard: guard }
+    pub(crate) fn new(desk: Desk, time: Time, guard: Guard) -> Self {
+        Checkpointer { desk, time, _guard: guard }
     }
 }
 
@@ -72,9 +70,9 @@ impl Handler<Commit> for Checkpointer {
     type Result = Committed;
 
     fn handle(&mut self, msg: Commit, _: &mut Self::Context) -> Self::Result {
-        let before = self.meter.thread_cost();
+        let before = self.time.meter.thread_cost();
         let result = self.desk.with(|state| state.commit(&msg.cycle, &msg.progress, msg.at));
-        let cost = self.meter.thread_cost().saturating_sub(before);
+        let cost = self.time.meter.thread_cost().saturating_sub(before);
         Committed { result, progress: msg.progress, cost }
     }
 }
@@ -100,6 +98,33 @@ impl Handler<Deliver> for Checkpointer {
 
     fn handle(&mut self, Deliver(cycle): Deliver, _: &mut Self::Context) -> Self::Result {
         self.desk.with(|state| state.deliver(&cycle))
+    }
+}
+
+impl Handler<LastRunOf> for Checkpointer {
+    type Result = Result<Option<LastRun>>;
+
+    fn handle(&mut self, LastRunOf(cleaning): LastRunOf, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.last_run(&cleaning))
+    }
+}
+
+impl Handler<Ran> for Checkpointer {
+    type Result = Result<()>;
+
+    fn handle(&mut self, msg: Ran, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.ran(&msg.cleaning, &msg.run))
+    }
+}
+
+impl Handler<Tidy> for Checkpointer {
+    type Result = TidyDone;
+
+    fn handle(&mut self, Tidy(step): Tidy, _: &mut Self::Context) -> Self::Result {
+        let (since, before) = (self.time.clock.now(), self.time.meter.thread_cost());
+        let result = self.desk.with(|state| state.tidy(&step));
+        let cost = self.time.meter.thread_cost().saturating_sub(before);
+        TidyDone { result, took: self.time.clock.now().saturating_sub(since), cost }
     }
 }
 

@@ -10,12 +10,15 @@ mod guard;
 mod lister;
 mod processor;
 mod reins;
+mod upkeep;
 
 pub use checkpointer::Checkpointer;
 pub use cleaner::Cleaner;
-pub(crate) use cleaner::Cleaning;
+pub(crate) use cleaner::{Cleaning, CleaningPorts};
 pub use governor::Governor;
 pub(crate) use guard::Fuse;
 pub use lister::PrefixLister;
 pub use processor::{BucketProcessor, Cycles};
 pub(crate) use processor::{Crawl, CrawlPlan, Launched, Ports};
+pub(crate) use upkeep::Keeper;
+pub use upkeep::Upkeep;

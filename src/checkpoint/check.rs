@@ -1,4 +1,5 @@
-//! What every [`StateStore`](super::StateStore) refuses, in the same words. Pure; no store is touched here.
+//! What every [`StateStore`](super::StateStore) refuses, in the same words, and which cycles all of them take for old.
+//! Pure; no store is touched here.
 
 use super::{CycleIdentity, CycleKey, Progress};
 use crate::error::{Error, Result};
@@ -50,4 +51,21 @@ pub(super) fn prefixes_left(cycle: &CycleKey, left: u32) -> Error {
 /// The cycle has no report yet.
 pub(super) fn unfinished(cycle: &CycleKey) -> Error {
     Error::Config(format!("cycle {} of {} has no report yet: it is not finished", cycle.number, cycle.crawl))
+}
+
+/// A finished cycle.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub number: u64,
+    /// When it ended, in seconds since 1970.
+    pub at: f64,
+    pub delivered: bool,
+}
+
+/// The numbers of the cycles that are old, among all finished ones of a crawl, in order.
+pub(super) fn old(finished: &[Ended], before: Option<f64>) -> Vec<u64> {
+    let Some(before) = before else { return Vec::new() };
+    let newest = finished.iter().map(|cycle| cycle.number).max();
+    let old = finished.iter().filter(|c| c.delivered && c.at < before && Some(c.number) != newest);
+    old.map(|cycle| cycle.number).collect()
 }

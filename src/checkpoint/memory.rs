@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
+    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
+    Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Note, NoteKind};
@@ -14,6 +15,7 @@ use crate::job::{Note, NoteKind};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     crawls: BTreeMap<String, Crawl>,
+    runs: BTreeMap<String, LastRun>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,6 +68,10 @@ impl CycleState {
         u32::try_from(self.prefixes.iter().filter(|p| !p.done).count()).unwrap_or(u32::MAX)
     }
 
+    fn rows(&self) -> u64 {
+        1 + self.prefixes.iter().map(|p| 1 + p.notes.len() as u64).sum::<u64>()
+    }
+
     fn advance(&mut self, progress: &Progress) -> Result<()> {
         let stale = Error::StaleClaim { prefix: progress.prefix, fence: progress.fence };
         let Some(prefix) = self.prefixes.get_mut(progress.prefix as usize) else { return Err(stale) };
@@ -79,6 +85,18 @@ impl CycleState {
         prefix.done = progress.done;
         prefix.claimed = !progress.done;
         Ok(())
+    }
+}
+
+impl Crawl {
+    /// The numbers of the cycles that are old.
+    fn old(&self, before: Option<f64>) -> Vec<u64> {
+        let finished: Vec<check::Ended> = self
+            .cycles
+            .iter()
+            .filter_map(|(number, c)| Some(check::Ended { number: *number, at: c.finished?, delivered: c.delivered }))
+            .collect();
+        check::old(&finished, before)
     }
 }
 
@@ -209,6 +227,33 @@ impl StateStore for MemoryStore {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let all = (0..).zip(&self.cycle(cycle)?.prefixes).flat_map(|(at, p)| p.notes.iter().map(move |n| (at, n)));
         Ok(all.filter(|(_, note)| note.kind == kind).take(limit).map(|(at, note)| (at, note.clone())).collect())
+    }
+
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
+        Ok(self.runs.get(cleaning).cloned())
+    }
+
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
+        check::moment(run.ended)?;
+        self.runs.insert(cleaning.to_owned(), run.clone());
+        Ok(())
+    }
+
+    /// A cycle takes no time to go here, so it goes whole.
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied> {
+        let mut tidied = Tidied::default();
+        let most = if step.kind == Some(Tidying::Rows) { step.most } else { 0 };
+        for crawl in self.crawls.values_mut() {
+            for number in crawl.old(step.old_before) {
+                if tidied.rows_removed >= most {
+                    tidied.due = Some(Tidying::Rows);
+                    return Ok(tidied);
+                }
+                tidied.rows_removed += crawl.cycles.remove(&number).map_or(0, |cycle| cycle.rows());
+                tidied.cycles_removed += 1;
+            }
+        }
+        Ok(tidied)
     }
 
     fn sync(&mut self) -> Result<()> {

@@ -125,6 +125,59 @@ pub struct PrefixRow {
     pub tally: Option<Vec<u8>>,
 }
 
+/// How the last run of a cleaning ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastRun {
+    /// When, in seconds since 1970.
+    pub ended: f64,
+    /// What came of it, opaque here.
+    pub result: Value,
+}
+
+/// One small step of what keeps a state in order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TidyStep {
+    /// What to do; `None` only looks what is due.
+    pub kind: Option<Tidying>,
+    /// How many rows or pages at most; the log is always emptied whole.
+    pub most: u64,
+    /// Cycles that ended before this moment (seconds since 1970) are old; `None` if none ever is.
+    pub old_before: Option<f64>,
+    /// The write-ahead log is to be emptied when it is longer than this, in bytes.
+    pub log_bytes: u64,
+}
+
+/// A kind of work that keeps a state in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tidying {
+    /// Moving the write-ahead log into the database.
+    Log,
+    /// Removing the rows of old cycles.
+    Rows,
+    /// Giving free pages back to the file system.
+    Pages,
+}
+
+/// What one call of [`StateStore::tidy`] has done, and what is left to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Rows of old cycles that were removed, the cycles' own rows included.
+    pub rows_removed: u64,
+    /// Cycles among them: from then on nobody sees the cycle.
+    pub cycles_removed: u64,
+    /// Pages that were given back.
+    pub pages_freed: u64,
+    /// Bytes of the write-ahead log that were moved into the database.
+    pub log_bytes_moved: u64,
+    /// How long the write-ahead log is now.
+    pub log_bytes: u64,
+    /// Pages of the file that hold nothing.
+    pub pages_free: u64,
+    /// What is to be done next, if anything is.
+    pub due: Option<Tidying>,
+}
+
 /// How many finished cycles of a crawl are kept beside the newest; the rest goes when a new one begins. (Tahoe's own
 /// history has 10 as well.)
 pub const FINISHED_CYCLES_KEPT: u64 = 10;
@@ -173,6 +226,19 @@ pub trait StateStore: Send + 'static {
 
     /// Notes of one kind with the position of their prefix, in the order of the walk, at most `limit`.
     fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>>;
+
+    /// How the last run of a cleaning ended, or `None` if none is known.
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>>;
+
+    /// Notes how a run of a cleaning has ended, in place of the one before.
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()>;
+
+    /// Does one small step of what keeps the state in order, as far as it is due, and says what is due next.
+    ///
+    /// A finished cycle is old if it ended before [`TidyStep::old_before`], was delivered, and is not the newest finished
+    /// one of its crawl. An old cycle goes with everything in it: first its name, so that nobody sees a part of it, then
+    /// its rows, in as many calls as it takes. Nothing else that can be read through this trait changes.
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied>;
 
     /// Makes sure that everything committed so far survives a loss of power.
     fn sync(&mut self) -> Result<()>;

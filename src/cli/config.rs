@@ -8,6 +8,8 @@ use super::{ConfigCommand, Exit};
 use crate::config::units::Percent;
 use crate::config::{Config, EXAMPLE};
 use crate::error::{Error, Result};
+use crate::policy::cleaning::Policy;
+use crate::settings::{CleaningSettings, Manner};
 
 /// Runs the command.
 ///
@@ -62,5 +64,32 @@ fn meaning(config: &Config) -> Vec<String> {
     if config.crawls.is_empty() {
         lines.push("no crawls".to_owned());
     }
+    lines.extend(config.cleanings.iter().map(cleaning));
+    if config.cleanings.is_empty() {
+        lines.push("no cleanings".to_owned());
+    }
+    if let Some(history) = config.upkeep.history {
+        let days = history.as_secs_f64() / 86_400.0;
+        lines.push(format!("history: finished cycles are kept for {days} day(s), the newest always"));
+    }
     lines
+}
+
+fn cleaning(cleaning: &CleaningSettings) -> String {
+    let every = humantime::format_duration;
+    let policy = match cleaning.options.policy {
+        None => "by the rule of its era".to_owned(),
+        Some(Policy::Benefit { threshold_days, .. }) => format!("benefit above {threshold_days} days"),
+        Some(Policy::Utilization { least }) => format!("less than {least} in use"),
+    };
+    format!(
+        "cleaning {}: {}, {policy}, {}{} after each run, first after {}, locked {} of the time in steps of {}",
+        cleaning.name,
+        cleaning.database.display(),
+        if cleaning.manner == Manner::DryRun { "only planned, " } else { "" },
+        every(cleaning.every),
+        every(cleaning.slow_start),
+        Percent::of_cores(cleaning.lock_duty),
+        every(cleaning.slice),
+    )
 }

@@ -1,4 +1,5 @@
-//! `sexton demo`: a sample store, both jobs under one visible budget, then a crawl that is stopped, killed and resumed.
+//! `sexton demo`: a sample store and a sample database; both jobs and a cleaning under one visible budget; then a crawl
+//! that is stopped, killed and resumed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,17 +16,22 @@ use super::watch::{Ending, until_end};
 use super::{DemoArgs, Exit, output};
 use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
+use crate::cumulus::sample::SampleDb;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result};
 use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::job::{Count, Leases};
-use crate::settings::{BudgetSettings, CrawlSettings, Settings};
+use crate::policy::cleaning::Options;
+use crate::settings::{BudgetSettings, CleaningSettings, CrawlSettings, Settings};
 use crate::store::TahoeStore;
 use crate::store::sample::{SampleStore, Summary};
 
 /// The budget of the demo: enough to end soon, little enough to be seen.
 const RATE: f64 = 0.20;
 const SLICE: Duration = Duration::from_millis(20);
+
+/// Nobody backs up into the sample, so the cleaning need not leave it alone for long.
+const LOCK_DUTY: f64 = 0.5;
 
 /// The expiry that is evaluated: leases that were not renewed for 31 days.
 const EXPIRY: Expiry = Expiry::Age { secs: 31 * 86_400 };
@@ -45,7 +51,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     println!("1. A store in Tahoe-LAFS's format, {} buckets, below {}", args.buckets, dir.display());
     let made = make(&sample, &dir)?;
     println!(
-        "   {} shares ({} of them mutable) with {} leases, {:.1} MB\n",
+        "   {} shares ({} of them mutable) with {} leases, {:.1} MB",
         made.shares,
         made.mutable_shares,
         made.leases,
@@ -55,10 +61,21 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     if args.serve {
         return serve(&dir, args.buckets);
     }
+    let database = dir.join("localdb.sqlite");
+    let rows = SampleDb::default().write(&database)?;
+    println!("   and a local database of LBS, {}:", database.display());
+    println!(
+        "   {} blocks ({:.1} MB) in {} segments, of which {} snapshots use a part\n",
+        rows.blocks,
+        rows.bytes as f64 / 1e6,
+        rows.segments,
+        rows.snapshots
+    );
     let Some(whole) = under_one_budget(&sample, &dir, &made)? else { return Ok(Exit::Interrupted) };
     stopped_killed_resumed(&sample, &dir, &whole)?;
-    println!("\nThe store and the state files are kept in {}", dir.display());
+    println!("\nThe store, the database and the state files are kept in {}", dir.display());
     println!("Try:  sexton crawl {} --job leases --cpu 10%", dir.display());
+    println!("      sexton clean {} --dry-run --now {}", database.display(), cleaned_at());
     Ok(Exit::Done)
 }
 
@@ -108,9 +125,19 @@ struct Whole {
     cost_secs: f64,
 }
 
-/// Both jobs in one engine; `None` if it was interrupted.
+/// The moment that counts as now for the cleaning: the day after the newest snapshot.
+fn cleaned_at() -> f64 {
+    SampleDb::default().end + 1.0
+}
+
+fn cleaning(dir: &Path) -> CleaningSettings {
+    let defaults = CleaningSettings::new("cleaner", dir.join("localdb.sqlite"));
+    CleaningSettings { options: Options::at(cleaned_at()), slice: SLICE, lock_duty: LOCK_DUTY, ..defaults }
+}
+
+/// Both jobs and the cleaning in one engine; `None` if it was interrupted.
 fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<Option<Whole>> {
-    println!("2. Both jobs at once, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
+    println!("2. Both jobs and a cleaning, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
     let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
     let leases = LeaseSettings { expiry: EXPIRY, sharetypes: ShareTypes::default() };
     let interrupts = Interrupts::take_over()?;
@@ -122,6 +149,7 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
         .now(sample.now.into())
         .crawl(CrawlSettings::new("count"), TahoeStore::open(dir)?, Count)
         .crawl(CrawlSettings::new("leases"), TahoeStore::open(dir)?, Leases::new(leases))
+        .clean(cleaning(dir))
         .spawn()?;
     let mut told = Instant::now();
     let ending = until_end(&engine, interrupts, |engine| {
@@ -148,16 +176,39 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
     let ages = leases["history"]["lease-age-histogram"].as_array().cloned().unwrap_or_default();
     let seen: u64 = ages.iter().filter_map(|bin| bin[2].as_u64()).sum();
     check("leases read", &seen.into(), made.leases)?;
+    show_cleaning(&engine)?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
     let cost_secs = status.budget.clients.get("leases").map_or(1.0, |c| c.cost_secs);
     Ok(Some(Whole { report: leases, cost_secs }))
+}
+
+fn show_cleaning(engine: &EngineHandle) -> Result<()> {
+    let report = engine.last_cleaning("cleaner").ok_or_else(|| Error::Unexpected("nothing was cleaned".to_owned()))?;
+    if let Some(why) = report.refused() {
+        return Err(Error::Unexpected(format!("the cleaning refused: {why}")));
+    }
+    let megabytes = |key: &str| report.plan.get(key).and_then(Value::as_f64).unwrap_or(0.0) / 1e6;
+    let segments = report.plan.get("segments").and_then(Value::as_array).cloned().unwrap_or_default();
+    println!(
+        "   segments marked: {} of {}; {:.1} MB come free, {:.1} MB are to be written again",
+        segments.iter().filter(|s| s["marked"] == true).count(),
+        segments.len(),
+        megabytes("reclaimable_bytes"),
+        megabytes("rewrite_bytes")
+    );
+    let longest = 1e3 * report.steps.longest().as_secs_f64();
+    println!("   the database was locked {} times, at most {longest:.1} ms", report.steps.count());
+    Ok(())
 }
 
 fn show_pace(engine: &EngineHandle) {
     let status = engine.status();
     let crawl = |name: &str| status.crawls.get(name).map_or(0, |c| c.buckets);
     let (count, leases, percent) = (crawl("count"), crawl("leases"), status.budget.measured_percentage);
-    output::say(&format!("   count {count} buckets, leases {leases} buckets, {percent:.1} % of a core so far"));
+    let doing = status.cleanings.get("cleaner").map_or(String::new(), |c| c.doing.to_string());
+    output::say(&format!(
+        "   count {count} buckets, leases {leases} buckets, cleaner {doing}, {percent:.1} % of a core"
+    ));
 }
 
 fn check(what: &str, found: &Value, written: u64) -> Result<()> {

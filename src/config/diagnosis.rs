@@ -75,6 +75,7 @@ fn what(code: &RonError, before: &str) -> String {
 fn missing_hint(field: &str) -> &'static str {
     match field {
         "store" => "name the folder that holds shares/, such as store: \"/srv/tahoe/storage\"",
+        "database" => "name the database, such as database: \"/var/lib/cumulus/localdb.sqlite\"",
         "job" => "say what it does, such as job: count or job: leases()",
         _ => "it is needed",
     }
@@ -87,6 +88,8 @@ fn example(word: &str) -> Option<&'static str> {
         "cutoff" => Some("cutoff(\"2025-01-01\")"),
         "every" => Some("every(\"10s\")"),
         "leases" => Some("leases()"),
+        "benefit" => Some("benefit()"),
+        "utilization" => Some("utilization()"),
         _ => None,
     }
 }

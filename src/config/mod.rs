@@ -4,6 +4,7 @@
 //! what is meant ([`Config`], made of the plain settings that the engine takes). Whatever is wrong in a file is said
 //! with its line and column, or, where several values do not go together, with the name of the crawl.
 
+mod clean;
 mod diagnosis;
 mod raw;
 mod raw_daemon;
@@ -20,7 +21,9 @@ use raw_daemon::RawPriority;
 
 use crate::error::{Error, Result};
 use crate::policy::windows::Windows;
-use crate::settings::{self, Basis, BudgetSettings, CrawlSettings, JobSettings, Settings};
+use crate::settings::{
+    self, Basis, BudgetSettings, CleaningSettings, CrawlSettings, JobSettings, Settings, UpkeepSettings,
+};
 
 /// The configuration file that comes with Sexton: complete, commented, with every default written out.
 pub const EXAMPLE: &str = include_str!("../../config.ron");
@@ -47,13 +50,25 @@ pub struct Config {
     pub daemon: DaemonConfig,
     /// The crawls, in the order of the file. Default: none.
     pub crawls: Vec<CrawlConfig>,
+    /// The cleanings, in the order of the file, each ready for
+    /// [`EngineBuilder::clean`](crate::engine::EngineBuilder::clean). Default: none.
+    pub cleanings: Vec<CleaningSettings>,
+    /// How the state is kept in order.
+    pub upkeep: UpkeepSettings,
 }
 
 impl Default for Config {
     /// What an empty file means.
     fn default() -> Self {
         let settings = Settings { priority: RawPriority::default().into(), ..Settings::default() };
-        Config { state: None, settings, daemon: DaemonConfig::default(), crawls: Vec::new() }
+        Config {
+            state: None,
+            settings,
+            daemon: DaemonConfig::default(),
+            crawls: Vec::new(),
+            cleanings: Vec::new(),
+            upkeep: UpkeepSettings::default(),
+        }
     }
 }
 
@@ -141,8 +156,12 @@ fn validated(mut raw: raw::RawConfig, folder: &Path) -> Result<Config> {
         Settings { budget: budget(raw.budget), checkpoint: raw.checkpoint.into(), priority: raw.priority.into() };
     settings.validate()?;
     let crawls = raw.crawls.into_iter().map(|raw| crawl(raw, folder)).collect::<Result<Vec<_>>>()?;
-    settings::check_unique(crawls.iter().map(|c| c.settings.name.as_str()))?;
-    Ok(Config { state: raw.state.map(|path| folder.join(path.0)), settings, daemon, crawls })
+    let cleanings = raw.clean.into_iter().map(|raw| clean::cleaning(raw, folder)).collect::<Result<Vec<_>>>()?;
+    let names = crawls.iter().map(|c| c.settings.name.as_str());
+    settings::check_unique(names.chain(cleanings.iter().map(|c| c.name.as_str())))?;
+    let upkeep = raw.history.map_or_else(UpkeepSettings::default, |age| UpkeepSettings { history: Some(age.0) });
+    let state = raw.state.map(|path| folder.join(path.0));
+    Ok(Config { state, settings, daemon, crawls, cleanings, upkeep })
 }
 
 fn budget(raw: raw::RawBudget) -> BudgetSettings {

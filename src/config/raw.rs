@@ -10,11 +10,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
+use super::clean::RawCleaning;
 use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::{self, Percent};
 use crate::error::Error;
 use crate::job::leases::Expiry;
-use crate::settings::{self, Basis, Checkpoint, JobSettings, PACE, READ_AHEAD, WEIGHT, WORKERS};
+use crate::settings::{self, Basis, Checkpoint, HISTORY, JobSettings, PACE, READ_AHEAD, WEIGHT, WORKERS};
 use crate::tahoe::container::ShareType;
 
 /// The whole file.
@@ -28,6 +29,8 @@ pub(super) struct RawConfig {
     pub log: RawLog,
     pub http: RawHttp,
     pub crawls: Vec<RawCrawl>,
+    pub clean: Vec<RawCleaning>,
+    pub history: Option<Value<History>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -261,7 +264,14 @@ macro_rules! duration_kind {
 duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice);
 duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
 duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
+duration_kind!(History, Duration, "a duration such as \"365d\"", parse_history);
 duration_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age);
+
+fn parse_history(text: &str) -> Result<Duration, String> {
+    let history = units::parse_duration(text)?;
+    settings::within(&HISTORY, &history, settings::duration)?;
+    Ok(history)
+}
 
 fn parse_pace(text: &str) -> Result<Duration, String> {
     let pace = units::parse_duration(text)?;

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::leases::Expiry;
+use crate::policy::cleaning::{Era, Limits, Mode, Options, Policy};
 use crate::policy::windows::Window;
-use crate::settings::{Checkpoint, Priority};
+use crate::settings::{Checkpoint, LongLocks, Manner, OlderCopy, Priority};
 use crate::tahoe::container::ShareType;
 
 fn parse(text: &str) -> Result<Config> {
@@ -90,8 +91,81 @@ fn every_key_is_read() {
         allowed_hosts: vec!["nas.example.org".into(), "proxy:8080".into()],
     };
     let state = Some("/etc/sexton/state.sqlite".into());
-    assert_eq!(config, Config { state, settings, daemon, crawls: vec![crawl] });
+    assert_eq!(config, Config { state, settings, daemon, crawls: vec![crawl], ..Config::default() });
     assert_eq!(parse("()").unwrap(), Config::default());
+}
+
+#[test]
+fn every_key_of_a_cleaning_is_read() {
+    let config = parse(
+        r#"(
+            history: "30d",
+            clean: [
+                (database: "localdb", policy: utilization(below: 0.25), dry_run: true),
+                (
+                    name: "laptop", database: "/var/lib/lbs/localdb.sqlite",
+                    policy: benefit(threshold: 8, age_boost: 1.5, intent: 7), every: "1d", slow_start: "0s",
+                    max_rewrite: "1.5GB", max_segments: 100, min_age: "36h", backup: "copy.sqlite", slice: "20ms",
+                    lock_duty: "0.5%", weight: 0.5, allow_long_lock: true, compat: true,
+                ),
+            ],
+        )"#,
+    )
+    .unwrap();
+    assert_eq!(config.upkeep.history, Some(Duration::from_secs(30 * 86_400)));
+    let default = CleaningSettings::new("clean", "/etc/sexton/localdb");
+    let short = CleaningSettings {
+        options: Options { policy: Some(Policy::Utilization { least: 0.25 }), ..default.options.clone() },
+        manner: Manner::DryRun,
+        older_copy: OlderCopy::SetAside,
+        ..default
+    };
+    let default = CleaningSettings::new("laptop", "/var/lib/lbs/localdb.sqlite");
+    let limits = Limits {
+        max_rewrite_bytes: Some(1_500_000_000),
+        max_segments: Some(100),
+        min_age_days: Some(1.5),
+        max_segment_blocks: None,
+    };
+    let policy = Policy::Benefit { threshold_days: 8.0, age_boost_days: 1.5, intent: 7.0 };
+    let long = CleaningSettings {
+        options: Options { mode: Mode::Compat, policy: Some(policy), limits, ..default.options.clone() },
+        slice: Duration::from_millis(20),
+        lock_duty: 0.005,
+        long_locks: LongLocks::Allow,
+        backup: Some("/etc/sexton/copy.sqlite".into()),
+        older_copy: OlderCopy::SetAside,
+        every: Duration::from_secs(86_400),
+        slow_start: Duration::ZERO,
+        weight: 0.5,
+        ..default
+    };
+    assert_eq!(config.cleanings, [short, long]);
+}
+
+/// What the file says in comments about a cleaning holds once the slashes are taken out, and is the default.
+#[test]
+fn the_example_of_a_cleaning_holds_the_defaults() {
+    let uncommented: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("        // ") {
+            Some(inside) if EXAMPLE.find(line) > EXAMPLE.find("clean: [") => inside,
+            _ => line,
+        })
+        .collect();
+    let config = parse(&uncommented.join("\n")).unwrap();
+    let default = CleaningSettings::new("clean", "/var/lib/cumulus/localdb.sqlite");
+    let written = CleaningSettings {
+        options: Options { policy: Some(Policy::of_era(Era::A)), ..default.options.clone() },
+        older_copy: OlderCopy::SetAside,
+        ..default
+    };
+    assert_eq!(config.cleanings, [written]);
+    assert_eq!(config.upkeep, UpkeepSettings::default());
+    let short =
+        parse(r#"(clean: [(database: "x", policy: benefit()), (name: "y", database: "y", policy: utilization())])"#);
+    let policies: Vec<_> = short.unwrap().cleanings.iter().map(|c| c.options.policy).collect();
+    assert_eq!(policies, [Some(Policy::of_era(Era::A)), Some(Policy::of_era(Era::C))]);
 }
 
 /// What stands in a file, and what is said about it behind the file's name.
@@ -130,7 +204,10 @@ const WRONG: &[(&str, &str)] = &[
         r#"(budget: (cpu_percent: "10%"))"#,
         "1:11: unknown key cpu_percent in budget; the keys are cpu_percentage, cpu_slice, basis, max_sleep and windows",
     ),
-    ("(\n\n    budgt: (),\n)", "3:5: unknown key budgt in config; the keys are state, budget, checkpoint and crawls"),
+    (
+        "(\n\n    budgt: (),\n)",
+        "3:5: unknown key budgt in config; the keys are state, budget, checkpoint, priority, log, http, crawls, clean and history",
+    ),
     ("(budget: (cpu_slice: 1s))", r#"1:22: 1 has no unit: write "1s", "1m" or "1h""#),
     (r#"(budget: (cpu_slice: "2h"))"#, "1:22: 2h is out of range: 1ms to 1h would be right"),
     (r##"(budget: (cpu_slice: r#"2h"#))"##, "1:22: 2h is out of range: 1ms to 1h would be right"),
@@ -164,7 +241,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(name: "A", store: "x", job: count)])"#,
-        r#"1:18: "A" is no name for a crawl: use 1 to 64 of a-z, 0-9, - and _"#,
+        r#"1:18: "A" is no name for a crawl or cleaning: use 1 to 64 of a-z, 0-9, - and _"#,
     ),
     (r#"(crawls: [(store: "x", job: scrub)])"#, "1:29: unknown word scrub for job; count or leases() would be right"),
     (r#"(crawls: [(store: "x", job: leases)])"#, "1:35: leases needs more in parentheses; leases() would be right"),
@@ -210,8 +287,50 @@ const WRONG: &[(&str, &str)] = &[
     (r#"(crawls: [(store: "x", job: count, weight: NaN)])"#, "1:44: NaN is out of range: 0.001 to 1000 would be right"),
     (
         r#"(crawls: [(store: "x", job: count), (store: "y", job: count)])"#,
-        " two crawls have the name count; give one of them another name",
+        " two crawls or cleanings have the name count; give one of them another name",
     ),
+    (
+        r#"(clean: [(name: "a", database: "x"), (name: "a", database: "y")])"#,
+        " two crawls or cleanings have the name a; give one of them another name",
+    ),
+    (
+        "(clean: [(\n  name: \"a\",\n)])",
+        r#"3:1: the cleaning that ends here has no database; name the database, such as database: "/var/lib/cumulus/localdb.sqlite""#,
+    ),
+    (
+        r#"(clean: [(database: "x", policy: benefit)])"#,
+        "1:41: benefit needs more in parentheses; benefit() would be right",
+    ),
+    (
+        r#"(clean: [(database: "x", policy: oldest)])"#,
+        "1:34: unknown word oldest for policy; benefit() or utilization() would be right",
+    ),
+    (
+        r#"(clean: [(database: "x", policy: benefit(treshold: 7))])"#,
+        "1:42: unknown key treshold in benefit; the keys are threshold, age_boost and intent",
+    ),
+    (
+        r#"(clean: [(database: "x", policy: benefit(threshold: "7d"))])"#,
+        r#"1:53: "7d" stands in quotes; a number of days such as 7.0 would be right"#,
+    ),
+    (
+        r#"(clean: [(database: "x", policy: utilization(below: 40))])"#,
+        "1:53: 40 is out of range: 0 to 1 would be right",
+    ),
+    (r#"(clean: [(database: "x", every: 7)])"#, r#"1:33: 7 has no unit: write "7s", "7m" or "7h""#),
+    (r#"(clean: [(database: "x", lock_duty: "150%")])"#, "1:37: 150% is out of range: 0.01% to 100% would be right"),
+    (r#"(clean: [(database: "x", lock_duty: 5)])"#, r#"1:37: 5 has no unit: write "5%""#),
+    (r#"(clean: [(database: "x", max_rewrite: 500)])"#, r#"1:39: 500 has no unit: write "500B", "500MB" or "500GB""#),
+    (
+        r#"(clean: [(database: "x", max_rewrite: "lots")])"#,
+        r#"1:39: "lots" is no size; write it like "500MB" or "2GiB""#,
+    ),
+    (
+        r#"(clean: [(database: "x", max_segments: 1.5)])"#,
+        "1:40: 1.5 is no whole number; a whole number such as 100 would be right",
+    ),
+    (r#"(clean: [(database: "x", backup: "x")])"#, " cleaning clean: backup is the database itself; name another file"),
+    (r#"(history: "1s")"#, "1:11: 1s is out of range: 1h to 100years would be right"),
     (r#"(crawls: [(store: "x", job: count)]"#, "1:35: expected a comma, or a closing ) or ]"),
     (r#"(state: "ä", budget: (cpu_percentage: "ö"))"#, r#"1:39: "ö" is no percentage; write it like "10%""#),
     (r#"(state: "x)"#, r#"1:9: the closing " of this text is missing"#),
@@ -250,7 +369,7 @@ proptest! {
         let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[(at + cut).min(EXAMPLE.len())..]);
         let Err(error) = Config::parse(&text, "c") else { return Ok(()) };
         let said = error.to_string();
-        if said.starts_with("c: two crawls have the name") {
+        if said.starts_with("c: two crawls or cleanings have the name") || said.contains("backup is the database") {
             return Ok(());
         }
         let mut place = said.split(':').skip(1).map(|n| n.parse::<usize>());

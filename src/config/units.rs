@@ -89,6 +89,35 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|e| wrong(&e))
 }
 
+/// Reads a size such as `500MB` (a million bytes each), `2GiB` (1,073,741,824 each) or `100B`.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, f64); 9] = [
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+        ("KiB", 1024.0),
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+        ("TiB", 1_099_511_627_776.0),
+        ("B", 1.0),
+    ];
+    /// Whole numbers of bytes are exact up to here.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    if let Some(n) = plain_number(text) {
+        return Err(format!("{n} has no unit: write \"{n}B\", \"{n}MB\" or \"{n}GB\""));
+    }
+    let wrong = || format!("{text:?} is no size; write it like \"500MB\" or \"2GiB\"");
+    let read = |(unit, bytes): &(&str, f64)| Some(plain_number(text.trim().strip_suffix(unit)?)? * bytes);
+    let bytes = UNITS.iter().find_map(read).ok_or_else(wrong)?;
+    settings::within(&(0.0..=MOST), &bytes, |bytes| format!("{bytes}B"))?;
+    // Within the limits, so whole and exact but for a fraction of a byte.
+    Ok(bytes.round() as u64)
+}
+
 /// Reads the length of a slice: a duration from 1 ms to 1 h.
 ///
 /// # Errors
@@ -230,6 +259,20 @@ mod tests {
             "\"always\" is no checkpoint; every_bucket, every_slice or every(10s) would be right"
         );
         assert_eq!("10".parse::<Checkpoint>().unwrap_err(), "10 has no unit: write \"10s\", \"10m\" or \"10h\"");
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        for (text, bytes) in
+            [("100B", 100), ("1.5 kB", 1500), ("500MB", 500_000_000), ("2GiB", 2_147_483_648), ("0B", 0)]
+        {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        assert_eq!(parse_bytes("100").unwrap_err(), "100 has no unit: write \"100B\", \"100MB\" or \"100GB\"");
+        for text in ["", "MB", "10mb", "10 parsecs", "1e3MB", "infB"] {
+            assert!(parse_bytes(text).unwrap_err().contains("is no size"), "{text}");
+        }
+        assert!(parse_bytes("-1B").unwrap_err().contains("out of range") && parse_bytes("9999999TB").is_err());
     }
 
     /// The numbers are those of GNU date: `date -u -d 2025-01-01 +%s`.

@@ -94,6 +94,17 @@ pub(super) fn refuse_existing(database: &Path, to: &Path) -> Result<()> {
     Err(Error::LocalDb { doing: DOING, path: database.to_owned(), cause })
 }
 
+/// Gives a copy that is there the name with `.old`, in place of the one that had it. The rename is one step, so there is
+/// always a whole copy.
+pub(super) fn set_aside(to: &Path) -> Result<()> {
+    let mut old = to.as_os_str().to_owned();
+    old.push(".old");
+    match fs::rename(to, PathBuf::from(old)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "set aside the older copy", to)),
+        _ => Ok(()),
+    }
+}
+
 fn copy(from: &Path, into: &Path, questions: &Receiver<i32>, tell: &Sender<Result<Copied>>) -> rusqlite::Result<()> {
     // Without the flag to create it: what is not there is not to be copied.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -32,6 +32,7 @@ mod locks;
 mod moves;
 mod report;
 mod run;
+pub mod sample;
 mod schema;
 mod survey;
 mod value;

@@ -21,7 +21,7 @@ use super::survey::{Planned, Survey, plan};
 use crate::error::{Error, Result};
 use crate::policy::cleaning::Options;
 use crate::policy::pace::Pace;
-use crate::settings::{CleaningSettings, Manner};
+use crate::settings::{CleaningSettings, Manner, OlderCopy};
 
 enum Stage {
     Opening,
@@ -183,7 +183,8 @@ impl CleaningRun {
         }
         let resumed = self.locked(Some(Begin::Reading), |run| Applier::resume(run.db(), &run.options))?;
         let Some(applier) = resumed else {
-            if let Some(to) = self.settings.backup.as_ref().filter(|_| !self.backed_up) {
+            let refused = !self.backed_up && self.settings.older_copy == OlderCopy::Refuse;
+            if let Some(to) = self.settings.backup.as_ref().filter(|_| refused) {
                 copier::refuse_existing(&self.database, to)?;
             }
             return self.survey();
@@ -259,6 +260,9 @@ impl CleaningRun {
         self.rows_planned = changes.iter().fold(self.rows_done, |sum, rows| sum.saturating_add(*rows));
         match self.settings.backup.clone().filter(|_| !self.backed_up) {
             Some(to) => {
+                if self.settings.older_copy == OlderCopy::SetAside {
+                    copier::set_aside(&to)?;
+                }
                 let copier = Copier::start(&self.database, &to)?;
                 self.stage = Stage::Copying(copier, Box::new(applier));
                 Ok(())

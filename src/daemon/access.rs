@@ -70,11 +70,6 @@ impl Access {
         &self.token_file
     }
 
-    /// Where the daemon listens.
-    pub fn listen(&self) -> SocketAddr {
-        self.listen
-    }
-
     /// Whether reading needs a secret too.
     pub fn reading_needs_token(&self) -> bool {
         !self.listen.ip().is_loopback()

@@ -8,8 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 use super::api::shapes::{Cleaning, Crawl, Status};
@@ -39,7 +38,6 @@ pub struct Metrics {
     cycles: IntCounterVec,
     reloads: IntCounterVec,
     locks: IntCounterVec,
-    readers: IntCounter,
     gauges: Gauges,
     seen: Mutex<BTreeMap<String, Seen>>,
 }
@@ -149,7 +147,6 @@ impl Metrics {
             cycles: counter("sexton_cycles_finished_total", "Cycles finished since the start.", &["crawl"])?,
             reloads: counter("sexton_config_reloads_total", "Readings of the configuration.", &["result"])?,
             locks: counter("sexton_cleaning_locks_total", "How often a database was locked.", &["cleaning"])?,
-            readers: register(&registry, IntCounter::new("sexton_event_readers_total", "Readers of events so far.")?)?,
             gauges: Gauges::new(&registry)?,
             seen: Mutex::default(),
             registry,
@@ -172,11 +169,6 @@ impl Metrics {
     /// The configuration was read again.
     pub fn reloaded(&self, result: &'static str) {
         self.reloads.with_label_values(&[result]).inc();
-    }
-
-    /// Somebody has begun to read events.
-    pub fn reader(&self) {
-        self.readers.inc();
     }
 
     /// Something was found since the start.

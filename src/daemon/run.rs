@@ -61,6 +61,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let engine = Engine::builder(start.config.settings.clone())
         .state(state)
         .time(time.clone())
+        .upkeep(start.config.upkeep.clone())
         .life(Life::UntilShutdown)
         .spawn()?;
     let (commands, wishes) = mpsc::channel(COMMANDS_MOST);

@@ -107,8 +107,6 @@ pub struct CleaningView {
     pub settings: CleaningSettings,
     /// Whether an operator has stopped it.
     pub stopped: bool,
-    /// When its last run ended, in seconds since 1970.
-    pub ended: Option<f64>,
 }
 
 /// Whether a command is about a crawl or a cleaning.

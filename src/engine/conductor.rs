@@ -53,6 +53,10 @@ impl Works {
         lock(&self.0).get(name).map(|work| work.orders.clone())
     }
 
+    pub fn stop(&self, name: &str) -> Option<Recipient<Stop>> {
+        lock(&self.0).get(name).map(|work| work.stop.clone())
+    }
+
     pub fn is_running(&self, name: &str) -> bool {
         lock(&self.0).contains_key(name)
     }
@@ -81,6 +85,7 @@ pub(super) struct Conductor {
     pub slots: Recipient<SetSlots>,
     pub checkpointer: Recipient<Stop>,
     pub state_thread: Option<StateThread>,
+    pub upkeep: Option<Recipient<Stop>>,
     pub requests: mpsc::UnboundedReceiver<Request>,
     pub outcome: watch::Sender<Option<Result<()>>>,
     pub closed: watch::Sender<bool>,
@@ -102,7 +107,7 @@ impl Conductor {
             self.wait_for_shutdown().await;
         }
         self.governor.do_send(Stop);
-        for stop in self.works.stops() {
+        for stop in self.works.stops().into_iter().chain(self.upkeep) {
             stop.do_send(Stop);
         }
         // Acknowledged when the state is closed; a checkpointer that has gone has closed it.

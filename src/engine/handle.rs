@@ -13,7 +13,7 @@ use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::messages::{Deliver, Order, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest};
+use crate::messages::{Deliver, Order, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop};
 use crate::policy::cycle::Fresh;
 use crate::report::CycleReport;
 use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE};
@@ -86,6 +86,33 @@ impl EngineHandle {
     /// Goes on after a pause. The pause has saved nothing up.
     pub fn resume(&self) {
         self.governor.resume.do_send(Resume);
+    }
+
+    /// Pauses one cleaning between two steps, so that its database is whole and unlocked; or keeps its next run from
+    /// beginning. The others go on.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such cleaning.
+    pub fn pause_cleaning(&self, name: &str) -> Result<()> {
+        self.order(name, Order::Pause)
+    }
+
+    /// Goes on with a cleaning that was paused, where it was.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such cleaning.
+    pub fn resume_cleaning(&self, name: &str) -> Result<()> {
+        self.order(name, Order::Resume)
+    }
+
+    /// Ends one cleaning between two steps, for as long as this engine lives; the others go on. A run that it was in the
+    /// middle of goes on in the next engine, or with the same `sexton clean`, unless a backup has run meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such cleaning.
+    pub fn stop_cleaning(&self, name: &str) -> Result<()> {
+        self.works.stop(name).ok_or_else(|| not_running(name))?.do_send(Stop);
+        Ok(())
     }
 
     /// Adds a crawl to a running engine. One of the same name that has ended makes room for it; the status keeps its ring.

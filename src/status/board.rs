@@ -9,7 +9,7 @@ use actix::prelude::*;
 use super::findings::FindingLog;
 use super::{
     BudgetStatus, CleaningPhase, CleaningStatus, ClientStatus, CrawlStatus, Event, FindingRow, FindingsPage, Phase,
-    RingMarks, RingPicture, SliceFigures, Status,
+    RingMarks, RingPicture, SliceFigures, Status, UpkeepStatus,
 };
 use crate::checkpoint::FINISHED_CYCLES_KEPT;
 use crate::clock::Clock;
@@ -31,6 +31,7 @@ pub(crate) struct Board {
     crawls: Mutex<BTreeMap<String, CrawlStatus>>,
     cleanings: Mutex<BTreeMap<String, CleaningStatus>>,
     cleaned: Mutex<BTreeMap<String, Arc<CleaningReport>>>,
+    upkeep: Mutex<UpkeepStatus>,
     subscribers: Mutex<Vec<Recipient<Event>>>,
     /// Finished cycles of each crawl, the oldest first; only the newest has its findings and errors.
     reports: Mutex<BTreeMap<String, VecDeque<Arc<CycleReport>>>>,
@@ -93,6 +94,7 @@ impl Board {
             crawls: Mutex::new(BTreeMap::new()),
             cleanings: Mutex::new(BTreeMap::new()),
             cleaned: Mutex::new(BTreeMap::new()),
+            upkeep: Mutex::new(UpkeepStatus::default()),
             subscribers: Mutex::new(Vec::new()),
             reports: Mutex::default(),
             rings: Mutex::default(),
@@ -158,14 +160,18 @@ impl Board {
         }
     }
 
-    pub fn add_cleaning(&self, name: &str) {
-        lock(&self.cleanings).insert(name.to_owned(), CleaningStatus::new());
+    pub fn add_cleaning(&self, name: &str, status: CleaningStatus) {
+        lock(&self.cleanings).insert(name.to_owned(), status);
     }
 
     pub fn cleaning(&self, name: &str, write: impl FnOnce(&mut CleaningStatus)) {
         if let Some(cleaning) = lock(&self.cleanings).get_mut(name) {
             write(cleaning);
         }
+    }
+
+    pub fn upkeep<R>(&self, write: impl FnOnce(&mut UpkeepStatus) -> R) -> R {
+        write(&mut lock(&self.upkeep))
     }
 
     pub fn cleaned(&self, name: &str, report: Arc<CleaningReport>) {
@@ -237,7 +243,12 @@ impl Board {
         for crawl in crawls.values_mut() {
             crawl.next_cycle_in_secs = crawl.next_cycle_at.map(|at| at.saturating_sub(now).as_secs_f64());
         }
-        Status { budget: lock(&self.budget).status(now), crawls, cleanings: lock(&self.cleanings).clone() }
+        let mut cleanings = lock(&self.cleanings).clone();
+        for cleaning in cleanings.values_mut() {
+            cleaning.next_run_in_secs = cleaning.next_run_at.map(|at| at.saturating_sub(now).as_secs_f64());
+        }
+        let (budget, upkeep) = (lock(&self.budget).status(now), lock(&self.upkeep).clone());
+        Status { budget, crawls, cleanings, upkeep }
     }
 }
 

@@ -32,6 +32,12 @@ pub trait Store: Send + Sync + 'static {
     /// The prefixes, in the order in which they are walked.
     fn ring(&self) -> &Ring;
 
+    /// Fails if the store as a whole is gone, so that what cannot be listed says nothing about its prefixes. Default: it is
+    /// always there.
+    fn still_there(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Counts the names beside the ring's prefixes, which no crawl visits. Default: none.
     ///
     /// # Errors

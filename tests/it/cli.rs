@@ -252,6 +252,9 @@ fn the_demo_shows_what_it_promises() {
     for words in [
         "buckets counted: 1000, as many as were written",
         "20 % asked for",
+        "   cleaner ",
+        "come free",
+        "the database was locked",
         "Ctrl-C after",
         "kill -9 after",
         "its report is the same as the undisturbed one",

@@ -18,7 +18,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 11] = [
     // Pure: whatever happens there can be tested in a table, and time is an argument.
     Rule {
         module: &["crate::policy"],
@@ -75,6 +75,8 @@ const RULES: [Rule; 9] = [
     stranger(&["crate::actors::lister", "crate::actors::PrefixLister"]),
     stranger(&["crate::actors::processor", "crate::actors::BucketProcessor", "crate::actors::Crawl"]),
     stranger(&["crate::actors::checkpointer", "crate::actors::Checkpointer"]),
+    stranger(&["crate::actors::cleaner", "crate::actors::Cleaner", "crate::actors::Cleaning"]),
+    stranger(&["crate::actors::upkeep", "crate::actors::Upkeep", "crate::actors::Keeper"]),
     // It sells time and does not ask what for.
     Rule {
         module: &["crate::actors::governor"],
@@ -99,8 +101,13 @@ const RULES: [Rule; 9] = [
             "crate::cli",
             "crate::daemon",
             "sexton::cli",
+            "actix_web",
             "clap",
             "indicatif",
+            "jiff",
+            "prometheus",
+            "sd_notify",
+            "ureq",
             "tracing_subscriber",
             "signal_hook",
         ],

@@ -5,8 +5,9 @@
 //! once. That is exact while slices do not overlap, that is for rates up to one core; tests of higher rates let their
 //! clients sleep instead.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -27,12 +28,33 @@ pub const EPOCH: f64 = 1_700_000_000.0;
 pub struct SimClock {
     origin: tokio::time::Instant,
     worked_nanos: Arc<AtomicU64>,
+    /// By how much the wall clock was set, in seconds.
+    set_secs: Arc<AtomicI64>,
+    /// The thread of the actors; all others do blocking work.
+    actors: ThreadId,
+    tick: Duration,
 }
 
 impl SimClock {
     /// Call it inside a runtime with paused time.
     pub fn new() -> Self {
-        SimClock { origin: tokio::time::Instant::now(), worked_nanos: Arc::default() }
+        Self::ticking(Duration::ZERO)
+    }
+
+    /// A clock by which real work takes time too, and the same in every run: each look at it from a blocking thread.
+    pub fn ticking(tick: Duration) -> Self {
+        SimClock {
+            origin: tokio::time::Instant::now(),
+            worked_nanos: Arc::default(),
+            set_secs: Arc::default(),
+            actors: std::thread::current().id(),
+            tick,
+        }
+    }
+
+    /// Sets the wall clock forward or back.
+    pub fn set(&self, by_secs: i64) {
+        self.set_secs.fetch_add(by_secs, Ordering::SeqCst);
     }
 
     /// One unit of work.
@@ -47,11 +69,14 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Duration {
+        if std::thread::current().id() != self.actors {
+            self.work(self.tick);
+        }
         self.origin.elapsed() + Duration::from_nanos(self.worked_nanos.load(Ordering::SeqCst))
     }
 
     fn unix_secs(&self) -> f64 {
-        EPOCH + self.now().as_secs_f64()
+        EPOCH + self.now().as_secs_f64() + self.set_secs.load(Ordering::SeqCst) as f64
     }
 }
 
@@ -76,6 +101,9 @@ pub struct Record {
     pub waits: Arc<Mutex<Vec<(String, Error)>>>,
     /// Crawl and error of each crawl that failed.
     pub failed: Arc<Mutex<Vec<(String, Error)>>>,
+    /// When each run of a cleaning began, as seconds since the record's start.
+    pub cleaning_starts: Arc<Mutex<Vec<f64>>>,
+    begun: Arc<OnceLock<tokio::time::Instant>>,
 }
 
 impl Actor for Record {
@@ -84,6 +112,7 @@ impl Actor for Record {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Nothing may be missed, however fast it comes.
         ctx.set_mailbox_capacity(1 << 20);
+        self.begun.get_or_init(tokio::time::Instant::now);
     }
 }
 
@@ -97,6 +126,11 @@ impl Handler<Event> for Record {
             Event::CycleFinished(report) => self.cycles.lock().unwrap().push(report),
             Event::Waiting { crawl, error } => self.waits.lock().unwrap().push((crawl, error)),
             Event::CrawlFailed { crawl, error } => self.failed.lock().unwrap().push((crawl, error)),
+            Event::CleaningStarted { .. } => {
+                let begun = *self.begun.get().expect("the actor has started");
+                self.cleaning_starts.lock().unwrap().push(begun.elapsed().as_secs_f64());
+            }
+            Event::CleaningFailed { cleaning, error } => self.failed.lock().unwrap().push((cleaning, error)),
             _ => {}
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use sexton::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, MemoryStore, PrefixRow, Progress, Standing, StateStore,
+    Claim, Cycle, CycleIdentity, CycleKey, LastRun, MemoryStore, PrefixRow, Progress, Standing, StateStore, Tidied,
+    TidyStep,
 };
 use sexton::job::{Note, NoteKind};
 use sexton::{Error, Result};
@@ -74,6 +75,18 @@ impl StateStore for SimState {
 
     fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
         self.call("notes", |s| s.notes(cycle, kind, limit))
+    }
+
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
+        self.call("last_run", |s| s.last_run(cleaning))
+    }
+
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
+        self.call("ran", |s| s.ran(cleaning, run))
+    }
+
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied> {
+        self.call(if step.kind.is_some() { "tidy" } else { "look" }, |s| s.tidy(step))
     }
 
     fn sync(&mut self) -> Result<()> {

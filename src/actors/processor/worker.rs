@@ -12,9 +12,12 @@ use actix::prelude::*;
 use super::crawl::{Course, Crawl, CycleWork, Patience, gone};
 use super::hand::{Ended, Hand, PREFIXES_IN_HAND, fold};
 use crate::checkpoint::Claim;
+use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::{Job, PrefixState};
-use crate::messages::{ClaimPrefixes, Commit, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted};
+use crate::messages::{
+    ClaimPrefixes, Commit, Contents, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted,
+};
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::status::WorkerState;
@@ -162,10 +165,23 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
         let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
         let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
+        let unlistable = listing.ready.iter().any(|listed| matches!(listed.contents, Contents::Unlistable(_)));
+        if unlistable && self.crawl.life == Life::UntilShutdown {
+            self.store_is_there().await?;
+        }
         for listed in listing.ready {
             self.take_in_hand(listed)?;
         }
         Ok(listing.slice)
+    }
+
+    /// A store that has gone as a whole ends the walk, to go on when it is back: its prefixes are not to blame.
+    async fn store_is_there(&self) -> Result<()> {
+        let store = self.crawl.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.still_there()).await;
+        let found = found.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        let path = || self.crawl.store.path("", None);
+        found.map_err(|e| Error::Store { doing: "go on with", path: path(), cause: e.to_string() })
     }
 
     fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {

@@ -1,5 +1,6 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
+mod tidy;
 mod walk;
 
 use serde_json::json;
@@ -78,8 +79,15 @@ on_every_backend!(
     crawls_do_not_meet,
     moments_that_are_no_numbers_are_refused,
     random_walk_agrees_with_the_model,
+    old_cycles_go_and_what_is_needed_stays,
+    an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it,
+    last_run_of_a_cleaning_is_remembered,
 );
 
+use tidy::{
+    an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it, last_run_of_a_cleaning_is_remembered,
+    old_cycles_go_and_what_is_needed_stays,
+};
 use walk::random_walk_agrees_with_the_model;
 
 pub(super) fn identity(prefixes: usize) -> CycleIdentity {

@@ -6,10 +6,12 @@ use super::conn::transact;
 use super::faults::{Fault, Out};
 use super::notes::{self, Go};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
+use super::runs;
 use super::whole::{self, Whole};
-use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RELEASE, SqliteStore, crash_point, random};
+use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SqliteStore, crash_point, random};
 use crate::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, PrefixRow, Progress, Standing, StateStore, check,
+    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
+    Tidied, TidyStep, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Note, NoteKind};
@@ -167,6 +169,22 @@ impl StateStore for SqliteStore {
         })
     }
 
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
+        self.read(|conn| runs::read(conn, cleaning))
+    }
+
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
+        check::moment(run.ended)?;
+        self.write(&RAN, |conn| runs::save(conn, cleaning, run))?;
+        // So that it survives a loss of power. Where it does not, the cleaning only runs sooner.
+        let _ = self.empty();
+        Ok(())
+    }
+
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied> {
+        self.tidy_step(step)
+    }
+
     fn sync(&mut self) -> Result<()> {
         self.empty()?;
         self.emptying_owed = false;
@@ -176,7 +194,7 @@ impl StateStore for SqliteStore {
 
 impl SqliteStore {
     /// Runs a writing transaction.
-    fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
+    pub(super) fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         let done = transact(&self.writer, &self.path, call.doing, "BEGIN IMMEDIATE", |conn| {
             let value = body(conn)?;
             crash_point(call.before);
@@ -190,7 +208,7 @@ impl SqliteStore {
     }
 
     /// Reads within one transaction, so that all of it is of one moment.
-    fn read<T>(&self, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
+    pub(super) fn read<T>(&self, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         transact(&self.writer, &self.path, "read", "BEGIN", body)
     }
 

@@ -36,7 +36,9 @@ mod faults;
 mod lock;
 mod notes;
 mod rows;
+mod runs;
 mod schema;
+mod tidy;
 mod whole;
 
 #[cfg(test)]
@@ -121,6 +123,9 @@ const COMMIT: Call = call!("commit", "save progress in");
 const RELEASE: Call = call!("release", "release a prefix in");
 const FINISH: Call = call!("finish", "finish a cycle in");
 const DELIVER: Call = call!("deliver", "note the delivery of a report in");
+const RAN: Call = call!("ran", "note the end of a cleaning in");
+const REMOVE: Call = call!("remove", "remove old cycles from");
+const VACUUM: Call = call!("vacuum", "give back free pages of");
 
 impl SqliteStore {
     /// Opens a state file, or makes it, and the folders above it, if it is not there.

@@ -22,7 +22,7 @@ pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
 pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
-pub(super) const MIGRATIONS: &[Migration] = &[first_version];
+pub(super) const MIGRATIONS: &[Migration] = &[first_version, second_version];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -51,6 +51,16 @@ CREATE TABLE note (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INTEG
 
 fn first_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_1)?)
+}
+
+/// What version 2 adds: how the last run of each cleaning ended.
+const VERSION_2: &str = "
+CREATE TABLE cleaning (name TEXT PRIMARY KEY NOT NULL, ended REAL NOT NULL, result TEXT NOT NULL, sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+fn second_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_2)?)
 }
 
 /// What stands at the path of a state file.
@@ -145,6 +155,9 @@ fn write_draft(state: &Path, draft: &Path) -> Result<()> {
     File::create_new(draft).map_err(|e| faults::io(state, "create", &e))?;
     let conn = connect(draft)?;
     faults::located(state, "create", &conn, |conn| {
+        // Before the first table, or never: a file without it would have to be written anew as a whole. Free pages of
+        // such a file are used again, but never given back.
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         migrate(conn, MIGRATIONS)?;
         // Last: until then nothing but the file itself is needed.

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::picture::Picture;
 use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
-use crate::cumulus::CleaningReport;
+use crate::cumulus::{CleaningReport, LockTimes};
 use crate::daemon::shared::CleaningView;
 use crate::settings::Manner;
-use crate::status::{CleaningPhase, CleaningStatus};
+use crate::status::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 
 /// All cleanings, in the order of the file.
 pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {
@@ -18,7 +18,7 @@ pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {
 pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
     let name = &view.settings.name;
     let status = picture.status.cleanings.get(name);
-    let found = status.cloned().unwrap_or_else(CleaningStatus::new);
+    let found = status.cloned().unwrap_or_else(|| CleaningStatus::new(view.settings.database.clone()));
     Cleaning {
         name: name.clone(),
         database: view.settings.database.display().to_string(),
@@ -32,7 +32,7 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
         planned_again: found.planned_again,
         waiting_for: found.waiting_for,
         error: found.error,
-        next_run_at: None,
+        next_run_at: found.next_run_in_secs.map(|wait| picture.now + wait),
         last_run: last_run(picture, view),
     }
 }
@@ -43,29 +43,44 @@ fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState 
         CleaningPhase::Failed => CleaningState::Failed,
         _ if view.stopped => CleaningState::Stopped,
         CleaningPhase::Ended => CleaningState::Done,
-        _ if found.held => CleaningState::Paused,
+        _ if found.paused => CleaningState::Paused,
+        CleaningPhase::Paused => CleaningState::Paused,
+        CleaningPhase::SlowStart | CleaningPhase::SleepingBetweenRuns => CleaningState::Sleeping,
         CleaningPhase::Working => CleaningState::Working,
         CleaningPhase::Pausing => CleaningState::Pausing,
         CleaningPhase::Waiting => CleaningState::Waiting,
     }
 }
 
-/// How the last run of a cleaning went, if one has ended since the start.
+/// How the last run of a cleaning went, also of an earlier process; then only in short.
 pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
-    let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
-    let number = |key: &str| report.plan.get(key).cloned().unwrap_or_else(|| json!(0));
+    let name = &view.settings.name;
+    let CleaningEnd { ended, result } = picture.status.cleanings.get(name)?.last.clone()?;
+    let report = picture.shared.engine.last_cleaning(name);
+    let number = |key: &str, known: u64| {
+        let told = report.as_ref().and_then(|report| report.plan.get(key).cloned());
+        told.unwrap_or_else(|| json!(known))
+    };
+    let (marked_segments, free, again, refused) = match result {
+        CleaningResult::Done { segments_marked, reclaimable_bytes, rewrite_bytes, .. } => {
+            (segments_marked, reclaimable_bytes, rewrite_bytes, None)
+        }
+        CleaningResult::Refused { why } => (0, 0, 0, Some(why)),
+        CleaningResult::Failed { error } => (0, 0, 0, Some(format!("it failed: {error}"))),
+    };
+    let locks = report.as_ref().map(|report| &report.steps);
     Some(CleaningRun {
-        cleaning: view.settings.name.clone(),
-        finished: view.ended.unwrap_or(picture.now),
-        elapsed_secs: report.elapsed_secs,
-        refused: report.refused().map(str::to_owned),
+        cleaning: name.clone(),
+        finished: ended,
+        elapsed_secs: report.as_ref().map_or(0.0, |report| report.elapsed_secs),
+        refused,
         dry_run: view.settings.manner == Manner::DryRun,
-        marked_segments: segments(&report).filter(|segment| segment["marked"] == true).count(),
-        reclaimable_bytes: number("reclaimable_bytes"),
-        rewrite_bytes: number("rewrite_bytes"),
-        obsolete_bytes: number("obsolete_bytes"),
-        locks: report.steps.count(),
-        longest_lock_secs: report.steps.longest().as_secs_f64(),
+        marked_segments,
+        reclaimable_bytes: number("reclaimable_bytes", free),
+        rewrite_bytes: number("rewrite_bytes", again),
+        obsolete_bytes: number("obsolete_bytes", 0),
+        locks: locks.map_or(0, LockTimes::count),
+        longest_lock_secs: locks.map_or(0.0, |locks| locks.longest().as_secs_f64()),
     })
 }
 
@@ -76,10 +91,11 @@ fn segments(report: &CleaningReport) -> impl Iterator<Item = &Value> {
 /// The newest plan of a cleaning, if one was made since the start.
 pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<Plan> {
     let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
+    let ended = picture.status.cleanings.get(&view.settings.name).and_then(|found| found.last.as_ref());
     let part = |key: &str| report.plan.get(key).cloned().unwrap_or_default();
     Some(Plan {
         cleaning: view.settings.name.clone(),
-        made: view.ended.unwrap_or(picture.now),
+        made: ended.map_or(picture.now, |end| end.ended),
         dry_run: view.settings.manner == Manner::DryRun,
         refused: report.refused().map(str::to_owned),
         era: part("era"),

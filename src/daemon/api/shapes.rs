@@ -338,7 +338,7 @@ pub struct CleaningRun {
     pub elapsed_secs: f64,
     pub refused: Option<String>,
     pub dry_run: bool,
-    pub marked_segments: usize,
+    pub marked_segments: u64,
     pub reclaimable_bytes: Value,
     pub rewrite_bytes: Value,
     pub obsolete_bytes: Value,

@@ -5,8 +5,8 @@
 //! two looks shows in the next one. Wishes and signals only change what is wanted, and bring the next look forward.
 
 mod budget;
-mod crawls;
 mod reload;
+mod tasks;
 mod tell;
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::keep::Kept;
 use super::metrics::Metrics;
 use super::run::Start;
 use super::series::STEP;
-use super::shared::{Command, Granted, Kind, Refused, Shared, View, Wish};
+use super::shared::{Command, Granted, Refused, Shared, View, Wish};
 use super::signals::Signal;
 use super::{launch, notify};
 use crate::clock::Time;
@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::lock::lock;
 use crate::policy::quiet::Quiet;
 use crate::priority::{Working, in_force};
-use crawls::{Ended, Managed};
+use tasks::{Ended, Managed, Task};
 use tell::Told;
 
 /// Time between two looks.
@@ -45,7 +45,7 @@ pub struct Supervisor {
     start: Start,
     kept: Kept,
     working: Working,
-    crawls: Vec<Managed>,
+    tasks: Vec<Managed>,
     told: Told,
     quiet: Quiet,
     ended: mpsc::UnboundedReceiver<Ended>,
@@ -86,14 +86,14 @@ impl Supervisor {
     /// Makes one; nothing runs before [`run`](Self::run).
     pub fn new(shared: Arc<Shared>, metrics: Arc<Metrics>, start: Start, kept: Kept, working: Working) -> Self {
         let (tell_ended, ended) = mpsc::unbounded_channel();
-        let crawls = start.config.crawls.iter().cloned().map(Managed::new).collect();
+        let tasks = Task::all(&start.config).into_iter().map(Managed::new).collect();
         Supervisor {
             shared,
             metrics,
             start,
             kept,
             working,
-            crawls,
+            tasks,
             told: Told::default(),
             quiet: Quiet::default(),
             ended,
@@ -148,7 +148,7 @@ impl Supervisor {
 
     fn greet(&mut self) {
         let View { state, priority, .. } = self.shared.view();
-        info!(url = self.shared.url, state = %state.display(), crawls = self.crawls.len(), "running");
+        info!(url = self.shared.url, state = %state.display(), tasks = self.tasks.len(), "running");
         info!(in_force = priority.grip.as_str(), "{}", priority.text);
         if let Some(change) = self.kept.budget {
             let percent = 100.0 * change.rate;
@@ -167,7 +167,7 @@ impl Supervisor {
     fn look(&mut self) {
         let now = self.shared.time.clock.now();
         self.look_at_budget();
-        self.look_at_crawls(now);
+        self.look_at_tasks(now);
         let status = self.shared.engine.status();
         self.metrics.look(&status);
         if now >= self.due.sample {
@@ -194,8 +194,7 @@ impl Supervisor {
 
     async fn grant(&mut self, wish: Wish) -> Granted {
         match wish {
-            Wish::Of(Kind::Crawl, name, verb) => self.wish_of_crawl(&name, verb).await,
-            Wish::Of(Kind::Cleaning, name, _) => Err(Refused::Unknown(format!("there is no cleaning {name:?}"))),
+            Wish::Of(kind, name, verb) => self.wish_of(kind, &name, verb).await,
             Wish::Budget(rate) => {
                 self.change_budget(rate);
                 Ok(Vec::new())

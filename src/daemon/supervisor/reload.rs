@@ -1,14 +1,16 @@
 //! Reading the configuration again: what has changed takes effect, and a bad file changes nothing.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use super::Supervisor;
+use super::tasks::Task;
 use crate::config::Config;
 use crate::config::units::Percent;
 use crate::daemon::notify;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::settings::CrawlSettings;
 
 impl Supervisor {
     /// Reads the file again.
@@ -54,30 +56,29 @@ impl Supervisor {
         let was = &self.start.config;
         refuse_what_needs_a_restart(was, &config)?;
         let mut changes = budget_changes(was, &config);
-        for crawl in &mut self.crawls {
-            let name = crawl.config.settings.name.clone();
-            let Some(wanted) = config.crawls.iter().find(|wanted| wanted.settings.name == name) else {
-                changes.push(format!("crawl {name}: gone"));
-                crawl.let_go();
+        let (known, wanted) = (Task::all(was), Task::all(&config));
+        for task in self.tasks.iter_mut().filter(|task| !task.is_gone()) {
+            let title = task.task.title();
+            let Some(wanted) = wanted.iter().find(|wanted| wanted.name() == task.task.name()) else {
+                changes.push(format!("{title}: gone"));
+                task.let_go();
                 continue;
             };
-            if *wanted == crawl.config {
+            if *wanted == task.task {
                 continue;
             }
-            if only_pace_differs(wanted, crawl.config.clone()) {
-                let pace = wanted.settings.minimum_cycle_time;
+            if let Some(pace) = only_pace_differs(wanted, &task.task) {
                 // One that does not run takes it when it is started.
-                let _ = self.shared.engine.set_minimum_cycle_time(&name, pace);
-                crawl.config = wanted.clone();
-                changes.push(format!("crawl {name}: {} between cycles", humantime::format_duration(pace)));
+                let _ = self.shared.engine.set_minimum_cycle_time(wanted.name(), pace);
+                task.task = wanted.clone();
+                changes.push(format!("{title}: {} between cycles", humantime::format_duration(pace)));
                 continue;
             }
-            changes.push(format!("crawl {name}: changed, begins again where it was"));
-            crawl.let_go();
+            changes.push(format!("{title}: changed, begins again where it was"));
+            task.let_go();
         }
-        let known = |name: &str| was.crawls.iter().any(|crawl| crawl.settings.name == name);
-        let new = config.crawls.iter().filter(|crawl| !known(&crawl.settings.name));
-        changes.extend(new.map(|crawl| format!("crawl {}: new", crawl.settings.name)));
+        let is_known = |task: &Task| known.iter().any(|known| known.name() == task.name());
+        changes.extend(wanted.iter().filter(|task| !is_known(task)).map(|task| format!("{}: new", task.title())));
         self.shared.access.allow_hosts(config.daemon.allowed_hosts.clone());
         self.start.config = config;
         self.end_those_gone();
@@ -85,11 +86,13 @@ impl Supervisor {
     }
 }
 
-/// Whether nothing but the minimum cycle time is another.
-fn only_pace_differs(wanted: &crate::config::CrawlConfig, mut was: crate::config::CrawlConfig) -> bool {
-    let CrawlSettings { minimum_cycle_time, .. } = &wanted.settings;
-    was.settings.minimum_cycle_time = *minimum_cycle_time;
-    was == *wanted
+/// The new minimum cycle time, if nothing else differs.
+fn only_pace_differs(wanted: &Task, was: &Task) -> Option<Duration> {
+    let (Task::Crawl(wanted), Task::Crawl(was)) = (wanted, was) else { return None };
+    let pace = wanted.settings.minimum_cycle_time;
+    let mut same = was.clone();
+    same.settings.minimum_cycle_time = pace;
+    (same == *wanted).then_some(pace)
 }
 
 /// What cannot change while the daemon runs.
@@ -98,6 +101,7 @@ fn refuse_what_needs_a_restart(was: &Config, is: &Config) -> Result<()> {
         ("state", was.state == is.state),
         ("http listen", was.daemon.listen == is.daemon.listen),
         ("log", was.daemon.log == is.daemon.log),
+        ("history", was.upkeep == is.upkeep),
         ("checkpoint", was.settings.checkpoint == is.settings.checkpoint),
         ("priority", was.settings.priority == is.settings.priority),
     ];

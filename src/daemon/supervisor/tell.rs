@@ -7,8 +7,9 @@ use actix_web::web::Bytes;
 use serde_json::json;
 
 use super::Supervisor;
+use crate::daemon::api::cleanings;
 use crate::daemon::api::picture::{self, Picture};
-use crate::daemon::api::shapes::{CycleEvent, PrefixesEvent};
+use crate::daemon::api::shapes::{CleaningEvent, CycleEvent, PrefixesEvent};
 use crate::daemon::hub::event;
 use crate::daemon::series::Sample;
 use crate::settings::BudgetSettings;
@@ -26,6 +27,8 @@ pub(super) struct Told {
     pub budget: Option<BudgetSettings>,
     finding: u64,
     crawls: BTreeMap<String, ToldOfCrawl>,
+    /// Runs that have ended, of each cleaning.
+    cleanings: BTreeMap<String, u64>,
     alive: Duration,
 }
 
@@ -41,6 +44,7 @@ impl Supervisor {
     pub(super) fn tell_news(&mut self, status: &Status, now: Duration) {
         self.tell_findings();
         self.tell_cycles(status);
+        self.tell_cleanings(status);
         if self.shared.hub.readers() == 0 {
             return;
         }
@@ -101,6 +105,22 @@ impl Supervisor {
             self.shared.hub.send(&event("prefixes", &PrefixesEvent { crawl, cycle, at, marks, current: ring.current }));
         }
         self.told.crawls.retain(|name, _| status.crawls.contains_key(name));
+    }
+
+    fn tell_cleanings(&mut self, status: &Status) {
+        let picture = Picture::take(&self.shared);
+        for view in &picture.view.cleanings {
+            let name = &view.settings.name;
+            let runs = status.cleanings.get(name).map_or(0, |found| found.runs);
+            let told = self.told.cleanings.entry(name.clone()).or_default();
+            if std::mem::replace(told, runs) == runs || runs == 0 {
+                continue;
+            }
+            let Some(run) = cleanings::last_run(&picture, view) else { continue };
+            let told = CleaningEvent { what: "finished", cleaning: name.clone(), run };
+            self.shared.hub.send(&event("cleaning", &told));
+        }
+        self.told.cleanings.retain(|name, _| status.cleanings.contains_key(name));
     }
 
     pub(super) fn tell_sample(&self, sample: &Sample) {

@@ -35,7 +35,14 @@ struct Visit<'v, 'f> {
 }
 
 /// Visits a bucket.
-pub(super) fn bucket(settings: &LeaseSettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) {
+///
+/// # Errors
+/// [`Unreadable`] if the size of its directory is needed and cannot be told.
+pub(super) fn bucket(
+    settings: &LeaseSettings,
+    bucket: &TahoeBucket<'_>,
+    fold: &mut Fold<'_, LeaseTally>,
+) -> Result<(), Unreadable> {
     fold.notes.counts.no_share += bucket.no_share();
     let held = Held { by_own_date: false, by_settings: false };
     let mut visit = Visit { settings, bucket, fold, history: History::Follows, vanished: 0, kind: Kind::None, held };
@@ -47,8 +54,12 @@ pub(super) fn bucket(settings: &LeaseSettings, bucket: &TahoeBucket<'_>, fold: &
     let gone = visit.kind == Kind::None && visit.vanished > 0;
     if visit.history == History::Follows && !gone {
         let (kind, held) = (visit.kind, visit.held);
-        visit.fold.tally.add_bucket(bucket.disk_bytes(), kind, held);
+        // Asked for only where it counts, which is in a bucket that could be freed.
+        let disk_bytes = if held == Held::FIRMLY { Ok(0) } else { bucket.disk_bytes() };
+        let disk_bytes = disk_bytes.map_err(|error| Unreadable { path: bucket.path(), error })?;
+        visit.fold.tally.add_bucket(disk_bytes, kind, held);
     }
+    Ok(())
 }
 
 impl Visit<'_, '_> {
@@ -117,7 +128,7 @@ impl Visit<'_, '_> {
     /// A corrupt share is kept, whatever became of its leases.
     fn corrupt(&mut self) {
         self.kind = Kind::Unknown;
-        self.held = Held { by_own_date: true, by_settings: true };
+        self.held = Held::FIRMLY;
     }
 
     fn finding(&mut self, entry: &ShareEntry, flaw: Flaw) {

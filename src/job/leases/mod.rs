@@ -53,8 +53,7 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) -> Result<(), Unreadable> {
-        examine::bucket(&self.settings, bucket, fold);
-        Ok(())
+        examine::bucket(&self.settings, bucket, fold)
     }
 
     /// `history`: the entry of Tahoe's lease checker.

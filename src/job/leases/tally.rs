@@ -98,6 +98,11 @@ pub(super) struct Held {
     pub by_settings: bool,
 }
 
+impl Held {
+    /// By both.
+    pub(super) const FIRMLY: Held = Held { by_own_date: true, by_settings: true };
+}
+
 /// A share that was examined.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
@@ -192,7 +197,8 @@ impl LeaseTally {
         }
     }
 
-    /// Counts a bucket, after its shares.
+    /// Counts a bucket, after its shares. `disk_bytes` is that of its directory; any number will do if it is held
+    /// firmly.
     ///
     /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
     pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held) {

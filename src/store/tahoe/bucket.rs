@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{RawDir, fstat};
 
+use super::ends::Ends;
 use super::quiet::open_quietly;
 use super::{DIRECTORY, DiskUsage, ShareFile, TahoePrefix, is_dot};
 use crate::tahoe::number::ShareNumber;
@@ -23,7 +24,6 @@ pub struct TahoeBucket<'a> {
     name: &'a [u8],
     dir: OwnedFd,
     disk_usage: DiskUsage,
-    disk_bytes: u64,
     /// The names of the shares, end to end.
     text: Vec<u8>,
     shares: Vec<ShareEntry>,
@@ -46,30 +46,37 @@ impl ShareEntry {
 }
 
 impl<'a> TahoeBucket<'a> {
-    pub(super) fn open(prefix: &'a TahoePrefix, name: &'a [u8], disk_usage: DiskUsage) -> io::Result<TahoeBucket<'a>> {
+    pub(super) fn open(
+        prefix: &'a TahoePrefix,
+        name: &'a [u8],
+        disk_usage: DiskUsage,
+        ends: Ends,
+    ) -> io::Result<TahoeBucket<'a>> {
         let dir = open_quietly(&prefix.dir, name, DIRECTORY)?;
-        let disk_bytes = disk_usage.of_directory(&fstat(&dir)?);
         let (text, shares) = (Vec::new(), Vec::new());
-        let mut bucket = TahoeBucket { prefix, name, dir, disk_usage, disk_bytes, text, shares, no_share: 0 };
-        bucket.list()?;
+        let mut bucket = TahoeBucket { prefix, name, dir, disk_usage, text, shares, no_share: 0 };
+        bucket.list(ends)?;
         Ok(bucket)
     }
 
-    fn list(&mut self) -> io::Result<()> {
+    fn list(&mut self, ends: Ends) -> io::Result<()> {
         let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
         let mut listing = RawDir::new(&self.dir, &mut buf);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if is_dot(name) {
-                continue;
+            if !is_dot(name) {
+                match ShareNumber::parse(name) {
+                    Some(number) => {
+                        self.shares.push(ShareEntry { at: self.text.len(), len: name.len(), number });
+                        self.text.extend_from_slice(name);
+                    }
+                    None => self.no_share += 1,
+                }
             }
-            let Some(number) = ShareNumber::parse(name) else {
-                self.no_share += 1;
-                continue;
-            };
-            self.shares.push(ShareEntry { at: self.text.len(), len: name.len(), number });
-            self.text.extend_from_slice(name);
+            if ends.at(&entry) {
+                break;
+            }
         }
         let text = &self.text;
         self.shares.sort_unstable_by(|a, b| text[a.at..a.at + a.len].cmp(&text[b.at..b.at + b.len]));
@@ -86,9 +93,12 @@ impl<'a> TahoeBucket<'a> {
         String::from_utf8_lossy(self.name).into_owned()
     }
 
-    /// Disk usage of the directory itself, in bytes.
-    pub fn disk_bytes(&self) -> u64 {
-        self.disk_bytes
+    /// Disk usage of the directory itself, in bytes, as it is now. Costs a system call.
+    ///
+    /// # Errors
+    /// If the file system cannot tell.
+    pub fn disk_bytes(&self) -> io::Result<u64> {
+        Ok(self.disk_usage.of_directory(&fstat(&self.dir)?))
     }
 
     /// The shares, in byte order of their names.

@@ -5,6 +5,7 @@
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
+mod ends;
 mod quiet;
 mod share;
 
@@ -20,6 +21,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, open
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
+use ends::Ends;
 use quiet::open_quietly;
 pub use share::ShareFile;
 
@@ -52,6 +54,7 @@ pub struct TahoeStore {
     shares: OwnedFd,
     shares_path: PathBuf,
     identity: FileId,
+    ends: Ends,
     ring: Ring,
     disk_usage: DiskUsage,
 }
@@ -104,8 +107,8 @@ impl TahoeStore {
             Ok((shares, stat))
         };
         let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
-        let (identity, disk_usage) = (FileId::of(&stat), DiskUsage::default());
-        Ok(TahoeStore { root, shares, shares_path, identity, ring: names::prefixes(), disk_usage })
+        let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
+        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring: names::prefixes(), disk_usage })
     }
 
     /// Sets what counts as disk usage. Default: [`DiskUsage::Blocks`].
@@ -168,6 +171,10 @@ impl Store for TahoeStore {
         &self.ring
     }
 
+    fn still_there(&self) -> io::Result<()> {
+        self.check_still_there()
+    }
+
     fn strays(&self) -> io::Result<u64> {
         self.check_still_there()?;
         let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
@@ -219,7 +226,7 @@ impl Store for TahoeStore {
     }
 
     fn open_bucket<'a>(&self, prefix: &'a TahoePrefix, name: &'a [u8]) -> io::Result<TahoeBucket<'a>> {
-        TahoeBucket::open(prefix, name, self.disk_usage).map_err(|e| stops_tahoe(&e))
+        TahoeBucket::open(prefix, name, self.disk_usage, self.ends).map_err(|e| stops_tahoe(&e))
     }
 
     fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> PathBuf {

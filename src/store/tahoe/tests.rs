@@ -168,6 +168,33 @@ fn a_pipe_in_the_place_of_a_share_does_not_stop_the_walk() {
     assert_eq!(walked.errors.iter().map(|e| e.error.as_str()).collect::<Vec<_>>(), [expected]);
 }
 
+/// What one call gives is taken for all only where it is: the names of buckets of every size, with names of every
+/// length, are those that the standard library lists.
+#[test]
+fn every_share_of_a_bucket_is_listed_however_many_there_are() {
+    let dir = make(&[&format!("ab/{SI}")]);
+    let bucket = dir.path().join("shares/ab").join(SI);
+    let store = TahoeStore::open(dir.path()).unwrap();
+    let mut made = 1usize;
+    for until in [1, 2, 3, 20, 70, 150, 151, 300, 1000, 3000] {
+        for number in made..until {
+            let zeros = "0".repeat(number * 7 % 200);
+            fs::write(bucket.join(format!("{zeros}{number}")), b"").unwrap();
+        }
+        made = made.max(until);
+        // Holes in the directory, which it does not give back.
+        for number in (1..made).step_by(5) {
+            let _ = fs::remove_file(bucket.join(format!("{}{number}", "0".repeat(number * 7 % 200))));
+        }
+        let open = store.open_prefix("ab").unwrap().unwrap();
+        let listed = store.open_bucket(&open, SI.as_bytes()).unwrap();
+        let mut expected: Vec<_> = fs::read_dir(&bucket).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        expected.sort();
+        let names: Vec<_> = listed.shares().iter().map(|share| OsStr::from_bytes(listed.share_name(share))).collect();
+        assert_eq!(names, expected);
+    }
+}
+
 #[test]
 fn disk_usage_is_blocks_unless_a_rule_is_given() {
     let dir = make(&["ab/ababababababababababababaa"]);
@@ -177,7 +204,7 @@ fn disk_usage_is_blocks_unless_a_rule_is_given() {
         let open = store.open_prefix("ab").unwrap().unwrap();
         let bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
         let share = bucket.open_share(&bucket.shares()[0]).unwrap();
-        (bucket.disk_bytes(), share.disk_bytes(), share.size())
+        (bucket.disk_bytes().unwrap(), share.disk_bytes(), share.size())
     };
     let rounded = usage(TahoeStore::open(dir.path()).unwrap().with_disk_usage(DiskUsage::Rounded4096));
     assert_eq!(rounded, (4096, 10 << 20, 10 << 20));

@@ -7,3 +7,4 @@ mod full;
 mod missing;
 mod opening;
 mod script;
+mod tidy;

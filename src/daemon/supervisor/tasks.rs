@@ -1,23 +1,62 @@
-//! The crawls that are wanted: started, stopped, and tried again when what kept them from working may have passed.
+//! The crawls and cleanings that are wanted: started, stopped, and tried again when what kept them from working may have
+//! passed.
 
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::Supervisor;
-use crate::config::CrawlConfig;
+use crate::config::{Config, CrawlConfig};
 use crate::daemon::launch::{launch, may_pass, view};
-use crate::daemon::shared::{CrawlView, Granted, Refused, Verb};
+use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::messages::Order;
 use crate::policy::backoff::Backoff;
-use crate::status::{CrawlStatus, Phase};
+use crate::settings::CleaningSettings;
+use crate::status::{Phase, Status};
 
-/// A crawl of the configuration, and what is wanted of it.
+/// What the configuration asks for by one name.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Task {
+    Crawl(CrawlConfig),
+    Cleaning(Box<CleaningSettings>),
+}
+
+impl Task {
+    /// All of a configuration, in its order.
+    pub fn all(config: &Config) -> Vec<Task> {
+        let crawls = config.crawls.iter().cloned().map(Task::Crawl);
+        crawls.chain(config.cleanings.iter().cloned().map(Box::new).map(Task::Cleaning)).collect()
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Task::Crawl(crawl) => &crawl.settings.name,
+            Task::Cleaning(cleaning) => &cleaning.name,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Task::Crawl(_) => Kind::Crawl,
+            Task::Cleaning(_) => Kind::Cleaning,
+        }
+    }
+
+    /// With what kind of thing it is, for people.
+    pub fn title(&self) -> String {
+        match self {
+            Task::Crawl(_) => format!("crawl {}", self.name()),
+            Task::Cleaning(_) => format!("cleaning {}", self.name()),
+        }
+    }
+}
+
+/// A crawl or cleaning of the configuration, and what is wanted of it.
 pub(super) struct Managed {
-    pub config: CrawlConfig,
+    pub task: Task,
     wanted: Wanted,
     /// Whether it is being opened.
     opening: bool,
@@ -31,6 +70,18 @@ pub(super) struct Managed {
     failed: Option<Error>,
 }
 
+/// An error that ends a crawl, with what helps where that is another thing than for `sexton crawl`.
+fn advice(error: &Error) -> String {
+    match error {
+        Error::CycleDiffers { crawl, cycle, differences } => format!(
+            "the unfinished cycle {cycle} was begun with other parameters: {}; put those back, or give it up for a new one \
+             with `sexton start {crawl}`",
+            differences.join(", ")
+        ),
+        error => error.to_string(),
+    }
+}
+
 /// What is wanted of a crawl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -41,16 +92,16 @@ enum Wanted {
     Gone,
 }
 
-/// A crawl was opened, or could not be.
+/// Something was opened, or could not be.
 pub(super) struct Ended {
     name: String,
     result: Result<()>,
 }
 
 impl Managed {
-    pub fn new(config: CrawlConfig) -> Self {
+    pub fn new(task: Task) -> Self {
         Managed {
-            config,
+            task,
             wanted: Wanted::Running,
             opening: false,
             at_once: false,
@@ -63,7 +114,7 @@ impl Managed {
     }
 
     fn name(&self) -> &str {
-        &self.config.settings.name
+        self.task.name()
     }
 
     /// It has gone from the configuration.
@@ -75,24 +126,30 @@ impl Managed {
         self.wanted == Wanted::Gone
     }
 
-    fn shown(&self) -> CrawlView {
-        CrawlView {
+    fn as_crawl(&self) -> Option<CrawlView> {
+        let Task::Crawl(crawl) = &self.task else { return None };
+        Some(CrawlView {
             stopped: self.wanted == Wanted::Stopped,
             waiting: self.waiting.clone(),
-            failed: self.failed.as_ref().map(Error::to_string),
-            ..view(&self.config)
-        }
+            failed: self.failed.as_ref().map(advice),
+            ..view(crawl)
+        })
+    }
+
+    fn as_cleaning(&self) -> Option<CleaningView> {
+        let Task::Cleaning(settings) = &self.task else { return None };
+        Some(CleaningView { settings: (**settings).clone(), stopped: self.wanted == Wanted::Stopped })
     }
 }
 
 impl Supervisor {
     /// Starts what is wanted and does not run, and notices what has ended by itself.
-    pub(super) fn look_at_crawls(&mut self, now: Duration) {
+    pub(super) fn look_at_tasks(&mut self, now: Duration) {
         let status = self.shared.engine.status();
-        for i in 0..self.crawls.len() {
-            let name = self.crawls[i].name().to_owned();
+        for i in 0..self.tasks.len() {
+            let name = self.tasks[i].name().to_owned();
             let running = self.shared.engine.is_running(&name);
-            let crawl = &mut self.crawls[i];
+            let crawl = &mut self.tasks[i];
             match (running, crawl.opening, crawl.wanted) {
                 (true, _, Wanted::Running) => {
                     let found = status.crawls.get(&name);
@@ -113,7 +170,7 @@ impl Supervisor {
         }
         let engine = &self.shared.engine;
         // Gone only when it has ended: until then its name is taken.
-        self.crawls.retain(|crawl| {
+        self.tasks.retain(|crawl| {
             let gone = crawl.is_gone() && !crawl.opening && !engine.is_running(crawl.name());
             if gone {
                 engine.forget(crawl.name());
@@ -121,28 +178,38 @@ impl Supervisor {
             !gone
         });
         self.take_in_changed();
-        lock(&self.shared.view).crawls =
-            self.crawls.iter().filter(|crawl| !crawl.is_gone()).map(Managed::shown).collect();
+        // As in the file, whenever each was taken in.
+        let order = Task::all(&self.start.config);
+        let place = |task: &Managed| order.iter().position(|known| known.name() == task.name());
+        self.tasks.sort_by_key(place);
+        let shown = || self.tasks.iter().filter(|task| !task.is_gone());
+        let (crawls, cleanings) =
+            (shown().filter_map(Managed::as_crawl).collect(), shown().filter_map(Managed::as_cleaning).collect());
+        let mut view = lock(&self.shared.view);
+        (view.crawls, view.cleanings) = (crawls, cleanings);
     }
 
     /// What the configuration names and nobody has in hand: new, or changed and gone meanwhile.
     fn take_in_changed(&mut self) {
-        for config in &self.start.config.crawls {
-            if !self.crawls.iter().any(|crawl| crawl.name() == config.settings.name) {
-                self.crawls.push(Managed::new(config.clone()));
+        for task in Task::all(&self.start.config) {
+            if !self.tasks.iter().any(|known| known.name() == task.name()) {
+                self.tasks.push(Managed::new(task));
             }
         }
     }
 
     fn open(&mut self, i: usize) {
-        let crawl = &mut self.crawls[i];
+        let crawl = &mut self.tasks[i];
         crawl.opening = true;
-        let (engine, config, fresh) = (self.shared.engine.clone(), crawl.config.clone(), crawl.fresh);
+        let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone(), crawl.fresh);
         let ended = self.tell_ended.clone();
         let visits = self.kept.visits.get(crawl.name()).cloned().unwrap_or_default();
         tokio::task::spawn_local(async move {
-            let name = config.settings.name.clone();
-            let result = launch(&engine, config, fresh).await;
+            let name = task.name().to_owned();
+            let result = match task {
+                Task::Crawl(crawl) => launch(&engine, crawl, fresh).await,
+                Task::Cleaning(settings) => engine.add_cleaning(*settings).await,
+            };
             if result.is_ok() {
                 let known = visits.into_iter().zip(0u32..).filter(|(at, _)| *at > 0.0);
                 engine.remember_visits(&name, known.map(|(at, position)| (position, at)));
@@ -155,12 +222,12 @@ impl Supervisor {
     /// Takes note of how the opening of a crawl went.
     pub(super) fn launched(&mut self, Ended { name, result }: Ended) {
         let now = self.shared.time.clock.now();
-        let Some(i) = self.crawls.iter().position(|crawl| crawl.name() == name) else { return };
-        let crawl = &mut self.crawls[i];
+        let Some(i) = self.tasks.iter().position(|crawl| crawl.name() == name) else { return };
+        let crawl = &mut self.tasks[i];
         crawl.opening = false;
         match result {
             Ok(()) => {
-                info!(crawl = name, "crawl added");
+                info!(name, "added");
                 (crawl.waiting, crawl.fresh) = (None, Fresh::No);
                 if std::mem::take(&mut crawl.at_once) {
                     // It may have ended already, which the next look shows.
@@ -172,12 +239,12 @@ impl Supervisor {
             }
             Err(error) => self.failed(i, error, now),
         }
-        self.look_at_crawls(now);
+        self.look_at_tasks(now);
     }
 
     /// It has ended, or did not begin: it is tried again if that can help.
     fn failed(&mut self, i: usize, error: Error, now: Duration) {
-        let crawl = &mut self.crawls[i];
+        let crawl = &mut self.tasks[i];
         let name = crawl.name().to_owned();
         if may_pass(&error) {
             crawl.waiting = Some(error.to_string());
@@ -189,7 +256,7 @@ impl Supervisor {
         }
         if let Some(held_back) = self.quiet.say(&format!("{name}: {error}"), now) {
             let waits = crawl.waiting.is_some();
-            warn!(crawl = name, %error, held_back, waits, "the crawl does not run");
+            warn!(name, %error, held_back, waits, "it does not run");
         }
     }
 
@@ -201,20 +268,23 @@ impl Supervisor {
 
     /// Ends the crawls that have gone from the configuration.
     pub(super) fn end_those_gone(&mut self) {
-        let gone: Vec<String> = self.crawls.iter().filter(|c| c.is_gone()).map(|c| c.name().to_owned()).collect();
+        let gone: Vec<String> = self.tasks.iter().filter(|c| c.is_gone()).map(|c| c.name().to_owned()).collect();
         gone.iter().for_each(|name| self.end(name));
     }
 
-    pub(super) async fn wish_of_crawl(&mut self, name: &str, verb: Verb) -> Granted {
-        let known = self.crawls.iter_mut().find(|crawl| crawl.name() == name && !crawl.is_gone());
-        let crawl = known.ok_or_else(|| Refused::Unknown(format!("there is no crawl {name:?}")))?;
+    pub(super) async fn wish_of(&mut self, kind: Kind, name: &str, verb: Verb) -> Granted {
+        let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind && !task.is_gone();
+        let none = || Refused::Unknown(format!("there is no crawl or cleaning {name:?}"));
+        let crawl = self.tasks.iter_mut().find(fits).ok_or_else(none)?;
         let conflict = |why: &str| Err(Refused::Conflict(format!("{name} {why}")));
-        info!(crawl = name, ?verb, "by command");
+        info!(name, ?verb, "by command");
         let engine = self.shared.engine.clone();
         match verb {
             Verb::Order(Order::Start) => {
+                // Known to the engine a moment before the next look shows it here.
+                let found = engine.status().crawls.get(name).and_then(|found| found.failure.clone());
                 // A cycle that was begun with other parameters is given up for a new one: that is what is asked for.
-                if matches!(crawl.failed, Some(Error::CycleDiffers { .. })) {
+                if matches!(crawl.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
                     crawl.fresh = Fresh::Yes;
                 }
                 (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
@@ -228,7 +298,7 @@ impl Supervisor {
                 if engine.order(name, order).is_err() {
                     return conflict("is not running; start it");
                 }
-                self.settled_crawl(name, |found| found.held == (order == Order::Pause)).await;
+                self.settled_task(name, order == Order::Pause).await;
                 Ok(Vec::new())
             }
             Verb::Stop => {
@@ -242,10 +312,14 @@ impl Supervisor {
         }
     }
 
-    /// Waits a moment until the engine shows what a crawl was told.
-    async fn settled_crawl(&self, name: &str, shows: impl Fn(&CrawlStatus) -> bool) {
+    /// Waits a moment until the engine shows what one of them was told.
+    async fn settled_task(&self, name: &str, held: bool) {
+        let shows = |status: &Status| {
+            let crawl = status.crawls.get(name).map(|found| found.held);
+            crawl.or(status.cleanings.get(name).map(|found| found.paused)).is_none_or(|shown| shown == held)
+        };
         for _ in 0..100 {
-            if self.shared.engine.status().crawls.get(name).is_none_or(&shows) {
+            if shows(&self.shared.engine.status()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
