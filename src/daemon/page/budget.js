@@ -8,7 +8,7 @@ import { setBudget, takeBudgetBack } from "./api.js";
 
 const HEIGHT = 210, LEFT = 46, RIGHT = 10, TOP = 12, BOTTOM = 184, COLOURS = 6;
 // What the picture spans: as much of the last hour as there is, so that a young daemon shows something.
-const SPANS_MIN = [5, 10, 20, 30, 60];
+const SPANS_MIN = [4, 8, 20, 40, 60];
 
 /** Which colour a client has: whole crawls in the order of the configuration; their parts a paler one of the same. */
 function palette() {

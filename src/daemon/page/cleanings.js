@@ -33,7 +33,7 @@ function cleaningPart(name, now, act) {
     const part = el("span", { class: "part" }), doing = el("span", { class: "left" });
     const press = (what) => () => act(node.cleaning, what());
     const toggle = el("button", { type: "button", class: "button", onclick: press(() => toggle.dataset.what) });
-    const start = el("button", { type: "button", class: "button", "aria-label": `Start ${name}`, onclick: press(() => "start") }, "Start now…");
+    const start = el("button", { type: "button", class: "button", "aria-label": `Start now… ${name}`, onclick: press(() => "start") }, "Start now…");
     const stop = el("button", { type: "button", class: "button", "aria-label": `Stop ${name}`, onclick: press(() => "stop") }, "Stop");
     const none = el("p", { class: "empty" }, "No plan since the daemon's start: the picture of the segments comes with the next run.");
     const progress = el("div", { class: "progress" }, el("div", { class: "numbers" }, part, doing), bar);
@@ -68,7 +68,7 @@ function cleaningPart(name, now, act) {
         const paused = c.state === "paused";
         toggle.dataset.what = paused ? "resume" : "pause";
         setText(toggle, paused ? "Resume…" : "Pause");
-        setAttr(toggle, "aria-label", `${paused ? "Resume" : "Pause"} ${name}`);
+        setAttr(toggle, "aria-label", `${paused ? "Resume…" : "Pause"} ${name}`);
         toggle.hidden = !paused && !ACTIVE.includes(c.state);
         start.hidden = !STARTABLE.includes(c.state);
         stop.hidden = ["stopped", "failed", "done"].includes(c.state);

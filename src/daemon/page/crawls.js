@@ -70,7 +70,7 @@ function card(name, now, on) {
     const toggle = el("button", { type: "button", class: "button", onclick: press(() => toggle.dataset.what) });
     const start = el("button", { type: "button", class: "button", onclick: press(() => "start") }, "Start now");
     const stop = el("button", { type: "button", class: "button", onclick: press(() => "stop") }, "Stop");
-    for (const [button, word] of [[start, "Start"], [stop, "Stop"]]) setAttr(button, "aria-label", `${word} ${name}`);
+    for (const [button, word] of [[start, "Start now:"], [stop, "Stop"]]) setAttr(button, "aria-label", `${word} ${name}`);
     const node = el("article", { class: "card", "aria-label": `Crawl ${name}` },
         el("header", {}, el("h3", {}, pick), state.node), where,
         el("div", { class: "progress" }, el("div", { class: "numbers" }, part, left), bar),

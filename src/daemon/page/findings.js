@@ -33,6 +33,9 @@ export function makeFindings({ now }) {
             rows.length ? findingTable(rows.slice(0, shown), now())
                 : el("p", { class: "empty" }, any ? "Nothing matches." : problem ? "" : loaded ? "No finding and no error is kept." : "Not loaded yet."));
     };
+    // Findings come in crowds; the table is made anew a few times a second at most.
+    let due = 0;
+    const renderSoon = () => { due ||= setTimeout(() => { due = 0; crawls(); render(); }, 250); };
     const crawls = () => {
         const names = [...new Set(all.map((f) => f.crawl))].sort();
         const now = [...crawl.options].slice(1).map((o) => o.value);
@@ -76,7 +79,7 @@ export function makeFindings({ now }) {
                 .finally(() => { busy = null; crawls(); render(); });
             return busy;
         },
-        add(finding) { take([finding]); crawls(); render(); },
+        add(finding) { take([finding]); renderSoon(); },
         /** Shows only this crawl's, or what has this text. */
         only({ name = "", text = "" }) {
             search.value = text;

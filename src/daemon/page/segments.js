@@ -24,9 +24,10 @@ export function makeSegments(name) {
     const picture = svg("svg", { class: "segments" }), body = svg("g", { "aria-hidden": "true" });
     picture.append(body);
     const plot = el("div", { class: "plot" }, picture), read = el("figcaption", { class: "readout" });
-    const details = el("details", {}, el("summary", {}, "The segments as a table"), el("div", { class: "scroll" }));
+    const details = el("details", {}, el("summary", {}, "The segments as a table"), el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Segments of ${name} as a table` }));
     const lead = el("p", { class: "lead" });
-    const node = el("div", {}, lead, el("figure", { class: "chart" }, plot, read), details);
+    const figure = el("figure", { class: "chart" }, plot, read);
+    const node = el("div", {}, lead, figure, details);
     let plan = null, dots = [], marks = [], places = [];
 
     const describe = (i) => segmentText(dots[i]);
@@ -38,7 +39,7 @@ export function makeSegments(name) {
         const ages = round(oldest, width > 480 ? 6 : 3);
         const x = scale(0, ages.at(-1), LEFT, width - RIGHT), y = scale(0, 1, BOTTOM, TOP);
         const curve = thresholdPoints(plan.threshold, ages.at(-1)).map(([a, u]) => `${x(a).toFixed(1)} ${y(u).toFixed(1)}`);
-        places = dots.map((s) => [x(s.age_days), y(s.utilization), 3 + 6 * Math.sqrt(s.size_bytes / largest)]);
+        places = dots.map((s) => [x(s.age_days), y(s.utilization), 3.5 + 6 * Math.sqrt(s.size_bytes / largest)]);
         marks = dots.map((s, i) => svg("circle", { class: s.marked ? "dot marked" : "dot", cx: places[i][0].toFixed(1), cy: places[i][1].toFixed(1), r: places[i][2].toFixed(1) }));
         body.replaceChildren(
             ...(curve.length ? [svg("path", { class: "below", d: `M${curve.join("L")}L${curve.at(-1).split(" ")[0]} ${BOTTOM}L${curve[0].split(" ")[0]} ${BOTTOM}Z` })] : []),
@@ -73,6 +74,8 @@ export function makeSegments(name) {
             node.hidden = !plan;
             if (!plan) return;
             dots = plan.segments.filter((s) => s.age_days !== null && s.utilization !== null && s.age_days >= 0);
+            figure.hidden = dots.length === 0;
+            details.hidden = plan.segments.length === 0;
             const out = plan.segments.length - dots.length;
             const t = plan.threshold;
             const rule = t.kind === "utilization" ? `less than ${percent(t.value * 100, 0)} in use`
