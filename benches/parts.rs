@@ -75,6 +75,7 @@ fn commit(c: &mut Criterion) {
             cursor: Some(vec![b'a'; 26]),
             tally: vec![b'x'; 1000],
             done: false,
+            whole: true,
             notes: Vec::new(),
         }]
     };

@@ -16,8 +16,8 @@
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
-//! | BucketProcessor | [`SetMinimumCycleTime`], [`Order`], [`Stop`] | |
-//! | Cleaner | [`Order`], [`Stop`] | |
+//! | BucketProcessor | [`SetMinimumCycleTime`], [`Instruction`], [`Stop`] | |
+//! | Cleaner | [`Instruction`], [`Stop`] | |
 //! | Upkeep | [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
@@ -36,7 +36,7 @@ use crate::checkpoint::{
 use crate::error::{Error, Result};
 use crate::job::Note;
 use crate::policy::cycle::{self, Fresh};
-use crate::settings::BudgetSettings;
+use crate::settings::{BudgetSettings, Order};
 use crate::slice::TimeSlice;
 use crate::store::{Names, Store};
 
@@ -97,7 +97,7 @@ pub struct SetSlots(pub u32);
 /// What an operator wants of one crawl or one cleaning, while the others go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub enum Order {
+pub enum Instruction {
     /// Begin the next cycle or run now, whatever it waits for; this also ends a pause.
     Start,
     /// Ask for no further slice; what the running one has done is saved.
@@ -261,6 +261,8 @@ pub struct ClaimPrefixes {
     pub cycle: CycleKey,
     /// How many at most.
     pub most: u32,
+    /// Which first.
+    pub order: Order,
 }
 
 /// Saves progress. The sender holds the slice and charges it with [`Committed::cost`].

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::job::leases::Expiry;
+use crate::job::verify::{Quarantine, VerifySettings};
 use crate::policy::cleaning::{Clock, Mode, Options};
 use crate::tahoe::container::ShareType;
 pub use upkeep::{HISTORY, UpkeepSettings};
@@ -24,6 +25,8 @@ pub const SLICE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`], and of the like of cleanings.
 pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
+/// Limits of [`CrawlSettings::target`].
+pub const TARGET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(36_600 * 86_400);
 /// Limits of [`CrawlSettings::workers`].
 pub const WORKERS: RangeInclusive<u32> = 1..=256;
 /// Limits of [`CrawlSettings::weight`].
@@ -146,6 +149,20 @@ pub struct CrawlSettings {
     pub slow_start: Duration,
     /// How many prefixes are listed ahead of the one being worked on; 0 switches it off. Default 8.
     pub read_ahead: u32,
+    /// In which order prefixes are visited. Default [`Order::Ring`]; for `verify` [`Order::OldestFirst`].
+    pub order: Order,
+    /// Within which time every prefix is to be visited again: the status says whether it will be. Default `None`.
+    pub target: Option<Duration>,
+}
+
+/// In which order the prefixes of a store are visited. The result of a cycle is the same in any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// In byte order, as Tahoe does.
+    #[default]
+    Ring,
+    /// First those whose last visit as a whole is longest ago, or that never had one.
+    OldestFirst,
 }
 
 impl CrawlSettings {
@@ -160,13 +177,16 @@ impl CrawlSettings {
             jitter: Duration::ZERO,
             slow_start: pace,
             read_ahead: 8,
+            order: Order::default(),
+            target: None,
         }
     }
 
     /// The defaults for one of Sexton's own jobs.
     pub fn for_job(name: impl Into<String>, job: &JobSettings) -> Self {
         let (minimum_cycle_time, slow_start) = (job.minimum_cycle_time(), job.slow_start());
-        CrawlSettings { minimum_cycle_time, slow_start, ..CrawlSettings::new(name) }
+        let order = if matches!(job, JobSettings::Verify { .. }) { Order::OldestFirst } else { Order::Ring };
+        CrawlSettings { minimum_cycle_time, slow_start, order, ..CrawlSettings::new(name) }
     }
 
     /// Checks the name, and all values against their limits.
@@ -181,7 +201,11 @@ impl CrawlSettings {
         named(&of("minimum_cycle_time"), within(&PACE, &self.minimum_cycle_time, duration))?;
         named(&of("jitter"), within(&PACE, &self.jitter, duration))?;
         named(&of("slow_start"), within(&PACE, &self.slow_start, duration))?;
-        named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))
+        named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))?;
+        match &self.target {
+            Some(target) => named(&of("target"), within(&TARGET, target, duration)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -302,7 +326,7 @@ impl CleaningSettings {
 }
 
 /// One of Sexton's own jobs, with what makes its result what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum JobSettings {
     /// Counts the buckets of each prefix.
     Count,
@@ -315,32 +339,42 @@ pub enum JobSettings {
         /// Whether expiry is only evaluated, and nothing deleted.
         dry_run: bool,
     },
+    /// Reads and checks every byte of every share.
+    Verify {
+        /// Which shares, and what becomes of corrupt ones.
+        verify: VerifySettings,
+        /// Whether the node is stopped: shares may be moved only then.
+        offline: bool,
+    },
 }
 
 impl JobSettings {
-    /// The job's name: `count`, `leases`.
+    /// The job's name: `count`, `leases`, `verify`.
     pub fn name(&self) -> &'static str {
         match self {
             JobSettings::Count => "count",
             JobSettings::Leases { .. } => "leases",
+            JobSettings::Verify { .. } => "verify",
         }
     }
 
     /// Time from the end of a cycle to the start of the next, unless told otherwise; Tahoe's own values: 1 hour for
-    /// `count`, 12 hours for `leases`.
+    /// `count`, 12 hours for `leases`; 7 days for `verify`.
     pub fn minimum_cycle_time(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(3600),
             JobSettings::Leases { .. } => Duration::from_secs(12 * 3600),
+            JobSettings::Verify { .. } => Duration::from_secs(7 * 86_400),
         }
     }
 
     /// Time from the engine's start to the first slice, unless told otherwise; Tahoe's own values: 5 minutes for
-    /// `count`, 6 minutes for `leases`.
+    /// `count`, 6 minutes for `leases`; 10 minutes for `verify`.
     pub fn slow_start(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(300),
             JobSettings::Leases { .. } => Duration::from_secs(360),
+            JobSettings::Verify { .. } => Duration::from_secs(600),
         }
     }
 
@@ -348,10 +382,20 @@ impl JobSettings {
     ///
     /// # Errors
     /// [`Error::Config`] if leases were to expire without `dry_run`, if no type of share may expire, or one is given
-    /// twice.
+    /// twice; if corrupt shares were to be moved while the node may be running.
     pub fn validate(&self) -> Result<()> {
-        let JobSettings::Leases { expire, sharetypes, dry_run } = self else { return Ok(()) };
         let wrong = |why: &str| Err(Error::Config(why.into()));
+        let (expire, sharetypes, dry_run) = match self {
+            JobSettings::Count => return Ok(()),
+            JobSettings::Verify { verify, offline: false } if verify.quarantine == Quarantine::Move => {
+                return wrong(
+                    "shares are moved to quarantine only while the node is stopped: stop it and say so with offline, or \
+                     use quarantine copy",
+                );
+            }
+            JobSettings::Verify { .. } => return Ok(()),
+            JobSettings::Leases { expire, sharetypes, dry_run } => (expire, sharetypes, dry_run),
+        };
         if sharetypes.iter().enumerate().any(|(i, t)| sharetypes[..i].contains(t)) {
             return wrong("sharetypes has a type twice; leave one out");
         }

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::job::Finding;
+use crate::policy::target::Outlook;
 use crate::report::CycleReport;
 use crate::slice::Spent;
 
@@ -257,6 +258,8 @@ pub struct CrawlStatus {
     pub vanished: u64,
     /// Remaining time as a range, from the prefixes done; `None` until enough are done.
     pub remaining_secs: Option<(f64, f64)>,
+    /// Whether the target will be kept; `None` where none was set.
+    pub target: Option<TargetStatus>,
     /// Why progress cannot be saved just now.
     pub waiting_for: Option<String>,
     /// Why it failed.
@@ -264,6 +267,17 @@ pub struct CrawlStatus {
     /// The same, for programs.
     #[serde(skip)]
     pub failure: Option<Error>,
+}
+
+/// How a crawl stands to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TargetStatus {
+    /// Within which time every prefix is to be visited again.
+    pub target_secs: f64,
+    /// In which time it is, as a range, at the pace of the last cycle of this run; `None` until that can be told.
+    pub between_visits_secs: Option<(f64, f64)>,
+    /// What that means.
+    pub outlook: Option<Outlook>,
 }
 
 impl CrawlStatus {
@@ -289,6 +303,7 @@ impl CrawlStatus {
             findings: 0,
             vanished: 0,
             remaining_secs: None,
+            target: None,
             waiting_for: None,
             error: None,
             failure: None,

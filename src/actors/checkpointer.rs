@@ -16,6 +16,7 @@ use crate::messages::{
     Origin, Ran, ReadCycle, ReleaseClaims, Stop, Tidy, TidyDone,
 };
 use crate::policy::cycle::{Decision, decide};
+use crate::settings::Order;
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
@@ -62,7 +63,10 @@ impl Handler<ClaimPrefixes> for Checkpointer {
     type Result = Result<Vec<Claim>>;
 
     fn handle(&mut self, msg: ClaimPrefixes, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.claim(&msg.cycle, msg.most))
+        self.desk.with(|state| match msg.order {
+            Order::Ring => state.claim(&msg.cycle, msg.most),
+            Order::OldestFirst => state.claim_oldest(&msg.cycle, msg.most),
+        })
     }
 }
 

@@ -88,6 +88,7 @@ impl Cleaning {
             }
             last = LastEnd::Here(self.time.clock.now());
             self.note(&ended).await?;
+            self.hand_over(ended).await;
             runs += 1;
             if self.cycles == Cycles::Times(runs) {
                 return Ok(());
@@ -158,6 +159,16 @@ impl Cleaning {
                 warn!(cleaning = self.settings.name, error = %error, "cannot note when it was cleaned");
                 Ok(())
             }
+        }
+    }
+
+    /// The report was told and noted, so it is not kept beside the database any longer. The host of a single run says
+    /// itself when it has had it.
+    async fn hand_over(&self, ended: Result<Arc<CleaningReport>>) {
+        let Ok(report) = ended else { return };
+        let handed = tokio::task::spawn_blocking(move || report.handed_over()).await;
+        if let Ok(Err(error)) = handed {
+            warn!(cleaning = self.settings.name, error = %error, "the next run gives the same report again");
         }
     }
 
@@ -294,12 +305,12 @@ impl Actor for Cleaner {
     }
 }
 
-impl Handler<messages::Order> for Cleaner {
+impl Handler<messages::Instruction> for Cleaner {
     type Result = ();
 
-    fn handle(&mut self, order: messages::Order, _: &mut Self::Context) {
-        self.cleaning.order(if order == messages::Order::Pause { Order::Pause } else { Order::Work });
-        if order == messages::Order::Start {
+    fn handle(&mut self, order: messages::Instruction, _: &mut Self::Context) {
+        self.cleaning.order(if order == messages::Instruction::Pause { Order::Pause } else { Order::Work });
+        if order == messages::Instruction::Start {
             self.cleaning.start.send_replace(true);
         }
     }

@@ -5,7 +5,7 @@
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
-use crate::messages::Order;
+use crate::messages::Instruction;
 
 /// The wishes about one crawl or cleaning; each may change at any time.
 pub(crate) struct Reins {
@@ -21,9 +21,9 @@ impl Reins {
     }
 
     /// Takes an order in.
-    pub fn take(&self, order: Order) {
-        self.held.send_replace(order == Order::Pause);
-        if order == Order::Start {
+    pub fn take(&self, order: Instruction) {
+        self.held.send_replace(order == Instruction::Pause);
+        if order == Instruction::Start {
             self.start.send_replace(true);
         }
     }

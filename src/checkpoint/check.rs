@@ -1,6 +1,8 @@
 //! What every [`StateStore`](super::StateStore) refuses, in the same words, and which cycles all of them take for old.
 //! Pure; no store is touched here.
 
+use std::collections::BTreeMap;
+
 use super::{CycleIdentity, CycleKey, Progress};
 use crate::error::{Error, Result};
 
@@ -17,6 +19,20 @@ pub(super) fn identity(identity: &CycleIdentity, at: f64) -> Result<u32> {
         .map_err(|_| Error::Config(format!("a ring of {} prefixes is too long", identity.ring.len())))
 }
 
+/// The highest number that a cycle may have: far beyond what counting gets to, and with room for the next one.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// Refuses a number that does not go on from the `newest` cycle: its number, and whether it is finished.
+pub(super) fn number(crawl: &str, number: u64, newest: Option<(u64, bool)>) -> Result<()> {
+    let refused = match newest {
+        _ if number > NUMBER_MAX => format!("no cycle has the number {number}"),
+        Some((newest, _)) if number < newest => format!("crawl {crawl} has come to cycle {newest} already"),
+        Some((newest, true)) if number == newest => format!("crawl {crawl} has finished its cycle {newest} already"),
+        _ => return Ok(()),
+    };
+    Err(Error::Config(format!("cannot begin cycle {number}: {refused}")))
+}
+
 /// Refuses notes whose numbers do not go on from the `saved` ones. Gives how many there are with them.
 pub(super) fn note_numbers(progress: &Progress, saved: u64) -> Result<u64> {
     let mut next = saved;
@@ -28,6 +44,16 @@ pub(super) fn note_numbers(progress: &Progress, saved: u64) -> Result<u64> {
         next = next.saturating_add(1);
     }
     Ok(next)
+}
+
+/// Of the free prefixes the ones to be visited first: never visited, then longest ago; the order of the ring decides
+/// between equals.
+pub(super) fn oldest_first(ring: &[String], mut free: Vec<u32>, visits: &BTreeMap<String, f64>, most: u32) -> Vec<u32> {
+    let visited = |prefix: &u32| ring.get(*prefix as usize).and_then(|name| visits.get(name)).copied();
+    // Stable, and `free` is in ring order.
+    free.sort_by(|a, b| visited(a).unwrap_or(f64::NEG_INFINITY).total_cmp(&visited(b).unwrap_or(f64::NEG_INFINITY)));
+    free.truncate(most as usize);
+    free
 }
 
 /// Where a commit names a cycle that is not kept (it was given up meanwhile): its claims are void.

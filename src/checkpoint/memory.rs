@@ -15,6 +15,8 @@ use crate::job::{Note, NoteKind};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     crawls: BTreeMap<String, Crawl>,
+    /// By store and job.
+    visits: BTreeMap<(String, String), BTreeMap<String, f64>>,
     runs: BTreeMap<String, LastRun>,
 }
 
@@ -47,6 +49,12 @@ struct Prefix {
 impl Prefix {
     fn in_force(&self, fence: u64) -> bool {
         self.claimed && !self.done && self.fence == fence
+    }
+
+    fn claim(&mut self, prefix: u32) -> Claim {
+        self.fence += 1;
+        self.claimed = true;
+        Claim { prefix, fence: self.fence, cursor: self.cursor.clone(), tally: self.tally.clone() }
     }
 }
 
@@ -124,43 +132,52 @@ impl StateStore for MemoryStore {
         Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
     }
 
-    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
-        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
-        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
-        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+        let number = self.crawls.get(crawl).map_or(0, |kept| kept.next);
+        self.begin_numbered(crawl, identity, number, at)
     }
 
-    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
         check::identity(identity, at)?;
+        let newest = self.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
+        check::number(crawl, number, newest.map(|(newest, cycle)| (*newest, cycle.finished.is_some())))?;
         let kept = self.crawls.entry(crawl.to_owned()).or_default();
-        let number = kept.next;
-        kept.next += 1;
+        kept.next = number + 1;
         kept.cycles.retain(|_, cycle| cycle.finished.is_some());
         while kept.cycles.len() as u64 > FINISHED_CYCLES_KEPT {
             kept.cycles.pop_first();
         }
         let prefixes = vec![Prefix::default(); identity.ring.len()];
         let state = CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
+        let cycle = state.cycle(crawl, number);
         kept.cycles.insert(number, state);
-        Ok(Cycle {
-            crawl: crawl.to_owned(),
-            number,
-            identity: identity.clone(),
-            started: at,
-            finished: None,
-            delivered: false,
-            done: Vec::new(),
-        })
+        Ok(cycle)
+    }
+
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
+        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
+        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
+        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         let free = (0..).zip(&mut self.cycle(cycle)?.prefixes).filter(|(_, p)| !p.done && !p.claimed);
-        let claims = free.take(most as usize).map(|(prefix, state)| {
-            state.fence += 1;
-            state.claimed = true;
-            Claim { prefix, fence: state.fence, cursor: state.cursor.clone(), tally: state.tally.clone() }
-        });
+        Ok(free.take(most as usize).map(|(prefix, state)| state.claim(prefix)).collect())
+    }
+
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        let CycleState { identity, prefixes, .. } = self.cycle(cycle)?;
+        let free = (0..).zip(&*prefixes).filter(|(_, p)| !p.done && !p.claimed).map(|(prefix, _): (u32, _)| prefix);
+        let (free, identity) = (free.collect(), identity.clone());
+        let visits = self.visits(&identity.store, &identity.job)?;
+        let oldest = check::oldest_first(&identity.ring, free, &visits, most);
+        let state = self.cycle(cycle)?;
+        let claims = oldest.into_iter().filter_map(|at| state.prefixes.get_mut(at as usize).map(|p| p.claim(at)));
         Ok(claims.collect())
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        Ok(self.visits.get(&(store.to_owned(), job.to_owned())).cloned().unwrap_or_default())
     }
 
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
@@ -180,6 +197,11 @@ impl StateStore for MemoryStore {
         if left == 0 && state.finished.is_none() && !progress.is_empty() {
             state.finished = Some(at);
         }
+        let CycleIdentity { store, job, ring, .. } = &state.identity;
+        let whole = progress.iter().filter(|p| p.done && p.whole);
+        let names: Vec<String> = whole.filter_map(|p| ring.get(p.prefix as usize).cloned()).collect();
+        let subject = (store.clone(), job.clone());
+        self.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
         Ok(Standing { left })
     }
 

@@ -11,6 +11,8 @@ mod desk;
 mod memory;
 mod sqlite;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -101,6 +103,8 @@ pub struct Progress {
     pub tally: Vec<u8>,
     /// Whether the prefix is complete; this also ends the claim.
     pub done: bool,
+    /// Whether every bucket of it was visited: only then it is remembered when that was, see [`StateStore::visits`].
+    pub whole: bool,
     /// Notes since the last commit; their numbers go on from the ones before.
     pub notes: Vec<Note>,
 }
@@ -199,11 +203,27 @@ pub trait StateStore: Send + 'static {
     /// is given up: it keeps its number, and its rows go.
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
 
+    /// As [`begin`](Self::begin), for a cycle that another program has begun and counted: it keeps its number. An unfinished
+    /// cycle before it is given up, and may have had the same number; whoever holds claims on that one must be gone.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the crawl has come further than that: to a higher number, or to the end
+    /// of a cycle with the same.
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle>;
+
     /// The finished cycles of a crawl that are kept, the oldest first.
     fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>>;
 
     /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// Claims prefixes as [`claim`](Self::claim) does, but first those that were never visited as a whole, and then those
+    /// whose last visit is longest ago; the first in ring order where that is the same.
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
+    /// by name. Known for as long as the state is kept.
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>>;
 
     /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`.
     ///

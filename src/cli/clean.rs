@@ -1,14 +1,14 @@
 //! `sexton clean`: cleans one local database of LBS or Cumulus, beside its backups.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use futures_executor::block_on;
 
 use super::clean_report::for_people;
+use super::crawl::patiently;
 use super::progress::CleaningProgress;
 use super::signals::Interrupts;
 use super::watch::{Ending, until_end_of};
@@ -17,11 +17,13 @@ use crate::clock::Time;
 use crate::config::units::{Percent, parse_slice};
 use crate::cumulus::CleaningReport;
 use crate::engine::{Cycles, Engine};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Retry};
 use crate::policy::cleaning::{Clock, Limits, Mode, Options, Part, Policy};
 use crate::settings::{BudgetSettings, CleaningSettings, LongLocks, Manner, Settings};
 
 const NAME: &str = "clean";
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, but something odd was found and left alone; 2 usage; \
+    3 refused or failed; 130 interrupted, with the plan kept";
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
@@ -159,12 +161,14 @@ pub fn run(args: &CleanArgs) -> Result<Exit> {
         return Ok(Exit::Interrupted);
     };
     print(args, &report)?;
+    // Only now: a crash before that prints it again.
+    patiently(|error| error.retry() == Retry::Helps, || report.handed_over())?;
     Ok(match report.refused() {
         Some(why) => {
             output::say(&format!("sexton: will not clean {}: {why}", args.localdb.display()));
             Exit::Failed
         }
-        None if report.odd() > 0 => Exit::WithErrors,
+        None if report.left_alone() > 0 => Exit::WithErrors,
         None => Exit::Done,
     })
 }
@@ -243,15 +247,15 @@ fn part(args: &CleanArgs) -> Result<Part> {
     })
 }
 
-fn print(args: &CleanArgs, report: &Arc<CleaningReport>) -> Result<()> {
-    let text = if args.json {
-        let json = serde_json::to_string(&**report).map_err(|e| Error::Config(format!("cannot print: {e}")))?;
-        json + "\n"
+fn print(args: &CleanArgs, report: &CleaningReport) -> Result<()> {
+    // Written as it is made: the segments may be many.
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    let written = if args.json {
+        serde_json::to_writer(&mut stdout, report).map_err(std::io::Error::from).and_then(|()| stdout.write_all(b"\n"))
     } else {
-        for_people(report, args.dry_run)
+        stdout.write_all(for_people(report, args.dry_run).as_bytes())
     };
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let written = written.and_then(|()| stdout.flush());
     written.map_err(|e| Error::Store { doing: "write the report to", path: "stdout".into(), cause: e.to_string() })
 }
 

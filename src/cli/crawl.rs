@@ -9,6 +9,7 @@ use futures_executor::block_on;
 
 use super::progress::Progress;
 use super::signals::Interrupts;
+use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
 use crate::checkpoint::SqliteStore;
@@ -16,7 +17,7 @@ use crate::clock::Time;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
 use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
-use crate::job::{Count, Leases};
+use crate::job::{Count, Leases, Verify};
 use crate::policy::backoff::Backoff;
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
@@ -32,11 +33,15 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 pub fn run(args: &CrawlArgs) -> Result<Exit> {
     let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
-    let prefixes = store.ring().len();
-    let name = job.name();
-    let state = state_path(args, name, &store)?;
+    let name = crawl_name(&job);
+    let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
-    let state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let store = match &job {
+        JobSettings::Verify { verify, .. } => args.verify.narrow(store, &mut state, &verify.parameters())?,
+        _ => store,
+    };
+    let prefixes = store.ring().len();
     let interrupts = Interrupts::take_over()?;
     let engine = start(args, &job, store, state)?;
     let ending = {
@@ -51,7 +56,14 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
 
 /// The job as the settings know it; they also say what is refused.
 fn job(args: &CrawlArgs) -> Result<JobSettings> {
+    if args.job != JobName::Verify {
+        args.verify.refuse()?;
+    }
     let job = match args.job {
+        JobName::Verify if args.expire != Expiry::None => {
+            return Err(Error::Config("--expire goes with --job leases".to_owned()));
+        }
+        JobName::Verify => JobSettings::Verify { verify: args.verify.settings()?, offline: args.offline },
         JobName::Count if args.expire != Expiry::None => {
             return Err(Error::Config("--expire goes with --job leases".to_owned()));
         }
@@ -69,6 +81,14 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
     job.validate().map(|()| job)
 }
 
+/// A crawl over a part has a name of its own, so that it is not in the way of the whole.
+fn crawl_name(job: &JobSettings) -> &'static str {
+    match job {
+        JobSettings::Verify { verify, .. } if !verify.selection.is_all() => PARTIAL,
+        job => job.name(),
+    }
+}
+
 fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf> {
     match &args.state {
         Some(path) => Ok(path.clone()),
@@ -80,7 +100,8 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
     let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
     let settings = Settings { budget, checkpoint: args.checkpoint, ..Settings::default() };
-    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(job.name(), job) };
+    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(crawl_name(job), job) };
+    let crawl = args.verify.apply(crawl);
     let mut engine = Engine::builder(settings)
         .state(state)
         .cycles(Cycles::Once)
@@ -95,6 +116,7 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
             let settings = LeaseSettings { expiry: *expire, sharetypes: ShareTypes(sharetypes.clone()) };
             engine.crawl(crawl, store, Leases::new(settings))
         }
+        JobSettings::Verify { verify, .. } => engine.crawl(crawl, store, Verify::new(verify.clone())),
     }
     .spawn()
 }
@@ -109,6 +131,9 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
         return Ok(Exit::Interrupted);
     };
     print(args, engine, &report)?;
+    if let Some(target) = engine.status().crawls.get(name).and_then(|crawl| crawl.target) {
+        output::say(&output::target_for_people(&target));
+    }
     let delivered = patiently(|error| error.retry() == Retry::Helps, || block_on(engine.deliver(&report)));
     if matches!(delivered, Err(Error::Stopped)) {
         // By a signal after the end of the cycle: the same command prints the report once more.
@@ -116,12 +141,13 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     }
     delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    let clean = report.counts.errors == 0 && report.complete;
+    let corrupt = args.job == JobName::Verify && report.counts.findings > 0;
+    let clean = report.counts.errors == 0 && report.complete && !corrupt;
     Ok(if clean { Exit::Done } else { Exit::WithErrors })
 }
 
 /// Tries again and again while it fails for causes that pass, and says so once.
-fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+pub(super) fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let mut backoff = Backoff::default();
     loop {
         match attempt() {

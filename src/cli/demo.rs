@@ -187,18 +187,17 @@ fn show_cleaning(engine: &EngineHandle) -> Result<()> {
     if let Some(why) = report.refused() {
         return Err(Error::Unexpected(format!("the cleaning refused: {why}")));
     }
-    let megabytes = |key: &str| report.plan.get(key).and_then(Value::as_f64).unwrap_or(0.0) / 1e6;
-    let segments = report.plan.get("segments").and_then(Value::as_array).cloned().unwrap_or_default();
+    let plan = &report.plan;
     println!(
         "   segments marked: {} of {}; {:.1} MB come free, {:.1} MB are to be written again",
-        segments.iter().filter(|s| s["marked"] == true).count(),
-        segments.len(),
-        megabytes("reclaimable_bytes"),
-        megabytes("rewrite_bytes")
+        plan.marked().count(),
+        plan.segments.len(),
+        plan.reclaimable_bytes.to_f64() / 1e6,
+        plan.rewrite_bytes.to_f64() / 1e6
     );
-    let longest = 1e3 * report.steps.longest().as_secs_f64();
-    println!("   the database was locked {} times, at most {longest:.1} ms", report.steps.count());
-    Ok(())
+    let longest = report.steps.longest_ms.unwrap_or(0.0);
+    println!("   the database was locked {} times, at most {longest:.1} ms", report.steps.count);
+    report.handed_over()
 }
 
 fn show_pace(engine: &EngineHandle) {

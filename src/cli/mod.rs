@@ -1,6 +1,6 @@
 //! The command line: what `sexton` takes, and which command does what.
 //!
-//! Exit codes: 0 done; 1 done, with errors listed; 2 usage or configuration; 3 failed; 130 interrupted with the state
+//! Exit codes: 0 done; 1 done, with errors or corrupt shares listed; 2 usage or configuration; 3 failed; 130 interrupted with the state
 //! saved.
 
 mod clean;
@@ -22,6 +22,9 @@ mod signals;
 mod state_file;
 #[cfg(feature = "daemon")]
 mod status;
+mod tahoe_cfg;
+mod tahoe_state;
+mod verify_args;
 mod watch;
 
 use std::path::PathBuf;
@@ -72,7 +75,7 @@ impl Exit {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, with errors listed; 2 usage or configuration; 3 failed; \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, with errors or corrupt shares listed; 2 usage or configuration; 3 failed; \
     130 interrupted, with the state saved";
 
 /// The caretaker of a store: walks every object, again and again, inside one budget, and never loses its place.
@@ -128,11 +131,19 @@ enum Command {
     /// Write man pages
     Man(shell::ManArgs),
     /// Clean a local database of LBS or Cumulus: drop what no snapshot needs, mark segments with much waste
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = clean::EXIT_CODES)]
     Clean(clean::CleanArgs),
     /// Run a backup with the cleaner kept off its local database
     #[command(after_help = "Exit codes: that of the command; 2 or 3 where it could not be started")]
     Guard(guard::GuardArgs),
+    /// Stand in for Tahoe's own crawlers: take over where they stopped, or hand back
+    #[command(after_help = EXIT_CODES)]
+    TahoeState {
+        #[command(subcommand)]
+        command: tahoe_state::TahoeStateCommand,
+    },
+    /// Print the config.ron that means what a Tahoe node's tahoe.cfg tells its crawlers
+    ImportTahoeCfg(tahoe_cfg::TahoeCfgArgs),
     /// Make or check a configuration file
     Config {
         #[command(subcommand)]
@@ -177,6 +188,13 @@ struct CrawlArgs {
     #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
     sharetypes: ShareTypes,
 
+    /// The node that serves this store is stopped, and stays so meanwhile
+    #[arg(long)]
+    offline: bool,
+
+    #[command(flatten)]
+    verify: verify_args::VerifyArgs,
+
     /// The moment that counts as now, in seconds since 1970 [default: when the cycle begins]
     #[arg(long, value_name = "UNIXTIME", value_parser = unix_time)]
     now: Option<f64>,
@@ -220,6 +238,8 @@ enum JobName {
     Count,
     /// Read all leases, as Tahoe's lease checker does
     Leases,
+    /// Read every byte of every share and check it
+    Verify,
 }
 
 #[derive(Debug, Subcommand)]
@@ -276,6 +296,8 @@ pub fn run() -> ExitCode {
         Command::Completions(args) => shell::completions(&args, Cli::command()),
         Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Clean(args) => clean::run(&args),
+        Command::TahoeState { command } => tahoe_state::run(&command),
+        Command::ImportTahoeCfg(args) => tahoe_cfg::run(&args),
         // Answered above: it ends with the exit code of its command.
         Command::Guard(_) => Ok(Exit::Done),
         Command::Config { command } => config::run(&command),

@@ -22,7 +22,7 @@ use raw_daemon::RawPriority;
 use crate::error::{Error, Result};
 use crate::policy::windows::Windows;
 use crate::settings::{
-    self, Basis, BudgetSettings, CleaningSettings, CrawlSettings, JobSettings, Settings, UpkeepSettings,
+    self, Basis, BudgetSettings, CleaningSettings, CrawlSettings, JobSettings, Order, Settings, UpkeepSettings,
 };
 
 /// The configuration file that comes with Sexton: complete, commented, with every default written out.
@@ -175,7 +175,10 @@ fn budget(raw: raw::RawBudget) -> BudgetSettings {
 }
 
 fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
-    let job = raw.job.0;
+    let mut job = raw.job.0;
+    if let JobSettings::Verify { verify, .. } = &mut job {
+        verify.quarantine_dir = verify.quarantine_dir.take().map(|dir| folder.join(dir));
+    }
     let name = raw.name.map_or_else(|| job.name().to_owned(), |name| name.0);
     let default = CrawlSettings::for_job(name, &job);
     let settings = CrawlSettings {
@@ -185,6 +188,8 @@ fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
         jitter: raw.jitter.map_or(default.jitter, |pace| pace.0),
         slow_start: raw.slow_start.map_or(default.slow_start, |pace| pace.0),
         read_ahead: raw.read_ahead.map_or(default.read_ahead, |n| n.0),
+        order: raw.order.map_or(default.order, Order::from),
+        target: raw.target.map(|target| target.0),
         name: default.name,
     };
     settings.validate()?;

@@ -15,7 +15,10 @@ use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::{self, Percent};
 use crate::error::Error;
 use crate::job::leases::Expiry;
-use crate::settings::{self, Basis, Checkpoint, HISTORY, JobSettings, PACE, READ_AHEAD, WEIGHT, WORKERS};
+use crate::job::verify::{Advisories, PageCache, Quarantine, Selection, VerifySettings};
+use crate::settings::{
+    self, Basis, Checkpoint, HISTORY, JobSettings, Order, PACE, READ_AHEAD, TARGET, WEIGHT, WORKERS,
+};
 use crate::tahoe::container::ShareType;
 
 /// The whole file.
@@ -90,6 +93,24 @@ pub(super) struct RawCrawl {
     pub slow_start: Option<Value<Pace>>,
     pub jitter: Option<Value<Pace>>,
     pub read_ahead: Option<Value<ReadAhead>>,
+    pub order: Option<RawOrder>,
+    pub target: Option<Value<Target>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename = "order", rename_all = "snake_case")]
+pub(super) enum RawOrder {
+    Ring,
+    OldestFirst,
+}
+
+impl From<RawOrder> for Order {
+    fn from(raw: RawOrder) -> Self {
+        match raw {
+            RawOrder::Ring => Order::Ring,
+            RawOrder::OldestFirst => Order::OldestFirst,
+        }
+    }
 }
 
 /// A job whose settings go together; checked here so that an error has its place in the file.
@@ -111,6 +132,16 @@ impl TryFrom<RawJob> for CheckedJob {
                     dry_run,
                 }
             }
+            RawJob::Verify { quarantine, quarantine_dir, advisories, keep_cache, offline } => JobSettings::Verify {
+                verify: VerifySettings {
+                    selection: Selection::default(),
+                    quarantine: quarantine.into(),
+                    quarantine_dir: quarantine_dir.map(|path| path.0.into()),
+                    advisories: if advisories { Advisories::Write } else { Advisories::None },
+                    page_cache: if keep_cache { PageCache::Keep } else { PageCache::Spare },
+                },
+                offline,
+            },
         };
         job.validate().map(|()| CheckedJob(job))
     }
@@ -128,6 +159,37 @@ enum RawJob {
         #[serde(default)]
         dry_run: bool,
     },
+    Verify {
+        #[serde(default)]
+        quarantine: RawQuarantine,
+        #[serde(default)]
+        quarantine_dir: Option<Value<FilePath>>,
+        #[serde(default)]
+        advisories: bool,
+        #[serde(default)]
+        keep_cache: bool,
+        #[serde(default)]
+        offline: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename = "quarantine", rename_all = "snake_case")]
+enum RawQuarantine {
+    #[default]
+    None,
+    Copy,
+    Move,
+}
+
+impl From<RawQuarantine> for Quarantine {
+    fn from(raw: RawQuarantine) -> Self {
+        match raw {
+            RawQuarantine::None => Quarantine::None,
+            RawQuarantine::Copy => Quarantine::Copy,
+            RawQuarantine::Move => Quarantine::Move,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -265,7 +327,14 @@ duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice)
 duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
 duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
 duration_kind!(History, Duration, "a duration such as \"365d\"", parse_history);
+duration_kind!(Target, Duration, "a duration such as \"30d\"", parse_target);
 duration_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age);
+
+fn parse_target(text: &str) -> Result<Duration, String> {
+    let target = units::parse_duration(text)?;
+    settings::within(&TARGET, &target, settings::duration)?;
+    Ok(target)
+}
 
 fn parse_history(text: &str) -> Result<Duration, String> {
     let history = units::parse_duration(text)?;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::leases::Expiry;
+use crate::job::verify::VerifySettings;
 use crate::policy::cleaning::{Era, Limits, Mode, Options, Policy};
 use crate::policy::windows::Window;
 use crate::settings::{Checkpoint, LongLocks, Manner, OlderCopy, Priority};
@@ -20,6 +21,7 @@ fn the_example_holds_exactly_the_documented_defaults() {
     let example = parse(EXAMPLE).unwrap();
     let short = r#"(crawls: [
         (store: "/srv/tahoe/storage", job: leases()),
+        (store: "/srv/tahoe/storage", job: verify()),
         (store: "/srv/tahoe/storage", job: count),
     ])"#;
     assert_eq!(example, parse(short).unwrap());
@@ -32,7 +34,7 @@ fn the_example_holds_exactly_the_documented_defaults() {
     assert_eq!((budget.rate, budget.slice, budget.max_sleep), (0.10, Duration::from_secs(1), None));
     assert_eq!((budget.basis, example.settings.checkpoint), (Basis::Wall, Checkpoint::EverySlice));
     assert_eq!(example.state, None);
-    let [leases, count] = &example.crawls[..] else { panic!("two crawls: {example:?}") };
+    let [leases, verify, count] = &example.crawls[..] else { panic!("three crawls: {example:?}") };
     let secs = |d: Duration| d.as_secs();
     assert_eq!((secs(leases.settings.minimum_cycle_time), secs(leases.settings.slow_start)), (43_200, 360));
     assert_eq!((secs(count.settings.minimum_cycle_time), secs(count.settings.slow_start)), (3_600, 300));
@@ -40,6 +42,9 @@ fn the_example_holds_exactly_the_documented_defaults() {
     let sharetypes = vec![ShareType::Mutable, ShareType::Immutable];
     assert_eq!(leases.job, JobSettings::Leases { expire: Expiry::None, sharetypes, dry_run: false });
     assert_eq!((count.settings.name.as_str(), &count.job), ("count", &JobSettings::Count));
+    assert_eq!(verify.job, JobSettings::Verify { verify: VerifySettings::default(), offline: false });
+    assert_eq!((secs(verify.settings.minimum_cycle_time), secs(verify.settings.slow_start)), (7 * 86_400, 600));
+    assert_eq!((leases.settings.order, verify.settings.order), (Order::Ring, Order::OldestFirst));
 }
 
 #[test]
@@ -75,6 +80,7 @@ fn every_key_is_read() {
             jitter: Duration::from_secs(300),
             slow_start: Duration::from_secs(60),
             read_ahead: 0,
+            ..CrawlSettings::new("old-leases")
         },
         store: "/etc/sexton/../storage".into(),
         job: JobSettings::Leases {
@@ -243,7 +249,10 @@ const WRONG: &[(&str, &str)] = &[
         r#"(crawls: [(name: "A", store: "x", job: count)])"#,
         r#"1:18: "A" is no name for a crawl or cleaning: use 1 to 64 of a-z, 0-9, - and _"#,
     ),
-    (r#"(crawls: [(store: "x", job: scrub)])"#, "1:29: unknown word scrub for job; count or leases() would be right"),
+    (
+        r#"(crawls: [(store: "x", job: scrub)])"#,
+        "1:29: unknown word scrub for job; count, leases() or verify() would be right",
+    ),
     (r#"(crawls: [(store: "x", job: leases)])"#, "1:35: leases needs more in parentheses; leases() would be right"),
     (
         r#"(crawls: [(store: "x", job: leases(expire: age))])"#,

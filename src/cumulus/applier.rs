@@ -7,14 +7,14 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use super::block_set::BlockSet;
-use super::decision::{Decision, Usage};
+use super::decision::{Decision, Finished, Usage};
 use super::faults::Trouble;
 use super::local_db::{Begin, LocalDb};
 use super::moves;
 use super::schema::Schema;
 use super::survey::Planned;
 use crate::error::{Error, Result};
-use crate::policy::cleaning::{Era, Options};
+use crate::policy::cleaning::{CleaningPlan, Era, Options};
 
 /// The kinds of steps, in their order. Rows cost differently: deleting a block touches pages all over an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -97,6 +97,17 @@ impl Progress {
     }
 }
 
+/// What is found beside a database.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// Nothing for this run.
+    Nothing,
+    /// A plan to go on with.
+    Begun(Box<Applier>),
+    /// Nobody has had the report of a run that is finished.
+    Finished(Finished),
+}
+
 /// A plan being done.
 #[derive(Debug)]
 pub struct Applier {
@@ -116,8 +127,13 @@ impl Applier {
     /// # Errors
     /// [`Error::CleaningRefused`] if the plan is refused.
     pub fn new(planned: Planned, db: &LocalDb) -> Result<Applier> {
+        Ok(Applier::of(planned, db)?.1)
+    }
+
+    /// As [`new`](Self::new), and gives back the plan to look at.
+    pub(super) fn of(planned: Planned, db: &LocalDb) -> Result<(CleaningPlan, Applier)> {
         planned.refuse_refused(db.path())?;
-        let Planned { decision, data_version, used, .. } = planned;
+        let Planned { plan, decision, data_version, used } = planned;
         let mut applier = Applier {
             decision,
             progress: Progress::at(Step::Snapshots),
@@ -127,7 +143,7 @@ impl Applier {
             kept: false,
         };
         applier.pass_over_nothing();
-        Ok(applier)
+        Ok((plan, applier))
     }
 
     /// Goes on with the plan that is kept beside the database, if it was made by the same options (but for a clock that
@@ -136,12 +152,27 @@ impl Applier {
     /// # Errors
     /// If the file or the database cannot be read, or the database is in use.
     pub fn resume(db: &LocalDb, options: &Options) -> Result<Option<Applier>> {
-        let Some(decision) = Decision::kept(db.path())? else { return Ok(None) };
+        Ok(match Applier::kept(db, options)? {
+            Kept::Begun(applier) => Some(*applier),
+            Kept::Nothing => None,
+            Kept::Finished(_) => {
+                Decision::forget(db.path())?;
+                None
+            }
+        })
+    }
+
+    /// Looks for what an earlier run has left; what is of no use any more is taken away.
+    pub(super) fn kept(db: &LocalDb, options: &Options) -> Result<Kept> {
+        let Some(decision) = Decision::kept(db.path())? else { return Ok(Kept::Nothing) };
         let fits = decision.era == db.era() && decision.options.same_run(options);
         let fits = fits && db.transact(Begin::Reading, "read", |conn| Ok(decision.fits(conn)?))?;
         if !fits {
             Decision::forget(db.path())?;
-            return Ok(None);
+            return Ok(Kept::Nothing);
+        }
+        if let Some(finished) = decision.finished {
+            return Ok(Kept::Finished(finished));
         }
         let mut applier = Applier {
             decision,
@@ -152,7 +183,7 @@ impl Applier {
             kept: true,
         };
         applier.pass_over_nothing();
-        Ok(Some(applier))
+        Ok(Kept::Begun(Box::new(applier)))
     }
 
     /// Keeps the plan beside the database until it is done, so that it can be resumed.
@@ -213,14 +244,25 @@ impl Applier {
     /// # Errors
     /// As [`next_step`](Self::next_step), nothing being changed.
     pub fn apply_at_once(mut self, db: &LocalDb) -> Result<()> {
-        db.transact(Begin::Writing, "clean", |_| {
-            while self.step(db, ROWS_AT_ONCE)?.more {}
-            Ok(())
-        })?;
+        self.all_at_once(db)?;
         if self.kept { Decision::forget(db.path()) } else { Ok(()) }
     }
 
-    fn step(&mut self, db: &LocalDb, max_rows: u64) -> Result<StepDone> {
+    /// As [`apply_at_once`](Self::apply_at_once), and what is kept stays. After an error this one is of no use any more.
+    pub(super) fn all_at_once(&mut self, db: &LocalDb) -> Result<()> {
+        db.transact(Begin::Writing, "clean", |_| {
+            while self.step(db, ROWS_AT_ONCE)?.more {}
+            Ok(())
+        })
+    }
+
+    /// Keeps that all is done.
+    pub(super) fn close(&mut self, db: &LocalDb, finished: Finished) -> Result<()> {
+        self.decision.finish(finished, db.path())
+    }
+
+    /// As [`next_step`](Self::next_step), and what is kept stays.
+    pub(super) fn step(&mut self, db: &LocalDb, max_rows: u64) -> Result<StepDone> {
         let step = self.progress.step;
         if step == Step::Done {
             return Ok(StepDone { step, rows: 0, more: false });

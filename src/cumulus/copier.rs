@@ -49,7 +49,7 @@ impl Copier {
         let copy = move || {
             if let Err(error) = copy(&from, &into, &questions, &tell) {
                 // Whoever has gone needs no answer.
-                let _ = tell.send(Err(faults::sqlite(&error, DOING, &from)));
+                let _ = tell.send(Err(faults::sqlite(&error, DOING, &from, None)));
             }
         };
         let thread = std::thread::Builder::new().name("sexton-copy".to_owned()).spawn(copy);
@@ -65,8 +65,8 @@ impl Copier {
         self.answers.recv().unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Gives a finished copy its name; never that of a file that is there.
-    pub(super) fn finish(self) -> Result<()> {
+    /// Gives a finished copy its name; never that of a file that is there. May be called again after an error.
+    pub(super) fn finish(&self) -> Result<()> {
         let name = || {
             File::open(&self.part)?.sync_all()?;
             match renameat_with(CWD, &self.part, CWD, &self.to, RenameFlags::NOREPLACE) {
@@ -118,7 +118,7 @@ fn copy(from: &Path, into: &Path, questions: &Receiver<i32>, tell: &Sender<Resul
         let answer = match backup.step(pages) {
             Ok(StepResult::Busy | StepResult::Locked) => Err(Error::LocalDbBusy { path: from.to_owned() }),
             Ok(result) => Ok(Copied { more: result != StepResult::Done }),
-            Err(error) => Err(faults::sqlite(&error, DOING, into)),
+            Err(error) => Err(faults::sqlite(&error, DOING, into, None)),
         };
         let last = matches!(answer, Ok(Copied { more: false }));
         if last {

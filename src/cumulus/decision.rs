@@ -2,20 +2,24 @@
 //!
 //! The marking cannot be found again once part of it is done (era B leaves cleaned segments out of its list, limits would
 //! count from zero), so a run that was interrupted goes on with the decisions it had made. What the steps remove
-//! can be: they are idempotent, and a resumed run goes through them from the top.
+//! can be: they are idempotent, and a resumed run goes through them from the top. When all is done that is noted, and
+//! what is kept stays until somebody has had the report: a run that is started again would otherwise mark more, where
+//! there are limits.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::faults;
+use super::locks::{LockSummary, LockTimes};
 use crate::error::Result;
 use crate::policy::cleaning::{Era, Options, Regroup, Retention};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A file larger than this is none of ours: some 20 bytes for each of 10^7 segments.
 const MOST_BYTES: u64 = 1 << 28;
 
@@ -55,6 +59,21 @@ pub(super) struct Decision {
     pub(super) regroup: Option<Regroup>,
     /// What a marked segment gets for its `expire_time` (era B).
     pub(super) expire_time: Option<i64>,
+    /// Set when all is done, and only the report is still to be handed over.
+    pub(super) finished: Option<Finished>,
+}
+
+/// How a run went, for its report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Finished {
+    pub(super) steps: LockSummary,
+    pub(super) elapsed_secs: f64,
+}
+
+impl Finished {
+    pub(super) fn new(locks: &LockTimes, begun: Instant) -> Finished {
+        Finished { steps: locks.summary(), elapsed_secs: begun.elapsed().as_secs_f64() }
+    }
 }
 
 /// Which usage rows go.
@@ -89,6 +108,7 @@ impl Decision {
             touched: Vec::new(),
             regroup: None,
             expire_time: None,
+            finished: None,
         }
     }
 
@@ -100,6 +120,17 @@ impl Decision {
     /// Writes it beside the database: all of it or nothing, whatever happens.
     pub(super) fn keep(&self, database: &Path) -> Result<()> {
         keep(self, database, &Self::path(database))
+    }
+
+    /// Notes that all is done. Of the lists only the snapshots are needed any more: they tell whether a backup has run.
+    pub(super) fn finish(&mut self, finished: Finished, database: &Path) -> Result<()> {
+        for list in [&mut self.dead, &mut self.reaped, &mut self.marked] {
+            *list = Vec::new();
+        }
+        self.touched = Vec::new();
+        self.regroup = None;
+        self.finished = Some(finished);
+        self.keep(database)
     }
 
     /// Reads what was kept. What cannot be read is as good as nothing: the plan is made again.
@@ -173,9 +204,10 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
 pub(super) fn keep(what: &impl Serialize, database: &Path, path: &Path) -> Result<()> {
     let write = || {
         let new = beside(path, ".new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(what).map_err(io::Error::other)?)?;
-        file.sync_all()?;
+        let mut file = BufWriter::new(File::create(&new)?);
+        // An error of the disk comes out as what it is.
+        serde_json::to_writer(&mut file, what).map_err(io::Error::from)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&new, path)?;
         File::open(folder(path))?.sync_all()
     };

@@ -1,10 +1,12 @@
 //! What can go wrong with a local database, sorted by what a person can do about it.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode, ffi};
 
+use crate::errno::{behind, is_no_room};
 use crate::error::Error;
 
 /// Something that went wrong in the middle of a transaction.
@@ -30,36 +32,109 @@ impl From<Error> for Trouble {
 
 const WRITABLE: &str = "make the file and its folder writable for this user";
 
-/// Makes an error of what SQLite reports.
-pub(super) fn sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path) -> Error {
+/// Makes an error of what SQLite reports. `conn` is the connection on which it happened, right after it happened.
+pub(super) fn sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, conn: Option<&Connection>) -> Error {
+    behind_sqlite(error, doing, path, conn.and_then(behind))
+}
+
+fn behind_sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, system: Option<io::Error>) -> Error {
     let path = path.to_owned();
     let cause = error.to_string();
-    let Some(code) = error.sqlite_error_code() else {
+    let Some(code) = error.sqlite_error() else {
         // The rest is about values of another type than the column's.
         return Error::LocalDb { doing, path, cause };
     };
-    match code {
+    match code.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             Error::LocalDbBusy { path }
         }
         ErrorCode::DiskFull => Error::LocalDbFull { path, cause },
+        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen if system.as_ref().is_some_and(is_no_room) => {
+            let cause = system.map_or(cause, |s| s.to_string());
+            Error::LocalDbFull { path, cause }
+        }
         ErrorCode::DatabaseCorrupt => Error::LocalDbDamaged { path, cause },
+        ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
+            Error::LocalDbDamaged { path, cause }
+        }
+        ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
+            Error::LocalDbDamaged { path, cause: "it ends in the middle of a page".to_owned() }
+        }
         ErrorCode::NotADatabase => Error::LocalDbForeign { path, cause: "it is not an SQLite database".to_owned() },
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
             Error::LocalDb { doing, path, cause: format!("{cause}; {WRITABLE}") }
+        }
+        ErrorCode::CannotOpen | ErrorCode::SystemIoFailure => {
+            Error::LocalDb { doing, cause: with_advice(cause, system.or_else(|| unopened(&path))), path }
         }
         _ => Error::LocalDb { doing, path, cause },
     }
 }
 
+/// Why a file cannot even be looked at, where SQLite only says that it cannot be opened.
+fn unopened(path: &Path) -> Option<io::Error> {
+    fs::metadata(path).err()
+}
+
+fn with_advice(cause: String, system: Option<io::Error>) -> String {
+    match system {
+        None => cause,
+        Some(system) if is_about_rights(&system) => format!("{cause} ({system}); {WRITABLE}"),
+        Some(system) => format!("{cause} ({system})"),
+    }
+}
+
+fn is_about_rights(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Makes an error of a database that may only be read.
+pub(super) fn read_only(doing: &'static str, path: &Path) -> Error {
+    let cause = format!("it may only be read; {WRITABLE}, or work on a copy");
+    Error::LocalDb { doing, path: path.to_owned(), cause }
+}
+
 /// Makes an error of a failure with the file itself or one beside it.
 pub(super) fn io(error: &io::Error, doing: &'static str, path: &Path) -> Error {
     let (path, cause) = (path.to_owned(), error.to_string());
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::LocalDbFull { path, cause },
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Error::LocalDb { doing, path, cause: format!("{cause}; {WRITABLE}") }
-        }
+    match error {
+        error if is_no_room(error) => Error::LocalDbFull { path, cause },
+        error if is_about_rights(error) => Error::LocalDb { doing, path, cause: format!("{cause}; {WRITABLE}") },
         _ => Error::LocalDb { doing, path, cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Retry;
+
+    fn mapped(extended_code: i32, errno: Option<i32>) -> Error {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None);
+        behind_sqlite(&error, "clean", Path::new("/nowhere/localdb.sqlite"), errno.map(io::Error::from_raw_os_error))
+    }
+
+    #[test]
+    fn room_rights_damage_and_locks_are_told_apart() {
+        let (efbig, eacces, edquot, enospc) = (27, 13, 122, 28);
+        for (code, errno) in [
+            (ffi::SQLITE_FULL, None),
+            (ffi::SQLITE_IOERR_WRITE, Some(efbig)),
+            (ffi::SQLITE_IOERR_WRITE, Some(edquot)),
+            (ffi::SQLITE_IOERR_SHMSIZE, Some(enospc)),
+            (ffi::SQLITE_CANTOPEN, Some(enospc)),
+        ] {
+            let error = mapped(code, errno);
+            assert!(matches!(error, Error::LocalDbFull { .. }), "{error}");
+            assert_eq!(error.retry(), Retry::Helps);
+        }
+        for (code, errno) in [(ffi::SQLITE_READONLY_DBMOVED, None), (ffi::SQLITE_CANTOPEN, Some(eacces))] {
+            assert!(mapped(code, errno).to_string().ends_with(WRITABLE));
+        }
+        assert!(mapped(ffi::SQLITE_CANTOPEN, None).to_string().contains("No such file"));
+        assert!(matches!(mapped(ffi::SQLITE_IOERR_SHORT_READ, None), Error::LocalDbDamaged { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_CORRUPT_INDEX, None), Error::LocalDbDamaged { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_BUSY_SNAPSHOT, None), Error::LocalDbBusy { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_NOTADB, None), Error::LocalDbForeign { .. }));
     }
 }

@@ -1,11 +1,14 @@
 //! One open local database, with the operations of the old programs.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension};
 
 use super::applier::{Applier, ROWS_AT_ONCE};
+use super::decision::beside;
 use super::faults::{self, Trouble};
 use super::schema::Schema;
 use super::survey::{Planned, plan};
@@ -85,12 +88,13 @@ impl LocalDb {
     pub fn open(path: impl AsRef<Path>) -> Result<LocalDb> {
         let path = file_of(path.as_ref());
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = Connection::open_with_flags(&path, flags).and_then(|conn| {
-            settings(&conn)?;
-            Ok(conn)
-        });
-        let conn = opened.map_err(|e| faults::sqlite(&e, "open", &path))?;
-        let reading = reading(&conn).map_err(|e| faults::sqlite(&e, "open", &path))?;
+        let conn = Connection::open_with_flags(&path, flags).map_err(|e| faults::sqlite(&e, "open", &path, None))?;
+        let set = settings(&conn).and_then(|()| reading(&conn));
+        let reading = set.map_err(|e| faults::sqlite(&e, "open", &path, Some(&conn)))?;
+        if reading != "BEGIN" && conn.is_readonly(MAIN_DB).unwrap_or(false) {
+            // It could be read, but not locked: a backup that commits meanwhile would lose its snapshot without a word.
+            return Err(faults::read_only("lock", &path));
+        }
         let schema = transact(&conn, &path, "open", reading, |conn| Ok(Schema::detect(conn)?))?;
         let schema = schema.map_err(|cause| Error::LocalDbForeign { path: path.clone(), cause })?;
         Ok(LocalDb { conn, path, schema, reading, mode: Mode::Careful, now: None })
@@ -126,7 +130,7 @@ impl LocalDb {
             return Ok(now);
         }
         let read = self.conn.query_row("SELECT julianday('now')", [], |row| row.get(0));
-        read.map_err(|e| faults::sqlite(&e, "tell the time with", &self.path))
+        read.map_err(|e| faults::sqlite(&e, "tell the time with", &self.path, Some(&self.conn)))
     }
 
     /// Drops old snapshots, and what is needed by none that is kept.
@@ -168,7 +172,9 @@ impl LocalDb {
             Era::B | Era::C => "UPDATE block_index SET expired = 0 WHERE segmentid = ?1",
         };
         for sql in expire_time.into_iter().chain([blocks]) {
-            self.conn.execute(sql, [id]).map_err(|e| faults::sqlite(&e, "mark a segment in", &self.path))?;
+            self.conn
+                .execute(sql, [id])
+                .map_err(|e| faults::sqlite(&e, "mark a segment in", &self.path, Some(&self.conn)))?;
         }
         Ok(())
     }
@@ -204,9 +210,23 @@ impl LocalDb {
     /// If the file cannot be written.
     pub fn checkpoint(&self) -> Result<()> {
         let moved = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).optional();
-        match moved.map_err(|e| faults::sqlite(&e, "checkpoint", &self.path)) {
+        match moved.map_err(|e| faults::sqlite(&e, "checkpoint", &self.path, Some(&self.conn))) {
             Err(Error::LocalDbBusy { .. }) => Ok(()),
             other => other.map(|_| ()),
+        }
+    }
+
+    /// Makes an error of a database that may only be read.
+    pub(super) fn refuse_read_only(&self) -> Result<()> {
+        let read_only = self.conn.is_readonly(MAIN_DB).unwrap_or(false);
+        if read_only { Err(faults::read_only("change", &self.path)) } else { Ok(()) }
+    }
+
+    /// Has the write-ahead log on the disk, if there is one: committed steps may wait in memory until then.
+    pub(super) fn sync_log(&self) -> Result<()> {
+        match File::open(beside(&self.path, "-wal")).and_then(|log| log.sync_all()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "save the log of", &self.path)),
+            _ => Ok(()),
         }
     }
 
@@ -234,14 +254,16 @@ impl LocalDb {
         if !self.conn.is_autocommit() {
             return Ok(());
         }
-        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|e| faults::sqlite(&e, "change", &self.path))
+        self.conn
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(|e| faults::sqlite(&e, "change", &self.path, Some(&self.conn)))
     }
 
     fn end_pending(&mut self, sql: &str, doing: &'static str) -> Result<()> {
         if self.conn.is_autocommit() {
             return Ok(());
         }
-        self.conn.execute_batch(sql).map_err(|e| faults::sqlite(&e, doing, &self.path))
+        self.conn.execute_batch(sql).map_err(|e| faults::sqlite(&e, doing, &self.path, Some(&self.conn)))
     }
 
     pub(super) fn schema(&self) -> &Schema {
@@ -260,7 +282,7 @@ impl LocalDb {
         work: impl FnOnce(&Connection) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
         if !self.conn.is_autocommit() {
-            return work(&self.conn).map_err(|trouble| named(trouble, doing, &self.path));
+            return work(&self.conn).map_err(|trouble| named(trouble, doing, &self.path, &self.conn));
         }
         let begin = match begin {
             Begin::Reading => self.reading,
@@ -313,7 +335,7 @@ fn transact<T>(
         conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(value)
     };
-    let done = whole().map_err(|trouble| named(trouble, doing, path));
+    let done = whole().map_err(|trouble| named(trouble, doing, path, conn));
     if done.is_err() && !conn.is_autocommit() {
         // The first error counts. SQLite rolls back by itself after some errors, not after others.
         let _ = conn.execute_batch("ROLLBACK");
@@ -321,9 +343,9 @@ fn transact<T>(
     done
 }
 
-fn named(trouble: Trouble, doing: &'static str, path: &Path) -> Error {
+fn named(trouble: Trouble, doing: &'static str, path: &Path, conn: &Connection) -> Error {
     match trouble {
-        Trouble::Sqlite(error) => faults::sqlite(&error, doing, path),
+        Trouble::Sqlite(error) => faults::sqlite(&error, doing, path, Some(conn)),
         Trouble::Named(error) => error,
     }
 }

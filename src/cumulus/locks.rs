@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::ser::{SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// The lock times of a run. Four bytes for each; percentiles are exact, to the microsecond.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,19 +40,30 @@ impl LockTimes {
         let micros = *sorted.get(rank.saturating_sub(1))?;
         Some(Duration::from_micros(micros.into()))
     }
+
+    /// All of them in four numbers.
+    pub fn summary(&self) -> LockSummary {
+        let ms = |time: Duration| 1e3 * time.as_secs_f64();
+        LockSummary {
+            count: self.count(),
+            p50_ms: self.percentile(50).map(ms),
+            p99_ms: self.percentile(99).map(ms),
+            longest_ms: (self.count() > 0).then_some(ms(self.longest)),
+        }
+    }
 }
 
-/// `{count, p50_ms, p99_ms, longest_ms}`, times `null` where there were no locks.
-impl Serialize for LockTimes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ms = |time: Duration| 1e3 * time.as_secs_f64();
-        let mut object = serializer.serialize_struct("LockTimes", 4)?;
-        object.serialize_field("count", &self.count())?;
-        object.serialize_field("p50_ms", &self.percentile(50).map(ms))?;
-        object.serialize_field("p99_ms", &self.percentile(99).map(ms))?;
-        object.serialize_field("longest_ms", &(self.count() > 0).then_some(ms(self.longest)))?;
-        object.end()
-    }
+/// Lock times in four numbers, milliseconds; `None` where there were no locks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LockSummary {
+    /// How many there were.
+    pub count: usize,
+    /// The median.
+    pub p50_ms: Option<f64>,
+    /// Of hundred, 99 were not above it.
+    pub p99_ms: Option<f64>,
+    /// The longest.
+    pub longest_ms: Option<f64>,
 }
 
 #[cfg(test)]
@@ -69,7 +79,7 @@ mod tests {
         }
         let ms = |percent| times.percentile(percent).unwrap().as_millis();
         assert_eq!((ms(50), ms(99), ms(100), ms(0)), (100, 198, 200, 1));
-        let json = serde_json::to_value(&times).unwrap();
+        let json = serde_json::to_value(times.summary()).unwrap();
         assert_eq!(json["count"], 200);
         assert_eq!(json["longest_ms"], 200.0);
     }

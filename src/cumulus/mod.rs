@@ -34,13 +34,14 @@ mod report;
 mod run;
 pub mod sample;
 mod schema;
+mod shown;
 mod survey;
 mod value;
 
 pub use applier::{Applier, Step, StepDone, Upcoming};
 pub use gate::Guard;
 pub use local_db::{LocalDb, Segment};
-pub use locks::LockTimes;
+pub use locks::{LockSummary, LockTimes};
 pub use report::{CleaningReport, Doing, Outcome, Progress};
 pub use run::CleaningRun;
 pub use survey::{Planned, Survey, SurveyDone, plan};

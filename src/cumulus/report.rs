@@ -1,19 +1,17 @@
 //! What a run tells: what it is doing, how a step went, and in the end what it has found and done.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::applier::Step;
-use super::decision;
-use super::faults;
-use super::locks::LockTimes;
+use super::decision::Decision;
+use super::locks::LockSummary;
+use super::shown;
 use crate::error::{Error, Result};
+use crate::policy::cleaning::CleaningPlan;
 
 /// What a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -25,6 +23,8 @@ pub enum Doing {
     Reading,
     /// Making a copy of the database, before the first change.
     Copying,
+    /// Keeping the plan beside the database, or that it is done.
+    Keeping,
     /// Changing rows.
     Changing(Step),
     /// Moving the write-ahead log into the database, without a lock.
@@ -39,6 +39,7 @@ impl fmt::Display for Doing {
             Doing::Opening => "opening",
             Doing::Reading => "reading",
             Doing::Copying => "copying",
+            Doing::Keeping => "keeping the plan",
             Doing::Changing(Step::Snapshots | Step::NewestSnapshot) => "dropping snapshots",
             Doing::Changing(Step::UsageRows) => "dropping usage rows",
             Doing::Changing(Step::Segments) => "dropping segments",
@@ -85,10 +86,10 @@ pub struct Progress {
 pub struct CleaningReport {
     /// The plan; of a run that was resumed, as it was made.
     #[serde(flatten)]
-    pub plan: Map<String, Value>,
-    /// The times for which the lock was held, by this process.
-    pub steps: LockTimes,
-    /// How long this process worked on it, pauses included.
+    pub plan: CleaningPlan,
+    /// The times for which the lock was held, by the process that made the last change.
+    pub steps: LockSummary,
+    /// How long that process worked on it, pauses included.
     pub elapsed_secs: f64,
     /// Whether an earlier run had begun it.
     #[serde(skip)]
@@ -96,35 +97,35 @@ pub struct CleaningReport {
     /// How often the plan was made again because a backup had run.
     #[serde(skip)]
     pub planned_again: u32,
+    /// The database beside which the report is kept until it is handed over, if it is.
+    #[serde(skip)]
+    pub(super) kept_beside: Option<PathBuf>,
 }
 
 impl CleaningReport {
     /// Why nothing was done, if so.
-    pub fn refused(&self) -> Option<&str> {
-        self.plan.get("refused").and_then(Value::as_str)
+    pub fn refused(&self) -> Option<String> {
+        self.plan.refused.as_ref().map(ToString::to_string)
     }
 
-    /// How many odd things were found and left alone or repaired.
-    pub fn odd(&self) -> usize {
-        self.plan.get("odd").and_then(Value::as_array).map_or(0, Vec::len)
+    /// How many odd things were found and left alone. What was repaired is not among them.
+    pub fn left_alone(&self) -> usize {
+        self.plan.odd.iter().filter(|odd| odd.left_alone).count()
     }
-}
 
-/// Where the plan is kept as it is shown, for the report of a run that is resumed.
-pub(super) fn shown_path(database: &Path) -> PathBuf {
-    decision::beside(database, ".sexton-shown")
-}
-
-/// Reads it; a report without is better than none.
-pub(super) fn read_shown(database: &Path) -> Map<String, Value> {
-    let read = fs::read(shown_path(database)).ok();
-    read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-/// Takes the shown plan away.
-pub(super) fn forget_shown(database: &Path) -> Result<()> {
-    match fs::remove_file(shown_path(database)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "remove the plan beside", database)),
-        _ => Ok(()),
+    /// Notes that the report has reached whoever wanted it. Until then the same cleaning gives it again and does nothing,
+    /// unless a backup has run meanwhile.
+    ///
+    /// # Errors
+    /// If what is kept beside the database cannot be taken away; the same cleaning may then give the same report again.
+    pub fn handed_over(&self) -> Result<()> {
+        let Some(database) = &self.kept_beside else { return Ok(()) };
+        super::run::fail_point("cleaning::before_handed_over");
+        // Another cleaning may have begun meanwhile, and kept a plan of its own.
+        if Decision::kept(database)?.is_some_and(|kept| kept.finished.is_some()) {
+            Decision::forget(database)?;
+            shown::forget(database)?;
+        }
+        Ok(())
     }
 }

@@ -8,18 +8,17 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
-
-use super::applier::{Applier, Step, StepDone};
+use super::applier::{Applier, Kept, Step, StepDone};
 use super::copier::{self, Copier};
-use super::decision::{self, Decision};
+use super::decision::{Decision, Finished};
 use super::gate::{Gate, Make};
 use super::local_db::{self, Begin, LocalDb};
 use super::locks::LockTimes;
-use super::report::{CleaningReport, Doing, Outcome, Progress, forget_shown, read_shown, shown_path};
+use super::report::{CleaningReport, Doing, Outcome, Progress};
+use super::shown;
 use super::survey::{Planned, Survey, plan};
 use crate::error::{Error, Result};
-use crate::policy::cleaning::Options;
+use crate::policy::cleaning::{CleaningPlan, Options};
 use crate::policy::pace::Pace;
 use crate::settings::{CleaningSettings, Manner, OlderCopy};
 
@@ -27,7 +26,11 @@ enum Stage {
     Opening,
     Reading(Box<Survey>),
     Copying(Copier, Box<Applier>),
+    /// Before the first change: the plan is kept, and then a finished copy gets its name.
+    Keeping(Option<Copier>, Box<Applier>),
     Changing(Box<Applier>),
+    /// After the last change: that all is done is kept, until somebody has had the report.
+    Closing(Box<Applier>),
     Done,
 }
 
@@ -64,8 +67,10 @@ pub struct CleaningRun {
     rows_done: u64,
     rows_planned: u64,
     usage_rows: u64,
-    /// The plan, as it is shown.
-    shown: Map<String, Value>,
+    /// The plan, as it is shown; none before it is made.
+    shown: Option<CleaningPlan>,
+    /// Set when all is done.
+    finished: Option<Finished>,
     resumed: bool,
     planned_again: u32,
     backed_up: bool,
@@ -90,7 +95,8 @@ impl CleaningRun {
             rows_done: 0,
             rows_planned: 0,
             usage_rows: 0,
-            shown: Map::new(),
+            shown: None,
+            finished: None,
             resumed: false,
             planned_again: 0,
             backed_up: false,
@@ -106,7 +112,9 @@ impl CleaningRun {
             Stage::Opening => Doing::Opening,
             Stage::Reading(_) => Doing::Reading,
             Stage::Copying(..) => Doing::Copying,
+            Stage::Keeping(..) => Doing::Keeping,
             _ if self.is_to_be_tidied() => Doing::Tidying,
+            Stage::Closing(_) => Doing::Keeping,
             Stage::Changing(applier) => Doing::Changing(applier.upcoming().step),
             Stage::Done => Doing::Done,
         }
@@ -133,14 +141,20 @@ impl CleaningRun {
     /// What waiting does not help: a damaged database, one that is none, a backup's file that is there already.
     pub fn next_step(&mut self) -> Result<Progress> {
         let (doing, locks_before) = (self.doing(), self.locks.count());
-        let stage = std::mem::replace(&mut self.stage, Stage::Done);
+        // What fails and does not say where to go on begins anew, with the plan that is kept.
+        let stage = std::mem::replace(&mut self.stage, Stage::Opening);
         let done = match stage {
             _ if doing == Doing::Tidying => self.tidy(stage),
             Stage::Opening => self.open(),
             Stage::Reading(survey) => self.read(survey),
             Stage::Copying(copier, applier) => self.copy(copier, applier),
+            Stage::Keeping(copier, applier) => self.keep(copier, applier),
             Stage::Changing(applier) => self.change(applier),
-            Stage::Done => Ok(()),
+            Stage::Closing(applier) => self.close(applier),
+            Stage::Done => {
+                self.stage = Stage::Done;
+                Ok(())
+            }
         };
         let outcome = match done {
             Ok(()) if matches!(self.stage, Stage::Done) && self.doing() == Doing::Done => {
@@ -160,19 +174,23 @@ impl CleaningRun {
         Ok(Progress { doing, rows_done, rows_planned, lock, outcome })
     }
 
-    /// The report of a run that is finished.
+    /// The report of a run that is finished. One that has changed something gives the same report again, until
+    /// [`CleaningReport::handed_over`] is called.
     pub fn into_report(self) -> CleaningReport {
+        let kept = self.finished.is_some();
+        let finished = self.finished.unwrap_or_else(|| Finished::new(&self.locks, self.begun));
+        let era = self.db.as_ref().map_or(crate::policy::cleaning::Era::A, LocalDb::era);
         CleaningReport {
-            plan: self.shown,
-            steps: self.locks,
-            elapsed_secs: self.begun.elapsed().as_secs_f64(),
+            plan: self.shown.unwrap_or_else(|| shown::lost(era, &self.options)),
+            steps: finished.steps,
+            elapsed_secs: finished.elapsed_secs,
             resumed: self.resumed,
             planned_again: self.planned_again,
+            kept_beside: kept.then_some(self.database),
         }
     }
 
     fn open(&mut self) -> Result<()> {
-        self.stage = Stage::Opening;
         if self.db.is_none() {
             let db = self.locked(None, |run| LocalDb::open(&run.database))?;
             self.db = Some(db);
@@ -181,19 +199,33 @@ impl CleaningRun {
         if self.settings.manner == Manner::DryRun {
             return self.survey();
         }
-        let resumed = self.locked(Some(Begin::Reading), |run| Applier::resume(run.db(), &run.options))?;
-        let Some(applier) = resumed else {
-            let refused = !self.backed_up && self.settings.older_copy == OlderCopy::Refuse;
-            if let Some(to) = self.settings.backup.as_ref().filter(|_| refused) {
-                copier::refuse_existing(&self.database, to)?;
+        self.db().refuse_read_only()?;
+        match self.locked(Some(Begin::Reading), |run| Applier::kept(run.db(), &run.options))? {
+            Kept::Nothing => {
+                let refused = !self.backed_up && self.settings.older_copy == OlderCopy::Refuse;
+                if let Some(to) = self.settings.backup.as_ref().filter(|_| refused) {
+                    copier::refuse_existing(&self.database, to)?;
+                }
+                self.survey()
             }
-            return self.survey();
-        };
-        self.resumed = true;
-        // Made before the plan was kept, so before the first change.
-        self.backed_up |= self.settings.backup.as_ref().is_some_and(|to| to.exists());
-        self.shown = read_shown(&self.database);
-        self.begin(applier)
+            Kept::Begun(applier) => {
+                // Made before the plan was kept, so before the first change.
+                self.backed_up |= self.settings.backup.as_ref().is_some_and(|to| to.exists());
+                // Else it is this run's own plan, begun again after something was in the way.
+                if self.shown.is_none() {
+                    self.resumed = true;
+                    self.shown = shown::read(&self.database);
+                }
+                self.begin(*applier)
+            }
+            Kept::Finished(finished) => {
+                self.resumed = true;
+                self.shown = shown::read(&self.database);
+                self.finished = Some(finished);
+                self.stage = Stage::Done;
+                Ok(())
+            }
+        }
     }
 
     fn survey(&mut self) -> Result<()> {
@@ -216,14 +248,14 @@ impl CleaningRun {
         let rows = self.rows(Work::Reading);
         let step = self.locked(Some(Begin::Reading), |run| {
             run.timed(Work::Reading, rows, |run| {
-                let done = survey.next_step(run.db(), rows)?;
-                Ok((done, done.rows))
+                let done = survey.read_step(run.db(), rows)?;
+                Ok((done, done))
             })
         });
         match step {
-            Ok(done) => {
-                self.rows_done = self.rows_done.saturating_add(done.rows);
-                if done.more {
+            Ok(rows) => {
+                self.rows_done = self.rows_done.saturating_add(rows);
+                if survey.conclude() {
                     self.stage = Stage::Reading(survey);
                     return Ok(());
                 }
@@ -237,16 +269,13 @@ impl CleaningRun {
     }
 
     fn planned(&mut self, planned: Planned) -> Result<()> {
-        self.shown = match serde_json::to_value(planned.plan()) {
-            Ok(Value::Object(map)) => map,
-            // A plan is a struct of numbers, texts and lists: its JSON is an object.
-            _ => Map::new(),
-        };
         if self.settings.manner == Manner::DryRun || planned.plan().refused.is_some() {
+            self.shown = Some(planned.into_plan());
             self.stage = Stage::Done;
             return Ok(());
         }
-        let applier = Applier::new(planned, self.db())?;
+        let (plan, applier) = Applier::of(planned, self.db())?;
+        self.shown = Some(plan);
         self.begin(applier)
     }
 
@@ -254,36 +283,39 @@ impl CleaningRun {
     fn begin(&mut self, applier: Applier) -> Result<()> {
         let d = applier.decision();
         let usage = if applier.upcoming().step <= Step::UsageRows { self.usage_rows } else { 0 };
-        let dead = |key: &str| self.shown.get("removed").and_then(|r| r.get(key)).and_then(Value::as_u64).unwrap_or(0);
+        let removed = self.shown.as_ref().map(|plan| plan.removed).unwrap_or_default();
         let touched = d.touched.iter().fold(0u64, |sum, (_, blocks)| sum.saturating_add((*blocks).max(1)));
-        let changes = [dead("snapshots"), usage, dead("blocks"), touched];
+        let changes = [removed.snapshots, usage, removed.blocks, touched];
         self.rows_planned = changes.iter().fold(self.rows_done, |sum, rows| sum.saturating_add(*rows));
-        match self.settings.backup.clone().filter(|_| !self.backed_up) {
+        self.stage = match self.settings.backup.as_ref().filter(|_| !self.backed_up) {
             Some(to) => {
                 if self.settings.older_copy == OlderCopy::SetAside {
-                    copier::set_aside(&to)?;
+                    copier::set_aside(to)?;
                 }
-                let copier = Copier::start(&self.database, &to)?;
-                self.stage = Stage::Copying(copier, Box::new(applier));
-                Ok(())
+                Stage::Copying(Copier::start(&self.database, to)?, Box::new(applier))
             }
-            None => self.begin_changes(applier, None),
-        }
+            None => Stage::Keeping(None, Box::new(applier)),
+        };
+        Ok(())
     }
 
     /// Keeps the plan, then gives the copy its name: who finds both knows that the copy came before the first change.
-    fn begin_changes(&mut self, mut applier: Applier, copier: Option<Copier>) -> Result<()> {
-        if self.settings.manner == Manner::InSlices {
-            decision::keep(&self.shown, &self.database, &shown_path(&self.database))?;
+    fn keep(&mut self, copier: Option<Copier>, mut applier: Box<Applier>) -> Result<()> {
+        let mut keep = || {
+            if let Some(plan) = &self.shown {
+                shown::keep(plan, &self.database)?;
+            }
             fail_point("cleaning::before_keep");
             applier.keep(self.db())?;
             fail_point("cleaning::after_keep");
+            copier.as_ref().map_or(Ok(()), Copier::finish)
+        };
+        if let Err(error) = keep() {
+            self.stage = Stage::Keeping(copier, applier);
+            return Err(error);
         }
-        if let Some(copier) = copier {
-            copier.finish()?;
-            self.backed_up = true;
-        }
-        self.stage = Stage::Changing(Box::new(applier));
+        self.backed_up |= copier.is_some();
+        self.stage = Stage::Changing(applier);
         Ok(())
     }
 
@@ -296,7 +328,10 @@ impl CleaningRun {
             })
         });
         match copied {
-            Ok(copied) if !copied.more => self.begin_changes(*applier, Some(copier)),
+            Ok(copied) if !copied.more => {
+                self.stage = Stage::Keeping(Some(copier), applier);
+                Ok(())
+            }
             other => {
                 self.stage = Stage::Copying(copier, applier);
                 other.map(|_| ())
@@ -306,20 +341,17 @@ impl CleaningRun {
 
     fn change(&mut self, mut applier: Box<Applier>) -> Result<()> {
         if self.settings.manner == Manner::AtOnce {
-            let done = self.locked(Some(Begin::Writing), |run| applier.apply_at_once(run.db()));
-            if let Err(error) = done {
-                // Nothing has changed, but the plan is gone.
-                self.stage = Stage::Opening;
-                return Err(error);
-            }
-            return self.changed();
+            // A failure changes nothing but the place that the plan has come to: it is taken up from where it is kept.
+            self.locked(Some(Begin::Writing), |run| applier.all_at_once(run.db()))?;
+            self.changed(applier);
+            return Ok(());
         }
         let upcoming = applier.upcoming();
         let work = Work::Changing(upcoming.step);
         let rows = self.rows(work);
         let step = self.locked(Some(Begin::Writing), |run| {
             run.timed(work, rows, |run| {
-                let done = applier.next_step(run.db(), rows)?;
+                let done = applier.step(run.db(), rows)?;
                 // A step that goes through a table tells how many rows it was given.
                 Ok((done, done.rows.max(upcoming.least_rows.min(rows))))
             })
@@ -333,7 +365,8 @@ impl CleaningRun {
                     self.stage = Stage::Changing(applier);
                     return Ok(());
                 }
-                self.changed()
+                self.changed(applier);
+                Ok(())
             }
             Err(error) => {
                 self.stage = Stage::Changing(applier);
@@ -342,11 +375,23 @@ impl CleaningRun {
         }
     }
 
-    /// After the last change.
-    fn changed(&mut self) -> Result<()> {
+    fn changed(&mut self, applier: Box<Applier>) {
         self.untidied = Duration::MAX;
+        self.stage = Stage::Closing(applier);
+    }
+
+    /// Keeps that all is done, once it is on the disk: a crash from here on does nothing twice, limits included.
+    fn close(&mut self, mut applier: Box<Applier>) -> Result<()> {
+        fail_point("cleaning::before_close");
+        let finished = Finished::new(&self.locks, self.begun);
+        if let Err(error) = self.db().sync_log().and_then(|()| applier.close(self.db(), finished.clone())) {
+            self.stage = Stage::Closing(applier);
+            return Err(error);
+        }
+        fail_point("cleaning::after_close");
+        self.finished = Some(finished);
         self.stage = Stage::Done;
-        forget_shown(&self.database)
+        Ok(())
     }
 
     fn is_to_be_tidied(&self) -> bool {
@@ -367,6 +412,7 @@ impl CleaningRun {
         self.planned_again += 1;
         self.resumed = false;
         self.stage = Stage::Opening;
+        self.shown = None;
         if self.settings.manner == Manner::DryRun { Ok(()) } else { Decision::forget(&self.database) }
     }
 

@@ -98,7 +98,7 @@ impl SampleDb {
             Ok(made)
         };
         written().map_err(|trouble| match trouble {
-            Trouble::Sqlite(error) => faults::sqlite(&error, "make sample", path),
+            Trouble::Sqlite(error) => faults::sqlite(&error, "make sample", path, None),
             Trouble::Named(error) => error,
         })
     }

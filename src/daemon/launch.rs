@@ -9,7 +9,7 @@ use crate::config::CrawlConfig;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
 use crate::job::leases::{LeaseSettings, ShareTypes};
-use crate::job::{Count, Job, Leases};
+use crate::job::{Count, Job, Leases, Verify};
 use crate::settings::JobSettings;
 use crate::store::TahoeStore;
 
@@ -26,6 +26,7 @@ pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh) -> 
             let leases = LeaseSettings { expiry: expire, sharetypes: ShareTypes(sharetypes) };
             engine.add_crawl(settings, store, Leases::new(leases), fresh).await
         }
+        JobSettings::Verify { verify, .. } => engine.add_crawl(settings, store, Verify::new(verify), fresh).await,
     }
 }
 
@@ -51,6 +52,7 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         JobSettings::Leases { expire, sharetypes, .. } => {
             parameters(&Leases::new(LeaseSettings { expiry: *expire, sharetypes: ShareTypes(sharetypes.clone()) }))
         }
+        JobSettings::Verify { verify, .. } => parameters(&Verify::new(verify.clone())),
     };
     CrawlView {
         settings: crawl.settings.clone(),

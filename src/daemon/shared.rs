@@ -14,7 +14,7 @@ use super::series::Series;
 use crate::clock::Time;
 use crate::engine::EngineHandle;
 use crate::lock::lock;
-use crate::messages::Order;
+use crate::messages::Instruction;
 use crate::policy::windows::{Window, Windows};
 use crate::priority::InForce;
 use crate::settings::{CleaningSettings, CrawlSettings};
@@ -122,7 +122,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// An order to what is running.
-    Order(Order),
+    Order(Instruction),
     /// The end, until it is started.
     Stop,
     /// To confirm what the rehearsal of this cycle has shown.

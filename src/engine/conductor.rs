@@ -13,7 +13,7 @@ use super::{Life, StateThread, Wiring};
 use crate::actors::Launched;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::messages::{Order, SetMinimumCycleTime, SetSlots, Stop};
+use crate::messages::{Instruction, SetMinimumCycleTime, SetSlots, Stop};
 
 /// Starts something with an engine's wiring.
 pub(crate) type Launch = Box<dyn FnOnce(&Wiring) -> Launched + Send>;
@@ -37,7 +37,7 @@ pub(crate) struct Works(Arc<Mutex<BTreeMap<String, Work>>>);
 
 struct Work {
     pace: Option<Recipient<SetMinimumCycleTime>>,
-    orders: Recipient<Order>,
+    orders: Recipient<Instruction>,
     stop: Recipient<Stop>,
     workers: u32,
     /// Who waits for its end.
@@ -49,7 +49,7 @@ impl Works {
         lock(&self.0).get(name).and_then(|work| work.pace.clone())
     }
 
-    pub fn orders(&self, name: &str) -> Option<Recipient<Order>> {
+    pub fn orders(&self, name: &str) -> Option<Recipient<Instruction>> {
         lock(&self.0).get(name).map(|work| work.orders.clone())
     }
 

@@ -13,7 +13,7 @@ use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::messages::{Deliver, Order, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop};
+use crate::messages::{Deliver, Instruction, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop};
 use crate::policy::cycle::Fresh;
 use crate::report::CycleReport;
 use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE};
@@ -45,6 +45,8 @@ impl EngineHandle {
     }
 
     /// The report of the last cleaning of this name that was finished, or refused, in this run.
+    /// With [`Cycles::Once`](super::Cycles::Once) it is kept until
+    /// [`CleaningReport::handed_over`] is called; until then the same cleaning gives it again.
     pub fn last_cleaning(&self, name: &str) -> Option<Arc<CleaningReport>> {
         self.board.cleaning_report(name)
     }
@@ -94,7 +96,7 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn pause_cleaning(&self, name: &str) -> Result<()> {
-        self.order(name, Order::Pause)
+        self.order(name, Instruction::Pause)
     }
 
     /// Goes on with a cleaning that was paused, where it was.
@@ -102,7 +104,7 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn resume_cleaning(&self, name: &str) -> Result<()> {
-        self.order(name, Order::Resume)
+        self.order(name, Instruction::Resume)
     }
 
     /// Ends one cleaning between two steps, for as long as this engine lives; the others go on. A run that it was in the
@@ -168,11 +170,11 @@ impl EngineHandle {
         }
     }
 
-    /// Gives an order to one crawl or cleaning; see [`Order`].
+    /// Gives an order to one crawl or cleaning; see [`Instruction`].
     ///
     /// # Errors
     /// [`Error::Config`] if none of this name is running.
-    pub fn order(&self, name: &str, order: Order) -> Result<()> {
+    pub fn order(&self, name: &str, order: Instruction) -> Result<()> {
         let to = self.works.orders(name).ok_or_else(|| not_running(name))?;
         to.do_send(order);
         Ok(())

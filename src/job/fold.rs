@@ -16,7 +16,7 @@ pub struct Fold<'a, T> {
     pub slice: &'a TimeSlice,
     /// The moment that counts as now in this cycle, in seconds since 1970.
     pub now: f64,
-    pub(super) is_there: &'a dyn Fn(&Path) -> bool,
+    pub(in crate::job) is_there: &'a dyn Fn(&Path) -> bool,
 }
 
 impl<T> Fold<'_, T> {

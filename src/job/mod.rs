@@ -10,6 +10,7 @@ pub mod leases;
 mod notes;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod verify;
 mod walk;
 
 use serde::Serialize;
@@ -20,8 +21,9 @@ pub use count::Count;
 pub use fold::{Fold, Unreadable};
 pub use leases::Leases;
 pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally};
+pub use verify::Verify;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
-pub use walk::{PrefixWalk, Stopped};
+pub use walk::{PrefixWalk, Stopped, Visited};
 
 use crate::store::Store;
 

@@ -115,6 +115,9 @@ pub struct Finding {
     /// Whether Tahoe's lease checker lists the share under `corrupt-shares`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tahoe_corrupt: bool,
+    /// The bytes of the file at fault, from the first up to but not including the last, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<(u64, u64)>,
 }
 
 /// One line under `errors`.

@@ -10,4 +10,5 @@ pub mod fair;
 pub mod pace;
 pub mod quiet;
 pub mod ring;
+pub mod target;
 pub mod windows;

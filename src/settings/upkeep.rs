@@ -29,7 +29,7 @@ impl UpkeepSettings {
     /// Checks all values against their limits.
     ///
     /// # Errors
-    /// [`Error::Config`] names the setting that is out of range, and its limits.
+    /// [`Error::Config`](crate::Error::Config) names the setting that is out of range, and its limits.
     pub fn validate(&self) -> Result<()> {
         self.history.as_ref().map_or(Ok(()), |history| named("history", within(&HISTORY, history, duration)))
     }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::cumulus::{CleaningReport, Doing};
 use crate::error::Error;
+use crate::policy::cleaning::Number;
 
 /// What a cleaning is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -139,16 +139,14 @@ impl CleaningResult {
     /// What a report says in short.
     pub fn of_report(report: &CleaningReport) -> Self {
         if let Some(why) = report.refused() {
-            return CleaningResult::Refused { why: why.to_owned() };
+            return CleaningResult::Refused { why };
         }
-        let at = |key: &str| report.plan.get(key).unwrap_or(&Value::Null);
-        let bytes = |key: &str| at(key).as_u64().unwrap_or(0);
-        let marked = |segments: &Vec<Value>| segments.iter().filter(|s| s["marked"] == true).count() as u64;
+        let bytes = |number: Number| u64::try_from(number.bytes()).unwrap_or(u64::MAX);
         CleaningResult::Done {
-            segments_marked: at("segments").as_array().map_or(0, marked),
-            reclaimable_bytes: bytes("reclaimable_bytes"),
-            rewrite_bytes: bytes("rewrite_bytes"),
-            odd: report.odd() as u64,
+            segments_marked: report.plan.marked().count() as u64,
+            reclaimable_bytes: bytes(report.plan.reclaimable_bytes),
+            rewrite_bytes: bytes(report.plan.rewrite_bytes),
+            odd: report.plan.odd.len() as u64,
         }
     }
 

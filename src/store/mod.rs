@@ -11,7 +11,9 @@ use std::io;
 use std::path::PathBuf;
 
 pub use names::{Names, Nature};
-pub use tahoe::{DiskUsage, ShareEntry, ShareFile, TahoeBucket, TahoePrefix, TahoeStore};
+pub use tahoe::{
+    DirectShare, DiskUsage, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore,
+};
 
 use crate::policy::ring::Ring;
 

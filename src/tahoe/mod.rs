@@ -1,15 +1,25 @@
-//! The formats of Tahoe-LAFS 1.20.0: share containers, leases, names.
+//! The formats of Tahoe-LAFS 1.20.0: share containers, leases, names, the crawlers' state files.
 //!
 //! Bytes and names in, plain values out. Nothing here opens a file, and nothing panics on what a file says: a container
 //! that makes no sense is a value as well ([`container::Malformed`], [`table::Fault`]). All integers in these formats
 //! are unsigned and big endian. What Tahoe's lease checker does with a share that makes no sense is part of the format,
 //! because its history must come out the same.
 
+pub mod cfg;
+pub mod check;
 pub mod container;
+pub mod hash;
+pub mod immutable;
 pub mod lease;
+pub mod merkle;
+pub mod mutable;
 pub mod names;
 pub mod number;
+pub mod region;
+pub mod signature;
+pub mod state;
 pub mod table;
+pub mod ueb;
 
 /// Said of whatever raises an exception that Tahoe's own crawler does not catch: it runs no further slice until its
 /// node is restarted, and then meets the same bucket again.

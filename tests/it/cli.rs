@@ -54,7 +54,7 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
         run(&mut crawl(&sample.store(), &state, args)).expect(2).said(advice);
     };
     refused("", "--job");
-    refused("--job scrub", "possible values: count, leases");
+    refused("--job scrub", "possible values: count, leases, verify");
     refused("--job leases --expire age --dry-run", "needs a duration");
     refused("--job leases --expire age:x --dry-run", "age:SECONDS");
     refused("--job leases --expire cutoff --dry-run", "cutoff:UNIXTIME");

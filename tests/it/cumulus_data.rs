@@ -33,27 +33,52 @@ pub enum State {
 pub fn all() -> &'static [Golden] {
     static ALL: OnceLock<Vec<Golden>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cumulus/golden.tar.gz");
-        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(path).unwrap()));
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let name = entry.path().unwrap().to_string_lossy().into_owned();
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).unwrap();
-            files.insert(name, bytes);
-        }
+        let mut files = unpack("golden.tar.gz");
         let names: Vec<String> =
             files.keys().filter_map(|n| n.strip_suffix(".expected.json")).map(str::to_owned).collect();
-        let golden = |name: String| Golden {
+        let mut golden = |name: String| Golden {
             expected: serde_json::from_slice(&files[&format!("{name}.expected.json")]).unwrap(),
-            before: files[&format!("{name}.before.sqlite")].clone(),
+            before: files.remove(&format!("{name}.before.sqlite")).unwrap(),
             name,
         };
-        let all: Vec<_> = names.into_iter().map(golden).collect();
+        let all: Vec<_> = names.into_iter().map(&mut golden).collect();
         assert!(all.len() >= 60, "{} golden databases", all.len());
         all
     })
+}
+
+/// The large ones, made on the spot.
+pub fn large() -> &'static [Golden] {
+    static LARGE: OnceLock<Vec<Golden>> = OnceLock::new();
+    LARGE.get_or_init(|| {
+        let make = |(file, expected): (String, Vec<u8>)| {
+            let expected: Value = serde_json::from_slice(&expected).unwrap();
+            let dir = folder();
+            let path = dir.path().join("made");
+            super::cumulus_generator::make(&path, expected["generator"].as_str().unwrap());
+            let name = file.strip_suffix(".expected.json").unwrap().to_owned();
+            Golden { name, expected, before: fs::read(path).unwrap() }
+        };
+        unpack("large.tar.gz").into_iter().map(make).collect()
+    })
+}
+
+/// The files of an archive in the folder of test data, by name.
+fn unpack(archive: &str) -> BTreeMap<String, Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cumulus").join(archive);
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(path).unwrap()));
+    let entry = |mut entry: tar::Entry<'_, _>| {
+        let name = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        (name, bytes)
+    };
+    archive.entries().unwrap().map(|e| entry(e.unwrap())).collect()
+}
+
+/// A folder in memory where the system has one: many small steps with a rollback journal would wait for the disk.
+pub fn folder() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
 impl Golden {
@@ -94,7 +119,7 @@ impl Golden {
 
     /// A copy of its database, in this journal mode.
     pub fn copy(&self, wal: bool) -> (TempDir, PathBuf) {
-        let dir = TempDir::new().unwrap();
+        let dir = folder();
         let path = dir.path().join("localdb.sqlite");
         fs::write(&path, &self.before).unwrap();
         if wal {

@@ -11,7 +11,7 @@ use sexton::policy::cleaning::{CleaningPlan, Mode, Options, Part};
 use super::cumulus_data::{Golden, State, all};
 
 /// What must come of a golden database in a mode; `None` where nobody has an opinion.
-fn outcome(golden: &Golden, mode: Mode) -> Option<State> {
+pub fn outcome(golden: &Golden, mode: Mode) -> Option<State> {
     match mode {
         Mode::Compat if golden.raised() => Some(State::Before),
         Mode::Compat => Some(State::After),
@@ -31,75 +31,89 @@ fn cases() -> impl Iterator<Item = (&'static Golden, Mode, State)> {
     all().iter().flat_map(of)
 }
 
+/// Cleans at once.
+pub fn check_at_once(golden: &Golden, mode: Mode, state: State, wal: bool) {
+    let (_dir, path) = golden.copy(wal);
+    let mut db = LocalDb::open(&path).unwrap();
+    let planned = plan(&mut db, &golden.options(mode)).unwrap();
+    assert_eq!(planned.plan().refused.is_some(), refuses(golden, mode), "{} {mode:?}", golden.name);
+    golden.check(&path, State::Before, "planned only");
+    match Applier::new(planned, &db) {
+        Ok(applier) => applier.apply_at_once(&db).unwrap(),
+        Err(Error::CleaningRefused { .. }) => {}
+        Err(other) => panic!("{}: {other}", golden.name),
+    }
+    drop(db);
+    golden.check(&path, state, &format!("{mode:?} wal={wal}"));
+}
+
 #[test]
 fn at_once_gives_the_expected_rows_or_refuses_and_changes_nothing() {
     for (golden, mode, state) in cases() {
-        for wal in [false, true] {
-            let (_dir, path) = golden.copy(wal);
-            let mut db = LocalDb::open(&path).unwrap();
-            let planned = plan(&mut db, &golden.options(mode)).unwrap();
-            assert_eq!(planned.plan().refused.is_some(), refuses(golden, mode), "{} {mode:?}", golden.name);
-            golden.check(&path, State::Before, "planned only");
-            match Applier::new(planned, &db) {
-                Ok(applier) => applier.apply_at_once(&db).unwrap(),
-                Err(Error::CleaningRefused { .. }) => {}
-                Err(other) => panic!("{}: {other}", golden.name),
-            }
-            drop(db);
-            golden.check(&path, state, &format!("{mode:?} wal={wal}"));
-        }
+        check_at_once(golden, mode, state, false);
+        check_at_once(golden, mode, state, true);
     }
+}
+
+/// Reads and cleans in steps of so many rows.
+pub fn check_steps(golden: &Golden, mode: Mode, state: State, wal: bool, rows: u64) {
+    let (_dir, path) = golden.copy(wal);
+    let db = LocalDb::open(&path).unwrap();
+    let mut survey = Survey::new(&db, golden.options(mode));
+    while survey.next_step(&db, rows).unwrap().more {}
+    let mut applier = Applier::new(survey.into_planned(), &db).unwrap();
+    while applier.next_step(&db, rows).unwrap().more {}
+    drop(db);
+    golden.check(&path, state, &format!("{mode:?} in steps of {rows}, wal={wal}"));
 }
 
 #[test]
 fn steps_of_any_size_give_the_same_rows() {
     for (golden, mode, state) in cases().filter(|(g, m, _)| !refuses(g, *m)) {
-        for (wal, rows) in [(true, 1), (false, 3), (true, 64)] {
-            // A rollback journal is slow, and so are many steps.
-            if golden.name.starts_with("real_") && rows < 64 || !wal && golden.name.len() % 5 != 0 {
-                continue;
-            }
-            let (_dir, path) = golden.copy(wal);
-            let db = LocalDb::open(&path).unwrap();
-            let mut survey = Survey::new(&db, golden.options(mode));
-            while survey.next_step(&db, rows).unwrap().more {}
-            let mut applier = Applier::new(survey.into_planned(), &db).unwrap();
-            while applier.next_step(&db, rows).unwrap().more {}
-            drop(db);
-            golden.check(&path, state, &format!("{mode:?} in steps of {rows}, wal={wal}"));
+        let sizes = if golden.name.starts_with("real_") { [64, 333, 5000] } else { [1, 3, 64] };
+        for rows in sizes {
+            check_steps(golden, mode, state, false, rows);
+            check_steps(golden, mode, state, true, rows);
         }
     }
 }
 
 /// The process is gone after each step; the next one finds the plan beside the database. It begins from the top, so it
 /// takes as many steps as before to get one further.
+pub fn check_resumed(golden: &Golden, mode: Mode, state: State, wal: bool, rows: u64) -> usize {
+    let (_dir, path) = golden.copy(wal);
+    let options = golden.options(mode);
+    let mut lives = 0;
+    loop {
+        let mut db = LocalDb::open(&path).unwrap();
+        let mut applier = match Applier::resume(&db, &options).unwrap() {
+            Some(applier) => applier,
+            None => {
+                assert_eq!(lives, 0, "{} {mode:?}: the plan was lost", golden.name);
+                let planned = plan(&mut db, &options).unwrap();
+                let mut applier = Applier::new(planned, &db).unwrap();
+                applier.keep(&db).unwrap();
+                applier
+            }
+        };
+        lives += 1;
+        let more = (0..lives).all(|_| applier.next_step(&db, rows).unwrap().more);
+        if !more {
+            assert!(Applier::resume(&db, &options).unwrap().is_none(), "the plan is gone");
+            break;
+        }
+    }
+    golden.check(&path, state, &format!("{mode:?} in {lives} lives"));
+    lives
+}
+
 #[test]
 fn resumed_between_any_two_steps_gives_the_same_rows() {
     for (golden, mode, state) in cases().filter(|(g, m, _)| !refuses(g, *m)) {
         let rows = if golden.name.starts_with("real_") { 2000 } else { 30 };
-        let (_dir, path) = golden.copy(true);
-        let options = golden.options(mode);
-        let mut lives = 0;
-        loop {
-            let mut db = LocalDb::open(&path).unwrap();
-            let mut applier = match Applier::resume(&db, &options).unwrap() {
-                Some(applier) => applier,
-                None => {
-                    assert_eq!(lives, 0, "{} {mode:?}: the plan was lost", golden.name);
-                    let planned = plan(&mut db, &options).unwrap();
-                    let mut applier = Applier::new(planned, &db).unwrap();
-                    applier.keep(&db).unwrap();
-                    applier
-                }
-            };
-            lives += 1;
-            let more = (0..lives).all(|_| applier.next_step(&db, rows).unwrap().more);
-            if !more {
-                assert!(Applier::resume(&db, &options).unwrap().is_none(), "the plan is gone");
-                break;
-            }
+        for wal in [false, true] {
+            check_resumed(golden, mode, state, wal, rows);
         }
-        golden.check(&path, state, &format!("{mode:?} in {lives} lives"));
     }
 }
 
@@ -151,46 +165,48 @@ fn planned(golden: &Golden, mode: Mode) -> CleaningPlan {
 
 #[test]
 fn intermediate_numbers_are_the_same_to_the_last_bit() {
-    let mut compared = 0;
-    for (golden, mode, _) in cases() {
-        let plan = planned(golden, mode);
-        let want = golden.numbers(mode);
-        let name = format!("{} {mode:?}", golden.name);
-        if plan.refused.is_some() {
-            continue;
-        }
-        // As it is printed, and read back.
-        let printed: Value = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
-        let keys = ["id", "used_bytes", "size_bytes", "mtime", "age_days", "benefit"];
-        if let Some(list) = want["cleaning_list"].as_array() {
-            assert_eq!(plan.segments.len(), list.len(), "{name}");
-            for (got, want) in printed["segments"].as_array().unwrap().iter().zip(list) {
-                for (key, want) in keys.iter().zip(want.as_array().unwrap()) {
-                    assert!(same(&got[*key], want), "{name}: {key} of {got} is not {want}");
-                }
-            }
-        }
-        if let Some(list) = want["utilization"].as_array() {
-            assert_eq!(plan.segments.len(), list.len(), "{name}");
-            for want in list {
-                let id = want[0].as_i64().unwrap();
-                let got = plan.segments.iter().find(|e| e.id == id).unwrap();
-                assert_eq!(got.utilization, want[3].as_f64(), "{name}: segment {id}");
-            }
-        }
-        if let Some(marked) = want["marked"].as_array() {
-            let mut want: Vec<i64> = marked.iter().map(|id| id.as_i64().unwrap()).collect();
-            let mut got: Vec<i64> = plan.marked().collect();
-            if golden.era() == "C" {
-                // Its program went through the segments in no particular order.
-                want.sort_unstable();
-                got.sort_unstable();
-            }
-            assert_eq!(got, want, "{name}");
-        }
-        compared += balance(&printed["balance"], &want["balance"], &name);
-    }
+    let compared: usize = cases().map(|(golden, mode, _)| check_numbers(golden, mode)).sum();
     assert!(compared > 60, "{compared} groupings compared");
+}
+
+/// Compares the list, the marks and the grouping; tells how many groupings there were to compare.
+pub fn check_numbers(golden: &Golden, mode: Mode) -> usize {
+    let plan = planned(golden, mode);
+    let want = golden.numbers(mode);
+    let name = format!("{} {mode:?}", golden.name);
+    if plan.refused.is_some() {
+        return 0;
+    }
+    // As it is printed, and read back.
+    let printed: Value = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    let keys = ["id", "used_bytes", "size_bytes", "mtime", "age_days", "benefit"];
+    if let Some(list) = want["cleaning_list"].as_array() {
+        assert_eq!(plan.segments.len(), list.len(), "{name}");
+        for (got, want) in printed["segments"].as_array().unwrap().iter().zip(list) {
+            for (key, want) in keys.iter().zip(want.as_array().unwrap()) {
+                assert!(same(&got[*key], want), "{name}: {key} of {got} is not {want}");
+            }
+        }
+    }
+    if let Some(list) = want["utilization"].as_array() {
+        assert_eq!(plan.segments.len(), list.len(), "{name}");
+        for want in list {
+            let id = want[0].as_i64().unwrap();
+            let got = plan.segments.iter().find(|e| e.id == id).unwrap();
+            assert_eq!(got.utilization, want[3].as_f64(), "{name}: segment {id}");
+        }
+    }
+    if let Some(marked) = want["marked"].as_array() {
+        let mut want: Vec<i64> = marked.iter().map(|id| id.as_i64().unwrap()).collect();
+        let mut got: Vec<i64> = plan.marked().collect();
+        if golden.era() == "C" {
+            // Its program went through the segments in no particular order.
+            want.sort_unstable();
+            got.sort_unstable();
+        }
+        assert_eq!(got, want, "{name}");
+    }
+    balance(&printed["balance"], &want["balance"], &name)
 }
 
 fn balance(got: &Value, want: &Value, name: &str) -> usize {

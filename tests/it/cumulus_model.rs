@@ -122,22 +122,13 @@ impl Model {
         self.blocks.retain(|b| self.segments.contains(&b.segment));
     }
 
-    fn size(b: &Block, careful: bool) -> Option<i64> {
-        if careful { Some(b.size.unwrap_or(0).max(0)) } else { b.size }
-    }
-
-    /// The sum of what is known; `None` if nothing is.
-    fn sum(sizes: impl Iterator<Item = Option<i64>>) -> Option<i64> {
-        sizes.flatten().fold(None, |sum, size| Some(sum.unwrap_or(0) + size))
-    }
-
     fn marked(&self, careful: bool, threshold: f64) -> Option<BTreeSet<i64>> {
         let used = self.used();
         let mut marked = BTreeSet::new();
         for segment in &self.segments {
             let of: Vec<&Block> = self.blocks.iter().filter(|b| b.segment == *segment).collect();
-            let size = Self::sum(of.iter().map(|b| Self::size(b, careful)))?;
-            let in_use = Self::sum(of.iter().filter(|b| used.contains(&b.id)).map(|b| Self::size(b, careful)))?;
+            let size = sum(of.iter().map(|b| size_of(b, careful)))?;
+            let in_use = sum(of.iter().filter(|b| used.contains(&b.id)).map(|b| size_of(b, careful)))?;
             let newest =
                 of.iter().filter_map(|b| b.timestamp).fold(None, |a: Option<f64>, t| Some(a.map_or(t, |a| a.max(t))));
             if size == 0 {
@@ -161,79 +152,87 @@ impl Model {
 
     fn group(&mut self, careful: bool) -> Option<()> {
         let used = self.used();
-        let sizes: Vec<i64> = self
-            .segments
-            .iter()
-            .filter_map(|segment| {
-                let of = || self.blocks.iter().filter(|b| b.segment == *segment);
-                of().any(|b| b.expired.is_some()).then(|| Self::sum(of().map(|b| Self::size(b, careful)))).flatten()
-            })
-            .collect();
-        let mean = sizes.iter().map(|s| *s as f64).sum::<f64>() / sizes.len() as f64;
-        let expired = |b: &&mut Block| b.expired.is_some();
-        if sizes.is_empty() || mean == 0.0 {
-            for b in self.blocks.iter_mut().filter(expired) {
-                b.expired = Some(if careful || used.contains(&b.id) { 0 } else { -1 });
-                b.timestamp = b.timestamp.map(|t| if careful { t.min(NOW) } else { t });
-            }
-            return Some(());
-        }
-        let mut groups: Vec<(Option<f64>, Option<i64>)> = Vec::new();
-        let round = |x: f64| if x < 0.0 { (x - 0.5).trunc() } else { (x + 0.5).trunc() };
-        let age = |b: &Block| match b.timestamp {
-            Some(t) => Some(round(NOW - t)),
-            None => careful.then_some(0.0),
-        };
-        for b in self.blocks.iter_mut().filter(expired) {
-            b.timestamp = b.timestamp.map(|t| t.min(NOW));
-        }
-        for b in self.blocks.iter().filter(|b| b.expired.is_some() && used.contains(&b.id)) {
-            let size = Self::size(b, careful);
-            match groups.iter_mut().find(|(a, _)| *a == age(b)) {
-                Some((_, sum)) => *sum = Self::sum([*sum, size].into_iter()),
-                None => groups.push((age(b), size)),
-            }
-        }
-        groups.sort_by(|a, b| b.partial_cmp(a).unwrap());
-        let total = groups.iter().map(|(_, sum)| *sum).sum::<Option<i64>>()?;
-        if total == 0 && !careful {
-            return None;
-        }
-        let cutoffs = if total == 0 { Vec::new() } else { Self::cutoffs(&groups, total as f64, mean) };
-        for b in self.blocks.iter_mut().filter(expired) {
-            b.expired = Some(0);
-            for (i, cutoff) in cutoffs.iter().rev().enumerate() {
-                if used.contains(&b.id) && age(b).zip(*cutoff).is_some_and(|(age, cutoff)| age > cutoff) {
-                    b.expired = Some(i as i64);
-                }
-            }
-        }
-        Some(())
-    }
-
-    fn cutoffs(oldest_first: &[(Option<f64>, Option<i64>)], total: f64, mean: f64) -> Vec<Option<f64>> {
-        let target = (2.0 * mean).max(total / (2.0 * (total / mean).powf(0.4)));
-        let (mut cutoffs, mut bytes, mut young) = (Vec::new(), 0, false);
-        for (age, sum) in oldest_first {
-            let is_young = age.is_none_or(|age| age < 4.0);
-            if bytes as f64 >= target || is_young && !young {
-                if (bytes as f64) < target && !cutoffs.is_empty() {
-                    cutoffs.pop();
-                }
-                cutoffs.push(*age);
-                bytes = 0;
-            }
-            bytes += sum.unwrap_or(0);
-            young |= is_young;
-        }
-        if bytes as f64 >= 1.5 * mean || !young {
-            cutoffs.push(Some(-1.0));
-        }
-        cutoffs.push(Some(-1.0));
-        cutoffs
+        let of = |id: i64| self.blocks.iter().filter(move |b| b.segment == id);
+        let sizes = self.segments.iter().filter(|id| of(**id).any(|b| b.expired.is_some()));
+        let sizes = sizes.filter_map(|id| sum(of(*id).map(|b| size_of(b, careful)))).collect::<Vec<i64>>();
+        group(&mut self.blocks, &|id| used.contains(&id), &sizes, careful)
     }
 }
 
+fn size_of(b: &Block, careful: bool) -> Option<i64> {
+    if careful { Some(b.size.unwrap_or(0).max(0)) } else { b.size }
+}
+
+/// The sum of what is known; `None` if nothing is.
+pub fn sum(sizes: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    sizes.flatten().fold(None, |sum, size| Some(sum.unwrap_or(0) + size))
+}
+
+/// Groups what is expired by age; `sizes` are those of the segments with such blocks. `None` if the old cleaner fails.
+pub fn group(blocks: &mut [Block], used: &dyn Fn(i64) -> bool, sizes: &[i64], careful: bool) -> Option<()> {
+    let mean = sizes.iter().map(|s| *s as f64).sum::<f64>() / sizes.len() as f64;
+    let expired = |b: &&mut Block| b.expired.is_some();
+    if sizes.is_empty() || mean == 0.0 {
+        for b in blocks.iter_mut().filter(expired) {
+            b.expired = Some(if careful || used(b.id) { 0 } else { -1 });
+            b.timestamp = b.timestamp.map(|t| if careful { t.min(NOW) } else { t });
+        }
+        return Some(());
+    }
+    let mut groups: Vec<(Option<f64>, Option<i64>)> = Vec::new();
+    let round = |x: f64| if x < 0.0 { (x - 0.5).trunc() } else { (x + 0.5).trunc() };
+    let age = |b: &Block| match b.timestamp {
+        Some(t) => Some(round(NOW - t)),
+        None => careful.then_some(0.0),
+    };
+    for b in blocks.iter_mut().filter(expired) {
+        b.timestamp = b.timestamp.map(|t| t.min(NOW));
+    }
+    for b in blocks.iter().filter(|b| b.expired.is_some() && used(b.id)) {
+        let size = size_of(b, careful);
+        match groups.iter_mut().find(|(a, _)| *a == age(b)) {
+            Some((_, of_age)) => *of_age = sum([*of_age, size].into_iter()),
+            None => groups.push((age(b), size)),
+        }
+    }
+    groups.sort_by(|a, b| b.partial_cmp(a).unwrap());
+    let total = groups.iter().map(|(_, sum)| *sum).sum::<Option<i64>>()?;
+    if total == 0 && !careful {
+        return None;
+    }
+    let cutoffs = if total == 0 { Vec::new() } else { cutoffs(&groups, total as f64, mean) };
+    for b in blocks.iter_mut().filter(expired) {
+        b.expired = Some(0);
+        for (i, cutoff) in cutoffs.iter().rev().enumerate() {
+            if used(b.id) && age(b).zip(*cutoff).is_some_and(|(age, cutoff)| age > cutoff) {
+                b.expired = Some(i as i64);
+            }
+        }
+    }
+    Some(())
+}
+
+fn cutoffs(oldest_first: &[(Option<f64>, Option<i64>)], total: f64, mean: f64) -> Vec<Option<f64>> {
+    let target = (2.0 * mean).max(total / (2.0 * (total / mean).powf(0.4)));
+    let (mut cutoffs, mut bytes, mut young) = (Vec::new(), 0, false);
+    for (age, sum) in oldest_first {
+        let is_young = age.is_none_or(|age| age < 4.0);
+        if bytes as f64 >= target || is_young && !young {
+            if (bytes as f64) < target && !cutoffs.is_empty() {
+                cutoffs.pop();
+            }
+            cutoffs.push(*age);
+            bytes = 0;
+        }
+        bytes += sum.unwrap_or(0);
+        young |= is_young;
+    }
+    if bytes as f64 >= 1.5 * mean || !young {
+        cutoffs.push(Some(-1.0));
+    }
+    cutoffs.push(Some(-1.0));
+    cutoffs
+}
 /// Of a block: its id, `expired`, and the bits of its timestamp.
 pub type Value = (i64, Option<i64>, Option<u64>);
 

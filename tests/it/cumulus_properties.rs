@@ -4,11 +4,12 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use sexton::cumulus::{Applier, LocalDb, Survey, plan};
-use sexton::policy::cleaning::{Mode, Options};
+use sexton::policy::cleaning::{Mode, Options, Policy};
 use tempfile::TempDir;
 
 use super::cumulus_data::{all, dump};
 use super::cumulus_model::{Block, Health, Model, NOW};
+use super::cumulus_model_later::{Era, Later, Segment, Snapshot};
 
 /// Ids near each other, near the ends, and anywhere.
 fn id() -> impl Strategy<Value = i64> {
@@ -60,6 +61,89 @@ fn model() -> impl Strategy<Value = Model> {
         }
         model
     })
+}
+
+fn scheme() -> impl Strategy<Value = Option<String>> {
+    prop_oneof![1 => Just(None), 2 => Just(Some(String::new())), 4 => Just(Some("x".to_owned()))]
+}
+
+fn later(era: Era) -> impl Strategy<Value = Later> {
+    let of_b = era == Era::B;
+    let intent = prop_oneof![4 => Just(Some(1.0)), 2 => Just(Some(7.0)), 1 => Just(Some(0.5)), 1 => Just(None)];
+    let snapshot = (scheme(), timestamp(), intent).prop_map(move |(scheme, timestamp, intent)| Snapshot {
+        scheme,
+        timestamp,
+        intent: intent.filter(|_| of_b),
+    });
+    let snapshots = prop::collection::btree_map(id(), snapshot, 0..6);
+    let size = prop_oneof![12 => (1i64..1_000_000).prop_map(Some), 1 => Just(Some(0)), 1 => Just(None)];
+    let expire_time = prop_oneof![6 => Just(None), 1 => id().prop_map(Some)];
+    let segment = (timestamp(), size, expire_time).prop_map(move |(mtime, size, expire_time)| Segment {
+        mtime,
+        size,
+        expire_time: expire_time.filter(|_| of_b),
+    });
+    let segments = prop::collection::btree_map(id(), segment, 1..8);
+    let expired = prop_oneof![5 => Just(None), 1 => (-1i64..5).prop_map(Some)];
+    let block = (id(), any::<prop::sample::Index>(), self::size(), timestamp(), expired, any::<bool>());
+    let blocks = prop::collection::vec(block, 0..60);
+    let share = prop_oneof![12 => (0.0..1.2f64).prop_map(Some), 1 => Just(None)];
+    let use_of = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), share, 0..30u8);
+    let uses = prop::collection::vec(use_of, 0..40);
+    (snapshots, segments, blocks, uses, 0..4u8).prop_map(move |(snapshots, mut segments, blocks, uses, orphans)| {
+        let homes: Vec<i64> = segments.keys().copied().collect();
+        if orphans == 0 {
+            segments.pop_first();
+        }
+        let (usage, signatures) = (Vec::new(), [41].into());
+        let mut db = Later { era, snapshots, segments, blocks: Vec::new(), usage, signatures };
+        for (id, home, size, timestamp, expired, signed) in blocks {
+            if !db.blocks.iter().any(|b| b.id == id) {
+                db.blocks.push(Block { id, segment: *home.get(&homes), size, timestamp, expired });
+                db.signatures.extend(signed.then_some(id));
+            }
+        }
+        let ids: Vec<i64> = db.snapshots.keys().copied().collect();
+        for (snapshot, segment, share, kind) in uses {
+            let snapshot = if ids.is_empty() || kind == 0 { -77 } else { *snapshot.get(&ids) };
+            let segment = if kind == 1 { 4711 } else { *segment.get(&homes) };
+            let bytes = |part: f64| (part * 600_000.0).trunc();
+            let share = if of_b { share } else { share.map(bytes) };
+            if !db.usage.iter().any(|(a, b, _)| (*a, *b) == (snapshot, segment)) {
+                db.usage.push((snapshot, segment, share));
+            }
+        }
+        db
+    })
+}
+
+/// Cleans at once, in steps, and step by step, and compares with the model.
+fn compare_later(db: &Later, mode: Mode, intent: f64, rows: u64) -> Result<(), TestCaseError> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("localdb.sqlite");
+    db.write(&path);
+    let written = Later::read(&path, db.era);
+    let (era, policy) = match db.era {
+        Era::B => ("B", Policy::Benefit { threshold_days: 7.0, age_boost_days: 0.0, intent }),
+        Era::C => ("C", Policy::Utilization { least: 0.4 }),
+    };
+    let options = Options { mode, policy: Some(policy), ..Options::at(NOW) };
+    let want = written.cleaned(mode, intent);
+    let (sliced, stepped) = (copy(&path, "sliced"), copy(&path, "stepped"));
+    prop_assert_eq!(clean(&path, &options, None), want.is_some());
+    prop_assert_eq!(clean(&sliced, &options, Some(rows)), want.is_some());
+    let got = Later::read(&path, db.era);
+    prop_assert_eq!(&got, want.as_ref().unwrap_or(&written));
+    prop_assert_eq!(&Later::read(&sliced, db.era), &got);
+    if want.is_some() {
+        check_prefixes(&stepped, era, &options, rows, &Health::read(&path, era));
+        prop_assert_eq!(&Later::read(&stepped, db.era), &got);
+    }
+    Ok(())
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Careful), Just(Mode::Compat)]
 }
 
 fn clean(path: &Path, options: &Options, rows: Option<u64>) -> bool {
@@ -117,6 +201,22 @@ proptest! {
         if want.is_some() {
             check_prefixes(&stepped, "A", &options, rows, &Health::read(&path, "A"));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_run_over_era_b_gives_what_the_model_gives(
+        db in later(Era::B), mode in mode(), intent in prop_oneof![Just(1.0), Just(7.0)], rows in 1u64..60,
+    ) {
+        compare_later(&db, mode, intent, rows)?;
+    }
+
+    #[test]
+    fn a_run_over_era_c_gives_what_the_model_gives(db in later(Era::C), mode in mode(), rows in 1u64..60) {
+        compare_later(&db, mode, 1.0, rows)?;
     }
 }
 

@@ -3,6 +3,8 @@
 //! Needs Python with tahoe-lafs installed, named by SEXTON_TAHOE_PYTHON (.ci/run sees to that). `make_store.py` writes the
 //! store with every oddity it knows, `oracle.py` runs Tahoe's own crawlers over it.
 
+mod tahoe_state;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
@@ -83,4 +85,16 @@ fn odd_stores_have_the_history_that_tahoe_writes() {
 fn what_stops_tahoe_is_one_error_each_and_all_is_walked() {
     let shape = ["--buckets", "100", "--oddities", "all", "--odd-repeat", "3"];
     compare(&shape, &[("age:864000", "mutable,immutable")]);
+}
+
+#[test]
+fn fresh_damage_to_real_shares_is_found_where_the_prototype_finds_it() {
+    let fixture = super::harness::Fixture::unpack("real-grid-small");
+    let shares = fixture.root.join("shares");
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos().to_string();
+    println!("seed {nanos}");
+    let flips = python(&["make_flips.py", shares.to_str().unwrap(), "--seed", &nanos, "--flips", "20"]);
+    let flips: Vec<Value> = serde_json::from_slice(&flips).unwrap();
+    let figures = super::verify_flips::compare(&shares, &flips);
+    assert!(figures.values().map(|(_, all)| all).sum::<u32>() > 10_000, "{figures:?}");
 }

@@ -35,7 +35,7 @@ fn slow() -> String {
 
 /// How room is taken away and given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     /// A file system of its own, and a file that fills it.
     SmallFileSystem,
     /// A limit on the size of files.
@@ -43,10 +43,10 @@ enum Way {
 }
 
 /// Every way that can be had here.
-fn ways() -> Vec<Way> {
+pub fn ways() -> Vec<Way> {
     let mut ways = Vec::new();
     let folder = tempfile::tempdir().unwrap();
-    let mounted = rustix::process::geteuid().is_root().then(|| Disk::mount(folder.path(), "64k"));
+    let mounted = rustix::process::geteuid().is_root().then(|| mount(folder.path(), "64k"));
     let refused = match mounted {
         Some(Ok(())) => {
             unmount(folder.path());
@@ -69,9 +69,42 @@ fn ways() -> Vec<Way> {
     ways
 }
 
-fn unmount(folder: &Path) {
+/// Mounts a small file system in memory.
+pub fn mount(folder: &Path, size: &str) -> Result<(), String> {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder);
+    match mount.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(e) => Err(format!("mount: {e}")),
+    }
+}
+
+pub fn unmount(folder: &Path) {
     // Lazily: whoever still has a file open there does not keep it mounted.
     let _ = Command::new("umount").arg("-l").arg(folder).status();
+}
+
+/// Takes all room in a folder.
+pub fn fill(folder: &Path) {
+    let mut filler = fs::File::create(folder.join("filler")).unwrap();
+    while filler.write(&[1; 4096]).is_ok() {}
+}
+
+/// The command, with so many bytes for each file.
+pub fn limited(command: &Command, file_bytes: u64) -> Command {
+    let blocks = (file_bytes / 512).to_string();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -S -f \"$0\"; exec \"$@\"", &blocks]);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited
+}
+
+/// Sets the most bytes of a file of a running process, or takes the limit away.
+pub fn limit(running: &Running, bytes: Option<u64>) {
+    let now = rustix::process::getrlimit(Resource::Fsize);
+    let limit = Rlimit { current: bytes.or(now.maximum), maximum: now.maximum };
+    prlimit(Some(running.pid()), Resource::Fsize, limit).unwrap();
 }
 
 /// Where the state lies.
@@ -86,19 +119,9 @@ impl<'a> Disk<'a> {
         let folder = sample.path(&format!("{way:?}-{bytes}"));
         fs::create_dir_all(&folder).unwrap();
         if way == Way::SmallFileSystem {
-            Disk::mount(&folder, &bytes.to_string()).unwrap();
+            mount(&folder, &bytes.to_string()).unwrap();
         }
         Disk { way, sample, folder }
-    }
-
-    fn mount(folder: &Path, size: &str) -> Result<(), String> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder);
-        match mount.output() {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(e) => Err(format!("mount: {e}")),
-        }
     }
 
     fn command(&self, args: &str) -> Command {
@@ -110,12 +133,7 @@ impl<'a> Disk<'a> {
         let command = self.command(args);
         match self.way {
             Way::SmallFileSystem => Running::start(&mut self.command(args)),
-            Way::LimitedFiles => {
-                let blocks = (file_bytes / 512).to_string();
-                let mut limited = Command::new("sh");
-                limited.args(["-c", "ulimit -S -f \"$0\"; exec \"$@\"", &blocks]);
-                Running::start(limited.arg(command.get_program()).args(command.get_args()))
-            }
+            Way::LimitedFiles => Running::start(&mut limited(&command, file_bytes)),
         }
     }
 
@@ -123,12 +141,11 @@ impl<'a> Disk<'a> {
     fn fill(&self, running: &Running) {
         match self.way {
             Way::SmallFileSystem => {
-                let mut filler = fs::File::create(self.folder.join("filler")).unwrap();
-                while filler.write(&[1; 4096]).is_ok() {}
+                fill(&self.folder);
             }
             Way::LimitedFiles => {
                 let log = fs::metadata(self.folder.join("state-wal")).unwrap().len();
-                self.limit(running, Some(log));
+                limit(running, Some(log));
             }
         }
     }
@@ -141,14 +158,8 @@ impl<'a> Disk<'a> {
                 let remount = ["-o", "remount,size=16m"];
                 assert!(Command::new("mount").args(remount).arg(&self.folder).status().unwrap().success());
             }
-            Way::LimitedFiles => self.limit(running, None),
+            Way::LimitedFiles => limit(running, None),
         }
-    }
-
-    fn limit(&self, running: &Running, bytes: Option<u64>) {
-        let now = rustix::process::getrlimit(Resource::Fsize);
-        let limit = Rlimit { current: bytes.or(now.maximum), maximum: now.maximum };
-        prlimit(Some(running.pid()), Resource::Fsize, limit).unwrap();
     }
 }
 

@@ -44,7 +44,14 @@ const RULES: [Rule; 11] = [
     },
     // Of use without an engine.
     Rule {
-        module: &["crate::store", "crate::job", "crate::tahoe", "crate::cumulus", "crate::checkpoint"],
+        module: &[
+            "crate::store",
+            "crate::job",
+            "crate::tahoe",
+            "crate::cumulus",
+            "crate::checkpoint",
+            "crate::stand_in",
+        ],
         but: &[],
         never: &["crate::actors", "crate::engine", "crate::config"],
     },
@@ -67,6 +74,8 @@ const RULES: [Rule; 11] = [
             "crate::job::count",
             "crate::job::Leases",
             "crate::job::leases",
+            "crate::job::Verify",
+            "crate::job::verify",
             "crate::tahoe",
             "crate::config",
         ],

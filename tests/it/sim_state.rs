@@ -1,5 +1,6 @@
 //! A state for simulations: it outlives its engine, and refuses or panics when a test wants it to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sexton::checkpoint::{
@@ -45,12 +46,24 @@ impl StateStore for SimState {
         self.call("begin", |s| s.begin(crawl, identity, at))
     }
 
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        self.call("begin", |s| s.begin_numbered(crawl, identity, number, at))
+    }
+
     fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
         self.call("finished", |s| s.finished(crawl))
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.call("claim", |s| s.claim(cycle, most))
+    }
+
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        self.call("claim", |s| s.claim_oldest(cycle, most))
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        self.call("visits", |s| s.visits(store, job))
     }
 
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {

@@ -20,9 +20,10 @@ use crate::messages::Opened;
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
+use crate::policy::target::{between_visits, outlook};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
-use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks};
+use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks, TargetStatus};
 use crate::store::Store;
 
 /// Panics of a job in one cycle after which its crawl stops.
@@ -348,6 +349,7 @@ impl CycleWork {
             let left = view.lap.len() - view.lap.completed();
             let range = view.remaining.range(left, crawl.board.awake());
             c.remaining_secs = range.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64()));
+            c.target = self.target(crawl, &view);
         });
     }
 
@@ -364,6 +366,21 @@ impl CycleWork {
         let prefix = self.ring.name(progress.prefix).unwrap_or_default();
         let rows = progress.notes.iter().filter_map(|n| FindingRow::of(n, name, self.key.number, at, prefix));
         rows.for_each(|row| crawl.board.found(row));
+    }
+
+    /// How the crawl stands to its target, at the pace so far.
+    fn target<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, view: &LapView) -> Option<TargetStatus> {
+        let target = crawl.settings.target?;
+        let cycle = view.remaining.range(view.lap.len(), crawl.board.awake());
+        // Who runs single cycles knows best what lies between them.
+        let once = crawl.cycles == Cycles::Once;
+        let between = if once { Duration::ZERO } else { *crawl.minimum_cycle_time.borrow() };
+        let visits = cycle.map(|cycle| between_visits(cycle, between));
+        Some(TargetStatus {
+            target_secs: target.as_secs_f64(),
+            between_visits_secs: visits.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64())),
+            outlook: visits.map(|visits| outlook(target, visits)),
+        })
     }
 
     fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {

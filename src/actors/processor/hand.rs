@@ -211,6 +211,8 @@ fn gather<T: Tally>(done: &mut [PrefixState<T>], current: Option<&mut PrefixStat
             cursor: state.cursor.clone(),
             tally: state.encode().map_err(cause)?,
             done,
+            // What could not be listed was not visited.
+            whole: state.whole && state.notes.counts.unlisted == 0,
             notes: state.notes.take_rows(),
         })
     };

@@ -22,7 +22,7 @@ use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Deliver, FinishedCycles, LatestCycle, NextListing, OpenCycle, Opened, Order, Origin,
+    ClaimPrefixes, Commit, Deliver, FinishedCycles, Instruction, LatestCycle, NextListing, OpenCycle, Opened, Origin,
     ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
@@ -113,12 +113,12 @@ impl<S: Store, J: Job<S>> Handler<Stop> for BucketProcessor<S, J> {
     }
 }
 
-impl<S: Store, J: Job<S>> Handler<Order> for BucketProcessor<S, J> {
+impl<S: Store, J: Job<S>> Handler<Instruction> for BucketProcessor<S, J> {
     type Result = ();
 
-    fn handle(&mut self, order: Order, _: &mut Self::Context) {
+    fn handle(&mut self, order: Instruction, _: &mut Self::Context) {
         self.crawl.reins.take(order);
-        self.crawl.show(|c| c.held = order == Order::Pause);
+        self.crawl.show(|c| c.held = order == Instruction::Pause);
     }
 }
 
@@ -303,7 +303,7 @@ pub(crate) struct Launched {
     pub name: String,
     /// Where the minimum cycle time is changed, if there is one.
     pub pace: Option<Recipient<SetMinimumCycleTime>>,
-    pub orders: Recipient<Order>,
+    pub orders: Recipient<Instruction>,
     pub stop: Recipient<Stop>,
     /// How many slices it may hold at once.
     pub workers: u32,

@@ -155,7 +155,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     async fn claim(&mut self) -> Result<VecDeque<Claim>> {
         let share = self.work.left() / (4 * self.crawl.settings.workers.max(1));
         let (cycle, most) = (self.work.key.clone(), share.clamp(1, CLAIMS_AT_ONCE));
-        let claims = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most }).await.map_err(gone)??;
+        let order = self.crawl.settings.order;
+        let claims = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most, order }).await.map_err(gone)??;
         self.patience.end(&self.crawl);
         Ok(claims.into())
     }

@@ -1,6 +1,7 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
 mod tidy;
+mod visits;
 mod walk;
 
 use serde_json::json;
@@ -76,9 +77,14 @@ on_every_backend!(
     notes_out_of_number_are_refused,
     cycle_given_up_keeps_its_number_and_nothing_else,
     some_finished_cycles_are_kept,
+    cycle_of_another_program_keeps_its_number,
+    number_that_was_passed_is_refused_and_nothing_changes,
+    finished_cycles_are_listed_oldest_first,
     crawls_do_not_meet,
     moments_that_are_no_numbers_are_refused,
     random_walk_agrees_with_the_model,
+    visits_are_remembered_where_they_were_whole,
+    oldest_first_claims_what_was_visited_longest_ago,
     old_cycles_go_and_what_is_needed_stays,
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it,
     last_run_of_a_cleaning_is_remembered,
@@ -88,6 +94,7 @@ use tidy::{
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it, last_run_of_a_cleaning_is_remembered,
     old_cycles_go_and_what_is_needed_stays,
 };
+use visits::{oldest_first_claims_what_was_visited_longest_ago, visits_are_remembered_where_they_were_whole};
 use walk::random_walk_agrees_with_the_model;
 
 pub(super) fn identity(prefixes: usize) -> CycleIdentity {
@@ -104,7 +111,7 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
 
 fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
     let (prefix, fence) = (claim.prefix, claim.fence);
-    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, notes: Vec::new() }
+    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, whole: true, notes: Vec::new() }
 }
 
 fn note(number: u64, kind: NoteKind) -> Note {
@@ -350,6 +357,54 @@ fn some_finished_cycles_are_kept<B: Backend>() {
         .filter(|number| store.prefixes(&CycleKey { crawl: "c".to_owned(), number: *number }).is_ok())
         .collect();
     assert_eq!(kept, (last - FINISHED_CYCLES_KEPT..=last).collect::<Vec<_>>());
+}
+
+fn cycle_of_another_program_keeps_its_number<B: Backend>() {
+    let mut backend = B::fresh();
+    let cycle = backend.store().begin_numbered("c", &identity(2), 57, 1.5).unwrap();
+    assert_eq!((cycle.number, cycle.started), (57, 1.5));
+    let claim = backend.store().claim(&cycle.key(), 1).unwrap().remove(0);
+    backend.store().commit(&cycle.key(), &[progress(&claim, "x", true)], 2.0).unwrap();
+    let again = backend.store().begin_numbered("c", &identity(1), 57, 2.5).unwrap();
+    assert_eq!((again.number, again.done.len()), (57, 0), "the same number, nothing of the one that was given up");
+    assert_eq!(backend.store().claim(&again.key(), 9).unwrap()[0].tally, None);
+    backend.reopen();
+    assert_eq!(backend.store().latest("c").unwrap(), Some(again));
+    assert_eq!(begun(backend.store(), 1).number, 58);
+}
+
+fn number_that_was_passed_is_refused_and_nothing_changes<B: Backend>() {
+    let mut backend = B::fresh();
+    let store = backend.store();
+    let cycle = store.begin_numbered("c", &identity(1), 7, 1.0).unwrap();
+    let refused = |store: &mut dyn StateStore, number: u64| {
+        let error = store.begin_numbered("c", &identity(1), number, 2.0).unwrap_err();
+        assert!(matches!(error, Error::Config(_)), "{error}");
+    };
+    refused(store, 6);
+    refused(store, u64::MAX);
+    assert_eq!(store.latest("c").unwrap(), Some(cycle.clone()));
+    complete(store, &cycle.key());
+    refused(store, 7);
+    assert!(store.latest("c").unwrap().unwrap().finished.is_some());
+    assert_eq!(store.begin_numbered("c", &identity(1), 9, 2.0).unwrap().number, 9);
+    assert_eq!(store.begin_numbered("d", &identity(1), 0, 2.0).unwrap().number, 0, "another crawl counts for itself");
+}
+
+fn finished_cycles_are_listed_oldest_first<B: Backend>() {
+    let mut backend = B::fresh();
+    let store = backend.store();
+    assert_eq!(store.finished("c").unwrap(), []);
+    for number in [3, 5, 6] {
+        let cycle = store.begin_numbered("c", &identity(2), number, 1.0).unwrap().key();
+        complete(store, &cycle);
+        store.deliver(&cycle).unwrap();
+    }
+    begun(store, 1);
+    backend.reopen();
+    let finished = backend.store().finished("c").unwrap();
+    assert_eq!(finished.iter().map(|c| c.number).collect::<Vec<_>>(), [3, 5, 6]);
+    assert!(finished.iter().all(|c| c.finished == Some(2.5) && c.delivered && c.done == [0, 1]), "{finished:?}");
 }
 
 fn crawls_do_not_meet<B: Backend>() {

@@ -1,5 +1,7 @@
 //! The calls of [`StateStore`], each one transaction.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::conn::transact;
@@ -8,7 +10,7 @@ use super::notes::{self, Go};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use super::runs;
 use super::whole::{self, Whole};
-use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SqliteStore, crash_point, random};
+use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SqliteStore, crash_point, random, visits};
 use crate::checkpoint::{
     Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
     Tidied, TidyStep, check,
@@ -33,13 +35,11 @@ impl StateStore for SqliteStore {
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
-        let prefixes = check::identity(identity, at)?;
-        let json = serde_json::to_string(identity)
-            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
-        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, prefixes, at))?;
-        self.laps.retain(|key, _| key.crawl != crawl);
-        self.empty_or_owe();
-        Ok(Whole::new(row, identity.clone()).into_cycle())
+        self.begin_as(crawl, identity, None, at)
+    }
+
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        self.begin_as(crawl, identity, Some(number), at)
     }
 
     fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
@@ -68,6 +68,42 @@ impl StateStore for SqliteStore {
         Ok(claims)
     }
 
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        self.pay_what_is_owed()?;
+        let lap = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let (order, taken) = match lap.oldest {
+            Some(known) => known,
+            None => {
+                // Once for each opening: what is visited meanwhile is complete, or was given back to be visited again.
+                let visits = self.read(|conn| visits::read(conn, lap.subject))?;
+                (check::oldest_first(&lap.ring, (0..lap.prefixes).collect(), &visits, u32::MAX).into(), 0)
+            }
+        };
+        let (session, seal) = (self.session, lap.seal);
+        let (claims, looked_at) = self.write(&CLAIM, |conn| {
+            let (mut claims, mut looked_at) = (Vec::new(), taken);
+            for position in order.iter().skip(taken) {
+                if claims.len() >= most as usize {
+                    break;
+                }
+                looked_at += 1;
+                let prefix = Prefix::at(conn, seal, *position)?.filter(|p| !p.done && p.claimant != session);
+                if let Some(prefix) = prefix {
+                    claims.push(claim(conn, seal, prefix, session)?);
+                }
+            }
+            Ok((claims, looked_at))
+        })?;
+        if let Some(lap) = self.laps.get_mut(cycle) {
+            lap.oldest = Some((order, looked_at));
+        }
+        Ok(claims)
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        self.read(|conn| visits::read(conn, visits::subject(store, job)))
+    }
+
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
@@ -78,6 +114,10 @@ impl StateStore for SqliteStore {
         let session = self.session;
         let left = self.write(&COMMIT, |conn| {
             progress.iter().try_for_each(|p| advance(conn, lap.seal, session, p))?;
+            for p in progress.iter().filter(|p| p.done && p.whole) {
+                let prefix = lap.ring.get(p.prefix as usize).map_or("", String::as_str);
+                visits::save(conn, lap.subject, prefix, at)?;
+            }
             let done = progress.iter().filter(|p| p.done).count() as u32;
             let left = lap.left.checked_sub(done).ok_or_else(|| too_many_done(cycle))?;
             if left == 0 {
@@ -111,6 +151,7 @@ impl StateStore for SqliteStore {
         })?;
         if let Some(lap) = self.laps.get_mut(cycle) {
             lap.first_free = first;
+            lap.oldest = lap.oldest.take().map(|(order, _)| (order, 0));
         }
         Ok(())
     }
@@ -193,6 +234,17 @@ impl StateStore for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Begins a cycle, with the next number where none is given.
+    fn begin_as(&mut self, crawl: &str, identity: &CycleIdentity, number: Option<u64>, at: f64) -> Result<Cycle> {
+        let prefixes = check::identity(identity, at)?;
+        let json = serde_json::to_string(identity)
+            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
+        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, number, prefixes, at))?;
+        self.laps.retain(|key, _| key.crawl != crawl);
+        self.empty_or_owe();
+        Ok(Whole::new(row, identity.clone()).into_cycle())
+    }
+
     /// Runs a writing transaction.
     pub(super) fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         let done = transact(&self.writer, &self.path, call.doing, "BEGIN IMMEDIATE", |conn| {
@@ -215,24 +267,35 @@ impl SqliteStore {
     /// What to remember of a cycle; `None` if it is not kept.
     fn lap(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
         if let Some(lap) = self.laps.get(cycle) {
-            return Ok(Some(*lap));
+            return Ok(Some(lap.clone()));
         }
         let lap = self.read(|conn| {
             let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
             let mut left = 0;
             let whole = whole::read(conn, row, |prefix| left += u32::from(!prefix.done))?;
             let prefixes = left + whole.done.len() as u32;
-            Ok(Some(Lap { seal: whole.seal(), prefixes, left, first_free: 0 }))
+            let (seal, CycleIdentity { store, job, ring, .. }) = (whole.seal(), whole.identity);
+            let subject = visits::subject(&store, &job);
+            Ok(Some(Lap { seal, subject, ring: ring.into(), prefixes, left, first_free: 0, oldest: None }))
         })?;
-        self.laps.extend(lap.map(|lap| (cycle.clone(), lap)));
+        self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)
     }
 }
 
-fn begin(conn: &Connection, crawl: &str, identity: String, prefixes: u32, at: f64) -> Out<CycleRow> {
+fn begin(
+    conn: &Connection,
+    crawl: &str,
+    identity: String,
+    number: Option<u64>,
+    prefixes: u32,
+    at: f64,
+) -> Out<CycleRow> {
     let kept = whole::kept(conn, crawl)?;
     let crawls = CrawlRow::all(conn)?;
-    let number = kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1);
+    let number = number.unwrap_or_else(|| kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1));
+    let newest = kept.as_ref().and_then(|kept| kept.cycles.last());
+    check::number(crawl, number, newest.map(|cycle| (cycle.number, cycle.finished.is_some())))?;
     let crawl_id = match &kept {
         Some(kept) => kept.crawl.id,
         None => crawls.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use crate::errno::{behind, is_no_room};
 use crate::error::{Error, Result};
 
 /// A result of the calls that know no path yet.
@@ -42,7 +43,7 @@ impl Fault {
             Fault::Refused(error) => error,
             Fault::Busy => Error::StateHeld { path: path.to_owned(), holder: "another program".to_owned() },
             Fault::Damaged(cause) => Error::StateDamaged { path: path.to_owned(), cause },
-            Fault::Sqlite(error) => sqlite(&error, path, doing, conn.and_then(system_error)),
+            Fault::Sqlite(error) => sqlite(&error, path, doing, conn.and_then(behind)),
         }
     }
 }
@@ -102,19 +103,6 @@ fn with_advice(cause: String, system: Option<&io::Error>) -> String {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!("{cause}; {WRITABLE}"),
         _ => cause,
     }
-}
-
-/// Whether it is about room: on the disk, in the user's quota, or under the process's limit of file size.
-fn is_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
-/// The system's error behind the last I/O error of a connection. SQLite itself tells a full disk (`SQLITE_FULL`), but
-/// not a quota or a limit of file size from a broken disk.
-fn system_error(conn: &Connection) -> Option<io::Error> {
-    // SAFETY: the handle is that of an open connection, which outlives the call, and the call only reads a field of it.
-    let errno = unsafe { ffi::sqlite3_system_errno(conn.handle()) };
-    (errno != 0).then(|| io::Error::from_raw_os_error(errno))
 }
 
 /// Adds path and operation to the faults of a piece of work on a connection.

@@ -189,8 +189,10 @@ fn vacuum(conn: &Connection, most: u64) -> Out<u64> {
     let before = Pages::read(conn)?;
     let pages = before.to_give_back().min(most);
     if pages > 0 {
-        // Each row of the answer is a page.
-        conn.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        // Each row of the answer is a page, given back when the next is asked for.
+        let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
     }
     Ok(before.all.saturating_sub(Pages::read(conn)?.all))
 }

@@ -13,7 +13,7 @@ impl Gathered {
         }
         self.repair_usage();
         let staying = self.segments.iter().filter(|t| t.fate == Fate::Stays);
-        let figures = staying.map(|t| t.figures(self.schema.era, self.mode)).collect();
+        let figures = staying.map(|t| t.figures(self.schema.era, self.mode));
         let choice = match Choice::make(self.schema.era, figures, options) {
             Ok(choice) => choice,
             Err(raised) => {

@@ -122,8 +122,12 @@ impl Planned {
 pub fn plan(db: &mut LocalDb, options: &Options) -> Result<Planned> {
     let mut survey = Survey::new(db, options.clone());
     db.transact(Begin::Reading, "read", |conn| {
-        while survey.read(conn, db.path(), u64::MAX)?.more {}
-        Ok(())
+        loop {
+            survey.read(conn, db.path(), u64::MAX)?;
+            if !survey.conclude() {
+                return Ok(());
+            }
+        }
     })?;
     Ok(survey.into_planned())
 }
@@ -158,7 +162,23 @@ impl Survey {
     /// [`Error::PlanStale`] if another program has changed the database since the first step: begin a new survey.
     /// [`Error::LocalDbBusy`] if it is in use: try again later; nothing is lost.
     pub fn next_step(&mut self, db: &LocalDb, max_rows: u64) -> Result<SurveyDone> {
+        let rows = self.read_step(db, max_rows)?;
+        Ok(SurveyDone { rows, more: self.conclude() })
+    }
+
+    /// The part of a step that takes the lock; [`conclude`](Self::conclude) is to follow.
+    pub(super) fn read_step(&mut self, db: &LocalDb, max_rows: u64) -> Result<u64> {
         db.transact(Begin::Reading, "read", |conn| self.read(conn, db.path(), max_rows))
+    }
+
+    /// Draws the conclusions from a stage that is read to its end, which may take longer than a lock should; tells
+    /// whether there is more to read.
+    pub(super) fn conclude(&mut self) -> bool {
+        if self.cursor.is_none() {
+            self.stage = self.after();
+            self.cursor = Some(i64::MIN);
+        }
+        self.stage != Stage::Done
     }
 
     /// The plan, once there is nothing more to read.
@@ -174,21 +194,18 @@ impl Survey {
         Planned { plan, decision, data_version: self.data_version.unwrap_or(0), used }
     }
 
-    fn read(&mut self, conn: &Connection, path: &Path, max_rows: u64) -> std::result::Result<SurveyDone, Trouble> {
+    /// Reads rows of one stage.
+    fn read(&mut self, conn: &Connection, path: &Path, max_rows: u64) -> std::result::Result<u64, Trouble> {
         let version = LocalDb::data_version(conn)?;
         if *self.data_version.get_or_insert(version) != version {
             return Err(Error::PlanStale { path: path.to_owned() }.into());
         }
         let mut rows = 0;
-        while self.stage != Stage::Done && rows < max_rows {
+        while self.stage != Stage::Done && self.cursor.is_some() && rows < max_rows {
             let limit = i64::try_from(max_rows - rows).unwrap_or(i64::MAX);
             rows += self.read_stage(conn, limit)?;
-            if self.cursor.is_none() {
-                self.stage = self.after();
-                self.cursor = Some(i64::MIN);
-            }
         }
-        Ok(SurveyDone { rows, more: self.stage != Stage::Done })
+        Ok(rows)
     }
 
     fn read_stage(&mut self, conn: &Connection, limit: i64) -> rusqlite::Result<u64> {
@@ -302,7 +319,8 @@ impl Gathered {
         self.schema.era != Era::C && matches!(self.decision.options.part, Part::Whole | Part::Balancing)
     }
 
+    /// Notes what the run repairs.
     fn note(&mut self, what: String) {
-        self.plan.odd.push(Odd { segment: None, name: None, what });
+        self.plan.odd.push(Odd { segment: None, name: None, what, left_alone: false });
     }
 }

@@ -1,5 +1,7 @@
 //! The segments, and what is summed up for each.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
@@ -22,7 +24,7 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) id: i64,
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) fate: Fate,
     /// Eras B and C: its recorded size.
     pub(super) own_size: Option<Number>,
@@ -116,7 +118,7 @@ impl Gathered {
                 && expire_time.zip(last_snapshot).is_some_and(|(cleaned, last)| cleaned < last);
             self.segments.push(Tally {
                 id,
-                name: value::text(row.get_ref(1)?).unwrap_or_default(),
+                name: value::text(row.get_ref(1)?).unwrap_or_default().into(),
                 fate: if reaped { Fate::Reaped } else { Fate::Stays },
                 own_size: size(row.get_ref(2)?, careful),
                 // Era C has dates as texts by design.

@@ -10,7 +10,7 @@ use super::{Failed, cleanings};
 use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};
 use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Verb, Wish};
-use crate::messages::Order;
+use crate::messages::Instruction;
 use crate::settings::BudgetSettings;
 
 type Answer = Result<HttpResponse, Failed>;
@@ -172,9 +172,9 @@ async fn cleaning_verb(daemon: Daemon, path: web::Path<(String, String)>) -> Ans
 
 fn verb(word: &str) -> Result<Verb, Failed> {
     Ok(match word {
-        "start" => Verb::Order(Order::Start),
-        "pause" => Verb::Order(Order::Pause),
-        "resume" => Verb::Order(Order::Resume),
+        "start" => Verb::Order(Instruction::Start),
+        "pause" => Verb::Order(Instruction::Pause),
+        "resume" => Verb::Order(Instruction::Resume),
         "stop" => Verb::Stop,
         _ => {
             let text = format!("{word:?} cannot be done: start, pause, resume or stop would be right");

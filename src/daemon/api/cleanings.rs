@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::picture::Picture;
 use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
-use crate::cumulus::{CleaningReport, LockTimes};
 use crate::daemon::shared::CleaningView;
+use crate::policy::cleaning::{CleaningPlan, Number};
 use crate::settings::Manner;
 use crate::status::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 
@@ -57,9 +57,9 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRu
     let name = &view.settings.name;
     let CleaningEnd { ended, result } = picture.status.cleanings.get(name)?.last.clone()?;
     let report = picture.shared.engine.last_cleaning(name);
-    let number = |key: &str, known: u64| {
-        let told = report.as_ref().and_then(|report| report.plan.get(key).cloned());
-        told.unwrap_or_else(|| json!(known))
+    let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
+        Some(report) => json!(of(&report.plan)),
+        None => json!(known),
     };
     let (marked_segments, free, again, refused) = match result {
         CleaningResult::Done { segments_marked, reclaimable_bytes, rewrite_bytes, .. } => {
@@ -76,37 +76,35 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRu
         refused,
         dry_run: view.settings.manner == Manner::DryRun,
         marked_segments,
-        reclaimable_bytes: number("reclaimable_bytes", free),
-        rewrite_bytes: number("rewrite_bytes", again),
-        obsolete_bytes: number("obsolete_bytes", 0),
-        locks: locks.map_or(0, LockTimes::count),
-        longest_lock_secs: locks.map_or(0.0, |locks| locks.longest().as_secs_f64()),
+        reclaimable_bytes: bytes(|plan| plan.reclaimable_bytes, free),
+        rewrite_bytes: bytes(|plan| plan.rewrite_bytes, again),
+        obsolete_bytes: bytes(|plan| plan.obsolete_bytes, 0),
+        locks: locks.map_or(0, |locks| locks.count),
+        longest_lock_secs: locks.and_then(|locks| locks.longest_ms).map_or(0.0, |ms| ms / 1e3),
     })
-}
-
-fn segments(report: &CleaningReport) -> impl Iterator<Item = &Value> {
-    report.plan.get("segments").and_then(Value::as_array).into_iter().flatten()
 }
 
 /// The newest plan of a cleaning, if one was made since the start.
 pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<Plan> {
     let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
     let ended = picture.status.cleanings.get(&view.settings.name).and_then(|found| found.last.as_ref());
-    let part = |key: &str| report.plan.get(key).cloned().unwrap_or_default();
+    let whole = serde_json::to_value(&*report).unwrap_or_default();
+    let part = |key: &str| whole.get(key).cloned().unwrap_or_default();
+    let lines = |key: &str| whole.get(key).and_then(Value::as_array).into_iter().flatten();
     Some(Plan {
         cleaning: view.settings.name.clone(),
         made: ended.map_or(picture.now, |end| end.ended),
         dry_run: view.settings.manner == Manner::DryRun,
-        refused: report.refused().map(str::to_owned),
+        refused: report.refused(),
         era: part("era"),
         threshold: threshold(&part("policy")),
-        segments: segments(&report).filter_map(segment).collect(),
+        segments: lines("segments").filter_map(|line| without(line, "mtime")).collect(),
         removed: part("removed"),
         reclaimable_bytes: part("reclaimable_bytes"),
         rewrite_bytes: part("rewrite_bytes"),
         obsolete_bytes: part("obsolete_bytes"),
         space_comes_free: part("space_comes_free"),
-        odd: part("odd"),
+        odd: lines("odd").filter_map(|line| without(line, "left_alone")).map(Value::Object).collect(),
         locks: json!(report.steps),
     })
 }
@@ -123,9 +121,9 @@ fn threshold(policy: &Value) -> Threshold {
     }
 }
 
-/// A line of the list, without what the picture has no use for.
-fn segment(segment: &Value) -> Option<Map<String, Value>> {
-    let mut line = segment.as_object()?.clone();
-    line.remove("mtime");
+/// A line of a list, without what the page has no use for.
+fn without(line: &Value, key: &str) -> Option<Map<String, Value>> {
+    let mut line = line.as_object()?.clone();
+    line.remove(key);
     Some(line)
 }

@@ -79,6 +79,8 @@ async fn login(daemon: web::Data<Shared>, query: web::Query<LoginQuery>) -> Resu
 
 async fn metrics(daemon: web::Data<Shared>, metrics: web::Data<Metrics>) -> HttpResponse {
     let picture = Picture::take(&daemon);
+    // What was saved since the supervisor's last look counts too.
+    metrics.look(&picture.status);
     let text = metrics.text(&picture.status(false), picture.view.unsaved.is_some(), |name| daemon.engine.ring(name));
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }

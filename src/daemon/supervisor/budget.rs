@@ -27,8 +27,7 @@ impl Supervisor {
         let windows = &self.start.config.daemon.windows;
         let budget = &self.start.config.settings.budget;
         let open = windows.open_at(minute);
-        let rate =
-            self.kept.budget.map_or_else(|| open.map_or(budget.rate, |window| window.rate), |change| change.rate);
+        let rate = windows.rate(self.kept.budget.map(|change| change.rate), budget.rate, minute);
         let next = windows.next_change(minute).filter(|_| self.kept.budget.is_none());
         let next_change = next.map(|(minutes, then)| {
             let at = (unix - second + MINUTE_SECS * f64::from(minutes)).floor();

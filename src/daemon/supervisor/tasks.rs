@@ -12,7 +12,7 @@ use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Ver
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::messages::Order;
+use crate::messages::Instruction;
 use crate::policy::backoff::Backoff;
 use crate::settings::CleaningSettings;
 use crate::status::{Phase, Status};
@@ -231,7 +231,7 @@ impl Supervisor {
                 (crawl.waiting, crawl.fresh) = (None, Fresh::No);
                 if std::mem::take(&mut crawl.at_once) {
                     // It may have ended already, which the next look shows.
-                    let _ = self.shared.engine.order(&name, Order::Start);
+                    let _ = self.shared.engine.order(&name, Instruction::Start);
                 }
                 if crawl.wanted != Wanted::Running {
                     self.end(&name);
@@ -280,7 +280,7 @@ impl Supervisor {
         info!(name, ?verb, "by command");
         let engine = self.shared.engine.clone();
         match verb {
-            Verb::Order(Order::Start) => {
+            Verb::Order(Instruction::Start) => {
                 // Known to the engine a moment before the next look shows it here.
                 let found = engine.status().crawls.get(name).and_then(|found| found.failure.clone());
                 // A cycle that was begun with other parameters is given up for a new one: that is what is asked for.
@@ -288,7 +288,7 @@ impl Supervisor {
                     crawl.fresh = Fresh::Yes;
                 }
                 (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
-                if engine.order(name, Order::Start).is_err() {
+                if engine.order(name, Instruction::Start).is_err() {
                     crawl.at_once = true;
                     crawl.waiting.get_or_insert_with(|| "it is being started".to_owned());
                 }
@@ -298,7 +298,7 @@ impl Supervisor {
                 if engine.order(name, order).is_err() {
                     return conflict("is not running; start it");
                 }
-                self.settled_task(name, order == Order::Pause).await;
+                self.settled_task(name, order == Instruction::Pause).await;
                 Ok(Vec::new())
             }
             Verb::Stop => {

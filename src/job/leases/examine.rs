@@ -140,7 +140,7 @@ impl Visit<'_, '_> {
         }
         let tahoe_corrupt = flaw.tahoe_corrupt && self.history == History::Follows;
         let (storage_index, region) = (self.bucket.storage_index(), flaw.region.to_owned());
-        self.fold.notes.finding(&Finding { storage_index, share, region, reason, tahoe_corrupt });
+        self.fold.notes.finding(&Finding { storage_index, share, region, reason, tahoe_corrupt, bytes: None });
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as

@@ -6,6 +6,7 @@
 
 mod examine;
 mod expiry;
+mod handover;
 mod history;
 mod judge;
 mod tally;

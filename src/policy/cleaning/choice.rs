@@ -1,6 +1,7 @@
 //! The list of segments, worst first, and which of them are marked.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -60,7 +61,7 @@ pub struct SegmentFigures {
     /// Its `segmentid`.
     pub id: i64,
     /// Its name in the store.
-    pub name: String,
+    pub name: Arc<str>,
     /// Bytes in use; `None` if unknown.
     pub used: Option<Number>,
     /// Bytes of all its objects, as recorded for the segment (era A: their sum).
@@ -85,7 +86,7 @@ pub struct SegmentEntry {
     /// Its `segmentid`.
     pub id: i64,
     /// Its name in the store.
-    pub name: String,
+    pub name: Arc<str>,
     /// Bytes in use.
     pub used_bytes: Number,
     /// Bytes of all its objects.
@@ -108,9 +109,11 @@ pub struct Odd {
     /// The segment, if it is about one.
     pub segment: Option<i64>,
     /// Its name, if it has one.
-    pub name: Option<String>,
+    pub name: Option<Arc<str>>,
     /// What is odd, and what is done about it.
     pub what: String,
+    /// Whether it is left as it is: nothing was repaired.
+    pub left_alone: bool,
 }
 
 /// The list of segments with those that are marked, and the odd ones that are left alone.
@@ -131,7 +134,11 @@ impl Choice {
     ///
     /// # Errors
     /// In compat mode, what the old cleaner would have raised.
-    pub fn make(era: Era, figures: Vec<SegmentFigures>, options: &Options) -> Result<Choice, Raised> {
+    pub fn make(
+        era: Era,
+        figures: impl IntoIterator<Item = SegmentFigures>,
+        options: &Options,
+    ) -> Result<Choice, Raised> {
         let mut choice = Choice::default();
         let policy = options.policy_for(era);
         let at = if era == Era::C { At::Utilization } else { At::CleaningList };
@@ -166,8 +173,8 @@ impl Choice {
         Ok(choice)
     }
 
-    fn leave(&mut self, id: i64, name: String, what: String) {
-        self.odd.push(Odd { segment: Some(id), name: Some(name), what });
+    fn leave(&mut self, id: i64, name: Arc<str>, what: String) {
+        self.odd.push(Odd { segment: Some(id), name: Some(name), what, left_alone: true });
     }
 
     fn mark(&mut self, policy: &Policy, options: &Options) {
@@ -205,7 +212,7 @@ impl Choice {
         let Part::Marking(ids) = &options.part else { return };
         for id in ids.iter().filter(|id| !self.list.iter().any(|e| e.id == **id)) {
             let what = "it is not among the segments that can be marked".to_owned();
-            self.odd.push(Odd { segment: Some(*id), name: None, what });
+            self.odd.push(Odd { segment: Some(*id), name: None, what, left_alone: true });
         }
     }
 }
@@ -230,9 +237,13 @@ fn sort(list: &mut [SegmentEntry], policy: &Policy) {
         (Some(a), Some(b)) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
         (a, b) => a.is_none().cmp(&b.is_none()),
     };
-    list.sort_by(|a, b| match policy {
-        Policy::Benefit { .. } => ascending(a.benefit.map(|b| -b), b.benefit.map(|b| -b)),
-        Policy::Utilization { .. } => ascending(a.utilization, b.utilization),
+    // In place: a stable sort would need room for half of them once more.
+    list.sort_unstable_by(|a, b| {
+        let order = match policy {
+            Policy::Benefit { .. } => ascending(a.benefit.map(|b| -b), b.benefit.map(|b| -b)),
+            Policy::Utilization { .. } => ascending(a.utilization, b.utilization),
+        };
+        order.then(a.id.cmp(&b.id))
     });
 }
 

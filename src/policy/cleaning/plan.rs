@@ -1,8 +1,10 @@
 //! What a cleaning run would do, for people and programs to look at before it is done.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::balance::Balance;
 use super::choice::{Choice, Odd, SegmentEntry};
@@ -53,7 +55,7 @@ impl Serialize for Refusal {
 }
 
 /// What garbage collection removes, in rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// Rows of `snapshots`.
     pub snapshots: u64,
@@ -96,8 +98,19 @@ impl Serialize for Comeback {
     }
 }
 
-/// A cleaning run, decided but not done. Serialized, its numbers read back to the same doubles.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+impl<'de> Deserialize<'de> for Comeback {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Comeback, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let all = [Comeback::Never, Comeback::Now, Comeback::AfterBackup];
+        all.into_iter()
+            .find(|comeback| comeback.to_string() == text)
+            .ok_or_else(|| D::Error::custom("no such comeback"))
+    }
+}
+
+/// A cleaning run, decided but not done. Serialized, its numbers read back to the same doubles; why it is refused does
+/// not, since only what is not refused is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CleaningPlan {
     /// The generation of the database.
     pub era: Era,
@@ -122,10 +135,11 @@ pub struct CleaningPlan {
     /// When the space comes free.
     pub space_comes_free: Comeback,
     /// Names of segments that no kept snapshot uses.
-    pub obsolete: Vec<String>,
+    pub obsolete: Vec<Arc<str>>,
     /// Names of segments that are used no more after the next backup of each scheme.
-    pub obsolete_after_backup: Vec<String>,
+    pub obsolete_after_backup: Vec<Arc<str>>,
     /// Why nothing is done.
+    #[serde(skip_deserializing)]
     pub refused: Option<Refusal>,
     /// What was odd.
     pub odd: Vec<Odd>,

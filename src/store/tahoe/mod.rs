@@ -5,8 +5,10 @@
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
+mod direct;
 mod ends;
 mod quiet;
+mod residency;
 mod share;
 
 use std::ffi::OsStr;
@@ -21,9 +23,11 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, open
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
+pub use direct::DirectShare;
 use ends::Ends;
 use quiet::open_quietly;
-pub use share::ShareFile;
+pub use residency::Residency;
+pub use share::{ShareFile, Stamp};
 
 use super::{More, Names, Nature, Store};
 use crate::error::{Error, Result};
@@ -117,6 +121,14 @@ impl TahoeStore {
         self
     }
 
+    /// Narrows the ring to these prefixes; names that are none are left out. What stands beside them is no stray.
+    pub fn only_prefixes<'a>(mut self, wanted: impl IntoIterator<Item = &'a str>) -> TahoeStore {
+        let all = names::prefixes();
+        let wanted = wanted.into_iter().filter(|name| all.position(name).is_some());
+        self.ring = Ring::new(wanted.map(str::to_owned));
+        self
+    }
+
     /// Whether there is nothing of this name in `shares/`, not even a link.
     fn is_absent(&self, prefix: &str) -> bool {
         matches!(statat(&self.shares, prefix, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
@@ -180,11 +192,12 @@ impl Store for TahoeStore {
         let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
-        let mut strays = 0;
+        // Prefixes that this crawl leaves out are prefixes all the same.
+        let (all, mut strays) = (names::prefixes(), 0);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            let in_ring = std::str::from_utf8(name).is_ok_and(|name| self.ring.position(name).is_some());
+            let in_ring = std::str::from_utf8(name).is_ok_and(|name| all.position(name).is_some());
             strays += u64::from(!in_ring && !is_dot(name));
         }
         Ok(strays)

@@ -6,16 +6,37 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
 
-use super::DiskUsage;
 use super::quiet::open_quietly;
+use super::residency::Residency;
+use super::{DirectShare, DiskUsage, FileId};
 use crate::tahoe::table::ReadAt;
 
 /// An open share.
 #[derive(Debug)]
 pub struct ShareFile {
-    file: OwnedFd,
+    pub(super) file: OwnedFd,
     size: u64,
     disk_bytes: u64,
+    stamp: Stamp,
+}
+
+/// Which file it is and when it was changed: as long as this is the same, so are its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    file: FileId,
+    size: i64,
+    /// Seconds and nanoseconds of the last change of the contents, and of anything.
+    changed: [(i64, i64); 2],
+}
+
+impl Stamp {
+    pub(super) fn of(stat: &Stat) -> Stamp {
+        // Wider or narrower on some systems.
+        #[allow(clippy::unnecessary_cast)]
+        let changed =
+            [(stat.st_mtime as i64, stat.st_mtime_nsec as i64), (stat.st_ctime as i64, stat.st_ctime_nsec as i64)];
+        Stamp { file: FileId::of(stat), size: stat.st_size, changed }
+    }
 }
 
 impl ShareFile {
@@ -30,7 +51,35 @@ impl ShareFile {
             _ => return Err(io::Error::other("it is no regular file")),
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(ShareFile { file, size, disk_bytes: disk_usage.of_file(&stat) })
+        Ok(ShareFile { file, size, disk_bytes: disk_usage.of_file(&stat), stamp: Stamp::of(&stat) })
+    }
+
+    /// Which file it is and when it was changed, as it was when it was opened.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Whether it has been changed since it was opened.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn has_changed(&self) -> io::Result<bool> {
+        Ok(Stamp::of(&fstat(&self.file)?) != self.stamp)
+    }
+
+    /// What of it stands in the page cache; ask before anything is read.
+    pub fn residency(&self) -> Residency {
+        Residency::of(&self.file, self.size)
+    }
+
+    /// Drops from the page cache what was read up to here and was not there before.
+    pub fn drop_from_cache(&self, residency: &mut Residency, read: u64) {
+        residency.drop_up_to(&self.file, read.min(self.size));
+    }
+
+    /// From here on it is read past the page cache, as far as the system lets one.
+    pub fn past_the_cache(self) -> DirectShare {
+        DirectShare::new(self)
     }
 
     /// The size of the file, in bytes.

@@ -69,7 +69,7 @@ impl Script {
     fn step(self, claim: &Claim, n: u64) -> Progress {
         let PrefixRow { prefix, done, cursor, tally } = self.row(claim.prefix, n);
         let notes = self.notes(prefix, n).split_off(self.notes(prefix, n - 1).len());
-        Progress { prefix, fence: claim.fence, cursor, tally: tally.unwrap(), done, notes }
+        Progress { prefix, fence: claim.fence, cursor, tally: tally.unwrap(), done, whole: true, notes }
     }
 
     /// Goes on with the crawl as the engine would, for at most that many commits, to the delivery of its first cycle.

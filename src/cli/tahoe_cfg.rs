@@ -1,0 +1,133 @@
+//! `sexton import-tahoe-cfg`: the `config.ron` that means what a node's `tahoe.cfg` tells its crawlers.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::{Exit, output};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::tahoe::cfg::{Rule, Storage};
+use crate::tahoe::state::figures::Mode;
+
+/// Whether a crawl of which Tahoe would delete only evaluates. Nothing can be deleted yet.
+const DRY_RUN_WHERE_TAHOE_DELETES: bool = true;
+
+/// A larger file is no `tahoe.cfg`.
+const SIZE_MAX: u64 = 1 << 20;
+
+/// Arguments of the command.
+#[derive(Debug, Args)]
+pub struct TahoeCfgArgs {
+    /// The node's tahoe.cfg
+    file: PathBuf,
+}
+
+/// Runs the command: the configuration goes to stdout, doubts go into its comments and to stderr.
+///
+/// # Errors
+/// [`Error::Config`] if the file cannot be read, or Tahoe's node would not start with it.
+pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
+    let wrong = |why: &dyn std::fmt::Display| Error::Config(format!("{}: {why}", args.file.display()));
+    if std::fs::metadata(&args.file).map_err(|e| wrong(&e))?.len() > SIZE_MAX {
+        return Err(wrong(&"it is larger than 1 MiB, so it is no tahoe.cfg"));
+    }
+    let text = std::fs::read_to_string(&args.file).map_err(|e| wrong(&e))?;
+    let storage = Storage::parse(&text).map_err(|why| wrong(&why))?;
+    // A relative storage_dir is one of the node's base directory, where the file lies.
+    let file = args.file.canonicalize().map_err(|e| wrong(&e))?;
+    let store = file.parent().unwrap_or(Path::new("/")).join(&storage.folder);
+    let store = store.to_str().ok_or_else(|| wrong(&"its folder has a name that is no UTF-8"))?;
+    let (config, doubts) = config(&storage, store);
+    // What is printed is what `config check` takes.
+    Config::parse(&config, "config.ron")
+        .map_err(|e| Error::Unexpected(format!("the configuration made is wrong: {e}")))?;
+    for doubt in doubts {
+        output::say(&format!("doubtful: {doubt}"));
+    }
+    print!("{config}");
+    Ok(Exit::Done)
+}
+
+/// The configuration, and what is doubtful about it.
+fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
+    let mut doubts = storage.doubts.clone();
+    let mut expire = match storage.rule {
+        Rule::Never | Rule::By(Mode::Age { secs: None }) => "none".to_owned(),
+        Rule::By(Mode::Age { secs: Some(secs) }) if secs % 86_400 == 0 => format!("age(\"{}d\")", secs / 86_400),
+        Rule::By(Mode::Age { secs: Some(secs) }) => format!("age(\"{secs}s\")"),
+        Rule::By(Mode::Cutoff { unix }) => format!("cutoff({:?})", moment(unix)),
+    };
+    if Config::parse(&format!("(crawls: [(store: \"/\", job: leases(expire: {expire}, dry_run: true))])"), "").is_err()
+    {
+        doubts.push(format!(
+            "{expire} is beyond what can be written here; no lease is that old, so nothing ever expires"
+        ));
+        "none".clone_into(&mut expire);
+    }
+    let rules = expire != "none";
+    let dry_run = rules && (!storage.expires || DRY_RUN_WHERE_TAHOE_DELETES);
+    if rules && storage.expires && DRY_RUN_WHERE_TAHOE_DELETES {
+        doubts.push("Tahoe deletes what expired; this configuration only evaluates it (dry_run: true)".to_owned());
+    }
+    doubts.push(
+        "each of Tahoe's two crawlers has 10 % of a core of its own, by wall time; here both share one budget, so \"20%\" is \
+         the most that they could use together, and \"10%\" what one alone did"
+            .to_owned(),
+    );
+    doubts.push(
+        "Tahoe's minimum cycle time is described as from start to start, but counts from the end of a cycle, as it does here"
+            .to_owned(),
+    );
+    doubts.push(
+        "Tahoe sleeps 299 s at most, and so exceeds its budget after very long slices; here it does not".to_owned(),
+    );
+    let comments: String = doubts.iter().map(|doubt| format!("//   - {}\n", on_one_line(doubt))).collect();
+    let types: Vec<&str> = storage.sharetypes.iter().map(|t| t.as_str()).collect();
+    let (types, store) = (types.join(", "), in_quotes(store));
+    let config = format!(
+        "// What this node's tahoe.cfg tells Tahoe-LAFS 1.20's crawlers to do, for Sexton.\n\
+         //\n\
+         // Doubtful, or not quite the same:\n\
+         {comments}\
+         (\n    \
+             budget: (cpu_percentage: \"20%\", cpu_slice: \"1s\", basis: wall),\n    \
+             crawls: [\n        \
+                 (\n            \
+                     name: \"leases\",\n            \
+                     store: {store},\n            \
+                     job: leases(expire: {expire}, sharetypes: [{types}], dry_run: {dry_run}),\n            \
+                     minimum_cycle_time: \"12h\",\n            \
+                     slow_start: \"6m\",\n        \
+                 ),\n        \
+                 (\n            \
+                     name: \"count\",\n            \
+                     store: {store},\n            \
+                     job: count,\n            \
+                     minimum_cycle_time: \"1h\",\n            \
+                     slow_start: \"5m\",\n        \
+                 ),\n    \
+             ],\n\
+         )\n"
+    );
+    (config, doubts)
+}
+
+/// A moment as it is written in a configuration: a date where it is midnight.
+fn moment(unix: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(unix).unwrap_or(0));
+    // A date of four digits is within what the system's clock can say.
+    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
+    text.strip_suffix("T00:00:00Z").map_or(text.clone(), str::to_owned)
+}
+
+/// What came from a file must not end the comment that it stands in.
+fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A text as RON reads it.
+fn in_quotes(text: &str) -> String {
+    ron::to_string(text).unwrap_or_else(|_| format!("{text:?}"))
+}

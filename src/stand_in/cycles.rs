@@ -1,0 +1,141 @@
+//! A cycle of Tahoe's in the terms of a [`StateStore`]: rows, each with a tally and notes, and how they get there.
+//!
+//! Tahoe has one tally for a whole cycle, Sexton has one for each prefix. All of it stands in the row of the last prefix
+//! that it covers; the others are complete and empty. Tallies are sums, so merging them in ring order gives the whole.
+//! Corrupt shares become findings of the prefix in which they are, in Tahoe's order.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::checkpoint::{CycleIdentity, Progress, StateStore};
+use crate::error::{Error, Result};
+use crate::job::leases::LeaseTally;
+use crate::job::{Count, Counts, Finding, Job, Note, Notes, PrefixTally, Tally};
+use crate::policy::ring::Ring;
+use crate::store::TahoeStore;
+use crate::tahoe::state::figures::Figures;
+
+/// One prefix of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub prefix: u32,
+    pub done: bool,
+    pub cursor: Option<Vec<u8>>,
+    /// Counts and tally as they are saved.
+    pub saved: Vec<u8>,
+    pub notes: Vec<Note>,
+}
+
+/// A cycle to be put into a state.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cycle {
+    pub number: u64,
+    pub started: f64,
+    /// `None` while it is in progress.
+    pub finished: Option<f64>,
+    pub identity: CycleIdentity,
+    pub rows: Vec<Row>,
+}
+
+/// How far a cycle of the lease checker has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach<'a> {
+    /// Prefixes that are complete, from the first on.
+    pub done: u32,
+    /// The last bucket visited in the prefix after those.
+    pub cursor: Option<&'a [u8]>,
+}
+
+/// The rows of a cycle of the lease checker.
+pub(super) fn lease_rows(ring: &Ring, reach: Reach<'_>, figures: &Figures) -> Result<Vec<Row>> {
+    let partial = reach.cursor.is_some() || reach.done == 0;
+    let rows = reach.done.saturating_add(u32::from(partial)).min(ring.len());
+    // The last complete prefix, or the first while none is.
+    let home = reach.done.saturating_sub(1);
+    let mut corrupt = by_prefix(ring, rows, figures);
+    let mut out = Vec::new();
+    for prefix in 0..rows {
+        let (counts, tally) = if prefix == home {
+            let shares = figures.space.groups[3][1][0].saturating_add(figures.corrupt_shares.len() as u64);
+            let counts = Counts { buckets: figures.space.groups[3][0][0], shares, ..Counts::default() };
+            (counts, LeaseTally::from_tahoe(figures))
+        } else {
+            (Counts::default(), LeaseTally::default())
+        };
+        let mut notes = Notes::resume(counts);
+        for finding in corrupt.get_mut(prefix as usize).map(std::mem::take).unwrap_or_default() {
+            notes.enter(finding.storage_index.as_bytes());
+            notes.finding(&finding);
+        }
+        let rows = notes.take_rows();
+        let saved = encode("leases", &PrefixTally { counts: notes.counts, tally })?;
+        let done = prefix < reach.done;
+        let cursor = if done { None } else { reach.cursor.map(<[u8]>::to_vec) };
+        out.push(Row { prefix, done, cursor, saved, notes: rows });
+    }
+    Ok(out)
+}
+
+/// Tahoe's corrupt shares, by the row that they go to: never one before that of an earlier share.
+fn by_prefix(ring: &Ring, rows: u32, figures: &Figures) -> Vec<Vec<Finding>> {
+    let mut out: Vec<Vec<Finding>> = (0..rows).map(|_| Vec::new()).collect();
+    let mut at = 0;
+    for (bucket, share) in &figures.corrupt_shares {
+        let own = bucket.get(..2).and_then(|prefix| ring.position(prefix)).filter(|own| *own < rows);
+        at = own.map_or(at, |own| own.max(at));
+        if let Some(row) = out.get_mut(at as usize) {
+            row.push(Finding {
+                storage_index: bucket.clone(),
+                share: *share,
+                region: "share".to_owned(),
+                reason: "listed as corrupt by Tahoe's lease checker".to_owned(),
+                tahoe_corrupt: true,
+                bytes: None,
+            });
+        }
+    }
+    out
+}
+
+/// The rows of a cycle of the bucket counter: every prefix whose count is known is complete.
+pub(super) fn count_rows(counts: impl Iterator<Item = (u32, u64)>) -> Result<Vec<Row>> {
+    counts
+        .map(|(prefix, buckets)| {
+            let counts = Counts { buckets, ..Counts::default() };
+            let saved = encode("count", &PrefixTally { counts, tally: <Count as Job<TahoeStore>>::Tally::default() })?;
+            Ok(Row { prefix, done: true, cursor: None, saved, notes: Vec::new() })
+        })
+        .collect()
+}
+
+fn encode<T: Tally + Serialize>(crawl: &str, saved: &PrefixTally<T>) -> Result<Vec<u8>> {
+    serde_json::to_vec(saved).map_err(|e| Error::Tally { crawl: crawl.to_owned(), cause: e.to_string() })
+}
+
+/// What a row has saved.
+pub(super) fn decode<T: Tally + DeserializeOwned>(crawl: &str, saved: &[u8]) -> Result<PrefixTally<T>> {
+    serde_json::from_slice(saved).map_err(|e| Error::Tally { crawl: crawl.to_owned(), cause: e.to_string() })
+}
+
+impl Cycle {
+    /// Puts the cycle into a state.
+    ///
+    /// All rows are one commit: whoever dies before it leaves a cycle that was begun and has nothing done, which repeats
+    /// work and counts nothing twice.
+    pub(super) fn put(&self, crawl: &str, state: &mut dyn StateStore) -> Result<()> {
+        let key = state.begin_numbered(crawl, &self.identity, self.number, self.started)?.key();
+        let claims = state.claim(&key, u32::MAX)?;
+        let fence = |prefix: u32| claims.get(prefix as usize).filter(|claim| claim.prefix == prefix).map(|c| c.fence);
+        let progress = self.rows.iter().map(|row| {
+            let Row { prefix, done, cursor, saved, notes } = row.clone();
+            let fence = fence(prefix).ok_or_else(|| Error::Unexpected(format!("prefix {prefix} was not to be had")))?;
+            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes })
+        });
+        let progress = progress.collect::<Result<Vec<_>>>()?;
+        state.commit(&key, &progress, self.finished.unwrap_or(self.started))?;
+        let claims: Vec<(u32, u64)> = claims.iter().map(|claim| (claim.prefix, claim.fence)).collect();
+        state.release(&key, &claims)?;
+        // The history has been read by whoever wanted it; only what is finished here is to be reported.
+        if self.finished.is_some() { state.deliver(&key) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,287 @@
+//! The export: the contiguous part of a crawl as the files that Tahoe's node reads at its next start.
+//!
+//! A crawl with several workers may have completed prefixes beyond the first incomplete one; Tahoe has one position, so
+//! those are left out, and its node does them again. So is a started prefix whose last bucket does not begin with its
+//! name: Tahoe would skip buckets of the following prefixes for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::cycles::decode;
+use super::{Crawler, Extent, Folder, Written, lease_job};
+use crate::checkpoint::{Cycle, PrefixRow, StateStore};
+use crate::error::{Error, Result};
+use crate::job::leases::LeaseSettings;
+use crate::job::{Count, Job, Leases, NoteKind};
+use crate::messages::CycleRows;
+use crate::policy::ring::{Lap, Ring};
+use crate::report::CycleReport;
+use crate::store::{Store, TahoeStore};
+use crate::tahoe::state::counter::Counter;
+use crate::tahoe::state::leases::{Entry, History, LeaseChecker};
+use crate::tahoe::state::{COUNTER_FILE, CycleAt, HISTORY_FILE, LEASES_FILE, Position};
+
+/// Among the parameters of a finished cycle that Tahoe itself has run: that it cancelled leases.
+pub(super) const EXPIRATION_ENABLED: &str = "expiration_enabled";
+
+/// What an export will do. Made without changing anything.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Export {
+    /// In the order in which they are written.
+    files: Vec<(&'static str, String)>,
+    extent: Option<Extent>,
+    finished: Vec<u64>,
+    remarks: Vec<String>,
+}
+
+impl Export {
+    /// Reads one crawl from a state, and decides what Tahoe's files will be; `None` if the state has no cycle of it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the state is another store's, or Tahoe's own files have come further, or are of the old kind;
+    /// and whatever keeps state or files from being read.
+    pub fn plan(
+        crawler: Crawler,
+        state: &mut dyn StateStore,
+        folder: &Folder,
+        store: &TahoeStore,
+    ) -> Result<Option<Export>> {
+        let Some(latest) = state.latest(crawler.crawl())? else { return Ok(None) };
+        if latest.identity.store != store.identity() {
+            let theirs = &latest.identity.store;
+            return Err(Error::Config(format!("nothing was exported: the state belongs to the store {theirs}")));
+        }
+        if latest.identity.ring != store.ring().names() {
+            return Err(Error::Config("nothing was exported: the state is not of Tahoe's 1,024 prefixes".to_owned()));
+        }
+        let finished = state.finished(crawler.crawl())?;
+        let mut export = Export { files: Vec::new(), extent: None, finished: Vec::new(), remarks: Vec::new() };
+        match crawler {
+            Crawler::Counter => export.counts(state, folder, store.ring(), &latest, &finished)?,
+            Crawler::LeaseChecker => export.leases(state, folder, store.ring(), &latest, &finished)?,
+        }
+        Ok(Some(export))
+    }
+
+    /// The cycle in progress, as far as it is handed back.
+    pub fn extent(&self) -> Option<&Extent> {
+        self.extent.as_ref()
+    }
+
+    /// Numbers of the finished cycles that are handed back, the oldest first.
+    pub fn finished(&self) -> &[u64] {
+        &self.finished
+    }
+
+    /// What is not as one might expect, a sentence each.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// Writes the files, each whole or not at all and synced, the history before the position that stands behind it. Gives
+    /// their paths, each with what became of it.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if one cannot be written; those before it are.
+    pub fn apply(&self, folder: &Folder) -> Result<Vec<(PathBuf, Written)>> {
+        self.files.iter().map(|(name, text)| Ok((folder.path(name), folder.replace(name, text.as_bytes())?))).collect()
+    }
+
+    fn counts(
+        &mut self,
+        state: &mut dyn StateStore,
+        folder: &Folder,
+        ring: &Ring,
+        latest: &Cycle,
+        finished: &[Cycle],
+    ) -> Result<()> {
+        let theirs = self.theirs(folder, COUNTER_FILE, |text| Counter::parse(text, ring))?;
+        refuse_further(COUNTER_FILE, theirs.as_ref().and_then(|theirs| come(&theirs.position)), latest)?;
+        let mut counter = Counter { last_count: theirs.and_then(|theirs| theirs.last_count), ..Counter::default() };
+        if let Some(last) = finished.last() {
+            let mut counts = std::collections::BTreeMap::new();
+            for row in state.prefixes(&last.key())? {
+                let saved = row.tally.map(|tally| decode::<<Count as Job<TahoeStore>>::Tally>("count", &tally));
+                counts.insert(row.prefix, saved.transpose()?.map_or(0, |saved| saved.counts.buckets));
+            }
+            counter.last_count = Some(counts.values().fold(0u64, |sum, n| sum.saturating_add(*n)));
+            counter.counts.insert(last.number, counts);
+            self.finished.push(last.number);
+        }
+        let last_finished = if latest.finished.is_some() { Some(latest.number) } else { latest.number.checked_sub(1) };
+        let started = Some(finished.last().map_or(latest.started, |last| last.started));
+        counter.position = Position { last_finished, started, current: None };
+        if latest.finished.is_none() {
+            self.remarks.push(format!(
+                "cycle {} is in progress here; Tahoe never comes to a count in a cycle that was interrupted, so its node \
+                 begins that cycle again",
+                latest.number
+            ));
+        }
+        self.file(COUNTER_FILE, &counter.write(ring));
+        Ok(())
+    }
+
+    fn leases(
+        &mut self,
+        state: &mut dyn StateStore,
+        folder: &Folder,
+        ring: &Ring,
+        latest: &Cycle,
+        finished: &[Cycle],
+    ) -> Result<()> {
+        let theirs = self.theirs(folder, LEASES_FILE, |text| LeaseChecker::parse(text, ring))?;
+        refuse_further(LEASES_FILE, theirs.as_ref().and_then(|theirs| come(&theirs.position)), latest)?;
+        let mut history = self.theirs(folder, HISTORY_FILE, History::parse)?.unwrap_or_default();
+        let newest = history.0.last_key_value().map(|(number, _)| Come::ToTheEndOf(*number));
+        refuse_further(HISTORY_FILE, newest, latest)?;
+        for cycle in finished {
+            let rows = state.prefixes(&cycle.key())?;
+            let entry = entry(state, cycle, rows)?;
+            history.add(cycle.number, entry);
+            self.finished.push(cycle.number);
+        }
+        self.finished.retain(|number| history.0.contains_key(number));
+        let (position, so_far) = match latest.finished {
+            Some(_) => {
+                let (last_finished, started) = (Some(latest.number), Some(latest.started));
+                (Position { last_finished, started, current: None }, None)
+            }
+            None => self.in_progress(state, ring, latest)?,
+        };
+        self.file(HISTORY_FILE, &history.write());
+        self.file(LEASES_FILE, &LeaseChecker { position, so_far }.write(&history, ring));
+        Ok(())
+    }
+
+    /// The contiguous part of the cycle in progress.
+    fn in_progress(
+        &mut self,
+        state: &mut dyn StateStore,
+        ring: &Ring,
+        cycle: &Cycle,
+    ) -> Result<(Position, Option<crate::tahoe::state::figures::Figures>)> {
+        let mut lap = Lap::new(ring.len());
+        cycle.done.iter().for_each(|prefix| lap.complete(*prefix));
+        let last_prefix = lap.last_contiguous();
+        let next = last_prefix.map_or(0, |last| last + 1);
+        let mut rows = state.prefixes(&cycle.key())?;
+        let beyond = rows.iter().filter(|row| row.done && row.prefix > next).count();
+        if beyond > 0 {
+            self.remarks.push(format!("{beyond} prefixes were completed out of turn; the node does them again"));
+        }
+        let last_bucket = rows.get(next as usize).and_then(|row| bucket(row, ring));
+        rows.truncate(next as usize + usize::from(last_bucket.is_some()));
+        let prefixes_done = next;
+        let Entry { figures, .. } = entry(state, cycle, rows)?;
+        let ages: u64 = figures.ages.values().fold(0, |sum, n| sum.saturating_add(*n));
+        if ages > 0 {
+            self.remarks.push(format!(
+                "Tahoe cannot go on with the ages of the {ages} leases met so far: its own history entry of cycle {} will \
+                 have only the ages that it sees itself. Everything else is carried on, and an import from its file in \
+                 mid-cycle has all ages again",
+                cycle.number
+            ));
+        }
+        self.extent = Some(Extent {
+            cycle: cycle.number,
+            started: cycle.started,
+            prefixes_done,
+            last_bucket: last_bucket.clone(),
+            buckets: figures.space.groups[3][0][0],
+            shares: Some(figures.space.groups[3][1][0]),
+            corrupt_shares: figures.corrupt_shares.len() as u64,
+        });
+        let current = Some(CycleAt { number: cycle.number, last_prefix, last_bucket });
+        let last_finished = cycle.number.checked_sub(1);
+        Ok((Position { last_finished, started: Some(cycle.started), current }, Some(figures)))
+    }
+
+    /// What Tahoe's own file says; one that cannot be read is replaced, and kept beside it.
+    fn theirs<T>(
+        &mut self,
+        folder: &Folder,
+        name: &'static str,
+        parse: impl FnOnce(&[u8]) -> std::result::Result<T, String>,
+    ) -> Result<Option<T>> {
+        match folder.read(name)?.map(|text| parse(&text)) {
+            Some(Ok(theirs)) => Ok(Some(theirs)),
+            Some(Err(why)) => {
+                self.remarks.push(format!("{name} is not as Tahoe 1.20 writes it ({why}), and is replaced"));
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn file(&mut self, name: &'static str, value: &Value) {
+        self.files.push((name, value.to_string()));
+    }
+}
+
+/// The last bucket of a started prefix, if Tahoe can go on behind it.
+fn bucket(row: &PrefixRow, ring: &Ring) -> Option<String> {
+    let name = std::str::from_utf8(row.cursor.as_ref()?).ok()?;
+    name.starts_with(ring.name(row.prefix)?).then(|| name.to_owned())
+}
+
+/// The history entry of these prefixes of a cycle.
+fn entry(state: &mut dyn StateStore, cycle: &Cycle, rows: Vec<PrefixRow>) -> Result<Entry> {
+    let unreadable = |cause: String| Error::Tally { crawl: "leases".to_owned(), cause };
+    let parameters = &cycle.identity.parameters;
+    let (job, _) = lease_job(LeaseSettings::from_parameters(parameters).map_err(unreadable)?);
+    let mut findings = state.notes(&cycle.key(), NoteKind::Finding, u64::MAX)?;
+    findings.retain(|(prefix, _)| (*prefix as usize) < rows.len());
+    let rows = CycleRows { cycle: cycle.clone(), prefixes: rows, findings, errors: Vec::new() };
+    let report = CycleReport::new::<TahoeStore, Leases>(&job, rows, true, Duration::ZERO)?;
+    let mut history = report.own.get("history").cloned().unwrap_or_default();
+    if parameters.get(EXPIRATION_ENABLED).is_some() {
+        history["expiration-enabled"] = json!(true);
+    }
+    Entry::read(&history).map_err(unreadable)
+}
+
+/// How far a crawler has come: in a cycle, or to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Come {
+    Into(u64),
+    ToTheEndOf(u64),
+}
+
+impl Come {
+    fn key(self) -> (u64, bool) {
+        match self {
+            Come::Into(cycle) => (cycle, false),
+            Come::ToTheEndOf(cycle) => (cycle, true),
+        }
+    }
+}
+
+/// Refuses to set Tahoe back behind what it has come to by itself.
+fn refuse_further(name: &str, theirs: Option<Come>, latest: &Cycle) -> Result<()> {
+    let ours = if latest.finished.is_some() { Come::ToTheEndOf(latest.number) } else { Come::Into(latest.number) };
+    match theirs {
+        Some(theirs) if theirs.key() > ours.key() => Err(further(name, theirs, latest)),
+        _ => Ok(()),
+    }
+}
+
+fn come(position: &Position) -> Option<Come> {
+    let current = position.current.as_ref().map(|cycle| Come::Into(cycle.number));
+    current.or(position.last_finished.map(Come::ToTheEndOf))
+}
+
+fn further(name: &str, theirs: Come, latest: &Cycle) -> Error {
+    let theirs = match theirs {
+        Come::Into(cycle) => format!("into cycle {cycle}"),
+        Come::ToTheEndOf(cycle) => format!("to the end of cycle {cycle}"),
+    };
+    let ours = if latest.finished.is_some() { "to the end of" } else { "into" };
+    Error::Config(format!(
+        "nothing was exported: {name} has come {theirs}, this state {ours} cycle {}, so Tahoe would be set back and lose \
+         entries of its history; import Tahoe's state before you crawl, or move its files away",
+        latest.number
+    ))
+}

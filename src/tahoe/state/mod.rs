@@ -1,0 +1,50 @@
+//! The files in which Tahoe-LAFS 1.20.0's crawlers keep their place: JSON in, plain values out, and back.
+//!
+//! Strict where Tahoe is not: what it would silently forget (a damaged file), or not survive (`{}`, an unknown prefix), is
+//! an error here that says so. Nothing here opens a file. Keys that are not known are passed over, as Tahoe passes over
+//! them.
+//!
+//! Three things in these files are not what they seem:
+//!
+//! - A number that counts cycles is a key of an object, so it is text; the bucket counter looks for it as a number after a
+//!   restart, does not find it, and writes the key a second time. Both are read, and are one ([`counter`]).
+//! - The lease checker cannot go on with its own histogram of ages after a restart in mid-cycle ([`leases`]).
+//! - `last-complete-bucket` stays when its prefix is complete, so it may belong to any prefix before the one in progress.
+
+pub mod counter;
+pub mod figures;
+pub mod leases;
+mod position;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use serde::de::DeserializeOwned;
+
+pub use position::{CycleAt, Position};
+
+/// The state of the bucket counter, beside `shares/`.
+pub const COUNTER_FILE: &str = "bucket_counter.state.json";
+/// The state of the lease checker.
+pub const LEASES_FILE: &str = "lease_checker.state.json";
+/// The last cycles of the lease checker.
+pub const HISTORY_FILE: &str = "lease_checker.history.json";
+
+/// The only version of these files that there has been.
+const VERSION: u64 = 1;
+
+/// Reads one JSON document; the error says where it is no such thing.
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(text).map_err(|e| e.to_string())
+}
+
+/// What Tahoe's own command for the files of old is called.
+pub const MIGRATE_COMMAND: &str = "tahoe admin migrate-crawler --basedir NODE";
+
+/// The name that a file had while it was a pickle, which Tahoe 1.20 refuses to start beside.
+///
+/// ```
+/// assert_eq!(sexton::tahoe::state::pickled_name("lease_checker.state.json"), "lease_checker.state");
+/// ```
+pub fn pickled_name(file: &str) -> &str {
+    file.strip_suffix(".json").unwrap_or(file)
+}
