@@ -20,6 +20,7 @@ const SVG: &str = "image/svg+xml";
 /// The files of the page: path, type, content.
 const FILES: &[(&str, &str, &[u8])] = &[
     ("/", HTML, include_bytes!("../page/index.html")),
+    ("/ages.js", JS, include_bytes!("../page/ages.js")),
     ("/api.js", JS, include_bytes!("../page/api.js")),
     ("/ask.js", JS, include_bytes!("../page/ask.js")),
     ("/axes.js", JS, include_bytes!("../page/axes.js")),
@@ -36,6 +37,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/live.js", JS, include_bytes!("../page/live.js")),
     ("/main.js", JS, include_bytes!("../page/main.js")),
     ("/parts.css", CSS, include_bytes!("../page/parts.css")),
+    ("/pieces.js", JS, include_bytes!("../page/pieces.js")),
     ("/probe.js", JS, include_bytes!("../page/probe.js")),
     ("/ring.js", JS, include_bytes!("../page/ring.js")),
     ("/segments.js", JS, include_bytes!("../page/segments.js")),

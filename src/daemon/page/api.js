@@ -1,7 +1,7 @@
 // Calls of the daemon's API. The session cookie goes along by itself; no call leaves the daemon's own origin.
 
 /** An answer that is not the one that was asked for; `message` is for people. */
-export class Refused extends Error {
+class Refused extends Error {
     constructor(status, message) {
         super(message);
         this.status = status;
@@ -32,7 +32,6 @@ const of = (kind, name) => `${kind}/${encodeURIComponent(name)}`;
 
 export const getStatus = () => call("GET", "status");
 export const getBudget = () => call("GET", "budget");
-export const getHistory = () => call("GET", "history");
 export const getCrawl = (name) => call("GET", of("crawls", name));
 export const getPlan = (name) => call("GET", `${of("cleanings", name)}/plan`);
 export const getFindings = (after) => call("GET", `findings?after=${after}&limit=1000`);

@@ -8,7 +8,12 @@ export function ask({ title, lines, facts = [], yes }) {
     setText(byId("ask-title"), title);
     byId("ask-text").replaceChildren(
         ...lines.map((line) => el("p", {}, line)),
-        el("dl", { class: "facts" }, facts.map(([term, text]) => el("div", {}, el("dt", {}, term), el("dd", {}, text)))));
+        el(
+            "dl",
+            { class: "facts" },
+            facts.map(([term, text]) => el("div", {}, el("dt", {}, term), el("dd", {}, text))),
+        ),
+    );
     setText(byId("ask-yes"), yes);
     return new Promise((resolve) => {
         dialog.returnValue = "no";
@@ -29,7 +34,9 @@ export function tell(text, { tone = "danger", secs = 0 } = {}) {
     toast.hidden = false;
     toast.dataset.tone = tone;
     setText(toast.querySelector("p"), text);
-    const hide = () => { toast.hidden = true; };
+    const hide = () => {
+        toast.hidden = true;
+    };
     toast.querySelector("button").onclick = hide;
     if (secs) timer = setTimeout(hide, secs * 1000);
 }

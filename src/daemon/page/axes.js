@@ -16,11 +16,14 @@ export function round(top, parts) {
 }
 
 /** Horizontal grid lines with their labels at the left. */
-export const rows = (values, y, left, right, text) => values.flatMap((value) => [
-    svg("path", { class: value === 0 ? "base" : "grid", d: `M${left} ${y(value).toFixed(1)}H${right}` }),
-    svg("text", { class: "tick", x: left - 8, y: (y(value) + 4).toFixed(1), "text-anchor": "end" }, text(value)),
-]);
+export const rows = (values, y, left, right, text) =>
+    values.flatMap((value) => [
+        svg("path", { class: value === 0 ? "base" : "grid", d: `M${left} ${y(value).toFixed(1)}H${right}` }),
+        svg("text", { class: "tick", x: left - 8, y: (y(value) + 4).toFixed(1), "text-anchor": "end" }, text(value)),
+    ]);
 
 /** Labels below. */
-export const feet = (values, x, bottom, text) => values.map((value) =>
-    svg("text", { class: "tick", x: x(value).toFixed(1), y: bottom + 18, "text-anchor": "middle" }, text(value)));
+export const feet = (values, x, bottom, text) =>
+    values.map((value) =>
+        svg("text", { class: "tick", x: x(value).toFixed(1), y: bottom + 18, "text-anchor": "middle" }, text(value)),
+    );

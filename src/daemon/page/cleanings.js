@@ -1,85 +1,85 @@
 // The cleanings of databases: what each does, what its last run has done, and its newest plan as a picture.
 
-import { byId, el, keyed, setAttr, setText } from "./dom.js";
+import { byId, el, keyed, setText } from "./dom.js";
 import { away, bytes, count, duration, many, moment, percent } from "./format.js";
-import { chip, facts, keepFocus } from "./crawls.js";
-import { makeSegments } from "./segments.js";
+import { chip, controls, facts, progress, reason } from "./pieces.js";
+import { SegmentsPicture } from "./segments.js";
 
 const STATES = {
-    working: ["at work", "good"], pausing: ["keeping clear for backups", "good"], waiting: ["waiting", "attention"],
-    sleeping: ["sleeping", "calm"], paused: ["paused", "attention"], done: ["done", "calm"],
-    stopped: ["stopped", "calm"], failed: ["failed", "danger"],
+    working: ["at work", "good"],
+    pausing: ["keeping clear for backups", "good"],
+    waiting: ["waiting", "attention"],
+    sleeping: ["sleeping", "calm"],
+    paused: ["paused", "attention"],
+    done: ["done", "calm"],
+    stopped: ["stopped", "calm"],
+    failed: ["failed", "danger"],
 };
-const ACTIVE = ["working", "pausing", "waiting", "sleeping"];
-const STARTABLE = ["sleeping", "done", "stopped", "failed"];
+/** States in which the rows of a run under way mean something. */
+const UNDER_WAY = ["working", "pausing", "waiting", "paused"];
 
 /** Makes the list. `act(cleaning, what)` is called by the controls; `now()` is the daemon's clock. */
 export function makeCleanings({ now, act }) {
-    const parent = byId("cleaning-list"), plans = new Map();
+    const plans = new Map();
     return {
         update(status) {
             byId("cleanings").hidden = status.cleanings.length === 0;
-            keyed(parent, status.cleanings.map((cleaning) => ({ cleaning, status, plan: plans.get(cleaning.name) })),
-                (x) => x.cleaning.name, (x) => cleaningPart(x.cleaning.name, now, act));
+            keyed(
+                byId("cleaning-list"),
+                status.cleanings.map((cleaning) => ({ cleaning, status, plan: plans.get(cleaning.name) ?? null })),
+                (item) => item.cleaning.name,
+                (item) => cleaningPart(item.cleaning.name, now, act),
+            );
         },
-        plan(name, plan) { plans.set(name, plan); },
+        /** Takes the newest plan of a cleaning; null if there is none. */
+        plan(name, plan) {
+            plans.set(name, plan);
+        },
     };
 }
 
 function cleaningPart(name, now, act) {
-    const state = chip(), list = facts(), segments = makeSegments(name);
-    const path = el("p", { class: "path quiet" }), note = el("p", { class: "note strong" }), run = el("p", { class: "lead" });
-    const bar = el("progress", { "aria-label": `Progress of ${name}` });
-    const part = el("span", { class: "part" }), doing = el("span", { class: "left" });
-    const press = (what) => () => act(node.cleaning, what());
-    const toggle = el("button", { type: "button", class: "button", onclick: press(() => toggle.dataset.what) });
-    const start = el("button", { type: "button", class: "button", "aria-label": `Start now… ${name}`, onclick: press(() => "start") }, "Start now…");
-    const stop = el("button", { type: "button", class: "button", "aria-label": `Stop ${name}`, onclick: press(() => "stop") }, "Stop");
-    const none = el("p", { class: "empty" }, "No plan since the daemon's start: the picture of the segments comes with the next run.");
-    const progress = el("div", { class: "progress" }, el("div", { class: "numbers" }, part, doing), bar);
-    const node = el("article", { class: "cleaning", "aria-label": `Cleaning ${name}` },
-        el("div", { class: "card" }, el("header", {}, el("h3", {}, name), state.node), path, progress, list.node, note, run,
-            el("div", { class: "buttons" }, toggle, start, stop)),
-        el("div", { class: "plan" }, segments.node, none));
-    let shown = null;
+    let cleaning = null;
+    let shown;
+    const [state, bar, list, why] = [chip(), progress(name), facts(), reason()];
+    const buttons = controls(name, (what) => act(cleaning, what), "…");
+    const segments = new SegmentsPicture(name);
+    const path = el("p", { class: "path quiet" });
+    const run = el("p", { class: "lead" });
+    const none = el(
+        "p",
+        { class: "empty" },
+        "No plan since the daemon's start: the picture of the segments comes with the next run.",
+    );
+    const head = el("header", {}, el("h3", {}, name), state.node);
+    const node = el(
+        "article",
+        { class: "cleaning", "aria-label": `Cleaning ${name}` },
+        el("div", { class: "card" }, head, path, bar.node, list.node, why.node, run, buttons.node),
+        el("div", { class: "plan" }, segments.node, none),
+    );
 
     const update = ({ cleaning: c, status, plan }) => {
-        const had = node.contains(document.activeElement) ? document.activeElement : null;
-        node.cleaning = c;
-        state.update(...(STATES[c.state] ?? [c.state, "calm"]), c.state === "working");
+        cleaning = c;
+        state.update(STATES[c.state] ?? [c.state, "calm"], c.state === "working");
         setText(path, c.database);
-        const planned = c.rows_planned > 0 && ["working", "pausing", "waiting", "paused"].includes(c.state);
-        progress.hidden = !planned;
-        bar.max = Math.max(c.rows_planned, 1);
-        bar.value = Math.min(c.rows_done, c.rows_planned);
-        setText(part, percent((100 * c.rows_done) / Math.max(c.rows_planned, 1)));
-        setText(doing, c.doing);
+        const planned = c.rows_planned > 0 && UNDER_WAY.includes(c.state);
+        bar.node.hidden = !planned;
+        bar.update(c.rows_done, c.rows_planned, percent((100 * c.rows_done) / Math.max(c.rows_planned, 1)), c.doing);
         list.update([
             ["Rows", planned ? `${count(c.rows_done)} of ${count(c.rows_planned)}` : ""],
-            ["Locks", count(c.locks)], ["Longest lock", duration(c.longest_lock_secs)],
+            ["Locks", count(c.locks)],
+            ["Longest lock", duration(c.longest_lock_secs)],
             ["Planned again", c.planned_again ? count(c.planned_again) : ""],
             ["Next run", c.next_run_at !== null ? away(c.next_run_at, now()) : ""],
         ]);
-        const why = c.error ?? c.waiting_for;
-        note.hidden = !why;
-        setText(note, why);
-        setAttr(note, "data-tone", c.error ? "danger" : "attention");
+        why.update(c);
         setText(run, runText(c.last_run, now()));
-        const paused = c.state === "paused";
-        toggle.dataset.what = paused ? "resume" : "pause";
-        setText(toggle, paused ? "Resume…" : "Pause");
-        setAttr(toggle, "aria-label", `${paused ? "Resume…" : "Pause"} ${name}`);
-        toggle.hidden = !paused && !ACTIVE.includes(c.state);
-        start.hidden = !STARTABLE.includes(c.state);
-        stop.hidden = ["stopped", "failed", "done"].includes(c.state);
-        for (const button of [toggle, start, stop]) button.disabled = !status.access.may_change || status.stopping;
-        if (paused && status.paused) toggle.disabled = true;
-        if (plan !== shown || !plan) {
-            shown = plan;
-            segments.set(plan ?? null);
-            none.hidden = Boolean(plan);
-        }
-        keepFocus(node, had);
+        buttons.update(c.state, status);
+        if (plan === shown) return;
+        shown = plan;
+        segments.set(plan);
+        none.hidden = Boolean(plan);
     };
     return { node, update };
 }

@@ -12,8 +12,12 @@ function fill(node, attrs, children) {
         if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
         else node.setAttribute(name, value === true ? "" : String(value));
     }
-    node.append(...children.flat().filter((child) => child !== null && child !== undefined)
-        .map((child) => (typeof child === "string" ? seen(child) : child)));
+    node.append(
+        ...children
+            .flat()
+            .filter((child) => child !== null && child !== undefined)
+            .map((child) => (typeof child === "string" ? seen(child) : child)),
+    );
     return node;
 }
 
@@ -57,22 +61,42 @@ export function keyed(parent, items, key, make) {
 }
 
 /** One row of a table. */
-export const line = (columns, row) => el("tr", {}, columns.map((c) => {
-    const value = c.cell(row);
-    return el("td", { class: c.number ? "n" : c.class, "data-head": c.head }, value === "" ? "–" : value);
-}));
+export const line = (columns, row) =>
+    el(
+        "tr",
+        {},
+        columns.map((c) => {
+            const value = c.cell(row);
+            return el("td", { class: c.number ? "n" : c.class, "data-head": c.head }, value === "" ? "–" : value);
+        }),
+    );
 
 /** Makes a table. A column is `{head, number, cell(row)}`; on narrow screens each row becomes a list with the heads. */
 export function table(caption, columns, rows, attrs) {
-    const head = el("tr", {}, columns.map((c) => el("th", { scope: "col", class: c.number ? "n" : null }, c.head)));
-    return el("table", { class: "figures", ...attrs },
-        el("caption", { class: "sr" }, caption), el("thead", {}, head), el("tbody", {}, rows.map((row) => line(columns, row))));
+    const head = el(
+        "tr",
+        {},
+        columns.map((c) => el("th", { scope: "col", class: c.number ? "n" : null }, c.head)),
+    );
+    return el(
+        "table",
+        { class: "figures", ...attrs },
+        el("caption", { class: "sr" }, caption),
+        el("thead", {}, head),
+        el(
+            "tbody",
+            {},
+            rows.map((row) => line(columns, row)),
+        ),
+    );
 }
 
 /** Fills a `<details>` when it is opened, and again on `refresh` while it is open: tables cost nothing while hidden. */
 export function lazy(details, make) {
     const body = details.querySelector("div");
-    const refresh = () => { if (details.open) body.replaceChildren(make()); };
+    const refresh = () => {
+        if (details.open) body.replaceChildren(make());
+    };
     details.addEventListener("toggle", refresh);
     return refresh;
 }
@@ -81,7 +105,13 @@ export function lazy(details, make) {
 export function drawn(node, draw) {
     let width = 0;
     new ResizeObserver(() => {
-        if (node.clientWidth !== width) { width = node.clientWidth; if (width) draw(width); }
+        if (node.clientWidth !== width) {
+            width = node.clientWidth;
+            if (width) draw(width);
+        }
     }).observe(node);
-    return () => { width = node.clientWidth; if (width) draw(width); };
+    return () => {
+        width = node.clientWidth;
+        if (width) draw(width);
+    };
 }

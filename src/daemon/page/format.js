@@ -19,6 +19,12 @@ export function percent(n, digits = 1) {
     return `${n.toFixed(digits)} %`;
 }
 
+/** How far a cycle is; 100 % is said of a complete one only. */
+export function progressText({ prefixes_done: done, prefixes_total: total }) {
+    if (!total) return UNKNOWN;
+    return done >= total ? "100 %" : percent(Math.min((100 * done) / total, 99.9));
+}
+
 /** As many digits as the operator wrote: 50 -> `50 %`, 12.5 -> `12.5 %`. */
 export const asked = (n) => `${Number(n.toFixed(2))} %`;
 
@@ -26,12 +32,21 @@ export const asked = (n) => `${Number(n.toFixed(2))} %`;
 export function bytes(n) {
     if (n === null || n === undefined) return UNKNOWN;
     const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let value = n, unit = 0;
-    while (value >= 999.95 && unit < units.length - 1) { value /= 1000; unit += 1; }
+    let value = n,
+        unit = 0;
+    while (value >= 999.95 && unit < units.length - 1) {
+        value /= 1000;
+        unit += 1;
+    }
     return unit === 0 ? `${whole.format(n)} B` : `${value.toFixed(1)} ${units[unit]}`;
 }
 
-const STEPS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+const STEPS = [
+    ["d", 86400],
+    ["h", 3600],
+    ["min", 60],
+    ["s", 1],
+];
 
 /** 10020 -> `2 h 47 min`; two units at most; below ten seconds with a digit, below one in milliseconds. */
 export function duration(secs) {
@@ -52,7 +67,8 @@ export function duration(secs) {
 /** The range of a remaining time, as honest as it is known. */
 export function range(span) {
     if (!span) return UNKNOWN;
-    const least = duration(span.least), most = duration(span.most);
+    const least = duration(span.least),
+        most = duration(span.most);
     return least === most ? `about ${least}` : `${least} to ${most}`;
 }
 
@@ -68,7 +84,8 @@ const known = (secs) => typeof secs === "number" && Math.abs(secs) < 8.64e12;
 /** `21:40` today, `14 Nov, 21:40` this year, with the year otherwise. */
 export function moment(at, now) {
     if (!known(at)) return UNKNOWN;
-    const a = date(at), b = date(now);
+    const a = date(at),
+        b = date(now);
     if (a.toDateString() === b.toDateString()) return clock.format(a);
     return `${(a.getFullYear() === b.getFullYear() ? day : year).format(a)}, ${clock.format(a)}`;
 }

@@ -9,11 +9,18 @@ const SILENCE_MS = 40000;
 
 /** Opens the stream. `on` has a function per kind of event, and `open()`, `lost()`. */
 export function live(on) {
-    let source = null, tries = 0, heard = Date.now(), timer = 0;
+    let source = null,
+        tries = 0,
+        heard = Date.now(),
+        timer = 0;
 
     const connect = () => {
         source = new EventSource("api/events");
-        source.addEventListener("open", () => { tries = 0; heard = Date.now(); on.open(); });
+        source.addEventListener("open", () => {
+            tries = 0;
+            heard = Date.now();
+            on.open();
+        });
         source.addEventListener("error", lose);
         for (const kind of KINDS) {
             source.addEventListener(kind, (event) => {

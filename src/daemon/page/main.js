@@ -5,30 +5,48 @@ import { ask, tell } from "./ask.js";
 import { byId, setText } from "./dom.js";
 import { bytes, count, duration, many, moment, toTheSecond } from "./format.js";
 import { live } from "./live.js";
-import { makeBudget } from "./budget.js";
+import { BudgetPanel } from "./budget.js";
 import { makeCleanings } from "./cleanings.js";
 import { makeCrawls } from "./crawls.js";
-import { makeAges, makeCycles } from "./cycles.js";
-import { makeFindings } from "./findings.js";
-import { makeRing } from "./ring.js";
+import { AgesPanel } from "./ages.js";
+import { makeCycles } from "./cycles.js";
+import { FindingsPanel } from "./findings.js";
+import { Ring } from "./ring.js";
 import { showSummary } from "./summary.js";
 
-let status = null, ahead = 0, selected = null, version = null, boot = null;
-let lostAt = null, goodbye = null, bannerTimer = 0;
-const details = new Map(), planned = new Set();
+let status = null,
+    ahead = 0,
+    selected = null,
+    version = null,
+    boot = null;
+let lostAt = null,
+    goodbye = null,
+    bannerTimer = 0;
+const details = new Map(),
+    planned = new Set();
 
 /** The daemon's wall clock; it may differ from this machine's. While the connection is lost it stands still. */
 const now = () => (lostAt ?? Date.now() / 1000) + ahead;
 const refused = (error) => tell(error.message);
 const detail = () => details.get(selected);
 
-const ring = makeRing({ now, pick: (prefix) => findings.only({ name: selected, text: `prefix:${prefix}` }) });
-const ages = makeAges();
+const ring = new Ring({ now, pick: (prefix) => findings.only({ name: selected, text: `prefix:${prefix}` }) });
+const ages = new AgesPanel();
 const cycles = makeCycles();
-const findings = makeFindings({ now });
-const crawls = makeCrawls({ now, on: { act: actOnCrawl, confirm, select, findings: (name) => findings.only({ name }) } });
+const findings = new FindingsPanel({ now });
+const crawls = makeCrawls({
+    now,
+    on: { act: actOnCrawl, confirm, select, findings: (name) => findings.only({ name }) },
+});
 const cleanings = makeCleanings({ now, act: actOnCleaning });
-const budget = makeBudget({ now, refused, done: (next) => { status.budget = next; render(); } });
+const budget = new BudgetPanel({
+    now,
+    refused,
+    done: (next) => {
+        status.budget = next;
+        render();
+    },
+});
 
 /** Shows a status everywhere. */
 function render() {
@@ -36,7 +54,11 @@ function render() {
     showSummary(status, now());
     crawls.update(status, selected);
     cleanings.update(status);
-    budget.update(status.budget, status.access.may_change, [...status.crawls, ...status.cleanings].map((x) => x.name));
+    budget.update(
+        status.budget,
+        status.access.may_change,
+        [...status.crawls, ...status.cleanings].map((x) => x.name),
+    );
     byId("detail").hidden = byId("cycles-panel").hidden = status.crawls.length === 0;
     const button = byId("pause-all");
     setText(button, status.paused ? "Resume everything" : "Pause everything");
@@ -57,16 +79,18 @@ function take(next) {
     const names = status.crawls.map((c) => c.name);
     for (const crawl of status.crawls) {
         const known = details.get(crawl.name);
-        if (known) known.crawl = crawl; else if (!restarted) loadCrawl(crawl.name);
+        if (known) known.crawl = crawl;
+        else if (!restarted) loadCrawl(crawl.name);
     }
     for (const name of details.keys()) if (!names.includes(name)) details.delete(name);
     if (!names.includes(selected)) {
         const kept = sessionStorage.getItem("sexton-crawl");
         const first = status.crawls.find((c) => c.state === "walking") ?? status.crawls[0];
-        select(names.includes(kept) ? kept : first?.name ?? null);
+        select(names.includes(kept) ? kept : (first?.name ?? null));
     }
     for (const { name } of status.cleanings) if (!planned.has(name)) loadPlan(name);
-    if (restarted) loadAll(); else if (status.last_finding > findings.last()) findings.load();
+    if (restarted) loadAll();
+    else if (status.last_finding > findings.last) findings.load();
     render();
 }
 
@@ -99,7 +123,10 @@ function ringLead(d) {
 const loading = new Map();
 /** Loads the details of a crawl; what is asked for meanwhile is loaded once more afterwards. */
 async function loadCrawl(name, again = false) {
-    if (loading.has(name)) { loading.set(name, again); return; }
+    if (loading.has(name)) {
+        loading.set(name, again);
+        return;
+    }
     loading.set(name, false);
     try {
         details.set(name, await api.getCrawl(name));
@@ -144,50 +171,90 @@ const doing = (promise) => promise.catch(refused);
 async function actOnCrawl(name, what) {
     const crawl = status.crawls.find((c) => c.name === name);
     const parameters = details.get(name)?.settings.parameters;
-    const deletes = crawl?.rehearsal?.confirmed || (parameters?.expire && parameters.expire !== "none" && parameters.dry_run === false);
-    if (deletes && (what === "start" || what === "resume") && !await ask({
-        title: `Let ${name} go on?`, yes: `Yes, ${what} it`,
-        lines: ["This crawl deletes what has expired, for good."],
-        facts: [["Store", crawl.store]],
-    })) return;
-    doing(api.act("crawls", name, what).then((crawl) => {
-        const at = status.crawls.findIndex((c) => c.name === name);
-        if (at >= 0) status.crawls[at] = crawl;
-        if (details.has(name)) details.get(name).crawl = crawl;
-        render();
-    }));
+    const deletes =
+        crawl?.rehearsal?.confirmed ||
+        (parameters?.expire && parameters.expire !== "none" && parameters.dry_run === false);
+    if (
+        deletes &&
+        (what === "start" || what === "resume") &&
+        !(await ask({
+            title: `Let ${name} go on?`,
+            yes: `Yes, ${what} it`,
+            lines: ["This crawl deletes what has expired, for good."],
+            facts: [["Store", crawl.store]],
+        }))
+    )
+        return;
+    doing(
+        api.act("crawls", name, what).then((crawl) => {
+            const at = status.crawls.findIndex((c) => c.name === name);
+            if (at >= 0) status.crawls[at] = crawl;
+            if (details.has(name)) details.get(name).crawl = crawl;
+            render();
+        }),
+    );
 }
 
 async function actOnCleaning(cleaning, what) {
-    if ((what === "start" || what === "resume") && !await ask({
-        title: `Clean ${cleaning.name}?`, yes: `Yes, ${what} it`,
-        lines: ["A run takes old snapshots, unused rows and dead segments out of this database, and marks others to be written anew by the next backup. This cannot be taken back."],
-        facts: [["Database", cleaning.database]],
-    })) return;
-    doing(api.act("cleanings", cleaning.name, what).then((next) => {
-        const at = status.cleanings.findIndex((c) => c.name === cleaning.name);
-        if (at >= 0) status.cleanings[at] = next;
-        render();
-    }));
+    if (
+        (what === "start" || what === "resume") &&
+        !(await ask({
+            title: `Clean ${cleaning.name}?`,
+            yes: `Yes, ${what} it`,
+            lines: [
+                "A run takes old snapshots, unused rows and dead segments out of this database, and marks others to be written anew by the next backup. This cannot be taken back.",
+            ],
+            facts: [["Database", cleaning.database]],
+        }))
+    )
+        return;
+    doing(
+        api.act("cleanings", cleaning.name, what).then((next) => {
+            const at = status.cleanings.findIndex((c) => c.name === cleaning.name);
+            if (at >= 0) status.cleanings[at] = next;
+            render();
+        }),
+    );
 }
 
 async function confirm(crawl) {
     const r = crawl.rehearsal;
     const yes = await ask({
-        title: `Delete what ${crawl.name} has rehearsed?`, yes: `Delete ${many(r.shares, "share")}`,
-        lines: ["The next cycle deletes what the rehearsal has shown, for good. Shares whose leases are renewed until then stay."],
-        facts: [["Store", crawl.store], ["Shares", count(r.shares)], ["Buckets", count(r.buckets)], ["Space", bytes(r.bytes)],
-            ["Limit in the settings", r.max_delete ?? "none"], ["Rehearsed", `cycle ${count(r.cycle)}, ended ${moment(r.finished, now())}`]],
+        title: `Delete what ${crawl.name} has rehearsed?`,
+        yes: `Delete ${many(r.shares, "share")}`,
+        lines: [
+            "The next cycle deletes what the rehearsal has shown, for good. Shares whose leases are renewed until then stay.",
+        ],
+        facts: [
+            ["Store", crawl.store],
+            ["Shares", count(r.shares)],
+            ["Buckets", count(r.buckets)],
+            ["Space", bytes(r.bytes)],
+            ["Limit in the settings", r.max_delete ?? "none"],
+            ["Rehearsed", `cycle ${count(r.cycle)}, ended ${moment(r.finished, now())}`],
+        ],
     });
     if (yes) doing(api.confirmRehearsal(crawl.name, r.cycle));
 }
 
-byId("pause-all").addEventListener("click", () => doing(api.everything(status.paused ? "resume" : "pause").then(({ paused }) => {
-    status.paused = paused;
-    render();
-})));
-byId("reload").addEventListener("click", () => doing(api.reload().then(({ changes }) =>
-    tell(changes.length ? `Read again: ${changes.join("; ")}.` : "Read again; nothing has changed.", { tone: "good", secs: 12 }))));
+byId("pause-all").addEventListener("click", () =>
+    doing(
+        api.everything(status.paused ? "resume" : "pause").then(({ paused }) => {
+            status.paused = paused;
+            render();
+        }),
+    ),
+);
+byId("reload").addEventListener("click", () =>
+    doing(
+        api.reload().then(({ changes }) =>
+            tell(changes.length ? `Read again: ${changes.join("; ")}.` : "Read again; nothing has changed.", {
+                tone: "good",
+                secs: 12,
+            }),
+        ),
+    ),
+);
 
 /** Says that the connection is lost, for how long, and that it is back. */
 function banner(text, kind, secs) {
@@ -196,7 +263,10 @@ function banner(text, kind, secs) {
     node.hidden = !text;
     node.className = `banner ${kind ?? ""}`;
     setText(node, text);
-    if (secs) bannerTimer = setTimeout(() => { node.hidden = true; }, secs * 1000);
+    if (secs)
+        bannerTimer = setTimeout(() => {
+            node.hidden = true;
+        }, secs * 1000);
 }
 
 live({
@@ -212,8 +282,14 @@ live({
         if (lostAt === null) lostAt = Date.now() / 1000;
         document.documentElement.classList.add("stale");
         const since = toTheSecond(lostAt + ahead);
-        banner(goodbye ? `The daemon has ended (${goodbye}). These figures are of ${since}; the page comes back when it does.`
-            : status ? `Connection lost. These figures are of ${since}; trying again.` : "The daemon does not answer; trying again.", "lost");
+        banner(
+            goodbye
+                ? `The daemon has ended (${goodbye}). These figures are of ${since}; the page comes back when it does.`
+                : status
+                  ? `Connection lost. These figures are of ${since}; trying again.`
+                  : "The daemon does not answer; trying again.",
+            "lost",
+        );
         // A stream does not tell why it was refused; a plain call does.
         api.getStatus().catch((error) => {
             if (lostAt === null || error.status === 0) return;
@@ -225,34 +301,52 @@ live({
     prefixes(event) {
         const known = details.get(event.crawl);
         if (!known) return;
-        const { ring: r } = known, before = r.current;
+        const { ring: r } = known,
+            before = r.current;
         for (const [i, errors, found] of event.marks) {
             r.visited[i] = event.at;
             r.errors[i] = errors;
             r.findings[i] = found;
         }
         r.current = event.current;
-        if (event.crawl === selected) ring.mark(event.marks.map(([i]) => i), before);
+        if (event.crawl === selected)
+            ring.mark(
+                event.marks.map(([i]) => i),
+                before,
+            );
     },
     finding: (finding) => findings.add(finding),
     cycle: (event) => loadCrawl(event.crawl, true),
     cleaning: (event) => loadPlan(event.cleaning),
     sample: (sample) => budget.sample(sample),
     missed: () => loadAll(),
-    bye: ({ why }) => { goodbye = why; },
+    bye: ({ why }) => {
+        goodbye = why;
+    },
 });
 
 // Ages and "ago" grow by themselves; the status comes each second only while something changes.
-setInterval(() => { if (lostAt === null && !document.hidden) { render(); } }, 5000);
-setInterval(() => { if (lostAt === null && !document.hidden) ring.tick(); }, 20000);
+setInterval(() => {
+    if (lostAt === null && !document.hidden) {
+        render();
+    }
+}, 5000);
+setInterval(() => {
+    if (lostAt === null && !document.hidden) ring.tick();
+}, 20000);
 
 const themes = ["system", "light", "dark"];
 const root = document.documentElement;
 const showTheme = () => setText(byId("theme-name"), root.dataset.theme ?? "system");
 byId("theme").addEventListener("click", () => {
     const next = themes[(themes.indexOf(root.dataset.theme ?? "system") + 1) % themes.length];
-    if (next === "system") delete root.dataset.theme; else root.dataset.theme = next;
-    try { localStorage.setItem("sexton-theme", next); } catch { /* Storage may be forbidden; then it holds for this visit. */ }
+    if (next === "system") delete root.dataset.theme;
+    else root.dataset.theme = next;
+    try {
+        localStorage.setItem("sexton-theme", next);
+    } catch {
+        /* Storage may be forbidden; then it holds for this visit. */
+    }
     showTheme();
 });
 showTheme();

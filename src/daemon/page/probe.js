@@ -26,7 +26,9 @@ export function probe(node, { label, count, start, at, show, describe, steps = {
         const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
         return at(point.x, point.y);
     };
-    node.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") go(under(event)); });
+    node.addEventListener("pointermove", (event) => {
+        if (event.pointerType !== "touch") go(under(event));
+    });
     node.addEventListener("pointerdown", (event) => {
         const hit = under(event);
         go(hit);
@@ -35,7 +37,9 @@ export function probe(node, { label, count, start, at, show, describe, steps = {
     node.addEventListener("pointerleave", (event) => {
         if (event.pointerType !== "touch" && document.activeElement !== node) go(-1);
     });
-    node.addEventListener("focus", () => { if (index < 0 && count() && node.matches(":focus-visible")) go(start()); });
+    node.addEventListener("focus", () => {
+        if (index < 0 && count() && node.matches(":focus-visible")) go(start());
+    });
     node.addEventListener("blur", () => go(-1));
     node.addEventListener("keydown", (event) => {
         const last = count() - 1;
