@@ -7,12 +7,12 @@ const AGAIN_MS = [1000, 2000, 4000, 8000, 15000];
 // The daemon says something every 15 s, but comments do not reach a page; so after this long without an event it is asked.
 const SILENCE_MS = 40000;
 
-/** Opens the stream. `on` has a function per kind of event, and `open()`, `lost()`. */
+/** Opens the stream. `on` has a function per kind of event, and `open()`, `lost(times)`. */
 export function live(on) {
-    let source = null,
-        tries = 0,
-        heard = Date.now(),
-        timer = 0;
+    let source = null;
+    let tries = 0;
+    let heard = Date.now();
+    let timer = 0;
 
     const connect = () => {
         source = new EventSource("api/events");
@@ -34,9 +34,9 @@ export function live(on) {
         source?.close();
         source = null;
         clearTimeout(timer);
-        on.lost();
-        timer = setTimeout(connect, AGAIN_MS[Math.min(tries, AGAIN_MS.length - 1)]);
         tries += 1;
+        on.lost(tries);
+        timer = setTimeout(connect, AGAIN_MS[Math.min(tries, AGAIN_MS.length) - 1]);
     };
     setInterval(() => {
         if (!source || Date.now() - heard < SILENCE_MS) return;

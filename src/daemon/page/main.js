@@ -3,7 +3,9 @@
 import * as api from "./api.js";
 import { ask, tell } from "./ask.js";
 import { byId, setText } from "./dom.js";
-import { bytes, count, duration, many, moment, toTheSecond } from "./format.js";
+import { bytes, count, many, moment } from "./format.js";
+import { keep, recall } from "./keep.js";
+import { Connection } from "./connection.js";
 import { live } from "./live.js";
 import { BudgetPanel } from "./budget.js";
 import { makeCleanings } from "./cleanings.js";
@@ -12,21 +14,23 @@ import { AgesPanel } from "./ages.js";
 import { makeCycles } from "./cycles.js";
 import { FindingsPanel } from "./findings.js";
 import { Ring } from "./ring.js";
+import { makeSchemeButton } from "./scheme.js";
 import { showSummary } from "./summary.js";
 
-let status = null,
-    ahead = 0,
-    selected = null,
-    version = null,
-    boot = null;
-let lostAt = null,
-    goodbye = null,
-    bannerTimer = 0;
-const details = new Map(),
-    planned = new Set();
+let status = null;
+/** By how much the daemon's clock is before this machine's, in seconds. */
+let ahead = 0;
+/** The crawl whose details are shown. */
+let selected = null;
+let version = null;
+let boot = null;
+const connection = new Connection();
+/** The details of crawls by name, with their rings; and the cleanings whose plan was asked for. */
+const details = new Map();
+const planned = new Set();
 
-/** The daemon's wall clock; it may differ from this machine's. While the connection is lost it stands still. */
-const now = () => (lostAt ?? Date.now() / 1000) + ahead;
+/** The daemon's wall clock; while the connection is lost it stands still. */
+const now = () => connection.now + ahead;
 const refused = (error) => tell(error.message);
 const detail = () => details.get(selected);
 
@@ -84,7 +88,7 @@ function take(next) {
     }
     for (const name of details.keys()) if (!names.includes(name)) details.delete(name);
     if (!names.includes(selected)) {
-        const kept = sessionStorage.getItem("sexton-crawl");
+        const kept = recall("sessionStorage", "crawl");
         const first = status.crawls.find((c) => c.state === "walking") ?? status.crawls[0];
         select(names.includes(kept) ? kept : (first?.name ?? null));
     }
@@ -96,7 +100,7 @@ function take(next) {
 
 function select(name) {
     selected = name;
-    if (name) sessionStorage.setItem("sexton-crawl", name);
+    if (name) keep("sessionStorage", "crawl", name);
     showDetail();
     if (status) crawls.update(status, selected);
 }
@@ -256,47 +260,12 @@ byId("reload").addEventListener("click", () =>
     ),
 );
 
-/** Says that the connection is lost, for how long, and that it is back. */
-function banner(text, kind, secs) {
-    const node = byId("banner");
-    clearTimeout(bannerTimer);
-    node.hidden = !text;
-    node.className = `banner ${kind ?? ""}`;
-    setText(node, text);
-    if (secs)
-        bannerTimer = setTimeout(() => {
-            node.hidden = true;
-        }, secs * 1000);
-}
-
 live({
     open() {
-        const down = lostAt;
-        lostAt = null;
-        goodbye = null;
-        document.documentElement.classList.remove("stale");
-        if (down !== null) banner(`Connected again, after ${duration(Date.now() / 1000 - down)}.`, "back", 8);
+        connection.opened();
         loadAll();
     },
-    lost() {
-        if (lostAt === null) lostAt = Date.now() / 1000;
-        document.documentElement.classList.add("stale");
-        const since = toTheSecond(lostAt + ahead);
-        banner(
-            goodbye
-                ? `The daemon has ended (${goodbye}). These figures are of ${since}; the page comes back when it does.`
-                : status
-                  ? `Connection lost. These figures are of ${since}; trying again.`
-                  : "The daemon does not answer; trying again.",
-            "lost",
-        );
-        // A stream does not tell why it was refused; a plain call does.
-        api.getStatus().catch((error) => {
-            if (lostAt === null || error.status === 0) return;
-            if (!status) setText(byId("verdict"), "This page may not look.");
-            banner(`The daemon answers, but does not let this page look: ${error.message}.`, "lost");
-        });
-    },
+    lost: (times) => connection.broken(times, ahead, status !== null),
     status: take,
     prefixes(event) {
         const known = details.get(event.crawl);
@@ -320,33 +289,19 @@ live({
     cleaning: (event) => loadPlan(event.cleaning),
     sample: (sample) => budget.sample(sample),
     missed: () => loadAll(),
-    bye: ({ why }) => {
-        goodbye = why;
-    },
+    bye: ({ why }) => connection.goodbye(why),
 });
 
 // Ages and "ago" grow by themselves; the status comes each second only while something changes.
 setInterval(() => {
-    if (lostAt === null && !document.hidden) {
+    if (!connection.lost && !document.hidden) {
         render();
     }
 }, 5000);
 setInterval(() => {
-    if (lostAt === null && !document.hidden) ring.tick();
+    if (connection.lost || document.hidden) return;
+    ring.tick();
+    if (detail()) setText(byId("ring-lead"), ringLead(detail()));
 }, 20000);
 
-const themes = ["system", "light", "dark"];
-const root = document.documentElement;
-const showTheme = () => setText(byId("theme-name"), root.dataset.theme ?? "system");
-byId("theme").addEventListener("click", () => {
-    const next = themes[(themes.indexOf(root.dataset.theme ?? "system") + 1) % themes.length];
-    if (next === "system") delete root.dataset.theme;
-    else root.dataset.theme = next;
-    try {
-        localStorage.setItem("sexton-theme", next);
-    } catch {
-        /* Storage may be forbidden; then it holds for this visit. */
-    }
-    showTheme();
-});
-showTheme();
+makeSchemeButton();
