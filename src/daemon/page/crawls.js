@@ -92,6 +92,7 @@ function rehearsalNote(confirm) {
         crawl = next;
         const r = crawl.rehearsal;
         node.hidden = !r;
+        button.disabled = !mayAct(status);
         if (!r) return;
         const what = `${many(r.shares, "share")} (${bytes(r.bytes)})`;
         setText(
@@ -101,7 +102,6 @@ function rehearsalNote(confirm) {
                 : `The rehearsal would delete ${what} in ${many(r.buckets, "bucket")}. Nothing was deleted.`,
         );
         button.hidden = r.confirmed;
-        button.disabled = !mayAct(status);
     };
     return { node, update };
 }
