@@ -3,6 +3,7 @@
 //! Built by hand in a host program, from the command line, or from a file by [`config`](crate::config). Nothing here
 //! knows how people spell them; [`Settings::validate`] and [`CrawlSettings::validate`] hold the limits for all three.
 
+mod engine;
 mod upkeep;
 
 use std::collections::HashSet;
@@ -15,6 +16,7 @@ use crate::job::leases::Expiry;
 use crate::job::verify::{Quarantine, VerifySettings};
 use crate::policy::cleaning::{Clock, Mode, Options};
 use crate::tahoe::container::ShareType;
+pub use engine::{Checkpoint, Priority};
 pub use upkeep::{HISTORY, UpkeepSettings};
 
 /// Limits of [`BudgetSettings::rate`], in cores. Below the least, a slice of 1 s would be followed by 11 days of sleep.
@@ -45,19 +47,6 @@ pub struct Settings {
     pub checkpoint: Checkpoint,
     /// What the system does with threads at work. Default [`Priority::Normal`]: a host's threads are its own.
     pub priority: Priority,
-}
-
-/// What the system does with threads at work while others want the processor or the disk. Never while they hold a lock of
-/// a database: whoever waits for it would wait for everybody else.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Priority {
-    /// They run when nobody else wants to (`SCHED_IDLE`, idle I/O).
-    Idle,
-    /// They give way (nice 19, lowest best-effort I/O).
-    Low,
-    /// As the process does.
-    #[default]
-    Normal,
 }
 
 impl Settings {
@@ -117,18 +106,6 @@ pub enum Basis {
     Wall,
     /// The CPU time that the threads have used.
     Cpu,
-}
-
-/// How often progress is saved: how much work a crash may repeat.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Checkpoint {
-    /// After each bucket.
-    EveryBucket,
-    /// At the end of each slice.
-    #[default]
-    EverySlice,
-    /// At the end of the first slice after so long, or in between while the next slice is waited for.
-    Every(Duration),
 }
 
 /// What holds for one crawl, whatever its job.

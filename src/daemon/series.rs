@@ -139,3 +139,54 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 fn round(percent: f64) -> f64 {
     (percent * 1e3).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Time;
+    use crate::settings::BudgetSettings;
+    use crate::status::{Board, ClientStatus, CrawlStatus};
+
+    /// A status in which clients have cost so many seconds.
+    fn status(costs: &[(&str, f64)], buckets: u64) -> Status {
+        let mut status = Board::new(&BudgetSettings::default(), Time::system(false).clock).status();
+        for (name, cost_secs) in costs {
+            let client = ClientStatus { cost_secs: *cost_secs, ..ClientStatus::default() };
+            status.budget.clients.insert((*name).to_owned(), client);
+        }
+        let crawl = CrawlStatus { buckets, ..CrawlStatus::new("count", 1, 1024) };
+        status.crawls.insert("a".to_owned(), crawl);
+        status
+    }
+
+    #[test]
+    fn a_sample_says_what_each_client_used_in_its_step() {
+        let mut series = Series::default();
+        assert_eq!(series.take(&status(&[("a", 5.0)], 10), Duration::from_secs(100), 1.0), None);
+        let sample = series.take(&status(&[("a", 6.0), ("b", 0.5)], 40), Duration::from_secs(110), 2.0).unwrap();
+        assert_eq!((sample.at, sample.requested, sample.measured), (2.0, 10.0, 15.0));
+        assert_eq!(sample.clients, BTreeMap::from([("a".to_owned(), 10.0), ("b".to_owned(), 5.0)]));
+        assert_eq!(
+            (series.last_minute(), series.client("b"), series.buckets_per_sec("a")),
+            (Some(15.0), Some(5.0), 3.0)
+        );
+        // Another cycle counts from 0, and what was out may have cost less in the end.
+        series.take(&status(&[("a", 5.9)], 4), Duration::from_secs(120), 3.0);
+        assert_eq!((series.last_hour(), series.buckets_per_sec("a")), (Some(7.5), 0.0));
+    }
+
+    #[test]
+    fn an_hour_is_kept_and_clients_are_bounded() {
+        let mut series = Series::default();
+        let names: Vec<String> = (0..100).map(|i| format!("c{i:02}")).collect();
+        for step in 0..SAMPLES_KEPT as u64 + 50 {
+            let costs: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), step as f64 / 1000.0)).collect();
+            series.take(&status(&costs, 0), STEP * step as u32, step as f64);
+        }
+        let samples = series.samples();
+        assert_eq!((samples.len(), samples[0].at), (SAMPLES_KEPT, 50.0));
+        assert_eq!(samples[0].clients.len(), CLIENTS_MOST + 1);
+        assert!((samples[0].clients["others"] - 0.76).abs() < 1e-6, "{:?}", samples[0].clients["others"]);
+        assert!((samples[0].measured - 1.0).abs() < 1e-6);
+    }
+}

@@ -96,7 +96,7 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn pause_cleaning(&self, name: &str) -> Result<()> {
-        self.order(name, Instruction::Pause)
+        self.to_cleaning(name, |name| self.order(name, Instruction::Pause))
     }
 
     /// Goes on with a cleaning that was paused, where it was.
@@ -104,7 +104,7 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn resume_cleaning(&self, name: &str) -> Result<()> {
-        self.order(name, Instruction::Resume)
+        self.to_cleaning(name, |name| self.order(name, Instruction::Resume))
     }
 
     /// Ends one cleaning between two steps, for as long as this engine lives; the others go on. A run that it was in the
@@ -113,8 +113,16 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn stop_cleaning(&self, name: &str) -> Result<()> {
-        self.works.stop(name).ok_or_else(|| not_running(name))?.do_send(Stop);
-        Ok(())
+        let stop = |name: &str| self.works.stop(name).map(|stop| stop.do_send(Stop)).ok_or_else(|| not_running(name));
+        self.to_cleaning(name, stop)
+    }
+
+    /// Tells a cleaning something; one that has ended needs no orders.
+    fn to_cleaning(&self, name: &str, tell: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+        if !self.board.has_cleaning(name) {
+            return Err(Error::Config(format!("there is no cleaning {name:?}")));
+        }
+        if self.works.is_running(name) { tell(name) } else { Ok(()) }
     }
 
     /// Adds a crawl to a running engine. One of the same name that has ended makes room for it; the status keeps its ring.

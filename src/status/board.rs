@@ -174,6 +174,10 @@ impl Board {
         write(&mut lock(&self.upkeep))
     }
 
+    pub fn has_cleaning(&self, name: &str) -> bool {
+        lock(&self.cleanings).contains_key(name)
+    }
+
     pub fn cleaned(&self, name: &str, report: Arc<CleaningReport>) {
         lock(&self.cleaned).insert(name.to_owned(), report);
     }

@@ -167,8 +167,11 @@ fn a_second_daemon_is_refused_by_the_name_of_the_first() {
 #[test]
 fn a_store_that_is_not_there_is_waited_for() {
     let daemon = Daemon::start(50, &config(FAST, &CRAWLS.replace("\"store\"", "\"later\""), ""));
-    let crawl = daemon.until_crawl("leases", "waiting");
-    assert!(crawl["waiting_for"].as_str().unwrap().contains("No such file or directory"), "{crawl}");
+    daemon.until("what it waits for", |status| {
+        let crawl = &status["crawls"][0];
+        crawl["state"] == "waiting"
+            && crawl["waiting_for"].as_str().is_some_and(|why| why.contains("No such file or directory"))
+    });
     std::fs::rename(daemon.sample.store(), daemon.sample.path("later")).unwrap();
     assert_eq!(daemon.until_crawl("leases", "sleeping")["buckets"], 50);
 }

@@ -129,7 +129,9 @@ impl<'a> Picture<'a> {
         let status = self.status.crawls.get(name);
         let found = status.cloned().unwrap_or_else(|| CrawlStatus::new(view.job, view.settings.workers, 0));
         let report = self.shared.engine.last_report(name);
-        let waiting_for = view.waiting.clone().or(found.waiting_for.clone());
+        let opening = status.is_none() && !view.stopped && view.failed.is_none();
+        let opening = opening.then(|| "its store is being opened".to_owned());
+        let waiting_for = view.waiting.clone().or(found.waiting_for.clone()).or(opening);
         let error = view.failed.clone().or(found.error.clone().filter(|_| view.waiting.is_none()));
         Crawl {
             name: name.clone(),
