@@ -160,7 +160,14 @@ fn findings_are_filtered_and_saved() {
 
 #[test]
 fn nothing_is_deleted_without_a_yes() {
-    let (stage, browser) = page(Play::as_written());
+    let mut play = Play::as_written();
+    play.crawl["settings"]["parameters"]["delete"] = json!("offline");
+    let (stage, browser) = page(play);
+    for control in ["[aria-label='Start now: expire']", "[aria-label='Start now: count']"] {
+        browser.click(control);
+        browser.shows("#ask", "may delete what has expired");
+        browser.click("#ask-no");
+    }
     let confirm = "[aria-label='Crawl expire'] .callout .button";
     for refuse in [|b: &Browser| b.click("#ask-no"), |b: &Browser| b.press(Key::Escape)] {
         browser.click(confirm);

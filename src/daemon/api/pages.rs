@@ -41,6 +41,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/parts.css", CSS, include_bytes!("../page/parts.css")),
     ("/pieces.js", JS, include_bytes!("../page/pieces.js")),
     ("/probe.js", JS, include_bytes!("../page/probe.js")),
+    ("/questions.js", JS, include_bytes!("../page/questions.js")),
     ("/ring.js", JS, include_bytes!("../page/ring.js")),
     ("/scheme.js", JS, include_bytes!("../page/scheme.js")),
     ("/segments.js", JS, include_bytes!("../page/segments.js")),

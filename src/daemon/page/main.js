@@ -1,9 +1,9 @@
 // The page's one state, and who is told when it changes. Numbers come from the daemon only; its clock is the clock here.
 
 import * as api from "./api.js";
-import { ask, tell } from "./ask.js";
+import { tell } from "./ask.js";
 import { byId, setText } from "./dom.js";
-import { bytes, count, many, moment } from "./format.js";
+import { count, many, moment } from "./format.js";
 import { keep, recall } from "./keep.js";
 import { Connection } from "./connection.js";
 import { live } from "./live.js";
@@ -13,6 +13,7 @@ import { makeCrawls } from "./crawls.js";
 import { AgesPanel } from "./ages.js";
 import { makeCycles } from "./cycles.js";
 import { FindingsPanel } from "./findings.js";
+import { mayClean, mayConfirm, mayCrawl, mayResumeAll } from "./questions.js";
 import { Ring } from "./ring.js";
 import { makeSchemeButton } from "./scheme.js";
 import { showSummary } from "./summary.js";
@@ -40,9 +41,14 @@ const cycles = makeCycles();
 const findings = new FindingsPanel({ now });
 const crawls = makeCrawls({
     now,
-    on: { act: actOnCrawl, confirm, select, findings: (name) => findings.only({ name }) },
+    on: {
+        act: (name, what) => doing(actOnCrawl(name, what)),
+        confirm: (crawl) => doing(confirm(crawl)),
+        select,
+        findings: (name) => findings.only({ name }),
+    },
 });
-const cleanings = makeCleanings({ now, act: actOnCleaning });
+const cleanings = makeCleanings({ now, act: (cleaning, what) => doing(actOnCleaning(cleaning, what)) });
 const budget = new BudgetPanel({
     now,
     refused,
@@ -172,83 +178,39 @@ async function loadAll() {
 
 const doing = (promise) => promise.catch(refused);
 
+/** Puts what a call has answered in the place of what was known before. */
+function replaced(list, next) {
+    const at = list.findIndex((one) => one.name === next.name);
+    if (at >= 0) list[at] = next;
+    render();
+}
+
 async function actOnCrawl(name, what) {
     const crawl = status.crawls.find((c) => c.name === name);
-    const parameters = details.get(name)?.settings.parameters;
-    const deletes =
-        crawl?.rehearsal?.confirmed ||
-        (parameters?.expire && parameters.expire !== "none" && parameters.dry_run === false);
-    if (
-        deletes &&
-        (what === "start" || what === "resume") &&
-        !(await ask({
-            title: `Let ${name} go on?`,
-            yes: `Yes, ${what} it`,
-            lines: ["This crawl deletes what has expired, for good."],
-            facts: [["Store", crawl.store]],
-        }))
-    )
-        return;
-    doing(
-        api.act("crawls", name, what).then((crawl) => {
-            const at = status.crawls.findIndex((c) => c.name === name);
-            if (at >= 0) status.crawls[at] = crawl;
-            if (details.has(name)) details.get(name).crawl = crawl;
-            render();
-        }),
-    );
+    if (!crawl || !(await mayCrawl(crawl, details.get(name), what))) return;
+    const next = await api.act("crawls", name, what);
+    if (details.has(name)) details.get(name).crawl = next;
+    replaced(status.crawls, next);
 }
 
 async function actOnCleaning(cleaning, what) {
-    if (
-        (what === "start" || what === "resume") &&
-        !(await ask({
-            title: `Clean ${cleaning.name}?`,
-            yes: `Yes, ${what} it`,
-            lines: [
-                "A run takes old snapshots, unused rows and dead segments out of this database, and marks others to be written anew by the next backup. This cannot be taken back.",
-            ],
-            facts: [["Database", cleaning.database]],
-        }))
-    )
-        return;
-    doing(
-        api.act("cleanings", cleaning.name, what).then((next) => {
-            const at = status.cleanings.findIndex((c) => c.name === cleaning.name);
-            if (at >= 0) status.cleanings[at] = next;
-            render();
-        }),
-    );
+    if (!(await mayClean(cleaning, what))) return;
+    replaced(status.cleanings, await api.act("cleanings", cleaning.name, what));
 }
 
 async function confirm(crawl) {
-    const r = crawl.rehearsal;
-    const yes = await ask({
-        title: `Delete what ${crawl.name} has rehearsed?`,
-        yes: `Delete ${many(r.shares, "share")}`,
-        lines: [
-            "The next cycle deletes what the rehearsal has shown, for good. Shares whose leases are renewed until then stay.",
-        ],
-        facts: [
-            ["Store", crawl.store],
-            ["Shares", count(r.shares)],
-            ["Buckets", count(r.buckets)],
-            ["Space", bytes(r.bytes)],
-            ["Limit in the settings", r.max_delete ?? "none"],
-            ["Rehearsed", `cycle ${count(r.cycle)}, ended ${moment(r.finished, now())}`],
-        ],
-    });
-    if (yes) doing(api.confirmRehearsal(crawl.name, r.cycle));
+    if (!(await mayConfirm(crawl, now()))) return;
+    replaced(status.crawls, await api.confirmRehearsal(crawl.name, crawl.rehearsal.cycle));
 }
 
-byId("pause-all").addEventListener("click", () =>
-    doing(
-        api.everything(status.paused ? "resume" : "pause").then(({ paused }) => {
-            status.paused = paused;
-            render();
-        }),
-    ),
-);
+async function pauseOrResumeAll() {
+    const what = status.paused ? "resume" : "pause";
+    if (what === "resume" && !(await mayResumeAll(status, details))) return;
+    status.paused = (await api.everything(what)).paused;
+    render();
+}
+
+byId("pause-all").addEventListener("click", () => doing(pauseOrResumeAll()));
 byId("reload").addEventListener("click", () =>
     doing(
         api.reload().then(({ changes }) =>
