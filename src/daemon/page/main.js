@@ -26,9 +26,9 @@ let selected = null;
 let version = null;
 let boot = null;
 const connection = new Connection();
-/** The details of crawls by name, with their rings; and the cleanings whose plan was asked for. */
+/** The details of crawls by name, with their rings; and of cleanings the end of the run whose plan was asked for. */
 const details = new Map();
-const planned = new Set();
+const planned = new Map();
 
 /** The daemon's wall clock; while the connection is lost it stands still. */
 const now = () => connection.now + ahead;
@@ -98,7 +98,12 @@ function take(next) {
         const first = status.crawls.find((c) => c.state === "walking") ?? status.crawls[0];
         select(names.includes(kept) ? kept : (first?.name ?? null));
     }
-    for (const { name } of status.cleanings) if (!planned.has(name)) loadPlan(name);
+    for (const { name, last_run: run } of status.cleanings) {
+        // Plans of runs before the daemon's start are not kept.
+        if (!run || run.finished < status.started || planned.get(name) === run.finished) continue;
+        planned.set(name, run.finished);
+        loadPlan(name);
+    }
     if (restarted) loadAll();
     else if (status.last_finding > findings.last) findings.load();
     render();
@@ -151,7 +156,6 @@ async function loadCrawl(name, again = false) {
 }
 
 async function loadPlan(name) {
-    planned.add(name);
     try {
         cleanings.plan(name, await api.getPlan(name));
     } catch (error) {
