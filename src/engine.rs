@@ -244,6 +244,7 @@ impl EngineBuilder {
             open: checkpointer.clone().recipient(),
             claim: checkpointer.clone().recipient(),
             commit: checkpointer.clone().recipient(),
+            sync: checkpointer.clone().recipient(),
             desk,
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),

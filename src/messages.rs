@@ -10,7 +10,7 @@
 //! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
 //! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
 //! | Checkpointer | [`Commit`] | [`Committed`] |
-//! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
+//! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
@@ -198,6 +198,8 @@ pub struct WantedCycle {
     pub now: Option<f64>,
     /// Names beside the ring.
     pub not_in_ring: u64,
+    /// [`Job::rehearses_first`](crate::job::Job::rehearses_first).
+    pub rehearses_first: bool,
 }
 
 impl WantedCycle {
@@ -207,8 +209,8 @@ impl WantedCycle {
         cycle::Wanted { store, job, parameters, ring, now: *now }
     }
 
-    /// As it is frozen in a cycle that begins at this moment of the wall clock.
-    pub fn identity(&self, at: f64) -> CycleIdentity {
+    /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is.
+    pub fn identity(&self, at: f64, latest: Option<&Cycle>) -> CycleIdentity {
         CycleIdentity {
             store: self.store.clone(),
             job: self.job.clone(),
@@ -217,6 +219,7 @@ impl WantedCycle {
             now: self.now.unwrap_or(at),
             fixed_clock: self.now.is_some(),
             not_in_ring: self.not_in_ring,
+            rehearsal: (self.rehearses_first && !cycle::is_rehearsed(latest, &self.wanted())).into(),
         }
     }
 }
@@ -287,6 +290,11 @@ pub struct Committed {
     /// What it has cost, by the meter of the checkpointer's thread.
     pub cost: Duration,
 }
+
+/// Makes sure that everything committed so far survives a loss of power.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<()>")]
+pub struct SyncState;
 
 /// Gives claims back.
 #[derive(Debug, Clone, Message)]

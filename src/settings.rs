@@ -12,10 +12,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::job::leases::Expiry;
+use crate::job::leases::LeaseSettings;
 use crate::job::verify::{Quarantine, VerifySettings};
 use crate::policy::cleaning::{Clock, Mode, Options};
-use crate::tahoe::container::ShareType;
 pub use engine::{Checkpoint, Priority};
 pub use upkeep::{HISTORY, UpkeepSettings};
 
@@ -307,15 +306,8 @@ impl CleaningSettings {
 pub enum JobSettings {
     /// Counts the buckets of each prefix.
     Count,
-    /// Reads the leases of every share.
-    Leases {
-        /// Which leases count as expired.
-        expire: Expiry,
-        /// The types of shares that may expire, in the order in which the report names them.
-        sharetypes: Vec<ShareType>,
-        /// Whether expiry is only evaluated, and nothing deleted.
-        dry_run: bool,
-    },
+    /// Reads the leases of every share, and deletes the expired ones if it is told to.
+    Leases(LeaseSettings),
     /// Reads and checks every byte of every share.
     Verify {
         /// Which shares, and what becomes of corrupt ones.
@@ -330,7 +322,7 @@ impl JobSettings {
     pub fn name(&self) -> &'static str {
         match self {
             JobSettings::Count => "count",
-            JobSettings::Leases { .. } => "leases",
+            JobSettings::Leases(_) => "leases",
             JobSettings::Verify { .. } => "verify",
         }
     }
@@ -340,7 +332,7 @@ impl JobSettings {
     pub fn minimum_cycle_time(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(3600),
-            JobSettings::Leases { .. } => Duration::from_secs(12 * 3600),
+            JobSettings::Leases(_) => Duration::from_secs(12 * 3600),
             JobSettings::Verify { .. } => Duration::from_secs(7 * 86_400),
         }
     }
@@ -350,39 +342,27 @@ impl JobSettings {
     pub fn slow_start(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(300),
-            JobSettings::Leases { .. } => Duration::from_secs(360),
+            JobSettings::Leases(_) => Duration::from_secs(360),
             JobSettings::Verify { .. } => Duration::from_secs(600),
         }
     }
 
-    /// Checks that the job does nothing that does not exist yet, and that it does something at all.
+    /// Checks that the job's settings go together.
     ///
     /// # Errors
-    /// [`Error::Config`] if leases were to expire without `dry_run`, if no type of share may expire, or one is given
-    /// twice; if corrupt shares were to be moved while the node may be running.
+    /// [`Error::Config`], as [`LeaseSettings::validate`]; if corrupt shares were to be moved while the node may be running.
     pub fn validate(&self) -> Result<()> {
-        let wrong = |why: &str| Err(Error::Config(why.into()));
-        let (expire, sharetypes, dry_run) = match self {
-            JobSettings::Count => return Ok(()),
+        match self {
+            JobSettings::Count => Ok(()),
+            JobSettings::Leases(settings) => settings.validate(),
             JobSettings::Verify { verify, offline: false } if verify.quarantine == Quarantine::Move => {
-                return wrong(
-                    "shares are moved to quarantine only while the node is stopped: stop it and say so with offline, or \
-                     use quarantine copy",
-                );
+                Err(Error::Config(
+                    "shares are moved to quarantine only while the node is stopped: stop it and say so with offline, \
+                     or use quarantine copy"
+                        .into(),
+                ))
             }
-            JobSettings::Verify { .. } => return Ok(()),
-            JobSettings::Leases { expire, sharetypes, dry_run } => (expire, sharetypes, dry_run),
-        };
-        if sharetypes.iter().enumerate().any(|(i, t)| sharetypes[..i].contains(t)) {
-            return wrong("sharetypes has a type twice; leave one out");
-        }
-        match (*expire == Expiry::None, sharetypes.is_empty(), dry_run) {
-            (true, _, _) => Ok(()),
-            (false, true, _) => wrong("sharetypes is empty, so nothing would ever expire; set expire to none instead"),
-            (false, false, true) => Ok(()),
-            (false, false, false) => wrong(
-                "expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
-            ),
+            JobSettings::Verify { .. } => Ok(()),
         }
     }
 }
@@ -471,19 +451,6 @@ mod tests {
         for name in ["", "A", "a b", "ä", &"a".repeat(65)] {
             assert!(why(CrawlSettings::new(name).validate()).contains("is no name for a crawl"), "{name}");
         }
-    }
-
-    #[test]
-    fn deleting_is_refused_and_evaluating_is_not() {
-        let job = |expire, sharetypes: &[ShareType], dry_run| {
-            JobSettings::Leases { expire, sharetypes: sharetypes.to_vec(), dry_run }.validate()
-        };
-        let age = Expiry::Age { secs: 1 };
-        assert!(why(job(age, &ShareType::ALL, false)).starts_with("expired leases cannot be deleted yet"));
-        assert!(why(job(age, &[ShareType::Mutable; 2], true)).starts_with("sharetypes has a type twice"));
-        assert!(why(job(age, &[], true)).starts_with("sharetypes is empty"));
-        job(age, &ShareType::ALL, true).unwrap();
-        job(Expiry::None, &[], false).unwrap();
     }
 
     #[test]

@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
     ClaimPrefixes, Commit, Committed, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle, OpenCycle, Opened,
-    Origin, Ran, ReadCycle, ReleaseClaims, Stop, Tidy, TidyDone,
+    Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
 };
-use crate::policy::cycle::{Decision, decide};
+use crate::policy::cycle::{Decision, Fresh, decide};
 use crate::settings::Order;
 
 /// The actor that keeps the state.
@@ -78,6 +78,14 @@ impl Handler<Commit> for Checkpointer {
         let result = self.desk.with(|state| state.commit(&msg.cycle, &msg.progress, msg.at));
         let cost = self.time.meter.thread_cost().saturating_sub(before);
         Committed { result, progress: msg.progress, cost }
+    }
+}
+
+impl Handler<SyncState> for Checkpointer {
+    type Result = Result<()>;
+
+    fn handle(&mut self, _: SyncState, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.sync())
     }
 }
 
@@ -144,6 +152,10 @@ impl Handler<Stop> for Checkpointer {
 /// Finds the cycle to work on, or begins one.
 fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     let latest = state.latest(&msg.crawl)?;
+    if let (Fresh::Yes, Some(cycle)) = (msg.fresh, &latest) {
+        may_be_given_up(state, cycle)?;
+    }
+    let identity = msg.wanted.identity(msg.at, latest.as_ref());
     let (cycle, origin) = match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
         (Decision::Resume, Some(cycle)) => {
             finish_if_empty(state, &cycle, msg.at)?;
@@ -154,13 +166,26 @@ fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
             return Err(Error::CycleDiffers { crawl: msg.crawl.clone(), cycle: cycle.number, differences });
         }
         (_, _) => {
-            let cycle = state.begin(&msg.crawl, &msg.wanted.identity(msg.at), msg.at)?;
+            let cycle = state.begin(&msg.crawl, &identity, msg.at)?;
             finish_if_empty(state, &cycle, msg.at)?;
             return Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() });
         }
     };
     let rows = state.prefixes(&cycle.key())?;
     Ok(Opened { cycle, origin, rows })
+}
+
+/// Refuses to give up a cycle that may have left a change to the store half done: only its intents can finish it.
+fn may_be_given_up(state: &mut dyn StateStore, cycle: &Cycle) -> Result<()> {
+    let unsettled = if cycle.finished.is_some() { 0 } else { state.unsettled(&cycle.key())? };
+    if unsettled == 0 {
+        return Ok(());
+    }
+    let (number, crawl) = (cycle.number, &cycle.crawl);
+    Err(Error::Config(format!(
+        "cycle {number} of {crawl} has planned deletions in {unsettled} buckets, some of which may be half done: let it come \
+         to its end with the same parameters, without --fresh"
+    )))
 }
 
 /// Where there is no prefix, no commit ends the cycle.

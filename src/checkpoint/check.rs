@@ -56,6 +56,15 @@ pub(super) fn oldest_first(ring: &[String], mut free: Vec<u32>, visits: &BTreeMa
     free
 }
 
+/// Refuses a prefix that is complete and still has intents: nobody would carry them out.
+pub(super) fn intents(progress: &Progress) -> Result<()> {
+    if progress.done && !progress.intents.is_empty() {
+        let (prefix, left) = (progress.prefix, progress.intents.len());
+        return Err(Error::Config(format!("prefix {prefix} is said to be complete with {left} intents left")));
+    }
+    Ok(())
+}
+
 /// Where a commit names a cycle that is not kept (it was given up meanwhile): its claims are void.
 pub(super) fn commit_to_nothing(cycle: &CycleKey, progress: &[Progress]) -> Error {
     match progress.first() {

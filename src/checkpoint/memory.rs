@@ -9,7 +9,7 @@ use super::{
     Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
-use crate::job::{Note, NoteKind};
+use crate::job::{Intent, Note, NoteKind};
 
 /// Progress of crawls in plain maps. Starts empty.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,7 @@ struct Prefix {
     fence: u64,
     claimed: bool,
     notes: Vec<Note>,
+    intents: Vec<Intent>,
 }
 
 impl Prefix {
@@ -54,7 +55,8 @@ impl Prefix {
     fn claim(&mut self, prefix: u32) -> Claim {
         self.fence += 1;
         self.claimed = true;
-        Claim { prefix, fence: self.fence, cursor: self.cursor.clone(), tally: self.tally.clone() }
+        let (cursor, tally, intents) = (self.cursor.clone(), self.tally.clone(), self.intents.clone());
+        Claim { prefix, fence: self.fence, cursor, tally, intents }
     }
 }
 
@@ -87,6 +89,8 @@ impl CycleState {
             return Err(stale);
         }
         check::note_numbers(progress, prefix.notes.len() as u64)?;
+        check::intents(progress)?;
+        prefix.intents.clone_from(&progress.intents);
         prefix.cursor.clone_from(&progress.cursor);
         prefix.tally = Some(progress.tally.clone());
         prefix.notes.extend_from_slice(&progress.notes);
@@ -203,6 +207,10 @@ impl StateStore for MemoryStore {
         let subject = (store.clone(), job.clone());
         self.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
         Ok(Standing { left })
+    }
+
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        Ok(self.cycle(cycle)?.prefixes.iter().map(|prefix| prefix.intents.len() as u64).sum())
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {

@@ -21,7 +21,7 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
 use crate::error::Result;
-use crate::job::{Note, NoteKind};
+use crate::job::{Intent, Note, NoteKind, Rehearsal};
 
 /// What makes the result of a cycle what it is. Frozen when the cycle begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,13 @@ pub struct CycleIdentity {
     pub fixed_clock: bool,
     /// Names beside the ring when the cycle began.
     pub not_in_ring: u64,
+    /// Whether the cycle only tells what it would change.
+    #[serde(default, skip_serializing_if = "is_no_rehearsal")]
+    pub rehearsal: Rehearsal,
+}
+
+fn is_no_rehearsal(rehearsal: &Rehearsal) -> bool {
+    *rehearsal == Rehearsal::No
 }
 
 /// A cycle as the state knows it.
@@ -88,6 +95,8 @@ pub struct Claim {
     pub cursor: Option<Vec<u8>>,
     /// The tally up to it, opaque here; `None` before the first commit.
     pub tally: Option<Vec<u8>>,
+    /// What was planned up to it, and is perhaps carried out; not in the tally.
+    pub intents: Vec<Intent>,
 }
 
 /// What one commit adds to one prefix.
@@ -107,6 +116,8 @@ pub struct Progress {
     pub whole: bool,
     /// Notes since the last commit; their numbers go on from the ones before.
     pub notes: Vec<Note>,
+    /// All intents of the prefix that are not settled; those of earlier commits go. A prefix that is complete has none.
+    pub intents: Vec<Intent>,
 }
 
 /// How a cycle stands after a commit.
@@ -230,6 +241,9 @@ pub trait StateStore: Send + 'static {
     /// # Errors
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
+
+    /// How many intents of a cycle are not settled.
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64>;
 
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;

@@ -16,7 +16,6 @@ use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::job::{Count, Leases, Verify};
 use crate::policy::backoff::Backoff;
 use crate::report::CycleReport;
@@ -60,23 +59,15 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
         args.verify.refuse()?;
     }
     let job = match args.job {
-        JobName::Verify if args.expire != Expiry::None => {
-            return Err(Error::Config("--expire goes with --job leases".to_owned()));
+        JobName::Verify => {
+            args.expiry.refuse()?;
+            JobSettings::Verify { verify: args.verify.settings()?, offline: args.offline }
         }
-        JobName::Verify => JobSettings::Verify { verify: args.verify.settings()?, offline: args.offline },
-        JobName::Count if args.expire != Expiry::None => {
-            return Err(Error::Config("--expire goes with --job leases".to_owned()));
+        JobName::Count if args.offline => {
+            return Err(Error::Config("--offline goes with a job that changes the store".to_owned()));
         }
-        JobName::Count => JobSettings::Count,
-        JobName::Leases => {
-            let (expire, sharetypes) = (args.expire, args.sharetypes.0.clone());
-            if expire != Expiry::None && !args.dry_run {
-                let advice =
-                    "expired leases cannot be deleted yet, only evaluated: add --dry-run, or leave --expire out";
-                return Err(Error::Config(advice.to_owned()));
-            }
-            JobSettings::Leases { expire, sharetypes, dry_run: args.dry_run }
-        }
+        JobName::Count => args.expiry.refuse().map(|()| JobSettings::Count)?,
+        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline)),
     };
     job.validate().map(|()| job)
 }
@@ -112,10 +103,7 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
     }
     match job {
         JobSettings::Count => engine.crawl(crawl, store, Count),
-        JobSettings::Leases { expire, sharetypes, .. } => {
-            let settings = LeaseSettings { expiry: *expire, sharetypes: ShareTypes(sharetypes.clone()) };
-            engine.crawl(crawl, store, Leases::new(settings))
-        }
+        JobSettings::Leases(settings) => engine.crawl(crawl, store, Leases::new(settings.clone())),
         JobSettings::Verify { verify, .. } => engine.crawl(crawl, store, Verify::new(verify.clone())),
     }
     .spawn()

@@ -19,7 +19,7 @@ use crate::clock::Time;
 use crate::cumulus::sample::SampleDb;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result};
-use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
+use crate::job::leases::{Expiry, LeaseSettings};
 use crate::job::{Count, Leases};
 use crate::policy::cleaning::Options;
 use crate::settings::{BudgetSettings, CleaningSettings, CrawlSettings, Settings};
@@ -139,7 +139,7 @@ fn cleaning(dir: &Path) -> CleaningSettings {
 fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<Option<Whole>> {
     println!("2. Both jobs and a cleaning, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
     let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
-    let leases = LeaseSettings { expiry: EXPIRY, sharetypes: ShareTypes::default() };
+    let leases = LeaseSettings { expiry: EXPIRY, ..LeaseSettings::default() };
     let interrupts = Interrupts::take_over()?;
     let engine = Engine::builder(Settings { budget, ..Settings::default() })
         .state(SqliteStore::open(&dir.join("demo.sqlite"))?)

@@ -12,6 +12,7 @@ mod config;
 mod control;
 mod crawl;
 mod demo;
+mod expire_args;
 mod guard;
 mod output;
 mod progress;
@@ -36,7 +37,6 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::units::{Percent, parse_slice};
 use crate::error::Error;
-use crate::job::leases::{Expiry, ShareTypes};
 use crate::settings::{Basis, Checkpoint};
 
 /// How a command ended.
@@ -176,19 +176,10 @@ struct CrawlArgs {
     #[arg(long, value_enum)]
     job: JobName,
 
-    /// Which leases count as expired: none, age:SECONDS since granted or renewed, or cutoff:UNIXTIME
-    #[arg(long, value_name = "none|age:SECONDS|cutoff:UNIXTIME", default_value = "none")]
-    expire: Expiry,
+    #[command(flatten)]
+    expiry: expire_args::ExpireArgs,
 
-    /// Evaluate expiry and delete nothing
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Which types of shares may expire
-    #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
-    sharetypes: ShareTypes,
-
-    /// The node that serves this store is stopped, and stays so meanwhile
+    /// The node that serves this store is stopped, and stays so meanwhile: what changes the store may do so
     #[arg(long)]
     offline: bool,
 

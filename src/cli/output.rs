@@ -104,6 +104,12 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     if let Some(verified) = report.own.get("verified") {
         lines.push(verified_for_people(verified));
     }
+    for (key, words) in [("deleted", "deleted"), ("would_delete", "would be deleted")] {
+        lines.extend(report.own.get(key).map(|freed| freed_for_people(words, freed)));
+    }
+    if report.own.contains_key("rehearsal") {
+        lines.push("  this was a rehearsal: nothing was deleted, the next cycle will".to_owned());
+    }
     let Counts { no_bucket, no_share, vanished, .. } = report.counts;
     let strays = no_bucket + no_share + report.not_in_ring;
     if strays > 0 {
@@ -194,6 +200,16 @@ fn few(what: &str, total: u64, items: impl Iterator<Item = String>) -> Vec<Strin
     }
     let more = if total > SHOWN as u64 { format!(", the first {SHOWN} (all with --json)") } else { String::new() };
     std::iter::once(format!("  {what}: {total}{more}")).chain(items.take(SHOWN).map(|i| format!("    {i}"))).collect()
+}
+
+fn freed_for_people(words: &str, freed: &Value) -> String {
+    let of = |key: &str| freed[key].as_u64().unwrap_or(0);
+    let (shares, leases, megabytes) = (of("shares"), of("leases"), of("bytes") as f64 / 1e6);
+    let buckets = match of("buckets") {
+        0 => String::new(),
+        buckets => format!(", {buckets} empty buckets"),
+    };
+    format!("  {words}: {shares} shares, {leases} leases, {megabytes:.1} MB{buckets}")
 }
 
 fn history_for_people(history: &Value) -> Vec<String> {

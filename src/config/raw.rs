@@ -14,7 +14,7 @@ use super::clean::RawCleaning;
 use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::{self, Percent};
 use crate::error::Error;
-use crate::job::leases::Expiry;
+use crate::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
 use crate::job::verify::{Advisories, PageCache, Quarantine, Selection, VerifySettings};
 use crate::settings::{
     self, Basis, Checkpoint, HISTORY, JobSettings, Order, PACE, READ_AHEAD, TARGET, WEIGHT, WORKERS,
@@ -124,13 +124,28 @@ impl TryFrom<RawJob> for CheckedJob {
     fn try_from(raw: RawJob) -> Result<Self, Error> {
         let job = match raw {
             RawJob::Count => JobSettings::Count,
-            RawJob::Leases { expire, sharetypes, dry_run } => {
-                let types = sharetypes.map(|types| types.into_iter().map(ShareType::from).collect());
-                JobSettings::Leases {
-                    expire: expire.into(),
-                    sharetypes: types.unwrap_or_else(|| ShareType::ALL.to_vec()),
+            RawJob::Leases {
+                expire,
+                sharetypes,
+                dry_run,
+                delete,
+                rehearsal,
+                max_delete,
+                prune_empty_buckets,
+                compat,
+            } => {
+                let default = LeaseSettings::default();
+                let types = sharetypes.map(|types| ShareTypes(types.into_iter().map(ShareType::from).collect()));
+                JobSettings::Leases(LeaseSettings {
+                    expiry: expire.into(),
+                    sharetypes: types.unwrap_or(default.sharetypes),
+                    word: delete.into(),
                     dry_run,
-                }
+                    conduct: if compat { Conduct::Compat } else { Conduct::Careful },
+                    prune: prune_empty_buckets,
+                    rehearsal,
+                    max_delete: max_delete.map_or(default.max_delete, |part| part.0),
+                })
             }
             RawJob::Verify { quarantine, quarantine_dir, advisories, keep_cache, offline } => JobSettings::Verify {
                 verify: VerifySettings {
@@ -158,6 +173,16 @@ enum RawJob {
         sharetypes: Option<Vec<RawShareType>>,
         #[serde(default)]
         dry_run: bool,
+        #[serde(default)]
+        delete: RawDelete,
+        #[serde(default = "yes")]
+        rehearsal: bool,
+        #[serde(default)]
+        max_delete: Option<Value<Part>>,
+        #[serde(default)]
+        prune_empty_buckets: bool,
+        #[serde(default)]
+        compat: bool,
     },
     Verify {
         #[serde(default)]
@@ -188,6 +213,30 @@ impl From<RawQuarantine> for Quarantine {
             RawQuarantine::None => Quarantine::None,
             RawQuarantine::Copy => Quarantine::Copy,
             RawQuarantine::Move => Quarantine::Move,
+        }
+    }
+}
+
+/// Who leaves a program alone with a file of settings sees first what it would delete.
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename = "delete", rename_all = "snake_case")]
+enum RawDelete {
+    #[default]
+    Nothing,
+    Offline,
+    Online,
+}
+
+impl From<RawDelete> for Option<Word> {
+    fn from(raw: RawDelete) -> Self {
+        match raw {
+            RawDelete::Nothing => None,
+            RawDelete::Offline => Some(Word::Offline),
+            RawDelete::Online => Some(Word::Online),
         }
     }
 }
@@ -370,6 +419,7 @@ macro_rules! text_kind {
 }
 
 text_kind!(Cutoff, Expiry, "a date such as \"2025-01-01\"", units::parse_cutoff);
+text_kind!(Part, f64, "a part of the shares such as \"10%\"", units::parse_part);
 text_kind!(Name, String, "a name in quotes such as \"leases\"", parse_name);
 text_kind!(FilePath, String, "a path in quotes such as \"/srv/tahoe/storage\"", parse_path);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::leases::Expiry;
+use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::job::verify::VerifySettings;
 use crate::policy::cleaning::{Era, Limits, Mode, Options, Policy};
 use crate::policy::windows::Window;
@@ -39,8 +39,7 @@ fn the_example_holds_exactly_the_documented_defaults() {
     assert_eq!((secs(leases.settings.minimum_cycle_time), secs(leases.settings.slow_start)), (43_200, 360));
     assert_eq!((secs(count.settings.minimum_cycle_time), secs(count.settings.slow_start)), (3_600, 300));
     assert_eq!((leases.settings.workers, leases.settings.weight, leases.settings.read_ahead), (1, 1.0, 8));
-    let sharetypes = vec![ShareType::Mutable, ShareType::Immutable];
-    assert_eq!(leases.job, JobSettings::Leases { expire: Expiry::None, sharetypes, dry_run: false });
+    assert_eq!(leases.job, JobSettings::Leases(LeaseSettings { rehearsal: true, ..LeaseSettings::default() }));
     assert_eq!((count.settings.name.as_str(), &count.job), ("count", &JobSettings::Count));
     assert_eq!(verify.job, JobSettings::Verify { verify: VerifySettings::default(), offline: false });
     assert_eq!((secs(verify.settings.minimum_cycle_time), secs(verify.settings.slow_start)), (7 * 86_400, 600));
@@ -83,11 +82,13 @@ fn every_key_is_read() {
             ..CrawlSettings::new("old-leases")
         },
         store: "/etc/sexton/../storage".into(),
-        job: JobSettings::Leases {
-            expire: Expiry::Cutoff { unix: 1_735_689_600 },
-            sharetypes: vec![ShareType::Immutable],
+        job: JobSettings::Leases(LeaseSettings {
+            expiry: Expiry::Cutoff { unix: 1_735_689_600 },
+            sharetypes: ShareTypes(vec![ShareType::Immutable]),
             dry_run: true,
-        },
+            rehearsal: true,
+            ..LeaseSettings::default()
+        }),
     };
     let window = |span: &str, rate| Window { span: span.parse().unwrap(), rate };
     let daemon = DaemonConfig {
@@ -272,7 +273,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(store: "x", job: leases(expired: none))])"#,
-        "1:36: unknown key expired in leases; the keys are expire, sharetypes and dry_run",
+        "1:36: unknown key expired in leases; the keys are expire, sharetypes, dry_run, delete, rehearsal, max_delete, prune_empty_buckets and compat",
     ),
     (
         r#"(crawls: [(store: "x", job: leases(sharetypes: [both]))])"#,
@@ -282,7 +283,8 @@ const WRONG: &[(&str, &str)] = &[
     (r#"(crawls: [(store: "x", job: leases(dry_run: yes))])"#, "1:44: true or false, without quotes, would be right"),
     (
         "(crawls: [(store: \"x\", job: leases(\n  expire: age(\"31d\"),\n))])",
-        "3:1: expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
+        "3:1: deleting expired leases needs a word: offline if the node of this store is stopped, online if it is running; \
+         or dry_run (--dry-run), to see what would be deleted",
     ),
     (r#"(crawls: [(store: "x", job: count, workers: -1)])"#, "1:45: -1 is out of range: 1 to 256 would be right"),
     (

@@ -8,7 +8,6 @@ use super::shared::CrawlView;
 use crate::config::CrawlConfig;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::leases::{LeaseSettings, ShareTypes};
 use crate::job::{Count, Job, Leases, Verify};
 use crate::settings::JobSettings;
 use crate::store::TahoeStore;
@@ -22,10 +21,7 @@ pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh) -> 
     let store = open(path).await?;
     match job {
         JobSettings::Count => engine.add_crawl(settings, store, Count, fresh).await,
-        JobSettings::Leases { expire, sharetypes, .. } => {
-            let leases = LeaseSettings { expiry: expire, sharetypes: ShareTypes(sharetypes) };
-            engine.add_crawl(settings, store, Leases::new(leases), fresh).await
-        }
+        JobSettings::Leases(leases) => engine.add_crawl(settings, store, Leases::new(leases), fresh).await,
         JobSettings::Verify { verify, .. } => engine.add_crawl(settings, store, Verify::new(verify), fresh).await,
     }
 }
@@ -49,9 +45,7 @@ async fn open(path: PathBuf) -> Result<TahoeStore> {
 pub fn view(crawl: &CrawlConfig) -> CrawlView {
     let parameters = match &crawl.job {
         JobSettings::Count => parameters(&Count),
-        JobSettings::Leases { expire, sharetypes, .. } => {
-            parameters(&Leases::new(LeaseSettings { expiry: *expire, sharetypes: ShareTypes(sharetypes.clone()) }))
-        }
+        JobSettings::Leases(leases) => parameters(&Leases::new(leases.clone())),
         JobSettings::Verify { verify, .. } => parameters(&Verify::new(verify.clone())),
     };
     CrawlView {

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing::trace;
 
-use super::{Counts, Fold, Notes, PrefixTally, Tally, Unreadable};
+use super::{Counts, Fold, Intents, Notes, PrefixTally, Rehearsal, Tally, Unreadable};
 use crate::error::Error;
 use crate::slice::TimeSlice;
 use crate::store::{Names, Nature, Store};
@@ -26,6 +26,8 @@ pub(crate) struct PrefixState<T> {
     pub cursor: Option<Vec<u8>>,
     pub tally: T,
     pub notes: Notes,
+    /// What was planned in it and not carried out. The prefix is not complete before there is none.
+    pub intents: Intents,
     /// The counts that were saved last.
     saved: Counts,
     /// Whether there is anything that was not saved yet.
@@ -53,6 +55,7 @@ impl<T: Tally> PrefixState<T> {
             cursor: None,
             tally: T::default(),
             notes: Notes::default(),
+            intents: Intents::default(),
             saved: Counts::default(),
             dirty: false,
             whole: true,
@@ -64,22 +67,24 @@ impl<T: Tally> PrefixState<T> {
     pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
         let notes = Notes::resume(saved.counts.clone());
-        Ok(PrefixState {
-            position,
-            fence,
-            cursor,
-            tally: saved.tally,
-            notes,
-            saved: saved.counts,
-            dirty: false,
-            whole: true,
-            part: None,
-        })
+        let (tally, saved, intents) = (saved.tally, saved.counts, Intents::default());
+        let (dirty, whole, part) = (false, true, None);
+        Ok(PrefixState { position, fence, cursor, tally, notes, intents, saved, dirty, whole, part })
+    }
+
+    /// What was counted since the last time it was saved.
+    pub fn added(&self) -> Counts {
+        self.notes.counts.since(&self.saved)
+    }
+
+    /// Whether the state has to hear of it: something is new, or still to be carried out.
+    pub fn is_unsettled(&self) -> bool {
+        self.dirty || !self.intents.is_empty()
     }
 
     /// Notes that everything was saved; gives what was counted since the last time.
     pub fn take_added(&mut self) -> Counts {
-        let added = self.notes.counts.since(&self.saved);
+        let added = self.added();
         self.saved = self.notes.counts.clone();
         added
     }
@@ -123,6 +128,7 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) saver: &'a mut dyn Saver<T>,
     pub(crate) skipped: &'a Skipped,
     pub(crate) now: f64,
+    pub(crate) rehearsal: Rehearsal,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
 }
@@ -202,6 +208,8 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             let mut fold = Fold {
                 tally: &mut self.state.tally,
                 notes: &mut self.state.notes,
+                intents: &mut self.state.intents,
+                rehearsal: self.rehearsal,
                 slice: self.slice,
                 now: self.now,
                 is_there: &is_there,

@@ -129,7 +129,8 @@ impl Cycle {
         let progress = self.rows.iter().map(|row| {
             let Row { prefix, done, cursor, saved, notes } = row.clone();
             let fence = fence(prefix).ok_or_else(|| Error::Unexpected(format!("prefix {prefix} was not to be had")))?;
-            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes })
+            let intents = Vec::new();
+            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes, intents })
         });
         let progress = progress.collect::<Result<Vec<_>>>()?;
         state.commit(&key, &progress, self.finished.unwrap_or(self.started))?;

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 pub use names::{Names, Nature};
 pub use tahoe::{
-    DirectShare, DiskUsage, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore,
+    DirectShare, Disk, DiskUsage, Failed, Found, Medium, OpenedBucket, Residency, Rewritten, ShareEntry, ShareFile,
+    Stamp, TahoeBucket, TahoePrefix, TahoeStore,
 };
 
 use crate::policy::ring::Ring;

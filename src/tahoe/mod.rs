@@ -5,6 +5,7 @@
 //! are unsigned and big endian. What Tahoe's lease checker does with a share that makes no sense is part of the format,
 //! because its history must come out the same.
 
+pub mod cancel;
 pub mod cfg;
 pub mod check;
 pub mod container;

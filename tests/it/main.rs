@@ -19,9 +19,15 @@ mod daemon_guard;
 mod daemon_life;
 mod daemon_shapes;
 mod embed;
+mod expiry_crash;
+mod expiry_fixtures;
+mod expiry_online;
+mod expiry_safety;
+mod expiry_world;
 #[cfg(feature = "external")]
 mod external;
 #[cfg(feature = "external")]
+mod external_grid;
 mod external_prometheus;
 mod fail_points;
 mod fixtures;

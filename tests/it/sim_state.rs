@@ -70,6 +70,10 @@ impl StateStore for SimState {
         self.call("commit", |s| s.commit(cycle, progress, at))
     }
 
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        self.call("unsettled", |s| s.unsettled(cycle))
+    }
+
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
         self.call("release", |s| s.release(cycle, claims))
     }

@@ -14,11 +14,11 @@ use crate::checkpoint::{CycleKey, Progress};
 use crate::clock::Time;
 use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
-use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Skipped};
+use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipped};
 use crate::lock::lock;
 use crate::messages::Opened;
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, RemainingTime};
+use crate::policy::cycle::{Fresh, Moment, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
 use crate::policy::target::{between_visits, outlook};
 use crate::priority::Working;
@@ -48,6 +48,8 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     /// From the end of a cycle to the start of the next; may change at any time.
     pub minimum_cycle_time: watch::Sender<Duration>,
     pub opened: AtomicBool,
+    /// What time it was when it was made.
+    pub started: Moment,
 }
 
 impl<S: Store, J: Job<S>> Crawl<S, J> {
@@ -69,8 +71,14 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             opened: AtomicBool::new(false),
+            started: moment(time),
             settings,
         }
+    }
+
+    /// What time it is.
+    pub fn moment(&self) -> Moment {
+        moment(&self.time)
     }
 
     /// Whether a cycle was opened in this process before; notes that one is now.
@@ -157,6 +165,10 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     }
 }
 
+fn moment(time: &Time) -> Moment {
+    Moment { monotonic: time.clock.now(), unix_secs: time.clock.unix_secs() }
+}
+
 /// A mailbox that is closed while nobody has asked for the end: its actor has panicked.
 pub(super) fn gone(_: MailboxError) -> Error {
     Error::ActorPanicked { actor: "checkpointer", message: "it has gone".to_owned() }
@@ -183,6 +195,7 @@ impl Patience {
 pub(super) struct CycleWork {
     pub key: CycleKey,
     pub now: f64,
+    pub rehearsal: Rehearsal,
     pub ring: Ring,
     pub skipped: Mutex<Arc<Skipped>>,
     panics: AtomicU32,
@@ -207,6 +220,8 @@ struct LapView {
     /// Saved cursors of prefixes that are not complete.
     cursors: std::collections::HashMap<u32, Vec<u8>>,
     totals: Counts,
+    /// Shares that were deleted in earlier runs, and those that the safety catch has let pass in this one.
+    allowed: u64,
     remaining: RemainingTime,
     saved_at: Duration,
 }
@@ -233,6 +248,7 @@ impl CycleWork {
             lap: Lap::new(ring.len()),
             cursors: std::collections::HashMap::new(),
             totals: Counts::default(),
+            allowed: 0,
             remaining: RemainingTime::new(crawl.board.awake()),
             saved_at: crawl.board.awake(),
         };
@@ -256,9 +272,11 @@ impl CycleWork {
                 show_ring(&mut |marks| marks.complete(row.prefix, None));
             }
         }
+        view.allowed = view.totals.deleted;
         let work = CycleWork {
             key: opened.cycle.key(),
             now: opened.cycle.identity.now,
+            rehearsal: opened.cycle.identity.rehearsal,
             ring,
             skipped: Mutex::default(),
             panics: AtomicU32::new(0),
@@ -280,6 +298,19 @@ impl CycleWork {
         let mut course = self.course.subscribe();
         // The sender lives as long as `self`.
         course.wait_for(|course| *course != Course::Going).await.map_or(Course::Failed, |course| *course)
+    }
+
+    /// Asks the safety catch whether so many more shares may be deleted; `examined` are those not saved yet.
+    pub fn allow<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, deletes: u64, examined: u64) -> Result<()> {
+        let Some(catch) = crawl.job.safety_catch() else { return Ok(()) };
+        let mut view = lock(&self.lap);
+        let (deletes, examined) = (view.allowed + deletes, view.totals.shares + examined);
+        if !catch.allows(deletes, examined) {
+            let (crawl, most) = (crawl.settings.name.clone(), catch.most);
+            return Err(Error::SafetyCatch { crawl, deletes, examined, most });
+        }
+        view.allowed = deletes;
+        Ok(())
     }
 
     /// Notes that one of the workers has failed.

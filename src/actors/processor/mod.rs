@@ -1,12 +1,15 @@
 //! The BucketProcessor: runs one crawl, cycle after cycle, with one or several workers.
 //!
 //! Owns the job, the tallies in hand and the cursors. The way of a bucket, from disk to checkpoint:
-//! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`worker`] commits and settles.
+//! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`settle`] carries out what is to
+//! be changed, [`worker`] commits and settles.
 //! This file holds what happens round a cycle: waiting for its start, opening it, reporting it.
 
 mod crawl;
 mod hand;
 mod past;
+mod save;
+mod settle;
 mod worker;
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
     ClaimPrefixes, Commit, Deliver, FinishedCycles, Instruction, LatestCycle, NextListing, OpenCycle, Opened, Origin,
-    ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
+    ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, SyncState, WantedCycle,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
@@ -46,6 +49,7 @@ pub(crate) struct Ports {
     pub open: Recipient<OpenCycle>,
     pub claim: Recipient<ClaimPrefixes>,
     pub commit: Recipient<Commit>,
+    pub sync: Recipient<SyncState>,
     /// For commits in mid-slice, on the folding thread.
     pub desk: Desk,
     pub release: Recipient<ReleaseClaims>,
@@ -227,6 +231,7 @@ async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
         ring: crawl.store.ring().names().to_vec(),
         now: crawl.fixed_clock,
         not_in_ring,
+        rehearses_first: crawl.job.rehearses_first(),
     };
     let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
     // The user's word for a fresh cycle holds for the first one.

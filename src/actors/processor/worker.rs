@@ -14,7 +14,7 @@ use super::hand::{Ended, Hand, PREFIXES_IN_HAND, fold};
 use crate::checkpoint::Claim;
 use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
-use crate::job::{Job, PrefixState};
+use crate::job::{Intents, Job, PrefixState};
 use crate::messages::{
     ClaimPrefixes, Commit, Contents, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted,
 };
@@ -145,7 +145,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             }
         }
         // Before a pause or a stop all progress is saved.
-        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() {
+        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() || self.hand.has_intents() {
             self.commit(Some(slice)).await?;
         }
         Ok(left)
@@ -187,11 +187,13 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
     fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
         let Some(claim) = self.claims.pop_front() else { return Ok(()) };
-        let state = match claim.tally {
+        let mut state = match claim.tally {
             None => PrefixState::new(claim.prefix, claim.fence),
             Some(saved) => PrefixState::resume(claim.prefix, claim.fence, claim.cursor, &saved)
                 .map_err(|cause| Error::Tally { crawl: self.crawl.settings.name.clone(), cause })?,
         };
+        // What an earlier run may have carried out in part; it is settled with the slice.
+        state.intents = Intents::resume(claim.intents);
         self.hand.todo.push_back((listed, state));
         Ok(())
     }
@@ -224,7 +226,25 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         }
     }
 
-    /// Saves what is in hand, and settles the slice. Where there is no room the slice is settled first, and the commit is
+    /// Carries out what is to be changed, on a blocking thread; the slice pays for it.
+    async fn carry_out(&mut self, slice: Option<TimeSlice>) -> Result<(Result<()>, Option<TimeSlice>)> {
+        let (crawl, work) = (self.crawl.clone(), self.work.clone());
+        let empty = Hand::new(self.hand.saved_at);
+        let mut hand = std::mem::replace(&mut self.hand, empty);
+        let settling = tokio::task::spawn_blocking(move || {
+            let settled = match &slice {
+                Some(slice) => slice.charge(Stage::Commit, || hand.settle(&crawl, &work)),
+                None => hand.settle(&crawl, &work),
+            };
+            (settled, hand, slice)
+        });
+        let panicked = |e: tokio::task::JoinError| Error::ActorPanicked { actor: "settling", message: e.to_string() };
+        let (settled, hand, slice) = settling.await.map_err(panicked)?;
+        self.hand = hand;
+        Ok((settled, slice))
+    }
+
+    /// Carries out and saves what is in hand, and settles the slice. Where there is no room the slice is settled first, and the commit is
     /// tried again, each time under a new slice, until there is.
     async fn commit(&mut self, mut slice: Option<TimeSlice>) -> Result<()> {
         if !self.hand.is_dirty() {
@@ -232,22 +252,17 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         }
         self.enter(WorkerState::Committing);
         loop {
-            let progress = self.hand.gather()?;
-            let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
-            let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
-            if let Some(slice) = &slice {
-                slice.add(Stage::Commit, committed.cost);
+            let mut settled = Ok(());
+            if self.hand.has_intents() {
+                (settled, slice) = self.carry_out(slice).await?;
             }
-            let error = match committed.result {
-                Ok(_) => {
-                    self.patience.end(&self.crawl);
-                    let added = self.hand.saved(self.crawl.time.clock.now());
-                    self.work.saved(&self.crawl, &committed.progress, &added);
-                    return Ok(());
-                }
+            let error = match settled {
+                Ok(()) => match self.save(slice.as_ref()).await? {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
                 Err(error) => error,
             };
-            self.hand.give_back(committed.progress);
             if error.retry() == Retry::Useless {
                 return Err(error);
             }
@@ -257,6 +272,24 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 slice = Some(self.request().await?);
             }
         }
+    }
+
+    /// One attempt to save what is in hand. Where it fails it stays there.
+    async fn save(&mut self, slice: Option<&TimeSlice>) -> Result<Result<()>> {
+        let progress = self.hand.gather()?;
+        let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
+        let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
+        if let Some(slice) = slice {
+            slice.add(Stage::Commit, committed.cost);
+        }
+        if let Err(error) = committed.result {
+            self.hand.give_back(committed.progress);
+            return Ok(Err(error));
+        }
+        self.patience.end(&self.crawl);
+        let added = self.hand.saved(self.crawl.time.clock.now());
+        self.work.saved(&self.crawl, &committed.progress, &added);
+        Ok(Ok(()))
     }
 
     /// Goes back to the last commit with the prefix on which the job panicked; what else is in hand is kept.
@@ -269,11 +302,13 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         verdict
     }
 
-    /// Before the worker ends: what is in hand is saved, claims are given back.
+    /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited
+    /// again.
     async fn hand_over(&mut self) -> Result<()> {
-        self.commit(None).await?;
+        let kept = self.commit(None).await;
         let claims = self.hand.claims();
-        self.release(claims).await
+        let released = self.release(claims).await;
+        kept.and(released)
     }
 
     async fn release(&mut self, mut claims: Vec<(u32, u64)>) -> Result<()> {

@@ -6,11 +6,14 @@ use rusqlite::Connection;
 
 use super::conn::transact;
 use super::faults::{Fault, Out};
+use super::intents;
 use super::notes::{self, Go};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use super::runs;
 use super::whole::{self, Whole};
-use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SqliteStore, crash_point, random, visits};
+use super::{
+    BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, crash_point, random, visits,
+};
 use crate::checkpoint::{
     Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
     Tidied, TidyStep, check,
@@ -136,6 +139,15 @@ impl StateStore for SqliteStore {
         Ok(Standing { left })
     }
 
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        self.read(|conn| {
+            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+            let mut unsettled = 0;
+            whole::read(conn, row, |prefix| unsettled += prefix.intents)?;
+            Ok(unsettled)
+        })
+    }
+
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
         let Some(lap) = self.lap(cycle)? else { return Ok(()) };
         let session = self.session;
@@ -227,8 +239,10 @@ impl StateStore for SqliteStore {
     }
 
     fn sync(&mut self) -> Result<()> {
+        crash_point(SYNC.before);
         self.empty()?;
         self.emptying_owed = false;
+        crash_point(SYNC.after);
         Ok(())
     }
 }
@@ -333,7 +347,8 @@ fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out
     prefix.fence += 1;
     prefix.claimant = session;
     prefix.save(conn, seal)?;
-    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally })
+    let intents = intents::of(conn, seal, &prefix)?;
+    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally, intents })
 }
 
 /// The prefix at a position, if it is claimed by this session with this fence.
@@ -347,6 +362,8 @@ fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> 
         return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
     };
     prefix.notes = check::note_numbers(progress, prefix.notes)?;
+    check::intents(progress)?;
+    intents::replace(conn, seal, &mut prefix, &progress.intents)?;
     for note in &progress.notes {
         let sum = notes::insert(conn, seal, progress.prefix, note)?;
         prefix.chain = notes::chained(prefix.chain, sum);

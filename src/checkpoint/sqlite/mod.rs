@@ -33,6 +33,7 @@
 mod calls;
 mod conn;
 mod faults;
+mod intents;
 mod lock;
 mod notes;
 mod rows;
@@ -130,6 +131,7 @@ const COMMIT: Call = call!("commit", "save progress in");
 const RELEASE: Call = call!("release", "release a prefix in");
 const FINISH: Call = call!("finish", "finish a cycle in");
 const DELIVER: Call = call!("deliver", "note the delivery of a report in");
+const SYNC: Call = call!("sync", "sync");
 const RAN: Call = call!("ran", "note the end of a cleaning in");
 const REMOVE: Call = call!("remove", "remove old cycles from");
 const VACUUM: Call = call!("vacuum", "give back free pages of");

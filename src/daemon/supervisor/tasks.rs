@@ -20,14 +20,14 @@ use crate::status::{Phase, Status};
 /// What the configuration asks for by one name.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Task {
-    Crawl(CrawlConfig),
+    Crawl(Box<CrawlConfig>),
     Cleaning(Box<CleaningSettings>),
 }
 
 impl Task {
     /// All of a configuration, in its order.
     pub fn all(config: &Config) -> Vec<Task> {
-        let crawls = config.crawls.iter().cloned().map(Task::Crawl);
+        let crawls = config.crawls.iter().cloned().map(Box::new).map(Task::Crawl);
         crawls.chain(config.cleanings.iter().cloned().map(Box::new).map(Task::Cleaning)).collect()
     }
 
@@ -207,7 +207,7 @@ impl Supervisor {
         tokio::task::spawn_local(async move {
             let name = task.name().to_owned();
             let result = match task {
-                Task::Crawl(crawl) => launch(&engine, crawl, fresh).await,
+                Task::Crawl(crawl) => launch(&engine, *crawl, fresh).await,
                 Task::Cleaning(settings) => engine.add_cleaning(*settings).await,
             };
             if result.is_ok() {

@@ -189,7 +189,16 @@ fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyT
     let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
     let slice = crate::slice::TimeSlice::unlimited();
     let is_there = |path: &Path| path.exists();
-    let mut fold = Fold { tally: &mut tally, notes: &mut notes, slice: &slice, now: NOW, is_there: &is_there };
+    let (mut intents, rehearsal) = (crate::job::Intents::default(), crate::job::Rehearsal::No);
+    let mut fold = Fold {
+        tally: &mut tally,
+        notes: &mut notes,
+        intents: &mut intents,
+        rehearsal,
+        slice: &slice,
+        now: NOW,
+        is_there: &is_there,
+    };
     visit.put_down(&VerifySettings::default(), &bucket, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
 }

@@ -88,6 +88,11 @@ impl<'a> TahoeBucket<'a> {
         self.name
     }
 
+    /// The name of its prefix.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix.prefix
+    }
+
     /// The bucket's name as text; bytes that are no UTF-8 are shown as U+FFFD.
     pub fn storage_index(&self) -> String {
         String::from_utf8_lossy(self.name).into_owned()
@@ -146,11 +151,6 @@ impl<'a> TahoeBucket<'a> {
         // A prefix stands in `shares/`, which stands in the store.
         let store = self.prefix.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
         store.join(name)
-    }
-
-    /// The name of the prefix that the bucket is in.
-    pub(crate) fn prefix(&self) -> &[u8] {
-        &self.prefix.prefix
     }
 
     /// Opens a share for reading. A link is followed; what is no regular file is refused.

@@ -1,12 +1,14 @@
 //! A Tahoe-LAFS share store as a [`Store`]: 1,024 prefixes, buckets, shares.
 //!
-//! Thin: it opens directories and files relative to handles that it holds, and tells what a name is. It reads no share
-//! and never writes anything. Two stores at one path do not get mixed up: the folder `shares/` is opened once, and a
+//! Thin: it opens directories and files relative to handles that it holds, and tells what a name is. What is deleted or
+//! rewritten goes through [`OpenedBucket`] and nowhere else. Two stores at one path do not get mixed up: the folder `shares/` is opened once, and a
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
 mod direct;
 mod ends;
+mod erase;
+mod medium;
 mod quiet;
 mod residency;
 mod share;
@@ -25,6 +27,8 @@ use rustix::io::Errno;
 pub use bucket::{ShareEntry, TahoeBucket};
 pub use direct::DirectShare;
 use ends::Ends;
+pub use erase::{Failed, Found, OpenedBucket, Rewritten};
+pub use medium::{Disk, Medium};
 use quiet::open_quietly;
 pub use residency::Residency;
 pub use share::{ShareFile, Stamp};
@@ -51,7 +55,7 @@ pub enum DiskUsage {
     Rounded4096,
 }
 
-/// A share store in the format of Tahoe-LAFS 1.20.0, open for reading.
+/// A share store in the format of Tahoe-LAFS 1.20.0.
 #[derive(Debug)]
 pub struct TahoeStore {
     root: PathBuf,
@@ -61,6 +65,7 @@ pub struct TahoeStore {
     ends: Ends,
     ring: Ring,
     disk_usage: DiskUsage,
+    medium: Arc<dyn Medium>,
 }
 
 /// An open prefix of a [`TahoeStore`].
@@ -112,7 +117,14 @@ impl TahoeStore {
         };
         let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
-        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring: names::prefixes(), disk_usage })
+        let (ring, medium) = (names::prefixes(), Arc::new(Disk));
+        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring, disk_usage, medium })
+    }
+
+    /// Sets what changes go through. Default: [`Disk`].
+    pub fn with_medium(mut self, medium: Arc<dyn Medium>) -> TahoeStore {
+        self.medium = medium;
+        self
     }
 
     /// Sets what counts as disk usage. Default: [`DiskUsage::Blocks`].

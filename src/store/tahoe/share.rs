@@ -1,14 +1,15 @@
 //! One share: an open file with its size and disk usage.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
+use serde::{Deserialize, Serialize};
 
 use super::quiet::open_quietly;
 use super::residency::Residency;
-use super::{DirectShare, DiskUsage, FileId};
+use super::{DirectShare, DiskUsage};
 use crate::tahoe::table::ReadAt;
 
 /// An open share.
@@ -17,25 +18,45 @@ pub struct ShareFile {
     pub(super) file: OwnedFd,
     size: u64,
     disk_bytes: u64,
+    links: u64,
     stamp: Stamp,
 }
 
-/// Which file it is and when it was changed: as long as this is the same, so are its contents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What tells a file from another, and from itself before a change: as long as it is the same, so are its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    file: FileId,
-    size: i64,
-    /// Seconds and nanoseconds of the last change of the contents, and of anything.
-    changed: [(i64, i64); 2],
+    /// The device.
+    #[serde(rename = "dev")]
+    pub device: u64,
+    /// The inode.
+    #[serde(rename = "ino")]
+    pub inode: u64,
+    /// The size, in bytes.
+    pub size: u64,
+    /// When its bytes were changed last, in nanoseconds since 1970.
+    #[serde(rename = "mtime")]
+    pub modified_ns: i64,
+    /// When anything of it was changed last, in nanoseconds since 1970.
+    #[serde(rename = "ctime")]
+    pub changed_ns: i64,
 }
 
 impl Stamp {
     pub(super) fn of(stat: &Stat) -> Stamp {
-        // Wider or narrower on some systems.
-        #[allow(clippy::unnecessary_cast)]
-        let changed =
-            [(stat.st_mtime as i64, stat.st_mtime_nsec as i64), (stat.st_ctime as i64, stat.st_ctime_nsec as i64)];
-        Stamp { file: FileId::of(stat), size: stat.st_size, changed }
+        // Nanoseconds since 1970 fit until 2262.
+        let ns = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Stamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified_ns: ns(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed_ns: ns(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        }
+    }
+
+    /// When it was touched last in either way, in seconds since 1970.
+    pub fn touched_unix(&self) -> f64 {
+        self.modified_ns.max(self.changed_ns) as f64 / 1e9
     }
 }
 
@@ -43,20 +64,32 @@ impl ShareFile {
     pub(super) fn open(bucket: impl AsFd, name: &[u8], disk_usage: DiskUsage) -> io::Result<ShareFile> {
         // NONBLOCK: a pipe in a share's place must not stop the walk. It changes nothing for regular files.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = open_quietly(bucket, name, flags)?;
+        ShareFile::from_fd(open_quietly(bucket, name, flags)?, disk_usage)
+    }
+
+    /// Takes a file that was opened; what is no regular one is refused.
+    pub(super) fn from_fd(file: OwnedFd, disk_usage: DiskUsage) -> io::Result<ShareFile> {
         let stat = fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR.into()),
             _ => return Err(io::Error::other("it is no regular file")),
         }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(ShareFile { file, size, disk_bytes: disk_usage.of_file(&stat), stamp: Stamp::of(&stat) })
+        let stamp = Stamp::of(&stat);
+        // Of another width on other systems.
+        #[allow(clippy::useless_conversion)]
+        let links = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
+        Ok(ShareFile { file, size: stamp.size, disk_bytes: disk_usage.of_file(&stat), links, stamp })
     }
 
-    /// Which file it is and when it was changed, as it was when it was opened.
+    /// What it was when it was opened.
     pub fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// How many names it has.
+    pub fn links(&self) -> u64 {
+        self.links
     }
 
     /// Whether it has been changed since it was opened.
@@ -90,6 +123,12 @@ impl ShareFile {
     /// Its disk usage, in bytes.
     pub fn disk_bytes(&self) -> u64 {
         self.disk_bytes
+    }
+}
+
+impl AsFd for ShareFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

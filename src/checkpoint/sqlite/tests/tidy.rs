@@ -37,6 +37,7 @@ fn with_old_cycles(store: &mut SqliteStore, cycles: u64) {
                 done: true,
                 whole: true,
                 notes: vec![],
+                intents: vec![],
             };
             store.commit(&key, &[progress], 2.0).unwrap();
         }
