@@ -51,10 +51,13 @@ export class AgesPanel {
         this.#rule = expiryDays(detail.settings.parameters?.expire);
         const last = detail.cycles.find((c) => c.finished !== null);
         const whose = last ? `cycle ${count(last.cycle)}` : "the last finished cycle";
+        byId("ages-figure").hidden = byId("ages-text").hidden = ages.length === 0;
         setText(
             byId("ages-lead"),
             ages.length === 0
-                ? "No finished cycle has seen a lease yet."
+                ? last
+                    ? `Cycle ${count(last.cycle)} has seen no lease.`
+                    : "No cycle is finished yet."
                 : `${many(total(ages), "lease")}, as ${whose} has seen them: time since they were last renewed.`,
         );
         this.#redraw();
@@ -77,7 +80,8 @@ export class AgesPanel {
         setAttr(this.#picture, "height", HEIGHT);
         this.#merged = thinned(this.#bars, Math.max(12, Math.floor((width - LEFT) / 7)));
         const far = Math.max(this.#merged.at(-1)?.to_days ?? 0, 1);
-        const ticks = round(Math.max(...this.#merged.map((b) => b.leases), 1), 3);
+        // Of one lease or two there are no halves.
+        const ticks = round(Math.max(...this.#merged.map((b) => b.leases), 1), 3).filter(Number.isInteger);
         const x = (this.#x = scale(0, far, LEFT, width - RIGHT));
         const y = scale(0, ticks.at(-1), BOTTOM, TOP);
         this.#marks = this.#merged.map((b) =>
@@ -89,7 +93,7 @@ export class AgesPanel {
                 height: (BOTTOM - y(b.leases)).toFixed(2),
             }),
         );
-        const shown = round(far, width > 480 ? 8 : 4).filter((v) => v <= far);
+        const shown = round(far, width > 480 ? 8 : 4).filter((v) => v <= far && Number.isInteger(v));
         this.#body.replaceChildren(
             ...rows(ticks, y, LEFT, width - RIGHT, count),
             ...this.#marks,

@@ -114,7 +114,7 @@ function leftText(c, now) {
     const left = c.remaining_secs;
     if (c.state === "walking") return left ? `${range(left)} left` : "time left not known yet";
     if (c.state === "paused" && left) return `${range(left)} of walking left`;
-    if (c.next_cycle_at !== null && c.next_cycle_at > now) return `next cycle ${away(c.next_cycle_at, now)}`;
+    if (c.next_cycle_at !== null && c.next_cycle_at > now - 2) return `next cycle ${away(c.next_cycle_at, now)}`;
     if (c.state === "rehearsed") return "waits to be confirmed";
     return "";
 }

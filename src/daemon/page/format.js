@@ -103,6 +103,6 @@ export const iso = (at) => (known(at) ? date(at).toISOString() : "");
 export function away(at, now) {
     if (!known(at)) return UNKNOWN;
     const secs = now - at;
-    if (Math.abs(secs) < 1.5) return "just now";
+    if (Math.abs(secs) < 1.5) return secs >= 0 ? "just now" : "any moment";
     return secs > 0 ? `${duration(Math.max(secs, 1))} ago` : `in ${duration(-secs)}`;
 }
