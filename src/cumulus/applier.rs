@@ -208,7 +208,9 @@ impl Applier {
     /// What the next step is.
     pub fn upcoming(&self) -> Upcoming {
         let least_rows = match self.progress.step {
-            Step::Expire => self.decision.touched.get(self.progress.place).map_or(0, |(_, blocks)| *blocks),
+            Step::Expire => {
+                self.decision.touched.get(self.progress.place).map_or(0, |(_, blocks, _)| u64::from(*blocks))
+            }
             Step::Snapshots => self.decision.retention.dropped.len() as u64,
             Step::Done => 0,
             _ => 1,
@@ -366,14 +368,15 @@ impl Applier {
         }
         let mut at = self.progress;
         let mut rows = 0u64;
-        while let Some((segment, blocks)) = self.decision.touched.get(at.place) {
+        while let Some(touched) = self.decision.touched.get(at.place) {
+            let blocks = u64::from(touched.1);
             // At least one, or there would be no progress.
-            if rows > 0 && rows.saturating_add(*blocks) > max_rows {
+            if rows > 0 && rows.saturating_add(blocks) > max_rows {
                 break;
             }
-            moves::settle_segment(conn, schema, &self.decision, *segment)?;
+            moves::settle_segment(conn, schema, &self.decision, *touched)?;
             // A segment without blocks costs something too.
-            rows = rows.saturating_add((*blocks).max(1));
+            rows = rows.saturating_add(blocks.max(1));
             at.place += 1;
         }
         Ok((rows, at))
