@@ -289,7 +289,7 @@ mod tests {
     fn what_goes_into_a_table_comes_out_of_it() {
         let mut table = SegmentTable::default();
         let names = ["huge", "", "0123abcd-4567-89ef-0000-fedcba987654", "ü"];
-        for (id, name) in (i64::MAX - 4..).zip(names) {
+        for (name, id) in names.into_iter().zip(i64::MAX - 4..) {
             table.push(id, name);
         }
         assert_eq!([0, 1, 2, 3].map(|place| table.name(place)).each_ref().map(|name| &**name), names);
