@@ -5,6 +5,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use serde_json::Value;
 use sexton::checkpoint::{CycleIdentity, Progress, SqliteStore, StateStore};
+use sexton::job::Rehearsal;
 use sexton::policy::budget::{Accrual, Budget, Terms, Usual};
 use sexton::policy::fair::FairQueue;
 use sexton::store::{Names, Nature};
@@ -65,6 +66,7 @@ fn commit(c: &mut Criterion) {
         now: 0.0,
         fixed_clock: true,
         not_in_ring: 0,
+        rehearsal: Rehearsal::No,
     };
     let key = state.begin("bench", &identity, 0.0).expect("a cycle").key();
     let claim = state.claim(&key, 1).expect("a claim").remove(0);
@@ -75,7 +77,9 @@ fn commit(c: &mut Criterion) {
             cursor: Some(vec![b'a'; 26]),
             tally: vec![b'x'; 1000],
             done: false,
+            whole: true,
             notes: Vec::new(),
+            intents: Vec::new(),
         }]
     };
     c.bench_function("checkpoint: commit one prefix", |b| {

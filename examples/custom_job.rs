@@ -74,7 +74,14 @@ impl Job<Folder> for SumUp {
         }
         if metadata.is_file() && metadata.len() == 0 {
             let (storage_index, region, reason) = (path.display().to_string(), "content".into(), "it is empty".into());
-            fold.notes.finding(&Finding { storage_index, share: None, region, reason, tahoe_corrupt: false });
+            fold.notes.finding(&Finding {
+                storage_index,
+                share: None,
+                region,
+                reason,
+                tahoe_corrupt: false,
+                bytes: None,
+            });
         }
         Ok(())
     }

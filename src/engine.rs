@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::actors::Cycles;
 use crate::actors::{
-    BucketProcessor, Checkpointer, Cleaner, Cleaning, CleaningOrders, CleaningPorts, Crawl, CrawlPlan, Fuse, Governor,
-    Keeper, Launched, Ports, PrefixLister, Upkeep,
+    BucketProcessor, Checkpointer, Cleaner, Cleaning, CleaningPorts, Crawl, CrawlPlan, Fuse, Governor, Keeper,
+    Launched, Ports, PrefixLister, Upkeep,
 };
 use crate::checkpoint::{Desk, StateStore};
 use crate::clock::Time;
@@ -23,11 +23,11 @@ use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::messages::{Stop, Tidy};
 pub use crate::policy::cycle::Fresh;
+use crate::priority::Working;
 use crate::settings::{self, Checkpoint, CleaningSettings, CrawlSettings, Settings, UpkeepSettings};
 use crate::status::{Board, CleaningStatus, CrawlStatus, Event};
 use crate::store::Store;
-use conductor::Conductor;
-pub(crate) use conductor::Shutdown;
+use conductor::{Conductor, Request, Works};
 pub use handle::{EngineHandle, GovernorHandle};
 
 /// Crawls under one governor.
@@ -64,6 +64,7 @@ impl Engine {
             subscribers: Vec::new(),
             time: None,
             cycles: Cycles::Forever,
+            life: Life::WithItsWork,
             fresh: Fresh::No,
             fixed_clock: None,
             threads: Threads::Own,
@@ -81,9 +82,20 @@ pub struct EngineBuilder {
     subscribers: Vec<Recipient<Event>>,
     time: Option<Time>,
     cycles: Cycles,
+    life: Life,
     fresh: Fresh,
     fixed_clock: Option<f64>,
     threads: Threads,
+}
+
+/// When an engine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// When all its crawls and cleanings have ended, with the first error of one of them; without any, at shutdown.
+    WithItsWork,
+    /// At shutdown only. Crawls and cleanings may come and go, and what becomes of one of them does not end the others.
+    /// What earlier runs have found is told as well.
+    UntilShutdown,
 }
 
 /// Where the keeper of the state runs.
@@ -132,6 +144,12 @@ impl EngineBuilder {
     /// cleaning that fails is the engine's error.
     pub fn cycles(mut self, cycles: Cycles) -> Self {
         self.cycles = cycles;
+        self
+    }
+
+    /// When the engine ends. Default [`Life::WithItsWork`].
+    pub fn life(mut self, life: Life) -> Self {
+        self.life = life;
         self
     }
 
@@ -222,9 +240,11 @@ impl EngineBuilder {
         let ports = Ports {
             slices: governor.clone().recipient(),
             latest: checkpointer.clone().recipient(),
+            finished: checkpointer.clone().recipient(),
             open: checkpointer.clone().recipient(),
             claim: checkpointer.clone().recipient(),
             commit: checkpointer.clone().recipient(),
+            sync: checkpointer.clone().recipient(),
             desk,
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),
@@ -234,41 +254,42 @@ impl EngineBuilder {
             CleaningPorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
-        let wiring = Wiring {
-            ports,
-            cleanings,
-            time,
-            board: board.clone(),
-            fuse: fuse.clone(),
-            checkpoint,
-            cycles,
-            fresh,
-            fixed_clock,
-        };
+        let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
+        let working = Working::new(self.settings.priority);
+        let wiring =
+            Wiring { ports, cleanings, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
         let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
         crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
         let tidy = checkpointer.clone().recipient();
         let upkeep = (cycles != Cycles::Once).then(|| start_upkeep(self.upkeep, tidy, &wiring));
-        let orders = crawls.iter().filter_map(|c| Some((c.name.clone(), c.orders.clone()?))).collect();
-        let pace = crawls.iter().filter_map(|c| Some((c.name.clone(), c.pace.clone()?))).collect();
+        let works = Works::default();
         let (shutdown, requests) = mpsc::unbounded_channel();
         let (outcome_set, outcome) = watch::channel(None);
         let (closed_set, closed) = watch::channel(false);
+        let board = wiring.board.clone();
         let conductor = Conductor {
-            crawls,
-            board: board.clone(),
+            works: works.clone(),
+            wiring,
             governor: governor.clone().recipient(),
+            slots: governor.clone().recipient(),
             checkpointer: checkpointer.clone().recipient(),
             state_thread,
             upkeep,
-            fuse,
             requests,
             outcome: outcome_set,
             closed: closed_set,
         };
-        actix_rt::spawn(conductor.run());
+        actix_rt::spawn(conductor.run(crawls));
         let governor = GovernorHandle::new(&governor);
-        Ok(EngineHandle { governor, pace, orders, board, deliver: checkpointer.recipient(), shutdown, outcome, closed })
+        Ok(EngineHandle {
+            governor,
+            works,
+            board,
+            deliver: checkpointer.recipient(),
+            requests: shutdown,
+            outcome,
+            closed,
+        })
     }
 }
 
@@ -311,6 +332,7 @@ fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
 }
 
 /// What a crawl is wired with.
+#[derive(Clone)]
 pub(crate) struct Wiring {
     pub ports: Ports,
     pub cleanings: CleaningPorts,
@@ -319,11 +341,20 @@ pub(crate) struct Wiring {
     pub fuse: Fuse,
     pub checkpoint: Checkpoint,
     pub cycles: Cycles,
+    pub life: Life,
     pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
+    pub working: Working,
 }
 
-struct Plan<S, J> {
+impl Wiring {
+    /// The same, for a crawl whose unfinished cycle is, or is not, given up.
+    fn with_fresh(&self, fresh: Fresh) -> Wiring {
+        Wiring { fresh, ..self.clone() }
+    }
+}
+
+pub(crate) struct Plan<S, J> {
     settings: CrawlSettings,
     store: S,
     job: J,
@@ -345,30 +376,30 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
     fn launch(self: Box<Self>, wiring: &Wiring) -> Launched {
         let Plan { settings, store, job } = *self;
         let status = CrawlStatus::new(job.name(), settings.workers, store.ring().len());
-        wiring.board.add_crawl(&settings.name, status);
+        wiring.board.add_crawl(&settings.name, status, store.ring());
+        let workers = settings.workers;
         let (store, name) = (Arc::new(store), settings.name.clone());
         let slices = wiring.ports.slices.clone();
         let guard = wiring.fuse.guard("prefix lister");
-        let lister = PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, guard).start();
+        let lister =
+            PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, wiring.working, guard)
+                .start();
         let crawl = Arc::new(Crawl::new(settings, store, Arc::new(job), wiring));
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        Launched { name, pace: Some(processor.clone().recipient()), orders: None, stop: processor.recipient(), ended }
+        let (pace, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
+        Launched { name, pace, orders, stop: processor.recipient(), workers, ended }
     }
 }
 
-fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
+pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
     let name = settings.name.clone();
     wiring.board.add_cleaning(&name, CleaningStatus::new(settings.database.clone()));
     let (ended_set, ended) = oneshot::channel();
     let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
-    let orders = CleaningOrders {
-        pause: cleaner.clone().recipient(),
-        resume: cleaner.clone().recipient(),
-        stop: cleaner.clone().recipient(),
-    };
-    Launched { name, pace: None, orders: Some(orders), stop: cleaner.recipient(), ended }
+    let orders = cleaner.clone().recipient();
+    Launched { name, pace: None, orders, stop: cleaner.recipient(), workers: 1, ended }
 }
 
 fn start_upkeep(settings: UpkeepSettings, tidy: Recipient<Tidy>, wiring: &Wiring) -> Recipient<Stop> {

@@ -109,6 +109,33 @@ pub enum Error {
         differences: Vec<String>,
     },
 
+    /// A crawl would delete more than it may.
+    #[error(
+        "crawl {crawl} stopped before it deleted anything more: {deletes} of the {examined} shares examined in this cycle \
+         would be gone, and {:.1} % is the most allowed; see with --dry-run what has expired, and check the clock, the \
+         rule of expiry and whether clients still renew their leases; if all is right, allow more with --max-delete",
+        most * 100.0
+    )]
+    SafetyCatch {
+        /// The crawl.
+        crawl: String,
+        /// Shares deleted in this cycle, and those that would be deleted now.
+        deletes: u64,
+        /// Shares examined in this cycle.
+        examined: u64,
+        /// The largest part that may be deleted, from 0 to 1.
+        most: f64,
+    },
+
+    /// The clock cannot be believed, so nothing is deleted by it.
+    #[error(
+        "the clock cannot be right: {why}; nothing more is deleted until it is set, and the same command then goes on"
+    )]
+    Clock {
+        /// How that shows.
+        why: String,
+    },
+
     /// A commit came under a claim that is no longer in force.
     #[error("the claim on prefix {prefix} with fence {fence} is no longer in force")]
     StaleClaim {
@@ -213,6 +240,10 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+
+    /// A running daemon could not be reached, or has refused something.
+    #[error("{0}")]
+    Daemon(String),
 
     /// Something came out other than it went in: a fault of Sexton's own.
     #[error("{0}; please report this")]

@@ -5,10 +5,11 @@
 //! ring of prefixes with buckets in them; a [`Job`](job::Job) folds buckets into a tally; the
 //! [`Engine`](engine::Engine) runs any number of crawls, each with one or several workers, inside one
 //! [budget](settings::BudgetSettings), together with whatever background work its host has. The first store is that of a
-//! Tahoe-LAFS storage server, the first jobs are its bucket counter and its lease checker.
+//! Tahoe-LAFS storage server, the first jobs are its bucket counter and its lease checker, and a scrubber.
 //!
 //! This crate is that engine, to be embedded in a storage server, and the program `sexton`, which runs the same engine from
-//! the shell (feature `cli`, on by default; embedders take `default-features = false`).
+//! the shell (feature `cli`) and as a daemon (feature `daemon`); both are on by default, embedders take
+//! `default-features = false`.
 //!
 //! ```
 //! use sexton::engine::{Cycles, Engine};
@@ -44,7 +45,7 @@
 //! |---|---|
 //! | [`engine`] | wires everything together; starts, stops, and the handle |
 //! | [`store`] | the `Store` trait; Tahoe's store; sample stores |
-//! | [`job`] | the `Job` trait and what it works on; `count`, `leases` |
+//! | [`job`] | the `Job` trait and what it works on; `count`, `leases`, `verify` |
 //! | [`checkpoint`] | the `StateStore` trait: where progress is kept; in SQLite, in memory |
 //! | [`settings`], [`config`] | what the engine takes; the file in which people write it |
 //! | [`status`], [`report`] | how it goes, events; what a cycle has found |
@@ -53,8 +54,10 @@
 //! | [`slice`](mod@slice), [`clock`] | the right to work for a while; time and cost, injected |
 //! | [`cumulus`] | local databases of LBS and Cumulus: planning and doing a cleaning, the guard |
 //! | [`tahoe`] | the formats of Tahoe-LAFS: bytes in, plain values out |
+//! | [`priority`] | what the system does with threads at work |
 //! | [`stand_in`] | Tahoe's crawlers taken over where they stopped, and handed back |
 //! | `cli` | the program, feature `cli` |
+//! | `daemon` | `sexton run`: page, API, metrics, controls; feature `daemon` |
 //!
 //! # The way of a bucket, from disk to checkpoint
 //!
@@ -80,6 +83,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cumulus;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod engine;
 mod errno;
 mod error;
@@ -87,6 +92,7 @@ pub mod job;
 mod lock;
 pub mod messages;
 pub mod policy;
+pub mod priority;
 pub mod report;
 pub mod settings;
 pub mod slice;

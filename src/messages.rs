@@ -4,19 +4,20 @@
 //! |---|---|---|
 //! | Governor | [`SliceRequest`] | in time, a [`TimeSlice`] |
 //! | Governor | [`SliceSpent`](crate::slice::SliceSpent) | |
-//! | Governor | [`SetBudget`], [`Pause`], [`Resume`], [`Stop`] | |
+//! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`], [`Stop`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
 //! | Checkpointer | [`OpenCycle`] | [`Opened`] |
 //! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
 //! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
 //! | Checkpointer | [`Commit`] | [`Committed`] |
-//! | Checkpointer | [`ReleaseClaims`], [`Deliver`] | |
+//! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
-//! | BucketProcessor | [`SetMinimumCycleTime`], [`Stop`] | |
+//! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
-//! | Cleaner | [`Pause`], [`Resume`], [`Stop`] | |
+//! | BucketProcessor | [`SetMinimumCycleTime`], [`Instruction`], [`Stop`] | |
+//! | Cleaner | [`Instruction`], [`Stop`] | |
 //! | Upkeep | [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
@@ -35,7 +36,7 @@ use crate::checkpoint::{
 use crate::error::{Error, Result};
 use crate::job::Note;
 use crate::policy::cycle::{self, Fresh};
-use crate::settings::BudgetSettings;
+use crate::settings::{BudgetSettings, Order};
 use crate::slice::TimeSlice;
 use crate::store::{Names, Store};
 
@@ -87,6 +88,23 @@ pub struct Stop;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SetMinimumCycleTime(pub Duration);
+
+/// Changes how many slices may be out at once: the number of workers in the engine.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SetSlots(pub u32);
+
+/// What an operator wants of one crawl or one cleaning, while the others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Instruction {
+    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause.
+    Start,
+    /// Ask for no further slice; what the running one has done is saved.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+}
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,6 +198,8 @@ pub struct WantedCycle {
     pub now: Option<f64>,
     /// Names beside the ring.
     pub not_in_ring: u64,
+    /// [`Job::rehearses_first`](crate::job::Job::rehearses_first).
+    pub rehearses_first: bool,
 }
 
 impl WantedCycle {
@@ -189,8 +209,8 @@ impl WantedCycle {
         cycle::Wanted { store, job, parameters, ring, now: *now }
     }
 
-    /// As it is frozen in a cycle that begins at this moment of the wall clock.
-    pub fn identity(&self, at: f64) -> CycleIdentity {
+    /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is.
+    pub fn identity(&self, at: f64, latest: Option<&Cycle>) -> CycleIdentity {
         CycleIdentity {
             store: self.store.clone(),
             job: self.job.clone(),
@@ -199,6 +219,7 @@ impl WantedCycle {
             now: self.now.unwrap_or(at),
             fixed_clock: self.now.is_some(),
             not_in_ring: self.not_in_ring,
+            rehearsal: (self.rehearses_first && !cycle::is_rehearsed(latest, &self.wanted())).into(),
         }
     }
 }
@@ -230,6 +251,11 @@ pub enum Origin {
 #[rtype(result = "Result<Option<Cycle>>")]
 pub struct LatestCycle(pub String);
 
+/// Asks for the finished cycles of a crawl that are kept, the oldest first.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Cycle>>")]
+pub struct FinishedCycles(pub String);
+
 /// Claims prefixes to work on.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<Claim>>")]
@@ -238,6 +264,8 @@ pub struct ClaimPrefixes {
     pub cycle: CycleKey,
     /// How many at most.
     pub most: u32,
+    /// Which first.
+    pub order: Order,
 }
 
 /// Saves progress. The sender holds the slice and charges it with [`Committed::cost`].
@@ -262,6 +290,11 @@ pub struct Committed {
     /// What it has cost, by the meter of the checkpointer's thread.
     pub cost: Duration,
 }
+
+/// Makes sure that everything committed so far survives a loss of power.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<()>")]
+pub struct SyncState;
 
 /// Gives claims back.
 #[derive(Debug, Clone, Message)]

@@ -3,6 +3,7 @@
 //! Built by hand in a host program, from the command line, or from a file by [`config`](crate::config). Nothing here
 //! knows how people spell them; [`Settings::validate`] and [`CrawlSettings::validate`] hold the limits for all three.
 
+mod engine;
 mod upkeep;
 
 use std::collections::HashSet;
@@ -11,9 +12,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::job::leases::Expiry;
+use crate::job::leases::LeaseSettings;
+use crate::job::verify::{Quarantine, VerifySettings};
 use crate::policy::cleaning::{Clock, Mode, Options};
-use crate::tahoe::container::ShareType;
+pub use engine::{Checkpoint, Priority};
 pub use upkeep::{HISTORY, UpkeepSettings};
 
 /// Limits of [`BudgetSettings::rate`], in cores. Below the least, a slice of 1 s would be followed by 11 days of sleep.
@@ -24,6 +26,8 @@ pub const SLICE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`], and of the like of cleanings.
 pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
+/// Limits of [`CrawlSettings::target`].
+pub const TARGET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(36_600 * 86_400);
 /// Limits of [`CrawlSettings::workers`].
 pub const WORKERS: RangeInclusive<u32> = 1..=256;
 /// Limits of [`CrawlSettings::weight`].
@@ -40,6 +44,8 @@ pub struct Settings {
     pub budget: BudgetSettings,
     /// How often progress is saved.
     pub checkpoint: Checkpoint,
+    /// What the system does with threads at work. Default [`Priority::Normal`]: a host's threads are its own.
+    pub priority: Priority,
 }
 
 impl Settings {
@@ -101,18 +107,6 @@ pub enum Basis {
     Cpu,
 }
 
-/// How often progress is saved: how much work a crash may repeat.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Checkpoint {
-    /// After each bucket.
-    EveryBucket,
-    /// At the end of each slice.
-    #[default]
-    EverySlice,
-    /// At the end of the first slice after so long, or in between while the next slice is waited for.
-    Every(Duration),
-}
-
 /// What holds for one crawl, whatever its job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrawlSettings {
@@ -124,10 +118,27 @@ pub struct CrawlSettings {
     pub weight: f64,
     /// Time from the end of a cycle to the start of the next. Default by job, see [`JobSettings::minimum_cycle_time`].
     pub minimum_cycle_time: Duration,
+    /// Up to so much is added to both times below and above, anew each time and by chance, so that what has begun
+    /// together does not go on together. Default: nothing.
+    pub jitter: Duration,
     /// Time from the engine's start to the first slice. Default by job, see [`JobSettings::slow_start`].
     pub slow_start: Duration,
     /// How many prefixes are listed ahead of the one being worked on; 0 switches it off. Default 8.
     pub read_ahead: u32,
+    /// In which order prefixes are visited. Default [`Order::Ring`]; for `verify` [`Order::OldestFirst`].
+    pub order: Order,
+    /// Within which time every prefix is to be visited again: the status says whether it will be. Default `None`.
+    pub target: Option<Duration>,
+}
+
+/// In which order the prefixes of a store are visited. The result of a cycle is the same in any.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// In byte order, as Tahoe does.
+    #[default]
+    Ring,
+    /// First those whose last visit as a whole is longest ago, or that never had one.
+    OldestFirst,
 }
 
 impl CrawlSettings {
@@ -139,15 +150,19 @@ impl CrawlSettings {
             workers: 1,
             weight: 1.0,
             minimum_cycle_time: pace,
+            jitter: Duration::ZERO,
             slow_start: pace,
             read_ahead: 8,
+            order: Order::default(),
+            target: None,
         }
     }
 
     /// The defaults for one of Sexton's own jobs.
     pub fn for_job(name: impl Into<String>, job: &JobSettings) -> Self {
         let (minimum_cycle_time, slow_start) = (job.minimum_cycle_time(), job.slow_start());
-        CrawlSettings { minimum_cycle_time, slow_start, ..CrawlSettings::new(name) }
+        let order = if matches!(job, JobSettings::Verify { .. }) { Order::OldestFirst } else { Order::Ring };
+        CrawlSettings { minimum_cycle_time, slow_start, order, ..CrawlSettings::new(name) }
     }
 
     /// Checks the name, and all values against their limits.
@@ -160,8 +175,13 @@ impl CrawlSettings {
         named(&of("workers"), within(&WORKERS, &self.workers, u32::to_string))?;
         named(&of("weight"), within(&WEIGHT, &self.weight, f64::to_string))?;
         named(&of("minimum_cycle_time"), within(&PACE, &self.minimum_cycle_time, duration))?;
+        named(&of("jitter"), within(&PACE, &self.jitter, duration))?;
         named(&of("slow_start"), within(&PACE, &self.slow_start, duration))?;
-        named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))
+        named(&of("read_ahead"), within(&READ_AHEAD, &self.read_ahead, u32::to_string))?;
+        match &self.target {
+            Some(target) => named(&of("target"), within(&TARGET, target, duration)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -282,66 +302,67 @@ impl CleaningSettings {
 }
 
 /// One of Sexton's own jobs, with what makes its result what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum JobSettings {
     /// Counts the buckets of each prefix.
     Count,
-    /// Reads the leases of every share.
-    Leases {
-        /// Which leases count as expired.
-        expire: Expiry,
-        /// The types of shares that may expire, in the order in which the report names them.
-        sharetypes: Vec<ShareType>,
-        /// Whether expiry is only evaluated, and nothing deleted.
-        dry_run: bool,
+    /// Reads the leases of every share, and deletes the expired ones if it is told to.
+    Leases(LeaseSettings),
+    /// Reads and checks every byte of every share.
+    Verify {
+        /// Which shares, and what becomes of corrupt ones.
+        verify: VerifySettings,
+        /// Whether the node is stopped: shares may be moved only then.
+        offline: bool,
     },
 }
 
 impl JobSettings {
-    /// The job's name: `count`, `leases`.
+    /// The job's name: `count`, `leases`, `verify`.
     pub fn name(&self) -> &'static str {
         match self {
             JobSettings::Count => "count",
-            JobSettings::Leases { .. } => "leases",
+            JobSettings::Leases(_) => "leases",
+            JobSettings::Verify { .. } => "verify",
         }
     }
 
     /// Time from the end of a cycle to the start of the next, unless told otherwise; Tahoe's own values: 1 hour for
-    /// `count`, 12 hours for `leases`.
+    /// `count`, 12 hours for `leases`; 7 days for `verify`.
     pub fn minimum_cycle_time(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(3600),
-            JobSettings::Leases { .. } => Duration::from_secs(12 * 3600),
+            JobSettings::Leases(_) => Duration::from_secs(12 * 3600),
+            JobSettings::Verify { .. } => Duration::from_secs(7 * 86_400),
         }
     }
 
     /// Time from the engine's start to the first slice, unless told otherwise; Tahoe's own values: 5 minutes for
-    /// `count`, 6 minutes for `leases`.
+    /// `count`, 6 minutes for `leases`; 10 minutes for `verify`.
     pub fn slow_start(&self) -> Duration {
         match self {
             JobSettings::Count => Duration::from_secs(300),
-            JobSettings::Leases { .. } => Duration::from_secs(360),
+            JobSettings::Leases(_) => Duration::from_secs(360),
+            JobSettings::Verify { .. } => Duration::from_secs(600),
         }
     }
 
-    /// Checks that the job does nothing that does not exist yet, and that it does something at all.
+    /// Checks that the job's settings go together.
     ///
     /// # Errors
-    /// [`Error::Config`] if leases were to expire without `dry_run`, if no type of share may expire, or one is given
-    /// twice.
+    /// [`Error::Config`], as [`LeaseSettings::validate`]; if corrupt shares were to be moved while the node may be running.
     pub fn validate(&self) -> Result<()> {
-        let JobSettings::Leases { expire, sharetypes, dry_run } = self else { return Ok(()) };
-        let wrong = |why: &str| Err(Error::Config(why.into()));
-        if sharetypes.iter().enumerate().any(|(i, t)| sharetypes[..i].contains(t)) {
-            return wrong("sharetypes has a type twice; leave one out");
-        }
-        match (*expire == Expiry::None, sharetypes.is_empty(), dry_run) {
-            (true, _, _) => Ok(()),
-            (false, true, _) => wrong("sharetypes is empty, so nothing would ever expire; set expire to none instead"),
-            (false, false, true) => Ok(()),
-            (false, false, false) => wrong(
-                "expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
-            ),
+        match self {
+            JobSettings::Count => Ok(()),
+            JobSettings::Leases(settings) => settings.validate(),
+            JobSettings::Verify { verify, offline: false } if verify.quarantine == Quarantine::Move => {
+                Err(Error::Config(
+                    "shares are moved to quarantine only while the node is stopped: stop it and say so with offline, \
+                     or use quarantine copy"
+                        .into(),
+                ))
+            }
+            JobSettings::Verify { .. } => Ok(()),
         }
     }
 }
@@ -430,19 +451,6 @@ mod tests {
         for name in ["", "A", "a b", "ä", &"a".repeat(65)] {
             assert!(why(CrawlSettings::new(name).validate()).contains("is no name for a crawl"), "{name}");
         }
-    }
-
-    #[test]
-    fn deleting_is_refused_and_evaluating_is_not() {
-        let job = |expire, sharetypes: &[ShareType], dry_run| {
-            JobSettings::Leases { expire, sharetypes: sharetypes.to_vec(), dry_run }.validate()
-        };
-        let age = Expiry::Age { secs: 1 };
-        assert!(why(job(age, &ShareType::ALL, false)).starts_with("expired leases cannot be deleted yet"));
-        assert!(why(job(age, &[ShareType::Mutable; 2], true)).starts_with("sharetypes has a type twice"));
-        assert!(why(job(age, &[], true)).starts_with("sharetypes is empty"));
-        job(age, &ShareType::ALL, true).unwrap();
-        job(Expiry::None, &[], false).unwrap();
     }
 
     #[test]

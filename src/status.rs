@@ -5,6 +5,8 @@
 
 mod board;
 mod cleaning;
+mod findings;
+mod ring;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -17,11 +19,15 @@ use serde::Serialize;
 use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::job::Finding;
+use crate::policy::target::Outlook;
 use crate::report::CycleReport;
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
 pub use cleaning::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
+pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
+pub(crate) use ring::RingMarks;
+pub use ring::{Mark, RingPicture};
 pub use upkeep::UpkeepStatus;
 
 /// Something that happened, sent to every subscriber.
@@ -215,10 +221,14 @@ pub struct CrawlStatus {
     pub job: String,
     /// What it is doing.
     pub phase: Phase,
+    /// Whether it was told to pause.
+    pub held: bool,
     /// What its workers are doing.
     pub workers: Vec<WorkerState>,
     /// The cycle in progress, or the last one.
     pub cycle: Option<u64>,
+    /// When that began, in seconds since 1970.
+    pub cycle_started: Option<f64>,
     /// How many prefixes were complete when this run took the cycle over from an earlier one; `None` if it began it.
     pub prefixes_done_before: Option<u32>,
     /// Whether this crawl ever finished a cycle.
@@ -248,10 +258,26 @@ pub struct CrawlStatus {
     pub vanished: u64,
     /// Remaining time as a range, from the prefixes done; `None` until enough are done.
     pub remaining_secs: Option<(f64, f64)>,
+    /// Whether the target will be kept; `None` where none was set.
+    pub target: Option<TargetStatus>,
     /// Why progress cannot be saved just now.
     pub waiting_for: Option<String>,
     /// Why it failed.
     pub error: Option<String>,
+    /// The same, for programs.
+    #[serde(skip)]
+    pub failure: Option<Error>,
+}
+
+/// How a crawl stands to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TargetStatus {
+    /// Within which time every prefix is to be visited again.
+    pub target_secs: f64,
+    /// In which time it is, as a range, at the pace of the last cycle of this run; `None` until that can be told.
+    pub between_visits_secs: Option<(f64, f64)>,
+    /// What that means.
+    pub outlook: Option<Outlook>,
 }
 
 impl CrawlStatus {
@@ -259,8 +285,10 @@ impl CrawlStatus {
         CrawlStatus {
             job: job.to_owned(),
             phase: Phase::SlowStart,
+            held: false,
             workers: vec![WorkerState::Idle; workers as usize],
             cycle: None,
+            cycle_started: None,
             prefixes_done_before: None,
             first_cycle_finished: false,
             next_cycle_in_secs: None,
@@ -275,8 +303,10 @@ impl CrawlStatus {
             findings: 0,
             vanished: 0,
             remaining_secs: None,
+            target: None,
             waiting_for: None,
             error: None,
+            failure: None,
         }
     }
 }

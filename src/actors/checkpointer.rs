@@ -12,10 +12,11 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, LastRunOf, LatestCycle, OpenCycle, Opened, Origin, Ran,
-    ReadCycle, ReleaseClaims, Stop, Tidy, TidyDone,
+    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle, OpenCycle, Opened,
+    Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
 };
-use crate::policy::cycle::{Decision, decide};
+use crate::policy::cycle::{Decision, Fresh, decide};
+use crate::settings::Order;
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
@@ -50,11 +51,22 @@ impl Handler<LatestCycle> for Checkpointer {
     }
 }
 
+impl Handler<FinishedCycles> for Checkpointer {
+    type Result = Result<Vec<Cycle>>;
+
+    fn handle(&mut self, FinishedCycles(crawl): FinishedCycles, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.finished(&crawl))
+    }
+}
+
 impl Handler<ClaimPrefixes> for Checkpointer {
     type Result = Result<Vec<Claim>>;
 
     fn handle(&mut self, msg: ClaimPrefixes, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.claim(&msg.cycle, msg.most))
+        self.desk.with(|state| match msg.order {
+            Order::Ring => state.claim(&msg.cycle, msg.most),
+            Order::OldestFirst => state.claim_oldest(&msg.cycle, msg.most),
+        })
     }
 }
 
@@ -66,6 +78,14 @@ impl Handler<Commit> for Checkpointer {
         let result = self.desk.with(|state| state.commit(&msg.cycle, &msg.progress, msg.at));
         let cost = self.time.meter.thread_cost().saturating_sub(before);
         Committed { result, progress: msg.progress, cost }
+    }
+}
+
+impl Handler<SyncState> for Checkpointer {
+    type Result = Result<()>;
+
+    fn handle(&mut self, _: SyncState, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.sync())
     }
 }
 
@@ -132,6 +152,10 @@ impl Handler<Stop> for Checkpointer {
 /// Finds the cycle to work on, or begins one.
 fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     let latest = state.latest(&msg.crawl)?;
+    if let (Fresh::Yes, Some(cycle)) = (msg.fresh, &latest) {
+        may_be_given_up(state, cycle)?;
+    }
+    let identity = msg.wanted.identity(msg.at, latest.as_ref());
     let (cycle, origin) = match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
         (Decision::Resume, Some(cycle)) => {
             finish_if_empty(state, &cycle, msg.at)?;
@@ -142,7 +166,7 @@ fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
             return Err(Error::CycleDiffers { crawl: msg.crawl.clone(), cycle: cycle.number, differences });
         }
         (_, _) => {
-            let cycle = state.begin(&msg.crawl, &msg.wanted.identity(msg.at), msg.at)?;
+            let cycle = state.begin(&msg.crawl, &identity, msg.at)?;
             finish_if_empty(state, &cycle, msg.at)?;
             return Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() });
         }
@@ -151,15 +175,31 @@ fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     Ok(Opened { cycle, origin, rows })
 }
 
+/// Refuses to give up a cycle that may have left a change to the store half done: only its intents can finish it.
+fn may_be_given_up(state: &mut dyn StateStore, cycle: &Cycle) -> Result<()> {
+    let unsettled = if cycle.finished.is_some() { 0 } else { state.unsettled(&cycle.key())? };
+    if unsettled == 0 {
+        return Ok(());
+    }
+    let (number, crawl) = (cycle.number, &cycle.crawl);
+    Err(Error::Config(format!(
+        "cycle {number} of {crawl} has planned deletions in {unsettled} buckets, some of which may be half done: let it come \
+         to its end with the same parameters, without --fresh"
+    )))
+}
+
 /// Where there is no prefix, no commit ends the cycle.
 fn finish_if_empty(state: &mut dyn StateStore, cycle: &Cycle, at: f64) -> Result<()> {
     if cycle.identity.ring.is_empty() { state.finish(&cycle.key(), at) } else { Ok(()) }
 }
 
-/// Reads all that was saved of the newest cycle.
+/// Reads all that was saved of a cycle: the newest, or one that is finished and kept.
 fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
-    let latest = state.latest(&msg.cycle.crawl)?;
-    let cycle = latest.filter(|c| c.number == msg.cycle.number).ok_or(Error::Stopped)?;
+    let wanted = |c: &Cycle| c.number == msg.cycle.number;
+    let cycle = match state.latest(&msg.cycle.crawl)?.filter(wanted) {
+        Some(latest) => latest,
+        None => state.finished(&msg.cycle.crawl)?.into_iter().find(wanted).ok_or(Error::Stopped)?,
+    };
     Ok(CycleRows {
         cycle,
         prefixes: state.prefixes(&msg.cycle)?,

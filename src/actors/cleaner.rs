@@ -22,7 +22,7 @@ use crate::clock::Time;
 use crate::cumulus::CleaningReport;
 use crate::engine::Wiring;
 use crate::error::{Error, Result, Retry};
-use crate::messages::{LastRunOf, Pause, Ran, Resume, SliceRequest, Stop};
+use crate::messages::{self, LastRunOf, Ran, SliceRequest, Stop};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{LastEnd, Moment, next_start};
 use crate::settings::CleaningSettings;
@@ -53,6 +53,8 @@ pub(crate) struct Cleaning {
     time: Time,
     board: Arc<Board>,
     order: watch::Sender<Order>,
+    /// Whether an order to run now waits to be followed.
+    start: watch::Sender<bool>,
 }
 
 impl Cleaning {
@@ -65,6 +67,7 @@ impl Cleaning {
             time: wiring.time.clone(),
             board: wiring.board.clone(),
             order: watch::channel(Order::Work).0,
+            start: watch::channel(false).0,
             settings,
         }
     }
@@ -78,6 +81,8 @@ impl Cleaning {
                 self.sleep_until_run(started, last).await?;
             }
             let ended = self.run_once().await;
+            // What is running need not be started.
+            self.start.send_replace(false);
             if matches!(ended, Err(Error::Stopped)) || self.cycles == Cycles::Once {
                 return ended.map(drop);
             }
@@ -117,7 +122,13 @@ impl Cleaning {
         let wait = next_start(started, self.settings.slow_start, last, self.settings.every, now);
         let phase = if last == LastEnd::Never { CleaningPhase::SlowStart } else { CleaningPhase::SleepingBetweenRuns };
         self.show(|c| (c.phase, c.next_run_at) = (phase, Some(now.monotonic.saturating_add(wait))));
-        self.sleep(wait).await?;
+        let mut start = self.start.subscribe();
+        tokio::select! {
+            slept = self.sleep(wait) => slept?,
+            // The sender lives as long as the cleaning.
+            _ = start.wait_for(|start| *start) => {}
+        }
+        self.start.send_replace(false);
         self.show(|c| c.next_run_at = None);
         Ok(())
     }
@@ -294,19 +305,14 @@ impl Actor for Cleaner {
     }
 }
 
-impl Handler<Pause> for Cleaner {
+impl Handler<messages::Instruction> for Cleaner {
     type Result = ();
 
-    fn handle(&mut self, _: Pause, _: &mut Self::Context) {
-        self.cleaning.order(Order::Pause);
-    }
-}
-
-impl Handler<Resume> for Cleaner {
-    type Result = ();
-
-    fn handle(&mut self, _: Resume, _: &mut Self::Context) {
-        self.cleaning.order(Order::Work);
+    fn handle(&mut self, order: messages::Instruction, _: &mut Self::Context) {
+        self.cleaning.order(if order == messages::Instruction::Pause { Order::Pause } else { Order::Work });
+        if order == messages::Instruction::Start {
+            self.cleaning.start.send_replace(true);
+        }
     }
 }
 

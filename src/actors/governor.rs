@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::guard::Guard;
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::messages::{Pause, Resume, SetBudget, SliceRequest, Stop};
+use crate::messages::{Pause, Resume, SetBudget, SetSlots, SliceRequest, Stop};
 use crate::policy::budget::{Accrual, Budget, Habit, Terms, Usual, Verdict};
 use crate::policy::fair::{CLIENTS_REMEMBERED, FairQueue};
 use crate::settings::{Basis, BudgetSettings};
@@ -252,6 +252,16 @@ impl Handler<SetBudget> for Governor {
         self.budget.set_terms(terms(&settings, self.workers), now);
         self.board.budget(|b| b.requested(&settings));
         self.settings = settings;
+        self.pump(ctx);
+    }
+}
+
+impl Handler<SetSlots> for Governor {
+    type Result = ();
+
+    fn handle(&mut self, SetSlots(workers): SetSlots, ctx: &mut Self::Context) {
+        self.workers = workers;
+        self.budget.set_terms(terms(&self.settings, workers), self.now_secs());
         self.pump(ctx);
     }
 }

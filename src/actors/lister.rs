@@ -12,6 +12,7 @@ use actix::prelude::*;
 
 use super::guard::Guard;
 use crate::messages::{Listing, NextListing, SliceRequest, Wanted};
+use crate::priority::Working;
 use crate::store::Store;
 use cache::Cache;
 use reading::read;
@@ -31,11 +32,19 @@ pub struct PrefixLister<S: Store> {
     /// How many prefixes to read ahead.
     ahead: usize,
     reading_ahead: bool,
+    working: Working,
     _guard: Guard,
 }
 
 impl<S: Store> PrefixLister<S> {
-    pub(crate) fn new(store: Arc<S>, crawl: &str, ahead: u32, governor: Recipient<SliceRequest>, guard: Guard) -> Self {
+    pub(crate) fn new(
+        store: Arc<S>,
+        crawl: &str,
+        ahead: u32,
+        governor: Recipient<SliceRequest>,
+        working: Working,
+        guard: Guard,
+    ) -> Self {
         PrefixLister {
             store,
             cache: Arc::default(),
@@ -43,6 +52,7 @@ impl<S: Store> PrefixLister<S> {
             client: format!("{crawl}/read-ahead").into(),
             ahead: ahead as usize,
             reading_ahead: false,
+            working,
             _guard: guard,
         }
     }
@@ -54,7 +64,7 @@ impl<S: Store> PrefixLister<S> {
         }
         self.reading_ahead = true;
         let (store, cache, ahead) = (self.store.clone(), self.cache.clone(), self.ahead);
-        let (governor, client) = (self.governor.clone(), self.client.clone());
+        let (governor, client, working) = (self.governor.clone(), self.client.clone(), self.working);
         let work = async move {
             // Without a slice (stop) nothing is read ahead.
             let Ok(slice) = SliceRequest::send(&governor, client, READ_AHEAD_WEIGHT).await else { return };
@@ -64,7 +74,7 @@ impl<S: Store> PrefixLister<S> {
                 return slice.settle();
             }
             let positions: Vec<u32> = todo.iter().map(|r| r.wanted.position).collect();
-            match tokio::task::spawn_blocking(move || read(&*store, todo, AHEAD_NAMES, slice)).await {
+            match working.run(move || read(&*store, todo, AHEAD_NAMES, slice)).await {
                 Ok(read) => drop(cache.put_back(cycle, read)),
                 Err(_) => cache.forget(&positions),
             }
@@ -82,8 +92,8 @@ impl<S: Store> Handler<NextListing<S>> for PrefixLister<S> {
 
     fn handle(&mut self, msg: NextListing<S>, _: &mut Self::Context) -> Self::Result {
         let (store, cache, cycle) = (self.store.clone(), self.cache.clone(), msg.cycle);
-        let wanted = msg.wanted.clone();
-        let answer = async move { cache.next(store, msg).await };
+        let (wanted, working) = (msg.wanted.clone(), self.working);
+        let answer = async move { cache.next(store, working, msg).await };
         Box::pin(answer.into_actor(self).map(move |listing, act, ctx| {
             let hints = wanted.into_iter().skip(listing.ready.len()).collect();
             act.read_ahead(cycle, hints, ctx);

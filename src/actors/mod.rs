@@ -9,6 +9,7 @@ mod governor;
 mod guard;
 mod lister;
 mod processor;
+mod reins;
 mod upkeep;
 
 pub use checkpointer::Checkpointer;
@@ -18,6 +19,6 @@ pub use governor::Governor;
 pub(crate) use guard::Fuse;
 pub use lister::PrefixLister;
 pub use processor::{BucketProcessor, Cycles};
-pub(crate) use processor::{CleaningOrders, Crawl, CrawlPlan, Launched, Ports};
+pub(crate) use processor::{Crawl, CrawlPlan, Launched, Ports};
 pub(crate) use upkeep::Keeper;
 pub use upkeep::Upkeep;

@@ -1,6 +1,8 @@
 //! What every [`StateStore`](super::StateStore) refuses, in the same words, and which cycles all of them take for old.
 //! Pure; no store is touched here.
 
+use std::collections::BTreeMap;
+
 use super::{CycleIdentity, CycleKey, Progress};
 use crate::error::{Error, Result};
 
@@ -42,6 +44,25 @@ pub(super) fn note_numbers(progress: &Progress, saved: u64) -> Result<u64> {
         next = next.saturating_add(1);
     }
     Ok(next)
+}
+
+/// Of the free prefixes the ones to be visited first: never visited, then longest ago; the order of the ring decides
+/// between equals.
+pub(super) fn oldest_first(ring: &[String], mut free: Vec<u32>, visits: &BTreeMap<String, f64>, most: u32) -> Vec<u32> {
+    let visited = |prefix: &u32| ring.get(*prefix as usize).and_then(|name| visits.get(name)).copied();
+    // Stable, and `free` is in ring order.
+    free.sort_by(|a, b| visited(a).unwrap_or(f64::NEG_INFINITY).total_cmp(&visited(b).unwrap_or(f64::NEG_INFINITY)));
+    free.truncate(most as usize);
+    free
+}
+
+/// Refuses a prefix that is complete and still has intents: nobody would carry them out.
+pub(super) fn intents(progress: &Progress) -> Result<()> {
+    if progress.done && !progress.intents.is_empty() {
+        let (prefix, left) = (progress.prefix, progress.intents.len());
+        return Err(Error::Config(format!("prefix {prefix} is said to be complete with {left} intents left")));
+    }
+    Ok(())
 }
 
 /// Where a commit names a cycle that is not kept (it was given up meanwhile): its claims are void.

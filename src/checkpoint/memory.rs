@@ -9,12 +9,14 @@ use super::{
     Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
-use crate::job::{Note, NoteKind};
+use crate::job::{Intent, Note, NoteKind};
 
 /// Progress of crawls in plain maps. Starts empty.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     crawls: BTreeMap<String, Crawl>,
+    /// By store and job.
+    visits: BTreeMap<(String, String), BTreeMap<String, f64>>,
     runs: BTreeMap<String, LastRun>,
 }
 
@@ -42,11 +44,19 @@ struct Prefix {
     fence: u64,
     claimed: bool,
     notes: Vec<Note>,
+    intents: Vec<Intent>,
 }
 
 impl Prefix {
     fn in_force(&self, fence: u64) -> bool {
         self.claimed && !self.done && self.fence == fence
+    }
+
+    fn claim(&mut self, prefix: u32) -> Claim {
+        self.fence += 1;
+        self.claimed = true;
+        let (cursor, tally, intents) = (self.cursor.clone(), self.tally.clone(), self.intents.clone());
+        Claim { prefix, fence: self.fence, cursor, tally, intents }
     }
 }
 
@@ -79,6 +89,8 @@ impl CycleState {
             return Err(stale);
         }
         check::note_numbers(progress, prefix.notes.len() as u64)?;
+        check::intents(progress)?;
+        prefix.intents.clone_from(&progress.intents);
         prefix.cursor.clone_from(&progress.cursor);
         prefix.tally = Some(progress.tally.clone());
         prefix.notes.extend_from_slice(&progress.notes);
@@ -154,12 +166,22 @@ impl StateStore for MemoryStore {
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         let free = (0..).zip(&mut self.cycle(cycle)?.prefixes).filter(|(_, p)| !p.done && !p.claimed);
-        let claims = free.take(most as usize).map(|(prefix, state)| {
-            state.fence += 1;
-            state.claimed = true;
-            Claim { prefix, fence: state.fence, cursor: state.cursor.clone(), tally: state.tally.clone() }
-        });
+        Ok(free.take(most as usize).map(|(prefix, state)| state.claim(prefix)).collect())
+    }
+
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        let CycleState { identity, prefixes, .. } = self.cycle(cycle)?;
+        let free = (0..).zip(&*prefixes).filter(|(_, p)| !p.done && !p.claimed).map(|(prefix, _): (u32, _)| prefix);
+        let (free, identity) = (free.collect(), identity.clone());
+        let visits = self.visits(&identity.store, &identity.job)?;
+        let oldest = check::oldest_first(&identity.ring, free, &visits, most);
+        let state = self.cycle(cycle)?;
+        let claims = oldest.into_iter().filter_map(|at| state.prefixes.get_mut(at as usize).map(|p| p.claim(at)));
         Ok(claims.collect())
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        Ok(self.visits.get(&(store.to_owned(), job.to_owned())).cloned().unwrap_or_default())
     }
 
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
@@ -179,7 +201,16 @@ impl StateStore for MemoryStore {
         if left == 0 && state.finished.is_none() && !progress.is_empty() {
             state.finished = Some(at);
         }
+        let CycleIdentity { store, job, ring, .. } = &state.identity;
+        let whole = progress.iter().filter(|p| p.done && p.whole);
+        let names: Vec<String> = whole.filter_map(|p| ring.get(p.prefix as usize).cloned()).collect();
+        let subject = (store.clone(), job.clone());
+        self.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
         Ok(Standing { left })
+    }
+
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        Ok(self.cycle(cycle)?.prefixes.iter().map(|prefix| prefix.intents.len() as u64).sum())
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {

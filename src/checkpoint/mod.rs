@@ -11,6 +11,8 @@ mod desk;
 mod memory;
 mod sqlite;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,7 +21,7 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
 use crate::error::Result;
-use crate::job::{Note, NoteKind};
+use crate::job::{Intent, Note, NoteKind, Rehearsal};
 
 /// What makes the result of a cycle what it is. Frozen when the cycle begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,13 @@ pub struct CycleIdentity {
     pub fixed_clock: bool,
     /// Names beside the ring when the cycle began.
     pub not_in_ring: u64,
+    /// Whether the cycle only tells what it would change.
+    #[serde(default, skip_serializing_if = "is_no_rehearsal")]
+    pub rehearsal: Rehearsal,
+}
+
+fn is_no_rehearsal(rehearsal: &Rehearsal) -> bool {
+    *rehearsal == Rehearsal::No
 }
 
 /// A cycle as the state knows it.
@@ -86,6 +95,8 @@ pub struct Claim {
     pub cursor: Option<Vec<u8>>,
     /// The tally up to it, opaque here; `None` before the first commit.
     pub tally: Option<Vec<u8>>,
+    /// What was planned up to it, and is perhaps carried out; not in the tally.
+    pub intents: Vec<Intent>,
 }
 
 /// What one commit adds to one prefix.
@@ -101,8 +112,12 @@ pub struct Progress {
     pub tally: Vec<u8>,
     /// Whether the prefix is complete; this also ends the claim.
     pub done: bool,
+    /// Whether every bucket of it was visited: only then it is remembered when that was, see [`StateStore::visits`].
+    pub whole: bool,
     /// Notes since the last commit; their numbers go on from the ones before.
     pub notes: Vec<Note>,
+    /// All intents of the prefix that are not settled; those of earlier commits go. A prefix that is complete has none.
+    pub intents: Vec<Intent>,
 }
 
 /// How a cycle stands after a commit.
@@ -213,11 +228,22 @@ pub trait StateStore: Send + 'static {
     /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
 
+    /// Claims prefixes as [`claim`](Self::claim) does, but first those that were never visited as a whole, and then those
+    /// whose last visit is longest ago; the first in ring order where that is the same.
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
+    /// by name. Known for as long as the state is kept.
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>>;
+
     /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`.
     ///
     /// # Errors
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
+
+    /// How many intents of a cycle are not settled.
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64>;
 
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;

@@ -8,8 +8,9 @@ use super::{ConfigCommand, Exit};
 use crate::config::units::Percent;
 use crate::config::{Config, EXAMPLE};
 use crate::error::{Error, Result};
+use crate::job::leases::LeaseSettings;
 use crate::policy::cleaning::Policy;
-use crate::settings::{CleaningSettings, Manner};
+use crate::settings::{CleaningSettings, JobSettings, Manner};
 
 /// Runs the command.
 ///
@@ -39,6 +40,16 @@ fn check(path: &Path) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// What a crawl deletes, if it does.
+fn deletes(job: &JobSettings) -> Option<String> {
+    let JobSettings::Leases(LeaseSettings { word: Some(word), dry_run: false, rehearsal, max_delete, .. }) = job else {
+        return None;
+    };
+    let (word, most) = (word.as_str(), Percent::of_cores(*max_delete));
+    let after = if *rehearsal { ", after a first cycle that only tells" } else { "" };
+    Some(format!("  deletes expired leases, {word}, {most} of the shares at most{after}"))
+}
+
 /// What the file means, a line for each thing that it sets up.
 fn meaning(config: &Config) -> Vec<String> {
     let budget = &config.settings.budget;
@@ -60,6 +71,7 @@ fn meaning(config: &Config) -> Vec<String> {
             every(settings.minimum_cycle_time),
             every(settings.slow_start)
         ));
+        lines.extend(deletes(&crawl.job));
     }
     if config.crawls.is_empty() {
         lines.push("no crawls".to_owned());

@@ -9,14 +9,14 @@ use futures_executor::block_on;
 
 use super::progress::Progress;
 use super::signals::Interrupts;
+use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
 use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
-use crate::job::{Count, Leases};
+use crate::job::{Count, Leases, Verify};
 use crate::policy::backoff::Backoff;
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
@@ -32,11 +32,15 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 pub fn run(args: &CrawlArgs) -> Result<Exit> {
     let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
-    let prefixes = store.ring().len();
-    let name = job.name();
-    let state = state_path(args, name, &store)?;
+    let name = crawl_name(&job);
+    let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
-    let state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let store = match &job {
+        JobSettings::Verify { verify, .. } => args.verify.narrow(store, &mut state, &verify.parameters())?,
+        _ => store,
+    };
+    let prefixes = store.ring().len();
     let interrupts = Interrupts::take_over()?;
     let engine = start(args, &job, store, state)?;
     let ending = {
@@ -51,22 +55,29 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
 
 /// The job as the settings know it; they also say what is refused.
 fn job(args: &CrawlArgs) -> Result<JobSettings> {
+    if args.job != JobName::Verify {
+        args.verify.refuse()?;
+    }
     let job = match args.job {
-        JobName::Count if args.expire != Expiry::None => {
-            return Err(Error::Config("--expire goes with --job leases".to_owned()));
+        JobName::Verify => {
+            args.expiry.refuse()?;
+            JobSettings::Verify { verify: args.verify.settings()?, offline: args.offline }
         }
-        JobName::Count => JobSettings::Count,
-        JobName::Leases => {
-            let (expire, sharetypes) = (args.expire, args.sharetypes.0.clone());
-            if expire != Expiry::None && !args.dry_run {
-                let advice =
-                    "expired leases cannot be deleted yet, only evaluated: add --dry-run, or leave --expire out";
-                return Err(Error::Config(advice.to_owned()));
-            }
-            JobSettings::Leases { expire, sharetypes, dry_run: args.dry_run }
+        JobName::Count if args.offline => {
+            return Err(Error::Config("--offline goes with a job that changes the store".to_owned()));
         }
+        JobName::Count => args.expiry.refuse().map(|()| JobSettings::Count)?,
+        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline)),
     };
     job.validate().map(|()| job)
+}
+
+/// A crawl over a part has a name of its own, so that it is not in the way of the whole.
+fn crawl_name(job: &JobSettings) -> &'static str {
+    match job {
+        JobSettings::Verify { verify, .. } if !verify.selection.is_all() => PARTIAL,
+        job => job.name(),
+    }
 }
 
 fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf> {
@@ -79,8 +90,9 @@ fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf
 fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteStore) -> Result<EngineHandle> {
     let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
-    let settings = Settings { budget, checkpoint: args.checkpoint };
-    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(job.name(), job) };
+    let settings = Settings { budget, checkpoint: args.checkpoint, ..Settings::default() };
+    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(crawl_name(job), job) };
+    let crawl = args.verify.apply(crawl);
     let mut engine = Engine::builder(settings)
         .state(state)
         .cycles(Cycles::Once)
@@ -91,10 +103,8 @@ fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteSt
     }
     match job {
         JobSettings::Count => engine.crawl(crawl, store, Count),
-        JobSettings::Leases { expire, sharetypes, .. } => {
-            let settings = LeaseSettings { expiry: *expire, sharetypes: ShareTypes(sharetypes.clone()) };
-            engine.crawl(crawl, store, Leases::new(settings))
-        }
+        JobSettings::Leases(settings) => engine.crawl(crawl, store, Leases::new(settings.clone())),
+        JobSettings::Verify { verify, .. } => engine.crawl(crawl, store, Verify::new(verify.clone())),
     }
     .spawn()
 }
@@ -109,6 +119,9 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
         return Ok(Exit::Interrupted);
     };
     print(args, engine, &report)?;
+    if let Some(target) = engine.status().crawls.get(name).and_then(|crawl| crawl.target) {
+        output::say(&output::target_for_people(&target));
+    }
     let delivered = patiently(|error| error.retry() == Retry::Helps, || block_on(engine.deliver(&report)));
     if matches!(delivered, Err(Error::Stopped)) {
         // By a signal after the end of the cycle: the same command prints the report once more.
@@ -116,7 +129,8 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     }
     delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    let clean = report.counts.errors == 0 && report.complete;
+    let corrupt = args.job == JobName::Verify && report.counts.findings > 0;
+    let clean = report.counts.errors == 0 && report.complete && !corrupt;
     Ok(if clean { Exit::Done } else { Exit::WithErrors })
 }
 

@@ -19,7 +19,7 @@ use crate::clock::Time;
 use crate::cumulus::sample::SampleDb;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result};
-use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
+use crate::job::leases::{Expiry, LeaseSettings};
 use crate::job::{Count, Leases};
 use crate::policy::cleaning::Options;
 use crate::settings::{BudgetSettings, CleaningSettings, CrawlSettings, Settings};
@@ -57,6 +57,10 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
         made.leases,
         made.bytes as f64 / 1e6
     );
+    #[cfg(feature = "daemon")]
+    if args.serve {
+        return serve(&dir, args.buckets);
+    }
     let database = dir.join("localdb.sqlite");
     let rows = SampleDb::default().write(&database)?;
     println!("   and a local database of LBS, {}:", database.display());
@@ -72,6 +76,30 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     println!("\nThe store, the database and the state files are kept in {}", dir.display());
     println!("Try:  sexton crawl {} --job leases --cpu 10%", dir.display());
     println!("      sexton clean {} --dry-run --now {}", database.display(), cleaned_at());
+    Ok(Exit::Done)
+}
+
+/// The sample store under a daemon with its page, on any port that is free.
+#[cfg(feature = "daemon")]
+fn serve(dir: &Path, buckets: u32) -> Result<Exit> {
+    // A cycle long enough to be watched, and the next one soon after it.
+    let text = String::from(
+        r#"(
+            state: "serve.sqlite",
+            budget: (cpu_percentage: "5%", cpu_slice: "20ms"),
+            http: (listen: "127.0.0.1:0"),
+            crawls: [
+                (name: "leases", store: ".", job: leases(expire: age("31d"), dry_run: true), slow_start: "0s",
+                    minimum_cycle_time: "30s"),
+                (name: "count", store: ".", job: count, slow_start: "5s", minimum_cycle_time: "1m"),
+            ],
+        )"#,
+    );
+    let config = crate::config::Config::parse(&text, dir.join("demo.ron"))?;
+    println!("2. Two crawls over its {buckets} buckets, as a daemon under 5 % of a core. Ctrl-C ends it.\n");
+    crate::daemon::run(crate::daemon::Start { config, config_path: None }, |link| {
+        println!("   Its page, with the right to change things (the link works once):\n\n   {link}\n");
+    })?;
     Ok(Exit::Done)
 }
 
@@ -111,7 +139,7 @@ fn cleaning(dir: &Path) -> CleaningSettings {
 fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<Option<Whole>> {
     println!("2. Both jobs and a cleaning, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
     let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
-    let leases = LeaseSettings { expiry: EXPIRY, sharetypes: ShareTypes::default() };
+    let leases = LeaseSettings { expiry: EXPIRY, ..LeaseSettings::default() };
     let interrupts = Interrupts::take_over()?;
     let engine = Engine::builder(Settings { budget, ..Settings::default() })
         .state(SqliteStore::open(&dir.join("demo.sqlite"))?)

@@ -1,32 +1,42 @@
 //! The command line: what `sexton` takes, and which command does what.
 //!
-//! Exit codes: 0 done; 1 done, with errors listed; 2 usage or configuration; 3 failed; 130 interrupted with the state
+//! Exit codes: 0 done; 1 done, with errors or corrupt shares listed; 2 usage or configuration; 3 failed; 130 interrupted with the state
 //! saved.
 
 mod clean;
 mod clean_report;
+#[cfg(feature = "daemon")]
+mod client;
 mod config;
+#[cfg(feature = "daemon")]
+mod control;
 mod crawl;
 mod demo;
+mod expire_args;
 mod guard;
 mod output;
 mod progress;
+#[cfg(feature = "daemon")]
+mod run;
+mod shell;
 mod signals;
 mod state_file;
+#[cfg(feature = "daemon")]
+mod status;
 mod tahoe_cfg;
 mod tahoe_state;
+mod verify_args;
 mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::units::{Percent, parse_slice};
 use crate::error::Error;
-use crate::job::leases::{Expiry, ShareTypes};
 use crate::settings::{Basis, Checkpoint};
 
 /// How a command ended.
@@ -65,7 +75,7 @@ impl Exit {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, with errors listed; 2 usage or configuration; 3 failed; \
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, with errors or corrupt shares listed; 2 usage or configuration; 3 failed; \
     130 interrupted, with the state saved";
 
 /// The caretaker of a store: walks every object, again and again, inside one budget, and never loses its place.
@@ -87,6 +97,39 @@ enum Command {
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
     #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
+    /// Run every crawl of a configuration file for ever, with a page, metrics and controls
+    #[cfg(feature = "daemon")]
+    #[command(after_help = "SIGHUP reads the configuration again; SIGTERM or Ctrl-C ends after the running bucket")]
+    Run(run::RunArgs),
+    /// Show what a running daemon does
+    #[cfg(feature = "daemon")]
+    #[command(after_help = "Exit codes: 0 all is well; 1 there is something to look at; 3 no daemon is reached")]
+    Status(status::StatusArgs),
+    /// Pause one crawl or cleaning of a running daemon, or everything
+    #[cfg(feature = "daemon")]
+    Pause(control::OneOrAllArgs),
+    /// Go on after a pause
+    #[cfg(feature = "daemon")]
+    Resume(control::OneOrAllArgs),
+    /// Begin the next cycle of a crawl now, or one that was stopped or has failed
+    #[cfg(feature = "daemon")]
+    Start(control::OneArgs),
+    /// End a crawl or cleaning after its running slice, until it is started
+    #[cfg(feature = "daemon")]
+    Stop(control::OneArgs),
+    /// Show or change the budget of a running daemon
+    #[cfg(feature = "daemon")]
+    Budget(control::BudgetArgs),
+    /// List what a running daemon has found
+    #[cfg(feature = "daemon")]
+    Findings(control::FindingsArgs),
+    /// Confirm what a rehearsal of expiry has shown, so that it is deleted
+    #[cfg(feature = "daemon")]
+    Confirm(control::ConfirmArgs),
+    /// Print completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Write man pages
+    Man(shell::ManArgs),
     /// Clean a local database of LBS or Cumulus: drop what no snapshot needs, mark segments with much waste
     #[command(after_help = clean::EXIT_CODES)]
     Clean(clean::CleanArgs),
@@ -114,6 +157,11 @@ struct DemoArgs {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
+    /// Run the sample store as a daemon instead, with its page, until Ctrl-C
+    #[cfg(feature = "daemon")]
+    #[arg(long)]
+    serve: bool,
+
     /// How many buckets the sample store has
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     buckets: u32,
@@ -128,17 +176,15 @@ struct CrawlArgs {
     #[arg(long, value_enum)]
     job: JobName,
 
-    /// Which leases count as expired: none, age:SECONDS since granted or renewed, or cutoff:UNIXTIME
-    #[arg(long, value_name = "none|age:SECONDS|cutoff:UNIXTIME", default_value = "none")]
-    expire: Expiry,
+    #[command(flatten)]
+    expiry: expire_args::ExpireArgs,
 
-    /// Evaluate expiry and delete nothing
+    /// The node that serves this store is stopped, and stays so meanwhile: what changes the store may do so
     #[arg(long)]
-    dry_run: bool,
+    offline: bool,
 
-    /// Which types of shares may expire
-    #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
-    sharetypes: ShareTypes,
+    #[command(flatten)]
+    verify: verify_args::VerifyArgs,
 
     /// The moment that counts as now, in seconds since 1970 [default: when the cycle begins]
     #[arg(long, value_name = "UNIXTIME", value_parser = unix_time)]
@@ -183,6 +229,8 @@ enum JobName {
     Count,
     /// Read all leases, as Tahoe's lease checker does
     Leases,
+    /// Read every byte of every share and check it
+    Verify,
 }
 
 #[derive(Debug, Subcommand)]
@@ -204,7 +252,13 @@ enum ConfigCommand {
 /// Runs the program: arguments from the command line, report on stdout, everything else on stderr.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    output::log_to_stderr(cli.verbose);
+    #[cfg(feature = "daemon")]
+    let logs_itself = matches!(cli.command, Command::Run(_));
+    #[cfg(not(feature = "daemon"))]
+    let logs_itself = false;
+    if !logs_itself {
+        output::log_to_stderr(cli.verbose);
+    }
     if let Command::Guard(args) = &cli.command {
         return guard::run(args);
     }
@@ -212,6 +266,26 @@ pub fn run() -> ExitCode {
     let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
+        #[cfg(feature = "daemon")]
+        Command::Run(args) => run::run(&args, cli.verbose),
+        #[cfg(feature = "daemon")]
+        Command::Status(args) => status::run(&args),
+        #[cfg(feature = "daemon")]
+        Command::Pause(args) => control::one_or_all("pause", &args),
+        #[cfg(feature = "daemon")]
+        Command::Resume(args) => control::one_or_all("resume", &args),
+        #[cfg(feature = "daemon")]
+        Command::Start(args) => control::one("start", &args),
+        #[cfg(feature = "daemon")]
+        Command::Stop(args) => control::one("stop", &args),
+        #[cfg(feature = "daemon")]
+        Command::Budget(args) => control::budget(&args),
+        #[cfg(feature = "daemon")]
+        Command::Findings(args) => control::findings(&args),
+        #[cfg(feature = "daemon")]
+        Command::Confirm(args) => control::confirm(&args),
+        Command::Completions(args) => shell::completions(&args, Cli::command()),
+        Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Clean(args) => clean::run(&args),
         Command::TahoeState { command } => tahoe_state::run(&command),
         Command::ImportTahoeCfg(args) => tahoe_cfg::run(&args),

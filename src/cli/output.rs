@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -9,8 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::job::Counts;
 use crate::lock::lock;
+use crate::policy::target::Outlook;
 use crate::report::CycleReport;
-use crate::status::BudgetStatus;
+use crate::status::{BudgetStatus, TargetStatus};
 
 /// The bar on the terminal, while there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -43,15 +45,27 @@ fn above_bar<R>(write: impl FnOnce() -> R) -> R {
 
 /// Sends the library's log to stderr: warnings, with `-v` information, with `-vv` everything. `RUST_LOG` overrides it.
 pub fn log_to_stderr(verbose: u8) {
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter(verbose)).with_writer(|| AboveBar).with_ansi(is_terminal());
+    // A host that has set up logging already keeps its own.
+    let _ = log.try_init();
+}
+
+/// As [`log_to_stderr`], one JSON object a line, for programs that collect logs.
+#[cfg(feature = "daemon")]
+pub fn log_json_to_stderr(verbose: u8) {
+    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter(verbose));
+    // A host that has set up logging already keeps its own.
+    let _ = log.with_writer(io::stderr).try_init();
+}
+
+fn filter(verbose: u8) -> EnvFilter {
     let usual = match verbose {
         0 => "warn",
         1 => "sexton=info,warn",
         _ => "sexton=trace,info",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveBar).with_ansi(is_terminal());
-    // A host that has set up logging already keeps its own.
-    let _ = log.try_init();
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual))
 }
 
 struct AboveBar;
@@ -84,6 +98,18 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     if let Some(history) = report.own.get("history") {
         lines.extend(history_for_people(history));
     }
+    if let Some(partial) = report.own.get("partial") {
+        lines.push(format!("  PARTIAL: only {}", partial_for_people(partial)));
+    }
+    if let Some(verified) = report.own.get("verified") {
+        lines.push(verified_for_people(verified));
+    }
+    for (key, words) in [("deleted", "deleted"), ("would_delete", "would be deleted")] {
+        lines.extend(report.own.get(key).map(|freed| freed_for_people(words, freed)));
+    }
+    if report.own.contains_key("rehearsal") {
+        lines.push("  this was a rehearsal: nothing was deleted, the next cycle will".to_owned());
+    }
     let Counts { no_bucket, no_share, vanished, .. } = report.counts;
     let strays = no_bucket + no_share + report.not_in_ring;
     if strays > 0 {
@@ -98,7 +124,8 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         report.counts.findings,
         report.findings.iter().map(|f| {
             let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
-            format!("{}{share}: {}: {}", f.storage_index, f.region, f.reason)
+            let bytes = f.bytes.map_or(String::new(), |(start, end)| format!(" (bytes {start} to {end})"));
+            format!("{}{share}: {}: {}{bytes}", f.storage_index, f.region, f.reason)
         }),
     ));
     let errors = report.errors.iter().map(|e| format!("{}: {}", e.path, e.error));
@@ -115,6 +142,56 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     lines.join("\n") + "\n"
 }
 
+/// Whether a target will be kept.
+pub fn target_for_people(target: &TargetStatus) -> String {
+    let shown = |secs: f64| {
+        Duration::try_from_secs_f64(secs.ceil()).unwrap_or(Duration::MAX).min(Duration::from_secs(u64::from(u32::MAX)))
+    };
+    let time = |secs: f64| humantime::format_duration(shown(secs)).to_string();
+    let set = time(target.target_secs);
+    let (Some((least, most)), Some(outlook)) = (target.between_visits_secs, target.outlook) else {
+        return format!("target {set}: too little was done in this run to tell whether it will be kept");
+    };
+    let verdict = match outlook {
+        Outlook::Kept => "it will be kept",
+        Outlook::Close => "it may be kept or missed",
+        Outlook::Missed => "it will be MISSED: more budget is needed",
+    };
+    format!("target {set}: at this pace every share has its turn in {} to {}; {verdict}", time(least), time(most))
+}
+
+/// What a partial run looked at.
+fn partial_for_people(partial: &Value) -> String {
+    let mut parts = Vec::new();
+    if let Some(sample) = partial["sample"].as_str() {
+        parts.push(format!("a sample of {sample} of the buckets"));
+    }
+    if let Some(indexes) = partial["storage_indexes"].as_array() {
+        parts.push(format!("{} storage indexes", indexes.len()));
+    }
+    if let Some(since) = partial["since"].as_f64() {
+        parts.push(format!("prefixes last verified before {since}"));
+    }
+    parts.join(", ")
+}
+
+fn verified_for_people(verified: &Value) -> String {
+    let of = |key: &str| verified[key].as_u64().unwrap_or(0);
+    let mut line = format!(
+        "  verified {:.1} MB: {} shares ok, {} corrupt, {} unreadable",
+        of("bytes") as f64 / 1e6,
+        of("ok"),
+        of("corrupt"),
+        of("unreadable")
+    );
+    for key in ["misread", "quarantined"] {
+        if of(key) > 0 {
+            line += &format!(", {} {key}", of(key));
+        }
+    }
+    line
+}
+
 /// The first few of a list; `--json` has them all.
 fn few(what: &str, total: u64, items: impl Iterator<Item = String>) -> Vec<String> {
     const SHOWN: usize = 20;
@@ -123,6 +200,16 @@ fn few(what: &str, total: u64, items: impl Iterator<Item = String>) -> Vec<Strin
     }
     let more = if total > SHOWN as u64 { format!(", the first {SHOWN} (all with --json)") } else { String::new() };
     std::iter::once(format!("  {what}: {total}{more}")).chain(items.take(SHOWN).map(|i| format!("    {i}"))).collect()
+}
+
+fn freed_for_people(words: &str, freed: &Value) -> String {
+    let of = |key: &str| freed[key].as_u64().unwrap_or(0);
+    let (shares, leases, megabytes) = (of("shares"), of("leases"), of("bytes") as f64 / 1e6);
+    let buckets = match of("buckets") {
+        0 => String::new(),
+        buckets => format!(", {buckets} empty buckets"),
+    };
+    format!("  {words}: {shares} shares, {leases} leases, {megabytes:.1} MB{buckets}")
 }
 
 fn history_for_people(history: &Value) -> Vec<String> {

@@ -88,6 +88,7 @@ fn example(word: &str) -> Option<&'static str> {
         "cutoff" => Some("cutoff(\"2025-01-01\")"),
         "every" => Some("every(\"10s\")"),
         "leases" => Some("leases()"),
+        "verify" => Some("verify()"),
         "benefit" => Some("benefit()"),
         "utilization" => Some("utilization()"),
         _ => None,

@@ -7,17 +7,22 @@
 mod clean;
 mod diagnosis;
 mod raw;
+mod raw_daemon;
 pub mod units;
 
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ron::extensions::Extensions;
 
+use raw_daemon::RawPriority;
+
 use crate::error::{Error, Result};
+use crate::policy::windows::Windows;
 use crate::settings::{
-    self, Basis, BudgetSettings, CleaningSettings, CrawlSettings, JobSettings, Settings, UpkeepSettings,
+    self, Basis, BudgetSettings, CleaningSettings, CrawlSettings, JobSettings, Order, Settings, UpkeepSettings,
 };
 
 /// The configuration file that comes with Sexton: complete, commented, with every default written out.
@@ -35,12 +40,14 @@ const SIZE_MOST: u64 = 1 << 20;
 /// assert_eq!(config.crawls[0].settings.name, "count");
 /// # Ok::<(), sexton::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The state file. Default `None`: where the program keeps its state for this user.
     pub state: Option<PathBuf>,
     /// What holds for the whole engine.
     pub settings: Settings,
+    /// What concerns the daemon only.
+    pub daemon: DaemonConfig,
     /// The crawls, in the order of the file. Default: none.
     pub crawls: Vec<CrawlConfig>,
     /// The cleanings, in the order of the file, each ready for
@@ -48,6 +55,54 @@ pub struct Config {
     pub cleanings: Vec<CleaningSettings>,
     /// How the state is kept in order.
     pub upkeep: UpkeepSettings,
+}
+
+impl Default for Config {
+    /// What an empty file means.
+    fn default() -> Self {
+        let settings = Settings { priority: RawPriority::default().into(), ..Settings::default() };
+        Config {
+            state: None,
+            settings,
+            daemon: DaemonConfig::default(),
+            crawls: Vec::new(),
+            cleanings: Vec::new(),
+            upkeep: UpkeepSettings::default(),
+        }
+    }
+}
+
+/// What concerns the daemon only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DaemonConfig {
+    /// Windows of the day with a budget each. Default: none.
+    pub windows: Windows,
+    /// How it logs. Default: for people.
+    pub log: LogFormat,
+    /// Where it listens. Default `127.0.0.1:7377`; port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// Names under which scrapers and proxies may reach it, beside those of loopback: `host` or `host:port`. Default: none.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl Default for DaemonConfig {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT));
+        DaemonConfig { windows: Windows::default(), log: LogFormat::People, listen, allowed_hosts: Vec::new() }
+    }
+}
+
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_PORT: u16 = 7377;
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    People,
+    /// One JSON object a line.
+    Json,
 }
 
 /// One crawl of a configuration file.
@@ -95,15 +150,18 @@ impl Config {
     }
 }
 
-fn validated(raw: raw::RawConfig, folder: &Path) -> Result<Config> {
-    let settings = Settings { budget: budget(raw.budget), checkpoint: raw.checkpoint.into() };
+fn validated(mut raw: raw::RawConfig, folder: &Path) -> Result<Config> {
+    let daemon = raw_daemon::daemon(raw.budget.windows.take(), raw.log, raw.http)?;
+    let settings =
+        Settings { budget: budget(raw.budget), checkpoint: raw.checkpoint.into(), priority: raw.priority.into() };
     settings.validate()?;
     let crawls = raw.crawls.into_iter().map(|raw| crawl(raw, folder)).collect::<Result<Vec<_>>>()?;
     let cleanings = raw.clean.into_iter().map(|raw| clean::cleaning(raw, folder)).collect::<Result<Vec<_>>>()?;
     let names = crawls.iter().map(|c| c.settings.name.as_str());
     settings::check_unique(names.chain(cleanings.iter().map(|c| c.name.as_str())))?;
     let upkeep = raw.history.map_or_else(UpkeepSettings::default, |age| UpkeepSettings { history: Some(age.0) });
-    Ok(Config { state: raw.state.map(|path| folder.join(path.0)), settings, crawls, cleanings, upkeep })
+    let state = raw.state.map(|path| folder.join(path.0));
+    Ok(Config { state, settings, daemon, crawls, cleanings, upkeep })
 }
 
 fn budget(raw: raw::RawBudget) -> BudgetSettings {
@@ -117,15 +175,21 @@ fn budget(raw: raw::RawBudget) -> BudgetSettings {
 }
 
 fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
-    let job = raw.job.0;
+    let mut job = raw.job.0;
+    if let JobSettings::Verify { verify, .. } = &mut job {
+        verify.quarantine_dir = verify.quarantine_dir.take().map(|dir| folder.join(dir));
+    }
     let name = raw.name.map_or_else(|| job.name().to_owned(), |name| name.0);
     let default = CrawlSettings::for_job(name, &job);
     let settings = CrawlSettings {
         workers: raw.workers.map_or(default.workers, |n| n.0),
         weight: raw.weight.map_or(default.weight, |n| n.0),
         minimum_cycle_time: raw.minimum_cycle_time.map_or(default.minimum_cycle_time, |pace| pace.0),
+        jitter: raw.jitter.map_or(default.jitter, |pace| pace.0),
         slow_start: raw.slow_start.map_or(default.slow_start, |pace| pace.0),
         read_ahead: raw.read_ahead.map_or(default.read_ahead, |n| n.0),
+        order: raw.order.map_or(default.order, Order::from),
+        target: raw.target.map(|target| target.0),
         name: default.name,
     };
     settings.validate()?;

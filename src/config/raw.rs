@@ -11,10 +11,14 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 use super::clean::RawCleaning;
+use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::{self, Percent};
 use crate::error::Error;
-use crate::job::leases::Expiry;
-use crate::settings::{self, Basis, Checkpoint, HISTORY, JobSettings, PACE, READ_AHEAD, WEIGHT, WORKERS};
+use crate::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
+use crate::job::verify::{Advisories, PageCache, Quarantine, Selection, VerifySettings};
+use crate::settings::{
+    self, Basis, Checkpoint, HISTORY, JobSettings, Order, PACE, READ_AHEAD, TARGET, WEIGHT, WORKERS,
+};
 use crate::tahoe::container::ShareType;
 
 /// The whole file.
@@ -24,6 +28,9 @@ pub(super) struct RawConfig {
     pub state: Option<Value<FilePath>>,
     pub budget: RawBudget,
     pub checkpoint: RawCheckpoint,
+    pub priority: RawPriority,
+    pub log: RawLog,
+    pub http: RawHttp,
     pub crawls: Vec<RawCrawl>,
     pub clean: Vec<RawCleaning>,
     pub history: Option<Value<History>>,
@@ -36,6 +43,7 @@ pub(super) struct RawBudget {
     pub cpu_slice: Option<Value<Slice>>,
     pub basis: Option<RawBasis>,
     pub max_sleep: Option<Value<Interval>>,
+    pub windows: RawWindows,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -83,7 +91,26 @@ pub(super) struct RawCrawl {
     pub weight: Option<Value<Weight>>,
     pub minimum_cycle_time: Option<Value<Pace>>,
     pub slow_start: Option<Value<Pace>>,
+    pub jitter: Option<Value<Pace>>,
     pub read_ahead: Option<Value<ReadAhead>>,
+    pub order: Option<RawOrder>,
+    pub target: Option<Value<Target>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename = "order", rename_all = "snake_case")]
+pub(super) enum RawOrder {
+    Ring,
+    OldestFirst,
+}
+
+impl From<RawOrder> for Order {
+    fn from(raw: RawOrder) -> Self {
+        match raw {
+            RawOrder::Ring => Order::Ring,
+            RawOrder::OldestFirst => Order::OldestFirst,
+        }
+    }
 }
 
 /// A job whose settings go together; checked here so that an error has its place in the file.
@@ -97,14 +124,39 @@ impl TryFrom<RawJob> for CheckedJob {
     fn try_from(raw: RawJob) -> Result<Self, Error> {
         let job = match raw {
             RawJob::Count => JobSettings::Count,
-            RawJob::Leases { expire, sharetypes, dry_run } => {
-                let types = sharetypes.map(|types| types.into_iter().map(ShareType::from).collect());
-                JobSettings::Leases {
-                    expire: expire.into(),
-                    sharetypes: types.unwrap_or_else(|| ShareType::ALL.to_vec()),
+            RawJob::Leases {
+                expire,
+                sharetypes,
+                dry_run,
+                delete,
+                rehearsal,
+                max_delete,
+                prune_empty_buckets,
+                compat,
+            } => {
+                let default = LeaseSettings::default();
+                let types = sharetypes.map(|types| ShareTypes(types.into_iter().map(ShareType::from).collect()));
+                JobSettings::Leases(LeaseSettings {
+                    expiry: expire.into(),
+                    sharetypes: types.unwrap_or(default.sharetypes),
+                    word: delete.into(),
                     dry_run,
-                }
+                    conduct: if compat { Conduct::Compat } else { Conduct::Careful },
+                    prune: prune_empty_buckets,
+                    rehearsal,
+                    max_delete: max_delete.map_or(default.max_delete, |part| part.0),
+                })
             }
+            RawJob::Verify { quarantine, quarantine_dir, advisories, keep_cache, offline } => JobSettings::Verify {
+                verify: VerifySettings {
+                    selection: Selection::default(),
+                    quarantine: quarantine.into(),
+                    quarantine_dir: quarantine_dir.map(|path| path.0.into()),
+                    advisories: if advisories { Advisories::Write } else { Advisories::None },
+                    page_cache: if keep_cache { PageCache::Keep } else { PageCache::Spare },
+                },
+                offline,
+            },
         };
         job.validate().map(|()| CheckedJob(job))
     }
@@ -121,7 +173,72 @@ enum RawJob {
         sharetypes: Option<Vec<RawShareType>>,
         #[serde(default)]
         dry_run: bool,
+        #[serde(default)]
+        delete: RawDelete,
+        #[serde(default = "yes")]
+        rehearsal: bool,
+        #[serde(default)]
+        max_delete: Option<Value<Part>>,
+        #[serde(default)]
+        prune_empty_buckets: bool,
+        #[serde(default)]
+        compat: bool,
     },
+    Verify {
+        #[serde(default)]
+        quarantine: RawQuarantine,
+        #[serde(default)]
+        quarantine_dir: Option<Value<FilePath>>,
+        #[serde(default)]
+        advisories: bool,
+        #[serde(default)]
+        keep_cache: bool,
+        #[serde(default)]
+        offline: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename = "quarantine", rename_all = "snake_case")]
+enum RawQuarantine {
+    #[default]
+    None,
+    Copy,
+    Move,
+}
+
+impl From<RawQuarantine> for Quarantine {
+    fn from(raw: RawQuarantine) -> Self {
+        match raw {
+            RawQuarantine::None => Quarantine::None,
+            RawQuarantine::Copy => Quarantine::Copy,
+            RawQuarantine::Move => Quarantine::Move,
+        }
+    }
+}
+
+/// Who leaves a program alone with a file of settings sees first what it would delete.
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename = "delete", rename_all = "snake_case")]
+enum RawDelete {
+    #[default]
+    Nothing,
+    Offline,
+    Online,
+}
+
+impl From<RawDelete> for Option<Word> {
+    fn from(raw: RawDelete) -> Self {
+        match raw {
+            RawDelete::Nothing => None,
+            RawDelete::Offline => Some(Word::Offline),
+            RawDelete::Online => Some(Word::Online),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -259,7 +376,14 @@ duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice)
 duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
 duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
 duration_kind!(History, Duration, "a duration such as \"365d\"", parse_history);
+duration_kind!(Target, Duration, "a duration such as \"30d\"", parse_target);
 duration_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age);
+
+fn parse_target(text: &str) -> Result<Duration, String> {
+    let target = units::parse_duration(text)?;
+    settings::within(&TARGET, &target, settings::duration)?;
+    Ok(target)
+}
 
 fn parse_history(text: &str) -> Result<Duration, String> {
     let history = units::parse_duration(text)?;
@@ -295,6 +419,7 @@ macro_rules! text_kind {
 }
 
 text_kind!(Cutoff, Expiry, "a date such as \"2025-01-01\"", units::parse_cutoff);
+text_kind!(Part, f64, "a part of the shares such as \"10%\"", units::parse_part);
 text_kind!(Name, String, "a name in quotes such as \"leases\"", parse_name);
 text_kind!(FilePath, String, "a path in quotes such as \"/srv/tahoe/storage\"", parse_path);
 

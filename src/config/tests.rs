@@ -5,9 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::leases::Expiry;
+use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
+use crate::job::verify::VerifySettings;
 use crate::policy::cleaning::{Era, Limits, Mode, Options, Policy};
-use crate::settings::{Checkpoint, LongLocks, Manner, OlderCopy};
+use crate::policy::windows::Window;
+use crate::settings::{Checkpoint, LongLocks, Manner, OlderCopy, Priority};
 use crate::tahoe::container::ShareType;
 
 fn parse(text: &str) -> Result<Config> {
@@ -19,24 +21,29 @@ fn the_example_holds_exactly_the_documented_defaults() {
     let example = parse(EXAMPLE).unwrap();
     let short = r#"(crawls: [
         (store: "/srv/tahoe/storage", job: leases()),
+        (store: "/srv/tahoe/storage", job: verify()),
         (store: "/srv/tahoe/storage", job: count),
     ])"#;
     assert_eq!(example, parse(short).unwrap());
-    assert_eq!(example.settings, Settings::default());
+    assert_eq!(example.settings, Settings { priority: Priority::Idle, ..Settings::default() });
+    assert_eq!(example.daemon, DaemonConfig::default());
+    assert_eq!(example.daemon.listen.to_string(), "127.0.0.1:7377");
 
     // The numbers of the issue and of Tahoe's crawlers, once more as numbers.
     let budget = &example.settings.budget;
     assert_eq!((budget.rate, budget.slice, budget.max_sleep), (0.10, Duration::from_secs(1), None));
     assert_eq!((budget.basis, example.settings.checkpoint), (Basis::Wall, Checkpoint::EverySlice));
     assert_eq!(example.state, None);
-    let [leases, count] = &example.crawls[..] else { panic!("two crawls: {example:?}") };
+    let [leases, verify, count] = &example.crawls[..] else { panic!("three crawls: {example:?}") };
     let secs = |d: Duration| d.as_secs();
     assert_eq!((secs(leases.settings.minimum_cycle_time), secs(leases.settings.slow_start)), (43_200, 360));
     assert_eq!((secs(count.settings.minimum_cycle_time), secs(count.settings.slow_start)), (3_600, 300));
     assert_eq!((leases.settings.workers, leases.settings.weight, leases.settings.read_ahead), (1, 1.0, 8));
-    let sharetypes = vec![ShareType::Mutable, ShareType::Immutable];
-    assert_eq!(leases.job, JobSettings::Leases { expire: Expiry::None, sharetypes, dry_run: false });
+    assert_eq!(leases.job, JobSettings::Leases(LeaseSettings { rehearsal: true, ..LeaseSettings::default() }));
     assert_eq!((count.settings.name.as_str(), &count.job), ("count", &JobSettings::Count));
+    assert_eq!(verify.job, JobSettings::Verify { verify: VerifySettings::default(), offline: false });
+    assert_eq!((secs(verify.settings.minimum_cycle_time), secs(verify.settings.slow_start)), (7 * 86_400, 600));
+    assert_eq!((leases.settings.order, verify.settings.order), (Order::Ring, Order::OldestFirst));
 }
 
 #[test]
@@ -44,11 +51,13 @@ fn every_key_is_read() {
     let config = parse(
         r#"(
             state: "state.sqlite",
-            budget: (cpu_percentage: "250%", cpu_slice: "500ms", basis: cpu, max_sleep: "299s"),
+            budget: (cpu_percentage: "250%", cpu_slice: "500ms", basis: cpu, max_sleep: "299s",
+                windows: {"22:00-06:00": "50%", "12:00-13:30": "5%"}),
+            priority: low, log: json, http: (listen: "[::1]:80", allowed_hosts: ["NAS.example.org", "proxy:8080"]),
             checkpoint: every("10s"),
             crawls: [(
                 name: "old-leases", store: "../storage", workers: 2, weight: 0.1, read_ahead: 0,
-                minimum_cycle_time: "0s", slow_start: "1m",
+                minimum_cycle_time: "0s", slow_start: "1m", jitter: "5m",
                 job: leases(expire: cutoff("2025-01-01"), sharetypes: [immutable], dry_run: true),
             )],
         )"#,
@@ -60,25 +69,36 @@ fn every_key_is_read() {
         basis: Basis::Cpu,
         max_sleep: Some(Duration::from_secs(299)),
     };
-    let settings = Settings { budget, checkpoint: Checkpoint::Every(Duration::from_secs(10)) };
+    let settings = Settings { budget, checkpoint: Checkpoint::Every(Duration::from_secs(10)), priority: Priority::Low };
     let crawl = CrawlConfig {
         settings: CrawlSettings {
             name: "old-leases".into(),
             workers: 2,
             weight: 0.1,
             minimum_cycle_time: Duration::ZERO,
+            jitter: Duration::from_secs(300),
             slow_start: Duration::from_secs(60),
             read_ahead: 0,
+            ..CrawlSettings::new("old-leases")
         },
         store: "/etc/sexton/../storage".into(),
-        job: JobSettings::Leases {
-            expire: Expiry::Cutoff { unix: 1_735_689_600 },
-            sharetypes: vec![ShareType::Immutable],
+        job: JobSettings::Leases(LeaseSettings {
+            expiry: Expiry::Cutoff { unix: 1_735_689_600 },
+            sharetypes: ShareTypes(vec![ShareType::Immutable]),
             dry_run: true,
-        },
+            rehearsal: true,
+            ..LeaseSettings::default()
+        }),
+    };
+    let window = |span: &str, rate| Window { span: span.parse().unwrap(), rate };
+    let daemon = DaemonConfig {
+        windows: Windows::new(vec![window("22:00-06:00", 0.5), window("12:00-13:30", 0.05)]).unwrap(),
+        log: LogFormat::Json,
+        listen: "[::1]:80".parse().unwrap(),
+        allowed_hosts: vec!["nas.example.org".into(), "proxy:8080".into()],
     };
     let state = Some("/etc/sexton/state.sqlite".into());
-    assert_eq!(config, Config { state, settings, crawls: vec![crawl], ..Config::default() });
+    assert_eq!(config, Config { state, settings, daemon, crawls: vec![crawl], ..Config::default() });
     assert_eq!(parse("()").unwrap(), Config::default());
 }
 
@@ -164,6 +184,22 @@ const WRONG: &[(&str, &str)] = &[
         r#"3:21: 0.1 has no unit: write "0.1%", or "10%" if that part of a core is meant"#,
     ),
     (
+        "(budget: (windows: {\"22-6\": \"50%\"}))",
+        r#"1:21: "22-6" is no window of the day; write it like "22:00-06:00""#,
+    ),
+    (
+        r#"(budget: (windows: {"22:00-06:00": "50%", "05:00-07:00": "5%"}))"#,
+        " budget windows: the windows 22:00-06:00 and 05:00-07:00 overlap",
+    ),
+    (
+        r#"(http: (listen: "nas"))"#,
+        r#"1:17: "nas" is no address; an address with a port such as "127.0.0.1:7377" would be right"#,
+    ),
+    (
+        r#"(http: (allowed_hosts: ["a/b"]))"#,
+        r#"1:25: "a/b" is no host; a host such as "nas.example.org" or "nas:7377" would be right"#,
+    ),
+    (
         "(budget: (cpu_percentage: ten))",
         r#"1:27: a word without quotes stands here; a percentage of one core such as "10%" would be right"#,
     ),
@@ -173,11 +209,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(budget: (cpu_percent: "10%"))"#,
-        "1:11: unknown key cpu_percent in budget; the keys are cpu_percentage, cpu_slice, basis and max_sleep",
+        "1:11: unknown key cpu_percent in budget; the keys are cpu_percentage, cpu_slice, basis, max_sleep and windows",
     ),
     (
         "(\n\n    budgt: (),\n)",
-        "3:5: unknown key budgt in config; the keys are state, budget, checkpoint, crawls, clean and history",
+        "3:5: unknown key budgt in config; the keys are state, budget, checkpoint, priority, log, http, crawls, clean and history",
     ),
     ("(budget: (cpu_slice: 1s))", r#"1:22: 1 has no unit: write "1s", "1m" or "1h""#),
     (r#"(budget: (cpu_slice: "2h"))"#, "1:22: 2h is out of range: 1ms to 1h would be right"),
@@ -214,7 +250,10 @@ const WRONG: &[(&str, &str)] = &[
         r#"(crawls: [(name: "A", store: "x", job: count)])"#,
         r#"1:18: "A" is no name for a crawl or cleaning: use 1 to 64 of a-z, 0-9, - and _"#,
     ),
-    (r#"(crawls: [(store: "x", job: scrub)])"#, "1:29: unknown word scrub for job; count or leases() would be right"),
+    (
+        r#"(crawls: [(store: "x", job: scrub)])"#,
+        "1:29: unknown word scrub for job; count, leases() or verify() would be right",
+    ),
     (r#"(crawls: [(store: "x", job: leases)])"#, "1:35: leases needs more in parentheses; leases() would be right"),
     (
         r#"(crawls: [(store: "x", job: leases(expire: age))])"#,
@@ -234,7 +273,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(store: "x", job: leases(expired: none))])"#,
-        "1:36: unknown key expired in leases; the keys are expire, sharetypes and dry_run",
+        "1:36: unknown key expired in leases; the keys are expire, sharetypes, dry_run, delete, rehearsal, max_delete, prune_empty_buckets and compat",
     ),
     (
         r#"(crawls: [(store: "x", job: leases(sharetypes: [both]))])"#,
@@ -244,7 +283,8 @@ const WRONG: &[(&str, &str)] = &[
     (r#"(crawls: [(store: "x", job: leases(dry_run: yes))])"#, "1:44: true or false, without quotes, would be right"),
     (
         "(crawls: [(store: \"x\", job: leases(\n  expire: age(\"31d\"),\n))])",
-        "3:1: expired leases cannot be deleted yet, only evaluated; add dry_run: true for that, or set expire to none",
+        "3:1: deleting expired leases needs a word: offline if the node of this store is stopped, online if it is running; \
+         or dry_run (--dry-run), to see what would be deleted",
     ),
     (r#"(crawls: [(store: "x", job: count, workers: -1)])"#, "1:45: -1 is out of range: 1 to 256 would be right"),
     (

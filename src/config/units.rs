@@ -56,6 +56,19 @@ impl FromStr for Percent {
     }
 }
 
+/// Reads a part of something, `0%` to `100%`; 10% gives 0.10.
+///
+/// # Errors
+/// What would be right.
+pub fn parse_part(text: &str) -> Result<f64, String> {
+    let percent = text.trim().strip_suffix('%').and_then(plain_number);
+    match percent {
+        Some(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        Some(percent) => Err(format!("{percent}% is out of range: 0% to 100% would be right")),
+        None => Err(format!("{text:?} is no percentage; write it like \"10%\"")),
+    }
+}
+
 /// What to say to a number where a percentage belongs. A small one may have been meant as cores.
 pub(super) fn bare_percent(n: f64) -> String {
     if n > 0.0 && n < 1.0 {

@@ -1,32 +1,34 @@
 //! The handle of a running engine: can be cloned, and used from any thread.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Shutdown;
-use crate::actors::{CleaningOrders, Governor};
+use super::conductor::{Launch, not_running};
+use super::{Plan, Request, Works, launch_cleaner};
+use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
-use crate::messages::{Deliver, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop};
+use crate::job::Job;
+use crate::messages::{Deliver, Instruction, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop};
+use crate::policy::cycle::Fresh;
 use crate::report::CycleReport;
-use crate::settings::{self, BudgetSettings, PACE};
+use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE};
 use crate::slice::TimeSlice;
-use crate::status::{Board, Event, Status};
+use crate::status::{Board, Event, FindingsPage, RingPicture, Status};
+use crate::store::Store;
 
 /// A running engine. Dropping the handle does not end it.
 #[derive(Clone)]
 pub struct EngineHandle {
     pub(super) governor: GovernorHandle,
-    pub(super) pace: BTreeMap<String, Recipient<SetMinimumCycleTime>>,
-    pub(super) orders: BTreeMap<String, CleaningOrders>,
+    pub(super) works: Works,
     pub(super) board: Arc<Board>,
     pub(super) deliver: Recipient<Deliver>,
-    pub(super) shutdown: mpsc::UnboundedSender<Shutdown>,
+    pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) outcome: watch::Receiver<Option<Result<()>>>,
     pub(super) closed: watch::Receiver<bool>,
 }
@@ -73,7 +75,7 @@ impl EngineHandle {
     /// [`Error::Config`] if there is no such crawl, or the time is out of range; nothing is changed then.
     pub fn set_minimum_cycle_time(&self, crawl: &str, time: Duration) -> Result<()> {
         settings::within(&PACE, &time, settings::duration).map_err(Error::Config)?;
-        let pace = self.pace.get(crawl).ok_or_else(|| Error::Config(format!("there is no crawl {crawl:?}")))?;
+        let pace = self.works.pace(crawl).ok_or_else(|| Error::Config(format!("there is no crawl {crawl:?}")))?;
         pace.do_send(SetMinimumCycleTime(time));
         Ok(())
     }
@@ -94,7 +96,7 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn pause_cleaning(&self, name: &str) -> Result<()> {
-        self.orders_of(name).map(|orders| orders.pause.do_send(Pause))
+        self.to_cleaning(name, |name| self.order(name, Instruction::Pause))
     }
 
     /// Goes on with a cleaning that was paused, where it was.
@@ -102,7 +104,7 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn resume_cleaning(&self, name: &str) -> Result<()> {
-        self.orders_of(name).map(|orders| orders.resume.do_send(Resume))
+        self.to_cleaning(name, |name| self.order(name, Instruction::Resume))
     }
 
     /// Ends one cleaning between two steps, for as long as this engine lives; the others go on. A run that it was in the
@@ -111,11 +113,113 @@ impl EngineHandle {
     /// # Errors
     /// [`Error::Config`] if there is no such cleaning.
     pub fn stop_cleaning(&self, name: &str) -> Result<()> {
-        self.orders_of(name).map(|orders| orders.stop.do_send(Stop))
+        let stop = |name: &str| self.works.stop(name).map(|stop| stop.do_send(Stop)).ok_or_else(|| not_running(name));
+        self.to_cleaning(name, stop)
     }
 
-    fn orders_of(&self, name: &str) -> Result<&CleaningOrders> {
-        self.orders.get(name).ok_or_else(|| Error::Config(format!("there is no cleaning {name:?}")))
+    /// Tells a cleaning something; one that has ended needs no orders.
+    fn to_cleaning(&self, name: &str, tell: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+        if !self.board.has_cleaning(name) {
+            return Err(Error::Config(format!("there is no cleaning {name:?}")));
+        }
+        if self.works.is_running(name) { tell(name) } else { Ok(()) }
+    }
+
+    /// Adds a crawl to a running engine. One of the same name that has ended makes room for it; the status keeps its ring.
+    /// With [`Fresh::Yes`] an unfinished cycle is given up.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a setting is out of range or one of this name is running; [`Error::Stopped`] if the engine
+    /// is going down.
+    pub async fn add_crawl<S: Store, J: Job<S>>(
+        &self,
+        settings: CrawlSettings,
+        store: S,
+        job: J,
+        fresh: Fresh,
+    ) -> Result<()> {
+        settings.validate()?;
+        let name = settings.name.clone();
+        let plan = Box::new(Plan { settings, store, job });
+        self.launch(name, Box::new(move |wiring| plan.launch(&wiring.with_fresh(fresh)))).await
+    }
+
+    /// Adds a cleaning to a running engine, as [`add_crawl`](Self::add_crawl) does a crawl.
+    ///
+    /// # Errors
+    /// As [`add_crawl`](Self::add_crawl).
+    pub async fn add_cleaning(&self, settings: CleaningSettings) -> Result<()> {
+        settings.validate()?;
+        let name = settings.name.clone();
+        self.launch(name, Box::new(move |wiring| launch_cleaner(settings, wiring))).await
+    }
+
+    async fn launch(&self, name: String, launch: Launch) -> Result<()> {
+        self.ask(|reply| Request::Launch { name, launch, reply }).await
+    }
+
+    /// Ends one crawl or cleaning after its running slice, with its progress saved; the others go on.
+    ///
+    /// # Errors
+    /// The error with which it ended; [`Error::Config`] if none of this name is running.
+    pub async fn stop(&self, name: &str) -> Result<()> {
+        self.ask(|reply| Request::Stop { name: name.to_owned(), reply }).await
+    }
+
+    /// Whether a crawl or a cleaning of this name is running: added, and not ended since.
+    pub fn is_running(&self, name: &str) -> bool {
+        self.works.is_running(name)
+    }
+
+    /// Forgets a crawl or a cleaning that has ended: it is no longer shown. What it has saved stays.
+    pub fn forget(&self, name: &str) {
+        if !self.works.is_running(name) {
+            self.board.remove(name);
+        }
+    }
+
+    /// Gives an order to one crawl or cleaning; see [`Instruction`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] if none of this name is running.
+    pub fn order(&self, name: &str, order: Instruction) -> Result<()> {
+        let to = self.works.orders(name).ok_or_else(|| not_running(name))?;
+        to.do_send(order);
+        Ok(())
+    }
+
+    async fn ask(&self, request: impl FnOnce(oneshot::Sender<Result<()>>) -> Request) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).map_err(|_| Error::Stopped)?;
+        answer.await.unwrap_or(Err(Error::Stopped))
+    }
+
+    /// Reports of the finished cycles of a crawl that are known, the oldest first, 11 at most. Only the newest lists its
+    /// findings and errors; all count them.
+    pub fn history(&self, crawl: &str) -> Vec<Arc<CycleReport>> {
+        self.board.history(crawl)
+    }
+
+    /// The ring of a crawl at this moment.
+    pub fn ring(&self, crawl: &str) -> Option<RingPicture> {
+        self.board.ring_picture(crawl)
+    }
+
+    /// Tells what an earlier run knew of when prefixes were visited: pairs of position and seconds since 1970. What is
+    /// younger stays.
+    pub fn remember_visits(&self, crawl: &str, visits: impl IntoIterator<Item = (u32, f64)>) {
+        self.board.ring(crawl, |marks| visits.into_iter().for_each(|(position, at)| marks.remember(position, at)));
+    }
+
+    /// Findings and errors with a number above `after`, of one crawl or of all, at most `limit`, oldest first. The newest
+    /// [`FINDINGS_KEPT`](crate::status::FINDINGS_KEPT) are there.
+    pub fn findings(&self, after: u64, crawl: Option<&str>, limit: usize) -> FindingsPage {
+        self.board.findings(after, crawl, limit)
+    }
+
+    /// Number of the newest finding or error; 0 before the first.
+    pub fn last_finding(&self) -> u64 {
+        self.board.last_finding()
     }
 
     /// The governor, for the host's own background work.
@@ -135,7 +239,7 @@ impl EngineHandle {
     /// crawl or an actor had ended.
     pub async fn shutdown(&self, deadline: Duration) -> Result<()> {
         // An engine that has closed needs no request.
-        let _ = self.shutdown.send(Shutdown { deadline });
+        let _ = self.requests.send(Request::Shutdown { deadline });
         self.closed().await;
         self.finished().await
     }

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Notes;
+use serde::{Deserialize, Serialize};
+
+use super::{Intents, Notes};
 use crate::slice::TimeSlice;
 
 /// The tally, the notes, the slice and the moment that counts as now, for one bucket.
@@ -12,11 +14,15 @@ pub struct Fold<'a, T> {
     pub tally: &'a mut T,
     /// Counts, findings and errors.
     pub notes: &'a mut Notes,
+    /// What is to be changed, after it was saved for good.
+    pub intents: &'a mut Intents,
+    /// Whether the cycle only tells what it would change.
+    pub rehearsal: Rehearsal,
     /// The slice in force; `slice.is_over()` says when to yield.
     pub slice: &'a TimeSlice,
     /// The moment that counts as now in this cycle, in seconds since 1970.
     pub now: f64,
-    pub(super) is_there: &'a dyn Fn(&Path) -> bool,
+    pub(in crate::job) is_there: &'a dyn Fn(&Path) -> bool,
 }
 
 impl<T> Fold<'_, T> {
@@ -27,6 +33,29 @@ impl<T> Fold<'_, T> {
         } else {
             self.notes.counts.vanished += 1;
         }
+    }
+}
+
+/// Whether a cycle only tells what it would change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "bool", into = "bool")]
+pub enum Rehearsal {
+    /// It does it.
+    #[default]
+    No,
+    /// It tells.
+    Yes,
+}
+
+impl From<bool> for Rehearsal {
+    fn from(yes: bool) -> Rehearsal {
+        if yes { Rehearsal::Yes } else { Rehearsal::No }
+    }
+}
+
+impl From<Rehearsal> for bool {
+    fn from(rehearsal: Rehearsal) -> bool {
+        rehearsal == Rehearsal::Yes
     }
 }
 

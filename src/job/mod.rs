@@ -6,10 +6,12 @@
 
 mod count;
 mod fold;
+mod intent;
 pub mod leases;
 mod notes;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod verify;
 mod walk;
 
 use serde::Serialize;
@@ -17,12 +19,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use count::Count;
-pub use fold::{Fold, Unreadable};
+pub use fold::{Fold, Rehearsal, Unreadable};
+pub use intent::{Carried, Deed, Intent, Intents};
 pub use leases::Leases;
 pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally};
+pub use verify::Verify;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
-pub use walk::{PrefixWalk, Stopped};
+pub use walk::{PrefixWalk, Stopped, Visited};
 
+use crate::policy::deletion::SafetyCatch;
 use crate::store::Store;
 
 /// A fold over the buckets of a store.
@@ -44,7 +49,8 @@ pub trait Job<S: Store>: Send + Sync + 'static {
 
     /// Folds one bucket into the tally.
     ///
-    /// Long work looks at `fold.slice.is_over()` now and then. Findings and errors go to `fold.notes`.
+    /// Long work looks at `fold.slice.is_over()` now and then. Findings and errors go to `fold.notes`. Nothing is changed
+    /// here: what is to be changed goes to `fold.intents`.
     ///
     /// # Errors
     /// [`Unreadable`] if the bucket could not be read to its end; it is noted with its path, or counted as vanished
@@ -59,6 +65,27 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     /// [`Stopped`] when the slice is over or progress cannot be saved: the same prefix comes again.
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, S, Self::Tally>) -> Result<(), Stopped> {
         walk.each_bucket(|bucket, fold| self.process_bucket(bucket, fold))
+    }
+
+    /// Carries out an intent that [`process_bucket`](Self::process_bucket) has handed out by `fold.intents`, and adds the
+    /// bucket's whole effect to the tally. It was saved for good before; after a crash it comes again, so what is done
+    /// already must count as done. Default: nothing, for jobs that change nothing.
+    ///
+    /// # Errors
+    /// What must stop the crawl. The intent stays saved, and comes again when the crawl goes on.
+    fn carry_out(&self, store: &S, intent: &Intent, deed: &mut Deed<'_, Self::Tally>) -> crate::error::Result<Carried> {
+        let _ = (store, intent, deed);
+        Ok(Carried::Settled)
+    }
+
+    /// How much a cycle may delete before the crawl stops and asks. May change between runs. Default: anything.
+    fn safety_catch(&self) -> Option<SafetyCatch> {
+        None
+    }
+
+    /// Whether a crawl's first cycle with these parameters is to be a [rehearsal](Rehearsal). Default: no.
+    fn rehearses_first(&self) -> bool {
+        false
     }
 
     /// The job's own part of the report of a cycle: keys and values beside the ones that every report has.
@@ -78,6 +105,8 @@ pub struct CycleView<'a, T> {
     pub now: f64,
     /// Whether `now` was given by the user, so that the clock stands still at it.
     pub fixed_clock: bool,
+    /// Whether it only told what it would do.
+    pub rehearsal: Rehearsal,
     /// When the cycle began, in seconds since 1970.
     pub started: f64,
     /// When it ended, in seconds since 1970.

@@ -29,6 +29,9 @@ pub struct Counts {
     /// Findings noted.
     #[serde(skip_serializing_if = "is_zero")]
     pub findings: u64,
+    /// Shares that the job has deleted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// Prefixes that could not be listed: 0 or 1 for one prefix.
     #[serde(skip_serializing_if = "is_zero")]
     pub unlisted: u64,
@@ -48,6 +51,7 @@ impl Counts {
         self.vanished += later.vanished;
         self.errors += later.errors;
         self.findings += later.findings;
+        self.deleted += later.deleted;
         self.unlisted += later.unlisted;
     }
 }
@@ -63,6 +67,7 @@ impl Counts {
             vanished: self.vanished - earlier.vanished,
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
+            deleted: self.deleted - earlier.deleted,
             unlisted: self.unlisted - earlier.unlisted,
         }
     }
@@ -115,6 +120,9 @@ pub struct Finding {
     /// Whether Tahoe's lease checker lists the share under `corrupt-shares`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tahoe_corrupt: bool,
+    /// The bytes of the file at fault, from the first up to but not including the last, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<(u64, u64)>,
 }
 
 /// One line under `errors`.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::notes::ErrorNote;
 use super::walk::{PrefixState, Saver, Skipped, Stopped, Why};
-use super::{Counts, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Tally};
+use super::{Counts, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Rehearsal, Tally};
 use crate::error::Error;
 use crate::slice::TimeSlice;
 use crate::store::{More, Names, Store};
@@ -32,6 +32,7 @@ impl<T: Tally> Walked<T> {
         job.report(&CycleView {
             now: self.now,
             fixed_clock: true,
+            rehearsal: Rehearsal::No,
             started: self.now,
             finished: self.now,
             tally: &self.tally,
@@ -123,6 +124,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             saver: &mut StopAfter { stops, visited: 0 },
             skipped: &Skipped::default(),
             now,
+            rehearsal: Rehearsal::No,
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

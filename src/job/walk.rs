@@ -3,12 +3,13 @@
 //! The clock is looked at after each bucket, so each slice makes progress. A bucket counts as visited when its effects
 //! on tally, notes and cursor stand together in the [`PrefixState`]; they are only ever saved together.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing::trace;
 
-use super::{Counts, Fold, Notes, PrefixTally, Tally, Unreadable};
+use super::{Counts, Fold, Intents, Notes, PrefixTally, Rehearsal, Tally, Unreadable};
 use crate::error::Error;
 use crate::slice::TimeSlice;
 use crate::store::{Names, Nature, Store};
@@ -25,10 +26,25 @@ pub(crate) struct PrefixState<T> {
     pub cursor: Option<Vec<u8>>,
     pub tally: T,
     pub notes: Notes,
+    /// What was planned in it and not carried out. The prefix is not complete before there is none.
+    pub intents: Intents,
     /// The counts that were saved last.
     saved: Counts,
     /// Whether there is anything that was not saved yet.
     pub dirty: bool,
+    /// Whether every bucket of the prefix is visited, none left out.
+    pub whole: bool,
+    /// What is half done of the bucket behind the cursor. Never saved: after a crash that bucket begins anew.
+    part: Option<Box<dyn Any + Send>>,
+}
+
+/// How far a visit to a bucket has come, in a job whose buckets may take longer than a slice.
+#[derive(Debug)]
+pub enum Visited<P> {
+    /// To its end.
+    Whole,
+    /// Up to here; the next visit to the same bucket gets it back.
+    Part(P),
 }
 
 impl<T: Tally> PrefixState<T> {
@@ -39,8 +55,11 @@ impl<T: Tally> PrefixState<T> {
             cursor: None,
             tally: T::default(),
             notes: Notes::default(),
+            intents: Intents::default(),
             saved: Counts::default(),
             dirty: false,
+            whole: true,
+            part: None,
         }
     }
 
@@ -48,12 +67,24 @@ impl<T: Tally> PrefixState<T> {
     pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
         let notes = Notes::resume(saved.counts.clone());
-        Ok(PrefixState { position, fence, cursor, tally: saved.tally, notes, saved: saved.counts, dirty: false })
+        let (tally, saved, intents) = (saved.tally, saved.counts, Intents::default());
+        let (dirty, whole, part) = (false, true, None);
+        Ok(PrefixState { position, fence, cursor, tally, notes, intents, saved, dirty, whole, part })
+    }
+
+    /// What was counted since the last time it was saved.
+    pub fn added(&self) -> Counts {
+        self.notes.counts.since(&self.saved)
+    }
+
+    /// Whether the state has to hear of it: something is new, or still to be carried out.
+    pub fn is_unsettled(&self) -> bool {
+        self.dirty || !self.intents.is_empty()
     }
 
     /// Notes that everything was saved; gives what was counted since the last time.
     pub fn take_added(&mut self) -> Counts {
-        let added = self.notes.counts.since(&self.saved);
+        let added = self.added();
         self.saved = self.notes.counts.clone();
         added
     }
@@ -97,6 +128,7 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) saver: &'a mut dyn Saver<T>,
     pub(crate) skipped: &'a Skipped,
     pub(crate) now: f64,
+    pub(crate) rehearsal: Rehearsal,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
 }
@@ -110,6 +142,17 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     /// The tally of the prefix.
     pub fn tally(&mut self) -> &mut T {
         &mut self.state.tally
+    }
+
+    /// The moment that counts as now in this cycle, in seconds since 1970.
+    pub fn now(&self) -> f64 {
+        self.now
+    }
+
+    /// Leaves out the buckets that are not wanted, as if they were not there. Such a prefix is not remembered as visited.
+    pub fn only(&mut self, wanted: impl Fn(&[u8]) -> bool) {
+        self.state.whole = false;
+        self.names.retain(wanted);
     }
 
     /// Counts all names that are left as buckets without opening any, and gives their number.
@@ -130,7 +173,22 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     /// [`Stopped`] when the slice is over, progress cannot be saved, or `visit` panicked.
     pub fn each_bucket(
         &mut self,
-        visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
+        mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
+    ) -> Result<(), Stopped> {
+        self.each_bucket_in_parts::<()>(|bucket, _, fold| visit(bucket, fold).map(|()| Visited::Whole))
+    }
+
+    /// As [`each_bucket`](Self::each_bucket), for jobs whose buckets may take longer than a slice.
+    ///
+    /// A visit looks at `fold.slice.is_over()` now and then and ends with [`Visited::Part`] when it is, having done at
+    /// least something; the next slice visits the same bucket again (opened anew) with that part. Until it is whole,
+    /// a visit puts nothing into tally and notes: only whole buckets are saved, and after a crash the bucket begins anew.
+    ///
+    /// # Errors
+    /// As [`each_bucket`](Self::each_bucket).
+    pub fn each_bucket_in_parts<P: Send + 'static>(
+        &mut self,
+        visit: impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
     ) -> Result<(), Stopped> {
         self.visit_buckets(visit).map_err(|why| {
             self.stopped = Some(why.clone());
@@ -138,9 +196,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         })
     }
 
-    fn visit_buckets(
+    fn visit_buckets<P: Send + 'static>(
         &mut self,
-        mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
+        mut visit: impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
     ) -> Result<(), Why> {
         while let Some((name, nature)) = self.names.peek() {
             // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
@@ -150,22 +208,30 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             let mut fold = Fold {
                 tally: &mut self.state.tally,
                 notes: &mut self.state.notes,
+                intents: &mut self.state.intents,
+                rehearsal: self.rehearsal,
                 slice: self.slice,
                 now: self.now,
                 is_there: &is_there,
             };
-            fold.notes.counts.buckets += 1;
-            fold.notes.counts.no_bucket += u64::from(nature == Nature::Stray);
             if let Some(message) = skip_message(self.skipped, self.state.position, name) {
                 let path = self.store.path(self.prefix, Some(name));
                 fold.notes.error(&path, &format_args!("bucket skipped, the job panicked on it: {message}"));
             } else {
+                let part = self.state.part.take().and_then(|part| part.downcast().ok()).map(|part| *part);
                 let visited = catch_unwind(AssertUnwindSafe(|| match self.store.open_bucket(self.open, name) {
-                    Ok(mut bucket) => visit(&mut bucket, &mut fold),
+                    Ok(mut bucket) => visit(&mut bucket, part, &mut fold),
                     Err(error) => Err(Unreadable { path: self.store.path(self.prefix, Some(name)), error }),
                 }));
                 match visited {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(Visited::Whole)) => {}
+                    Ok(Ok(Visited::Part(part))) => {
+                        self.state.part = Some(Box::new(part));
+                        if self.slice.is_over() {
+                            return Err(Why::SliceOver);
+                        }
+                        continue;
+                    }
                     Ok(Err(unreadable)) => fold.unreadable(&unreadable),
                     Err(panic) => {
                         let (bucket, message) = (name.to_vec(), panic_message(&*panic));
@@ -173,6 +239,8 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                     }
                 }
             }
+            self.state.notes.counts.buckets += 1;
+            self.state.notes.counts.no_bucket += u64::from(nature == Nature::Stray);
             advance_cursor(&mut self.state.cursor, name);
             self.state.dirty = true;
             self.names.advance();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::checkpoint::{Cycle, CycleIdentity};
+use crate::job::Rehearsal;
 
 /// The end of the last cycle, by the clock that is known to be right.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,6 +99,16 @@ pub fn decide(latest: Option<&Cycle>, wanted: &Wanted<'_>, fresh: Fresh) -> Deci
         (Some(_), true) => Decision::Deliver,
         (Some(_), false) => Decision::Begin,
     }
+}
+
+/// Whether a crawl has rehearsed what is wanted: its newest cycle has the same store, job and parameters, and is complete
+/// or no rehearsal itself. With other parameters it rehearses anew.
+pub fn is_rehearsed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> bool {
+    latest.is_some_and(|cycle| {
+        let was = &cycle.identity;
+        let same = was.store == wanted.store && was.job == wanted.job && was.parameters == *wanted.parameters;
+        same && (cycle.finished.is_some() || was.rehearsal == Rehearsal::No)
+    })
 }
 
 /// Names each difference between a frozen cycle and what is wanted, as `what: was X, is Y`.

@@ -90,6 +90,7 @@ fn by_prefix(ring: &Ring, rows: u32, figures: &Figures) -> Vec<Vec<Finding>> {
                 region: "share".to_owned(),
                 reason: "listed as corrupt by Tahoe's lease checker".to_owned(),
                 tahoe_corrupt: true,
+                bytes: None,
             });
         }
     }
@@ -128,7 +129,8 @@ impl Cycle {
         let progress = self.rows.iter().map(|row| {
             let Row { prefix, done, cursor, saved, notes } = row.clone();
             let fence = fence(prefix).ok_or_else(|| Error::Unexpected(format!("prefix {prefix} was not to be had")))?;
-            Ok(Progress { prefix, fence, cursor, tally: saved, done, notes })
+            let intents = Vec::new();
+            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes, intents })
         });
         let progress = progress.collect::<Result<Vec<_>>>()?;
         state.commit(&key, &progress, self.finished.unwrap_or(self.started))?;

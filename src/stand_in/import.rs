@@ -57,6 +57,7 @@ impl Frame<'_> {
             now: moment.unix_secs,
             fixed_clock: moment.fixed,
             not_in_ring: self.not_in_ring,
+            rehearsal: crate::job::Rehearsal::No,
         }
     }
 }

@@ -46,6 +46,7 @@ impl Scene {
             now: 1.0,
             fixed_clock: false,
             not_in_ring: 0,
+            rehearsal: crate::job::Rehearsal::No,
         };
         let mut state = MemoryStore::default();
         let key = state.begin_numbered("leases", &identity, number, 12.5).unwrap().key();
@@ -58,7 +59,9 @@ impl Scene {
                 cursor: row.cursor,
                 tally: row.saved,
                 done: row.done,
+                whole: false,
                 notes: row.notes,
+                intents: Vec::new(),
             })
             .collect();
         state.commit(&key, &progress, 99.5).unwrap();
@@ -160,7 +163,9 @@ fn prefixes_out_of_turn_and_names_that_mislead_tahoe_are_left_out() {
         cursor: None,
         tally: rows[0].tally.clone().unwrap(),
         done: true,
+        whole: true,
         notes: vec![],
+        intents: vec![],
     };
     state.commit(&key, &[beyond], 1.0).unwrap();
     let export = scene.export(&mut state);

@@ -1,20 +1,23 @@
 //! The board: where the actors write what they do, and where a status is read from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
 
+use super::findings::FindingLog;
 use super::{
-    BudgetStatus, CleaningPhase, CleaningStatus, ClientStatus, CrawlStatus, Event, Phase, SliceFigures, Status,
-    UpkeepStatus,
+    BudgetStatus, CleaningPhase, CleaningStatus, ClientStatus, CrawlStatus, Event, FindingRow, FindingsPage, Phase,
+    RingMarks, RingPicture, SliceFigures, Status, UpkeepStatus,
 };
+use crate::checkpoint::FINISHED_CYCLES_KEPT;
 use crate::clock::Clock;
 use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::lock::lock;
 use crate::policy::fair::CLIENTS_REMEMBERED;
+use crate::policy::ring::Ring;
 use crate::report::CycleReport;
 use crate::settings::{Basis, BudgetSettings};
 
@@ -30,7 +33,10 @@ pub(crate) struct Board {
     cleaned: Mutex<BTreeMap<String, Arc<CleaningReport>>>,
     upkeep: Mutex<UpkeepStatus>,
     subscribers: Mutex<Vec<Recipient<Event>>>,
-    reports: Mutex<BTreeMap<String, Arc<CycleReport>>>,
+    /// Finished cycles of each crawl, the oldest first; only the newest has its findings and errors.
+    reports: Mutex<BTreeMap<String, VecDeque<Arc<CycleReport>>>>,
+    rings: Mutex<BTreeMap<String, RingMarks>>,
+    findings: Mutex<FindingLog>,
 }
 
 /// The governor's part of the board.
@@ -90,7 +96,9 @@ impl Board {
             cleaned: Mutex::new(BTreeMap::new()),
             upkeep: Mutex::new(UpkeepStatus::default()),
             subscribers: Mutex::new(Vec::new()),
-            reports: Mutex::new(BTreeMap::new()),
+            reports: Mutex::default(),
+            rings: Mutex::default(),
+            findings: Mutex::default(),
         }
     }
 
@@ -106,8 +114,44 @@ impl Board {
         now.saturating_sub(budget.paused_for + pause)
     }
 
-    pub fn add_crawl(&self, name: &str, status: CrawlStatus) {
+    pub fn add_crawl(&self, name: &str, status: CrawlStatus, ring: &Ring) {
         lock(&self.crawls).insert(name.to_owned(), status);
+        let mut rings = lock(&self.rings);
+        // One that is started again keeps what it knew.
+        if rings.get(name).is_none_or(|marks| marks.ring() != ring) {
+            rings.insert(name.to_owned(), RingMarks::new(ring.clone()));
+        }
+    }
+
+    /// Forgets a crawl or a cleaning.
+    pub fn remove(&self, name: &str) {
+        lock(&self.crawls).remove(name);
+        lock(&self.rings).remove(name);
+        lock(&self.reports).remove(name);
+        lock(&self.cleanings).remove(name);
+        lock(&self.cleaned).remove(name);
+    }
+
+    pub fn ring(&self, crawl: &str, write: impl FnOnce(&mut RingMarks)) {
+        if let Some(marks) = lock(&self.rings).get_mut(crawl) {
+            write(marks);
+        }
+    }
+
+    pub fn ring_picture(&self, crawl: &str) -> Option<RingPicture> {
+        lock(&self.rings).get(crawl).map(RingMarks::picture)
+    }
+
+    pub fn found(&self, row: FindingRow) {
+        lock(&self.findings).push(row);
+    }
+
+    pub fn last_finding(&self) -> u64 {
+        lock(&self.findings).last()
+    }
+
+    pub fn findings(&self, after: u64, crawl: Option<&str>, limit: usize) -> FindingsPage {
+        lock(&self.findings).after(after, crawl, limit)
     }
 
     pub fn crawl(&self, name: &str, write: impl FnOnce(&mut CrawlStatus)) {
@@ -128,6 +172,10 @@ impl Board {
 
     pub fn upkeep<R>(&self, write: impl FnOnce(&mut UpkeepStatus) -> R) -> R {
         write(&mut lock(&self.upkeep))
+    }
+
+    pub fn has_cleaning(&self, name: &str) -> bool {
+        lock(&self.cleanings).contains_key(name)
     }
 
     pub fn cleaned(&self, name: &str, report: Arc<CleaningReport>) {
@@ -156,11 +204,26 @@ impl Board {
     }
 
     pub fn reported(&self, crawl: &str, report: Arc<CycleReport>) {
-        lock(&self.reports).insert(crawl.to_owned(), report);
+        let mut reports = lock(&self.reports);
+        let reports = reports.entry(crawl.to_owned()).or_default();
+        reports.retain(|known| known.key.number < report.key.number);
+        if let Some(last) = reports.back_mut() {
+            // What was found long ago stands in the state; here it would only take up room.
+            let last = Arc::make_mut(last);
+            (last.findings, last.errors) = (Vec::new(), Vec::new());
+        }
+        while reports.len() as u64 > FINISHED_CYCLES_KEPT {
+            reports.pop_front();
+        }
+        reports.push_back(report);
     }
 
     pub fn report(&self, crawl: &str) -> Option<Arc<CycleReport>> {
-        lock(&self.reports).get(crawl).cloned()
+        lock(&self.reports).get(crawl).and_then(|reports| reports.back().cloned())
+    }
+
+    pub fn history(&self, crawl: &str) -> Vec<Arc<CycleReport>> {
+        lock(&self.reports).get(crawl).map(|reports| reports.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Sends an event to every subscriber; those whose mailbox is full miss it, those that have gone are dropped.

@@ -11,7 +11,10 @@ use std::io;
 use std::path::PathBuf;
 
 pub use names::{Names, Nature};
-pub use tahoe::{DiskUsage, ShareEntry, ShareFile, TahoeBucket, TahoePrefix, TahoeStore};
+pub use tahoe::{
+    DirectShare, Disk, DiskUsage, Failed, Found, Medium, OpenedBucket, Residency, Rewritten, ShareEntry, ShareFile,
+    Stamp, TahoeBucket, TahoePrefix, TahoeStore,
+};
 
 use crate::policy::ring::Ring;
 
@@ -31,6 +34,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The prefixes, in the order in which they are walked.
     fn ring(&self) -> &Ring;
+
+    /// Fails if the store as a whole is gone, so that what cannot be listed says nothing about its prefixes. Default: it is
+    /// always there.
+    fn still_there(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Counts the names beside the ring's prefixes, which no crawl visits. Default: none.
     ///

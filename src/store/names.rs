@@ -116,6 +116,24 @@ impl Names {
         self.sift_down();
     }
 
+    /// Of the names that have not been given out, leaves out those that are not wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&[u8]) -> bool) {
+        self.end_chunk();
+        let (mut entries, mut runs) = (Vec::new(), Vec::new());
+        for run in &self.runs {
+            let start = entries.len() as u32;
+            let kept = self.entries[run.next as usize..run.end as usize].iter();
+            entries.extend(kept.filter(|entry| wanted(bytes(&self.text, **entry))));
+            let end = entries.len() as u32;
+            if start < end {
+                runs.push(Run { next: start, end });
+            }
+        }
+        self.left = entries.len() as u32;
+        (self.unsorted, self.merging) = (entries.len(), false);
+        (self.entries, self.runs) = (entries, runs);
+    }
+
     /// Leaves out all names that have not been given out.
     pub fn clear(&mut self) {
         *self = Names::default();

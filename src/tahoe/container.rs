@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::lease::{IMMUTABLE_RECORD_LEN, MUTABLE_RECORD_LEN};
 use super::{be32, be64};
 
@@ -29,7 +31,8 @@ const MUTABLE_MAGICS: [(u8, &[u8; 32]); 2] = [
 ];
 
 /// The two kinds of shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ShareType {
     /// Changed in place by its owner.
     Mutable,

@@ -5,13 +5,22 @@
 //! are unsigned and big endian. What Tahoe's lease checker does with a share that makes no sense is part of the format,
 //! because its history must come out the same.
 
+pub mod cancel;
 pub mod cfg;
+pub mod check;
 pub mod container;
+pub mod hash;
+pub mod immutable;
 pub mod lease;
+pub mod merkle;
+pub mod mutable;
 pub mod names;
 pub mod number;
+pub mod region;
+pub mod signature;
 pub mod state;
 pub mod table;
+pub mod ueb;
 
 /// Said of whatever raises an exception that Tahoe's own crawler does not catch: it runs no further slice until its
 /// node is restarted, and then meets the same bucket again.

@@ -45,29 +45,52 @@ pub enum Fault {
     Unreadable(io::Error),
 }
 
+/// A lease where it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// What it says.
+    pub lease: Lease,
+    /// Where it begins, in bytes from the beginning of the file.
+    pub at: u64,
+    /// The record, secrets and all.
+    pub bytes: &'a [u8],
+}
+
 impl<R: ReadAt> ShareBytes<'_, R> {
     /// Gives each lease of the share to `visit`, in Tahoe's order; the count of extra slots where there are such.
     ///
     /// # Errors
     /// [`Fault`]; leases before it were visited.
     pub fn each_lease(&self, header: &Header, mut visit: impl FnMut(Lease)) -> Result<Option<u32>, Fault> {
+        self.each_record(header, |record| visit(record.lease))
+    }
+
+    /// As [`each_lease`](Self::each_lease), with the records themselves.
+    ///
+    /// # Errors
+    /// [`Fault`]; leases before it were visited.
+    pub fn each_record(&self, header: &Header, mut visit: impl FnMut(Record<'_>)) -> Result<Option<u32>, Fault> {
         match header {
             Header::Immutable(header) => self.immutable_leases(header, &mut visit).map(|()| None),
             Header::Mutable(header) => self.mutable_leases(header, &mut visit).map(Some),
         }
     }
 
-    fn immutable_leases(&self, header: &Immutable, visit: &mut impl FnMut(Lease)) -> Result<(), Fault> {
+    fn immutable_leases(&self, header: &Immutable, visit: &mut impl FnMut(Record<'_>)) -> Result<(), Fault> {
         let count = u64::from(header.leases);
         let Some(start) = header.leases_at(self.size) else {
             let (needed, size) = (IMMUTABLE_RECORD_LEN * count, self.size);
             return Err(Fault::Stops(format!("its {count} leases need {needed} bytes, the file has {size}")));
         };
-        let visit = |record: &[u8]| Lease::from_immutable(record).map(&mut *visit);
+        let visit = |at, bytes: &[u8]| {
+            let lease = Lease::from_immutable(bytes)?;
+            visit(Record { lease, at, bytes });
+            Some(())
+        };
         self.records(start, count, IMMUTABLE_RECORD_LEN, visit)
     }
 
-    fn mutable_leases(&self, header: &Mutable, visit: &mut impl FnMut(Lease)) -> Result<u32, Fault> {
+    fn mutable_leases(&self, header: &Mutable, visit: &mut impl FnMut(Record<'_>)) -> Result<u32, Fault> {
         let (at, size) = (header.extra_leases_at, self.size);
         let beyond = at.checked_add(4).is_none_or(|end| end > size);
         if beyond && (i64::try_from(at).is_err() || !self.rest.has_offset(at)) {
@@ -78,10 +101,10 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         let Some(extra) = count else {
             return Err(Fault::Corrupt(format!("the extra leases begin at {at}, but the file has {size} bytes")));
         };
-        let mut visit = |record: &[u8]| {
-            let lease = Lease::from_mutable(record)?;
+        let mut visit = |at, bytes: &[u8]| {
+            let lease = Lease::from_mutable(bytes)?;
             if lease.owner != 0 {
-                visit(lease);
+                visit(Record { lease, at, bytes });
             }
             Some(())
         };
@@ -97,7 +120,7 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         start: u64,
         count: u64,
         record_len: u64,
-        mut visit: impl FnMut(&[u8]) -> Option<()>,
+        mut visit: impl FnMut(u64, &[u8]) -> Option<()>,
     ) -> Result<(), Fault> {
         if count == 0 {
             return Ok(());
@@ -112,7 +135,8 @@ impl<R: ReadAt> ShareBytes<'_, R> {
             let bytes = self.bytes(at, &mut piece[..(batch * record_len) as usize])?;
             let mut records = bytes.chunks(record_len as usize);
             for number in done..done + batch {
-                records.next().and_then(&mut visit).ok_or_else(|| {
+                let at = start + number * record_len;
+                records.next().and_then(|record| visit(at, record)).ok_or_else(|| {
                     let (record, size) = (number + 1, self.size);
                     Fault::Corrupt(format!(
                         "lease {record} of {count} from {start} on is cut off by the end of the file at {size}"

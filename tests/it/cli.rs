@@ -37,7 +37,7 @@ fn help_says_what_there_is() {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
     let help = words("crawl --help").expect(0).stdout;
-    let options = "--job --expire none|age:SECONDS|cutoff:UNIXTIME --dry-run --sharetypes --now --cpu PERCENT% --slice --basis \
+    let options = "--job --expire none|age:SECONDS|cutoff:UNIXTIME --dry-run --offline --online --max-delete --compat --prune-empty-buckets --sharetypes --now --cpu PERCENT% --slice --basis \
          --workers --checkpoint every_bucket --state --fresh --json --verbose shares/ count leases Exit";
     for word in options.split(' ') {
         assert!(help.contains(word), "{word} is not in\n{help}");
@@ -54,13 +54,20 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
         run(&mut crawl(&sample.store(), &state, args)).expect(2).said(advice);
     };
     refused("", "--job");
-    refused("--job scrub", "possible values: count, leases");
+    refused("--job scrub", "possible values: count, leases, verify");
     refused("--job leases --expire age --dry-run", "needs a duration");
     refused("--job leases --expire age:x --dry-run", "age:SECONDS");
     refused("--job leases --expire cutoff --dry-run", "cutoff:UNIXTIME");
     refused("--job leases --expire 31d --dry-run", "is none of none, age:SECONDS, cutoff:UNIXTIME");
-    refused("--job leases --expire age:2678400", "add --dry-run");
-    refused("--job leases --expire cutoff:1700000000", "add --dry-run");
+    refused("--job leases --expire age:2678400", "needs a word: offline");
+    refused("--job leases --expire age:2678400 --online --offline", "cannot be used with");
+    refused("--job leases --expire age --offline", "needs a duration");
+    refused("--job leases --offline", "expire says that none expire");
+    refused("--job leases --expire age:1 --online --prune-empty-buckets", "goes with offline");
+    refused("--job leases --expire age:1 --online --compat", "goes with offline");
+    refused("--job leases --expire age:1 --offline --max-delete 10", "write it like \"10%\"");
+    refused("--job count --offline", "a job that changes the store");
+    refused("--job leases --expire cutoff:1700000000", "--dry-run");
     refused("--job count --expire age:2678400 --dry-run", "--expire goes with --job leases");
     refused("--job leases --sharetypes x", "give mutable, immutable or both");
     refused("--job leases --sharetypes mutable,mutable", "twice");
@@ -93,6 +100,23 @@ fn a_wrong_store_is_refused_with_what_to_give() {
     fs::create_dir_all(sample.path("node/storage/shares")).unwrap();
     refused(&sample.path("node"), "node/storage");
     assert!(!state.exists());
+}
+
+#[test]
+fn people_are_told_what_is_deleted_and_what_would_be() {
+    let sample = Sample::new(40);
+    let now = super::harness::NOW;
+    let words = |more: &str| {
+        let args = format!("--job leases --expire age:1 --now {now} --max-delete 100% {more}");
+        run(&mut sample.crawl("state", &args)).expect(0).stdout
+    };
+    let would = words("--dry-run");
+    let told =
+        would.lines().find_map(|line| line.trim().strip_prefix("would be deleted: ")).expect("a line").to_owned();
+    assert!(!told.starts_with("0 shares") && told.contains(" leases, "), "{would}");
+    let done = words("--offline");
+    assert!(done.contains(&format!("  deleted: {told}\n")), "{told} is not in\n{done}");
+    assert!(words("--offline").contains("  deleted: 0 shares, 0 leases, 0.0 MB\n"));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn a_host_that_stops_its_system_first_still_has_its_progress_saved() {
         // Nothing is saved before the end, unless the end is in good order.
         let checkpoint = Checkpoint::Every(Duration::from_secs(3600));
         let budget = BudgetSettings { rate: 0.5, slice: Duration::from_millis(5), ..BudgetSettings::default() };
-        let engine = Engine::builder(Settings { budget, checkpoint })
+        let engine = Engine::builder(Settings { budget, checkpoint, ..Settings::default() })
             .time(clock.time())
             .state(SqliteStore::open(&path).unwrap())
             .crawl(at_once("c", 1), SimStore::new(&clock, 10, 100_000), job)

@@ -86,3 +86,61 @@ fn what_stops_tahoe_is_one_error_each_and_all_is_walked() {
     let shape = ["--buckets", "100", "--oddities", "all", "--odd-repeat", "3"];
     compare(&shape, &[("age:864000", "mutable,immutable")]);
 }
+
+#[test]
+fn fresh_damage_to_real_shares_is_found_where_the_prototype_finds_it() {
+    let fixture = super::harness::Fixture::unpack("real-grid-small");
+    let shares = fixture.root.join("shares");
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos().to_string();
+    println!("seed {nanos}");
+    let flips = python(&["make_flips.py", shares.to_str().unwrap(), "--seed", &nanos, "--flips", "20"]);
+    let flips: Vec<Value> = serde_json::from_slice(&flips).unwrap();
+    let figures = super::verify_flips::compare(&shares, &flips);
+    assert!(figures.values().map(|(_, all)| all).sum::<u32>() > 10_000, "{figures:?}");
+}
+
+/// Every file below `shares/` with its SHA-256, as the oracle lists them.
+fn files(store: &str) -> Value {
+    let script = "import json, sys, oracle; print(json.dumps(oracle.remaining(sys.argv[1])))";
+    let python = std::env::var("SEXTON_TAHOE_PYTHON").expect("SEXTON_TAHOE_PYTHON names a Python with tahoe-lafs");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let shares = format!("{store}/shares");
+    let output =
+        Command::new(python).current_dir(data).args(["-B", "-c", script, &shares]).output().expect("python starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// Expires a copy of the store by `--compat --offline`, and compares all that is left of it with what Tahoe leaves.
+fn compare_deleting(args: &[&str], expiry: &[(&str, &str)]) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = fresh_store(dir.path(), args);
+    for (expire, sharetypes) in expiry {
+        let oracle = ["oracle.py", "--store", &store, "--now", NOW, "--expire", expire, "--sharetypes", sharetypes];
+        let expected: Value = serde_json::from_slice(&python(&oracle)).unwrap();
+        let copy = dir.path().join("copy").to_str().unwrap().to_owned();
+        let copied = Command::new("cp").args(["-a", &store, &copy]).status().expect("cp starts");
+        assert!(copied.success());
+        let state = dir.path().join("state.sqlite").to_str().unwrap().to_owned();
+        let common = ["crawl", &copy, "--json", "--fresh", "--now", NOW, "--workers", "2", "--state", &state];
+        let leases = ["--job", "leases", "--expire", expire, "--sharetypes", sharetypes];
+        let found = sexton(&[&common[..], &leases[..], &["--compat", "--offline", "--max-delete", "100%"]].concat());
+        assert_eq!(without_disk(&found["history"]), without_disk(&expected["history"]), "{expire} {sharetypes}");
+        assert_eq!(files(&copy), expected["remaining"], "{expire} {sharetypes}");
+        std::fs::remove_dir_all(&copy).unwrap();
+        std::fs::remove_file(&state).unwrap();
+    }
+}
+
+#[test]
+fn expired_stores_are_left_as_tahoe_leaves_them() {
+    let shape = ["--buckets", "300", "--shares", "1-3", "--leases", "0-6", "--mutable-fraction", "0.4"];
+    let cutoff = format!("cutoff:{}", 1_700_000_000 - 7 * 86_400);
+    compare_deleting(&shape, &[("age:864000", "mutable,immutable"), ("age", "mutable"), (&cutoff, "immutable")]);
+}
+
+#[test]
+fn odd_expired_stores_are_left_as_tahoe_leaves_them() {
+    let shape = ["--buckets", "60", "--leases", "0-6", "--oddities", "all", "--odd-repeat", "3"];
+    compare_deleting(&shape, &[("age:864000", "mutable,immutable"), ("age", "mutable,immutable")]);
+}

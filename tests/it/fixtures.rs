@@ -46,7 +46,8 @@ fn expire(mode: &Value) -> &str {
 
 fn leases(mode: &Value) -> Leases {
     let expiry: Expiry = expire(mode).parse().unwrap();
-    Leases::new(LeaseSettings { expiry, sharetypes: mode["sharetypes"].as_str().unwrap().parse().unwrap() })
+    let sharetypes = mode["sharetypes"].as_str().unwrap().parse().unwrap();
+    Leases::new(LeaseSettings { expiry, sharetypes, ..LeaseSettings::default() })
 }
 
 fn without_disk_bytes(history: &Value) -> Value {

@@ -1,5 +1,6 @@
 //! A state for simulations: it outlives its engine, and refuses or panics when a test wants it to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sexton::checkpoint::{
@@ -57,8 +58,20 @@ impl StateStore for SimState {
         self.call("claim", |s| s.claim(cycle, most))
     }
 
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        self.call("claim", |s| s.claim_oldest(cycle, most))
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        self.call("visits", |s| s.visits(store, job))
+    }
+
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         self.call("commit", |s| s.commit(cycle, progress, at))
+    }
+
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        self.call("unsettled", |s| s.unsettled(cycle))
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {

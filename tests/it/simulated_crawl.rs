@@ -22,7 +22,7 @@ pub fn budget(rate: f64, slice: Duration) -> BudgetSettings {
 /// An engine in simulated time, to which crawls are still to be added.
 pub fn builder(budget: BudgetSettings, checkpoint: Checkpoint, clock: &SimClock) -> (EngineBuilder, Record) {
     let record = Record::default();
-    let builder = Engine::builder(Settings { budget, checkpoint })
+    let builder = Engine::builder(Settings { budget, checkpoint, ..Settings::default() })
         .threads(Threads::Shared)
         .time(clock.time())
         .on_event(record.clone().start().recipient());

@@ -218,7 +218,7 @@ fn doomed(blow: Blow, threads: Threads, clock: &SimClock) -> EngineBuilder {
     if matches!(blow, Blow::Lister) {
         store.after_listing = Some(trap.now.clone());
     }
-    Engine::builder(Settings { budget, checkpoint: Checkpoint::EverySlice })
+    Engine::builder(Settings { budget, ..Settings::default() })
         .threads(threads)
         .time(Time { clock: Arc::new(trap.clone()), meter: Arc::new(trap) })
         .state(state)

@@ -291,7 +291,7 @@ fn a_second_process_is_refused_and_told_who_the_first_is() {
     let (sample, _) = Sample::one_prefix(400);
     let mut first = Running::start(&mut sample.crawl("state", &args("--cpu 5% --basis cpu --slice 1ms -vv")));
     first.must_say("visiting bucket");
-    let holder = format!("is held by process {} (", first.pid().as_raw_nonzero());
+    let holder = format!("is held by process {}, since 20", first.pid().as_raw_nonzero());
     for more in ["", "--fresh", "--sharetypes mutable"] {
         let second = run(&mut sample.crawl("state", &args(more)));
         second.said(&holder);

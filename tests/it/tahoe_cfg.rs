@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sexton::config::Config;
-use sexton::job::leases::Expiry;
+use sexton::job::leases::{Expiry, LeaseSettings, ShareTypes};
 use sexton::settings::JobSettings;
 use sexton::tahoe::container::ShareType;
 
@@ -28,8 +28,13 @@ fn what_is_printed_is_a_configuration_that_means_the_same() {
     assert_eq!(config.settings.budget.rate, 0.20);
     let store = folder.path().canonicalize().unwrap().join("my \"store\"");
     assert_eq!(config.crawls.iter().map(|c| c.store.clone()).collect::<Vec<_>>(), [store.clone(), store]);
-    let expire = Expiry::Age { secs: 62 * 86_400 };
-    let leases = JobSettings::Leases { expire, sharetypes: vec![ShareType::Immutable], dry_run: true };
+    let leases = JobSettings::Leases(LeaseSettings {
+        expiry: Expiry::Age { secs: 62 * 86_400 },
+        sharetypes: ShareTypes(vec![ShareType::Immutable]),
+        dry_run: true,
+        rehearsal: true,
+        ..LeaseSettings::default()
+    });
     assert_eq!((&config.crawls[0].job, &config.crawls[1].job), (&leases, &JobSettings::Count));
     for line in printed.stderr.lines() {
         let doubt = line.strip_prefix("doubtful: ").unwrap();

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::reading::{Read, Reading, read};
 use crate::lock::lock;
 use crate::messages::{ListedPrefix, Listing, NextListing, Wanted};
+use crate::priority::Working;
 use crate::slice::TimeSlice;
 use crate::store::Store;
 
@@ -57,9 +58,9 @@ impl<S: Store> Cache<S> {
     }
 
     /// Answers with the leading wanted prefixes, and notes which.
-    pub async fn next(&self, store: Arc<S>, msg: NextListing<S>) -> Listing<S> {
+    pub async fn next(&self, store: Arc<S>, working: Working, msg: NextListing<S>) -> Listing<S> {
         let cycle = msg.cycle;
-        let listing = self.leading(store, msg).await;
+        let listing = self.leading(store, working, msg).await;
         let mut slots = self.lock();
         if slots.cycle == cycle {
             slots.answered.extend(listing.ready.iter().map(|listed| listed.position));
@@ -77,7 +78,7 @@ impl<S: Store> Cache<S> {
 
     /// The leading wanted prefixes: those that were read ahead, then, if they do not make a batch, those that
     /// can be listed within the slice.
-    async fn leading(&self, store: Arc<S>, msg: NextListing<S>) -> Listing<S> {
+    async fn leading(&self, store: Arc<S>, working: Working, msg: NextListing<S>) -> Listing<S> {
         let NextListing { cycle, wanted, slice, .. } = msg;
         let wanted = &wanted[..wanted.len().min(BATCH_PREFIXES)];
         self.first_is_free(cycle, wanted).await;
@@ -91,7 +92,7 @@ impl<S: Store> Cache<S> {
             return Listing { ready, slice };
         }
         let positions: Vec<u32> = todo.iter().map(|r| r.wanted.position).collect();
-        let reading = tokio::task::spawn_blocking(move || read(&*store, todo, BATCH_NAMES - names, slice));
+        let reading = working.run(move || read(&*store, todo, BATCH_NAMES - names, slice));
         match reading.await {
             Ok(read) => {
                 let (listed, slice) = self.put_back_rest(cycle, read);
@@ -101,7 +102,7 @@ impl<S: Store> Cache<S> {
             Err(panic) => {
                 self.forget(&positions);
                 // The clock panicked, for panics of the store are caught; the slice went with it: nothing can be answered.
-                std::panic::resume_unwind(panic.into_panic())
+                std::panic::resume_unwind(Box::new(panic))
             }
         }
     }

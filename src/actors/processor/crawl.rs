@@ -8,19 +8,22 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::super::reins::Reins;
 use super::{Cycles, Ports};
 use crate::checkpoint::{CycleKey, Progress};
 use crate::clock::Time;
-use crate::engine::Wiring;
+use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
-use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Skipped};
+use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipped};
 use crate::lock::lock;
 use crate::messages::Opened;
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, RemainingTime};
+use crate::policy::cycle::{Fresh, Moment, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
+use crate::policy::target::{between_visits, outlook};
+use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
-use crate::status::{Board, CrawlStatus, Event, Phase};
+use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks, TargetStatus};
 use crate::store::Store;
 
 /// Panics of a job in one cycle after which its crawl stops.
@@ -34,36 +37,48 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub job: Arc<J>,
     pub checkpoint: Checkpoint,
     pub cycles: Cycles,
+    pub life: Life,
     pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
     pub ports: Ports,
     pub time: Time,
+    pub working: Working,
     pub board: Arc<Board>,
-    pub stop: watch::Sender<bool>,
+    pub reins: Reins,
     /// From the end of a cycle to the start of the next; may change at any time.
     pub minimum_cycle_time: watch::Sender<Duration>,
     pub opened: AtomicBool,
+    /// What time it was when it was made.
+    pub started: Moment,
 }
 
 impl<S: Store, J: Job<S>> Crawl<S, J> {
     pub fn new(settings: CrawlSettings, store: Arc<S>, job: Arc<J>, wiring: &Wiring) -> Self {
-        let Wiring { ports, time, board, checkpoint, cycles, fresh, fixed_clock, .. } = wiring;
+        let Wiring { ports, time, board, checkpoint, cycles, life, fresh, fixed_clock, working, .. } = wiring;
         Crawl {
             client: Arc::from(settings.name.as_str()),
             store,
             job,
             checkpoint: *checkpoint,
             cycles: *cycles,
+            life: *life,
             fresh: *fresh,
             fixed_clock: *fixed_clock,
             ports: ports.clone(),
             time: time.clone(),
+            working: *working,
             board: board.clone(),
-            stop: watch::channel(false).0,
+            reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             opened: AtomicBool::new(false),
+            started: moment(time),
             settings,
         }
+    }
+
+    /// What time it is.
+    pub fn moment(&self) -> Moment {
+        moment(&self.time)
     }
 
     /// Whether a cycle was opened in this process before; notes that one is now.
@@ -75,7 +90,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.board.crawl(&self.settings.name, write);
     }
 
-    /// Sleeps until the next cycle may begin; a stop ends it with [`Error::Stopped`].
+    /// Sleeps until the next cycle may begin, or an order to start comes; a stop ends it with [`Error::Stopped`].
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
     pub async fn sleep_until_cycle(&self, phase: Phase, wait: impl Fn(Duration) -> Duration) -> Result<()> {
@@ -91,6 +106,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
                 slept = self.sleep(wait) => slept,
                 // The sender lives as long as the crawl.
                 _ = minimum.changed() => continue,
+                () = self.reins.told_to_start() => Ok(()),
             };
             self.show(|c| c.next_cycle_at = None);
             return slept;
@@ -128,9 +144,8 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     }
 
     async fn sleep(&self, wait: Duration) -> Result<()> {
-        let mut stop = self.stop.subscribe();
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => Err(Error::Stopped),
+            () = self.reins.stopped() => Err(Error::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }
@@ -140,11 +155,18 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         // An engine that has failed stops its crawls in good order, but that is not how they were meant to end.
         self.show(|c| c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed });
         if let Err(error) = result {
-            self.show(|c| c.error = Some(error.to_string()));
+            self.show(|c| {
+                c.error = Some(error.to_string());
+                c.failure = Some(error.clone());
+            });
             let (crawl, error) = (self.settings.name.clone(), error.clone());
             self.board.emit(|| Event::CrawlFailed { crawl, error });
         }
     }
+}
+
+fn moment(time: &Time) -> Moment {
+    Moment { monotonic: time.clock.now(), unix_secs: time.clock.unix_secs() }
 }
 
 /// A mailbox that is closed while nobody has asked for the end: its actor has panicked.
@@ -173,6 +195,7 @@ impl Patience {
 pub(super) struct CycleWork {
     pub key: CycleKey,
     pub now: f64,
+    pub rehearsal: Rehearsal,
     pub ring: Ring,
     pub skipped: Mutex<Arc<Skipped>>,
     panics: AtomicU32,
@@ -197,6 +220,8 @@ struct LapView {
     /// Saved cursors of prefixes that are not complete.
     cursors: std::collections::HashMap<u32, Vec<u8>>,
     totals: Counts,
+    /// Shares that were deleted in earlier runs, and those that the safety catch has let pass in this one.
+    allowed: u64,
     remaining: RemainingTime,
     saved_at: Duration,
 }
@@ -223,9 +248,12 @@ impl CycleWork {
             lap: Lap::new(ring.len()),
             cursors: std::collections::HashMap::new(),
             totals: Counts::default(),
+            allowed: 0,
             remaining: RemainingTime::new(crawl.board.awake()),
             saved_at: crawl.board.awake(),
         };
+        let show_ring = |write: &mut dyn FnMut(&mut RingMarks)| crawl.board.ring(&crawl.settings.name, write);
+        show_ring(&mut RingMarks::restart);
         for row in &opened.rows {
             if row.done {
                 view.lap.complete(row.prefix);
@@ -236,11 +264,19 @@ impl CycleWork {
                 let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved)
                     .map_err(|cause| Error::Tally { crawl: crawl.settings.name.clone(), cause })?;
                 view.totals.merge(&state.notes.counts);
+                let Counts { errors, findings, .. } = state.notes.counts;
+                show_ring(&mut |marks| marks.met(row.prefix, errors, findings));
+            }
+            if row.done {
+                // When that was, nobody has written down.
+                show_ring(&mut |marks| marks.complete(row.prefix, None));
             }
         }
+        view.allowed = view.totals.deleted;
         let work = CycleWork {
             key: opened.cycle.key(),
             now: opened.cycle.identity.now,
+            rehearsal: opened.cycle.identity.rehearsal,
             ring,
             skipped: Mutex::default(),
             panics: AtomicU32::new(0),
@@ -262,6 +298,19 @@ impl CycleWork {
         let mut course = self.course.subscribe();
         // The sender lives as long as `self`.
         course.wait_for(|course| *course != Course::Going).await.map_or(Course::Failed, |course| *course)
+    }
+
+    /// Asks the safety catch whether so many more shares may be deleted; `examined` are those not saved yet.
+    pub fn allow<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, deletes: u64, examined: u64) -> Result<()> {
+        let Some(catch) = crawl.job.safety_catch() else { return Ok(()) };
+        let mut view = lock(&self.lap);
+        let (deletes, examined) = (view.allowed + deletes, view.totals.shares + examined);
+        if !catch.allows(deletes, examined) {
+            let (crawl, most) = (crawl.settings.name.clone(), catch.most);
+            return Err(Error::SafetyCatch { crawl, deletes, examined, most });
+        }
+        view.allowed = deletes;
+        Ok(())
     }
 
     /// Notes that one of the workers has failed.
@@ -331,11 +380,43 @@ impl CycleWork {
             let left = view.lap.len() - view.lap.completed();
             let range = view.remaining.range(left, crawl.board.awake());
             c.remaining_secs = range.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64()));
+            c.target = self.target(crawl, &view);
         });
+    }
+
+    /// Marks in the picture of the ring what was saved of a prefix, and enters its notes in the log.
+    fn mark<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
+        let (name, at) = (&crawl.settings.name, crawl.time.clock.unix_secs());
+        let errors = progress.notes.iter().filter(|note| note.kind == NoteKind::Error).count() as u64;
+        crawl.board.ring(name, |marks| {
+            marks.met(progress.prefix, errors, progress.notes.len() as u64 - errors);
+            if progress.done {
+                marks.complete(progress.prefix, Some(at));
+            }
+        });
+        let prefix = self.ring.name(progress.prefix).unwrap_or_default();
+        let rows = progress.notes.iter().filter_map(|n| FindingRow::of(n, name, self.key.number, at, prefix));
+        rows.for_each(|row| crawl.board.found(row));
+    }
+
+    /// How the crawl stands to its target, at the pace so far.
+    fn target<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, view: &LapView) -> Option<TargetStatus> {
+        let target = crawl.settings.target?;
+        let cycle = view.remaining.range(view.lap.len(), crawl.board.awake());
+        // Who runs single cycles knows best what lies between them.
+        let once = crawl.cycles == Cycles::Once;
+        let between = if once { Duration::ZERO } else { *crawl.minimum_cycle_time.borrow() };
+        let visits = cycle.map(|cycle| between_visits(cycle, between));
+        Some(TargetStatus {
+            target_secs: target.as_secs_f64(),
+            between_visits_secs: visits.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64())),
+            outlook: visits.map(|visits| outlook(target, visits)),
+        })
     }
 
     fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
         let name = &crawl.settings.name;
+        self.mark(crawl, progress);
         for note in &progress.notes {
             crawl.board.emit_some(|| match note.kind {
                 NoteKind::Finding => {

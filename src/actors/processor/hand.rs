@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::crawl::{Crawl, CycleWork};
+use super::settle::{are_many, settle};
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
-use crate::job::{Counts, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
+use crate::job::{Counts, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
 use crate::lock::lock;
 use crate::messages::{Contents, ListedPrefix};
 use crate::settings::Checkpoint;
@@ -49,20 +50,29 @@ impl<S: Store, T: Tally> Hand<S, T> {
 
     /// Whether there is anything that the state does not have.
     pub fn is_dirty(&self) -> bool {
-        !self.done.is_empty() || self.todo.front().is_some_and(|(_, state)| state.dirty)
+        !self.done.is_empty() || self.todo.front().is_some_and(|(_, state)| state.is_unsettled())
+    }
+
+    /// Whether there are intents to be carried out.
+    pub fn has_intents(&self) -> bool {
+        let current = self.todo.front().map(|(_, state)| state);
+        self.done.iter().chain(current).any(|state| !state.intents.is_empty())
+    }
+
+    /// Carries out all intents in hand. On a blocking thread.
+    pub fn settle<J: Job<S, Tally = T>>(&mut self, crawl: &Crawl<S, J>, work: &CycleWork) -> Result<()> {
+        settle(crawl, work, &mut self.done, self.todo.front_mut().map(|(_, state)| state))
     }
 
     /// What the state does not have yet.
     pub fn gather(&mut self) -> Result<Vec<Progress>> {
-        let current = self.todo.front_mut().map(|(_, state)| state).filter(|state| state.dirty);
-        gather(&mut self.done, current)
+        gather(&mut self.done, self.todo.front_mut().map(|(_, state)| state))
     }
 
     /// The state has it.
     pub fn saved(&mut self, now: Duration) -> Counts {
         self.saved_at = now;
-        let current = self.todo.front_mut().map(|(_, state)| state).filter(|state| state.dirty);
-        saved(&mut self.done, current)
+        saved(&mut self.done, self.todo.front_mut().map(|(_, state)| state))
     }
 
     /// The state does not have it.
@@ -73,7 +83,8 @@ impl<S: Store, T: Tally> Hand<S, T> {
 
     /// Prefix and fence of all that is in hand and not complete.
     pub fn claims(&self) -> Vec<(u32, u64)> {
-        self.todo.iter().map(|(_, state)| (state.position, state.fence)).collect()
+        let states = self.done.iter().chain(self.todo.iter().map(|(_, state)| state));
+        states.map(|state| (state.position, state.fence)).collect()
     }
 }
 
@@ -100,6 +111,11 @@ pub(super) fn fold<S: Store, J: Job<S>>(
                         Why::Panicked { bucket, message } => Ended::Panicked { position, bucket, message },
                     };
                 }
+            }
+            if are_many(&hand.done)
+                && let Err(error) = hand.settle(crawl, work)
+            {
+                return Ended::Unsaved(error);
             }
             if slice.is_over() || hand.done.len() >= PREFIXES_IN_HAND {
                 break;
@@ -136,8 +152,9 @@ fn fold_prefix<S: Store, J: Job<S>>(
         give_up(state, &format_args!("the job panicked on it: {message}"));
         return Ok(());
     }
-    let (store, now) = (&*crawl.store, work.now);
-    let mut walk = PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now, stopped: None };
+    let (store, now, rehearsal) = (&*crawl.store, work.now, work.rehearsal);
+    let mut walk =
+        PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now, rehearsal, stopped: None };
     // Panics on a bucket are caught in the walk; one of an override of `process_prefix` costs the prefix.
     let worked = catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk)))
         .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })));
@@ -162,19 +179,17 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
                 state.notes.waiting() >= NOTES_IN_HAND || slice.now().saturating_sub(*self.saved_at) >= interval
             }
         };
+        let has_intents = |state: &PrefixState<J::Tally>| !state.intents.is_empty();
+        if Intents::are_many([&state.intents]) || (due && (has_intents(state) || self.done.iter().any(has_intents))) {
+            // What comes of it is saved with the next commit; until then the state has it as intents.
+            return settle(self.crawl, self.work, self.done, Some(state));
+        }
         if !due {
             return Ok(());
         }
         let progress = gather(self.done, Some(state))?;
-        let (cycle, at) = (&self.work.key, self.crawl.time.clock.unix_secs());
-        // On this thread, within what the slice charges for folding: a message would cost more than the commit.
-        let commit = || self.crawl.ports.desk.with(|state| state.commit(cycle, &progress, at));
-        let committed = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|panic| {
-            // Not the job's panic: it must not be taken for one.
-            Err(Error::ActorPanicked { actor: "checkpointer", message: panic_message(&*panic) })
-        });
-        match committed {
-            Ok(_) => {
+        match self.crawl.commit_here(self.work, &progress) {
+            Ok(()) => {
                 *self.saved_at = slice.now();
                 let added = saved(self.done, Some(state));
                 self.work.saved(self.crawl, &progress, &added);
@@ -188,39 +203,53 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
     }
 }
 
-fn gather<T: Tally>(done: &mut [PrefixState<T>], current: Option<&mut PrefixState<T>>) -> Result<Vec<Progress>> {
+/// Collects what the state does not have yet. A prefix with intents left is not complete.
+pub(super) fn gather<T: Tally>(
+    done: &mut [PrefixState<T>],
+    current: Option<&mut PrefixState<T>>,
+) -> Result<Vec<Progress>> {
     let entry = |state: &mut PrefixState<T>, done: bool| -> Result<Progress> {
         let cause = |cause| Error::Tally { crawl: format!("prefix {}", state.position), cause };
+        let intents = state.intents.rows().to_vec();
         Ok(Progress {
             prefix: state.position,
             fence: state.fence,
             cursor: state.cursor.clone(),
             tally: state.encode().map_err(cause)?,
-            done,
+            done: done && intents.is_empty(),
+            // What could not be listed was not visited.
+            whole: state.whole && state.notes.counts.unlisted == 0,
             notes: state.notes.take_rows(),
+            intents,
         })
     };
     let mut progress = Vec::with_capacity(done.len() + 1);
     for state in done {
         progress.push(entry(state, true)?);
     }
-    if let Some(state) = current {
+    if let Some(state) = current.filter(|state| state.is_unsettled()) {
         progress.push(entry(state, false)?);
     }
     Ok(progress)
 }
 
-fn saved<T: Tally>(done: &mut Vec<PrefixState<T>>, current: Option<&mut PrefixState<T>>) -> Counts {
+/// The state has what was gathered. Prefixes with intents left stay in hand.
+pub(super) fn saved<T: Tally>(done: &mut Vec<PrefixState<T>>, current: Option<&mut PrefixState<T>>) -> Counts {
     let mut added = Counts::default();
-    for state in done.iter_mut().chain(current) {
+    for state in done.iter_mut().chain(current.filter(|state| state.is_unsettled())) {
         added.merge(&state.take_added());
         state.dirty = false;
     }
-    done.clear();
+    done.retain(|state| !state.intents.is_empty());
     added
 }
 
-fn give_back<T: Tally>(progress: Vec<Progress>, done: &mut [PrefixState<T>], current: Option<&mut PrefixState<T>>) {
+/// The state does not have what was gathered.
+pub(super) fn give_back<T: Tally>(
+    progress: Vec<Progress>,
+    done: &mut [PrefixState<T>],
+    current: Option<&mut PrefixState<T>>,
+) {
     for (state, progress) in done.iter_mut().chain(current).zip(progress) {
         state.notes.give_back(progress.notes);
     }

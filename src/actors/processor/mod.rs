@@ -1,11 +1,15 @@
 //! The BucketProcessor: runs one crawl, cycle after cycle, with one or several workers.
 //!
 //! Owns the job, the tallies in hand and the cursors. The way of a bucket, from disk to checkpoint:
-//! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`worker`] commits and settles.
+//! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`settle`] carries out what is to
+//! be changed, [`worker`] commits and settles.
 //! This file holds what happens round a cycle: waiting for its start, opening it, reporting it.
 
 mod crawl;
 mod hand;
+mod past;
+mod save;
+mod settle;
 mod worker;
 
 use std::sync::Arc;
@@ -17,11 +21,12 @@ use tracing::info;
 
 use super::guard::Guard;
 use crate::checkpoint::Desk;
+use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Deliver, LatestCycle, NextListing, OpenCycle, Opened, Origin, Pause, ReadCycle,
-    ReleaseClaims, Resume, SetMinimumCycleTime, SliceRequest, Stop, WantedCycle,
+    ClaimPrefixes, Commit, Deliver, FinishedCycles, Instruction, LatestCycle, NextListing, OpenCycle, Opened, Origin,
+    ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, SyncState, WantedCycle,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
@@ -40,9 +45,11 @@ const ERRORS_LISTED: u64 = 10_000;
 pub(crate) struct Ports {
     pub slices: Recipient<SliceRequest>,
     pub latest: Recipient<LatestCycle>,
+    pub finished: Recipient<FinishedCycles>,
     pub open: Recipient<OpenCycle>,
     pub claim: Recipient<ClaimPrefixes>,
     pub commit: Recipient<Commit>,
+    pub sync: Recipient<SyncState>,
     /// For commits in mid-slice, on the folding thread.
     pub desk: Desk,
     pub release: Recipient<ReleaseClaims>,
@@ -106,7 +113,16 @@ impl<S: Store, J: Job<S>> Handler<Stop> for BucketProcessor<S, J> {
     type Result = ();
 
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
-        self.crawl.stop.send_replace(true);
+        self.crawl.reins.stop();
+    }
+}
+
+impl<S: Store, J: Job<S>> Handler<Instruction> for BucketProcessor<S, J> {
+    type Result = ();
+
+    fn handle(&mut self, order: Instruction, _: &mut Self::Context) {
+        self.crawl.reins.take(order);
+        self.crawl.show(|c| c.held = order == Instruction::Pause);
     }
 }
 
@@ -121,7 +137,7 @@ impl<S: Store, J: Job<S>> Handler<SetMinimumCycleTime> for BucketProcessor<S, J>
 /// Runs cycles until there are enough, or the engine stops, which is no error if it was asked for.
 async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     match cycles(crawl, lister).await {
-        Err(Error::Stopped) if *crawl.stop.borrow() => Ok(()),
+        Err(Error::Stopped) if crawl.reins.is_stopped() => Ok(()),
         ended => ended,
     }
 }
@@ -129,16 +145,24 @@ async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<N
 async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     let started = crawl.time.clock.now();
     let (mut cycles, mut last) = (0, last_end(crawl).await?);
+    if crawl.life == Life::UntilShutdown {
+        // Before the walk adds to it, so that nothing is told twice.
+        past::tell(crawl).await?;
+    }
     loop {
         if crawl.cycles != Cycles::Once {
+            let jitter = crawl.settings.jitter.mul_f64(fastrand::f64());
             let wait = |minimum_cycle_time| {
                 let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
-                next_start(started, crawl.settings.slow_start, last, minimum_cycle_time, now)
+                let pace = |time: Duration| time.saturating_add(jitter);
+                next_start(started, pace(crawl.settings.slow_start), last, pace(minimum_cycle_time), now)
             };
             let phase = if last == LastEnd::Never { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
             crawl.sleep_until_cycle(phase, wait).await?;
         }
+        crawl.reins.free().await?;
         last = cycle(crawl, lister).await?;
+        crawl.reins.started();
         cycles += 1;
         if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
             return Ok(());
@@ -167,6 +191,7 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     info!(crawl = key.crawl, cycle = key.number, ?origin, "cycle opened");
     crawl.show(|c| {
         c.cycle = Some(key.number);
+        c.cycle_started = Some(opened.cycle.started);
         c.prefixes_done_before = (origin != Origin::Begun).then_some(opened.cycle.done.len() as u32);
     });
     if origin != Origin::Undelivered {
@@ -206,6 +231,7 @@ async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
         ring: crawl.store.ring().names().to_vec(),
         now: crawl.fixed_clock,
         not_in_ring,
+        rehearses_first: crawl.job.rehearses_first(),
     };
     let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
     // The user's word for a fresh cycle holds for the first one.
@@ -250,6 +276,7 @@ async fn walk<S: Store, J: Job<S>>(
         }
     }
     crawl.show(|c| c.workers.fill(WorkerState::Idle));
+    (0..crawl.settings.workers).for_each(|i| crawl.board.ring(&crawl.settings.name, |marks| marks.worker(i, None)));
     result
 }
 
@@ -281,16 +308,9 @@ pub(crate) struct Launched {
     pub name: String,
     /// Where the minimum cycle time is changed, if there is one.
     pub pace: Option<Recipient<SetMinimumCycleTime>>,
-    /// Where a cleaning is paused and resumed.
-    pub orders: Option<CleaningOrders>,
+    pub orders: Recipient<Instruction>,
     pub stop: Recipient<Stop>,
+    /// How many slices it may hold at once.
+    pub workers: u32,
     pub ended: oneshot::Receiver<Result<()>>,
-}
-
-/// Where one cleaning takes its orders.
-#[derive(Clone)]
-pub(crate) struct CleaningOrders {
-    pub pause: Recipient<Pause>,
-    pub resume: Recipient<Resume>,
-    pub stop: Recipient<Stop>,
 }

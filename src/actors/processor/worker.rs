@@ -12,9 +12,12 @@ use actix::prelude::*;
 use super::crawl::{Course, Crawl, CycleWork, Patience, gone};
 use super::hand::{Ended, Hand, PREFIXES_IN_HAND, fold};
 use crate::checkpoint::Claim;
+use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
-use crate::job::{Job, PrefixState};
-use crate::messages::{ClaimPrefixes, Commit, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted};
+use crate::job::{Intents, Job, PrefixState};
+use crate::messages::{
+    ClaimPrefixes, Commit, Contents, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted,
+};
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::status::WorkerState;
@@ -65,11 +68,21 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     async fn slices(&mut self) -> Result<()> {
+        let crawl = self.crawl.clone();
         loop {
+            if crawl.reins.is_held() {
+                // Whatever a pause leads to, nothing that was done is done again.
+                self.commit(None).await?;
+                self.enter(WorkerState::Idle);
+                crawl.reins.free().await?;
+            }
             self.enter(WorkerState::Waiting);
             let slice = tokio::select! {
                 biased;
                 course = self.work.over() => return if course == Course::Done { Ok(()) } else { Err(Error::Stopped) },
+                () = crawl.reins.stopped() => return Err(Error::Stopped),
+                // The request is withdrawn.
+                () = crawl.reins.held() => continue,
                 slice = self.request() => slice?,
                 // The wait may be long: through a pause, or at a low percentage.
                 () = tokio::time::sleep(self.commit_due_in()), if self.hand.is_dirty() => {
@@ -117,6 +130,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 }
             }
             self.enter(WorkerState::Folding);
+            let position = self.hand.todo.front().map(|(listed, _)| listed.position);
+            self.crawl.board.ring(&self.crawl.settings.name, |marks| marks.worker(self.number, position));
             let (ended, back) = self.fold(slice).await?;
             slice = back;
             match ended {
@@ -130,7 +145,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             }
         }
         // Before a pause or a stop all progress is saved.
-        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() {
+        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() || self.hand.has_intents() {
             self.commit(Some(slice)).await?;
         }
         Ok(left)
@@ -140,7 +155,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     async fn claim(&mut self) -> Result<VecDeque<Claim>> {
         let share = self.work.left() / (4 * self.crawl.settings.workers.max(1));
         let (cycle, most) = (self.work.key.clone(), share.clamp(1, CLAIMS_AT_ONCE));
-        let claims = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most }).await.map_err(gone)??;
+        let order = self.crawl.settings.order;
+        let claims = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most, order }).await.map_err(gone)??;
         self.patience.end(&self.crawl);
         Ok(claims.into())
     }
@@ -150,19 +166,34 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
         let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
         let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
+        let unlistable = listing.ready.iter().any(|listed| matches!(listed.contents, Contents::Unlistable(_)));
+        if unlistable && self.crawl.life == Life::UntilShutdown {
+            self.store_is_there().await?;
+        }
         for listed in listing.ready {
             self.take_in_hand(listed)?;
         }
         Ok(listing.slice)
     }
 
+    /// A store that has gone as a whole ends the walk, to go on when it is back: its prefixes are not to blame.
+    async fn store_is_there(&self) -> Result<()> {
+        let store = self.crawl.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.still_there()).await;
+        let found = found.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        let path = || self.crawl.store.path("", None);
+        found.map_err(|e| Error::Store { doing: "go on with", path: path(), cause: e.to_string() })
+    }
+
     fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
         let Some(claim) = self.claims.pop_front() else { return Ok(()) };
-        let state = match claim.tally {
+        let mut state = match claim.tally {
             None => PrefixState::new(claim.prefix, claim.fence),
             Some(saved) => PrefixState::resume(claim.prefix, claim.fence, claim.cursor, &saved)
                 .map_err(|cause| Error::Tally { crawl: self.crawl.settings.name.clone(), cause })?,
         };
+        // What an earlier run may have carried out in part; it is settled with the slice.
+        state.intents = Intents::resume(claim.intents);
         self.hand.todo.push_back((listed, state));
         Ok(())
     }
@@ -172,11 +203,11 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let (crawl, work) = (self.crawl.clone(), self.work.clone());
         let empty = Hand::new(self.hand.saved_at);
         let mut hand = std::mem::replace(&mut self.hand, empty);
-        let folding = tokio::task::spawn_blocking(move || {
+        let folding = self.crawl.working.run(move || {
             let ended = fold(&crawl, &work, &mut hand, &slice);
             (ended, hand, slice)
         });
-        let panicked = |e: tokio::task::JoinError| Error::ActorPanicked { actor: "fold", message: e.to_string() };
+        let panicked = |message| Error::ActorPanicked { actor: "fold", message };
         let (ended, hand, slice) = folding.await.map_err(panicked)?;
         self.hand = hand;
         Ok((ended, slice))
@@ -195,7 +226,25 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         }
     }
 
-    /// Saves what is in hand, and settles the slice. Where there is no room the slice is settled first, and the commit is
+    /// Carries out what is to be changed, on a blocking thread; the slice pays for it.
+    async fn carry_out(&mut self, slice: Option<TimeSlice>) -> Result<(Result<()>, Option<TimeSlice>)> {
+        let (crawl, work) = (self.crawl.clone(), self.work.clone());
+        let empty = Hand::new(self.hand.saved_at);
+        let mut hand = std::mem::replace(&mut self.hand, empty);
+        let settling = tokio::task::spawn_blocking(move || {
+            let settled = match &slice {
+                Some(slice) => slice.charge(Stage::Commit, || hand.settle(&crawl, &work)),
+                None => hand.settle(&crawl, &work),
+            };
+            (settled, hand, slice)
+        });
+        let panicked = |e: tokio::task::JoinError| Error::ActorPanicked { actor: "settling", message: e.to_string() };
+        let (settled, hand, slice) = settling.await.map_err(panicked)?;
+        self.hand = hand;
+        Ok((settled, slice))
+    }
+
+    /// Carries out and saves what is in hand, and settles the slice. Where there is no room the slice is settled first, and the commit is
     /// tried again, each time under a new slice, until there is.
     async fn commit(&mut self, mut slice: Option<TimeSlice>) -> Result<()> {
         if !self.hand.is_dirty() {
@@ -203,22 +252,17 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         }
         self.enter(WorkerState::Committing);
         loop {
-            let progress = self.hand.gather()?;
-            let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
-            let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
-            if let Some(slice) = &slice {
-                slice.add(Stage::Commit, committed.cost);
+            let mut settled = Ok(());
+            if self.hand.has_intents() {
+                (settled, slice) = self.carry_out(slice).await?;
             }
-            let error = match committed.result {
-                Ok(_) => {
-                    self.patience.end(&self.crawl);
-                    let added = self.hand.saved(self.crawl.time.clock.now());
-                    self.work.saved(&self.crawl, &committed.progress, &added);
-                    return Ok(());
-                }
+            let error = match settled {
+                Ok(()) => match self.save(slice.as_ref()).await? {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
                 Err(error) => error,
             };
-            self.hand.give_back(committed.progress);
             if error.retry() == Retry::Useless {
                 return Err(error);
             }
@@ -228,6 +272,24 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 slice = Some(self.request().await?);
             }
         }
+    }
+
+    /// One attempt to save what is in hand. Where it fails it stays there.
+    async fn save(&mut self, slice: Option<&TimeSlice>) -> Result<Result<()>> {
+        let progress = self.hand.gather()?;
+        let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
+        let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
+        if let Some(slice) = slice {
+            slice.add(Stage::Commit, committed.cost);
+        }
+        if let Err(error) = committed.result {
+            self.hand.give_back(committed.progress);
+            return Ok(Err(error));
+        }
+        self.patience.end(&self.crawl);
+        let added = self.hand.saved(self.crawl.time.clock.now());
+        self.work.saved(&self.crawl, &committed.progress, &added);
+        Ok(Ok(()))
     }
 
     /// Goes back to the last commit with the prefix on which the job panicked; what else is in hand is kept.
@@ -240,11 +302,13 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         verdict
     }
 
-    /// Before the worker ends: what is in hand is saved, claims are given back.
+    /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited
+    /// again.
     async fn hand_over(&mut self) -> Result<()> {
-        self.commit(None).await?;
+        let kept = self.commit(None).await;
         let claims = self.hand.claims();
-        self.release(claims).await
+        let released = self.release(claims).await;
+        kept.and(released)
     }
 
     async fn release(&mut self, mut claims: Vec<(u32, u64)>) -> Result<()> {

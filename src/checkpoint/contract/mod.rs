@@ -1,6 +1,8 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
+mod intents;
 mod tidy;
+mod visits;
 mod walk;
 
 use serde_json::json;
@@ -10,7 +12,7 @@ use super::{
     StateStore,
 };
 use crate::error::Error;
-use crate::job::{Note, NoteKind};
+use crate::job::{Note, NoteKind, Rehearsal};
 
 /// A store that can be closed and opened again, as by another process.
 trait Backend {
@@ -81,16 +83,25 @@ on_every_backend!(
     finished_cycles_are_listed_oldest_first,
     crawls_do_not_meet,
     moments_that_are_no_numbers_are_refused,
+    intents_stay_until_a_commit_without_them,
+    a_complete_prefix_with_intents_is_refused,
+    intents_go_with_their_cycle,
     random_walk_agrees_with_the_model,
+    visits_are_remembered_where_they_were_whole,
+    oldest_first_claims_what_was_visited_longest_ago,
     old_cycles_go_and_what_is_needed_stays,
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it,
     last_run_of_a_cleaning_is_remembered,
 );
 
+use intents::{
+    a_complete_prefix_with_intents_is_refused, intents_go_with_their_cycle, intents_stay_until_a_commit_without_them,
+};
 use tidy::{
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it, last_run_of_a_cleaning_is_remembered,
     old_cycles_go_and_what_is_needed_stays,
 };
+use visits::{oldest_first_claims_what_was_visited_longest_ago, visits_are_remembered_where_they_were_whole};
 use walk::random_walk_agrees_with_the_model;
 
 pub(super) fn identity(prefixes: usize) -> CycleIdentity {
@@ -102,12 +113,22 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
         now: 1_700_000_000.123_456_7,
         fixed_clock: true,
         not_in_ring: 3,
+        rehearsal: Rehearsal::No,
     }
 }
 
 fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
     let (prefix, fence) = (claim.prefix, claim.fence);
-    Progress { prefix, fence, cursor: Some(text.into()), tally: text.into(), done, notes: Vec::new() }
+    Progress {
+        prefix,
+        fence,
+        cursor: Some(text.into()),
+        tally: text.into(),
+        done,
+        whole: true,
+        notes: Vec::new(),
+        intents: Vec::new(),
+    }
 }
 
 fn note(number: u64, kind: NoteKind) -> Note {

@@ -1,14 +1,19 @@
 //! The calls of [`StateStore`], each one transaction.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::conn::transact;
 use super::faults::{Fault, Out};
+use super::intents;
 use super::notes::{self, Go};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use super::runs;
 use super::whole::{self, Whole};
-use super::{BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SqliteStore, crash_point, random};
+use super::{
+    BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, crash_point, random, visits,
+};
 use crate::checkpoint::{
     Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
     Tidied, TidyStep, check,
@@ -66,6 +71,42 @@ impl StateStore for SqliteStore {
         Ok(claims)
     }
 
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
+        self.pay_what_is_owed()?;
+        let lap = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let (order, taken) = match lap.oldest {
+            Some(known) => known,
+            None => {
+                // Once for each opening: what is visited meanwhile is complete, or was given back to be visited again.
+                let visits = self.read(|conn| visits::read(conn, lap.subject))?;
+                (check::oldest_first(&lap.ring, (0..lap.prefixes).collect(), &visits, u32::MAX).into(), 0)
+            }
+        };
+        let (session, seal) = (self.session, lap.seal);
+        let (claims, looked_at) = self.write(&CLAIM, |conn| {
+            let (mut claims, mut looked_at) = (Vec::new(), taken);
+            for position in order.iter().skip(taken) {
+                if claims.len() >= most as usize {
+                    break;
+                }
+                looked_at += 1;
+                let prefix = Prefix::at(conn, seal, *position)?.filter(|p| !p.done && p.claimant != session);
+                if let Some(prefix) = prefix {
+                    claims.push(claim(conn, seal, prefix, session)?);
+                }
+            }
+            Ok((claims, looked_at))
+        })?;
+        if let Some(lap) = self.laps.get_mut(cycle) {
+            lap.oldest = Some((order, looked_at));
+        }
+        Ok(claims)
+    }
+
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        self.read(|conn| visits::read(conn, visits::subject(store, job)))
+    }
+
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
@@ -76,6 +117,10 @@ impl StateStore for SqliteStore {
         let session = self.session;
         let left = self.write(&COMMIT, |conn| {
             progress.iter().try_for_each(|p| advance(conn, lap.seal, session, p))?;
+            for p in progress.iter().filter(|p| p.done && p.whole) {
+                let prefix = lap.ring.get(p.prefix as usize).map_or("", String::as_str);
+                visits::save(conn, lap.subject, prefix, at)?;
+            }
             let done = progress.iter().filter(|p| p.done).count() as u32;
             let left = lap.left.checked_sub(done).ok_or_else(|| too_many_done(cycle))?;
             if left == 0 {
@@ -94,6 +139,15 @@ impl StateStore for SqliteStore {
         Ok(Standing { left })
     }
 
+    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+        self.read(|conn| {
+            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+            let mut unsettled = 0;
+            whole::read(conn, row, |prefix| unsettled += prefix.intents)?;
+            Ok(unsettled)
+        })
+    }
+
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
         let Some(lap) = self.lap(cycle)? else { return Ok(()) };
         let session = self.session;
@@ -109,6 +163,7 @@ impl StateStore for SqliteStore {
         })?;
         if let Some(lap) = self.laps.get_mut(cycle) {
             lap.first_free = first;
+            lap.oldest = lap.oldest.take().map(|(order, _)| (order, 0));
         }
         Ok(())
     }
@@ -184,8 +239,10 @@ impl StateStore for SqliteStore {
     }
 
     fn sync(&mut self) -> Result<()> {
+        crash_point(SYNC.before);
         self.empty()?;
         self.emptying_owed = false;
+        crash_point(SYNC.after);
         Ok(())
     }
 }
@@ -224,16 +281,18 @@ impl SqliteStore {
     /// What to remember of a cycle; `None` if it is not kept.
     fn lap(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
         if let Some(lap) = self.laps.get(cycle) {
-            return Ok(Some(*lap));
+            return Ok(Some(lap.clone()));
         }
         let lap = self.read(|conn| {
             let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
             let mut left = 0;
             let whole = whole::read(conn, row, |prefix| left += u32::from(!prefix.done))?;
             let prefixes = left + whole.done.len() as u32;
-            Ok(Some(Lap { seal: whole.seal(), prefixes, left, first_free: 0 }))
+            let (seal, CycleIdentity { store, job, ring, .. }) = (whole.seal(), whole.identity);
+            let subject = visits::subject(&store, &job);
+            Ok(Some(Lap { seal, subject, ring: ring.into(), prefixes, left, first_free: 0, oldest: None }))
         })?;
-        self.laps.extend(lap.map(|lap| (cycle.clone(), lap)));
+        self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)
     }
 }
@@ -288,7 +347,8 @@ fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out
     prefix.fence += 1;
     prefix.claimant = session;
     prefix.save(conn, seal)?;
-    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally })
+    let intents = intents::of(conn, seal, &prefix)?;
+    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally, intents })
 }
 
 /// The prefix at a position, if it is claimed by this session with this fence.
@@ -302,6 +362,8 @@ fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> 
         return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
     };
     prefix.notes = check::note_numbers(progress, prefix.notes)?;
+    check::intents(progress)?;
+    intents::replace(conn, seal, &mut prefix, &progress.intents)?;
     for note in &progress.notes {
         let sum = notes::insert(conn, seal, progress.prefix, note)?;
         prefix.chain = notes::chained(prefix.chain, sum);

@@ -6,6 +6,8 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use super::faults;
 use crate::error::{Error, Result};
@@ -60,7 +62,13 @@ fn lock_path(state: &Path) -> PathBuf {
 
 fn own_name() -> String {
     let command: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
-    format!("process {} ({})", std::process::id(), command.join(" "))
+    format!("process {}, since {} ({})", std::process::id(), since(), command.join(" "))
+}
+
+/// When this process first asked for a lock, which is when it began, as far as others are concerned.
+fn since() -> humantime::Rfc3339Timestamp {
+    static BEGAN: OnceLock<SystemTime> = OnceLock::new();
+    humantime::format_rfc3339_seconds(*BEGAN.get_or_init(SystemTime::now))
 }
 
 fn holder(file: &mut File) -> String {
@@ -81,7 +89,7 @@ mod tests {
         let state = folder.path().join("state");
         let lock = StateLock::take(&state).unwrap();
         let refused = StateLock::take(&state).unwrap_err().to_string();
-        assert!(refused.contains(&format!("held by process {} (", std::process::id())), "{refused}");
+        assert!(refused.contains(&format!("held by process {}, since 20", std::process::id())), "{refused}");
         drop(lock);
         StateLock::take(&state).unwrap();
     }

@@ -33,12 +33,14 @@
 mod calls;
 mod conn;
 mod faults;
+mod intents;
 mod lock;
 mod notes;
 mod rows;
 mod runs;
 mod schema;
 mod tidy;
+mod visits;
 mod whole;
 
 #[cfg(test)]
@@ -47,6 +49,7 @@ mod tests;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
@@ -91,13 +94,18 @@ pub struct SqliteStore {
 }
 
 /// A cycle in work, so that a commit need not count prefixes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Lap {
     seal: Seal,
+    /// What its visits are remembered by, and the names of its prefixes.
+    subject: i64,
+    ring: Arc<[String]>,
     prefixes: u32,
     left: u32,
     /// No prefix before this one is free.
     first_free: u32,
+    /// The prefixes by their last visits, once that was asked for, and how many of them from the first on are not free.
+    oldest: Option<(Arc<[u32]>, usize)>,
 }
 
 /// One kind of writing call: its name in errors, and its fail points.
@@ -123,6 +131,7 @@ const COMMIT: Call = call!("commit", "save progress in");
 const RELEASE: Call = call!("release", "release a prefix in");
 const FINISH: Call = call!("finish", "finish a cycle in");
 const DELIVER: Call = call!("deliver", "note the delivery of a report in");
+const SYNC: Call = call!("sync", "sync");
 const RAN: Call = call!("ran", "note the end of a cleaning in");
 const REMOVE: Call = call!("remove", "remove old cycles from");
 const VACUUM: Call = call!("vacuum", "give back free pages of");

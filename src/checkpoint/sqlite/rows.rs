@@ -50,6 +50,9 @@ pub(super) struct Prefix {
     /// How many notes it has, and the checksum of their checksums in order.
     pub notes: u64,
     pub chain: i64,
+    /// Likewise of its intents.
+    pub intents: u64,
+    pub intent_chain: i64,
     pub cursor: Option<Vec<u8>>,
     pub tally: Option<Vec<u8>>,
 }
@@ -210,6 +213,7 @@ impl CycleRow {
     pub(super) fn delete(&self, conn: &Connection) -> Out<()> {
         let (first, last) = self.seal().ids();
         conn.prepare_cached("DELETE FROM note WHERE cycle = ?1")?.execute([self.id])?;
+        conn.prepare_cached("DELETE FROM intent WHERE cycle = ?1")?.execute([self.id])?;
         conn.prepare_cached("DELETE FROM prefix WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
         self.delete_row(conn)
     }
@@ -234,7 +238,10 @@ impl Seal {
 /// A query for prefixes, with the columns in the order in which `Prefix::read` takes them.
 macro_rules! select_prefix {
     ($rest:literal) => {
-        concat!("SELECT id, done, claimant, fence, notes, chain, sum, cursor, tally FROM prefix ", $rest)
+        concat!(
+            "SELECT id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain FROM prefix ",
+            $rest
+        )
     };
 }
 
@@ -247,6 +254,9 @@ impl Prefix {
             columns.optional(column.as_deref(), |columns, bytes| {
                 columns.bytes(bytes);
             });
+        }
+        if self.intents > 0 {
+            columns.int(int(self.intents)?).int(self.intent_chain);
         }
         Ok(columns.sum(seal.nonce))
     }
@@ -264,6 +274,8 @@ impl Prefix {
             chain: row.get(5)?,
             cursor: row.get(7)?,
             tally: row.get(8)?,
+            intents: count(row, 9)?,
+            intent_chain: row.get(10)?,
         };
         check(row.get(6)?, prefix.sum(seal)?, || format!("the row of prefix {position}"))?;
         Ok(prefix)
@@ -301,8 +313,8 @@ impl Prefix {
 
     pub(super) fn insert(&self, conn: &Connection, seal: Seal) -> Out<()> {
         let mut statement = conn.prepare_cached(
-            "INSERT INTO prefix (id, done, claimant, fence, notes, chain, sum, cursor, tally)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO prefix (id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         self.write(&mut statement, seal)
     }
@@ -310,15 +322,16 @@ impl Prefix {
     pub(super) fn save(&self, conn: &Connection, seal: Seal) -> Out<()> {
         let mut statement = conn.prepare_cached(
             "UPDATE prefix SET done = ?2, claimant = ?3, fence = ?4, notes = ?5, chain = ?6, sum = ?7, cursor = ?8,
-             tally = ?9 WHERE id = ?1",
+             tally = ?9, intents = ?10, intent_chain = ?11 WHERE id = ?1",
         )?;
         self.write(&mut statement, seal)
     }
 
     fn write(&self, statement: &mut rusqlite::Statement<'_>, seal: Seal) -> Out<()> {
-        let (fence, notes, sum) = (int(self.fence)?, int(self.notes)?, self.sum(seal)?);
+        let (fence, notes, intents, sum) = (int(self.fence)?, int(self.notes)?, int(self.intents)?, self.sum(seal)?);
         let id = seal.id(self.position);
-        let Prefix { done, claimant, chain, cursor, tally, .. } = self;
-        changed_one(statement.execute(params![id, done, claimant, fence, notes, chain, sum, cursor, tally])?, "prefix")
+        let Prefix { done, claimant, chain, intent_chain, cursor, tally, .. } = self;
+        let values = params![id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain];
+        changed_one(statement.execute(values)?, "prefix")
     }
 }

@@ -22,7 +22,7 @@ pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
 pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
-pub(super) const MIGRATIONS: &[Migration] = &[first_version, second_version];
+pub(super) const MIGRATIONS: &[Migration] = &[first_version, second_version, third_version, fourth_version];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -61,6 +61,30 @@ CREATE TABLE cleaning (name TEXT PRIMARY KEY NOT NULL, ended REAL NOT NULL, resu
 
 fn second_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_2)?)
+}
+
+/// What version 3 adds: when a prefix was last completed as a whole. `id` is the hash of store, job and prefix, which are
+/// hashed into `sum` as well.
+const VERSION_3: &str = "
+CREATE TABLE visit (id INTEGER PRIMARY KEY, subject INTEGER NOT NULL, prefix TEXT NOT NULL, at REAL NOT NULL,
+    sum INTEGER NOT NULL) STRICT;
+";
+
+fn third_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_3)?)
+}
+
+/// What version 4 adds: intents, keyed as notes are. A prefix without any has the checksum that it had before.
+const VERSION_4: &str = "
+ALTER TABLE prefix ADD COLUMN intents INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE prefix ADD COLUMN intent_chain INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE intent (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INTEGER NOT NULL, deletes INTEGER NOT NULL,
+    sum INTEGER NOT NULL, bucket BLOB NOT NULL, body TEXT NOT NULL, PRIMARY KEY (cycle, prefix, number)
+) STRICT, WITHOUT ROWID;
+";
+
+fn fourth_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_4)?)
 }
 
 /// What stands at the path of a state file.

@@ -132,7 +132,8 @@ struct Gone {
     cycles: Vec<CycleKey>,
 }
 
-/// Removes up to so many rows: first those of no cycle, then old cycles' own rows, which makes theirs such.
+/// Removes up to so many rows: first those of no cycle, then old cycles' own rows, which makes theirs such. Intents are
+/// not among them: a cycle that is finished has none, and one that is given up goes whole.
 fn remove(conn: &Connection, before: Option<f64>, most: u64) -> Out<Gone> {
     let mut gone = Gone::default();
     let old = Old::find(conn, before)?;

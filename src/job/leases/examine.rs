@@ -1,134 +1,79 @@
-//! The visit to one bucket: each share in turn, in byte order of their names.
+//! The visit to one bucket: each share in turn, in byte order of their names. Nothing is changed here: what is to be
+//! deleted becomes an intent.
 //!
 //! Where Tahoe's lease checker would stop for good, the history keeps what the bucket had counted so far and takes up
 //! nothing more from it; the walk itself goes on with the next share.
 
 use std::io;
 
-use super::LeaseSettings;
-use super::judge::{Dates, Flaw, HEADER, judge};
-use super::tally::{Held, Kind, LeaseTally, Share};
+use super::Leases;
+use super::judge::Flaw;
+use super::look::{Looked, Sight};
+use super::plan::{BucketPlan, Seen, SharePlan};
+use super::settings::Manner;
+use super::tally::LeaseTally;
 use crate::job::{Finding, Fold, Unreadable};
-use crate::store::{ShareEntry, ShareFile, TahoeBucket};
+use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
-use crate::tahoe::container::Header;
-use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, ShareBytes};
-
-/// Whether the history still follows the bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum History {
-    Follows,
-    /// Tahoe's lease checker would have stopped in this bucket.
-    Frozen,
-}
+use crate::tahoe::names;
+use crate::tahoe::table::PIECE_LEN;
 
 struct Visit<'v, 'f> {
-    settings: &'v LeaseSettings,
+    job: &'v Leases,
     bucket: &'v TahoeBucket<'v>,
     fold: &'v mut Fold<'f, LeaseTally>,
-    history: History,
-    /// Shares that were listed, but were gone when their turn came.
-    vanished: u64,
-    /// Of the last share.
-    kind: Kind,
-    held: Held,
+    plan: BucketPlan,
+    /// Whether Tahoe's lease checker would have stopped in this bucket.
+    stopped: bool,
 }
 
 /// Visits a bucket.
 ///
 /// # Errors
-/// [`Unreadable`] if the size of its directory is needed and cannot be told.
+/// [`Unreadable`] if the size of its directory is needed and cannot be told, or what is planned cannot be written down.
 pub(super) fn bucket(
-    settings: &LeaseSettings,
+    job: &Leases,
     bucket: &TahoeBucket<'_>,
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<(), Unreadable> {
     fold.notes.counts.no_share += bucket.no_share();
-    let held = Held { by_own_date: false, by_settings: false };
-    let mut visit = Visit { settings, bucket, fold, history: History::Follows, vanished: 0, kind: Kind::None, held };
+    let mut visit = Visit { job, bucket, fold, plan: BucketPlan::default(), stopped: false };
     let mut page = [0; PIECE_LEN];
     for entry in bucket.shares() {
         visit.share(entry, &mut page);
     }
-    // A bucket whose shares have all vanished is on its way out itself; as an empty one it would count as recovered.
-    let gone = visit.kind == Kind::None && visit.vanished > 0;
-    if visit.history == History::Follows && !gone {
-        let (kind, held) = (visit.kind, visit.held);
-        // Asked for only where it counts, which is in a bucket that could be freed.
-        let disk_bytes = if held == Held::FIRMLY { Ok(0) } else { bucket.disk_bytes() };
-        let disk_bytes = disk_bytes.map_err(|error| Unreadable { path: bucket.path(), error })?;
-        visit.fold.tally.add_bucket(disk_bytes, kind, held);
-    }
-    Ok(())
+    visit.finish()
 }
 
 impl Visit<'_, '_> {
     fn share(&mut self, entry: &ShareEntry, page: &mut [u8; PIECE_LEN]) {
-        let opened = self.bucket.open_share(entry);
-        let read = opened.and_then(|file| file.read_at(page, 0).map(|len| (file, len)));
-        let (file, len) = match read {
-            Ok(read) => read,
-            Err(e) => return self.unreadable(entry, &e),
-        };
-        self.fold.notes.counts.shares += 1;
-        let head = &page[..len];
-        match Header::parse(head) {
-            Ok(header) => self.leases(entry, &header, &ShareBytes { head, size: file.size(), rest: &file }),
-            Err(malformed) => {
-                let flaw = Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true };
-                self.corrupt();
-                self.finding(entry, flaw);
-            }
+        let mut sight = Sight { settings: &self.job.settings, now: self.fold.now, page };
+        let name = self.bucket.share_name(entry);
+        let looked = self.bucket.open_share(entry).and_then(|file| {
+            self.job.meet(&file.stamp());
+            sight.look(name, &file)
+        });
+        match looked {
+            Ok(looked) => self.looked(entry, looked),
+            Err(e) => self.unreadable(entry, &e),
         }
     }
 
-    fn leases(&mut self, entry: &ShareEntry, header: &Header, share: &ShareBytes<'_, ShareFile>) {
-        let now = self.fold.now;
-        let expiry = self.settings.expiry;
-        let expires = self.settings.sharetypes.0.contains(&header.share_type());
-        let follows = self.history == History::Follows;
-        let tally = &mut *self.fold.tally;
-        let mut dates = Dates::new(now);
-        let mut held = Held { by_own_date: false, by_settings: false };
-        let read = share.each_lease(header, |lease| {
-            if follows {
-                // At once: of a share that turns out to be corrupt, Tahoe has counted the ages of the leases before.
-                tally.add_lease(lease.age_days(now));
-            }
-            held.by_own_date |= lease.is_valid(now);
-            held.by_settings |= !(expires && expiry.expires(lease, now));
-            dates.meet(lease);
-        });
-        match &read {
-            Ok(_) => self.examined(Share {
-                share_type: header.share_type(),
-                size: share.size,
-                disk_bytes: share.rest.disk_bytes(),
-                leases: dates.met(),
-                held,
-            }),
-            Err(Fault::Corrupt(_)) => self.corrupt(),
-            Err(Fault::Stops(reason)) => self.stops(entry, reason),
-            Err(Fault::Unreadable(e)) => self.unreadable_leases(entry, e),
+    fn looked(&mut self, entry: &ShareEntry, looked: Looked) {
+        let Looked { mut plan, flaws, stops, kept } = looked;
+        self.fold.notes.counts.shares += 1;
+        if self.stopped {
+            // Tahoe does not come to it; and where so much is wrong, people should look first.
+            plan.act = None;
         }
-        for flaw in judge(header, share.size, &read, &dates) {
+        for reason in [stops.as_deref().map(|reason| self.with_consequence(reason)), kept].into_iter().flatten() {
+            self.fold.notes.error(&self.bucket.share_path(entry), &reason);
+        }
+        for flaw in flaws {
             self.finding(entry, flaw);
         }
-    }
-
-    fn examined(&mut self, share: Share) {
-        self.kind = Kind::Known(share.share_type);
-        self.held.by_own_date |= share.held.by_own_date;
-        self.held.by_settings |= share.held.by_settings;
-        if self.history == History::Follows {
-            self.fold.tally.add_share(&share);
-        }
-    }
-
-    /// A corrupt share is kept, whatever became of its leases.
-    fn corrupt(&mut self) {
-        self.kind = Kind::Unknown;
-        self.held = Held::FIRMLY;
+        self.stopped |= matches!(plan.seen, Seen::Stops(_));
+        self.plan.shares.push(plan);
     }
 
     fn finding(&mut self, entry: &ShareEntry, flaw: Flaw) {
@@ -138,9 +83,9 @@ impl Visit<'_, '_> {
             let name = String::from_utf8_lossy(self.bucket.share_name(entry));
             reason = format!("share {name}: {reason}");
         }
-        let tahoe_corrupt = flaw.tahoe_corrupt && self.history == History::Follows;
+        let tahoe_corrupt = flaw.tahoe_corrupt && !self.stopped;
         let (storage_index, region) = (self.bucket.storage_index(), flaw.region.to_owned());
-        self.fold.notes.finding(&Finding { storage_index, share, region, reason, tahoe_corrupt });
+        self.fold.notes.finding(&Finding { storage_index, share, region, reason, tahoe_corrupt, bytes: None });
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as
@@ -156,28 +101,54 @@ impl Visit<'_, '_> {
         let vanished = self.fold.notes.counts.vanished;
         self.fold.unreadable(&Unreadable { path, error });
         if self.fold.notes.counts.vanished > vanished {
-            self.vanished += 1;
+            self.plan.vanished += 1;
         } else {
             self.fold.notes.counts.shares += 1;
-            self.history = History::Frozen;
+            self.stopped = true;
+            let name = String::from_utf8_lossy(self.bucket.share_name(entry)).into_owned();
+            self.plan.shares.push(SharePlan {
+                name,
+                ages: Vec::new(),
+                seen: Seen::Stops(None),
+                act: None,
+                done: false,
+            });
         }
-    }
-
-    fn unreadable_leases(&mut self, entry: &ShareEntry, e: &io::Error) {
-        self.stops(entry, &format!("cannot read leases: {e}"));
-    }
-
-    fn stops(&mut self, entry: &ShareEntry, reason: &str) {
-        let text = self.with_consequence(reason);
-        self.fold.notes.error(&self.bucket.share_path(entry), &text);
-        self.history = History::Frozen;
     }
 
     /// Tahoe's crawler stops but once: at the first such thing in a bucket.
     fn with_consequence(&self, what: &str) -> String {
-        match self.history {
-            History::Follows => format!("{what}; {STOPS_TAHOE}"),
-            History::Frozen => what.to_owned(),
+        if self.stopped { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") }
+    }
+
+    /// Whether the bucket's directory is to go with its last share. A directory that is no bucket is not touched.
+    fn prunes(&self) -> bool {
+        let name = self.bucket.name();
+        let all_go = self.plan.shares.len() as u64 == self.plan.deletes();
+        self.job.settings.prune && all_go && self.plan.vanished == 0 && self.bucket.no_share() == 0 && {
+            names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
         }
+    }
+
+    /// Where something is to be deleted the tally has to wait for it.
+    fn finish(mut self) -> Result<(), Unreadable> {
+        self.plan.prune = self.prunes();
+        // Asked for only where it counts, which is in a bucket that could be freed.
+        if !self.plan.is_held_firmly() {
+            let disk_bytes = self.bucket.disk_bytes();
+            self.plan.disk_bytes = disk_bytes.map_err(|error| Unreadable { path: self.bucket.path(), error })?;
+        }
+        let (plan, tally) = (self.plan, &mut *self.fold.tally);
+        let manner = self.job.settings.manner(self.fold.rehearsal);
+        match manner {
+            Manner::Deletes if plan.is_pending() => {
+                let added = self.fold.intents.add(self.bucket.name(), plan.deletes(), &plan);
+                return added.map_err(|e| Unreadable { path: self.bucket.path(), error: io::Error::other(e) });
+            }
+            Manner::Tells => tally.would_delete.merge(&plan.frees()),
+            Manner::Deletes | Manner::Looks => {}
+        }
+        plan.count(tally, manner.expiration());
+        Ok(())
     }
 }

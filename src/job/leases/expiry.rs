@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::tahoe::container::ShareType;
-use crate::tahoe::lease::Lease;
+use crate::tahoe::lease::{DAY_SECS, Lease};
 
 /// The rule by which leases expire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub enum Expiry {
     /// No rule was configured.
     #[default]
     None,
+    /// Tahoe's mode `age` without a duration, as coded: the age in seconds is compared with the expiration date in
+    /// seconds since 1970, so that only a lease with a tiny date ever expires. For comparing with Tahoe only.
+    AgeAsCoded,
     /// A lease expires this long after it was granted or renewed, whatever its own date says.
     Age {
         /// The duration, in seconds.
@@ -32,22 +35,30 @@ pub enum Expiry {
 impl Expiry {
     /// Whether the rule lets a lease expire by the moment `now`, in seconds since 1970.
     ///
-    /// [`Expiry::None`] gives what Tahoe's mode `age` without a duration gives, as coded: the age in seconds is
-    /// compared with the expiration date in seconds since 1970, so that only a lease with a tiny date ever expires.
+    /// [`Expiry::None`] gives what [`Expiry::AgeAsCoded`] gives: that is what Tahoe evaluates if nothing is configured.
     pub fn expires(self, lease: Lease, now: f64) -> bool {
         match self {
-            Expiry::None => lease.age_secs(now) > f64::from(lease.expires_unix),
+            Expiry::None | Expiry::AgeAsCoded => lease.age_secs(now) > f64::from(lease.expires_unix),
             // Ages are far below 2^53, so a duration above that is not exceeded by rounding either.
             Expiry::Age { secs } => lease.age_secs(now) > secs as f64,
             Expiry::Cutoff { unix } => lease.granted_unix() < unix,
         }
     }
 
+    /// Whether a lease has been expired by the rule for a day at least, at the moment `now`, in seconds since 1970. By a
+    /// cutoff leases expire at the cutoff, whenever they were granted.
+    pub fn expired_a_day_ago(self, lease: Lease, now: f64) -> bool {
+        let a_day_ago = now - f64::from(DAY_SECS);
+        // Moments that matter are far below 2^53.
+        let since_cutoff = !matches!(self, Expiry::Cutoff { unix } if unix as f64 > a_day_ago);
+        since_cutoff && self.expires(lease, a_day_ago)
+    }
+
     /// Tahoe's `configured-expiration-mode`: mode, duration, moment, types.
     pub fn mode(self, sharetypes: &[ShareType]) -> Value {
         let types: Vec<&str> = sharetypes.iter().map(|t| t.as_str()).collect();
         match self {
-            Expiry::None => json!(["age", null, null, types]),
+            Expiry::None | Expiry::AgeAsCoded => json!(["age", null, null, types]),
             Expiry::Age { secs } => json!(["age", secs, null, types]),
             Expiry::Cutoff { unix } => json!(["cutoff-date", null, unix, types]),
         }
@@ -58,6 +69,7 @@ impl fmt::Display for Expiry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Expiry::None => f.write_str("none"),
+            Expiry::AgeAsCoded => f.write_str("age"),
             Expiry::Age { secs } => write!(f, "age:{secs}"),
             Expiry::Cutoff { unix } => write!(f, "cutoff:{unix}"),
         }
@@ -67,7 +79,8 @@ impl fmt::Display for Expiry {
 impl FromStr for Expiry {
     type Err = Error;
 
-    /// Reads `none`, `age:SECONDS` or `cutoff:UNIXTIME`.
+    /// Reads `none`, `age:SECONDS` or `cutoff:UNIXTIME`; and `age`, which the settings allow only for comparing with
+    /// Tahoe.
     ///
     /// # Errors
     /// [`Error::Config`] with what would be right.
@@ -75,10 +88,7 @@ impl FromStr for Expiry {
         let wrong = |why: &str| Error::Config(format!("expiry \"{text}\" {why}"));
         match text.split_once(':') {
             None if text == "none" => Ok(Expiry::None),
-            None if text == "age" => Err(wrong(
-                "needs a duration: Tahoe's mode age without one never expires anything; give age:SECONDS, for the 31 \
-                 days that leases are granted for age:2678400",
-            )),
+            None if text == "age" => Ok(Expiry::AgeAsCoded),
             None if text == "cutoff" => Err(wrong("needs a moment: give cutoff:UNIXTIME, in seconds since 1970")),
             Some(("age", secs)) => secs.parse().map(|secs| Expiry::Age { secs }).map_err(|_| {
                 wrong("has no whole number of seconds after age: give age:SECONDS, for 31 days age:2678400")
@@ -161,14 +171,26 @@ mod tests {
     }
 
     #[test]
-    fn age_without_a_duration_is_refused_with_what_to_give() {
-        let refused = "age".parse::<Expiry>().unwrap_err().to_string();
-        assert!(refused.contains("never expires anything") && refused.contains("age:2678400"), "{refused}");
+    fn what_is_no_rule_is_refused_with_what_to_give() {
+        assert_eq!("age".parse::<Expiry>().unwrap(), Expiry::AgeAsCoded);
         for text in
             ["", "age:", "age:-1", "age:1d", "age:18446744073709551616", "cutoff", "cutoff:", "cutoff:1.5", "no"]
         {
             assert!(matches!(text.parse::<Expiry>(), Err(Error::Config(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn a_day_has_to_pass_after_the_expiry() {
+        let now = 1_700_000_000.0;
+        let aged = |secs: u32| lease(1_700_000_000 - secs + 2_678_400);
+        let rule = Expiry::Age { secs: 1000 };
+        assert!(!rule.expired_a_day_ago(aged(1000 + 86_400), now));
+        assert!(rule.expired_a_day_ago(aged(1001 + 86_400), now));
+        let cutoff = |unix| Expiry::Cutoff { unix };
+        assert!(cutoff(1_700_000_000 - 86_400).expired_a_day_ago(aged(90_000), now));
+        assert!(!cutoff(1_700_000_000 - 86_399).expired_a_day_ago(aged(90_000), now));
+        assert!(!cutoff(1_700_000_000 - 86_400).expired_a_day_ago(aged(86_400), now));
     }
 
     #[test]
@@ -184,7 +206,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(secs in any::<u64>(), unix in any::<i64>()) {
-            for expiry in [Expiry::None, Expiry::Age { secs }, Expiry::Cutoff { unix }] {
+            for expiry in [Expiry::None, Expiry::AgeAsCoded, Expiry::Age { secs }, Expiry::Cutoff { unix }] {
                 prop_assert_eq!(expiry.to_string().parse::<Expiry>().unwrap(), expiry);
             }
         }

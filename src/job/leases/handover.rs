@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::tally::{LeaseTally, Space, Split};
-use super::{Expiry, LeaseSettings, ShareTypes};
+use super::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
 use crate::tahoe::state::figures::{Figures, Mode};
 
 impl LeaseTally {
@@ -29,7 +29,7 @@ impl LeaseSettings {
             Mode::Age { secs: Some(secs) } => Expiry::Age { secs },
             Mode::Cutoff { unix } => Expiry::Cutoff { unix },
         };
-        LeaseSettings { expiry, sharetypes: ShareTypes(figures.sharetypes.clone()) }
+        LeaseSettings { expiry, sharetypes: ShareTypes(figures.sharetypes.clone()), ..LeaseSettings::default() }
     }
 
     /// The settings that were frozen in a cycle, from the parameters of the job that has them.
@@ -46,9 +46,20 @@ impl LeaseSettings {
             "" => Ok(ShareTypes(Vec::new())),
             types => types.parse(),
         };
+        let word = |key: &str| match parameters[key].as_str() {
+            Some("offline") => Some(Word::Offline),
+            Some("online") => Some(Word::Online),
+            _ => None,
+        };
+        let evaluated = word("dry_run");
         Ok(LeaseSettings {
             expiry: expire.parse().map_err(|e: crate::Error| e.to_string())?,
             sharetypes: sharetypes.map_err(|e| e.to_string())?,
+            word: evaluated.or_else(|| word("delete")),
+            dry_run: evaluated.is_some(),
+            conduct: if parameters["compat"] == true { Conduct::Compat } else { Conduct::Careful },
+            prune: parameters["prune_empty_buckets"] == true,
+            ..LeaseSettings::default()
         })
     }
 }
@@ -66,12 +77,17 @@ mod tests {
     fn settings_are_read_back_from_their_parameters() {
         for expiry in [Expiry::None, Expiry::Age { secs: 1 }, Expiry::Cutoff { unix: -1 }] {
             for sharetypes in [vec![], vec![ShareType::Immutable], vec![ShareType::Immutable, ShareType::Mutable]] {
-                let settings = LeaseSettings { expiry, sharetypes: ShareTypes(sharetypes) };
-                let parameters = Job::<TahoeStore>::parameters(&Leases::new(settings.clone()));
-                assert_eq!(LeaseSettings::from_parameters(&parameters), Ok(settings));
+                let plain = LeaseSettings { expiry, sharetypes: ShareTypes(sharetypes), ..LeaseSettings::default() };
+                let deleting = LeaseSettings { word: Some(Word::Offline), prune: true, ..plain.clone() };
+                let compat = LeaseSettings { conduct: Conduct::Compat, prune: false, ..deleting.clone() };
+                let tells = LeaseSettings { word: Some(Word::Online), dry_run: true, ..plain.clone() };
+                for settings in [plain, deleting, compat, tells] {
+                    let parameters = Job::<TahoeStore>::parameters(&Leases::new(settings.clone()));
+                    assert_eq!(LeaseSettings::from_parameters(&parameters), Ok(settings));
+                }
             }
         }
-        for wrong in [json!(null), json!({"expire": "age", "sharetypes": []}), json!({"expire": "none"})] {
+        for wrong in [json!(null), json!({"expire": "age:x", "sharetypes": []}), json!({"expire": "none"})] {
             assert!(LeaseSettings::from_parameters(&wrong).is_err(), "{wrong}");
         }
     }
@@ -93,6 +109,7 @@ mod tests {
         let view = CycleView {
             now: 0.0,
             fixed_clock: false,
+            rehearsal: crate::job::Rehearsal::No,
             started: 1.5,
             finished: 2.5,
             tally: &tally,

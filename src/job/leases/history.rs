@@ -2,17 +2,17 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::LeaseSettings;
+use super::plan::Expiration;
 use super::tally::{LeaseTally, Space, Split};
+use super::{LeaseSettings, Manner};
 use crate::job::{CycleView, Finding};
 use crate::tahoe::lease::DAY_SECS;
 
 /// Makes the entry of a cycle.
-pub(super) fn entry(settings: &LeaseSettings, cycle: &CycleView<'_, LeaseTally>) -> Value {
+pub(super) fn entry(settings: &LeaseSettings, manner: Manner, cycle: &CycleView<'_, LeaseTally>) -> Value {
     json!({
         "cycle-start-finish-times": times(cycle),
-        // Nothing is deleted yet, so every cycle is one with expiration switched off.
-        "expiration-enabled": false,
+        "expiration-enabled": manner.expiration() == Expiration::Enabled,
         "configured-expiration-mode": settings.expiry.mode(&settings.sharetypes.0),
         "lease-age-histogram": ages(cycle.tally),
         "leases-per-share-histogram": leases_per_share(cycle.tally),
@@ -84,9 +84,19 @@ fn space_recovered(tally: &LeaseTally) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Rehearsal;
 
     fn view(now: f64, fixed_clock: bool, tally: &LeaseTally) -> CycleView<'_, LeaseTally> {
-        CycleView { now, fixed_clock, started: 10.0, finished: 12.5, tally, prefixes: &[], findings: &[] }
+        CycleView {
+            now,
+            fixed_clock,
+            rehearsal: Rehearsal::No,
+            started: 10.0,
+            finished: 12.5,
+            tally,
+            prefixes: &[],
+            findings: &[],
+        }
     }
 
     #[test]
@@ -99,7 +109,7 @@ mod tests {
 
     #[test]
     fn an_empty_store_has_48_zeros() {
-        let entry = entry(&LeaseSettings::default(), &view(0.0, true, &LeaseTally::default()));
+        let entry = entry(&LeaseSettings::default(), Manner::Looks, &view(0.0, true, &LeaseTally::default()));
         let space = entry["space-recovered"].as_object().unwrap();
         assert_eq!(space.len(), 48);
         assert!(space.values().all(|n| n == 0));

@@ -1,43 +1,53 @@
 //! The job `leases`: what Tahoe's lease checker does, and what Sexton thinks of the shares besides.
 //!
 //! Its report holds, under `history`, the entry that Tahoe's own lease checker would have written for the cycle, as
-//! coded, with its peculiarities. Sexton's own judgement goes to the findings and never changes that entry. Expiry is
-//! evaluated only: nothing is deleted here.
+//! coded, with its peculiarities. Sexton's own judgement goes to the findings and never changes that entry.
+//!
+//! Where expired leases are deleted, a visit (`examine`) only plans it; `carry` does it, once the plan was saved for
+//! good. `look` decides what is to become of a share, and says it with the same words to both.
 
+mod carry;
 mod examine;
 mod expiry;
 mod handover;
 mod history;
 mod judge;
+mod look;
+mod plan;
+mod settings;
 mod tally;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::{Map, Value, json};
 
 pub use expiry::{Expiry, ShareTypes};
+use settings::Manner;
+pub use settings::{Conduct, LeaseSettings, Word};
 pub use tally::LeaseTally;
 
-use super::{CycleView, Fold, Job, Unreadable};
-use crate::store::{TahoeBucket, TahoeStore};
-
-/// What decides about leases.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeaseSettings {
-    /// The rule by which leases expire. Default: none.
-    pub expiry: Expiry,
-    /// The types of shares whose leases expire. Default: both.
-    pub sharetypes: ShareTypes,
-}
+use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
+use crate::error::Error;
+use crate::policy::deletion::SafetyCatch;
+use crate::store::{Stamp, TahoeBucket, TahoeStore};
 
 /// Checks the leases of every share of a [`TahoeStore`].
 #[derive(Debug, Clone, Default)]
 pub struct Leases {
     settings: LeaseSettings,
+    /// When the youngest share met in this process was touched, in seconds since 1970.
+    newest_unix: Arc<AtomicI64>,
 }
 
 impl Leases {
     /// Makes the job with these settings.
     pub fn new(settings: LeaseSettings) -> Leases {
-        Leases { settings }
+        Leases { settings, newest_unix: Arc::default() }
+    }
+
+    fn meet(&self, stamp: &Stamp) {
+        self.newest_unix.fetch_max(stamp.touched_unix() as i64, Ordering::Relaxed);
     }
 }
 
@@ -49,17 +59,57 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn parameters(&self) -> Value {
-        let sharetypes: Vec<&str> = self.settings.sharetypes.0.iter().map(|t| t.as_str()).collect();
-        json!({ "expire": self.settings.expiry.to_string(), "sharetypes": sharetypes })
+        let LeaseSettings { expiry, sharetypes, word, dry_run, conduct, prune, .. } = &self.settings;
+        let types: Vec<&str> = sharetypes.0.iter().map(|t| t.as_str()).collect();
+        let mut parameters = json!({ "expire": expiry.to_string(), "sharetypes": types });
+        if let Some(word) = word {
+            let what = if *dry_run { "dry_run" } else { "delete" };
+            parameters[what] = json!(word.as_str());
+        }
+        if *conduct == Conduct::Compat {
+            parameters["compat"] = json!(true);
+        }
+        if *prune {
+            parameters["prune_empty_buckets"] = json!(true);
+        }
+        parameters
     }
 
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) -> Result<(), Unreadable> {
-        examine::bucket(&self.settings, bucket, fold)
+        examine::bucket(self, bucket, fold)
     }
 
-    /// `history`: the entry of Tahoe's lease checker.
+    fn carry_out(
+        &self,
+        store: &TahoeStore,
+        intent: &Intent,
+        deed: &mut Deed<'_, LeaseTally>,
+    ) -> Result<Carried, Error> {
+        carry::bucket(self, store, intent, deed)
+    }
+
+    fn safety_catch(&self) -> Option<SafetyCatch> {
+        Some(SafetyCatch { most: self.settings.max_delete })
+    }
+
+    fn rehearses_first(&self) -> bool {
+        self.settings.rehearsal && self.settings.manner(Rehearsal::No) == Manner::Deletes
+    }
+
+    /// `history`: the entry of Tahoe's lease checker. `deleted`, or `would_delete`: Sexton's own figures. `rehearsal`:
+    /// whether the cycle was one.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
-        Map::from_iter([("history".to_owned(), history::entry(&self.settings, cycle))])
+        let manner = self.settings.manner(cycle.rehearsal);
+        let mut own = Map::from_iter([("history".to_owned(), history::entry(&self.settings, manner, cycle))]);
+        match manner {
+            Manner::Looks => {}
+            Manner::Tells => drop(own.insert("would_delete".to_owned(), json!(cycle.tally.would_delete))),
+            Manner::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
+        }
+        if cycle.rehearsal == Rehearsal::Yes {
+            own.insert("rehearsal".to_owned(), json!(true));
+        }
+        own
     }
 }
 

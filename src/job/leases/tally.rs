@@ -36,6 +36,38 @@ pub struct LeaseTally {
     /// Buckets whose last share is corrupt.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) unknown_buckets: u64,
+    /// What was really deleted: Sexton's own figures.
+    #[serde(default, skip_serializing_if = "Freed::is_zero")]
+    pub(super) deleted: Freed,
+    /// What would have been deleted, had it not been a dry run or a rehearsal.
+    #[serde(default, skip_serializing_if = "Freed::is_zero")]
+    pub(super) would_delete: Freed,
+}
+
+/// What deleting frees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Freed {
+    /// Leases cancelled.
+    pub leases: u64,
+    /// Shares unlinked.
+    pub shares: u64,
+    /// Bytes of the files unlinked, and those cut off where a lease table became shorter.
+    pub bytes: u64,
+    /// Empty directories of buckets removed.
+    pub buckets: u64,
+}
+
+impl Freed {
+    fn is_zero(&self) -> bool {
+        *self == Freed::default()
+    }
+
+    pub fn merge(&mut self, other: &Freed) {
+        self.leases = self.leases.saturating_add(other.leases);
+        self.shares = self.shares.saturating_add(other.shares);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.buckets = self.buckets.saturating_add(other.buckets);
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,7 +124,7 @@ pub(super) enum Kind {
 
 /// What stands against freeing a share or a bucket: whether there is a lease valid by its own date, and one valid by
 /// the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Held {
     pub by_own_date: bool,
     pub by_settings: bool,
@@ -104,7 +136,7 @@ impl Held {
 }
 
 /// A share that was examined.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Share {
     pub share_type: ShareType,
     pub size: u64,
@@ -185,10 +217,15 @@ impl LeaseTally {
         *self.ages.entry(age_days).or_default() += 1;
     }
 
-    /// Counts a share that could be read.
-    pub(super) fn add_share(&mut self, share: &Share) {
+    /// Counts a share as examined: what Tahoe does before it cancels anything.
+    pub(super) fn add_examined(&mut self, share: &Share) {
         *self.leases_per_share.entry(share.leases).or_default() += 1;
         self.examined.add_share(share);
+    }
+
+    /// Counts a share that could be read.
+    pub(super) fn add_share(&mut self, share: &Share) {
+        self.add_examined(share);
         if !share.held.by_own_date {
             self.original.add_share(share);
         }
@@ -197,11 +234,16 @@ impl LeaseTally {
         }
     }
 
-    /// Counts a bucket, after its shares. `disk_bytes` is that of its directory; any number will do if it is held
-    /// firmly.
+    /// Counts a share as recovered.
+    pub(super) fn add_recovered(&mut self, share: &Share) {
+        self.actual.add_share(share);
+    }
+
+    /// Counts a bucket, after its shares; `recovered` if each of them was. `disk_bytes` is that of its directory; any number
+    /// will do if it is held firmly.
     ///
     /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
-    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held) {
+    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, recovered: bool) {
         self.examined.buckets.add(1, kind);
         if kind == Kind::Unknown {
             self.unknown_buckets += 1;
@@ -212,7 +254,7 @@ impl LeaseTally {
         if !held.by_settings {
             self.configured.add_bucket(disk_bytes, kind);
         }
-        if kind == Kind::None {
+        if recovered {
             self.actual.add_bucket(disk_bytes, kind);
         }
     }
@@ -231,6 +273,8 @@ impl Tally for LeaseTally {
         self.configured.merge(&later.configured);
         self.examined.merge(&later.examined);
         self.unknown_buckets += later.unknown_buckets;
+        self.deleted.merge(&later.deleted);
+        self.would_delete.merge(&later.would_delete);
     }
 }
 
@@ -261,7 +305,7 @@ mod tests {
         tally.add_lease(61);
         let share = Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD };
         tally.add_share(&share);
-        tally.add_bucket(4096, Kind::Unknown, HELD);
+        tally.add_bucket(4096, Kind::Unknown, HELD, false);
         let saved = serde_json::to_string(&tally).unwrap();
         assert_eq!(
             saved,

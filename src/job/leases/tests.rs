@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::job::testing::{Stops, Walked, walk};
-use crate::job::{Count, Notes, PrefixTally, Tally};
+use crate::job::{Count, Intents, Notes, PrefixTally, Tally};
 use crate::slice::TimeSlice;
 use crate::store::{DiskUsage, Store};
 
@@ -64,7 +64,8 @@ fn job(mode: &Value) -> Leases {
         "age" => Expiry::None,
         other => other.parse().unwrap(),
     };
-    Leases::new(LeaseSettings { expiry, sharetypes: mode["sharetypes"].as_str().unwrap().parse().unwrap() })
+    let sharetypes = mode["sharetypes"].as_str().unwrap().parse().unwrap();
+    Leases::new(LeaseSettings { expiry, sharetypes, ..LeaseSettings::default() })
 }
 
 #[test]
@@ -189,10 +190,18 @@ fn visit_after_removal(removed: &[&str]) -> (LeaseTally, Notes) {
     for number in removed {
         std::fs::remove_file(path.join(number)).unwrap();
     }
-    let (mut tally, mut notes) = (LeaseTally::default(), Notes::default());
+    let (mut tally, mut notes, mut intents) = (LeaseTally::default(), Notes::default(), Intents::default());
     let slice = TimeSlice::unlimited();
     let is_there = |path: &Path| store.is_there(path);
-    let mut fold = Fold { tally: &mut tally, notes: &mut notes, slice: &slice, now: 1.7e9, is_there: &is_there };
+    let mut fold = Fold {
+        tally: &mut tally,
+        notes: &mut notes,
+        intents: &mut intents,
+        rehearsal: Rehearsal::No,
+        slice: &slice,
+        now: 1.7e9,
+        is_there: &is_there,
+    };
     Leases::default().process_bucket(&mut bucket, &mut fold).unwrap();
     (tally, notes)
 }

@@ -5,13 +5,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{RawDir, fstat};
+use rustix::fs::{AtFlags, RawDir, fstat, statat};
 
 use super::ends::Ends;
 use super::quiet::open_quietly;
-use super::{DIRECTORY, DiskUsage, ShareFile, TahoePrefix, is_dot};
+use super::{DIRECTORY, DiskUsage, ShareFile, Stamp, TahoePrefix, is_dot};
 use crate::tahoe::number::ShareNumber;
 
 /// Bytes of names that are read at once; an ordinary bucket needs some 100.
@@ -88,6 +88,11 @@ impl<'a> TahoeBucket<'a> {
         self.name
     }
 
+    /// The name of its prefix.
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix.prefix
+    }
+
     /// The bucket's name as text; bytes that are no UTF-8 are shown as U+FFFD.
     pub fn storage_index(&self) -> String {
         String::from_utf8_lossy(self.name).into_owned()
@@ -116,6 +121,16 @@ impl<'a> TahoeBucket<'a> {
         self.text.get(share.at..share.at + share.len).unwrap_or_default()
     }
 
+    /// The directory itself, for what is done with a share beside reading it.
+    pub(crate) fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Which file a share is and when it was changed; a link is not followed.
+    pub(crate) fn stamp_of(&self, name: &[u8]) -> io::Result<Stamp> {
+        Ok(Stamp::of(&statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
     /// The path of the bucket.
     pub fn path(&self) -> PathBuf {
         self.prefix.path.join(OsStr::from_bytes(self.name))
@@ -123,7 +138,19 @@ impl<'a> TahoeBucket<'a> {
 
     /// The path of a share.
     pub fn share_path(&self, share: &ShareEntry) -> PathBuf {
-        self.path().join(OsStr::from_bytes(self.share_name(share)))
+        self.path_of(self.share_name(share))
+    }
+
+    /// The path of a share by its name.
+    pub(crate) fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.path().join(OsStr::from_bytes(name))
+    }
+
+    /// The path of a folder of this name beside `shares/`.
+    pub(crate) fn beside_shares(&self, name: &str) -> PathBuf {
+        // A prefix stands in `shares/`, which stands in the store.
+        let store = self.prefix.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        store.join(name)
     }
 
     /// Opens a share for reading. A link is followed; what is no regular file is refused.

@@ -1,12 +1,16 @@
 //! A Tahoe-LAFS share store as a [`Store`]: 1,024 prefixes, buckets, shares.
 //!
-//! Thin: it opens directories and files relative to handles that it holds, and tells what a name is. It reads no share
-//! and never writes anything. Two stores at one path do not get mixed up: the folder `shares/` is opened once, and a
+//! Thin: it opens directories and files relative to handles that it holds, and tells what a name is. What is deleted or
+//! rewritten goes through [`OpenedBucket`] and nowhere else. Two stores at one path do not get mixed up: the folder `shares/` is opened once, and a
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
+mod direct;
 mod ends;
+mod erase;
+mod medium;
 mod quiet;
+mod residency;
 mod share;
 
 use std::ffi::OsStr;
@@ -21,9 +25,13 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, open
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
+pub use direct::DirectShare;
 use ends::Ends;
+pub use erase::{Failed, Found, OpenedBucket, Rewritten};
+pub use medium::{Disk, Medium};
 use quiet::open_quietly;
-pub use share::ShareFile;
+pub use residency::Residency;
+pub use share::{ShareFile, Stamp};
 
 use super::{More, Names, Nature, Store};
 use crate::error::{Error, Result};
@@ -47,7 +55,7 @@ pub enum DiskUsage {
     Rounded4096,
 }
 
-/// A share store in the format of Tahoe-LAFS 1.20.0, open for reading.
+/// A share store in the format of Tahoe-LAFS 1.20.0.
 #[derive(Debug)]
 pub struct TahoeStore {
     root: PathBuf,
@@ -57,6 +65,7 @@ pub struct TahoeStore {
     ends: Ends,
     ring: Ring,
     disk_usage: DiskUsage,
+    medium: Arc<dyn Medium>,
 }
 
 /// An open prefix of a [`TahoeStore`].
@@ -108,12 +117,27 @@ impl TahoeStore {
         };
         let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
-        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring: names::prefixes(), disk_usage })
+        let (ring, medium) = (names::prefixes(), Arc::new(Disk));
+        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring, disk_usage, medium })
+    }
+
+    /// Sets what changes go through. Default: [`Disk`].
+    pub fn with_medium(mut self, medium: Arc<dyn Medium>) -> TahoeStore {
+        self.medium = medium;
+        self
     }
 
     /// Sets what counts as disk usage. Default: [`DiskUsage::Blocks`].
     pub fn with_disk_usage(mut self, disk_usage: DiskUsage) -> TahoeStore {
         self.disk_usage = disk_usage;
+        self
+    }
+
+    /// Narrows the ring to these prefixes; names that are none are left out. What stands beside them is no stray.
+    pub fn only_prefixes<'a>(mut self, wanted: impl IntoIterator<Item = &'a str>) -> TahoeStore {
+        let all = names::prefixes();
+        let wanted = wanted.into_iter().filter(|name| all.position(name).is_some());
+        self.ring = Ring::new(wanted.map(str::to_owned));
         self
     }
 
@@ -171,16 +195,21 @@ impl Store for TahoeStore {
         &self.ring
     }
 
+    fn still_there(&self) -> io::Result<()> {
+        self.check_still_there()
+    }
+
     fn strays(&self) -> io::Result<u64> {
         self.check_still_there()?;
         let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
-        let mut strays = 0;
+        // Prefixes that this crawl leaves out are prefixes all the same.
+        let (all, mut strays) = (names::prefixes(), 0);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            let in_ring = std::str::from_utf8(name).is_ok_and(|name| self.ring.position(name).is_some());
+            let in_ring = std::str::from_utf8(name).is_ok_and(|name| all.position(name).is_some());
             strays += u64::from(!in_ring && !is_dot(name));
         }
         Ok(strays)

@@ -1,36 +1,118 @@
 //! One share: an open file with its size and disk usage.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
+use serde::{Deserialize, Serialize};
 
-use super::DiskUsage;
 use super::quiet::open_quietly;
+use super::residency::Residency;
+use super::{DirectShare, DiskUsage};
 use crate::tahoe::table::ReadAt;
 
 /// An open share.
 #[derive(Debug)]
 pub struct ShareFile {
-    file: OwnedFd,
+    pub(super) file: OwnedFd,
     size: u64,
     disk_bytes: u64,
+    links: u64,
+    stamp: Stamp,
+}
+
+/// What tells a file from another, and from itself before a change: as long as it is the same, so are its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The device.
+    #[serde(rename = "dev")]
+    pub device: u64,
+    /// The inode.
+    #[serde(rename = "ino")]
+    pub inode: u64,
+    /// The size, in bytes.
+    pub size: u64,
+    /// When its bytes were changed last, in nanoseconds since 1970.
+    #[serde(rename = "mtime")]
+    pub modified_ns: i64,
+    /// When anything of it was changed last, in nanoseconds since 1970.
+    #[serde(rename = "ctime")]
+    pub changed_ns: i64,
+}
+
+impl Stamp {
+    pub(super) fn of(stat: &Stat) -> Stamp {
+        // Nanoseconds since 1970 fit until 2262.
+        let ns = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+        Stamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified_ns: ns(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed_ns: ns(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        }
+    }
+
+    /// When it was touched last in either way, in seconds since 1970.
+    pub fn touched_unix(&self) -> f64 {
+        self.modified_ns.max(self.changed_ns) as f64 / 1e9
+    }
 }
 
 impl ShareFile {
     pub(super) fn open(bucket: impl AsFd, name: &[u8], disk_usage: DiskUsage) -> io::Result<ShareFile> {
         // NONBLOCK: a pipe in a share's place must not stop the walk. It changes nothing for regular files.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = open_quietly(bucket, name, flags)?;
+        ShareFile::from_fd(open_quietly(bucket, name, flags)?, disk_usage)
+    }
+
+    /// Takes a file that was opened; what is no regular one is refused.
+    pub(super) fn from_fd(file: OwnedFd, disk_usage: DiskUsage) -> io::Result<ShareFile> {
         let stat = fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR.into()),
             _ => return Err(io::Error::other("it is no regular file")),
         }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(ShareFile { file, size, disk_bytes: disk_usage.of_file(&stat) })
+        let stamp = Stamp::of(&stat);
+        // Of another width on other systems.
+        #[allow(clippy::useless_conversion)]
+        let links = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
+        Ok(ShareFile { file, size: stamp.size, disk_bytes: disk_usage.of_file(&stat), links, stamp })
+    }
+
+    /// What it was when it was opened.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// How many names it has.
+    pub fn links(&self) -> u64 {
+        self.links
+    }
+
+    /// Whether it has been changed since it was opened.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn has_changed(&self) -> io::Result<bool> {
+        Ok(Stamp::of(&fstat(&self.file)?) != self.stamp)
+    }
+
+    /// What of it stands in the page cache; ask before anything is read.
+    pub fn residency(&self) -> Residency {
+        Residency::of(&self.file, self.size)
+    }
+
+    /// Drops from the page cache what was read up to here and was not there before.
+    pub fn drop_from_cache(&self, residency: &mut Residency, read: u64) {
+        residency.drop_up_to(&self.file, read.min(self.size));
+    }
+
+    /// From here on it is read past the page cache, as far as the system lets one.
+    pub fn past_the_cache(self) -> DirectShare {
+        DirectShare::new(self)
     }
 
     /// The size of the file, in bytes.
@@ -41,6 +123,12 @@ impl ShareFile {
     /// Its disk usage, in bytes.
     pub fn disk_bytes(&self) -> u64 {
         self.disk_bytes
+    }
+}
+
+impl AsFd for ShareFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

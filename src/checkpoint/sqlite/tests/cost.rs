@@ -10,7 +10,16 @@ use crate::checkpoint::{Claim, Progress, SqliteStore, StateStore};
 fn progress(claim: &Claim, n: u64, tally_bytes: usize) -> Progress {
     let cursor = Some(format!("{n:026}").into_bytes());
     let tally = vec![n as u8; tally_bytes];
-    Progress { prefix: claim.prefix, fence: claim.fence, cursor, tally, done: false, notes: Vec::new() }
+    Progress {
+        prefix: claim.prefix,
+        fence: claim.fence,
+        cursor,
+        tally,
+        done: false,
+        whole: true,
+        notes: Vec::new(),
+        intents: Vec::new(),
+    }
 }
 
 #[test]

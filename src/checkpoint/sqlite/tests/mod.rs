@@ -4,6 +4,7 @@ mod cost;
 mod crash;
 mod damage;
 mod full;
+mod intents;
 mod missing;
 mod opening;
 mod script;

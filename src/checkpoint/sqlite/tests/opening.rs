@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::script::{Script, once};
 use crate::checkpoint::sqlite::schema::{self, MIGRATIONS};
 use crate::checkpoint::sqlite::{beside, faults};
-use crate::checkpoint::{SqliteStore, StateStore};
+use crate::checkpoint::{Progress, SqliteStore, StateStore};
 use crate::error::{Error, Result};
 
 const SCRIPT: Script = Script::new("opened", 2);
@@ -102,6 +102,31 @@ fn older_version_is_brought_forward_step_by_step() {
     schema::migrate(&conn, &steps[..steps.len() - 1]).unwrap();
     drop(conn);
     assert!(matches!(open_error(&path), Error::StateNewer { .. }));
+}
+
+#[test]
+fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let mut store = SqliteStore::open(&path).unwrap();
+    let begun = store.begin(SCRIPT.crawl, &SCRIPT.identity(), 1.0).unwrap();
+    drop(store);
+    let conn = Connection::open(&path).unwrap();
+    // What the versions behind it have added is taken away again.
+    conn.execute_batch(
+        "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
+         DROP TABLE visit; PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    drop(conn);
+    let mut store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.latest(SCRIPT.crawl).unwrap().unwrap(), begun);
+    let claim = store.claim_oldest(&begun.key(), 1).unwrap().remove(0);
+    let (fence, tally, notes, intents) = (claim.fence, vec![], vec![], vec![]);
+    let progress = Progress { prefix: 0, fence, cursor: None, tally, done: true, whole: true, notes, intents };
+    store.commit(&begun.key(), &[progress], 2.0).unwrap();
+    let visits = store.visits(&begun.identity.store, &begun.identity.job).unwrap();
+    assert_eq!(visits.into_iter().collect::<Vec<_>>(), [(begun.identity.ring[0].clone(), 2.0)]);
 }
 
 #[test]

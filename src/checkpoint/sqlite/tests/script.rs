@@ -6,7 +6,7 @@
 
 use crate::checkpoint::{Claim, CycleIdentity, PrefixRow, Progress, StateStore};
 use crate::error::Result;
-use crate::job::{Note, NoteKind};
+use crate::job::{Note, NoteKind, Rehearsal};
 
 /// Commits that complete a prefix.
 pub(super) const STEPS: u64 = 4;
@@ -35,6 +35,7 @@ impl Script {
             now: 1.0e9,
             fixed_clock: false,
             not_in_ring: 0,
+            rehearsal: Rehearsal::No,
         }
     }
 
@@ -69,7 +70,8 @@ impl Script {
     fn step(self, claim: &Claim, n: u64) -> Progress {
         let PrefixRow { prefix, done, cursor, tally } = self.row(claim.prefix, n);
         let notes = self.notes(prefix, n).split_off(self.notes(prefix, n - 1).len());
-        Progress { prefix, fence: claim.fence, cursor, tally: tally.unwrap(), done, notes }
+        let tally = tally.unwrap();
+        Progress { prefix, fence: claim.fence, cursor, tally, done, whole: true, notes, intents: Vec::new() }
     }
 
     /// Goes on with the crawl as the engine would, for at most that many commits, to the delivery of its first cycle.

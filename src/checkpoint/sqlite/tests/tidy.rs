@@ -29,8 +29,16 @@ fn with_old_cycles(store: &mut SqliteStore, cycles: u64) {
         let key = cycle.key();
         for claim in store.claim(&key, u32::MAX).unwrap() {
             let (prefix, fence, tally) = (claim.prefix, claim.fence, vec![number as u8; 3000]);
-            let progress =
-                crate::checkpoint::Progress { prefix, fence, cursor: None, tally, done: true, notes: vec![] };
+            let progress = crate::checkpoint::Progress {
+                prefix,
+                fence,
+                cursor: None,
+                tally,
+                done: true,
+                whole: true,
+                notes: vec![],
+                intents: vec![],
+            };
             store.commit(&key, &[progress], 2.0).unwrap();
         }
         store.deliver(&key).unwrap();

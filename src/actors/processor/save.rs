@@ -1,0 +1,44 @@
+//! Saving from a thread at work, between two buckets.
+//!
+//! It is done on that thread, at the checkpointer's desk, within what the slice charges for folding: a message would cost
+//! more than the commit. The desk is a lock of a database, so a thread in the idle class leaves it for that moment; one
+//! that cannot leave it sends a message after all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::crawl::{Crawl, CycleWork, gone};
+use crate::checkpoint::{Progress, StateStore};
+use crate::error::{Error, Result};
+use crate::job::{Job, panic_message};
+use crate::messages::{Commit, SyncState};
+use crate::priority::{is_stuck, unhindered};
+use crate::store::Store;
+
+impl<S: Store, J: Job<S>> Crawl<S, J> {
+    /// Commits progress of a cycle.
+    pub(super) fn commit_here(&self, work: &CycleWork, progress: &[Progress]) -> Result<()> {
+        let at = self.time.clock.unix_secs();
+        if is_stuck() {
+            let message = Commit { cycle: work.key.clone(), progress: progress.to_vec(), at };
+            let committed = futures_executor::block_on(self.ports.commit.send(message)).map_err(gone)?;
+            return committed.result.map(|_| ());
+        }
+        self.at_desk(|state| state.commit(&work.key, progress, at).map(|_| ()))
+    }
+
+    /// Makes sure that what was committed survives a loss of power.
+    pub(super) fn sync_here(&self) -> Result<()> {
+        if is_stuck() {
+            return futures_executor::block_on(self.ports.sync.send(SyncState)).map_err(gone)?;
+        }
+        self.at_desk(|state| state.sync())
+    }
+
+    fn at_desk(&self, work: impl FnOnce(&mut dyn StateStore) -> Result<()>) -> Result<()> {
+        let worked = catch_unwind(AssertUnwindSafe(|| unhindered(|| self.ports.desk.with(work))));
+        // Not the job's panic: it must not be taken for one.
+        worked.unwrap_or_else(|panic| {
+            Err(Error::ActorPanicked { actor: "checkpointer", message: panic_message(&*panic) })
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Carrying out intents: save them for good, then do them.
+//!
+//! One synced commit stands before all deletions of a slice: it has the progress up to them and every one of them. What was
+//! done goes into the tally, and the next commit, an ordinary one, saves that and forgets the intents in one transaction.
+//! So whenever the process dies, the state knows either the intent or its effect, never both and never neither.
+
+use super::crawl::{Crawl, CycleWork};
+use super::hand::{gather, give_back, saved};
+use crate::error::Result;
+use crate::job::{Carried, Deed, Intent, Intents, Job, PrefixState, Tally};
+use crate::store::Store;
+
+/// Whether complete prefixes have so many intents that they should be carried out now.
+pub(super) fn are_many<T: Tally>(done: &[PrefixState<T>]) -> bool {
+    Intents::are_many(done.iter().map(|state| &state.intents))
+}
+
+/// Carries out all intents of these prefixes. Runs on a blocking thread.
+///
+/// Where it fails, what is not settled stays in hand, and is in the state if it may be done in part.
+pub(super) fn settle<S: Store, J: Job<S>>(
+    crawl: &Crawl<S, J>,
+    work: &CycleWork,
+    done: &mut Vec<PrefixState<J::Tally>>,
+    mut current: Option<&mut PrefixState<J::Tally>>,
+) -> Result<()> {
+    // What was changed meanwhile comes again; the job sees to it that this ends.
+    while done.iter().chain(current.as_deref()).any(|state| !state.intents.is_empty()) {
+        allow(crawl, work, done, current.as_deref_mut())?;
+        save_for_good(crawl, work, done, current.as_deref_mut())?;
+        for state in done.iter_mut().chain(current.as_deref_mut()) {
+            carry_out(crawl, work, state)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks the safety catch for what was not asked for before.
+fn allow<S: Store, J: Job<S>>(
+    crawl: &Crawl<S, J>,
+    work: &CycleWork,
+    done: &mut [PrefixState<J::Tally>],
+    current: Option<&mut PrefixState<J::Tally>>,
+) -> Result<()> {
+    let states = || done.iter().chain(current.as_deref());
+    let deletes = states().map(|state| state.intents.to_be_allowed()).sum();
+    let examined = states().map(|state| state.added().shares).sum();
+    work.allow(crawl, deletes, examined)?;
+    done.iter_mut().chain(current).for_each(|state| state.intents.allow());
+    Ok(())
+}
+
+fn save_for_good<S: Store, J: Job<S>>(
+    crawl: &Crawl<S, J>,
+    work: &CycleWork,
+    done: &mut Vec<PrefixState<J::Tally>>,
+    mut current: Option<&mut PrefixState<J::Tally>>,
+) -> Result<()> {
+    let progress = gather(done, current.as_deref_mut())?;
+    if let Err(error) = crawl.commit_here(work, &progress) {
+        give_back(progress, done, current);
+        return Err(error);
+    }
+    let added = saved(done, current);
+    work.saved(crawl, &progress, &added);
+    crawl.sync_here()
+}
+
+fn carry_out<S: Store, J: Job<S>>(
+    crawl: &Crawl<S, J>,
+    work: &CycleWork,
+    state: &mut PrefixState<J::Tally>,
+) -> Result<()> {
+    let prefix = work.ring.name(state.position).unwrap_or_default();
+    let mut intents = state.intents.take().into_iter();
+    while let Some(intent) = intents.next() {
+        state.dirty = true;
+        let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
+        let (moment, started) = (crawl.moment(), crawl.started);
+        let mut deed = Deed { prefix, tally, notes, now, moment, started };
+        match crawl.job.carry_out(&crawl.store, &intent, &mut deed) {
+            Ok(Carried::Settled) => {}
+            Ok(Carried::Again(changed)) => state.intents.put(changed),
+            Err(error) => {
+                let left: Vec<Intent> = std::iter::once(intent).chain(intents).collect();
+                left.into_iter().for_each(|intent| state.intents.put(intent));
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Intents: kept with the prefix that they were committed with, until a commit without them.
+
+use super::{Backend, begun, progress};
+use crate::checkpoint::{Claim, Progress};
+use crate::job::Intent;
+
+fn intent(n: u64) -> Intent {
+    Intent { bucket: vec![b'a', 0xff, 0, n as u8], deletes: n, body: format!("{{\"n\":{n}}}") }
+}
+
+fn with_intents(claim: &Claim, text: &str, done: bool, intents: &[Intent]) -> Progress {
+    Progress { intents: intents.to_vec(), ..progress(claim, text, done) }
+}
+
+pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {
+    let mut backend = B::fresh();
+    let cycle = begun(backend.store(), 3);
+    let claims = backend.store().claim(&cycle, 2).unwrap();
+    assert!(claims.iter().all(|claim| claim.intents.is_empty()));
+    let both = [with_intents(&claims[0], "x", false, &[intent(1), intent(2)]), progress(&claims[1], "y", false)];
+    backend.store().commit(&cycle, &both, 2.0).unwrap();
+    backend.store().sync().unwrap();
+    assert_eq!(backend.store().unsettled(&cycle).unwrap(), 2);
+    backend.reopen();
+    backend.store().latest("c").unwrap();
+    let again = backend.store().claim(&cycle, 2).unwrap();
+    assert_eq!(again[0].intents, [intent(1), intent(2)]);
+    assert_eq!(again[1].intents, []);
+    // Others stand in their place, in their order; a release keeps them.
+    backend.store().commit(&cycle, &[with_intents(&again[0], "x", false, &[intent(3), intent(2)])], 2.0).unwrap();
+    backend.store().release(&cycle, &[(0, again[0].fence)]).unwrap();
+    let third = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    assert_eq!(third.intents, [intent(3), intent(2)]);
+    backend.store().commit(&cycle, &[progress(&third, "z", false)], 2.0).unwrap();
+    backend.store().release(&cycle, &[(0, third.fence)]).unwrap();
+    assert_eq!(backend.store().claim(&cycle, 1).unwrap().remove(0).intents, []);
+    assert_eq!(backend.store().unsettled(&cycle).unwrap(), 0);
+}
+
+pub(super) fn a_complete_prefix_with_intents_is_refused<B: Backend>() {
+    let mut backend = B::fresh();
+    let cycle = begun(backend.store(), 1);
+    let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    let refused = backend.store().commit(&cycle, &[with_intents(&claim, "x", true, &[intent(1)])], 2.0);
+    assert!(refused.unwrap_err().to_string().contains("complete with 1 intents left"));
+    backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[intent(1)])], 2.0).unwrap();
+    assert_eq!(backend.store().latest("c").unwrap().unwrap().finished, None);
+    backend.store().commit(&cycle, &[progress(&claim, "x", true)], 3.0).unwrap();
+    assert_eq!(backend.store().latest("c").unwrap().unwrap().finished, Some(3.0));
+}
+
+pub(super) fn intents_go_with_their_cycle<B: Backend>() {
+    let mut backend = B::fresh();
+    let given_up = begun(backend.store(), 1);
+    let claim = backend.store().claim(&given_up, 1).unwrap().remove(0);
+    backend.store().commit(&given_up, &[with_intents(&claim, "x", false, &[intent(1)])], 2.0).unwrap();
+    let next = begun(backend.store(), 1);
+    let claim = backend.store().claim(&next, 1).unwrap().remove(0);
+    assert_eq!(claim.intents, []);
+    backend.store().commit(&next, &[with_intents(&claim, "x", false, &[intent(5)])], 2.0).unwrap();
+    backend.reopen();
+    assert_eq!(backend.store().latest("c").unwrap().unwrap().number, 1);
+    assert_eq!(backend.store().claim(&next, 1).unwrap().remove(0).intents, [intent(5)]);
+}

@@ -1,0 +1,59 @@
+//! The rows of intents: read, checked and written like the others (see `rows`). A prefix has them all or none: each commit
+//! puts its own in the place of those before, and the prefix knows their number and the chain of their checksums.
+
+use rusqlite::{Connection, params};
+
+use super::faults::{Fault, Out};
+use super::notes::chained;
+use super::rows::{Columns, Prefix, Seal, check, count, int};
+use crate::job::Intent;
+
+fn sum_of(seal: Seal, position: u32, number: u64, intent: &Intent) -> Out<i64> {
+    let mut columns = Columns::of("intent");
+    columns.int(seal.id(position)).int(int(number)?).int(int(intent.deletes)?);
+    Ok(columns.bytes(&intent.bucket).bytes(intent.body.as_bytes()).sum(seal.nonce))
+}
+
+/// Puts these in the place of those that the prefix has.
+pub(super) fn replace(conn: &Connection, seal: Seal, prefix: &mut Prefix, intents: &[Intent]) -> Out<()> {
+    if prefix.intents > 0 {
+        conn.prepare_cached("DELETE FROM intent WHERE cycle = ?1 AND prefix = ?2")?
+            .execute(params![seal.cycle, prefix.position])?;
+    }
+    (prefix.intents, prefix.intent_chain) = (0, 0);
+    for intent in intents {
+        let number = prefix.intents;
+        let mut statement = conn.prepare_cached(
+            "INSERT INTO intent (cycle, prefix, number, deletes, sum, bucket, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        let sum = sum_of(seal, prefix.position, number, intent)?;
+        let Intent { bucket, deletes, body } = intent;
+        statement.execute(params![seal.cycle, prefix.position, int(number)?, int(*deletes)?, sum, bucket, body])?;
+        (prefix.intents, prefix.intent_chain) = (number + 1, chained(prefix.intent_chain, sum));
+    }
+    Ok(())
+}
+
+/// The intents of a prefix, in order; fails if they are not the ones it was committed with.
+pub(super) fn of(conn: &Connection, seal: Seal, prefix: &Prefix) -> Out<Vec<Intent>> {
+    if prefix.intents == 0 {
+        return Ok(Vec::new());
+    }
+    let mut statement = conn.prepare_cached(
+        "SELECT number, deletes, sum, bucket, body FROM intent WHERE cycle = ?1 AND prefix = ?2 ORDER BY number",
+    )?;
+    let mut rows = statement.query(params![seal.cycle, prefix.position])?;
+    let (mut intents, mut chain) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let number = count(row, 0)?;
+        let intent = Intent { bucket: row.get(3)?, deletes: count(row, 1)?, body: row.get(4)? };
+        let sum = sum_of(seal, prefix.position, number, &intent)?;
+        check(row.get(2)?, sum, || format!("intent {number} of prefix {}", prefix.position))?;
+        chain = chained(chain, sum);
+        intents.push(intent);
+    }
+    if intents.len() as u64 != prefix.intents || chain != prefix.intent_chain {
+        return Err(Fault::Damaged(format!("the intents of prefix {} are not of one age", prefix.position)));
+    }
+    Ok(intents)
+}

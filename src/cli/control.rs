@@ -1,0 +1,208 @@
+//! The commands that talk to a running daemon: pause, resume, start, stop, budget, findings, confirm.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::client::{Client, Reach};
+use crate::config::units::Percent;
+use crate::error::{Error, Result};
+
+/// One crawl or cleaning, or everything.
+#[derive(Debug, Args)]
+pub struct OneOrAllArgs {
+    /// The crawl or cleaning [default: everything]
+    name: Option<String>,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// One crawl or cleaning.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// The crawl or cleaning
+    name: String,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// What `sexton budget` takes.
+#[derive(Debug, Args)]
+pub struct BudgetArgs {
+    /// The budget from now on, also over restarts: 25% [default: show the budget]
+    #[arg(value_name = "PERCENT%")]
+    percent: Option<Percent>,
+
+    /// Take a change back: file and windows hold again
+    #[arg(long, conflicts_with = "percent")]
+    reset: bool,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// What `sexton findings` takes.
+#[derive(Debug, Args)]
+pub struct FindingsArgs {
+    /// Only of this crawl
+    #[arg(long, value_name = "NAME")]
+    crawl: Option<String>,
+
+    /// Only those with a greater number
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    after: u64,
+
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// What `sexton confirm` takes.
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// The crawl whose rehearsal is confirmed
+    name: String,
+
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Does `pause`, `resume`, `start` or `stop` to one crawl or cleaning.
+///
+/// # Errors
+/// If no daemon is reached, or it refuses.
+pub fn one(verb: &str, args: &OneArgs) -> Result<Exit> {
+    tell(verb, &args.name, &args.reach)
+}
+
+/// Does `pause` or `resume` to one, or to everything.
+///
+/// # Errors
+/// If no daemon is reached, or it refuses.
+pub fn one_or_all(verb: &str, args: &OneOrAllArgs) -> Result<Exit> {
+    let Some(name) = &args.name else {
+        Client::find(&args.reach)?.post(&format!("/api/{verb}"), None)?;
+        println!("everything: {verb}d");
+        return Ok(Exit::Done);
+    };
+    tell(verb, name, &args.reach)
+}
+
+fn tell(verb: &str, name: &str, reach: &Reach) -> Result<Exit> {
+    let client = Client::find(reach)?;
+    let answer = client.post(&format!("{}/{verb}", path_of(&client, name)?), None)?;
+    println!("{name}: {}", answer["state"].as_str().unwrap_or("done").replace('_', " "));
+    Ok(Exit::Done)
+}
+
+/// The path of a crawl or cleaning in the API.
+fn path_of(client: &Client, name: &str) -> Result<String> {
+    let status = client.get("/api/status")?;
+    let has = |kind: &str| status[kind].as_array().into_iter().flatten().any(|one| one["name"] == name);
+    match ["crawls", "cleanings"].iter().find(|kind| has(kind)) {
+        Some(kind) => Ok(format!("/api/{kind}/{name}")),
+        None => {
+            let names: Vec<&str> = ["crawls", "cleanings"]
+                .iter()
+                .flat_map(|kind| status[*kind].as_array().into_iter().flatten())
+                .filter_map(|one| one["name"].as_str())
+                .collect();
+            Err(Error::Daemon(format!("there is no crawl or cleaning {name:?}; there is {}", names.join(", "))))
+        }
+    }
+}
+
+/// Shows or changes the budget.
+///
+/// # Errors
+/// If no daemon is reached, or it refuses.
+pub fn budget(args: &BudgetArgs) -> Result<Exit> {
+    let client = Client::find(&args.reach)?;
+    let budget = match (args.percent, args.reset) {
+        (Some(percent), _) => client.put("/api/budget", &json!({ "cpu_percentage": percent.get() }))?,
+        (None, true) => client.delete("/api/budget")?,
+        (None, false) => client.get("/api/budget")?["budget"].take(),
+    };
+    println!("{}", super::status::budget_line(&budget));
+    Ok(Exit::Done)
+}
+
+/// Lists findings and errors.
+///
+/// # Errors
+/// If no daemon is reached, or standard output is closed.
+pub fn findings(args: &FindingsArgs) -> Result<Exit> {
+    let client = Client::find(&args.reach)?;
+    let of = args.crawl.as_deref().map(|crawl| format!("&crawl={crawl}")).unwrap_or_default();
+    let (mut after, mut stdout) = (args.after, std::io::stdout().lock());
+    let failed = |e: std::io::Error| Error::Store { doing: "write to", path: "stdout".into(), cause: e.to_string() };
+    loop {
+        let page = client.get(&format!("/api/findings?limit=1000&after={after}{of}"))?;
+        let rows = page["findings"].as_array().cloned().unwrap_or_default();
+        for row in &rows {
+            let line = if args.json { row.to_string() } else { finding_line(row) };
+            writeln!(stdout, "{line}").map_err(failed)?;
+        }
+        match rows.last().and_then(|row| row["number"].as_u64()) {
+            Some(last) if page["more"] == true && last > after => after = last,
+            _ => return Ok(Exit::Done),
+        }
+    }
+}
+
+fn finding_line(row: &Value) -> String {
+    let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let share = row["share"].as_i64().map_or(String::new(), |share| format!(" share {share}"));
+    let place = match row["path"].as_str() {
+        Some(path) => path.to_owned(),
+        None => format!("{}{share}: {}", text("storage_index"), text("region")),
+    };
+    let (number, cycle) = (&row["number"], &row["cycle"]);
+    format!("{number:>6}  {} cycle {cycle}  {}  {place}: {}", text("crawl"), text("kind"), text("text"))
+}
+
+/// Shows what a rehearsal would delete, asks, and confirms it.
+///
+/// # Errors
+/// If no daemon is reached, nothing waits to be confirmed, or the answer is no.
+pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
+    let client = Client::find(&args.reach)?;
+    let detail = client.get(&format!("/api/crawls/{}", args.name))?;
+    let rehearsal = &detail["crawl"]["rehearsal"];
+    let Some(cycle) = rehearsal["cycle"].as_u64() else {
+        return Err(Error::Daemon(format!("{} has no rehearsal that waits to be confirmed", args.name)));
+    };
+    let figure = |key: &str| rehearsal[key].as_u64().unwrap_or(0);
+    let (buckets, shares, bytes) = (figure("buckets"), figure("shares"), figure("bytes") as f64 / 1e6);
+    println!("{}: {shares} shares in {buckets} buckets, {bytes:.1} MB, will be deleted for good", args.name);
+    if !args.yes && !agreed()? {
+        println!("nothing was confirmed");
+        return Ok(Exit::Failed);
+    }
+    client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&json!({ "cycle": cycle })))?;
+    println!("confirmed");
+    Ok(Exit::Done)
+}
+
+fn agreed() -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Config("nobody is there to be asked: add --yes".to_owned()));
+    }
+    print!("Delete them? [y/N] ");
+    // A prompt that is not seen is answered with no.
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

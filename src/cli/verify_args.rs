@@ -1,0 +1,137 @@
+//! What `sexton crawl --job verify` takes beside what every crawl does.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::checkpoint::StateStore;
+use crate::config::units::parse_duration;
+use crate::error::{Error, Result};
+use crate::job::verify::{Advisories, PageCache, Quarantine, Sample, Selection, VerifySettings};
+use crate::settings::{CrawlSettings, Order};
+use crate::store::{Store, TahoeStore};
+
+/// The name of the crawl that verifies a part: it leaves the whole one, and its unfinished cycle, alone.
+pub const PARTIAL: &str = "verify-partial";
+
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "With --job verify")]
+pub struct VerifyArgs {
+    /// Verify only a part of all buckets, another part in each run
+    #[arg(long, value_name = "PERCENT%")]
+    sample: Option<Sample>,
+
+    /// Verify only this bucket; may be given several times
+    #[arg(long = "storage-index", value_name = "SI")]
+    storage_indexes: Vec<String>,
+
+    /// Verify only prefixes that were last verified before this moment, in seconds since 1970
+    #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time)]
+    since: Option<f64>,
+
+    /// Which prefixes first: ring, in byte order, or oldest_first, those verified longest ago [default: oldest_first]
+    #[arg(long, value_name = "ring|oldest_first", value_parser = parse_order)]
+    order: Option<Order>,
+
+    /// Within which time every share is to be verified again, such as 30d: says whether this pace will keep it
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    target: Option<Duration>,
+
+    /// What becomes of corrupt shares: they stay, are copied, or (with --offline) moved to the quarantine folder
+    #[arg(long, value_name = "none|copy|move")]
+    quarantine: Option<Quarantine>,
+
+    /// The quarantine folder [default: quarantine beside shares/]
+    #[arg(long, value_name = "DIR")]
+    quarantine_dir: Option<PathBuf>,
+
+    /// Write Tahoe's corruption advisories for corrupt shares, beside shares/
+    #[arg(long)]
+    advisories: bool,
+
+    /// Leave in the page cache what was read; otherwise what was not there before is dropped
+    #[arg(long)]
+    keep_cache: bool,
+}
+
+impl VerifyArgs {
+    /// Refuses all of them, for a job that knows none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first that was given.
+    pub fn refuse(&self) -> Result<()> {
+        let given = [
+            ("--sample", self.sample.is_some()),
+            ("--storage-index", !self.storage_indexes.is_empty()),
+            ("--since", self.since.is_some()),
+            ("--order", self.order.is_some()),
+            ("--target", self.target.is_some()),
+            ("--quarantine", self.quarantine.is_some()),
+            ("--quarantine-dir", self.quarantine_dir.is_some()),
+            ("--advisories", self.advisories),
+            ("--keep-cache", self.keep_cache),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::Config(format!("{name} goes with --job verify"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What they mean for the crawl.
+    pub fn apply(&self, crawl: CrawlSettings) -> CrawlSettings {
+        CrawlSettings { order: self.order.unwrap_or(crawl.order), target: self.target.or(crawl.target), ..crawl }
+    }
+
+    /// Narrows the store to the prefixes that are looked at: those of the buckets named, and those last verified before
+    /// the moment given; where such a run is resumed, those it began with.
+    ///
+    /// # Errors
+    /// If the state cannot be read.
+    pub fn narrow(&self, store: TahoeStore, state: &mut dyn StateStore, parameters: &Value) -> Result<TahoeStore> {
+        let mut prefixes: BTreeSet<String> = store.ring().names().iter().cloned().collect();
+        if let Some(since) = self.since {
+            let unfinished = state.latest(PARTIAL)?.filter(|cycle| {
+                (cycle.finished.is_none() || !cycle.delivered) && cycle.identity.parameters == *parameters
+            });
+            if let Some(cycle) = unfinished {
+                return Ok(store.only_prefixes(cycle.identity.ring.iter().map(String::as_str)));
+            }
+            let visits = state.visits(&store.identity(), "verify")?;
+            prefixes.retain(|prefix| visits.get(prefix).is_none_or(|at| *at < since));
+        }
+        if !self.storage_indexes.is_empty() {
+            // All of them are storage indexes, and a prefix is the first two characters.
+            prefixes.retain(|prefix| self.storage_indexes.iter().any(|index| index.starts_with(prefix)));
+        }
+        Ok(store.only_prefixes(prefixes.iter().map(String::as_str)))
+    }
+
+    /// What they mean for the job.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a storage index is none.
+    pub fn settings(&self) -> Result<VerifySettings> {
+        let mut selection = Selection { sample: self.sample, since: self.since, ..Selection::default() };
+        for storage_index in &self.storage_indexes {
+            selection.add(storage_index).map_err(Error::Config)?;
+        }
+        Ok(VerifySettings {
+            selection,
+            quarantine: self.quarantine.unwrap_or_default(),
+            quarantine_dir: self.quarantine_dir.clone(),
+            advisories: if self.advisories { Advisories::Write } else { Advisories::None },
+            page_cache: if self.keep_cache { PageCache::Keep } else { PageCache::Spare },
+        })
+    }
+}
+
+fn parse_order(text: &str) -> std::result::Result<Order, String> {
+    match text {
+        "ring" => Ok(Order::Ring),
+        "oldest_first" => Ok(Order::OldestFirst),
+        _ => Err("ring or oldest_first would be right".to_owned()),
+    }
+}

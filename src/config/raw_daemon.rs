@@ -1,0 +1,161 @@
+//! What the configuration file says to the daemon, as it is written: windows of the day, log, where it listens.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::raw::{Kind, Value};
+use super::units::Percent;
+use super::{DaemonConfig, LogFormat};
+use crate::error::{Error, Result};
+use crate::policy::windows::{Span, Window, Windows};
+use crate::settings::Priority;
+
+/// The longest list of hosts.
+const HOSTS_MOST: usize = 64;
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename = "priority", rename_all = "snake_case")]
+pub(super) enum RawPriority {
+    Idle,
+    Low,
+    Normal,
+}
+
+impl Default for RawPriority {
+    /// A program that is there to be unnoticed gives way unless it is told otherwise.
+    fn default() -> Self {
+        RawPriority::Idle
+    }
+}
+
+impl From<RawPriority> for Priority {
+    fn from(raw: RawPriority) -> Self {
+        match raw {
+            RawPriority::Idle => Priority::Idle,
+            RawPriority::Low => Priority::Low,
+            RawPriority::Normal => Priority::Normal,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename = "log", rename_all = "snake_case")]
+pub(super) enum RawLog {
+    #[default]
+    People,
+    Json,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename = "http", default, deny_unknown_fields)]
+pub(super) struct RawHttp {
+    pub listen: Option<Value<Listen>>,
+    pub allowed_hosts: Vec<Value<HostName>>,
+}
+
+/// `{"22:00-06:00": "50%"}`, in the order of the file.
+#[derive(Debug, Default)]
+pub(super) struct RawWindows(Vec<Window>);
+
+impl RawWindows {
+    pub fn take(&mut self) -> Vec<Window> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawWindows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(WindowsVisitor)
+    }
+}
+
+struct WindowsVisitor;
+
+impl<'de> Visitor<'de> for WindowsVisitor {
+    type Value = RawWindows;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("windows such as {\"22:00-06:00\": \"50%\"}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<RawWindows, A::Error> {
+        let mut windows = Vec::new();
+        while let Some((Value(span), Value(percent))) = map.next_entry::<Value<WindowSpan>, Value<Percent>>()? {
+            windows.push(Window { span, rate: percent.cores() });
+        }
+        Ok(RawWindows(windows))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct WindowSpan;
+
+impl Kind for WindowSpan {
+    type Of = Span;
+    const RIGHT: &'static str = "a window of the day such as \"22:00-06:00\"";
+
+    fn text(text: &str) -> std::result::Result<Span, String> {
+        text.parse()
+    }
+
+    fn number(n: f64) -> std::result::Result<Span, String> {
+        Err(format!("{n} is a number; {} would be right", Self::RIGHT))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Listen;
+
+impl Kind for Listen {
+    type Of = SocketAddr;
+    const RIGHT: &'static str = "an address with a port such as \"127.0.0.1:7377\"";
+
+    fn text(text: &str) -> std::result::Result<SocketAddr, String> {
+        text.parse().map_err(|_| format!("{text:?} is no address; {} would be right", Self::RIGHT))
+    }
+
+    fn number(n: f64) -> std::result::Result<SocketAddr, String> {
+        Err(format!("{n} is a number; {} would be right", Self::RIGHT))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct HostName;
+
+impl Kind for HostName {
+    type Of = String;
+    const RIGHT: &'static str = "a host such as \"nas.example.org\" or \"nas:7377\"";
+
+    fn text(text: &str) -> std::result::Result<String, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
+        match text {
+            text if (1..=255).contains(&text.len()) && text.chars().all(plain) => Ok(text.to_ascii_lowercase()),
+            _ => Err(format!("{text:?} is no host; {} would be right", Self::RIGHT)),
+        }
+    }
+
+    fn number(n: f64) -> std::result::Result<String, String> {
+        Err(format!("{n} is a number; {} would be right", Self::RIGHT))
+    }
+}
+
+/// What is meant.
+pub(super) fn daemon(windows: Vec<Window>, log: RawLog, http: RawHttp) -> Result<DaemonConfig> {
+    let default = DaemonConfig::default();
+    let wrong = |why: String| Error::Config(format!("budget windows: {why}"));
+    if http.allowed_hosts.len() > HOSTS_MOST {
+        return Err(Error::Config(format!("http allowed_hosts: {HOSTS_MOST} at most")));
+    }
+    Ok(DaemonConfig {
+        windows: Windows::new(windows).map_err(wrong)?,
+        log: match log {
+            RawLog::People => LogFormat::People,
+            RawLog::Json => LogFormat::Json,
+        },
+        listen: http.listen.map_or(default.listen, |listen| listen.0),
+        allowed_hosts: http.allowed_hosts.into_iter().map(|host| host.0).collect(),
+    })
+}

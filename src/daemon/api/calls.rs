@@ -1,0 +1,184 @@
+//! The calls of the API that answer with JSON.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+
+use super::picture::Picture;
+use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
+use super::{Failed, cleanings};
+use crate::config::units::Percent;
+use crate::daemon::access::{Caller, LINK_LIFE};
+use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Verb, Wish};
+use crate::messages::Instruction;
+use crate::settings::BudgetSettings;
+
+type Answer = Result<HttpResponse, Failed>;
+type Daemon = web::Data<Shared>;
+
+/// Findings in one answer unless told otherwise, and at most.
+const FINDINGS_USUAL: usize = 1000;
+const FINDINGS_MOST: usize = 10_000;
+
+/// All routes.
+pub fn configure(app: &mut web::ServiceConfig) {
+    app.route("/api/status", web::get().to(status))
+        .route("/api/findings", web::get().to(findings))
+        .route("/api/history", web::get().to(history))
+        .route("/api/budget", web::get().to(budget))
+        .route("/api/budget", web::put().to(set_budget))
+        .route("/api/budget", web::delete().to(reset_budget))
+        .route("/api/pause", web::post().to(pause))
+        .route("/api/resume", web::post().to(resume))
+        .route("/api/reload", web::post().to(reload))
+        .route("/api/link", web::post().to(link))
+        .route("/api/crawls/{name}", web::get().to(crawl))
+        .route("/api/crawls/{name}/confirm", web::post().to(confirm))
+        .route("/api/crawls/{name}/{verb}", web::post().to(crawl_verb))
+        .route("/api/cleanings/{name}", web::get().to(cleaning))
+        .route("/api/cleanings/{name}/plan", web::get().to(plan))
+        .route("/api/cleanings/{name}/{verb}", web::post().to(cleaning_verb));
+}
+
+async fn status(daemon: Daemon, caller: web::ReqData<Caller>) -> HttpResponse {
+    HttpResponse::Ok().json(Picture::take(&daemon).status(*caller != Caller::Anybody))
+}
+
+fn crawl_view<'a>(picture: &'a Picture<'_>, name: &str) -> Result<&'a CrawlView, Failed> {
+    let found = picture.view.crawls.iter().find(|crawl| crawl.settings.name == name);
+    found.ok_or_else(|| Failed::new(StatusCode::NOT_FOUND, format!("there is no crawl {name:?}")))
+}
+
+fn cleaning_view<'a>(picture: &'a Picture<'_>, name: &str) -> Result<&'a CleaningView, Failed> {
+    let found = picture.view.cleanings.iter().find(|cleaning| cleaning.settings.name == name);
+    found.ok_or_else(|| Failed::new(StatusCode::NOT_FOUND, format!("there is no cleaning {name:?}")))
+}
+
+async fn crawl(daemon: Daemon, name: web::Path<String>) -> Answer {
+    let picture = Picture::take(&daemon);
+    Ok(HttpResponse::Ok().json(picture.crawl_detail(crawl_view(&picture, &name)?)))
+}
+
+async fn cleaning(daemon: Daemon, name: web::Path<String>) -> Answer {
+    let picture = Picture::take(&daemon);
+    Ok(HttpResponse::Ok().json(cleanings::one(&picture, cleaning_view(&picture, &name)?)))
+}
+
+async fn plan(daemon: Daemon, name: web::Path<String>) -> Answer {
+    let picture = Picture::take(&daemon);
+    let plan = cleanings::plan(&picture, cleaning_view(&picture, &name)?);
+    let none = || Failed::new(StatusCode::NOT_FOUND, format!("{name} has made no plan since the daemon's start"));
+    Ok(HttpResponse::Ok().json(plan.ok_or_else(none)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FindingsQuery {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+    crawl: Option<String>,
+}
+
+async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
+    let limit = query.limit.unwrap_or(FINDINGS_USUAL);
+    if !(1..=FINDINGS_MOST).contains(&limit) {
+        let text = format!("limit is {limit}: 1 to {FINDINGS_MOST} would be right");
+        return Err(Failed::new(StatusCode::BAD_REQUEST, text));
+    }
+    let page = daemon.engine.findings(query.after, query.crawl.as_deref(), limit);
+    let (boot, findings) = (daemon.boot.clone(), page.rows);
+    Ok(HttpResponse::Ok().json(Findings { boot, first: page.first, last: page.last, more: page.more, findings }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    crawl: Option<String>,
+}
+
+async fn history(daemon: Daemon, query: web::Query<HistoryQuery>) -> HttpResponse {
+    HttpResponse::Ok().json(Picture::take(&daemon).history(query.crawl.as_deref()))
+}
+
+async fn budget(daemon: Daemon) -> HttpResponse {
+    HttpResponse::Ok().json(Picture::take(&daemon).budget_report())
+}
+
+async fn set_budget(daemon: Daemon, setting: web::Json<BudgetSetting>) -> Answer {
+    let wrong = |text: String| Failed::new(StatusCode::BAD_REQUEST, format!("cpu_percentage: {text}"));
+    let rate = match &setting.cpu_percentage {
+        PercentSetting::Number(percent) => percent / 100.0,
+        PercentSetting::Text(text) => text.parse::<Percent>().map_err(wrong)?.cores(),
+    };
+    let checked = BudgetSettings { rate, ..BudgetSettings::default() }.validate();
+    checked.map_err(|e| wrong(e.to_string()))?;
+    daemon.ask(Wish::Budget(Some(rate))).await?;
+    Ok(HttpResponse::Ok().json(Picture::take(&daemon).budget()))
+}
+
+async fn reset_budget(daemon: Daemon) -> Answer {
+    daemon.ask(Wish::Budget(None)).await?;
+    Ok(HttpResponse::Ok().json(Picture::take(&daemon).budget()))
+}
+
+async fn pause(daemon: Daemon) -> Answer {
+    daemon.ask(Wish::Pause(true)).await?;
+    Ok(HttpResponse::Ok().json(Paused { paused: true }))
+}
+
+async fn resume(daemon: Daemon) -> Answer {
+    daemon.ask(Wish::Pause(false)).await?;
+    Ok(HttpResponse::Ok().json(Paused { paused: false }))
+}
+
+async fn reload(daemon: Daemon) -> Answer {
+    let changes = daemon.ask(Wish::Reload).await?;
+    Ok(HttpResponse::Ok().json(Reloaded { changes }))
+}
+
+async fn link(daemon: Daemon, caller: web::ReqData<Caller>) -> Answer {
+    if *caller != Caller::Operator {
+        // A page must not be able to hand its right on.
+        return Err(Failed::new(StatusCode::UNAUTHORIZED, "a link is made for the token itself only"));
+    }
+    let now = daemon.time.clock.now();
+    let failed = |e: crate::Error| Failed::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string());
+    let code = daemon.access.new_link(now).map_err(failed)?;
+    let expires = daemon.time.clock.unix_secs() + LINK_LIFE.as_secs_f64();
+    Ok(HttpResponse::Ok().json(Link { url: format!("{}/login?code={code}", daemon.url), expires }))
+}
+
+async fn confirm(daemon: Daemon, name: web::Path<String>, body: web::Json<Confirmation>) -> Answer {
+    order(&daemon, &name, Verb::Confirm(body.cycle)).await
+}
+
+async fn crawl_verb(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
+    order(&daemon, &path.0, verb(&path.1)?).await
+}
+
+async fn order(daemon: &Daemon, name: &str, verb: Verb) -> Answer {
+    daemon.ask(Wish::Of(Kind::Crawl, name.to_owned(), verb)).await?;
+    let picture = Picture::take(daemon);
+    Ok(HttpResponse::Ok().json(picture.crawl(crawl_view(&picture, name)?)))
+}
+
+async fn cleaning_verb(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
+    let (name, verb) = (&path.0, verb(&path.1)?);
+    daemon.ask(Wish::Of(Kind::Cleaning, name.clone(), verb)).await?;
+    let picture = Picture::take(&daemon);
+    Ok(HttpResponse::Ok().json(cleanings::one(&picture, cleaning_view(&picture, name)?)))
+}
+
+fn verb(word: &str) -> Result<Verb, Failed> {
+    Ok(match word {
+        "start" => Verb::Order(Instruction::Start),
+        "pause" => Verb::Order(Instruction::Pause),
+        "resume" => Verb::Order(Instruction::Resume),
+        "stop" => Verb::Stop,
+        _ => {
+            let text = format!("{word:?} cannot be done: start, pause, resume or stop would be right");
+            return Err(Failed::new(StatusCode::NOT_FOUND, text));
+        }
+    })
+}

@@ -1,0 +1,129 @@
+//! Cleanings and their plans, as the API shows them.
+
+use serde_json::{Map, Value, json};
+
+use super::picture::Picture;
+use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
+use crate::daemon::shared::CleaningView;
+use crate::policy::cleaning::{CleaningPlan, Number};
+use crate::settings::Manner;
+use crate::status::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
+
+/// All cleanings, in the order of the file.
+pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {
+    picture.view.cleanings.iter().map(|view| one(picture, view)).collect()
+}
+
+/// One cleaning.
+pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
+    let name = &view.settings.name;
+    let status = picture.status.cleanings.get(name);
+    let found = status.cloned().unwrap_or_else(|| CleaningStatus::new(view.settings.database.clone()));
+    Cleaning {
+        name: name.clone(),
+        database: view.settings.database.display().to_string(),
+        state: state(view, status),
+        doing: found.doing.to_string(),
+        rows_done: found.rows_done,
+        rows_planned: found.rows_planned,
+        locks: found.locks,
+        longest_lock_secs: found.longest_lock_secs,
+        resumed: found.resumed,
+        planned_again: found.planned_again,
+        waiting_for: found.waiting_for,
+        error: found.error,
+        next_run_at: found.next_run_in_secs.map(|wait| picture.now + wait),
+        last_run: last_run(picture, view),
+    }
+}
+
+fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState {
+    let Some(found) = status else { return CleaningState::Waiting };
+    match found.phase {
+        CleaningPhase::Failed => CleaningState::Failed,
+        _ if view.stopped => CleaningState::Stopped,
+        CleaningPhase::Ended => CleaningState::Done,
+        _ if found.paused => CleaningState::Paused,
+        CleaningPhase::Paused => CleaningState::Paused,
+        CleaningPhase::SlowStart | CleaningPhase::SleepingBetweenRuns => CleaningState::Sleeping,
+        CleaningPhase::Working => CleaningState::Working,
+        CleaningPhase::Pausing => CleaningState::Pausing,
+        CleaningPhase::Waiting => CleaningState::Waiting,
+    }
+}
+
+/// How the last run of a cleaning went, also of an earlier process; then only in short.
+pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
+    let name = &view.settings.name;
+    let CleaningEnd { ended, result } = picture.status.cleanings.get(name)?.last.clone()?;
+    let report = picture.shared.engine.last_cleaning(name);
+    let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
+        Some(report) => json!(of(&report.plan)),
+        None => json!(known),
+    };
+    let (marked_segments, free, again, refused) = match result {
+        CleaningResult::Done { segments_marked, reclaimable_bytes, rewrite_bytes, .. } => {
+            (segments_marked, reclaimable_bytes, rewrite_bytes, None)
+        }
+        CleaningResult::Refused { why } => (0, 0, 0, Some(why)),
+        CleaningResult::Failed { error } => (0, 0, 0, Some(format!("it failed: {error}"))),
+    };
+    let locks = report.as_ref().map(|report| &report.steps);
+    Some(CleaningRun {
+        cleaning: name.clone(),
+        finished: ended,
+        elapsed_secs: report.as_ref().map_or(0.0, |report| report.elapsed_secs),
+        refused,
+        dry_run: view.settings.manner == Manner::DryRun,
+        marked_segments,
+        reclaimable_bytes: bytes(|plan| plan.reclaimable_bytes, free),
+        rewrite_bytes: bytes(|plan| plan.rewrite_bytes, again),
+        obsolete_bytes: bytes(|plan| plan.obsolete_bytes, 0),
+        locks: locks.map_or(0, |locks| locks.count),
+        longest_lock_secs: locks.and_then(|locks| locks.longest_ms).map_or(0.0, |ms| ms / 1e3),
+    })
+}
+
+/// The newest plan of a cleaning, if one was made since the start.
+pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<Plan> {
+    let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
+    let ended = picture.status.cleanings.get(&view.settings.name).and_then(|found| found.last.as_ref());
+    let whole = serde_json::to_value(&*report).unwrap_or_default();
+    let part = |key: &str| whole.get(key).cloned().unwrap_or_default();
+    let lines = |key: &str| whole.get(key).and_then(Value::as_array).into_iter().flatten();
+    Some(Plan {
+        cleaning: view.settings.name.clone(),
+        made: ended.map_or(picture.now, |end| end.ended),
+        dry_run: view.settings.manner == Manner::DryRun,
+        refused: report.refused(),
+        era: part("era"),
+        threshold: threshold(&part("policy")),
+        segments: lines("segments").filter_map(|line| without(line, "mtime")).collect(),
+        removed: part("removed"),
+        reclaimable_bytes: part("reclaimable_bytes"),
+        rewrite_bytes: part("rewrite_bytes"),
+        obsolete_bytes: part("obsolete_bytes"),
+        space_comes_free: part("space_comes_free"),
+        odd: lines("odd").filter_map(|line| without(line, "left_alone")).map(Value::Object).collect(),
+        locks: json!(report.steps),
+    })
+}
+
+fn threshold(policy: &Value) -> Threshold {
+    let number = |policy: &Value, key: &str| policy[key].as_f64().unwrap_or(0.0);
+    match policy.get("benefit") {
+        Some(benefit) => Threshold {
+            kind: "benefit",
+            value: number(benefit, "threshold_days"),
+            age_boost_days: number(benefit, "age_boost_days"),
+        },
+        None => Threshold { kind: "utilization", value: number(&policy["utilization"], "least"), age_boost_days: 0.0 },
+    }
+}
+
+/// A line of a list, without what the page has no use for.
+fn without(line: &Value, key: &str) -> Option<Map<String, Value>> {
+    let mut line = line.as_object()?.clone();
+    line.remove(key);
+    Some(line)
+}

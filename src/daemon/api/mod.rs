@@ -1,0 +1,126 @@
+//! HTTP: page, API, metrics. The guard stands before everything; handlers are thin, and hand every wish to the supervisor.
+
+mod calls;
+pub mod cleanings;
+mod events;
+mod guard;
+mod pages;
+pub mod picture;
+mod problems;
+pub mod shapes;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::http::StatusCode;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+
+use super::metrics::Metrics;
+use super::shared::{Refused, Shared};
+use crate::error::{Error, Result};
+use shapes::ErrorBody;
+
+/// A larger body is refused: the largest that makes sense has some fifty bytes.
+pub const BODY_MOST_BYTES: usize = 4096;
+/// Connections at once; more wait in the system's queue.
+const CONNECTIONS_MOST: usize = 512;
+/// How long a connection may take to send its request.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long requests in flight may take when the daemon ends.
+const END_WITHIN_SECS: u64 = 2;
+
+/// What an endpoint answers that fails.
+#[derive(Debug)]
+pub struct Failed {
+    status: StatusCode,
+    text: String,
+}
+
+impl Failed {
+    pub fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Failed { status, text: text.into() }
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl ResponseError for Failed {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::build(self.status).json(ErrorBody { error: self.text.clone() })
+    }
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown(text) => Failed::new(StatusCode::NOT_FOUND, text),
+            Refused::Conflict(text) => Failed::new(StatusCode::CONFLICT, text),
+            Refused::Wrong(text) => Failed::new(StatusCode::BAD_REQUEST, text),
+            Refused::Unavailable(text) => Failed::new(StatusCode::SERVICE_UNAVAILABLE, text),
+        }
+    }
+}
+
+/// Serves on a socket that listens already, on one thread of its own. The future ends when it is told to stop.
+///
+/// # Errors
+/// [`Error::Config`] if the thread cannot be started.
+pub fn serve(listener: TcpListener, shared: Arc<Shared>, metrics: Arc<Metrics>) -> Result<Server> {
+    let (shared, metrics) = (web::Data::from(shared), web::Data::from(metrics));
+    let app = move || {
+        App::new()
+            .app_data(shared.clone())
+            .app_data(metrics.clone())
+            .app_data(web::PayloadConfig::new(BODY_MOST_BYTES))
+            .app_data(json_config())
+            .app_data(web::PathConfig::default().error_handler(|e, _| wrong(&e)))
+            .app_data(web::QueryConfig::default().error_handler(|e, _| wrong(&e)))
+            .wrap(from_fn(guard::guard))
+            .configure(calls::configure)
+            .configure(pages::configure)
+            .route("/api/events", web::get().to(events::stream))
+            .default_service(web::to(|| async {
+                HttpResponse::NotFound()
+                    .json(ErrorBody { error: "there is nothing here: see /api/openapi.json".into() })
+            }))
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(CONNECTIONS_MOST)
+        .client_request_timeout(REQUEST_WITHIN)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(END_WITHIN_SECS)
+        .disable_signals()
+        .listen(listener)
+        .map_err(|e| Error::Config(format!("cannot serve: {e}")))?;
+    Ok(server.run())
+}
+
+fn json_config() -> web::JsonConfig {
+    web::JsonConfig::default().limit(BODY_MOST_BYTES).error_handler(|e, _| match e {
+        actix_web::error::JsonPayloadError::Overflow { .. }
+        | actix_web::error::JsonPayloadError::OverflowKnownLength { .. } => too_large().into(),
+        e => wrong(&e),
+    })
+}
+
+pub(crate) fn too_large() -> Failed {
+    Failed::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {BODY_MOST_BYTES} bytes"))
+}
+
+fn wrong(why: &dyn std::fmt::Display) -> actix_web::Error {
+    Failed::new(StatusCode::BAD_REQUEST, why.to_string()).into()
+}

@@ -1,0 +1,53 @@
+//! What an operator should look at, worst first.
+
+use super::picture::{Picture, problem};
+use super::shapes::{Cleaning, CleaningState, Crawl, CrawlState, Problem, Severity};
+use crate::priority::Grip;
+
+/// All of them; none when all is well.
+pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> Vec<Problem> {
+    let view = &picture.view;
+    let mut found = Vec::new();
+    if let Some(why) = &view.refused {
+        let text = format!("the configuration was refused, the old one is in force: {why}");
+        found.push(problem("config", None, Severity::Failed, text));
+    }
+    if let Some(why) = &view.unsaved {
+        let text = format!("a changed budget would not outlive a restart: {why}");
+        found.push(problem("state", None, Severity::Waiting, text));
+    }
+    for crawl in crawls {
+        let add = match (crawl.state, &crawl.error, &crawl.waiting_for) {
+            (CrawlState::Failed, Some(error), _) => Some((Severity::Failed, error.clone())),
+            (CrawlState::Waiting, _, Some(why)) => Some((Severity::Waiting, why.clone())),
+            (CrawlState::Rehearsed, ..) => Some((Severity::Waiting, rehearsed(crawl))),
+            _ => None,
+        };
+        found.extend(add.map(|(severity, text)| problem("crawl", Some(&crawl.name), severity, text)));
+        if let Some(cycle) = crawl.last_cycle.as_ref().filter(|cycle| cycle.incomplete_prefixes > 0) {
+            let (prefixes, number) = (cycle.incomplete_prefixes, cycle.cycle);
+            let text = format!("cycle {number} could not list {prefixes} prefixes, so its numbers are too small");
+            found.push(problem("crawl", Some(&crawl.name), Severity::Warning, text));
+        }
+    }
+    for cleaning in cleanings {
+        let refused = cleaning.last_run.as_ref().and_then(|run| run.refused.clone());
+        let add = match (cleaning.state, &cleaning.error, &cleaning.waiting_for) {
+            (CleaningState::Failed, Some(error), _) => Some((Severity::Failed, error.clone())),
+            (CleaningState::Waiting, _, Some(why)) => Some((Severity::Waiting, why.clone())),
+            _ => refused.map(|why| (Severity::Warning, format!("nothing was cleaned: {why}"))),
+        };
+        found.extend(add.map(|(severity, text)| problem("cleaning", Some(&cleaning.name), severity, text)));
+    }
+    if view.priority.grip != Grip::Yes {
+        let text = format!("priority: {}", view.priority.text);
+        found.push(problem("daemon", None, Severity::Warning, text));
+    }
+    found.sort_by_key(|problem| problem.severity);
+    found
+}
+
+fn rehearsed(crawl: &Crawl) -> String {
+    let (shares, bytes) = crawl.rehearsal.as_ref().map_or((0, 0), |r| (r.shares, r.bytes));
+    format!("a rehearsal waits to be confirmed: {shares} shares ({:.1} MB) would be deleted", bytes as f64 / 1e6)
+}

@@ -1,0 +1,100 @@
+//! What the daemon itself keeps over restarts, in a small file beside the state: a changed budget, and when each prefix was
+//! visited.
+//!
+//! None of it decides what a crawl does next; a file that is lost or damaged costs a changed budget and some colour in the
+//! picture of the ring, and is said.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::places::beside;
+use crate::settings::RATE_CORES;
+
+const VERSION: u32 = 1;
+/// A larger file is none of ours: some 15 bytes for each prefix of a hundred crawls.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// A change of the budget that holds until it is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// When, in seconds since 1970.
+    pub at: f64,
+    /// To how many cores.
+    pub rate: f64,
+}
+
+/// What is kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    version: u32,
+    /// The changed budget, if it was changed.
+    pub budget: Option<Change>,
+    /// When each prefix was visited, in seconds since 1970, by crawl; 0 if unknown.
+    #[serde(default)]
+    pub visits: BTreeMap<String, Vec<f64>>,
+}
+
+impl Kept {
+    /// Where it is kept for a state file.
+    pub fn path(state: &Path) -> PathBuf {
+        beside(state, "-daemon.json")
+    }
+
+    /// Reads it; what cannot be read is said, and then as good as nothing.
+    pub fn read(path: &Path) -> Kept {
+        let read = || -> Result<Kept, String> {
+            match fs::metadata(path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Kept::default()),
+                Err(e) => return Err(e.to_string()),
+                Ok(meta) if meta.len() > MOST_BYTES => return Err("it is too large".to_owned()),
+                Ok(_) => {}
+            }
+            let kept: Kept =
+                serde_json::from_slice(&fs::read(path).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+            let sound = kept.budget.is_none_or(|change| RATE_CORES.contains(&change.rate) && change.at.is_finite());
+            if kept.version == VERSION && sound { Ok(kept) } else { Err("it is of another version".to_owned()) }
+        };
+        read().unwrap_or_else(|cause| {
+            warn!(path = %path.display(), cause, "what the daemon had kept cannot be read and is left out");
+            Kept::default()
+        })
+    }
+
+    /// Writes it: all of it or nothing, whatever happens.
+    ///
+    /// # Errors
+    /// As the system says it, such as for a full disk.
+    pub fn write(&mut self, path: &Path) -> std::io::Result<()> {
+        self.version = VERSION;
+        let new = beside(path, ".new");
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_again_and_what_is_damaged_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Kept::path(&folder.path().join("state.sqlite"));
+        assert_eq!(Kept::read(&path), Kept::default());
+        let mut kept = Kept { budget: Some(Change { at: 5.0, rate: 0.25 }), ..Kept::default() };
+        kept.visits.insert("leases".into(), vec![0.0, 1.5]);
+        kept.write(&path).unwrap();
+        assert_eq!(Kept::read(&path), kept);
+        for damaged in ["", "{", "{\"version\":2}", "{\"version\":1,\"budget\":{\"at\":0,\"rate\":-1}}"] {
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(Kept::read(&path), Kept::default(), "{damaged}");
+        }
+    }
+}

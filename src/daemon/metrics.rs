@@ -1,0 +1,331 @@
+//! Metrics in the Prometheus text format.
+//!
+//! Counters and histograms are fed by what happens; gauges are set from the same status that the API shows, when they
+//! are asked for. Label values are names of crawls, cleanings and clients, and a handful of causes: bounded.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+};
+
+use super::api::shapes::{Cleaning, Crawl, Status};
+use crate::error::{Error, Result};
+use crate::job::NoteKind;
+use crate::lock::lock;
+use crate::status::{self, FindingRow, RingPicture, SliceFigures};
+
+/// Seconds: from a fraction of the shortest slice to beyond the longest.
+const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const COMMIT_BUCKETS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
+
+/// Causes that errors are told apart by, as they stand in messages of the system; all others are `other`.
+const CAUSES: [&str; 6] =
+    ["permission denied", "no such file", "input/output error", "too many open files", "timed out", "panicked"];
+
+/// All metrics of the daemon.
+pub struct Metrics {
+    registry: Registry,
+    slice: HistogramVec,
+    commit: Histogram,
+    buckets: IntCounterVec,
+    shares: IntCounterVec,
+    vanished: IntCounterVec,
+    findings: IntCounterVec,
+    errors: IntCounterVec,
+    cycles: IntCounterVec,
+    reloads: IntCounterVec,
+    locks: IntCounterVec,
+    gauges: Gauges,
+    seen: Mutex<BTreeMap<String, Seen>>,
+}
+
+/// What was counted of a crawl or a cleaning so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    cycle: Option<u64>,
+    buckets: u64,
+    shares: u64,
+    vanished: u64,
+    locks: u64,
+}
+
+macro_rules! gauges {
+    ($($field:ident = $name:literal, [$($label:literal),*], $help:literal;)*) => {
+        /// What is set when it is asked for.
+        struct Gauges { $($field: GaugeVec,)* }
+
+        impl Gauges {
+            fn new(registry: &Registry) -> prometheus::Result<Gauges> {
+                Ok(Gauges { $($field: register(registry, GaugeVec::new(Opts::new($name, $help), &[$($label),*])?)?,)* })
+            }
+
+            /// Forgets all values: what has gone since is told no more.
+            fn reset(&self) {
+                $(self.$field.reset();)*
+            }
+        }
+    };
+}
+
+gauges! {
+    requested = "sexton_budget_requested_ratio", [], "Share of one core that may be used now.";
+    measured = "sexton_budget_measured_ratio", [], "Share of one core that was used over the last minute.";
+    client_measured = "sexton_client_measured_ratio", ["client"], "Share of one core that a client used over the last minute.";
+    client_cost = "sexton_client_cost_seconds", ["client"], "What a client was charged since the start.";
+    debt = "sexton_budget_debt_seconds", [], "Budget used in advance, to be slept off.";
+    overrun = "sexton_slice_longest_overrun_seconds", [], "By how much the longest slice has exceeded its length.";
+    waiting = "sexton_slice_requests_waiting", [], "Requests for a slice that wait.";
+    paused = "sexton_paused", [], "1 while everything is paused.";
+    changed = "sexton_budget_changed", [], "1 while a changed budget holds instead of the file's.";
+    priority = "sexton_priority_in_force", [], "1 if the priority class is in force, 0.5 if only partly, 0 if not.";
+    refused = "sexton_config_refused", [], "1 while the configuration file was refused and an old one is in force.";
+    loaded = "sexton_config_loaded_timestamp_seconds", [], "When the settings in force were read.";
+    unsaved = "sexton_daemon_unsaved", [], "1 while what the daemon keeps cannot be written.";
+    up = "sexton_crawl_up", ["crawl", "job"], "1 unless the crawl has failed or was stopped.";
+    crawl_waiting = "sexton_crawl_waiting", ["crawl"], "1 while something keeps the crawl from working.";
+    rehearsed = "sexton_crawl_rehearsed", ["crawl"], "1 while a rehearsal waits to be confirmed.";
+    cycle = "sexton_cycle_number", ["crawl"], "Number of the cycle in progress, or of the last one.";
+    cycle_started = "sexton_cycle_start_timestamp_seconds", ["crawl"], "When that began.";
+    cycle_progress = "sexton_cycle_progress_ratio", ["crawl"], "Part of the prefixes that are complete in it.";
+    cycle_remaining = "sexton_cycle_remaining_seconds", ["crawl"], "What is left of it at most, as far as can be told.";
+    last_end = "sexton_last_cycle_end_timestamp_seconds", ["crawl"], "When the last finished cycle ended.";
+    last_duration = "sexton_last_cycle_duration_seconds", ["crawl"], "How long it took.";
+    last_incomplete = "sexton_last_cycle_incomplete_prefixes", ["crawl"], "Prefixes that it could not list.";
+    last_buckets = "sexton_last_cycle_buckets", ["crawl"], "Buckets in it.";
+    last_shares = "sexton_last_cycle_shares", ["crawl"], "Shares in it.";
+    last_findings = "sexton_last_cycle_findings", ["crawl"], "Findings in it.";
+    last_errors = "sexton_last_cycle_errors", ["crawl"], "Errors in it.";
+    last_bytes = "sexton_last_cycle_bytes", ["crawl", "kind"], "Bytes on disk in it: examined, expired by the rule in force, deleted.";
+    last_leases = "sexton_last_cycle_leases", ["crawl"], "Leases read in it.";
+    oldest = "sexton_oldest_prefix_age_seconds", ["crawl"], "Age of the oldest visit of a prefix, as far as known.";
+    unvisited = "sexton_prefixes_unvisited", ["crawl"], "Prefixes of which no visit is known.";
+    clean_up = "sexton_cleaning_up", ["cleaning"], "1 unless the cleaning has failed or was stopped.";
+    clean_waiting = "sexton_cleaning_waiting", ["cleaning"], "1 while something keeps the cleaning from working.";
+    clean_done = "sexton_cleaning_rows_done", ["cleaning"], "Rows gone through in this run.";
+    clean_planned = "sexton_cleaning_rows_planned", ["cleaning"], "Rows to go through in it, as far as can be told.";
+    clean_longest = "sexton_cleaning_longest_lock_seconds", ["cleaning"], "The longest time for which the database was locked.";
+    clean_end = "sexton_cleaning_last_end_timestamp_seconds", ["cleaning"], "When the last run ended.";
+    clean_refused = "sexton_cleaning_refused", ["cleaning"], "1 if the last run refused to change anything.";
+    started = "sexton_start_timestamp_seconds", [], "When the daemon began.";
+    build = "sexton_build_info", ["version"], "1, with the version as a label.";
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, c: C) -> prometheus::Result<C> {
+    registry.register(Box::new(c.clone()))?;
+    Ok(c)
+}
+
+impl Metrics {
+    /// Makes them all, at zero.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] if two had one name.
+    pub fn new() -> Result<Metrics> {
+        Self::registered().map_err(|e| Error::Unexpected(format!("the metrics do not go together: {e}")))
+    }
+
+    fn registered() -> prometheus::Result<Metrics> {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let opts = |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let slice = opts("sexton_slice_duration_seconds", "Slices, from grant to settlement.", SLICE_BUCKETS);
+        let commit =
+            opts("sexton_checkpoint_duration_seconds", "Saving progress at the end of a slice.", COMMIT_BUCKETS);
+        Ok(Metrics {
+            slice: register(&registry, HistogramVec::new(slice, &["client"])?)?,
+            commit: register(&registry, Histogram::with_opts(commit)?)?,
+            buckets: counter("sexton_buckets_total", "Buckets visited and saved since the start.", &["crawl"])?,
+            shares: counter("sexton_shares_total", "Shares visited and saved since the start.", &["crawl"])?,
+            vanished: counter("sexton_vanished_total", "What was gone when its turn came.", &["crawl"])?,
+            findings: counter("sexton_findings_total", "Findings since the start.", &["crawl", "kind"])?,
+            errors: counter("sexton_errors_total", "Errors since the start.", &["crawl", "cause"])?,
+            cycles: counter("sexton_cycles_finished_total", "Cycles finished since the start.", &["crawl"])?,
+            reloads: counter("sexton_config_reloads_total", "Readings of the configuration.", &["result"])?,
+            locks: counter("sexton_cleaning_locks_total", "How often a database was locked.", &["cleaning"])?,
+            gauges: Gauges::new(&registry)?,
+            seen: Mutex::default(),
+            registry,
+        })
+    }
+
+    /// A slice was settled.
+    pub fn slice(&self, figures: &SliceFigures) {
+        self.slice.with_label_values(&[&*figures.client]).observe(figures.out.as_secs_f64());
+        if figures.spent.commit > Duration::ZERO {
+            self.commit.observe(figures.spent.commit.as_secs_f64());
+        }
+    }
+
+    /// A cycle was finished.
+    pub fn cycle_finished(&self, crawl: &str) {
+        self.cycles.with_label_values(&[crawl]).inc();
+    }
+
+    /// The configuration was read again.
+    pub fn reloaded(&self, result: &'static str) {
+        self.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Something was found since the start.
+    pub fn found(&self, row: &FindingRow) {
+        match row.kind {
+            NoteKind::Finding => {
+                self.findings.with_label_values(&[&*row.crawl, row.region.as_deref().unwrap_or("")]).inc();
+            }
+            NoteKind::Error => {
+                let text = row.text.to_ascii_lowercase();
+                let cause = CAUSES.iter().find(|cause| text.contains(**cause)).unwrap_or(&"other");
+                self.errors.with_label_values(&[&*row.crawl, cause]).inc();
+            }
+        }
+    }
+
+    /// Counts what has been saved since the last look.
+    pub fn look(&self, status: &status::Status) {
+        let mut seen = lock(&self.seen);
+        for (name, crawl) in &status.crawls {
+            let first = !seen.contains_key(name);
+            let was = seen.entry(name.clone()).or_default();
+            // What another run, or another cycle, had counted is none of this one's.
+            let resumed = first && crawl.prefixes_done_before.is_some();
+            if was.cycle != crawl.cycle && !resumed {
+                *was = Seen { cycle: crawl.cycle, ..Seen::default() };
+            }
+            if !resumed {
+                let added = |now: u64, was: u64| now.saturating_sub(was);
+                self.buckets.with_label_values(&[name]).inc_by(added(crawl.buckets, was.buckets));
+                self.shares.with_label_values(&[name]).inc_by(added(crawl.shares, was.shares));
+                self.vanished.with_label_values(&[name]).inc_by(added(crawl.vanished, was.vanished));
+            }
+            let (buckets, shares, vanished) = (crawl.buckets, crawl.shares, crawl.vanished);
+            *was = Seen { cycle: crawl.cycle, buckets, shares, vanished, locks: 0 };
+        }
+        for (name, cleaning) in &status.cleanings {
+            let was = seen.entry(name.clone()).or_default();
+            let locks = cleaning.locks as u64;
+            let added = if locks >= was.locks { locks - was.locks } else { locks };
+            self.locks.with_label_values(&[name]).inc_by(added);
+            was.locks = locks;
+        }
+    }
+
+    /// All of them, as text.
+    pub fn text(&self, status: &Status, unsaved: bool, ring: impl Fn(&str) -> Option<RingPicture>) -> String {
+        self.gauges.reset();
+        self.gauges.daemon(status, unsaved);
+        for crawl in &status.crawls {
+            self.gauges.crawl(crawl);
+            if let Some(ring) = ring(&crawl.name) {
+                self.gauges.ring(&crawl.name, &ring, status.now);
+            }
+        }
+        status.cleanings.iter().for_each(|cleaning| self.gauges.cleaning(cleaning));
+        let mut text = Vec::new();
+        // Writing to memory does not fail, and names were checked when they were registered.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+fn flag(on: bool) -> f64 {
+    f64::from(u8::from(on))
+}
+
+fn plain(gauge: &GaugeVec) -> Gauge {
+    gauge.with_label_values::<&str>(&[])
+}
+
+impl Gauges {
+    fn daemon(&self, status: &Status, unsaved: bool) {
+        let budget = &status.budget;
+        plain(&self.requested).set(budget.requested_percentage / 100.0);
+        plain(&self.measured).set(budget.measured_percentage / 100.0);
+        plain(&self.debt).set(budget.debt_secs);
+        plain(&self.overrun).set(budget.longest_overrun_secs);
+        plain(&self.waiting).set(budget.waiting as f64);
+        plain(&self.paused).set(flag(status.paused));
+        plain(&self.changed).set(flag(budget.changed.is_some()));
+        plain(&self.refused).set(flag(status.config.refused.is_some()));
+        plain(&self.loaded).set(status.config.loaded);
+        plain(&self.unsaved).set(flag(unsaved));
+        plain(&self.started).set(status.started);
+        self.build.with_label_values(&[status.version]).set(1.0);
+        plain(&self.priority).set(match status.priority.in_force {
+            "yes" => 1.0,
+            "partly" => 0.5,
+            _ => 0.0,
+        });
+        for client in &budget.clients {
+            self.client_measured.with_label_values(&[&client.name]).set(client.percentage / 100.0);
+            self.client_cost.with_label_values(&[&client.name]).set(client.cost_secs);
+        }
+    }
+
+    fn crawl(&self, crawl: &Crawl) {
+        use super::api::shapes::CrawlState::{Failed, Rehearsed, Stopped, Waiting};
+        let name = &[&*crawl.name];
+        self.up.with_label_values(&[&*crawl.name, &*crawl.job]).set(flag(!matches!(crawl.state, Failed | Stopped)));
+        self.crawl_waiting.with_label_values(name).set(flag(crawl.state == Waiting));
+        self.rehearsed.with_label_values(name).set(flag(crawl.state == Rehearsed));
+        if let (Some(cycle), Some(started)) = (crawl.cycle, crawl.cycle_started) {
+            self.cycle.with_label_values(name).set(cycle as f64);
+            self.cycle_started.with_label_values(name).set(started);
+        }
+        if crawl.prefixes_total > 0 {
+            let progress = f64::from(crawl.prefixes_done) / f64::from(crawl.prefixes_total);
+            self.cycle_progress.with_label_values(name).set(progress);
+        }
+        if let Some(range) = &crawl.remaining_secs {
+            self.cycle_remaining.with_label_values(name).set(range.most);
+        }
+        let Some(last) = &crawl.last_cycle else { return };
+        self.last_end.with_label_values(name).set(last.finished.unwrap_or(0.0));
+        self.last_duration.with_label_values(name).set(last.elapsed_secs);
+        self.last_incomplete.with_label_values(name).set(last.incomplete_prefixes as f64);
+        self.last_buckets.with_label_values(name).set(last.buckets as f64);
+        self.last_findings.with_label_values(name).set(last.findings as f64);
+        self.last_errors.with_label_values(name).set(last.errors as f64);
+        if let Some(shares) = last.shares {
+            self.last_shares.with_label_values(name).set(shares as f64);
+        }
+        if let Some(space) = &last.space {
+            let kinds = [
+                ("examined", space.examined_bytes),
+                ("expired", space.expired_bytes),
+                ("deleted", space.deleted_bytes),
+            ];
+            for (kind, bytes) in kinds {
+                self.last_bytes.with_label_values(&[&*crawl.name, kind]).set(bytes as f64);
+            }
+            self.last_leases.with_label_values(name).set(space.leases as f64);
+        }
+    }
+
+    fn ring(&self, crawl: &str, ring: &RingPicture, now: f64) {
+        let visits = ring.marks.iter().filter_map(|mark| mark.visited);
+        let unvisited = ring.marks.iter().filter(|mark| mark.visited.is_none()).count();
+        self.unvisited.with_label_values(&[crawl]).set(unvisited as f64);
+        if let Some(oldest) = visits.reduce(f64::min) {
+            self.oldest.with_label_values(&[crawl]).set((now - oldest).max(0.0));
+        }
+    }
+
+    fn cleaning(&self, cleaning: &Cleaning) {
+        use super::api::shapes::CleaningState::{Failed, Stopped, Waiting};
+        let name = &[&*cleaning.name];
+        self.clean_up.with_label_values(name).set(flag(!matches!(cleaning.state, Failed | Stopped)));
+        self.clean_waiting.with_label_values(name).set(flag(cleaning.state == Waiting));
+        self.clean_done.with_label_values(name).set(cleaning.rows_done as f64);
+        self.clean_planned.with_label_values(name).set(cleaning.rows_planned as f64);
+        self.clean_longest.with_label_values(name).set(cleaning.longest_lock_secs);
+        if let Some(run) = &cleaning.last_run {
+            self.clean_end.with_label_values(name).set(run.finished);
+            self.clean_refused.with_label_values(name).set(flag(run.refused.is_some()));
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The daemon: `sexton run`, for months beside a storage server.
+//!
+//! One process: the [engine](crate::engine) on a thread of its own, a [supervisor](supervisor) that keeps what is running
+//! and what the configuration says the same, and [HTTP](api) for the page, programs and metrics. A request never changes
+//! anything itself: it reads the engine's status, or hands a wish to the supervisor.
+//!
+//! Never decides what a crawl does next; that is the engine's business, whoever hosts it.
+
+pub(crate) mod access;
+pub(crate) mod api;
+pub(crate) mod hub;
+pub(crate) mod keep;
+pub(crate) mod launch;
+pub(crate) mod metrics;
+pub(crate) mod notify;
+pub(crate) mod places;
+pub(crate) mod run;
+pub(crate) mod series;
+pub(crate) mod shared;
+mod signals;
+pub(crate) mod supervisor;
+
+pub use run::{Start, run};

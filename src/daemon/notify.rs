@@ -1,0 +1,39 @@
+//! What systemd is told: ready, reloading, stopping, alive (`sd_notify`). Without systemd nothing is told.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// How often the watchdog wants to hear of us; `None` if there is none.
+pub fn watchdog() -> Option<Duration> {
+    // Twice as often as it bites.
+    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+}
+
+/// It serves.
+pub fn ready(text: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(text)]);
+}
+
+/// It reads its configuration again.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// It goes down.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// It is alive, and this is what it does.
+pub fn alive(text: &str) {
+    tell(&[NotifyState::Watchdog, NotifyState::Status(text)]);
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    // Nobody may be listening, and then nobody misses it.
+    let _ = sd_notify::notify(states);
+}

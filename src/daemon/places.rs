@@ -1,0 +1,156 @@
+//! Where things lie: the configuration, the state, and the card by which others find a running daemon.
+//!
+//! The system's conventions hold: `/etc` or the user's configuration folder, systemd's `STATE_DIRECTORY` and
+//! `RUNTIME_DIRECTORY` where it sets them, else the user's own folders.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use directories::ProjectDirs;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::{Error, Result};
+
+/// The system's own configuration.
+const SYSTEM_CONFIG: &str = "/etc/sexton/config.ron";
+/// Where a system service keeps its card.
+const SYSTEM_RUNTIME: &str = "/run/sexton";
+/// A larger card is none.
+const CARD_MOST_BYTES: u64 = 64 * 1024;
+/// More cards than this in one folder are not looked at.
+const CARDS_MOST: usize = 256;
+
+/// The configuration file to use when none is named: the user's own, or else the system's.
+///
+/// # Errors
+/// [`Error::Config`] if neither is there.
+pub fn config() -> Result<PathBuf> {
+    let own = ProjectDirs::from("", "", "sexton").map(|dirs| dirs.config_dir().join("config.ron"));
+    let candidates: Vec<PathBuf> = own.into_iter().chain([PathBuf::from(SYSTEM_CONFIG)]).collect();
+    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+        let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        Error::Config(format!(
+            "no configuration: neither {} is there; write one with `sexton config init`, and name it with --config",
+            looked.join(" nor ")
+        ))
+    })
+}
+
+/// The state file of a configuration that names none.
+///
+/// # Errors
+/// [`Error::Config`] if the user has no home folder.
+pub fn state() -> Result<PathBuf> {
+    if let Some(dir) = env_dir("STATE_DIRECTORY") {
+        return Ok(dir.join("state.sqlite"));
+    }
+    let dirs = ProjectDirs::from("", "", "sexton").ok_or_else(|| {
+        Error::Config("you have no home folder to keep the state in: name a state file in config.ron".to_owned())
+    })?;
+    Ok(dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).join("state.sqlite"))
+}
+
+/// A file that belongs to a state file and stands beside it.
+pub fn beside(state: &Path, suffix: &str) -> PathBuf {
+    let mut name = state.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn env_dir(name: &str) -> Option<PathBuf> {
+    // systemd separates several by colons; the first is the service's own.
+    let value = env::var_os(name)?;
+    let first = env::split_paths(&value).next()?;
+    first.is_absolute().then_some(first)
+}
+
+/// What a running daemon says of itself to other processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// Its process.
+    pub pid: u32,
+    /// When it began, as RFC 3339 in UTC.
+    pub since: String,
+    /// Where it answers.
+    pub url: String,
+    /// Its state file, with links resolved.
+    pub state: PathBuf,
+    /// The file with its token.
+    pub token_file: PathBuf,
+}
+
+/// A card that lies in its folder until this is dropped.
+#[derive(Debug)]
+pub struct Laid(PathBuf);
+
+impl Drop for Laid {
+    fn drop(&mut self) {
+        // One that stays behind is known as old by its process being gone.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Card {
+    /// Lays the card where others look.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it cannot be written anywhere.
+    pub fn lay(&self) -> Result<Laid> {
+        let mut failed = String::new();
+        for folder in own_runtime(&self.state) {
+            let path = folder.join(format!("{:016x}.json", xxh3_64(self.state.as_os_str().as_encoded_bytes())));
+            match self.write(&folder, &path) {
+                Ok(()) => return Ok(Laid(path)),
+                Err(e) => failed = format!("{}: {e}", path.display()),
+            }
+        }
+        Err(Error::Config(format!("cannot say where this daemon listens in {failed}")))
+    }
+
+    fn write(&self, folder: &Path, path: &Path) -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let new = path.with_extension("new");
+        let mut file = fs::File::create(&new)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        fs::rename(&new, path)
+    }
+
+    /// The cards of daemons that seem to run, whoever has started them, also of one with this state file.
+    pub fn all(state_file: Option<&Path>) -> Vec<Card> {
+        let usual = state().ok();
+        let states = state_file.into_iter().chain(usual.as_deref());
+        let mut folders: Vec<PathBuf> = states.flat_map(own_runtime).collect();
+        folders.push(PathBuf::from(SYSTEM_RUNTIME));
+        folders.dedup();
+        let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().take(CARDS_MOST);
+        let paths = files.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut cards: Vec<Card> = Vec::new();
+        for card in paths.filter_map(|path| Card::read(&path)).filter(Card::is_alive) {
+            if !cards.contains(&card) {
+                cards.push(card);
+            }
+        }
+        cards
+    }
+
+    fn read(path: &Path) -> Option<Card> {
+        let small = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= CARD_MOST_BYTES);
+        let is_card = path.extension().is_some_and(|e| e == "json");
+        let text = (small && is_card).then(|| fs::read(path).ok()).flatten()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn is_alive(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.pid)).exists() || !Path::new("/proc/self").exists()
+    }
+}
+
+/// Where this process may lay a card, the best place first.
+fn own_runtime(state: &Path) -> Vec<PathBuf> {
+    let session = env_dir("XDG_RUNTIME_DIR").map(|dir| dir.join("sexton"));
+    let beside = state.parent().map(|folder| folder.join("running"));
+    env_dir("RUNTIME_DIRECTORY").into_iter().chain(session).chain(beside).collect()
+}

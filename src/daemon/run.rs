@@ -1,0 +1,181 @@
+//! Starts the daemon, waits for its end, and ends it.
+//!
+//! The order matters: the state is opened first, since that is what two daemons must not share; then the socket, so that a
+//! port in use is said before any work begins; then the engine.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use actix::prelude::*;
+use actix_rt::System;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::access::Access;
+use super::hub::Hub;
+use super::keep::Kept;
+use super::metrics::Metrics;
+use super::places::{self, Card};
+use super::shared::{COMMANDS_MOST, Command, Shared};
+use super::signals;
+use super::supervisor::{self, Supervisor};
+use super::{api, notify};
+use crate::checkpoint::SqliteStore;
+use crate::clock::Time;
+use crate::config::Config;
+use crate::engine::{Engine, Life};
+use crate::error::{Error, Result};
+use crate::priority::Working;
+use crate::status::Event;
+
+/// What a daemon is started with.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The settings.
+    pub config: Config,
+    /// The file they came from, to be read again at SIGHUP.
+    pub config_path: Option<PathBuf>,
+}
+
+/// How long the end may take: less than systemd waits by default.
+const END_WITHIN: Duration = Duration::from_secs(80);
+/// Slices that wait to be counted at most; beyond that the histograms miss some.
+const EVENTS_MOST: usize = 1 << 14;
+
+/// Runs the daemon until it is told to end. `announce` is given the address of the page, with the right to change things,
+/// once it serves.
+///
+/// # Errors
+/// If it cannot start (see the module's documentation for the order), or the engine has failed.
+pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
+    let state_path = start.config.state.clone().map_or_else(places::state, Ok)?;
+    let state = SqliteStore::open(&state_path)?;
+    let state_path = state.path().to_owned();
+    let daemon = &start.config.daemon;
+    let (listener, address) = listen(daemon.listen)?;
+    let access = Access::new(&token_file(&state_path), address, daemon.allowed_hosts.clone())?;
+    let told = signals::listen()?;
+    let time = Time::system(true);
+    let engine = Engine::builder(start.config.settings.clone())
+        .state(state)
+        .time(time.clone())
+        .upkeep(start.config.upkeep.clone())
+        .life(Life::UntilShutdown)
+        .spawn()?;
+    let (commands, wishes) = mpsc::channel(COMMANDS_MOST);
+    let kept = Kept::read(&Kept::path(&state_path));
+    let working = Working::new(start.config.settings.priority);
+    let shared = Arc::new(Shared {
+        boot: boot(),
+        started_unix: time.clock.unix_secs(),
+        started: time.clock.now(),
+        url: format!("http://{}", shown(address)),
+        hub: Hub::default(),
+        series: Mutex::default(),
+        view: Mutex::new(supervisor::first_view(&start, &state_path, &time, &working)),
+        engine,
+        access,
+        time,
+        commands,
+    });
+    let metrics = Arc::new(Metrics::new()?);
+    let card = card(&shared, &state_path);
+    let supervisor = Supervisor::new(shared.clone(), metrics.clone(), start, kept, working);
+    let served = System::new().block_on(serve(shared.clone(), metrics, listener, supervisor, wishes, told, announce));
+    let ended = futures_executor::block_on(shared.engine.shutdown(END_WITHIN));
+    drop(card);
+    info!("ended");
+    served.and(ended)
+}
+
+/// Everything that happens between the start and the end.
+async fn serve(
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    listener: TcpListener,
+    mut supervisor: Supervisor,
+    wishes: mpsc::Receiver<Command>,
+    told: mpsc::UnboundedReceiver<signals::Signal>,
+    announce: impl FnOnce(&str),
+) -> Result<()> {
+    shared.engine.subscribe(Listener(metrics.clone()).start().recipient());
+    let server = api::serve(listener, shared.clone(), metrics)?;
+    let serving = server.handle();
+    actix_rt::spawn(server);
+    let code = shared.access.new_link(shared.time.clock.now())?;
+    announce(&format!("{}/login?code={code}", shared.url));
+    notify::ready(&format!("serving {}", shared.url));
+    let ended = supervisor.run(wishes, told).await;
+    // Progress is saved while the last requests are answered.
+    let stopping = shared.engine.clone();
+    let saved = tokio::task::spawn_blocking(move || futures_executor::block_on(stopping.shutdown(END_WITHIN)));
+    supervisor.keep();
+    shared.hub.close();
+    serving.stop(true).await;
+    let saved = saved.await.unwrap_or(Err(Error::Stopped));
+    ended.and(saved)
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let failed = |e: std::io::Error| {
+        let advice = "is another daemon running there? Give this one another address: http: (listen: \"127.0.0.1:0\")";
+        Error::Config(format!("cannot listen on {address}: {e}; {advice}"))
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// An address as a browser takes it; one that stands for all of the machine's is reached by loopback.
+fn shown(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
+}
+
+/// Beside the state: one token for one daemon, whoever starts it.
+fn token_file(state: &Path) -> PathBuf {
+    places::beside(state, "-token")
+}
+
+fn card(shared: &Shared, state: &Path) -> Option<places::Laid> {
+    let card = Card {
+        pid: std::process::id(),
+        since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        url: shared.url.clone(),
+        state: state.to_owned(),
+        token_file: shared.access.token_file().to_owned(),
+    };
+    let laid = card.lay();
+    if let Err(error) = &laid {
+        warn!(%error, "`sexton status` will need --url");
+    }
+    laid.ok()
+}
+
+/// Names this run.
+fn boot() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// Feeds the histograms.
+struct Listener(Arc<Metrics>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(EVENTS_MOST);
+    }
+}
+
+impl Handler<Event> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: Event, _: &mut Self::Context) {
+        if let Event::SliceEnded(figures) = event {
+            self.0.slice(&figures);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! How the budget was kept over the last hour, and the pace of each crawl over the last minute: bounded, in memory.
+//!
+//! Owns samples taken every 10 s. Reads no clock and asks nobody: it is handed a status.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::status::Status;
+
+/// Time between two samples.
+pub const STEP: Duration = Duration::from_secs(10);
+/// How many samples are kept: an hour.
+pub const SAMPLES_KEPT: usize = 360;
+/// How many make up the last minute.
+const RECENT: usize = 6;
+/// Clients told apart in one sample; the smallest beyond that are summed up as `others`.
+const CLIENTS_MOST: usize = 24;
+
+/// The budget in one step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sample {
+    /// The end of the step, in seconds since 1970.
+    pub at: f64,
+    /// What was allowed, in percent of one core.
+    pub requested: f64,
+    /// What was used in the step, likewise.
+    pub measured: f64,
+    /// Each client's part of `measured`.
+    pub clients: BTreeMap<String, f64>,
+}
+
+/// The last hour.
+#[derive(Debug, Default)]
+pub struct Series {
+    samples: VecDeque<Sample>,
+    last: Option<Reading>,
+    /// Buckets per crawl, at the last moments.
+    buckets: BTreeMap<String, VecDeque<(Duration, u64)>>,
+}
+
+/// What the clients had cost at a moment.
+#[derive(Debug)]
+struct Reading {
+    at: Duration,
+    costs: BTreeMap<String, f64>,
+}
+
+impl Series {
+    /// Takes a sample: a status, and the moment by the monotonic clock and by the wall clock.
+    pub fn take(&mut self, status: &Status, now: Duration, unix_secs: f64) -> Option<Sample> {
+        self.take_buckets(status, now);
+        let costs: BTreeMap<String, f64> =
+            status.budget.clients.iter().map(|(name, client)| (name.clone(), client.cost_secs)).collect();
+        let before = self.last.replace(Reading { at: now, costs })?;
+        let elapsed = now.saturating_sub(before.at).as_secs_f64();
+        if elapsed <= 0.0 {
+            return None;
+        }
+        let after = &self.last.as_ref()?.costs;
+        let part = |(name, cost): (&String, &f64)| {
+            // What is out is counted up to the moment and may cost less in the end.
+            let used = (cost - before.costs.get(name).unwrap_or(&0.0)).max(0.0);
+            (name.clone(), round(100.0 * used / elapsed))
+        };
+        let clients = largest(after.iter().map(part).filter(|(_, percent)| *percent > 0.0).collect());
+        let measured = round(clients.values().sum());
+        let sample = Sample { at: unix_secs, requested: status.budget.cpu_percentage, measured, clients };
+        if self.samples.len() >= SAMPLES_KEPT {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample.clone());
+        Some(sample)
+    }
+
+    fn take_buckets(&mut self, status: &Status, now: Duration) {
+        self.buckets.retain(|name, _| status.crawls.contains_key(name));
+        for (name, crawl) in &status.crawls {
+            let readings = self.buckets.entry(name.clone()).or_default();
+            if readings.back().is_some_and(|(_, buckets)| *buckets > crawl.buckets) {
+                // Another cycle has begun.
+                readings.clear();
+            }
+            readings.push_back((now, crawl.buckets));
+            while readings.len() > RECENT + 1 {
+                readings.pop_front();
+            }
+        }
+    }
+
+    /// All samples, the oldest first.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.samples.iter().cloned().collect()
+    }
+
+    /// What was used over the last minute, in percent of one core; `None` before the first sample.
+    pub fn last_minute(&self) -> Option<f64> {
+        mean(self.samples.iter().rev().take(RECENT).map(|sample| sample.measured))
+    }
+
+    /// What was used over the last hour.
+    pub fn last_hour(&self) -> Option<f64> {
+        mean(self.samples.iter().map(|sample| sample.measured))
+    }
+
+    /// What a client used over the last minute.
+    pub fn client(&self, name: &str) -> Option<f64> {
+        mean(self.samples.iter().rev().take(RECENT).map(|sample| sample.clients.get(name).copied().unwrap_or(0.0)))
+    }
+
+    /// Buckets of a crawl in each second of the last minute.
+    pub fn buckets_per_sec(&self, crawl: &str) -> f64 {
+        let Some(readings) = self.buckets.get(crawl) else { return 0.0 };
+        let (Some((from, first)), Some((to, last))) = (readings.front(), readings.back()) else { return 0.0 };
+        let secs = to.saturating_sub(*from).as_secs_f64();
+        if secs > 0.0 { (last.saturating_sub(*first)) as f64 / secs } else { 0.0 }
+    }
+}
+
+fn largest(clients: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    if clients.len() <= CLIENTS_MOST {
+        return clients;
+    }
+    let mut sorted: Vec<(String, f64)> = clients.into_iter().collect();
+    sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let others: f64 = sorted.drain(CLIENTS_MOST..).map(|(_, percent)| percent).sum();
+    let mut kept: BTreeMap<String, f64> = sorted.into_iter().collect();
+    *kept.entry("others".to_owned()).or_default() += others;
+    kept
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// To a thousandth of a percent: nobody sees more, and the JSON stays short.
+fn round(percent: f64) -> f64 {
+    (percent * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Time;
+    use crate::settings::BudgetSettings;
+    use crate::status::{Board, ClientStatus, CrawlStatus};
+
+    /// A status in which clients have cost so many seconds.
+    fn status(costs: &[(&str, f64)], buckets: u64) -> Status {
+        let mut status = Board::new(&BudgetSettings::default(), Time::system(false).clock).status();
+        for (name, cost_secs) in costs {
+            let client = ClientStatus { cost_secs: *cost_secs, ..ClientStatus::default() };
+            status.budget.clients.insert((*name).to_owned(), client);
+        }
+        let crawl = CrawlStatus { buckets, ..CrawlStatus::new("count", 1, 1024) };
+        status.crawls.insert("a".to_owned(), crawl);
+        status
+    }
+
+    #[test]
+    fn a_sample_says_what_each_client_used_in_its_step() {
+        let mut series = Series::default();
+        assert_eq!(series.take(&status(&[("a", 5.0)], 10), Duration::from_secs(100), 1.0), None);
+        let sample = series.take(&status(&[("a", 6.0), ("b", 0.5)], 40), Duration::from_secs(110), 2.0).unwrap();
+        assert_eq!((sample.at, sample.requested, sample.measured), (2.0, 10.0, 15.0));
+        assert_eq!(sample.clients, BTreeMap::from([("a".to_owned(), 10.0), ("b".to_owned(), 5.0)]));
+        assert_eq!(
+            (series.last_minute(), series.client("b"), series.buckets_per_sec("a")),
+            (Some(15.0), Some(5.0), 3.0)
+        );
+        // Another cycle counts from 0, and what was out may have cost less in the end.
+        series.take(&status(&[("a", 5.9)], 4), Duration::from_secs(120), 3.0);
+        assert_eq!((series.last_hour(), series.buckets_per_sec("a")), (Some(7.5), 0.0));
+    }
+
+    #[test]
+    fn an_hour_is_kept_and_clients_are_bounded() {
+        let mut series = Series::default();
+        let names: Vec<String> = (0..100).map(|i| format!("c{i:02}")).collect();
+        for step in 0..SAMPLES_KEPT as u64 + 50 {
+            let costs: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), step as f64 / 1000.0)).collect();
+            series.take(&status(&costs, 0), STEP * step as u32, step as f64);
+        }
+        let samples = series.samples();
+        assert_eq!((samples.len(), samples[0].at), (SAMPLES_KEPT, 50.0));
+        assert_eq!(samples[0].clients.len(), CLIENTS_MOST + 1);
+        assert!((samples[0].clients["others"] - 0.76).abs() < 1e-6, "{:?}", samples[0].clients["others"]);
+        assert!((samples[0].measured - 1.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,185 @@
+//! What the supervisor and the requests share: the engine's handle, what is shown besides its status, and the way in for
+//! commands.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::access::Access;
+use super::hub::Hub;
+use super::keep::Change;
+use super::series::Series;
+use crate::clock::Time;
+use crate::engine::EngineHandle;
+use crate::lock::lock;
+use crate::messages::Instruction;
+use crate::policy::windows::{Window, Windows};
+use crate::priority::InForce;
+use crate::settings::{CleaningSettings, CrawlSettings};
+
+/// Commands that wait at most; a daemon that is so busy says so.
+pub const COMMANDS_MOST: usize = 64;
+
+/// What every request and the supervisor share.
+pub struct Shared {
+    /// The engine.
+    pub engine: EngineHandle,
+    /// Its clock.
+    pub time: Time,
+    /// Names this run.
+    pub boot: String,
+    /// When it began, in seconds since 1970.
+    pub started_unix: f64,
+    /// The same by the monotonic clock.
+    pub started: std::time::Duration,
+    /// Who may do what.
+    pub access: Access,
+    /// Where it can be reached, without a slash at the end.
+    pub url: String,
+    /// Readers of events.
+    pub hub: Hub,
+    /// The last hour.
+    pub series: Mutex<Series>,
+    /// What the supervisor shows.
+    pub view: Mutex<View>,
+    /// To the supervisor.
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// What the supervisor knows and the engine does not.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The configuration file, if there is one.
+    pub config_path: Option<PathBuf>,
+    /// The state file.
+    pub state: PathBuf,
+    /// When the settings in force were read, in seconds since 1970.
+    pub loaded: f64,
+    /// Why the file was refused when it was last read again.
+    pub refused: Option<String>,
+    /// The file's usual budget, in cores.
+    pub file_rate: f64,
+    /// Its windows.
+    pub windows: Windows,
+    /// The one that is open.
+    pub open: Option<Window>,
+    /// When that changes, in seconds since 1970, and to how many cores.
+    pub next_change: Option<(f64, f64)>,
+    /// The change that holds.
+    pub changed: Option<Change>,
+    /// Whether the daemon is going down.
+    pub stopping: bool,
+    /// Whether what is kept could not be written.
+    pub unsaved: Option<String>,
+    /// What the system does with threads at work.
+    pub priority: InForce,
+    /// The crawls, in the order of the file.
+    pub crawls: Vec<CrawlView>,
+    /// The cleanings, likewise.
+    pub cleanings: Vec<CleaningView>,
+}
+
+/// What is known of a crawl, running or not.
+#[derive(Debug, Clone)]
+pub struct CrawlView {
+    /// Its settings.
+    pub settings: CrawlSettings,
+    /// The job's name.
+    pub job: &'static str,
+    /// What makes its result what it is.
+    pub parameters: Value,
+    /// The folder that is walked.
+    pub store: PathBuf,
+    /// Whether an operator has stopped it.
+    pub stopped: bool,
+    /// Why it is not running although it should; it will be tried again.
+    pub waiting: Option<String>,
+    /// Why it is not running and will not by itself.
+    pub failed: Option<String>,
+}
+
+/// What is known of a cleaning, running or not.
+#[derive(Debug, Clone)]
+pub struct CleaningView {
+    /// Its settings.
+    pub settings: CleaningSettings,
+    /// Whether an operator has stopped it.
+    pub stopped: bool,
+}
+
+/// Whether a command is about a crawl or a cleaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A crawl.
+    Crawl,
+    /// A cleaning.
+    Cleaning,
+}
+
+/// What is wanted of one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// An order to what is running.
+    Order(Instruction),
+    /// The end, until it is started.
+    Stop,
+    /// To confirm what the rehearsal of this cycle has shown.
+    Confirm(u64),
+}
+
+/// What a request wants changed.
+#[derive(Debug)]
+pub enum Wish {
+    /// Something about one crawl or cleaning.
+    Of(Kind, String, Verb),
+    /// Another budget, in cores, or the file's again.
+    Budget(Option<f64>),
+    /// A pause of everything, or its end.
+    Pause(bool),
+    /// The configuration read again.
+    Reload,
+}
+
+/// A wish, and where the answer goes: lines for people.
+pub struct Command {
+    /// What is wanted.
+    pub wish: Wish,
+    /// The answer.
+    pub reply: oneshot::Sender<Granted>,
+}
+
+/// What became of a wish: lines for people, or why it was not granted.
+pub type Granted = Result<Vec<String>, Refused>;
+
+/// Why a wish was not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There is none of this name.
+    Unknown(String),
+    /// Not possible now.
+    Conflict(String),
+    /// The wish itself is wrong.
+    Wrong(String),
+    /// The daemon is going down, or too busy.
+    Unavailable(String),
+}
+
+impl Shared {
+    /// A copy of what the supervisor shows.
+    pub fn view(&self) -> View {
+        lock(&self.view).clone()
+    }
+
+    /// Hands a wish to the supervisor, and waits for the answer.
+    pub async fn ask(&self, wish: Wish) -> Granted {
+        let (reply, answer) = oneshot::channel();
+        let going = || Refused::Unavailable("the daemon is going down".to_owned());
+        self.commands.try_send(Command { wish, reply }).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => Refused::Unavailable("too many commands wait already".to_owned()),
+            mpsc::error::TrySendError::Closed(_) => going(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(going()))
+    }
+}

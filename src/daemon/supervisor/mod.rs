@@ -1,0 +1,249 @@
+//! The supervisor: keeps what is running and what is wanted the same, for months.
+//!
+//! It looks once a second at what there is and what there should be, and does what makes them meet: crawls that are wanted
+//! and do not run are started, windows of the day open and close, readers of events are told. Whatever was missed between
+//! two looks shows in the next one. Wishes and signals only change what is wanted, and bring the next look forward.
+
+mod budget;
+mod reload;
+mod tasks;
+mod tell;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::keep::Kept;
+use super::metrics::Metrics;
+use super::run::Start;
+use super::series::STEP;
+use super::shared::{Command, Granted, Refused, Shared, View, Wish};
+use super::signals::Signal;
+use super::{launch, notify};
+use crate::clock::Time;
+use crate::error::Result;
+use crate::lock::lock;
+use crate::policy::quiet::Quiet;
+use crate::priority::{Working, in_force};
+use tasks::{Ended, Managed, Task};
+use tell::Told;
+
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often what the daemon keeps is written, at least.
+const KEEP_EVERY: Duration = Duration::from_secs(300);
+/// How often the cgroup is looked at.
+const PRIORITY_EVERY: Duration = Duration::from_secs(60);
+
+/// Who keeps the daemon as it should be.
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    start: Start,
+    kept: Kept,
+    working: Working,
+    tasks: Vec<Managed>,
+    told: Told,
+    quiet: Quiet,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    tell_ended: mpsc::UnboundedSender<Ended>,
+    due: Due,
+}
+
+/// When things are due next, by the monotonic clock.
+#[derive(Debug, Default)]
+struct Due {
+    sample: Duration,
+    keep: Duration,
+    priority: Duration,
+    watchdog: Duration,
+}
+
+/// What is shown before the first look.
+pub fn first_view(start: &Start, state: &Path, time: &Time, working: &Working) -> View {
+    View {
+        config_path: start.config_path.clone(),
+        state: state.to_owned(),
+        loaded: time.clock.unix_secs(),
+        refused: None,
+        file_rate: start.config.settings.budget.rate,
+        windows: start.config.daemon.windows.clone(),
+        open: None,
+        next_change: None,
+        changed: None,
+        stopping: false,
+        unsaved: None,
+        priority: in_force(working),
+        crawls: start.config.crawls.iter().map(launch::view).collect(),
+        cleanings: Vec::new(),
+    }
+}
+
+impl Supervisor {
+    /// Makes one; nothing runs before [`run`](Self::run).
+    pub fn new(shared: Arc<Shared>, metrics: Arc<Metrics>, start: Start, kept: Kept, working: Working) -> Self {
+        let (tell_ended, ended) = mpsc::unbounded_channel();
+        let tasks = Task::all(&start.config).into_iter().map(Managed::new).collect();
+        Supervisor {
+            shared,
+            metrics,
+            start,
+            kept,
+            working,
+            tasks,
+            told: Told::default(),
+            quiet: Quiet::default(),
+            ended,
+            tell_ended,
+            due: Due::default(),
+        }
+    }
+
+    /// Runs until a signal asks for the end, or the engine has failed.
+    ///
+    /// # Errors
+    /// The error with which the engine has failed.
+    pub async fn run(
+        &mut self,
+        mut wishes: mpsc::Receiver<Command>,
+        mut signals: mpsc::UnboundedReceiver<Signal>,
+    ) -> Result<()> {
+        self.greet();
+        let engine = self.shared.engine.clone();
+        let failed = engine.finished();
+        tokio::pin!(failed);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        // After a stall one look shows all that was missed.
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let stopped = loop {
+            tokio::select! {
+                result = &mut failed => break result,
+                _ = looks.tick() => self.look(),
+                Some(Command { wish, reply }) = wishes.recv() => {
+                    let answer = self.grant(wish).await;
+                    // Whoever no longer waits needs no answer.
+                    let _ = reply.send(answer);
+                    self.look();
+                }
+                Some(ended) = self.ended.recv() => self.launched(ended),
+                signal = signals.recv() => match signal {
+                    Some(Signal::Reload) => drop(self.reload().await),
+                    Some(Signal::Stop(name)) => {
+                        self.stop(name);
+                        break Ok(());
+                    }
+                    None => break Ok(()),
+                },
+            }
+        };
+        if let Err(error) = &stopped {
+            error!(%error, "the engine has failed");
+            self.stop("the engine has failed");
+        }
+        stopped
+    }
+
+    fn greet(&mut self) {
+        let View { state, priority, .. } = self.shared.view();
+        info!(url = self.shared.url, state = %state.display(), tasks = self.tasks.len(), "running");
+        info!(in_force = priority.grip.as_str(), "{}", priority.text);
+        if let Some(change) = self.kept.budget {
+            let percent = 100.0 * change.rate;
+            info!(percent, "the budget was changed by hand and holds until that is taken back");
+        }
+    }
+
+    fn stop(&mut self, why: &str) {
+        info!(why, "ending after the running bucket");
+        notify::stopping();
+        lock(&self.shared.view).stopping = true;
+        self.tell_bye(why);
+    }
+
+    /// Makes what is there and what is wanted meet.
+    fn look(&mut self) {
+        let now = self.shared.time.clock.now();
+        self.look_at_budget();
+        self.look_at_tasks(now);
+        let status = self.shared.engine.status();
+        self.metrics.look(&status);
+        if now >= self.due.sample {
+            self.due.sample = now + STEP;
+            let unix = self.shared.time.clock.unix_secs();
+            let sample = lock(&self.shared.series).take(&status, now, unix);
+            sample.iter().for_each(|sample| self.tell_sample(sample));
+        }
+        self.tell_news(&status, now);
+        if now >= self.due.priority {
+            self.due.priority = now + PRIORITY_EVERY;
+            lock(&self.shared.view).priority = in_force(&self.working);
+        }
+        if now >= self.due.keep {
+            self.due.keep = now + KEEP_EVERY;
+            self.keep();
+        }
+        if let Some(every) = notify::watchdog().filter(|_| now >= self.due.watchdog) {
+            self.due.watchdog = now + every;
+            let measured = status.budget.measured_percentage;
+            notify::alive(&format!("{} crawls, {measured:.1} % of a core", status.crawls.len()));
+        }
+    }
+
+    async fn grant(&mut self, wish: Wish) -> Granted {
+        match wish {
+            Wish::Of(kind, name, verb) => self.wish_of(kind, &name, verb).await,
+            Wish::Budget(rate) => {
+                self.change_budget(rate);
+                Ok(Vec::new())
+            }
+            Wish::Pause(pause) => {
+                info!(pause, "everything");
+                if pause {
+                    self.shared.engine.pause()
+                } else {
+                    self.shared.engine.resume()
+                }
+                // In force when the governor has seen it, which the caller may want to read at once.
+                self.settled(|budget| budget.paused == pause).await;
+                Ok(Vec::new())
+            }
+            Wish::Reload => self.reload().await.map_err(|e| Refused::Wrong(e.to_string())),
+        }
+    }
+
+    /// Waits a moment until the engine shows what it was told.
+    async fn settled(&self, shows: impl Fn(&crate::status::BudgetStatus) -> bool) {
+        for _ in 0..100 {
+            if shows(&self.shared.engine.status().budget) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Writes what the daemon keeps. A full disk is waited for.
+    pub fn keep(&mut self) {
+        for crawl in &self.start.config.crawls {
+            let name = &crawl.settings.name;
+            let Some(ring) = self.shared.engine.ring(name) else { continue };
+            let visits = ring.marks.iter().map(|mark| mark.visited.map_or(0.0, f64::round)).collect();
+            self.kept.visits.insert(name.clone(), visits);
+        }
+        let state = lock(&self.shared.view).state.clone();
+        let written = self.kept.write(&Kept::path(&state));
+        let now = self.shared.time.clock.now();
+        if let Err(error) = &written
+            && let Some(held_back) = self.quiet.say("keep", now)
+        {
+            warn!(%error, held_back, "what the daemon keeps cannot be written; it is tried again");
+        }
+        if written.is_err() {
+            // Sooner than usual.
+            self.due.keep = now + Duration::from_secs(10);
+        }
+        lock(&self.shared.view).unsaved = written.err().map(|error| error.to_string());
+    }
+}

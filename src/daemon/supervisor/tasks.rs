@@ -1,0 +1,328 @@
+//! The crawls and cleanings that are wanted: started, stopped, and tried again when what kept them from working may have
+//! passed.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::Supervisor;
+use crate::config::{Config, CrawlConfig};
+use crate::daemon::launch::{launch, may_pass, view};
+use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Verb};
+use crate::engine::Fresh;
+use crate::error::{Error, Result};
+use crate::lock::lock;
+use crate::messages::Instruction;
+use crate::policy::backoff::Backoff;
+use crate::settings::CleaningSettings;
+use crate::status::{Phase, Status};
+
+/// What the configuration asks for by one name.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Task {
+    Crawl(Box<CrawlConfig>),
+    Cleaning(Box<CleaningSettings>),
+}
+
+impl Task {
+    /// All of a configuration, in its order.
+    pub fn all(config: &Config) -> Vec<Task> {
+        let crawls = config.crawls.iter().cloned().map(Box::new).map(Task::Crawl);
+        crawls.chain(config.cleanings.iter().cloned().map(Box::new).map(Task::Cleaning)).collect()
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Task::Crawl(crawl) => &crawl.settings.name,
+            Task::Cleaning(cleaning) => &cleaning.name,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Task::Crawl(_) => Kind::Crawl,
+            Task::Cleaning(_) => Kind::Cleaning,
+        }
+    }
+
+    /// With what kind of thing it is, for people.
+    pub fn title(&self) -> String {
+        match self {
+            Task::Crawl(_) => format!("crawl {}", self.name()),
+            Task::Cleaning(_) => format!("cleaning {}", self.name()),
+        }
+    }
+}
+
+/// A crawl or cleaning of the configuration, and what is wanted of it.
+pub(super) struct Managed {
+    pub task: Task,
+    wanted: Wanted,
+    /// Whether it is being opened.
+    opening: bool,
+    /// Whether its next cycle begins at once.
+    at_once: bool,
+    /// Whether an unfinished cycle is given up.
+    fresh: Fresh,
+    backoff: Backoff,
+    retry_at: Duration,
+    waiting: Option<String>,
+    failed: Option<Error>,
+}
+
+/// An error that ends a crawl, with what helps where that is another thing than for `sexton crawl`.
+fn advice(error: &Error) -> String {
+    match error {
+        Error::CycleDiffers { crawl, cycle, differences } => format!(
+            "the unfinished cycle {cycle} was begun with other parameters: {}; put those back, or give it up for a new one \
+             with `sexton start {crawl}`",
+            differences.join(", ")
+        ),
+        error => error.to_string(),
+    }
+}
+
+/// What is wanted of a crawl.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Running,
+    /// By an operator.
+    Stopped,
+    /// It has gone from the configuration, or changed: it ends, and nothing is shown of it any more.
+    Gone,
+}
+
+/// Something was opened, or could not be.
+pub(super) struct Ended {
+    name: String,
+    result: Result<()>,
+}
+
+impl Managed {
+    pub fn new(task: Task) -> Self {
+        Managed {
+            task,
+            wanted: Wanted::Running,
+            opening: false,
+            at_once: false,
+            fresh: Fresh::No,
+            backoff: Backoff::default(),
+            retry_at: Duration::ZERO,
+            waiting: None,
+            failed: None,
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.task.name()
+    }
+
+    /// It has gone from the configuration.
+    pub fn let_go(&mut self) {
+        self.wanted = Wanted::Gone;
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.wanted == Wanted::Gone
+    }
+
+    fn as_crawl(&self) -> Option<CrawlView> {
+        let Task::Crawl(crawl) = &self.task else { return None };
+        Some(CrawlView {
+            stopped: self.wanted == Wanted::Stopped,
+            waiting: self.waiting.clone(),
+            failed: self.failed.as_ref().map(advice),
+            ..view(crawl)
+        })
+    }
+
+    fn as_cleaning(&self) -> Option<CleaningView> {
+        let Task::Cleaning(settings) = &self.task else { return None };
+        Some(CleaningView { settings: (**settings).clone(), stopped: self.wanted == Wanted::Stopped })
+    }
+}
+
+impl Supervisor {
+    /// Starts what is wanted and does not run, and notices what has ended by itself.
+    pub(super) fn look_at_tasks(&mut self, now: Duration) {
+        let status = self.shared.engine.status();
+        for i in 0..self.tasks.len() {
+            let name = self.tasks[i].name().to_owned();
+            let running = self.shared.engine.is_running(&name);
+            let crawl = &mut self.tasks[i];
+            match (running, crawl.opening, crawl.wanted) {
+                (true, _, Wanted::Running) => {
+                    let found = status.crawls.get(&name);
+                    if found.is_some_and(|found| found.phase == Phase::Walking && found.buckets > 0) {
+                        crawl.backoff.succeeded();
+                    }
+                }
+                (false, false, Wanted::Running) if crawl.failed.is_none() => {
+                    let ended = status.crawls.get(&name).and_then(|found| found.failure.clone());
+                    match ended.filter(|_| crawl.waiting.is_none()) {
+                        Some(error) => self.failed(i, error, now),
+                        None if now >= crawl.retry_at => self.open(i),
+                        None => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+        let engine = &self.shared.engine;
+        // Gone only when it has ended: until then its name is taken.
+        self.tasks.retain(|crawl| {
+            let gone = crawl.is_gone() && !crawl.opening && !engine.is_running(crawl.name());
+            if gone {
+                engine.forget(crawl.name());
+            }
+            !gone
+        });
+        self.take_in_changed();
+        // As in the file, whenever each was taken in.
+        let order = Task::all(&self.start.config);
+        let place = |task: &Managed| order.iter().position(|known| known.name() == task.name());
+        self.tasks.sort_by_key(place);
+        let shown = || self.tasks.iter().filter(|task| !task.is_gone());
+        let (crawls, cleanings) =
+            (shown().filter_map(Managed::as_crawl).collect(), shown().filter_map(Managed::as_cleaning).collect());
+        let mut view = lock(&self.shared.view);
+        (view.crawls, view.cleanings) = (crawls, cleanings);
+    }
+
+    /// What the configuration names and nobody has in hand: new, or changed and gone meanwhile.
+    fn take_in_changed(&mut self) {
+        for task in Task::all(&self.start.config) {
+            if !self.tasks.iter().any(|known| known.name() == task.name()) {
+                self.tasks.push(Managed::new(task));
+            }
+        }
+    }
+
+    fn open(&mut self, i: usize) {
+        let crawl = &mut self.tasks[i];
+        crawl.opening = true;
+        let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone(), crawl.fresh);
+        let ended = self.tell_ended.clone();
+        let visits = self.kept.visits.get(crawl.name()).cloned().unwrap_or_default();
+        tokio::task::spawn_local(async move {
+            let name = task.name().to_owned();
+            let result = match task {
+                Task::Crawl(crawl) => launch(&engine, *crawl, fresh).await,
+                Task::Cleaning(settings) => engine.add_cleaning(*settings).await,
+            };
+            if result.is_ok() {
+                let known = visits.into_iter().zip(0u32..).filter(|(at, _)| *at > 0.0);
+                engine.remember_visits(&name, known.map(|(at, position)| (position, at)));
+            }
+            // A supervisor that has gone needs no answer.
+            let _ = ended.send(Ended { name, result });
+        });
+    }
+
+    /// Takes note of how the opening of a crawl went.
+    pub(super) fn launched(&mut self, Ended { name, result }: Ended) {
+        let now = self.shared.time.clock.now();
+        let Some(i) = self.tasks.iter().position(|crawl| crawl.name() == name) else { return };
+        let crawl = &mut self.tasks[i];
+        crawl.opening = false;
+        match result {
+            Ok(()) => {
+                info!(name, "added");
+                (crawl.waiting, crawl.fresh) = (None, Fresh::No);
+                if std::mem::take(&mut crawl.at_once) {
+                    // It may have ended already, which the next look shows.
+                    let _ = self.shared.engine.order(&name, Instruction::Start);
+                }
+                if crawl.wanted != Wanted::Running {
+                    self.end(&name);
+                }
+            }
+            Err(error) => self.failed(i, error, now),
+        }
+        self.look_at_tasks(now);
+    }
+
+    /// It has ended, or did not begin: it is tried again if that can help.
+    fn failed(&mut self, i: usize, error: Error, now: Duration) {
+        let crawl = &mut self.tasks[i];
+        let name = crawl.name().to_owned();
+        if may_pass(&error) {
+            crawl.waiting = Some(error.to_string());
+            crawl.retry_at = now + crawl.backoff.failed();
+            // It was at work, or about to be: no slow start for what comes back.
+            crawl.at_once = true;
+        } else {
+            crawl.failed = Some(error.clone());
+        }
+        if let Some(held_back) = self.quiet.say(&format!("{name}: {error}"), now) {
+            let waits = crawl.waiting.is_some();
+            warn!(name, %error, held_back, waits, "it does not run");
+        }
+    }
+
+    fn end(&self, name: &str) {
+        let (engine, name) = (self.shared.engine.clone(), name.to_owned());
+        // How it ends is seen at the next look.
+        tokio::task::spawn_local(async move { engine.stop(&name).await });
+    }
+
+    /// Ends the crawls that have gone from the configuration.
+    pub(super) fn end_those_gone(&mut self) {
+        let gone: Vec<String> = self.tasks.iter().filter(|c| c.is_gone()).map(|c| c.name().to_owned()).collect();
+        gone.iter().for_each(|name| self.end(name));
+    }
+
+    pub(super) async fn wish_of(&mut self, kind: Kind, name: &str, verb: Verb) -> Granted {
+        let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind && !task.is_gone();
+        let none = || Refused::Unknown(format!("there is no crawl or cleaning {name:?}"));
+        let crawl = self.tasks.iter_mut().find(fits).ok_or_else(none)?;
+        let conflict = |why: &str| Err(Refused::Conflict(format!("{name} {why}")));
+        info!(name, ?verb, "by command");
+        let engine = self.shared.engine.clone();
+        match verb {
+            Verb::Order(Instruction::Start) => {
+                // Known to the engine a moment before the next look shows it here.
+                let found = engine.status().crawls.get(name).and_then(|found| found.failure.clone());
+                // A cycle that was begun with other parameters is given up for a new one: that is what is asked for.
+                if matches!(crawl.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
+                    crawl.fresh = Fresh::Yes;
+                }
+                (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
+                if engine.order(name, Instruction::Start).is_err() {
+                    crawl.at_once = true;
+                    crawl.waiting.get_or_insert_with(|| "it is being started".to_owned());
+                }
+                Ok(Vec::new())
+            }
+            Verb::Order(order) => {
+                if engine.order(name, order).is_err() {
+                    return conflict("is not running; start it");
+                }
+                self.settled_task(name, order == Instruction::Pause).await;
+                Ok(Vec::new())
+            }
+            Verb::Stop => {
+                crawl.wanted = Wanted::Stopped;
+                (crawl.waiting, crawl.failed) = (None, None);
+                self.end(name);
+                Ok(Vec::new())
+            }
+            // The job that rehearses takes it from here.
+            Verb::Confirm(_) => conflict("has no rehearsal that waits to be confirmed"),
+        }
+    }
+
+    /// Waits a moment until the engine shows what one of them was told.
+    async fn settled_task(&self, name: &str, held: bool) {
+        let shows = |status: &Status| {
+            let crawl = status.crawls.get(name).map(|found| found.held);
+            crawl.or(status.cleanings.get(name).map(|found| found.paused)).is_none_or(|shown| shown == held)
+        };
+        for _ in 0..100 {
+            if shows(&self.shared.engine.status()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Carrying out what a visit has planned for one bucket.
+//!
+//! What is as the visit saw it, or already gone, or somewhere between the beginning and the end of its own rewriting, is
+//! finished; that is also what a crash leaves behind. What was changed by anybody else is looked at anew, and whatever
+//! follows from that has to be saved before it is done, like any other intent.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use super::look::Sight;
+use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
+use super::tally::LeaseTally;
+use super::{Leases, Word};
+use crate::error::{Error, Result};
+use crate::job::{Carried, Deed, Intent};
+use crate::policy::deletion::clock_fault;
+use crate::store::{Failed, Found, OpenedBucket, Rewritten, Store, TahoeStore};
+use crate::tahoe::table::PIECE_LEN;
+
+/// How often a share is looked at anew before it is left alone for this cycle.
+const ROUNDS_MOST: u8 = 3;
+
+/// What became of an act.
+enum Fate {
+    Done,
+    /// The share was changed meanwhile.
+    Changed,
+    /// It cannot be done; the share is as it was.
+    Kept(io::Error),
+    /// It may be half done, and cannot be finished now.
+    Between(io::Error),
+}
+
+/// Carries out the intent for one bucket.
+pub(super) fn bucket(
+    job: &Leases,
+    store: &TahoeStore,
+    intent: &Intent,
+    deed: &mut Deed<'_, LeaseTally>,
+) -> Result<Carried> {
+    let mut plan: BucketPlan = serde_json::from_str(&intent.body)
+        .map_err(|e| Error::Tally { crawl: format!("an intent of prefix {}", deed.prefix), cause: e.to_string() })?;
+    if job.settings.word == Some(Word::Online) {
+        check_clock(job, &plan, deed)?;
+    }
+    let path = store.path(deed.prefix, Some(&intent.bucket));
+    deed.notes.enter(&intent.bucket);
+    match store.open_for_change(deed.prefix, &intent.bucket) {
+        Ok(Some(opened)) => {
+            let mut work = Work { job, opened: &opened, now: deed.now, page: [0; PIECE_LEN] };
+            for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
+                let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
+                let fate = work.carry_out(share);
+                match fate {
+                    Fate::Done => share.done = true,
+                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share),
+                    Fate::Changed => keep(share, deed, &path, &"it changes all the time"),
+                    Fate::Kept(e) => keep(share, deed, &path, &e),
+                    Fate::Between(e) => {
+                        return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
+                    }
+                }
+            }
+            if plan.shares.iter().any(SharePlan::is_pending) {
+                plan.round += 1;
+                let body = serde_json::to_string(&plan)
+                    .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
+                return Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }));
+            }
+            prune(&plan, opened, deed, &path);
+        }
+        // The whole bucket is gone, and with it all that was to go.
+        Ok(None) => {
+            plan.shares.iter_mut().for_each(|share| share.done = share.act.is_some());
+            deed.tally.deleted.buckets += u64::from(plan.prune);
+        }
+        Err(e) => {
+            deed.notes.error(&path, &format_args!("nothing in it is deleted: {e}"));
+            plan.shares.iter_mut().filter(|share| share.is_pending()).for_each(|share| share.act = None);
+        }
+    }
+    let freed = plan.freed();
+    deed.notes.counts.deleted += freed.shares;
+    deed.tally.deleted.merge(&freed);
+    plan.count(deed.tally, Expiration::Enabled);
+    Ok(Carried::Settled)
+}
+
+fn check_clock(job: &Leases, plan: &BucketPlan, deed: &Deed<'_, LeaseTally>) -> Result<()> {
+    // Whole seconds of our time are exact.
+    let met = job.newest_unix.load(std::sync::atomic::Ordering::Relaxed) as f64;
+    let planned = plan.shares.iter().filter_map(|share| share.act.as_ref());
+    let newest = planned.map(|act| act.stamp.touched_unix()).fold(met, f64::max);
+    match clock_fault(deed.started, deed.moment, deed.now, newest) {
+        Some(why) => Err(Error::Clock { why }),
+        None => Ok(()),
+    }
+}
+
+fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path, why: &dyn std::fmt::Display) {
+    share.act = None;
+    deed.notes.error(path, &format_args!("its expired leases are kept: {why}"));
+}
+
+fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path) {
+    if !plan.prune {
+        return;
+    }
+    match opened.remove_if_empty() {
+        Ok(gone) => deed.tally.deleted.buckets += u64::from(gone),
+        Err(e) => deed.notes.error(path, &format_args!("the empty bucket cannot be removed: {e}")),
+    }
+}
+
+/// The work on one bucket.
+struct Work<'a> {
+    job: &'a Leases,
+    opened: &'a OpenedBucket<'a>,
+    now: f64,
+    page: [u8; PIECE_LEN],
+}
+
+impl Work<'_> {
+    fn carry_out(&mut self, share: &SharePlan) -> Fate {
+        let Some(act) = &share.act else { return Fate::Done };
+        let name = share.name.as_bytes();
+        match &act.change {
+            Change::Unlink => self.unlink(name, act),
+            Change::Rewrite(rewrite) => match self.opened.rewrite(name, &act.stamp, rewrite) {
+                Ok(Rewritten::Done) => Fate::Done,
+                Ok(Rewritten::Changed) => Fate::Changed,
+                Err(Failed::AsBefore(e)) => Fate::Kept(e),
+                Err(Failed::Between(e)) => Fate::Between(e),
+            },
+        }
+    }
+
+    fn unlink(&mut self, name: &[u8], act: &Act) -> Fate {
+        match self.opened.find(name) {
+            Ok(Found::Nothing) => return Fate::Done,
+            Ok(Found::File(stamp)) if stamp != act.stamp => return Fate::Changed,
+            Ok(Found::File(_)) => {}
+            Err(e) => return Fate::Kept(e),
+        }
+        // A node that is running may be at it this very moment: header and leases are read again, right before.
+        if self.job.settings.word == Some(Word::Online) && !self.still_goes(name, act) {
+            return Fate::Changed;
+        }
+        match self.opened.unlink(name) {
+            Ok(()) => Fate::Done,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Fate::Done,
+            Err(e) => Fate::Kept(e),
+        }
+    }
+
+    /// Whether the share, read once more, is still the same file and still to be unlinked.
+    fn still_goes(&mut self, name: &[u8], act: &Act) -> bool {
+        let Ok(Some(file)) = self.opened.open(name) else { return false };
+        let mut sight = Sight { settings: &self.job.settings, now: self.now, page: &mut self.page };
+        let looked = sight.look(name, &file);
+        let goes = looked.is_ok_and(|l| l.plan.act.is_some_and(|act| matches!(act.change, Change::Unlink)));
+        // Looked at last: whatever was written while the leases were read shows in it.
+        goes && self.opened.find(name).is_ok_and(|found| found == Found::File(act.stamp))
+    }
+
+    /// A share that was changed counts as what it is now; one that is gone, as what it was.
+    fn look_anew(&mut self, share: &mut SharePlan) {
+        let name = share.name.clone().into_bytes();
+        let file = match self.opened.open(&name) {
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                share.done = true;
+                return;
+            }
+            Err(_) => {
+                share.act = None;
+                return;
+            }
+        };
+        let mut sight = Sight { settings: &self.job.settings, now: self.now, page: &mut self.page };
+        match sight.look(&name, &file) {
+            Ok(looked) => *share = looked.plan,
+            Err(_) => share.act = None,
+        }
+    }
+}

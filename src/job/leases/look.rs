@@ -1,0 +1,177 @@
+//! A look at one share: what it is, what is wrong with it, and what is to become of it. Nothing is changed here.
+
+use std::io;
+
+use super::judge::{Dates, Flaw, HEADER, judge};
+use super::plan::{Act, Change, Seen, SharePlan};
+use super::tally::{Held, Share};
+use super::{Conduct, LeaseSettings, Word};
+use crate::store::ShareFile;
+use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
+use crate::tahoe::container::Header;
+use crate::tahoe::lease::Lease;
+use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, ShareBytes};
+
+/// How long a share must have been untouched before it may go while its node is running, in seconds.
+const UNTOUCHED_SECS: f64 = 3600.0;
+
+/// Leases of a share whose table is rewritten: an intent holds the whole table. (Real shares have a handful.)
+const LEASES_MOST: u64 = 100_000;
+
+/// What a look at a share has shown.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub plan: SharePlan,
+    pub flaws: Vec<Flaw>,
+    /// Why Tahoe's lease checker does not survive the share.
+    pub stops: Option<String>,
+    /// Why its expired leases are kept, where that is no flaw of the share.
+    pub kept: Option<String>,
+}
+
+/// Where and when it is looked.
+pub(super) struct Sight<'a> {
+    pub settings: &'a LeaseSettings,
+    /// The moment that counts as now, in seconds since 1970.
+    pub now: f64,
+    pub page: &'a mut [u8; PIECE_LEN],
+}
+
+/// What was met while the leases were read.
+struct Met {
+    dates: Dates,
+    held: Held,
+    expired: u64,
+    /// Whether every lease has been expired for a day.
+    all_ripe: bool,
+    ages: Vec<i64>,
+}
+
+/// What is to become of a share whose leases could be read.
+#[derive(Default)]
+struct Decision {
+    act: Option<Act>,
+    stops: Option<String>,
+    kept: Option<String>,
+}
+
+impl Sight<'_> {
+    /// Looks at a share.
+    ///
+    /// # Errors
+    /// If not even its first bytes can be read.
+    pub fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
+        let len = file.read_at(self.page, 0)?;
+        let head = &self.page[..len];
+        // Names of shares are digits of some script, so this loses nothing.
+        let name = String::from_utf8_lossy(name).into_owned();
+        let plan = |ages, seen, act| SharePlan { name, ages, seen, act, done: false };
+        let header = match Header::parse(head) {
+            Ok(header) => header,
+            Err(malformed) => {
+                let flaw = Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true };
+                return Ok(Looked {
+                    plan: plan(Vec::new(), Seen::Corrupt, None),
+                    flaws: vec![flaw],
+                    stops: None,
+                    kept: None,
+                });
+            }
+        };
+        let share = ShareBytes { head, size: file.size(), rest: file };
+        let mut met = Met::nothing(self.now);
+        let read = share.each_lease(&header, |lease| met.meet(self.settings, &header, lease, self.now));
+        let flaws = judge(&header, share.size, &read, &met.dates);
+        let whole = Share {
+            share_type: header.share_type(),
+            size: share.size,
+            disk_bytes: file.disk_bytes(),
+            leases: met.dates.met(),
+            held: met.held,
+        };
+        let (seen, decision) = match read {
+            Ok(_) => {
+                let decision = self.decide(&header, &share, &met, &flaws);
+                // A failure to cancel comes after the share was counted as examined.
+                (if decision.stops.is_some() { Seen::Stops(Some(whole)) } else { Seen::Whole(whole) }, decision)
+            }
+            Err(Fault::Corrupt(_)) => (Seen::Corrupt, Decision::default()),
+            Err(Fault::Stops(reason)) => (Seen::Stops(None), Decision { stops: Some(reason), ..Decision::default() }),
+            Err(Fault::Unreadable(e)) => {
+                let stops = Some(format!("cannot read leases: {e}"));
+                (Seen::Stops(None), Decision { stops, ..Decision::default() })
+            }
+        };
+        let Decision { act, stops, kept } = decision;
+        Ok(Looked { plan: plan(met.ages, seen, act), flaws, stops, kept })
+    }
+
+    fn decide(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, met: &Met, flaws: &[Flaw]) -> Decision {
+        let nothing = Decision::default();
+        let (stamp, leases) = (share.rest.stamp(), met.dates.met());
+        let unlink = Decision { act: Some(Act { stamp, leases, change: Change::Unlink }), ..Decision::default() };
+        if met.expired == 0 || self.settings.expiry == super::Expiry::None {
+            return nothing;
+        }
+        match (self.settings.conduct, self.settings.word) {
+            // On the word of a damaged share nothing is deleted.
+            (Conduct::Careful, _) if !flaws.is_empty() => nothing,
+            (Conduct::Careful, Some(Word::Online)) => {
+                let untouched = stamp.touched_unix() + UNTOUCHED_SECS <= self.now;
+                if met.all_ripe && untouched { unlink } else { nothing }
+            }
+            (Conduct::Careful, _) if met.expired == leases => unlink,
+            _ if leases > LEASES_MOST => {
+                let kept = Some(format!("its lease table is not rewritten: it has {leases} leases"));
+                Decision { kept, ..nothing }
+            }
+            (conduct, _) => self.cancel(header, share, conduct),
+        }
+    }
+
+    /// Cancels the expired leases, in thought.
+    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, conduct: Conduct) -> Decision {
+        let mut table = Vec::new();
+        let read = share.each_record(header, |record| {
+            let expired = self.settings.expires(header, record.lease, self.now);
+            table.push(Entry { at: record.at, bytes: record.bytes.to_vec(), expired });
+        });
+        if read.is_err() {
+            return Decision { kept: Some("its leases could not be read a second time".into()), ..Decision::default() };
+        }
+        let expired = table.iter().filter(|entry| entry.expired).count() as u64;
+        let (outcome, leases, stops) = match conduct {
+            Conduct::Careful => (exactly(header, share.size, &table), expired, false),
+            Conduct::Compat => {
+                let BySecret { outcome, cancelled, stops } = by_secret(header, share.size, &table);
+                (outcome, cancelled, stops)
+            }
+        };
+        let stamp = share.rest.stamp();
+        let act = |change| Some(Act { stamp, leases, change });
+        let (act, kept) = match outcome {
+            Outcome::Unlinked => (act(Change::Unlink), None),
+            Outcome::Rewritten(rewrite) => (act(Change::Rewrite(rewrite)), None),
+            Outcome::Untouched => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
+        };
+        let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
+        Decision { act, stops, kept }
+    }
+}
+
+impl Met {
+    fn nothing(now: f64) -> Met {
+        let held = Held { by_own_date: false, by_settings: false };
+        Met { dates: Dates::new(now), held, expired: 0, all_ripe: true, ages: Vec::new() }
+    }
+
+    fn meet(&mut self, settings: &LeaseSettings, header: &Header, lease: Lease, now: f64) {
+        let expired = settings.expires(header, lease, now);
+        self.ages.push(lease.age_days(now));
+        self.held.by_own_date |= lease.is_valid(now);
+        self.held.by_settings |= !expired;
+        self.expired += u64::from(expired);
+        self.all_ripe &= expired && settings.expiry.expired_a_day_ago(lease, now);
+        self.dates.meet(lease);
+    }
+}

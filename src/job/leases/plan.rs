@@ -1,0 +1,244 @@
+//! What was seen in a bucket, what is to become of it, and what all that counts for.
+//!
+//! A plan is pure data. It is made by a visit, saved as the body of an intent where something is to be deleted, and
+//! turned into figures once it is settled: then the tally gets the bucket's whole effect at once, whatever happened between.
+
+use serde::{Deserialize, Serialize};
+
+use super::tally::{Freed, Held, Kind, LeaseTally, Share};
+use crate::store::Stamp;
+use crate::tahoe::cancel::{Patch, Rewrite};
+
+/// One bucket.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct BucketPlan {
+    /// Disk usage of the directory, in bytes.
+    pub disk_bytes: u64,
+    /// The shares, in byte order of their names.
+    pub shares: Vec<SharePlan>,
+    /// Shares that were listed, but were gone when their turn came.
+    #[serde(default)]
+    pub vanished: u64,
+    /// Whether the directory goes if it is empty in the end.
+    #[serde(default)]
+    pub prune: bool,
+    /// How often something in it was found changed and looked at anew.
+    #[serde(default)]
+    pub round: u8,
+}
+
+/// One share.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SharePlan {
+    pub name: String,
+    /// The ages of its leases, in days; of a share that turned out to be corrupt, those of the leases before.
+    pub ages: Vec<i64>,
+    pub seen: Seen,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Act>,
+    /// Whether the act was carried out.
+    #[serde(default)]
+    pub done: bool,
+}
+
+/// As what a share was seen.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Seen {
+    /// All its leases could be read.
+    Whole(Share),
+    /// Corrupt to Tahoe, and kept.
+    Corrupt,
+    /// Tahoe's lease checker does not survive it: the history takes up nothing more from the bucket. Where it would
+    /// fail only at cancelling, it has counted the share as examined before.
+    Stops(Option<Share>),
+}
+
+/// What is to be done to a share.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Act {
+    /// The file that it is to be done to.
+    pub stamp: Stamp,
+    /// How many leases go.
+    pub leases: u64,
+    pub change: Change,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Change {
+    Unlink,
+    Rewrite(#[serde(with = "saved_rewrite")] Rewrite),
+}
+
+/// Whether anything is deleted in the cycle, for the history: Tahoe's `expiration-enabled`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiration {
+    Disabled,
+    Enabled,
+}
+
+impl Act {
+    /// What it frees.
+    fn freed(&self) -> Freed {
+        let (shares, bytes) = match &self.change {
+            Change::Unlink => (1, self.stamp.size),
+            Change::Rewrite(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
+        };
+        Freed { leases: self.leases, shares, bytes, buckets: 0 }
+    }
+}
+
+impl SharePlan {
+    /// Whether there is something left to be done.
+    pub fn is_pending(&self) -> bool {
+        self.act.is_some() && !self.done
+    }
+
+    /// Whether Tahoe would call the share recovered: no lease is left by the settings, and it was deleted or has
+    /// nothing to cancel.
+    fn is_recovered(&self, share: &Share) -> bool {
+        !share.held.by_settings && (self.done || (share.leases == 0 && self.act.is_none()))
+    }
+}
+
+impl BucketPlan {
+    /// Whether there is something left to be done.
+    pub fn is_pending(&self) -> bool {
+        self.prune || self.shares.iter().any(SharePlan::is_pending)
+    }
+
+    /// Whether it is held by leases valid by their own dates and by such as are valid by the settings, whatever is done.
+    pub fn is_held_firmly(&self) -> bool {
+        let held = |by: fn(&Held) -> bool| {
+            self.shares.iter().any(|plan| match &plan.seen {
+                Seen::Whole(share) => plan.act.is_none() && by(&share.held),
+                Seen::Corrupt => true,
+                Seen::Stops(_) => false,
+            })
+        };
+        held(|held| held.by_own_date) && held(|held| held.by_settings)
+    }
+
+    /// How many shares are still to be deleted.
+    pub fn deletes(&self) -> u64 {
+        let unlinks = |share: &&SharePlan| {
+            share.is_pending() && share.act.as_ref().is_some_and(|act| matches!(act.change, Change::Unlink))
+        };
+        self.shares.iter().filter(unlinks).count() as u64
+    }
+
+    /// What all its acts free, done or not.
+    pub fn frees(&self) -> Freed {
+        let mut freed = Freed { buckets: u64::from(self.prune), ..Freed::default() };
+        self.shares.iter().filter_map(|share| share.act.as_ref()).for_each(|act| freed.merge(&act.freed()));
+        freed
+    }
+
+    /// What the acts that were done have freed.
+    pub fn freed(&self) -> Freed {
+        let mut freed = Freed::default();
+        let done = self.shares.iter().filter(|share| share.done);
+        done.filter_map(|share| share.act.as_ref()).for_each(|act| freed.merge(&act.freed()));
+        freed
+    }
+
+    /// Adds what Tahoe's history has of the bucket.
+    pub fn count(&self, tally: &mut LeaseTally, expiration: Expiration) {
+        let (mut kind, mut recovered) = (Kind::None, true);
+        let mut held = Held { by_own_date: false, by_settings: false };
+        for plan in &self.shares {
+            plan.ages.iter().for_each(|days| tally.add_lease(*days));
+            match &plan.seen {
+                Seen::Whole(share) => {
+                    tally.add_share(share);
+                    let actual = expiration == Expiration::Enabled && plan.is_recovered(share);
+                    if actual {
+                        tally.add_recovered(share);
+                    }
+                    recovered &= actual;
+                    kind = Kind::Known(share.share_type);
+                    held.by_own_date |= share.held.by_own_date;
+                    held.by_settings |= share.held.by_settings;
+                }
+                Seen::Corrupt => {
+                    (kind, recovered) = (Kind::Unknown, false);
+                    held = Held::FIRMLY;
+                }
+                Seen::Stops(examined) => {
+                    if let Some(share) = examined {
+                        tally.add_examined(share);
+                    }
+                    return;
+                }
+            }
+        }
+        // A bucket whose shares have all vanished is on its way out itself; as an empty one it would count as recovered.
+        let gone = kind == Kind::None && self.vanished > 0;
+        if !gone {
+            tally.add_bucket(self.disk_bytes, kind, held, recovered);
+        }
+    }
+}
+
+/// Bytes as hexadecimal digits: an intent is text.
+mod saved_rewrite {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Patch, Rewrite};
+
+    #[derive(Serialize, Deserialize)]
+    struct Saved {
+        size_before: u64,
+        size_after: u64,
+        /// Offset, bytes before, bytes after.
+        patches: Vec<(u64, String, String)>,
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+        bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+    }
+
+    fn unhex(text: &str) -> Option<Vec<u8>> {
+        let nibble = |c: &u8| char::from(*c).to_digit(16).and_then(|n| u8::try_from(n).ok());
+        let pairs = text.as_bytes().chunks(2);
+        pairs.map(|pair| Some(nibble(pair.first()?)? << 4 | nibble(pair.get(1)?)?)).collect()
+    }
+
+    pub fn serialize<S: Serializer>(rewrite: &Rewrite, serializer: S) -> Result<S::Ok, S::Error> {
+        let patches = rewrite.patches.iter().map(|p| (p.at, hex(&p.before), hex(&p.after))).collect();
+        let Rewrite { size_before, size_after, .. } = *rewrite;
+        Saved { size_before, size_after, patches }.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rewrite, D::Error> {
+        let Saved { size_before, size_after, patches } = Saved::deserialize(deserializer)?;
+        let patch = |(at, before, after): (u64, String, String)| {
+            let (before, after) = (unhex(&before)?, unhex(&after)?);
+            (before.len() == after.len()).then_some(Patch { at, before, after })
+        };
+        let patches: Option<Vec<Patch>> = patches.into_iter().map(patch).collect();
+        let patches = patches.ok_or_else(|| D::Error::custom("an intent has bytes that are none"))?;
+        Ok(Rewrite { patches, size_before, size_after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_is_read_back_as_it_was_written() {
+        let patch = Patch { at: 8, before: vec![0, 1, 0xff], after: vec![0xa5, 0, 9] };
+        let change = Change::Rewrite(Rewrite { patches: vec![patch], size_before: 10, size_after: 7 });
+        let text = serde_json::to_string(&change).unwrap();
+        assert!(text.contains(r#"[8,"0001ff","a50009"]"#), "{text}");
+        let Change::Rewrite(read) = serde_json::from_str(&text).unwrap() else { panic!() };
+        let Change::Rewrite(written) = change else { panic!() };
+        assert_eq!(read, written);
+        for wrong in [r#"[8,"0","00"]"#, r#"[8,"0g","00"]"#, r#"[8,"00","0000"]"#] {
+            assert!(serde_json::from_str::<Change>(&text.replace(r#"[8,"0001ff","a50009"]"#, wrong)).is_err());
+        }
+    }
+}

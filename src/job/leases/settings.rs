@@ -1,0 +1,198 @@
+//! What decides about leases, and which of it goes together.
+
+use super::expiry::{Expiry, ShareTypes};
+use super::plan::Expiration;
+use crate::error::{Error, Result};
+use crate::job::Rehearsal;
+use crate::tahoe::container::Header;
+use crate::tahoe::lease::Lease;
+
+/// The word without which nothing is deleted: what the node of the store does meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// It is stopped.
+    Offline,
+    /// It is running, renews leases and rewrites containers, and takes no lock: so only whole shares go that have been
+    /// expired for a day and untouched for an hour.
+    Online,
+}
+
+impl Word {
+    /// As it is written: `offline`, `online`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Word::Offline => "offline",
+            Word::Online => "online",
+        }
+    }
+}
+
+/// Whose judgement counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Conduct {
+    /// Sexton's: a damaged share is kept, and a lease goes for its own date only.
+    #[default]
+    Careful,
+    /// Tahoe's, as coded.
+    Compat,
+}
+
+/// What decides about leases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeaseSettings {
+    /// The rule by which leases expire. Default: none.
+    pub expiry: Expiry,
+    /// The types of shares whose leases expire. Default: both.
+    pub sharetypes: ShareTypes,
+    /// The word that lets expired leases be deleted. Default: none, so nothing is.
+    pub word: Option<Word>,
+    /// Whether all is evaluated and nothing deleted. Default: no.
+    pub dry_run: bool,
+    /// Whose judgement counts. Default: Sexton's.
+    pub conduct: Conduct,
+    /// Whether directories of buckets that are left empty are removed; goes with [`Word::Offline`]. Default: no.
+    pub prune: bool,
+    /// Whether a crawl's first cycle only tells what it would delete. Default: no.
+    pub rehearsal: bool,
+    /// The largest part of the shares examined that a cycle may delete, from 0 to 1. Default: 0.10.
+    pub max_delete: f64,
+}
+
+impl Default for LeaseSettings {
+    fn default() -> LeaseSettings {
+        LeaseSettings {
+            expiry: Expiry::None,
+            sharetypes: ShareTypes::default(),
+            word: None,
+            dry_run: false,
+            conduct: Conduct::Careful,
+            prune: false,
+            rehearsal: false,
+            max_delete: 0.10,
+        }
+    }
+}
+
+/// What a cycle does about expired leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// None expire.
+    Looks,
+    /// It tells what it would delete.
+    Tells,
+    Deletes,
+}
+
+impl Manner {
+    pub fn expiration(self) -> Expiration {
+        if self == Manner::Deletes { Expiration::Enabled } else { Expiration::Disabled }
+    }
+}
+
+impl LeaseSettings {
+    pub(super) fn manner(&self, rehearsal: Rehearsal) -> Manner {
+        match self.word {
+            _ if self.expiry == Expiry::None => Manner::Looks,
+            Some(_) if !self.dry_run && rehearsal == Rehearsal::No => Manner::Deletes,
+            _ => Manner::Tells,
+        }
+    }
+
+    /// Whether a lease of such a share has expired by the settings at the moment `now`, in seconds since 1970.
+    pub(super) fn expires(&self, header: &Header, lease: Lease, now: f64) -> bool {
+        self.sharetypes.0.contains(&header.share_type()) && self.expiry.expires(lease, now)
+    }
+
+    /// Checks that it goes together, and that whoever lets something be deleted has said the word.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with what would be right.
+    pub fn validate(&self) -> Result<()> {
+        let types = &self.sharetypes.0;
+        let expires = self.expiry != Expiry::None;
+        let compat = self.conduct == Conduct::Compat;
+        let wrong = |why: &str| Err(Error::Config(why.into()));
+        if types.iter().enumerate().any(|(i, t)| types[..i].contains(t)) {
+            return wrong("sharetypes has a type twice; leave one out");
+        }
+        if !(0.0..=1.0).contains(&self.max_delete) {
+            return wrong("max_delete is a part of the shares examined: give a percentage from 0% to 100%");
+        }
+        if self.expiry == Expiry::AgeAsCoded && !compat {
+            return wrong(
+                "expiry \"age\" needs a duration: Tahoe's mode age without one never expires anything; give age:SECONDS, \
+                 for the 31 days that leases are granted for age:2678400",
+            );
+        }
+        if self.prune && !expires {
+            return wrong("prune_empty_buckets goes with expiry: say with expire which leases expire");
+        }
+        match self.word {
+            _ if expires && types.is_empty() => {
+                wrong("sharetypes is empty, so nothing would ever expire; set expire to none instead")
+            }
+            None if expires && !self.dry_run => wrong(
+                "deleting expired leases needs a word: offline if the node of this store is stopped, online if it is \
+                 running; or dry_run (--dry-run), to see what would be deleted",
+            ),
+            Some(word) if !expires => {
+                let word = word.as_str();
+                Err(Error::Config(format!("{word} lets expired leases be deleted, but expire says that none expire")))
+            }
+            Some(Word::Online) if compat => {
+                wrong("compat does as Tahoe does with its own lock on the store: it goes with offline")
+            }
+            Some(Word::Online) if self.prune => wrong(
+                "prune_empty_buckets goes with offline: a running node may be about to put a share into an empty bucket",
+            ),
+            _ if compat && self.prune => {
+                wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tahoe::container::ShareType;
+
+    fn with(change: impl FnOnce(&mut LeaseSettings)) -> LeaseSettings {
+        let mut settings = LeaseSettings { expiry: Expiry::Age { secs: 1 }, ..LeaseSettings::default() };
+        change(&mut settings);
+        settings
+    }
+
+    #[test]
+    fn deleting_needs_a_word_and_evaluating_does_not() {
+        let why = |change: fn(&mut LeaseSettings)| with(change).validate().unwrap_err().to_string();
+        assert!(why(|_| ()).starts_with("deleting expired leases needs a word"));
+        assert!(why(|s| s.sharetypes.0 = vec![ShareType::Mutable; 2]).starts_with("sharetypes has a type twice"));
+        assert!(why(|s| s.sharetypes.0.clear()).starts_with("sharetypes is empty"));
+        assert!(why(|s| s.expiry = Expiry::AgeAsCoded).contains("age:2678400"));
+        assert!(why(|s| (s.expiry, s.word) = (Expiry::None, Some(Word::Offline))).starts_with("offline lets"));
+        assert!(why(|s| (s.conduct, s.word) = (Conduct::Compat, Some(Word::Online))).contains("offline"));
+        assert!(
+            why(|s| (s.prune, s.word) = (true, Some(Word::Online))).contains("prune_empty_buckets goes with offline")
+        );
+        assert!(why(|s| s.max_delete = f64::NAN).contains("0% to 100%"));
+        with(|s| s.dry_run = true).validate().unwrap();
+        with(|s| s.word = Some(Word::Online)).validate().unwrap();
+        with(|s| (s.word, s.prune) = (Some(Word::Offline), true)).validate().unwrap();
+        with(|s| (s.word, s.conduct, s.expiry) = (Some(Word::Offline), Conduct::Compat, Expiry::AgeAsCoded))
+            .validate()
+            .unwrap();
+        LeaseSettings { sharetypes: ShareTypes(Vec::new()), ..LeaseSettings::default() }.validate().unwrap();
+    }
+
+    #[test]
+    fn nothing_is_deleted_without_expiry_and_word_nor_in_a_rehearsal() {
+        let manner = |change: fn(&mut LeaseSettings), rehearsal| with(change).manner(rehearsal);
+        assert_eq!(manner(|s| s.word = Some(Word::Offline), Rehearsal::No), Manner::Deletes);
+        assert_eq!(manner(|s| s.word = Some(Word::Offline), Rehearsal::Yes), Manner::Tells);
+        assert_eq!(manner(|s| (s.word, s.dry_run) = (Some(Word::Online), true), Rehearsal::No), Manner::Tells);
+        assert_eq!(manner(|_| (), Rehearsal::No), Manner::Tells);
+        assert_eq!(manner(|s| s.expiry = Expiry::None, Rehearsal::No), Manner::Looks);
+    }
+}

@@ -1,0 +1,58 @@
+//! Tahoe's corruption advisories: the files in which a storage server keeps what clients report to it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::job::Finding;
+use crate::store::TahoeBucket;
+use crate::tahoe::container::ShareType;
+
+/// Writes one advisory for a share, synced, and never over an existing one: a bucket that is verified again after a
+/// crash, at the same moment of the same cycle, keeps the one it has.
+pub(super) fn write(
+    bucket: &TahoeBucket<'_>,
+    share: Option<i64>,
+    share_type: Option<ShareType>,
+    findings: &[Finding],
+    now: f64,
+) -> io::Result<()> {
+    let folder = bucket.beside_shares("corruption-advisories");
+    fs::create_dir_all(&folder)?;
+    let storage_index = bucket.storage_index();
+    let share = share.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
+    // A container that is neither is taken for immutable.
+    let kind = share_type.unwrap_or(ShareType::Immutable);
+    let reasons: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.region, f.reason)).collect();
+    let text = format!(
+        "report: Share Corruption\ntype: {kind}\nstorage_index: {storage_index}\nshare_number: {share}\n\n{}\n\n",
+        reasons.join("\n")
+    );
+    write_new(&folder, &format!("{}--{storage_index}-{share}", time_of(now)), text.as_bytes())
+}
+
+fn write_new(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = match OpenOptions::new().write(true).create_new(true).open(folder.join(name)) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        opened => opened?,
+    };
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    File::open(folder)?.sync_all()
+}
+
+/// The moment as Tahoe writes it in such names: ISO 8601, UTC, without colons.
+fn time_of(now: f64) -> String {
+    let moment = Duration::try_from_secs_f64(now).ok().and_then(|since| UNIX_EPOCH.checked_add(since));
+    let text = humantime::format_rfc3339_seconds(moment.unwrap_or(UNIX_EPOCH)).to_string();
+    text.trim_end_matches('Z').replace(':', "")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_moments_without_colons() {
+        assert_eq!(super::time_of(1_700_000_000.9), "2023-11-14T221320");
+    }
+}

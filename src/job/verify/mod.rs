@@ -1,0 +1,193 @@
+//! The job `verify`: reads every byte of every share and checks all that can be checked without a capability.
+//!
+//! A bucket's shares are checked one by one with a bounded buffer, in steps, so that a slice can end inside a share of any
+//! size; then the shares are compared with each other. What a bucket has come to is put down only when all of it is known.
+//! Nothing in the store is changed, unless corrupt shares are to be moved to a quarantine folder.
+
+mod advisory;
+mod compare;
+mod quarantine;
+mod selection;
+mod visit;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub use quarantine::Quarantine;
+pub use selection::{Sample, Selection};
+
+use super::{CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited};
+use crate::lock::lock;
+use crate::store::{TahoeBucket, TahoeStore};
+use visit::BucketVisit;
+
+/// Bytes that are read at once: large enough that calls cost nothing, small enough to stay in a core's own cache.
+pub const BUFFER_LEN: usize = 128 << 10;
+
+/// What becomes of the pages that a check brings into the page cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PageCache {
+    /// They are dropped, unless they were there before. The default.
+    #[default]
+    Spare,
+    /// They stay.
+    Keep,
+}
+
+/// Whether Tahoe's corruption advisories are written for corrupt shares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Advisories {
+    /// None. The default.
+    #[default]
+    None,
+    /// One for each corrupt share and cycle, in `corruption-advisories` beside `shares/`, where clients' reports go.
+    Write,
+}
+
+/// What is verified, and what becomes of what is found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VerifySettings {
+    /// Which buckets. Default: all.
+    pub selection: Selection,
+    /// What becomes of corrupt shares. Default: nothing.
+    pub quarantine: Quarantine,
+    /// Where they go. Default `None`: the folder `quarantine` beside `shares/`.
+    pub quarantine_dir: Option<PathBuf>,
+    /// Whether advisories are written. Default: none.
+    pub advisories: Advisories,
+    /// What becomes of the page cache. Default: it is spared.
+    pub page_cache: PageCache,
+}
+
+/// Verifies every share of a [`TahoeStore`].
+#[derive(Debug, Default)]
+pub struct Verify {
+    settings: VerifySettings,
+    /// Buffers that no worker has in hand just now.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Verify {
+    /// Makes the job with these settings.
+    pub fn new(settings: VerifySettings) -> Verify {
+        Verify { settings, buffers: Mutex::default() }
+    }
+
+    fn with_buffer<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
+        let spare = lock(&self.buffers).pop();
+        let mut buffer = spare.unwrap_or_else(|| vec![0; BUFFER_LEN]);
+        let result = work(&mut buffer);
+        lock(&self.buffers).push(buffer);
+        result
+    }
+}
+
+/// The tally of [`Verify`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VerifyTally {
+    /// Shares that were there.
+    pub shares: u64,
+    /// Their sizes, in bytes.
+    pub bytes: u64,
+    /// Shares without any flaw.
+    pub ok: u64,
+    /// Shares with flaws, also such as show only beside the other shares of their bucket.
+    pub corrupt: u64,
+    /// Shares that could not be read to their end, or that changed whenever they were read.
+    pub unreadable: u64,
+    /// Of those that are ok, the ones that had flaws until they were read past the page cache.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub misread: u64,
+    /// Corrupt shares that were copied or moved.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub quarantined: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Tally for VerifyTally {
+    fn merge(&mut self, later: VerifyTally) {
+        self.shares += later.shares;
+        self.bytes += later.bytes;
+        self.ok += later.ok;
+        self.corrupt += later.corrupt;
+        self.unreadable += later.unreadable;
+        self.misread += later.misread;
+        self.quarantined += later.quarantined;
+    }
+}
+
+impl Job<TahoeStore> for Verify {
+    type Tally = VerifyTally;
+
+    fn name(&self) -> &str {
+        "verify"
+    }
+
+    fn parameters(&self) -> Value {
+        self.settings.parameters()
+    }
+
+    /// Verifies a whole bucket, however long it takes.
+    fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<(), Unreadable> {
+        let mut visit = BucketVisit::default();
+        self.with_buffer(|buffer| while visit.work(&self.settings, bucket, buffer) == visit::Left::Something {});
+        visit.put_down(&self.settings, bucket, fold);
+        Ok(())
+    }
+
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, VerifyTally>) -> Result<(), Stopped> {
+        self.settings.selection.narrow(walk);
+        self.with_buffer(|buffer| {
+            walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
+                let mut visit = part.unwrap_or_default();
+                while visit.work(&self.settings, bucket, buffer) == visit::Left::Something {
+                    if fold.slice.is_over() {
+                        return Ok(Visited::Part(visit));
+                    }
+                }
+                visit.put_down(&self.settings, bucket, fold);
+                Ok(Visited::Whole)
+            })
+        })
+    }
+
+    /// `verified`: shares and bytes, and how many were ok, corrupt, or unreadable. `partial`: what was looked at, where
+    /// that was not everything.
+    fn report(&self, cycle: &CycleView<'_, VerifyTally>) -> Map<String, Value> {
+        let VerifyTally { shares, bytes, ok, corrupt, unreadable, misread, quarantined } = *cycle.tally;
+        let mut verified = json!({
+            "shares": shares, "bytes": bytes, "ok": ok, "corrupt": corrupt, "unreadable": unreadable,
+        });
+        for (key, count) in [("misread", misread), ("quarantined", quarantined)] {
+            if count > 0 {
+                verified[key] = count.into();
+            }
+        }
+        let partial = self.settings.selection.to_json().map(|partial| ("partial".to_owned(), partial));
+        Map::from_iter([("verified".to_owned(), verified)].into_iter().chain(partial))
+    }
+}
+
+impl VerifySettings {
+    /// What makes the result what it is: [`Job::parameters`].
+    pub fn parameters(&self) -> Value {
+        let mut parameters = json!({
+            "quarantine": self.quarantine.as_str(),
+            "advisories": self.advisories == Advisories::Write,
+        });
+        if let Some(partial) = self.selection.to_json() {
+            parameters["partial"] = partial;
+        }
+        parameters
+    }
+}
+
+#[cfg(test)]
+mod tests;

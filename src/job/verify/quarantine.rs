@@ -1,0 +1,281 @@
+//! The quarantine folder: where corrupt shares are copied or moved, as `<prefix>/<storage index>/<share>`.
+//!
+//! Never over an existing file: a share of a name that is taken gets `.1`, `.2`, ... behind it. Beside each lies a file
+//! `<share>.json` with the findings. It is written first, so that a crash behind a move loses no finding: the share is
+//! no longer in its bucket when that is verified again, but what was found of it is.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{VerifySettings, VerifyTally};
+use crate::job::{Finding, Fold};
+use crate::store::{Stamp, TahoeBucket};
+
+/// Names that are tried for one share.
+const NAMES_MOST: u32 = 1000;
+
+/// A longer note is none of ours.
+const NOTE_LEN_MOST: u64 = 1 << 20;
+
+/// What becomes of corrupt shares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Quarantine {
+    /// They stay where they are. The default.
+    #[default]
+    None,
+    /// A copy is kept in the quarantine folder.
+    Copy,
+    /// They are moved there. Only while the node is stopped: it may be serving or changing them.
+    Move,
+}
+
+impl Quarantine {
+    /// As people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quarantine::None => "none",
+            Quarantine::Copy => "copy",
+            Quarantine::Move => "move",
+        }
+    }
+}
+
+impl FromStr for Quarantine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Quarantine, String> {
+        let all = [Quarantine::None, Quarantine::Copy, Quarantine::Move];
+        let found = all.into_iter().find(|q| q.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is unknown; none, copy or move would be right"))
+    }
+}
+
+/// A corrupt share, as it was when it was read.
+pub(super) struct Corrupt<'a> {
+    pub name: &'a [u8],
+    pub size: u64,
+    pub stamp: Stamp,
+    pub findings: &'a [Finding],
+}
+
+/// What lies beside a share in quarantine.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// The moment that counted as now in the cycle: tells which one it was.
+    now: f64,
+    /// `copy` or `move`.
+    how: String,
+    size: u64,
+    findings: Vec<Finding>,
+}
+
+/// Copies or moves a share, if that is wanted. What goes wrong is noted, and the share stays where it is.
+pub(super) fn put_away(
+    settings: &VerifySettings,
+    bucket: &TahoeBucket<'_>,
+    corrupt: &Corrupt<'_>,
+    fold: &mut Fold<'_, VerifyTally>,
+) {
+    if settings.quarantine == Quarantine::None {
+        return;
+    }
+    match try_put_away(settings, bucket, corrupt, fold.now) {
+        Ok(()) => fold.tally.quarantined += 1,
+        Err(e) => {
+            let how = settings.quarantine.as_str();
+            fold.notes.error(&bucket.path_of(corrupt.name), &format_args!("cannot {how} share to quarantine: {e}"));
+        }
+    }
+}
+
+/// Adds what was found of shares that this cycle has moved away already, before a crash made it forget the bucket.
+pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
+    if settings.quarantine != Quarantine::Move {
+        return;
+    }
+    let folder = folder_of(settings, bucket);
+    for shares in bucket_names(&folder) {
+        let here = bucket.shares().iter().any(|entry| bucket.share_name(entry) == shares.as_bytes());
+        let Some(note) = read_note(&folder.join(&shares)).filter(|note| note.now == fold.now && note.how == "move")
+        else {
+            continue;
+        };
+        if here || !folder.join(&shares).is_file() {
+            continue;
+        }
+        fold.notes.counts.shares += 1;
+        fold.tally.shares += 1;
+        fold.tally.bytes += note.size;
+        fold.tally.corrupt += 1;
+        fold.tally.quarantined += 1;
+        note.findings.iter().for_each(|finding| fold.notes.finding(finding));
+    }
+}
+
+/// The shares in a quarantine folder that have a note, by their names there.
+fn bucket_names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let names = entries.take(NAMES_MOST as usize).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
+    names.sort_unstable();
+    names
+}
+
+fn folder_of(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> PathBuf {
+    let top = settings.quarantine_dir.clone().unwrap_or_else(|| bucket.beside_shares("quarantine"));
+    top.join(OsStr::from_bytes(bucket.prefix())).join(OsStr::from_bytes(bucket.name()))
+}
+
+fn try_put_away(
+    settings: &VerifySettings,
+    bucket: &TahoeBucket<'_>,
+    corrupt: &Corrupt<'_>,
+    now: f64,
+) -> io::Result<()> {
+    let folder = folder_of(settings, bucket);
+    fs::create_dir_all(&folder)?;
+    let Some(target) = free_name(&folder, bucket, corrupt)? else { return Ok(()) };
+    let how = settings.quarantine.as_str().to_owned();
+    write_note(&target, &Note { now, how, size: corrupt.size, findings: corrupt.findings.to_vec() })?;
+    match settings.quarantine {
+        Quarantine::None => Ok(()),
+        Quarantine::Copy => copy(bucket, corrupt.name, &target),
+        Quarantine::Move => {
+            move_away(bucket, corrupt, &target)?;
+            // The share stands in its new folder for good before it may be gone from the old one.
+            sync_folder(&folder)?;
+            Ok(rustix::fs::fsync(bucket.dir())?)
+        }
+    }
+}
+
+/// A name that is not taken; `None` if the very same bytes lie there already, as after a cycle that found the same.
+fn free_name(folder: &Path, bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Result<Option<PathBuf>> {
+    for i in 0..NAMES_MOST {
+        let mut name = OsStr::from_bytes(corrupt.name).to_owned();
+        if i > 0 {
+            name.push(format!(".{i}"));
+        }
+        let target = folder.join(name);
+        match fs::symlink_metadata(&target) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(target)),
+            Err(e) => return Err(e),
+            Ok(there) if there.len() == corrupt.size && there.is_file() => {
+                if same_bytes(File::open(&target)?, source(bucket, corrupt.name)?)? {
+                    return Ok(None);
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+    Err(io::Error::other(format!("{NAMES_MOST} names are taken in {}", folder.display())))
+}
+
+fn same_bytes(one: File, other: File) -> io::Result<bool> {
+    let (mut one, mut other) = (io::BufReader::new(one), io::BufReader::new(other));
+    let (mut a, mut b) = ([0; 16 << 10], [0; 16 << 10]);
+    loop {
+        let len = one.read(&mut a)?;
+        if len == 0 {
+            return Ok(other.read(&mut b)? == 0);
+        }
+        match other.read_exact(&mut b[..len]) {
+            Ok(()) if a[..len] == b[..len] => {}
+            Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(e),
+            _ => return Ok(false),
+        }
+    }
+}
+
+fn source(bucket: &TahoeBucket<'_>, name: &[u8]) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(openat(bucket.dir(), name, flags, Mode::empty())?.into())
+}
+
+fn note_of(share: &Path) -> PathBuf {
+    let mut name = share.as_os_str().to_owned();
+    name.push(".json");
+    name.into()
+}
+
+fn read_note(share: &Path) -> Option<Note> {
+    let mut text = Vec::new();
+    File::open(note_of(share)).ok()?.take(NOTE_LEN_MOST).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn write_note(share: &Path, note: &Note) -> io::Result<()> {
+    // One without its share was left by a crash, and says nothing.
+    remove_if_there(&note_of(share))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(note_of(share))?;
+    file.write_all(&serde_json::to_vec_pretty(note)?)?;
+    file.sync_all()
+}
+
+fn copy(bucket: &TahoeBucket<'_>, name: &[u8], target: &Path) -> io::Result<()> {
+    let mut draft = target.as_os_str().to_owned();
+    draft.push(".part");
+    let draft = PathBuf::from(draft);
+    remove_if_there(&draft)?;
+    let copied = (|| {
+        let mut to = OpenOptions::new().write(true).create_new(true).open(&draft)?;
+        io::copy(&mut source(bucket, name)?, &mut to)?;
+        to.sync_all()?;
+        rename_new(CWD, &draft, target)
+    })();
+    if copied.is_err() {
+        // The first error counts.
+        let _ = remove_if_there(&draft);
+    }
+    copied.and_then(|()| target.parent().map_or(Ok(()), sync_folder))
+}
+
+/// Moves the share, if it still is the one that was read: by renaming it, or where the folder is on another file system by
+/// copying it, synced, before it is unlinked.
+fn move_away(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>, target: &Path) -> io::Result<()> {
+    let unchanged = || match bucket.stamp_of(corrupt.name)? {
+        stamp if stamp == corrupt.stamp => Ok(()),
+        _ => Err(io::Error::other("it has changed since it was read, or is a link")),
+    };
+    unchanged()?;
+    match renameat_with(bucket.dir(), corrupt.name, CWD, target, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Another file system, or one that cannot rename without replacing.
+        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => {
+            copy(bucket, corrupt.name, target)?;
+            unchanged()?;
+            Ok(unlinkat(bucket.dir(), corrupt.name, rustix::fs::AtFlags::empty())?)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Renames a file of ours to a name that must not be taken, also where the file system cannot promise that by itself.
+fn rename_new(dir: rustix::fd::BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,242 @@
+//! The job over real shares, good and damaged: findings, figures, and what becomes of the files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::job::testing::{Stops, Walked, walk};
+use crate::store::Store;
+
+const NOW: f64 = 1.8e9;
+
+/// The small grid, unpacked.
+struct Grid {
+    folder: tempfile::TempDir,
+}
+
+impl Grid {
+    fn new() -> Grid {
+        let folder = tempfile::tempdir().unwrap();
+        let packed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/real-grid-small.tar.gz");
+        let packed = flate2::read::GzDecoder::new(fs::File::open(packed).unwrap());
+        tar::Archive::new(packed).unpack(folder.path()).unwrap();
+        Grid { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The shares of the bucket which begins like this.
+    fn bucket(&self, begins: &str) -> PathBuf {
+        let prefix = self.path("shares").join(&begins[..2]);
+        let mut buckets = fs::read_dir(prefix).unwrap().map(|entry| entry.unwrap().path());
+        buckets.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(begins)).unwrap()
+    }
+
+    fn flip(&self, share: &Path, byte: usize) {
+        let mut bytes = fs::read(share).unwrap();
+        bytes[byte] ^= 4;
+        fs::write(share, bytes).unwrap();
+    }
+
+    fn verify(&self, settings: VerifySettings) -> (Walked<VerifyTally>, Verify) {
+        let job = Verify::new(settings);
+        let store = TahoeStore::open(self.folder.path()).unwrap();
+        (walk(&store, &job, NOW, Stops::Never), job)
+    }
+}
+
+fn settings(quarantine: Quarantine, advisories: Advisories) -> VerifySettings {
+    VerifySettings { quarantine, advisories, ..VerifySettings::default() }
+}
+
+#[test]
+fn a_good_store_is_all_ok() {
+    let grid = Grid::new();
+    let (walked, job) = grid.verify(VerifySettings::default());
+    let VerifyTally { shares, ok, corrupt, unreadable, .. } = walked.tally;
+    assert_eq!((shares, ok, corrupt, unreadable), (112, 112, 0, 0));
+    assert!(walked.findings.is_empty() && walked.errors.is_empty(), "{:?}", walked.findings);
+    let report = walked.report(&job);
+    assert_eq!(report["verified"]["shares"], 112);
+    assert!(!report.contains_key("partial"));
+    assert_eq!(walked.counts.shares, 112);
+}
+
+/// CHK of 4096 bytes, and an SDMF file, by the beginning of their storage index.
+const IMMUTABLE: &str = "aaobc5xutcalwfferpi7udizni";
+const MUTABLE: &str = "m43tiyng3b3b75nf75sn43fube";
+
+#[test]
+fn a_damaged_share_is_found_named_copied_and_reported_to_tahoe() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    let good = fs::read(&share).unwrap();
+    grid.flip(&share, 12 + 0x24 + 7);
+    let (walked, _) = grid.verify(settings(Quarantine::Copy, Advisories::Write));
+    assert_eq!((walked.tally.ok, walked.tally.corrupt, walked.tally.quarantined), (111, 1, 1));
+    let [finding] = &walked.findings[..] else { panic!("{:?}", walked.findings) };
+    assert_eq!((&finding.storage_index[..], finding.share, &finding.region[..]), (IMMUTABLE, Some(2), "data blocks"));
+    // The one block of the share.
+    let (start, end) = finding.bytes.unwrap();
+    assert_eq!((start, end), (48, 48 + 2048));
+    let copy = grid.path("quarantine/aa").join(IMMUTABLE).join("2");
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(&share).unwrap());
+    assert_ne!(fs::read(&copy).unwrap(), good);
+    let advisory = grid.path("corruption-advisories").join(format!("2027-01-15T080000--{IMMUTABLE}-2"));
+    let text = fs::read_to_string(advisory).unwrap();
+    let head = format!("report: Share Corruption\ntype: immutable\nstorage_index: {IMMUTABLE}\nshare_number: 2\n\n");
+    assert!(text.starts_with(&head) && text.ends_with("\n\n") && text.contains("data blocks: block 0"), "{text}");
+    // The next cycle finds the same bytes there, and leaves them.
+    let (walked, _) = grid.verify(settings(Quarantine::Copy, Advisories::None));
+    assert_eq!(walked.tally.corrupt, 1);
+    assert!(!copy.with_file_name("2.1").exists());
+    // Another damage is another file: nothing is overwritten.
+    grid.flip(&share, 200);
+    grid.verify(settings(Quarantine::Copy, Advisories::None));
+    assert_eq!(fs::read(copy.with_file_name("2.1")).unwrap(), fs::read(&share).unwrap());
+}
+
+#[test]
+fn a_share_that_was_moved_away_before_a_crash_is_still_found() {
+    let grid = Grid::new();
+    let share = grid.bucket(MUTABLE).join("0");
+    grid.flip(&share, 468 + 1);
+    let bytes = fs::read(&share).unwrap();
+    let (first, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert!(!share.exists());
+    assert_eq!(fs::read(grid.path("quarantine/m4").join(MUTABLE).join("0")).unwrap(), bytes);
+    assert_eq!(first.findings[0].region, "signature");
+    // How it happens: the crash came before the bucket was saved, and the same cycle visits it again.
+    let (again, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert_eq!((again.tally, again.findings), (first.tally, first.findings));
+    // A later cycle is not concerned.
+    let store = TahoeStore::open(grid.folder.path()).unwrap();
+    let later = walk(&store, &Verify::new(settings(Quarantine::Move, Advisories::None)), NOW + 1.0, Stops::Never);
+    assert_eq!((later.tally.shares, later.tally.corrupt), (111, 0));
+}
+
+#[test]
+fn what_no_share_shows_by_itself_shows_beside_the_others() {
+    let grid = Grid::new();
+    // The UEB's crypttext_hash, and the encrypted private key at the end of an SDMF share.
+    let share = grid.bucket(IMMUTABLE).join("1");
+    let bytes = fs::read(&share).unwrap();
+    let key = b"crypttext_hash:32:";
+    let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len();
+    grid.flip(&share, at + 3);
+    let mutable = grid.bucket(MUTABLE).join("3");
+    let len = u64::from_be_bytes(fs::read(&mutable).unwrap()[84..92].try_into().unwrap()) as usize;
+    grid.flip(&mutable, 468 + len - 10);
+    let (walked, _) = grid.verify(VerifySettings::default());
+    assert_eq!((walked.tally.ok, walked.tally.corrupt), (110, 2));
+    let found: Vec<_> = walked.findings.iter().map(|f| (f.share.unwrap(), &f.region[..])).collect();
+    assert_eq!(found, [(1, "UEB crypttext_hash"), (3, "encrypted private key")]);
+    assert_eq!(walked.findings[0].bytes, Some((at as u64 + 3, at as u64 + 4)));
+    assert!(walked.findings[0].reason.starts_with("3 other shares"), "{}", walked.findings[0].reason);
+}
+
+#[test]
+fn a_share_in_the_wrong_bucket_is_found_by_its_company() {
+    let grid = Grid::new();
+    let other = grid.bucket("csj7tvgtunbdzk7ehmdyy4kxle").join("1");
+    fs::copy(other, grid.bucket(IMMUTABLE).join("1")).unwrap();
+    let (walked, _) = grid.verify(VerifySettings::default());
+    let found: Vec<_> =
+        walked.findings.iter().map(|f| (&f.storage_index[..], f.share.unwrap(), &f.region[..])).collect();
+    assert_eq!(found, [(IMMUTABLE, 1, "bucket")]);
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_and_what_has_gone_is_none() {
+    let grid = Grid::new();
+    let bucket = grid.bucket(IMMUTABLE);
+    fs::remove_file(bucket.join("0")).unwrap();
+    fs::create_dir(bucket.join("0")).unwrap();
+    fs::write(bucket.join("notes.txt"), "x").unwrap();
+    let (walked, _) = grid.verify(VerifySettings::default());
+    assert_eq!((walked.tally.ok, walked.tally.unreadable, walked.tally.corrupt), (111, 1, 0));
+    assert_eq!((walked.errors.len(), walked.counts.no_share), (1, 1));
+    assert!(walked.errors[0].path.ends_with("/0"), "{:?}", walked.errors);
+}
+
+#[test]
+fn a_part_is_verified_and_named() {
+    let grid = Grid::new();
+    let mut selection = Selection::default();
+    assert!(selection.add("abc").is_err());
+    selection.add(IMMUTABLE).unwrap();
+    let (walked, job) = grid.verify(VerifySettings { selection, ..VerifySettings::default() });
+    assert_eq!((walked.tally.shares, walked.counts.buckets), (4, 1));
+    assert_eq!(walked.report(&job)["partial"], json!({ "storage_indexes": [IMMUTABLE] }));
+    let sample = Selection { sample: Some("30%".parse().unwrap()), ..Selection::default() };
+    let (walked, job) = grid.verify(VerifySettings { selection: sample, ..VerifySettings::default() });
+    assert!((4..60).contains(&walked.tally.shares) && walked.tally.shares.is_multiple_of(4), "{:?}", walked.tally);
+    assert_eq!(walked.report(&job)["partial"], json!({ "sample": "30%" }));
+}
+
+/// The first bucket of a share store with this name, opened, and the visit to it driven by hand.
+fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyTally, Vec<String>) {
+    let store = TahoeStore::open(grid.folder.path()).unwrap();
+    let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
+    let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
+    let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
+    while visit.work(&VerifySettings::default(), &bucket, &mut buffer) == visit::Left::Something {
+        between(steps);
+        steps += 1;
+    }
+    let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
+    let slice = crate::slice::TimeSlice::unlimited();
+    let is_there = |path: &Path| path.exists();
+    let (mut intents, rehearsal) = (crate::job::Intents::default(), crate::job::Rehearsal::No);
+    let mut fold = Fold {
+        tally: &mut tally,
+        notes: &mut notes,
+        intents: &mut intents,
+        rehearsal,
+        slice: &slice,
+        now: NOW,
+        is_there: &is_there,
+    };
+    visit.put_down(&VerifySettings::default(), &bucket, &mut fold);
+    (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
+}
+
+#[test]
+fn a_share_that_is_changed_while_it_is_read_is_read_anew() {
+    let grid = Grid::new();
+    let share = grid.bucket(MUTABLE).join("0");
+    let good = fs::read(&share).unwrap();
+    grid.flip(&share, 468 + 1);
+    // How it happens: the node writes when the header was read already, and the rest not yet.
+    let (tally, notes) = visit_by_hand(&grid, MUTABLE, |step| {
+        if step == 0 {
+            fs::write(&share, &good).unwrap();
+            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+            fs::File::options().write(true).open(&share).unwrap().set_modified(later).unwrap();
+        }
+    });
+    assert_eq!((tally.ok, tally.corrupt, tally.unreadable), (4, 0, 0), "{notes:?}");
+    // One that changes all the time cannot be judged, and is not called corrupt.
+    let (tally, notes) = visit_by_hand(&grid, MUTABLE, |step| {
+        grid.flip(&share, 468 + 20);
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(step as u64);
+        fs::File::options().write(true).open(&share).unwrap().set_modified(later).unwrap();
+    });
+    assert_eq!((tally.corrupt, tally.unreadable), (0, 1), "{notes:?}");
+    assert!(notes[0].contains("it was changed while it was read, 5 times"), "{notes:?}");
+}
+
+#[test]
+fn shares_that_vanish_meanwhile_are_none() {
+    let grid = Grid::new();
+    let bucket = grid.bucket(MUTABLE);
+    let (tally, notes) = visit_by_hand(&grid, MUTABLE, |step| {
+        if step == 0 {
+            fs::remove_file(bucket.join("2")).unwrap();
+        }
+    });
+    assert_eq!((tally.shares, tally.ok, tally.unreadable), (3, 3, 0));
+    assert!(notes.is_empty(), "{notes:?}");
+}

@@ -1,0 +1,275 @@
+//! One bucket being verified: its shares one after the other, each read again before it is called corrupt.
+//!
+//! A share is read as it comes. If that shows flaws, it is opened once more and read past the page cache: what counts is
+//! what is on the disk. A share that was changed while it was read is read anew, since a node writes in place and takes
+//! no lock.
+
+use std::io;
+
+use super::compare::{self, Member};
+use super::{Advisories, PageCache, VerifySettings, VerifyTally, advisory, quarantine};
+use crate::job::{Finding, Fold, Unreadable};
+use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
+use crate::tahoe::check::{Checked, ShareCheck, Step};
+use crate::tahoe::region::{Flaw, Region};
+
+/// How often a share that changes under the reader is read anew. A node's own change takes milliseconds.
+const READINGS_MOST: u32 = 5;
+
+/// Shares of a bucket that are compared with each other, at most. A file has 256 at most.
+const COMPARED_MOST: usize = 1024;
+
+/// Whether a bucket has more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Something,
+    Nothing,
+}
+
+/// A bucket being verified. Goes along from slice to slice; is never saved.
+#[derive(Debug, Default)]
+pub(super) struct BucketVisit {
+    judged: Vec<Judged>,
+    current: Option<Reading>,
+    /// The name of the last share that was judged or is being read.
+    last: Option<Vec<u8>>,
+}
+
+/// A share that was looked at to its end.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub name: Vec<u8>,
+    pub number: Option<i64>,
+    pub size: u64,
+    pub verdict: Verdict,
+}
+
+/// What was found of a share.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It was read; `stamp` says when it was what.
+    Read { checked: Checked, stamp: Stamp, misread: Option<Flaw> },
+    /// It could not be read, or has vanished.
+    Unreadable(io::Error),
+}
+
+/// A share being read.
+#[derive(Debug)]
+struct Reading {
+    name: Vec<u8>,
+    number: Option<i64>,
+    /// How often it was begun.
+    begun: u32,
+    check: ShareCheck,
+    pass: Pass,
+}
+
+#[derive(Debug)]
+enum Pass {
+    /// As it comes.
+    Usual { file: ShareFile, residency: Option<Residency> },
+    /// Past the page cache, because of this flaw.
+    Direct { file: DirectShare, because: Flaw },
+}
+
+impl BucketVisit {
+    /// Does the next part of the work: some 100 KiB of a share.
+    pub fn work(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
+        if let Some(reading) = self.current.take() {
+            self.go_on(settings, bucket, reading, buffer);
+            return Left::Something;
+        }
+        // By name: the bucket may have been opened anew meanwhile, with other shares in it.
+        let done = |entry: &ShareEntry| self.last.as_deref().is_some_and(|last| bucket.share_name(entry) <= last);
+        let next = bucket.shares().partition_point(done);
+        let Some(entry) = bucket.shares().get(next) else { return Left::Nothing };
+        self.last = Some(bucket.share_name(entry).to_vec());
+        self.begin(settings, bucket, entry, 1);
+        Left::Something
+    }
+
+    fn begin(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, entry: &ShareEntry, begun: u32) {
+        let (name, number) = (bucket.share_name(entry).to_vec(), entry.number().value());
+        match bucket.open_share(entry) {
+            Ok(file) => {
+                let residency = (settings.page_cache == PageCache::Spare).then(|| file.residency());
+                let check = ShareCheck::new(file.size(), number);
+                self.current = Some(Reading { name, number, begun, check, pass: Pass::Usual { file, residency } });
+            }
+            Err(e) => self.judged.push(Judged { name, number, size: 0, verdict: Verdict::Unreadable(e) }),
+        }
+    }
+
+    fn go_on(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, mut reading: Reading, buffer: &mut [u8]) {
+        let stepped = match &mut reading.pass {
+            Pass::Usual { file, residency } => {
+                let stepped = reading.check.step(file, buffer);
+                if let (Some(residency), Ok(Step::More)) = (residency, &stepped) {
+                    file.drop_from_cache(residency, reading.check.read_up_to());
+                }
+                stepped
+            }
+            Pass::Direct { file, .. } => reading.check.step(file, buffer),
+        };
+        match stepped {
+            Ok(Step::More) => self.current = Some(reading),
+            Ok(Step::Done) => self.end(settings, bucket, reading, None),
+            Err(e) => self.end(settings, bucket, reading, Some(e)),
+        }
+    }
+
+    /// A share was read to its end, or as far as it can be.
+    fn end(
+        &mut self,
+        settings: &VerifySettings,
+        bucket: &TahoeBucket<'_>,
+        reading: Reading,
+        failed: Option<io::Error>,
+    ) {
+        let Reading { name, number, begun, check, pass } = reading;
+        let (file, because) = match pass {
+            Pass::Usual { file, residency } => {
+                if let Some(mut residency) = residency {
+                    file.drop_from_cache(&mut residency, file.size());
+                }
+                (file, None)
+            }
+            Pass::Direct { file, because } => (file.into_share(), Some(because)),
+        };
+        let (size, stamp) = (file.size(), file.stamp());
+        let judged = |verdict| Judged { name: name.clone(), number, size, verdict };
+        let place = bucket.shares().binary_search_by(|entry| bucket.share_name(entry).cmp(&name));
+        let entry = place.ok().and_then(|place| bucket.shares().get(place));
+        match file.has_changed() {
+            Ok(false) => {}
+            Ok(true) if begun < READINGS_MOST && entry.is_some() => {
+                return entry.map_or((), |entry| self.begin(settings, bucket, entry, begun + 1));
+            }
+            Ok(true) => {
+                let error = io::Error::other(format!("it was changed while it was read, {begun} times"));
+                return self.judged.push(judged(Verdict::Unreadable(error)));
+            }
+            Err(e) => return self.judged.push(judged(Verdict::Unreadable(e))),
+        }
+        if let Some(e) = failed {
+            return self.judged.push(judged(Verdict::Unreadable(e)));
+        }
+        let mut checked = check.finish();
+        if self.judged.len() >= COMPARED_MOST {
+            checked.common = None;
+        }
+        let again = because.is_none().then(|| checked.flaws.first().cloned()).flatten().zip(entry);
+        if let Some((because, entry)) = again {
+            match bucket.open_share(entry) {
+                Ok(file) => {
+                    let check = ShareCheck::new(file.size(), number);
+                    let pass = Pass::Direct { file: file.past_the_cache(), because };
+                    self.current = Some(Reading { name, number, begun, check, pass });
+                }
+                Err(e) => self.judged.push(judged(Verdict::Unreadable(e))),
+            }
+            return;
+        }
+        let misread = because.filter(|_| checked.flaws.is_empty());
+        self.judged.push(judged(Verdict::Read { checked, stamp, misread }));
+    }
+
+    /// Compares the shares with each other, and puts everything down: figures, findings, errors; and does what is to be
+    /// done about corrupt shares.
+    pub fn put_down(mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
+        fold.notes.counts.no_share += bucket.no_share();
+        let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
+        let odd = compare::across(&members);
+        for (name, flaw) in odd.of_shares {
+            if let Some(Judged { verdict: Verdict::Read { checked, .. }, .. }) =
+                self.judged.iter_mut().find(|judged| judged.name == name)
+            {
+                checked.flaws.push(flaw);
+            }
+        }
+        quarantine::take_up(settings, bucket, fold);
+        for flaw in odd.of_bucket {
+            finding(bucket, None, &flaw, fold);
+        }
+        for judged in self.judged {
+            put_down_share(settings, bucket, judged, fold);
+        }
+    }
+}
+
+impl Judged {
+    fn member(&self) -> Option<Member<'_>> {
+        let Verdict::Read { checked, .. } = &self.verdict else { return None };
+        let (common, share_type) = (checked.common.as_ref()?, checked.share_type?);
+        Some(Member { name: &self.name, common, share_type, has_flaws: !checked.flaws.is_empty() })
+    }
+}
+
+fn put_down_share(
+    settings: &VerifySettings,
+    bucket: &TahoeBucket<'_>,
+    judged: Judged,
+    fold: &mut Fold<'_, VerifyTally>,
+) {
+    let Judged { name, number, size, verdict } = judged;
+    let path = bucket.path_of(&name);
+    let (checked, stamp, misread) = match verdict {
+        Verdict::Unreadable(error) => {
+            let vanished = fold.notes.counts.vanished;
+            let error = io::Error::new(error.kind(), format!("cannot read share: {error}"));
+            fold.unreadable(&Unreadable { path, error });
+            if fold.notes.counts.vanished == vanished {
+                fold.notes.counts.shares += 1;
+                fold.tally.shares += 1;
+                fold.tally.bytes += size;
+                fold.tally.unreadable += 1;
+            }
+            return;
+        }
+        Verdict::Read { checked, stamp, misread } => (checked, stamp, misread),
+    };
+    fold.notes.counts.shares += 1;
+    fold.tally.shares += 1;
+    fold.tally.bytes += size;
+    if let Some(Flaw { region, reason, .. }) = misread {
+        fold.tally.misread += 1;
+        let what = format!(
+            "read from the page cache it had a flaw ({region}: {reason}), read past it none: suspect memory, cable or \
+             controller"
+        );
+        fold.notes.error(&path, &what);
+    }
+    if checked.flaws.is_empty() {
+        fold.tally.ok += 1;
+        return;
+    }
+    fold.tally.corrupt += 1;
+    let findings: Vec<Finding> =
+        checked.flaws.iter().map(|flaw| finding(bucket, Some((number, &name)), flaw, fold)).collect();
+    let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
+    quarantine::put_away(settings, bucket, &corrupt, fold);
+    if settings.advisories == Advisories::Write
+        && let Err(e) = advisory::write(bucket, number, checked.share_type, &findings, fold.now)
+    {
+        fold.notes.error(&path, &format_args!("cannot write a corruption advisory: {e}"));
+    }
+}
+
+/// Notes a flaw of a share, or of the bucket.
+fn finding(
+    bucket: &TahoeBucket<'_>,
+    share: Option<(Option<i64>, &[u8])>,
+    flaw: &Flaw,
+    fold: &mut Fold<'_, VerifyTally>,
+) -> Finding {
+    let number = share.and_then(|(number, _)| number);
+    let reason = match share {
+        Some((None, name)) => format!("share {}: {}", String::from_utf8_lossy(name), flaw.reason),
+        _ => flaw.reason.clone(),
+    };
+    let bytes = flaw.bytes.filter(|_| flaw.region != Region::Bucket).map(|span| (span.start, span.end));
+    let (storage_index, region) = (bucket.storage_index(), flaw.region.as_str().to_owned());
+    let finding = Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, bytes };
+    fold.notes.finding(&finding);
+    finding
+}

@@ -1,0 +1,132 @@
+//! The ring of one crawl as a picture: when each prefix was visited last, what was met there, and where the walk is.
+
+use std::collections::BTreeMap;
+
+use crate::policy::ring::Ring;
+
+/// What is known of one prefix.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mark {
+    /// When it was last completed, in seconds since 1970; `None` if unknown.
+    pub visited: Option<f64>,
+    /// Errors met there at that visit.
+    pub errors: u64,
+    /// Findings made there at that visit.
+    pub findings: u64,
+    /// Grows with each change of any mark of this ring, so that a reader knows which are new to it.
+    pub revision: u64,
+}
+
+/// A crawl's ring at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RingPicture {
+    /// The names.
+    pub ring: Ring,
+    /// A mark for each, in ring order.
+    pub marks: Vec<Mark>,
+    /// Positions where workers are, and of prefixes that are begun and not complete; ascending.
+    pub current: Vec<u32>,
+    /// The revision of the newest mark.
+    pub revision: u64,
+}
+
+/// The marks of one crawl's ring.
+#[derive(Debug)]
+pub(crate) struct RingMarks {
+    ring: Ring,
+    marks: Vec<Mark>,
+    /// Errors and findings so far in prefixes that are begun.
+    begun: BTreeMap<u32, (u64, u64)>,
+    /// Where each worker is.
+    workers: BTreeMap<u32, u32>,
+    revision: u64,
+}
+
+impl RingMarks {
+    pub fn new(ring: Ring) -> Self {
+        let marks = vec![Mark::default(); ring.len() as usize];
+        RingMarks { ring, marks, begun: BTreeMap::new(), workers: BTreeMap::new(), revision: 0 }
+    }
+
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// A cycle begins or goes on: nothing is begun but what is told from here on.
+    pub fn restart(&mut self) {
+        self.begun.clear();
+        self.workers.clear();
+    }
+
+    /// A worker is at this position, or nowhere.
+    pub fn worker(&mut self, number: u32, position: Option<u32>) {
+        match position {
+            Some(position) => self.workers.insert(number, position),
+            None => self.workers.remove(&number),
+        };
+    }
+
+    /// So much more was met in a prefix that is not complete.
+    pub fn met(&mut self, position: u32, errors: u64, findings: u64) {
+        let begun = self.begun.entry(position).or_default();
+        *begun = (begun.0 + errors, begun.1 + findings);
+    }
+
+    /// A prefix is complete, at this moment if it is known.
+    pub fn complete(&mut self, position: u32, visited: Option<f64>) {
+        let (errors, findings) = self.begun.remove(&position).unwrap_or_default();
+        self.set(position, visited, errors, findings);
+    }
+
+    /// What an earlier run knew, unless there was a visit since.
+    pub fn remember(&mut self, position: u32, visited: f64) {
+        if self.marks.get(position as usize).is_some_and(|mark| mark.visited.is_none_or(|at| at < visited)) {
+            let Mark { errors, findings, .. } = self.marks[position as usize];
+            self.set(position, Some(visited), errors, findings);
+        }
+    }
+
+    fn set(&mut self, position: u32, visited: Option<f64>, errors: u64, findings: u64) {
+        let Some(mark) = self.marks.get_mut(position as usize) else { return };
+        self.revision += 1;
+        *mark = Mark { visited: visited.or(mark.visited), errors, findings, revision: self.revision };
+    }
+
+    pub fn picture(&self) -> RingPicture {
+        let mut current: Vec<u32> = self.workers.values().chain(self.begun.keys()).copied().collect();
+        current.sort_unstable();
+        current.dedup();
+        RingPicture { ring: self.ring.clone(), marks: self.marks.clone(), current, revision: self.revision }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_marked_with_all_that_was_met_in_it() {
+        let mut marks = RingMarks::new(Ring::new(["a", "b", "c"].map(str::to_owned).to_vec()));
+        marks.met(1, 1, 0);
+        marks.worker(0, Some(2));
+        marks.met(1, 1, 3);
+        assert_eq!(marks.picture().current, [1, 2]);
+        marks.complete(1, Some(7.0));
+        let picture = marks.picture();
+        assert_eq!(picture.marks[1], Mark { visited: Some(7.0), errors: 2, findings: 3, revision: 1 });
+        assert_eq!((picture.current, picture.revision), (vec![2], 1));
+    }
+
+    #[test]
+    fn what_an_earlier_run_knew_gives_way_to_what_this_one_knows() {
+        let mut marks = RingMarks::new(Ring::new(["a", "b"].map(str::to_owned).to_vec()));
+        marks.met(0, 0, 2);
+        marks.complete(0, None);
+        marks.complete(1, Some(9.0));
+        marks.remember(0, 3.0);
+        marks.remember(1, 3.0);
+        marks.remember(2, 3.0);
+        let visited: Vec<_> = marks.picture().marks.iter().map(|m| (m.visited, m.findings)).collect();
+        assert_eq!(visited, [(Some(3.0), 2), (Some(9.0), 0)]);
+    }
+}

@@ -1,0 +1,251 @@
+//! A bucket opened for changes: unlinking shares, rewriting their lease tables.
+//!
+//! Every path is resolved below `shares/` without following any link, by the kernel where it can
+//! (`openat2` with RESOLVE_BENEATH and NO_SYMLINKS), else name by name. What is changed through the [`Medium`] is thus in
+//! the store, whatever stands in it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+
+use super::share::Stamp;
+use super::{DIRECTORY, ShareFile, TahoeStore};
+use crate::tahoe::cancel::Rewrite;
+use crate::tahoe::table::ReadAt;
+
+/// Set once the system has no `openat2`, or forbids it.
+static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+
+/// A bucket that is to be changed.
+#[derive(Debug)]
+pub struct OpenedBucket<'s> {
+    store: &'s TahoeStore,
+    prefix: OwnedFd,
+    bucket: OwnedFd,
+    name: Vec<u8>,
+}
+
+/// What stands under a share's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A regular file.
+    File(Stamp),
+}
+
+/// What became of a rewriting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewritten {
+    /// The table reads as it should, and is on the disk.
+    Done,
+    /// The file is another, or was changed by somebody else; it is as it was found.
+    Changed,
+}
+
+/// How a rewriting has failed.
+#[derive(Debug)]
+pub enum Failed {
+    /// The table reads as before.
+    AsBefore(io::Error),
+    /// The table may be half written, or not be on the disk: it has to be done again.
+    Between(io::Error),
+}
+
+impl TahoeStore {
+    /// Opens a bucket for changes; `None` if it is not there any more.
+    ///
+    /// # Errors
+    /// If it cannot be opened without following a link, or at all.
+    pub fn open_for_change(&self, prefix: &str, bucket: &[u8]) -> io::Result<Option<OpenedBucket<'_>>> {
+        let open = || -> io::Result<(OwnedFd, OwnedFd)> {
+            let prefix = beneath(&self.shares, prefix.as_bytes(), DIRECTORY)?;
+            let bucket = beneath(&prefix, bucket, DIRECTORY)?;
+            Ok((prefix, bucket))
+        };
+        match open() {
+            Ok((prefix, dir)) => Ok(Some(OpenedBucket { store: self, prefix, bucket: dir, name: bucket.to_vec() })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl OpenedBucket<'_> {
+    /// What stands under the name of a share now.
+    ///
+    /// # Errors
+    /// If it is no regular file, or cannot be looked at.
+    pub fn find(&self, share: &[u8]) -> io::Result<Found> {
+        let stat = match statat(&self.bucket, plain(share)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(e) => return Err(e.into()),
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Found::File(Stamp::of(&stat))),
+            FileType::Symlink => Err(io::Error::other("it is a link, and links are never followed to change anything")),
+            _ => Err(io::Error::other("it is no regular file")),
+        }
+    }
+
+    /// Opens a share to be read once more; `None` if it is gone.
+    ///
+    /// # Errors
+    /// If it is no regular file, or cannot be opened.
+    pub fn open(&self, share: &[u8]) -> io::Result<Option<ShareFile>> {
+        self.open_as(share, OFlags::RDONLY)
+    }
+
+    /// Removes a share.
+    ///
+    /// # Errors
+    /// If it is still there, or was not.
+    pub fn unlink(&self, share: &[u8]) -> io::Result<()> {
+        self.store.medium.unlink(self.bucket.as_fd(), plain(share)?)
+    }
+
+    /// Rewrites a share's lease table in place, as Tahoe does: records, count, size; then syncs it.
+    ///
+    /// A file that is neither as it was found (`stamp`) nor anywhere between the beginning and the end of this rewriting
+    /// was changed by somebody else, and is left as it is. If it fails half-way, what was written is taken back.
+    ///
+    /// # Errors
+    /// [`Failed`]. A file that has more names than one is refused: they would all change.
+    pub fn rewrite(&self, share: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> Result<Rewritten, Failed> {
+        let Some(file) = self.open_as(share, OFlags::RDWR).map_err(Failed::AsBefore)? else {
+            return Ok(Rewritten::Changed);
+        };
+        let found = file.stamp();
+        if found != *stamp && !is_on_its_way(&file, stamp, rewrite).map_err(Failed::AsBefore)? {
+            return Ok(Rewritten::Changed);
+        }
+        if file.links() > 1 {
+            let why = format!("it has {} names (hard links), which would all be changed", file.links());
+            return Err(Failed::AsBefore(io::Error::other(why)));
+        }
+        let written = self.write(&file, rewrite);
+        if let Err(e) = written {
+            // The size is set last, so what failed has not cut it.
+            let back =
+                || rewrite.patches.iter().try_for_each(|p| self.store.medium.write(file.as_fd(), &p.before, p.at));
+            let is_back = found.size == rewrite.size_before && back().is_ok();
+            return Err(if is_back { Failed::AsBefore(e) } else { Failed::Between(e) });
+        }
+        self.store.medium.sync(file.as_fd()).map_err(Failed::Between)?;
+        Ok(Rewritten::Done)
+    }
+
+    fn write(&self, file: &ShareFile, rewrite: &Rewrite) -> io::Result<()> {
+        let (medium, fd) = (&self.store.medium, file.as_fd());
+        rewrite.patches.iter().try_for_each(|patch| medium.write(fd, &patch.after, patch.at))?;
+        if rewrite.size_after != rewrite.size_before {
+            medium.truncate(fd, rewrite.size_after)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the bucket's directory if it is empty; tells whether it is gone.
+    ///
+    /// # Errors
+    /// If it is empty and cannot be removed.
+    pub fn remove_if_empty(self) -> io::Result<bool> {
+        match self.store.medium.remove_dir(self.prefix.as_fd(), plain(&self.name)?) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn open_as(&self, share: &[u8], access: OFlags) -> io::Result<Option<ShareFile>> {
+        // NONBLOCK: a pipe in a share's place must not stop the work. It changes nothing for regular files.
+        let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+        let file = match beneath(&self.bucket, share, flags) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        ShareFile::from_fd(file, self.store.disk_usage).map(Some)
+    }
+}
+
+/// Whether a file is the one that was to be rewritten, somewhere between untouched and done: each byte that
+/// changes is as before or as after. So it is after a crash, whatever part of the writing has reached the disk.
+fn is_on_its_way(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<bool> {
+    let found = file.stamp();
+    let same_file = (found.device, found.inode) == (stamp.device, stamp.inode);
+    if !same_file || ![rewrite.size_before, rewrite.size_after].contains(&found.size) {
+        return Ok(false);
+    }
+    for patch in &rewrite.patches {
+        let mut bytes = vec![0; patch.after.len()];
+        let len = file.read_at(&mut bytes, patch.at)?;
+        let mut states = bytes[..len].iter().zip(patch.before.iter().zip(&patch.after));
+        if !states.all(|(byte, (before, after))| byte == before || byte == after) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A name that is one component of a path and leads nowhere else.
+fn plain(name: &[u8]) -> io::Result<&[u8]> {
+    if name.is_empty() || matches!(name, b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | 0)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain name"));
+    }
+    Ok(name)
+}
+
+/// Opens a name below a directory; a link is refused.
+fn beneath(dir: impl AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    let name = plain(name)?;
+    #[cfg(target_os = "linux")]
+    if !NO_OPENAT2.load(Ordering::Relaxed) {
+        use rustix::fs::{ResolveFlags, openat2};
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(dir.as_fd(), name, flags, Mode::empty(), resolve) {
+            // Unknown to an old kernel, or forbidden by a filter of system calls.
+            Err(Errno::NOSYS | Errno::PERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
+            other => return refused_link(other),
+        }
+    }
+    // One component below an open directory: without following it, it cannot lead anywhere else.
+    refused_link(openat(dir.as_fd(), name, flags | OFlags::NOFOLLOW, Mode::empty()))
+}
+
+fn refused_link(opened: rustix::io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    opened.map_err(|e| match e {
+        Errno::LOOP => io::Error::other("it is a link, and links are never followed to change anything"),
+        e => e.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_not_followed_by_either_way_of_opening() {
+        let folder = tempfile::tempdir().unwrap();
+        let (outside, inside) = (folder.path().join("outside"), folder.path().join("inside"));
+        std::fs::create_dir_all(outside.join("bucket")).unwrap();
+        std::fs::create_dir_all(inside.join("real")).unwrap();
+        symlink(outside.join("bucket"), inside.join("link")).unwrap();
+        let dir = std::fs::File::open(&inside).unwrap();
+        for fallback in [false, true] {
+            NO_OPENAT2.store(fallback, Ordering::Relaxed);
+            assert!(beneath(&dir, b"real", DIRECTORY).is_ok());
+            assert!(beneath(&dir, b"link", DIRECTORY).is_err());
+            for name in [&b".."[..], b".", b"", b"../outside", b"real/x", b"a\0b"] {
+                assert!(beneath(&dir, name, DIRECTORY).is_err(), "{name:?}");
+            }
+        }
+        NO_OPENAT2.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,223 @@
+//! Cancelling leases: what is left of a container, as bytes. An immutable container's remaining records move
+//! up, its count and size follow; a mutable container's slots are overwritten. Without leases the file goes.
+//!
+//! Pure: a table in, changes out. Nothing is written here.
+
+use super::container::{Header, IMMUTABLE_DATA_AT, MUTABLE_SLOTS_AT};
+use super::lease::{IMMUTABLE_RECORD_LEN, MUTABLE_RECORD_LEN};
+
+/// Where an immutable container counts its leases.
+const COUNT_AT: u64 = 8;
+
+/// What version 2 keeps of a secret of 32 zero bytes: its BLAKE2b hash of 32 bytes.
+const ZERO_SECRET_HASHED: [u8; 32] = [
+    0x89, 0xeb, 0x0d, 0x6a, 0x8a, 0x69, 0x1d, 0xae, 0x2c, 0xd1, 0x5e, 0xd0, 0x36, 0x99, 0x31, 0xce, 0x0a, 0x94, 0x9e,
+    0xca, 0xfa, 0x5c, 0x3f, 0x93, 0xf8, 0x12, 0x18, 0x33, 0x64, 0x6e, 0x15, 0xc3,
+];
+
+/// A lease record of a table, with where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it begins, in bytes from the beginning of the file.
+    pub at: u64,
+    /// The record.
+    pub bytes: Vec<u8>,
+    /// Whether it is to be cancelled.
+    pub expired: bool,
+}
+
+/// Bytes of a file that change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Where they begin.
+    pub at: u64,
+    /// What stands there.
+    pub before: Vec<u8>,
+    /// What will stand there; of the same length.
+    pub after: Vec<u8>,
+}
+
+/// How a lease table is rewritten: the patches in their order, and then the size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    /// What is written, in this order.
+    pub patches: Vec<Patch>,
+    /// The file's size before, in bytes.
+    pub size_before: u64,
+    /// The file's size afterwards, in bytes.
+    pub size_after: u64,
+}
+
+/// What cancelling leaves of a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is cancelled.
+    Untouched,
+    /// No lease is left, so the file goes.
+    Unlinked,
+    /// Some leases are left.
+    Rewritten(Rewrite),
+}
+
+/// What cancelling by secret comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BySecret {
+    /// What is left of the share.
+    pub outcome: Outcome,
+    /// How many leases go, valid ones among them.
+    pub cancelled: u64,
+    /// Whether Tahoe's lease checker fails at a lease that an earlier cancelling has taken already.
+    pub stops: bool,
+}
+
+/// Cancels exactly the entries that are marked as expired.
+pub fn exactly(header: &Header, size: u64, table: &[Entry]) -> Outcome {
+    let kept: Vec<bool> = table.iter().map(|entry| !entry.expired).collect();
+    outcome(header, size, table, &kept)
+}
+
+/// Cancels as Tahoe does: each expired lease by its secret, and with it all that have the same.
+pub fn by_secret(header: &Header, size: u64, table: &[Entry]) -> BySecret {
+    let secret = |entry: &Entry| entry.bytes.get(secret_range(header)).map(<[u8]>::to_vec);
+    let mut kept = vec![true; table.len()];
+    let mut stops = false;
+    for expired in table.iter().filter(|entry| entry.expired) {
+        let wanted = secret(expired);
+        let mut found = false;
+        for (entry, kept) in table.iter().zip(&mut kept) {
+            if *kept && secret(entry) == wanted {
+                (*kept, found) = (false, true);
+            }
+        }
+        if !found {
+            stops = true;
+            break;
+        }
+    }
+    let cancelled = kept.iter().filter(|kept| !**kept).count() as u64;
+    BySecret { outcome: outcome(header, size, table, &kept), cancelled, stops }
+}
+
+fn secret_range(header: &Header) -> std::ops::Range<usize> {
+    match header {
+        Header::Immutable(_) => 36..68,
+        Header::Mutable(_) => 40..72,
+    }
+}
+
+fn outcome(header: &Header, size: u64, table: &[Entry], kept: &[bool]) -> Outcome {
+    let left = kept.iter().filter(|kept| **kept).count();
+    match (left, header) {
+        (all, _) if all == table.len() => Outcome::Untouched,
+        (0, _) => Outcome::Unlinked,
+        (left, Header::Immutable(_)) => move_up(size, table, kept, left as u64),
+        // Slots that lie in the header or over each other cannot be overwritten one by one.
+        (_, Header::Mutable(_)) if !stand_apart(table) => Outcome::Untouched,
+        (_, Header::Mutable(header)) => {
+            let gone = table.iter().zip(kept).filter(|(_, kept)| !**kept);
+            let blank = blank_slot(header.version);
+            let patch =
+                |(entry, _): (&Entry, _)| Patch { at: entry.at, before: entry.bytes.clone(), after: blank.clone() };
+            Outcome::Rewritten(Rewrite { patches: gone.map(patch).collect(), size_before: size, size_after: size })
+        }
+    }
+}
+
+fn stand_apart(table: &[Entry]) -> bool {
+    let mut starts: Vec<u64> = table.iter().map(|entry| entry.at).collect();
+    starts.sort_unstable();
+    starts.first().is_none_or(|first| *first >= MUTABLE_SLOTS_AT)
+        && starts.windows(2).all(|pair| pair[1] - pair[0] >= MUTABLE_RECORD_LEN)
+}
+
+fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
+    let start = table.first().map_or(size, |first| first.at);
+    // A table that reaches into the header cannot be rewritten without destroying it: such a share is left as it is.
+    if start < IMMUTABLE_DATA_AT {
+        return Outcome::Untouched;
+    }
+    let bytes = |entries: &mut dyn Iterator<Item = &Entry>| entries.flat_map(|e| e.bytes.clone()).collect::<Vec<u8>>();
+    let after = bytes(&mut table.iter().zip(kept).filter(|(_, kept)| **kept).map(|(entry, _)| entry));
+    let before = bytes(&mut table.iter().take(left as usize));
+    // Counts of a header are 32 bits wide, and no more than such a count were read.
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    let patches = vec![
+        Patch { at: start, before, after },
+        Patch { at: COUNT_AT, before: count(table.len() as u64), after: count(left) },
+    ];
+    let size_after = start + IMMUTABLE_RECORD_LEN * left;
+    Outcome::Rewritten(Rewrite { patches, size_before: size, size_after })
+}
+
+/// An empty slot, as the container's version writes it.
+fn blank_slot(version: u8) -> Vec<u8> {
+    let mut slot = vec![0; MUTABLE_RECORD_LEN as usize];
+    if version == 2 {
+        slot[8..40].copy_from_slice(&ZERO_SECRET_HASHED);
+        slot[40..72].copy_from_slice(&ZERO_SECRET_HASHED);
+    }
+    slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tahoe::container::{Immutable, Mutable};
+
+    const IMMUTABLE: Header = Header::Immutable(Immutable { version: 1, data_length: 100, leases: 0 });
+
+    fn immutable(secrets: &[(u8, bool)]) -> Vec<Entry> {
+        let entry = |(i, (secret, expired)): (usize, &(u8, bool))| {
+            let mut bytes = vec![i as u8; 72];
+            bytes[36..68].fill(*secret);
+            Entry { at: 112 + 72 * i as u64, bytes, expired: *expired }
+        };
+        secrets.iter().enumerate().map(entry).collect()
+    }
+
+    #[test]
+    fn records_that_remain_move_up_in_their_order() {
+        let table = immutable(&[(1, true), (2, false), (3, true), (4, false)]);
+        let Outcome::Rewritten(rewrite) = exactly(&IMMUTABLE, 400, &table) else { panic!() };
+        assert_eq!((rewrite.size_before, rewrite.size_after), (400, 112 + 144));
+        let [records, count] = &rewrite.patches[..] else { panic!() };
+        assert_eq!(records.after, [&table[1].bytes[..], &table[3].bytes].concat());
+        assert_eq!(records.before, [&table[0].bytes[..], &table[1].bytes].concat());
+        assert_eq!((count.at, &count.before[..], &count.after[..]), (8, &[0, 0, 0, 4][..], &[0, 0, 0, 2][..]));
+        assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, true)])), Outcome::Unlinked);
+        assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, false)])), Outcome::Untouched);
+    }
+
+    #[test]
+    fn a_shared_secret_takes_a_valid_lease_only_where_tahoe_does_it() {
+        let table = immutable(&[(7, true), (7, false), (8, false)]);
+        let Outcome::Rewritten(careful) = exactly(&IMMUTABLE, 328, &table) else { panic!() };
+        assert_eq!(careful.size_after, 112 + 144);
+        let tahoe = by_secret(&IMMUTABLE, 328, &table);
+        let Outcome::Rewritten(rewrite) = tahoe.outcome else { panic!() };
+        assert_eq!((rewrite.size_after, tahoe.cancelled, tahoe.stops), (112 + 72, 2, false));
+        let doubled = by_secret(&IMMUTABLE, 256, &immutable(&[(7, true), (7, true)]));
+        assert_eq!((doubled.outcome, doubled.stops), (Outcome::Unlinked, true));
+    }
+
+    #[test]
+    fn mutable_slots_are_overwritten_as_their_version_does() {
+        for (version, blank) in [(1, 0), (2, 0x89)] {
+            let header = Header::Mutable(Mutable { version, data_length: 0, extra_leases_at: 468 });
+            let entry = |at, expired| Entry { at, bytes: vec![5; 92], expired };
+            let table = [entry(100, true), entry(472, false)];
+            let Outcome::Rewritten(rewrite) = exactly(&header, 564, &table) else { panic!() };
+            assert_eq!((rewrite.size_before, rewrite.size_after, rewrite.patches.len()), (564, 564, 1));
+            let slot = &rewrite.patches[0];
+            assert_eq!((slot.at, slot.after.len(), slot.after[8], slot.after[40]), (100, 92, blank, blank));
+            assert_eq!((slot.after[7], slot.after[72]), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_table_that_reaches_into_the_header_is_left_alone() {
+        let mut table = immutable(&[(1, true), (2, false)]);
+        table.iter_mut().for_each(|entry| entry.at -= 105);
+        assert_eq!(exactly(&IMMUTABLE, 151, &table), Outcome::Untouched);
+    }
+}

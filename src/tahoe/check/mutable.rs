@@ -1,0 +1,125 @@
+//! The plan of the check of a mutable share: container, offsets, key and signature are checked at once, the rest is
+//! planned.
+
+use std::io;
+
+use super::blocks::{Against, Blocks};
+use super::chain::{Ends, Leaf};
+use super::immutable::{check_chain, tell_chain};
+use super::tree::Tree;
+use super::{Common, Digest, ShareCheck, Task, misfit, read, read_node, sha256_of};
+use crate::tahoe::be32;
+use crate::tahoe::container::{MUTABLE_DATA_AT, Mutable, ShareType};
+use crate::tahoe::mutable::{Geometry, Layout};
+use crate::tahoe::region::{Flaw, Region, Span};
+use crate::tahoe::signature::{KEY_LEN_MOST, PublicKey};
+use crate::tahoe::table::ReadAt;
+
+/// Where the lengths stand in the container.
+const LENGTHS: Span = Span { start: 84, end: 100 };
+
+/// Checks what says where everything is; gives the tasks that are left.
+pub(super) fn plan(
+    check: &mut ShareCheck,
+    header: &Mutable,
+    head: &[u8],
+    file: &impl ReadAt,
+    buf: &mut [u8],
+) -> io::Result<Result<Vec<Task>, Flaw>> {
+    check.share_type = Some(ShareType::Mutable);
+    if let Err(flaw) = check_container(check.size, header, file)? {
+        return Ok(Err(flaw));
+    }
+    let layout = match Layout::parse(head, header.data_length) {
+        Ok(layout) => layout,
+        Err(flaw) => return Ok(Err(flaw)),
+    };
+    if let Err(flaw) = check_signature(check, &layout, head, file, buf)? {
+        return Ok(Err(flaw));
+    }
+    let geometry = match layout.geometry() {
+        Ok(geometry) => geometry,
+        Err(flaw) => return Ok(Err(flaw)),
+    };
+    let due = geometry.tree.bytes();
+    if layout.block_tree.len() != due {
+        let reason = format!("the block hash tree has {} bytes, not {due}", layout.block_tree.len());
+        return Ok(Err(Flaw::at(Region::Offsets, layout.offsets, reason)));
+    }
+    tasks(check, &layout, &geometry, file).map(Ok)
+}
+
+fn check_container(size: u64, header: &Mutable, file: &impl ReadAt) -> io::Result<Result<(), Flaw>> {
+    let lengths = misfit(Region::ContainerLengths, LENGTHS, header.misfit());
+    let count_end = header.extra_leases_at.checked_add(4).filter(|end| *end <= size && MUTABLE_DATA_AT <= size);
+    let Some(count_end) = count_end else {
+        let reason = format!("the extra leases would begin at {}, the file has {size} bytes", header.extra_leases_at);
+        return Ok(lengths.and(Err(Flaw::at(Region::ContainerLengths, LENGTHS, reason))));
+    };
+    let mut count = [0; 4];
+    read(file, header.extra_leases_at, &mut count)?;
+    let extra = be32(&count, 0).unwrap_or(0);
+    let bytes = Span::new(header.extra_leases_at, count_end);
+    Ok(lengths.and_then(|()| misfit(Region::ExtraLeases, bytes, header.misfit_at_end(extra, size))))
+}
+
+/// Checks the key's form and the signature, and keeps what the shares of this version have in common.
+fn check_signature(
+    check: &mut ShareCheck,
+    layout: &Layout,
+    head: &[u8],
+    file: &impl ReadAt,
+    buf: &mut [u8],
+) -> io::Result<Result<(), Flaw>> {
+    let Layout { public_key, signature, signed, .. } = *layout;
+    for (region, span) in [(Region::PublicKey, public_key), (Region::Signature, signature)] {
+        if span.len() > KEY_LEN_MOST {
+            let reason = format!("{} bytes are too many for it", span.len());
+            return Ok(Err(Flaw::at(region, span, reason)));
+        }
+    }
+    // Both are a page at most, and a buffer has room for less only where it is the rest of a short one.
+    let mut own = Vec::new();
+    let need = (public_key.len() + signature.len()) as usize;
+    let room = if buf.len() >= need {
+        &mut buf[..need]
+    } else {
+        own.resize(need, 0);
+        &mut own[..]
+    };
+    let (key_bytes, signature_bytes) = room.split_at_mut(public_key.len() as usize);
+    read(file, public_key.start, key_bytes)?;
+    read(file, signature.start, signature_bytes)?;
+    let Some(key) = PublicKey::parse(key_bytes) else {
+        return Ok(Err(Flaw::at(Region::PublicKey, public_key, "it is no RSA key in DER".to_owned())));
+    };
+    let message = head.get(signed.start as usize..signed.end as usize).unwrap_or_default();
+    if !key.verifies(message, signature_bytes) {
+        let reason = "it is not valid: signed fields, public key or signature have changed".to_owned();
+        return Ok(Err(Flaw::at(Region::Signature, signature, reason)));
+    }
+    let parts = vec![
+        (Region::SignedFields, signed, sha256_of(message)),
+        (Region::PublicKey, public_key, sha256_of(key_bytes)),
+        (Region::Signature, signature, sha256_of(signature_bytes)),
+    ];
+    check.common = Some(Common::Mutable { version: (layout.sequence_number, layout.root_hash), parts });
+    Ok(Ok(()))
+}
+
+fn tasks(check: &mut ShareCheck, layout: &Layout, geometry: &Geometry, file: &impl ReadAt) -> io::Result<Vec<Task>> {
+    let leaf = read_node(file, layout.block_tree.start, 0)?;
+    let shares = u64::from(layout.total_shares);
+    let ends = Ends { shares, number: check.number, leaf, root: layout.root_hash };
+    let chain_flaw = check_chain(layout.chain, &ends, Leaf::LeftOut, file)?;
+    let (tree_at, tree) = (layout.block_tree.start, geometry.tree);
+    let against = Against { tree_at, tree, root_is_right: chain_flaw.is_none() };
+    let mut tasks = Vec::with_capacity(4);
+    if tree.leaves() > 0 {
+        tasks.push(Task::Blocks(Box::new(Blocks::new(layout.data, geometry.block, geometry.last_block, against))));
+    }
+    tasks.push(Task::Tree(Tree::new(Region::BlockTree, tree_at, tree, against.root_is_right)));
+    tasks.push(Task::PrivateKey(Digest::new(layout.private_key)));
+    tasks.extend(chain_flaw.map(|reason| tell_chain(reason, layout.block_tree)));
+    Ok(tasks)
+}

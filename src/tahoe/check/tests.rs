@@ -1,0 +1,104 @@
+//! Mutated real shares never panic; what they were before is good. (That nothing which can be found is missed is tested
+//! flip by flip from outside.)
+
+use std::io::Read;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A share in memory.
+struct Bytes(Vec<u8>);
+
+impl ReadAt for Bytes {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)).unwrap_or_default();
+        let len = buf.len().min(rest.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn has_offset(&self, _: u64) -> bool {
+        true
+    }
+}
+
+/// The shares of the small grid with their numbers.
+fn shares() -> Vec<(i64, Vec<u8>)> {
+    let packed = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/real-grid-small.tar.gz")).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&packed[..]));
+    let mut shares = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        if let (true, Ok(number)) = (entry.header().entry_type().is_file(), name.parse()) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            shares.push((number, bytes));
+        }
+    }
+    shares
+}
+
+fn check(number: i64, bytes: Vec<u8>, buffer: usize) -> Checked {
+    let check = ShareCheck::new(bytes.len() as u64, Some(number));
+    check.run(&Bytes(bytes), &mut vec![0; buffer]).unwrap()
+}
+
+#[test]
+fn real_shares_are_good_whatever_the_buffer() {
+    let shares = shares();
+    assert_eq!(shares.len(), 112);
+    for (number, bytes) in shares {
+        let checked = check(number, bytes.clone(), 256 << 10);
+        assert_eq!(checked.flaws, []);
+        assert!(checked.common.is_some());
+        assert_eq!(check(number, bytes.clone(), BUFFER_LEAST), checked);
+        assert_eq!(check(number, bytes, BUFFER_LEAST + 1), checked);
+    }
+}
+
+#[test]
+fn a_share_under_another_number_is_found() {
+    for (number, bytes) in shares() {
+        for other in [number ^ 1, 4, -1, 1 << 40] {
+            let flaws = check(other, bytes.clone(), 65536).flaws;
+            assert_eq!(flaws.iter().map(|f| f.region).collect::<Vec<_>>(), [Region::Chain], "{number} as {other}");
+        }
+    }
+}
+
+#[test]
+fn a_share_that_shrinks_meanwhile_is_an_error_and_no_flaw() {
+    let (number, mut bytes) = shares().into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let check = ShareCheck::new(bytes.len() as u64, Some(number));
+    bytes.truncate(bytes.len() / 2);
+    let error = check.run(&Bytes(bytes), &mut vec![0; 4096]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_panics_on_mutated_shares(
+        pick in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0usize..700, any::<u64>()), 0..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        thread_local!(static SHARES: Vec<(i64, Vec<u8>)> = shares());
+        let (number, mut bytes) = SHARES.with(|shares| shares[pick.index(shares.len())].clone());
+        for (at, near, value) in changes {
+            // Mostly where lengths and offsets stand.
+            let at = if near < 690 { near } else { at.index(bytes.len()) };
+            let value = match value % 4 { 0 => value, 1 => value % 4096, 2 => u64::MAX, _ => bytes.len() as u64 };
+            for (byte, new) in bytes.iter_mut().skip(at).zip(value.to_be_bytes()) {
+                *byte = new;
+            }
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        let _ = ShareCheck::new(bytes.len() as u64, Some(number)).run(&Bytes(bytes), &mut [0; BUFFER_LEAST]);
+    }
+}

@@ -1,0 +1,180 @@
+//! Crashes of expiry: whenever the process dies, the same command finishes what was begun, and the accounts of the cycle are
+//! those of an undisturbed run.
+//!
+//! How the failure happens: the process aborts itself just before or just after a write, truncation, unlinking, sync, or
+//! removal of a directory in the store, or in the middle of a write; or before or after a commit or a sync of its state; when
+//! it comes to that point for the first, second, nth time. The machine goes on, so whatever was written before is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::expiry_fixtures::{Files, files};
+use super::harness::{NOW, assert_same, crawl, lasting, run};
+
+const ABORTED: Option<i32> = Some(6);
+const AT: u32 = 1_700_000_000;
+const DAY: u32 = 86_400;
+
+fn immutable(version: u32, data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
+    immutable_at(AT, version, data, leases)
+}
+
+/// An immutable container; leases as (secret, age in days at the moment `at`).
+pub fn immutable_at(at: u32, version: u32, data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
+    let header = [version, data as u32, leases.len() as u32];
+    let mut file: Vec<u8> = header.iter().flat_map(|field| field.to_be_bytes()).collect();
+    file.resize(12 + data, 7);
+    for (secret, days) in leases {
+        file.extend_from_slice(&[0; 4]);
+        file.extend_from_slice(&[*secret; 64]);
+        file.extend_from_slice(&(at + 31 * DAY - days * DAY).to_be_bytes());
+    }
+    file
+}
+
+/// A mutable container of version 2, likewise.
+fn mutable(data: usize, leases: &[(u8, u32)]) -> Vec<u8> {
+    let mut file = b"Tahoe mutable container v2\n\xc3\x55\x21\x99\x25".to_vec();
+    file.resize(84, 5);
+    file.extend_from_slice(&(data as u64).to_be_bytes());
+    file.extend_from_slice(&(468 + data as u64).to_be_bytes());
+    let slot = |(secret, days): (u8, u32)| {
+        let mut slot = [1u32.to_be_bytes(), (AT + 31 * DAY - days * DAY).to_be_bytes()].concat();
+        slot.resize(72, secret);
+        slot.resize(92, 9);
+        slot
+    };
+    for i in 0..4 {
+        file.extend(leases.get(i).map_or(vec![0; 92], |lease| slot(*lease)));
+    }
+    file.resize(468 + data, 8);
+    let extra = leases.get(4..).unwrap_or(&[]);
+    file.extend_from_slice(&(extra.len() as u32).to_be_bytes());
+    extra.iter().for_each(|lease| file.extend(slot(*lease)));
+    file
+}
+
+/// Buckets in two prefixes: all expired, partly expired, valid, empty.
+fn make_store(root: &Path) {
+    let put = |bucket: &str, shares: &[(&str, Vec<u8>)]| {
+        let dir = root.join("shares").join(&bucket[..2]).join(bucket);
+        std::fs::create_dir_all(&dir).unwrap();
+        shares.iter().for_each(|(name, bytes)| std::fs::write(dir.join(name), bytes).unwrap());
+    };
+    let name = |start: &str, letter: &str| format!("{start}{}a", letter.repeat(23));
+    for prefix in ["aa", "zz"] {
+        put(&name(prefix, "b"), &[("0", immutable(2, 500, &[(1, 40)])), ("1", immutable(1, 90, &[(1, 40), (2, 50)]))]);
+        let long: Vec<(u8, u32)> = (0..70).map(|i| (i as u8, if i % 3 == 0 { 40 } else { 3 })).collect();
+        put(&name(prefix, "c"), &[("0", immutable(2, 500, &long)), ("3", mutable(200, &[(1, 40), (2, 3)]))]);
+        put(&name(prefix, "d"), &[("0", mutable(100, &long[..9])), ("1", mutable(100, &[(1, 40); 2]))]);
+        put(&name(prefix, "e"), &[("5", immutable(2, 10, &[(1, 3)]))]);
+        put(&name(prefix, "f"), &[]);
+    }
+}
+
+const ARGS: &str = "--job leases --json --expire age:2678400 --offline --max-delete 100% --prune-empty-buckets";
+
+/// However busy the machine, all of it is one slice; then the number of commits and syncs is known.
+const ONE_SLICE: &str = "--slice 1h";
+
+fn args(more: &str) -> String {
+    let slice = if more.contains("--slice") { "" } else { ONE_SLICE };
+    format!("{ARGS} --now {NOW} {slice} {more}")
+}
+
+/// The report that lasts and the files that are left, after a run that nothing disturbs.
+fn undisturbed(args: &str) -> (Value, Files) {
+    let folder = tempfile::tempdir().unwrap();
+    make_store(&folder.path().join("store"));
+    let ended = run(&mut crawl(&folder.path().join("store"), &folder.path().join("state"), args)).expect(0);
+    (without_paths(lasting(ended.report()).1), files(&folder.path().join("store")))
+}
+
+fn without_paths(report: Value) -> Value {
+    assert_eq!(report["errors"], serde_json::json!([]));
+    report
+}
+
+/// Every lease that has not expired, by share.
+fn valid_leases(root: &Path) -> BTreeMap<String, Vec<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for (name, _) in files(root) {
+        let bytes = std::fs::read(root.join("shares").join(&name)).unwrap();
+        let fresh = (AT + 31 * DAY - 3 * DAY).to_be_bytes();
+        let expires_at = if bytes.starts_with(b"Tahoe") { 4..8 } else { 68..72 };
+        let len = if bytes.starts_with(b"Tahoe") { 92 } else { 72 };
+        let records = bytes.windows(len).filter(|record| record[expires_at.clone()] == fresh);
+        // Only what looks like a record of ours: its secrets are one byte again and again.
+        let secrets = if len == 92 { 8..72 } else { 4..68 };
+        let ours = records.filter(|r| r[secrets.clone()].iter().all(|b| *b == r[secrets.start]));
+        found.insert(name, ours.map(<[u8]>::to_vec).collect());
+    }
+    found
+}
+
+/// Aborts at a point that was passed so many times before, then runs the same command again. Tells whether it came to
+/// the point.
+fn abort_at(point: &str, passed: usize, args: &str, expected: &(Value, Files)) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, state) = (folder.path().join("store"), folder.path().join("state"));
+    make_store(&store);
+    let before = valid_leases(&store);
+    let failing = format!("{point}={passed}*off->return");
+    let aborted = run(crawl(&store, &state, args).env("FAILPOINTS", &failing));
+    if aborted.signal() != ABORTED {
+        aborted.expect(0);
+        return false;
+    }
+    let between = valid_leases(&store);
+    for (name, leases) in before.iter().filter(|(_, leases)| !leases.is_empty()) {
+        let left = between.get(name).unwrap_or_else(|| panic!("{failing}: {name} has valid leases and is gone"));
+        assert!(leases.iter().all(|lease| left.contains(lease)), "{failing}: {name} has lost a valid lease");
+    }
+    let report = without_paths(lasting(run(&mut crawl(&store, &state, args)).expect(0).report()).1);
+    assert_same(&report, &expected.0, &format!("aborted by {failing}"));
+    assert_eq!(files(&store), expected.1, "aborted by {failing}");
+    true
+}
+
+fn at_every(point: &str, args: &str) -> usize {
+    let expected = undisturbed(args);
+    (0..).take_while(|passed| abort_at(point, *passed, args, &expected)).count()
+}
+
+#[test]
+fn undisturbed_expiry_does_what_it_says() {
+    let (report, files) = undisturbed(&args(""));
+    let deleted = serde_json::json!({"leases": 66, "shares": 6, "bytes": 6260, "buckets": 4});
+    assert_eq!(report["deleted"], deleted);
+    assert_eq!(files.len(), 8);
+}
+
+macro_rules! aborts {
+    ($($name:ident: $point:literal, $args:literal, $times:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            assert_eq!(at_every($point, &args($args)), $times, "times it comes to {}", $point);
+        }
+    )*};
+}
+
+aborts! {
+    aborted_before_every_write: "store::before_write", "", 12;
+    aborted_after_every_write: "store::after_write", "", 12;
+    aborted_within_every_write: "store::torn_write", "", 12;
+    aborted_before_every_truncation: "store::before_truncate", "", 2;
+    aborted_after_every_truncation: "store::after_truncate", "", 2;
+    aborted_before_every_unlinking: "store::before_unlink", "", 6;
+    aborted_after_every_unlinking: "store::after_unlink", "", 6;
+    aborted_before_every_file_sync: "store::before_sync", "", 6;
+    aborted_after_every_file_sync: "store::after_sync", "", 6;
+    aborted_before_every_removal: "store::before_remove_dir", "", 4;
+    aborted_after_every_removal: "store::after_remove_dir", "", 4;
+    aborted_before_every_commit: "checkpoint::before_commit", "--checkpoint every_bucket", 11;
+    aborted_after_every_commit: "checkpoint::after_commit", "--checkpoint every_bucket", 11;
+    aborted_before_the_sync: "checkpoint::before_sync", "", 1;
+    aborted_after_the_sync: "checkpoint::after_sync", "", 1;
+    aborted_after_every_unlinking_with_two_workers: "store::after_unlink", "--workers 2 --slice 1ms", 6;
+}

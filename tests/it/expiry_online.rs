@@ -1,0 +1,123 @@
+//! Expiry beside a running node: what it may not delete, and that no lease renewed meanwhile is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use sexton::Error;
+use sexton::job::leases::Word;
+
+use super::expiry_crash::immutable_at;
+use super::expiry_world::{Ahead, DAY, World, renew, settings};
+use super::sim_state::SimState;
+
+/// How it happens: a node renews leases in a loop, over and over, while they are judged and shares are unlinked; and
+/// others just after they were judged, and before anything is done.
+#[test]
+fn no_lease_that_a_node_renews_is_lost() {
+    let world = World::new();
+    let (now, fresh) = (world.now(), world.now() + 31 * DAY);
+    let share = |n: u32| world.share("aa", n, 0);
+    for n in 0..600 {
+        world.put(&share(n), &immutable_at(now, 2, 300, &[(1, 40), (2, 50)]));
+    }
+    // Every third is renewed all the time, every third between judgement and deed, and every third goes.
+    let looped: Vec<_> = (0..600).step_by(3).map(share).collect();
+    let late: Vec<_> = (1..600).step_by(3).map(share).collect();
+    looped.iter().for_each(|path| renew(path, fresh).unwrap());
+    let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let node = {
+        let (stop, rounds, looped) = (stop.clone(), rounds.clone(), looped.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                looped.iter().for_each(|path| renew(path, fresh).unwrap());
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    while rounds.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    let renewed = AtomicBool::new(false);
+    let to_renew = late.clone();
+    let state = SimState::new(move |call| {
+        if call == "sync" && !renewed.swap(true, Ordering::Relaxed) {
+            to_renew.iter().for_each(|path| renew(path, fresh).unwrap());
+        }
+        Ok(())
+    });
+    let report = world.run(state, settings(Word::Online)).unwrap();
+    stop.store(true, Ordering::Relaxed);
+    node.join().unwrap();
+    for path in looped.iter().chain(&late) {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{} is lost: {e}", path.display()));
+        assert_eq!(bytes.len(), 12 + 300 + 144, "no table is rewritten");
+        assert_eq!(bytes[12 + 300 + 68..12 + 300 + 72], fresh.to_be_bytes());
+    }
+    assert_eq!(report.own["deleted"]["shares"], 200);
+    assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 200);
+    assert_eq!(report.own["history"]["space-recovered"]["examined-shares"], 600);
+    assert_eq!((report.counts.deleted, report.counts.errors), (200, 0));
+}
+
+#[test]
+fn only_whole_shares_go_a_day_after_their_leases_have_expired() {
+    let world = World::new();
+    let now = world.now();
+    let put = |n, leases: &[(u8, u32)]| world.put(&world.share("aa", n, 0), &immutable_at(now, 1, 50, leases));
+    put(0, &[(1, 40), (2, 33)]);
+    put(1, &[(1, 40), (2, 3)]);
+    put(2, &[(1, 40), (2, 31)]);
+    put(3, &[]);
+    let before = std::fs::read(world.share("aa", 1, 0)).unwrap();
+    let report = world.run(SimState::sound(), settings(Word::Online)).unwrap();
+    let there = |n| world.share("aa", n, 0).exists();
+    assert_eq!((there(0), there(1), there(2), there(3)), (false, true, true, true));
+    assert_eq!(std::fs::read(world.share("aa", 1, 0)).unwrap(), before, "no table is rewritten");
+    assert_eq!(report.own["deleted"]["leases"], 2);
+}
+
+#[test]
+fn what_was_touched_within_the_hour_stays() {
+    let mut world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 40)]));
+    world.clock = Ahead::by(3000);
+    let report = world.run(SimState::sound(), settings(Word::Online)).unwrap();
+    assert!(world.share("aa", 0, 0).exists());
+    assert_eq!(report.own["deleted"]["shares"], 0);
+}
+
+fn assert_clock_refused(refused: sexton::Result<sexton::report::CycleReport>, why: &str) {
+    let Err(error @ Error::Clock { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains(why), "{error}");
+}
+
+#[test]
+fn a_clock_before_the_newest_share_is_refused() {
+    let world = World::new();
+    for n in 0..3 {
+        world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 1, 50, &[(1, 40)]));
+    }
+    let newest = std::fs::File::options().write(true).open(world.share("aa", 2, 0)).unwrap();
+    newest.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9000)).unwrap();
+    assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "a share was written");
+    assert!((0..3).all(|n| world.share("aa", n, 0).exists()));
+}
+
+#[test]
+fn a_clock_that_jumps_is_refused_and_the_cycle_goes_on_once_it_is_right() {
+    let world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 40)]));
+    let secs = world.clock.secs.clone();
+    let state = SimState::new(move |call| {
+        if call == "sync" {
+            secs.store(7200 + 86_400, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    assert_clock_refused(world.run(state.clone(), settings(Word::Online)), "it has jumped by 86400 s");
+    assert!(world.share("aa", 0, 0).exists());
+    // Started anew it has no way to tell that a clock jumped before; all else speaks for it.
+    let report = world.run(state, settings(Word::Online)).unwrap();
+    assert!(!world.share("aa", 0, 0).exists() && report.resumed);
+    assert_eq!(report.own["deleted"]["shares"], 1);
+}

@@ -1,0 +1,245 @@
+//! What keeps expiry from deleting the wrong things: the safety catch, rehearsals, links, disks that fail, and shares that
+//! somebody else changed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sexton::Error;
+use sexton::engine::{Cycles, Fresh};
+use sexton::job::leases::{LeaseSettings, Word};
+
+use super::expiry_crash::immutable_at;
+use super::expiry_world::{DAY, Failing, World, renew, settings};
+use super::sim_state::SimState;
+
+/// A share with one expired lease, one with an expired and a valid one, in one bucket.
+fn two_shares(world: &World) {
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
+    world.put(&world.share("aa", 0, 1), &immutable_at(world.now(), 2, 50, &[(1, 40), (2, 3)]));
+}
+
+fn read(world: &World, share: u32) -> Vec<u8> {
+    fs::read(world.share("aa", 0, share)).unwrap()
+}
+
+#[test]
+fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
+    let world = World::new();
+    for n in 0..1200 {
+        let days = if n % 4 == 0 { 40 } else { 3 };
+        world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
+    }
+    let state = SimState::sound();
+    let limited = |max_delete| LeaseSettings { max_delete, ..settings(Word::Offline) };
+    let Err(error) = world.run(state.clone(), limited(0.10)) else { panic!("it went on") };
+    let Error::SafetyCatch { deletes: 300, examined: 1200, .. } = error else { panic!("{error}") };
+    for words in ["300 of the 1200 shares", "10.0 %", "--dry-run", "the clock", "--max-delete"] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    assert!((0..1200).all(|n| world.share("aa", n, 0).exists()));
+    let report = world.run(state, limited(0.25)).unwrap();
+    assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &300.into()));
+}
+
+#[test]
+fn a_rehearsal_tells_and_the_next_cycle_deletes() {
+    let mut world = World::new();
+    two_shares(&world);
+    let state = SimState::sound();
+    let rehearsing = LeaseSettings { rehearsal: true, ..settings(Word::Offline) };
+    let first = world.run(state.clone(), rehearsing.clone()).unwrap();
+    assert_eq!(first.own["rehearsal"], true);
+    assert_eq!(first.own["would_delete"], serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}));
+    assert_eq!(first.own["history"]["expiration-enabled"], false);
+    assert!(world.share("aa", 0, 0).exists());
+    // A single cycle is reported again until it was handed over.
+    world.cycles = Cycles::Times(1);
+    let second = world.run(state.clone(), rehearsing.clone()).unwrap();
+    assert_eq!((second.key.number, second.own.get("rehearsal")), (0, Some(&true.into())), "handed over");
+    let third = world.run(state.clone(), rehearsing.clone()).unwrap();
+    assert_eq!((third.key.number, third.own.get("rehearsal")), (1, None));
+    assert_eq!(third.own["deleted"]["shares"], 1);
+    assert!(!world.share("aa", 0, 0).exists());
+    let other = LeaseSettings { prune: true, ..rehearsing };
+    assert_eq!(world.run(state, other).unwrap().own["rehearsal"], true, "other settings are rehearsed anew");
+}
+
+#[test]
+fn an_empty_bucket_is_deleted_once_or_not_at_all() {
+    let world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
+    let run = |prune| {
+        let report = world.run(SimState::sound(), LeaseSettings { prune, ..settings(Word::Offline) }).unwrap();
+        (report.own["deleted"].clone(), report.own["history"]["space-recovered"]["actual-buckets"].clone())
+    };
+    let nothing = serde_json::json!({"leases": 0, "shares": 0, "bytes": 0, "buckets": 0});
+    assert_eq!(run(false), (serde_json::json!({"leases": 1, "shares": 1, "bytes": 134, "buckets": 0}), 1.into()));
+    assert_eq!(run(false), (nothing.clone(), 1.into()), "the history counts it again, as Tahoe does");
+    fs::write(world.bucket("aa", 0).join("stray"), "").unwrap();
+    assert_eq!(run(true).0, nothing);
+    fs::remove_file(world.bucket("aa", 0).join("stray")).unwrap();
+    assert_eq!(run(true), (serde_json::json!({"leases": 0, "shares": 0, "bytes": 0, "buckets": 1}), 1.into()));
+    assert!(!world.bucket("aa", 0).exists());
+    assert_eq!(run(true), (nothing, 0.into()));
+}
+
+#[test]
+fn links_are_never_followed_to_change_anything() {
+    let world = World::new();
+    let expired = immutable_at(world.now(), 2, 50, &[(1, 40)]);
+    let partly = immutable_at(world.now(), 2, 50, &[(1, 40), (2, 3)]);
+    let outside = world.path("outside");
+    // A prefix, a bucket and two shares lead outside.
+    let buckets = [outside.join("prefix").join(world.bucket("cc", 0).file_name().unwrap()), outside.join("bucket")];
+    for bucket in &buckets {
+        world.put(&bucket.join("0"), &expired);
+        world.put(&bucket.join("1"), &partly);
+    }
+    world.put(&outside.join("expired"), &expired);
+    world.put(&outside.join("partly"), &partly);
+    world.put(&world.share("aa", 1, 7), &immutable_at(world.now(), 2, 50, &[(1, 3)]));
+    symlink(outside.join("prefix"), world.store().join("shares/cc")).unwrap();
+    symlink(outside.join("bucket"), world.bucket("aa", 0)).unwrap();
+    symlink(outside.join("expired"), world.share("aa", 1, 0)).unwrap();
+    symlink(outside.join("partly"), world.share("aa", 1, 1)).unwrap();
+    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    for (path, bytes) in [("expired", &expired), ("partly", &partly)] {
+        assert_eq!(fs::read(outside.join(path)).unwrap(), *bytes);
+    }
+    for bucket in &buckets {
+        assert_eq!(
+            (fs::read(bucket.join("0")).unwrap(), fs::read(bucket.join("1")).unwrap()),
+            (expired.clone(), partly.clone())
+        );
+    }
+    assert!(world.share("aa", 1, 0).is_symlink() && world.bucket("aa", 0).is_symlink());
+    assert_eq!(report.own["deleted"]["shares"], 0);
+    let told: Vec<_> = report.errors.iter().filter(|e| e.error.contains("links are never followed")).collect();
+    assert_eq!(told.len(), 4, "{:?}", report.errors);
+    assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
+}
+
+#[test]
+fn a_file_with_other_names_is_not_rewritten() {
+    let world = World::new();
+    two_shares(&world);
+    fs::hard_link(world.share("aa", 0, 1), world.path("backup")).unwrap();
+    let before = fs::read(world.path("backup")).unwrap();
+    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    assert_eq!(fs::read(world.path("backup")).unwrap(), before);
+    assert!(report.errors[0].error.contains("2 names (hard links)"), "{:?}", report.errors);
+    assert_eq!(report.own["deleted"]["shares"], 1);
+}
+
+/// How it happens: the store is mounted read-only, or the disk gives up on everything.
+#[test]
+fn where_nothing_can_be_written_nothing_is_lost() {
+    let mut world = World::new();
+    two_shares(&world);
+    let before = (read(&world, 0), read(&world, 1));
+    world.medium = Failing::new(|_, _| Some(io::ErrorKind::ReadOnlyFilesystem.into()));
+    let refused = world.run(SimState::sound(), settings(Word::Offline));
+    // The table could not be put back either, as far as anybody knows.
+    let Err(Error::Store { doing: "finish the lease table of", .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((read(&world, 0), read(&world, 1)), before);
+}
+
+#[test]
+fn a_share_that_cannot_be_unlinked_is_an_error_and_stays() {
+    let mut world = World::new();
+    two_shares(&world);
+    world.medium = Failing::new(|what, _| (what == "unlink").then(|| io::ErrorKind::PermissionDenied.into()));
+    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    assert!(world.share("aa", 0, 0).exists());
+    assert!(
+        report.errors[0].error.starts_with("its expired leases are kept: permission denied"),
+        "{:?}",
+        report.errors
+    );
+    assert_eq!(report.own["deleted"], serde_json::json!({"leases": 1, "shares": 0, "bytes": 72, "buckets": 0}));
+    assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
+    assert_eq!(report.own["history"]["space-recovered"]["configured-shares"], 1);
+}
+
+/// How it happens: there is no room, or the disk fails, at the first write, the second, or the truncation.
+#[test]
+fn a_table_that_cannot_be_rewritten_reads_as_before() {
+    for failing in [0, 1, 2] {
+        let mut world = World::new();
+        world.put(&world.share("aa", 0, 1), &immutable_at(world.now(), 2, 50, &[(1, 40), (2, 3)]));
+        let before = read(&world, 1);
+        world.medium = match failing {
+            0 => Failing::new(|_, n| (n == 0).then(|| io::ErrorKind::StorageFull.into())),
+            1 => Failing::new(|_, n| (n == 1).then(|| io::ErrorKind::StorageFull.into())),
+            _ => Failing::new(|_, n| (n == 2).then(|| io::ErrorKind::StorageFull.into())),
+        };
+        let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+        assert_eq!(read(&world, 1), before, "{failing}");
+        assert_eq!((report.counts.errors, &report.own["deleted"]["leases"]), (1, &0.into()));
+    }
+}
+
+/// How it happens: the disk fails at the truncation and goes on failing; later it is well again.
+#[test]
+fn a_table_that_is_left_half_written_is_finished_by_the_next_run() {
+    let mut world = World::new();
+    two_shares(&world);
+    world.medium = Failing::new(|what, n| (what == "truncate" || n > 3).then(|| io::ErrorKind::StorageFull.into()));
+    let state = SimState::sound();
+    assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
+    world.medium = std::sync::Arc::new(sexton::store::Disk);
+    world.fresh = Fresh::Yes;
+    let refused = world.run(state.clone(), settings(Word::Offline)).unwrap_err().to_string();
+    assert!(refused.contains("in 1 buckets, some of which may be half done"), "{refused}");
+    world.fresh = Fresh::No;
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!(read(&world, 1), immutable_at(world.now(), 2, 50, &[(2, 3)])[..].to_vec());
+    assert_eq!(report.own["deleted"], serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}));
+}
+
+/// How it happens: a lease is renewed after it was judged and before anything is done, though the node should be stopped.
+#[test]
+fn a_share_that_was_changed_is_looked_at_anew() {
+    let world = World::new();
+    two_shares(&world);
+    let fresh = world.now() + 31 * DAY;
+    let (paths, renewed) = ([world.share("aa", 0, 0), world.share("aa", 0, 1)], AtomicBool::new(false));
+    let state = SimState::new(move |call| {
+        if call == "sync" && !renewed.swap(true, Ordering::Relaxed) {
+            paths.iter().for_each(|path| renew(path, fresh).unwrap());
+        }
+        Ok(())
+    });
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!((read(&world, 0).len(), read(&world, 1).len()), (134, 206));
+    assert_eq!(report.own["deleted"]["leases"], 0);
+    let space = &report.own["history"]["space-recovered"];
+    assert_eq!((&space["examined-shares"], &space["configured-shares"]), (&2.into(), &0.into()));
+    assert_eq!(report.counts.shares, 2);
+}
+
+/// How it happens: as above, but of two expired leases only one is renewed, so that there is still something to do.
+#[test]
+fn what_follows_from_a_new_look_is_saved_before_it_is_done() {
+    let world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 40), (2, 50)]));
+    let fresh = world.now() + 31 * DAY;
+    let (path, renewed) = (world.share("aa", 0, 0), AtomicBool::new(false));
+    let syncs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = syncs.clone();
+    let state = SimState::new(move |call| {
+        if call == "sync" {
+            counted.fetch_add(1, Ordering::Relaxed);
+            if !renewed.swap(true, Ordering::Relaxed) {
+                renew(&path, fresh).unwrap();
+            }
+        }
+        Ok(())
+    });
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!(read(&world, 0).len(), 134);
+    assert_eq!(report.own["deleted"], serde_json::json!({"leases": 1, "shares": 0, "bytes": 72, "buckets": 0}));
+    assert_eq!(syncs.load(Ordering::Relaxed), 2);
+}
