@@ -39,11 +39,12 @@ pub struct SegmentEntry {
 
 /// The segments that may be cleaned, worst first, and the names of those that are obsolete.
 ///
-/// There may be millions: it takes some 70 bytes for each, and makes an entry only when it is asked for. Serialized, it is
+/// There may be millions: it takes 68 bytes for each, and makes an entry only when it is asked for. Serialized, it is
 /// the sequence of its entries.
 #[derive(Debug, Clone)]
 pub struct SegmentList {
     table: SegmentTable,
+    /// Places in the table: 32 bits, since 2^32 records would take 256 GB.
     order: Vec<u32>,
     judge: Judge,
 }

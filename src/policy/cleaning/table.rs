@@ -117,7 +117,8 @@ impl SegmentRecord {
     }
 }
 
-/// All segments, in the order in which they were taken in.
+/// All segments, in the order in which they were taken in. A place in it is one that [`push`](Self::push) or
+/// [`place`](Self::place) gave.
 #[derive(Debug, Clone, Default)]
 pub struct SegmentTable {
     /// One for each.
@@ -283,6 +284,17 @@ mod tests {
     fn a_segment_takes_64_bytes() {
         // The memory of a run is bounded by this: 64 bytes for a segment, and some 20 for what is decided about it.
         assert_eq!(size_of::<SegmentRecord>(), 64);
+    }
+
+    #[test]
+    fn what_the_programs_write_needs_nothing_beside_the_record() {
+        let mut table = SegmentTable::default();
+        let place = table.push(i64::MAX, "0123abcd-4567-89ef-0000-fedcba987654");
+        table.add(place, Figure::BlockBytes, Number::Int(i64::MAX.into()));
+        table.set_figure(place, Figure::Used, Some(Number::Real(0.7)));
+        table.set_figure(place, Figure::Size, Some(Number::Int(4_194_304)));
+        table.set_mtime(place, Moment::Day(2_454_400.5));
+        assert!(table.texts.is_empty() && table.wide.is_empty() && table.times.is_empty());
     }
 
     #[test]
