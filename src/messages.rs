@@ -100,7 +100,8 @@ pub struct SetSlots(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Instruction {
-    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause.
+    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause. What waits to be confirmed is rehearsed
+    /// anew.
     Start,
     /// Ask for no further slice; what the running one has done is saved.
     Pause,

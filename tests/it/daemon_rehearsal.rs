@@ -3,15 +3,15 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::daemon::{Daemon, command_for, config};
+use super::daemon::{Daemon, PATIENCE, command, command_for, config};
 use super::daemon_shapes::assert_fits;
 use super::expiry_crash::immutable_at;
-use super::harness::{Ended, Sample, run};
+use super::harness::{Ended, Running, Sample, run};
 
 const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
 const PARAMETERS: &str = r#"expire: age("31d"), delete: offline, max_delete: "60%""#;
@@ -121,6 +121,27 @@ fn a_kill_before_the_confirmation_finds_it_waiting_and_one_after_it_does_not() {
     assert_eq!(are_there(&daemon), [true, true]);
     say(&daemon, "start expire").expect(0);
     deleted(&daemon, 1);
+}
+
+/// How it happens: the process dies while it saves the confirmation, or before it can answer.
+#[test]
+fn a_kill_in_the_middle_of_a_confirmation_leaves_all_of_it_or_none() {
+    for (point, state) in [("before_confirm", "rehearsed"), ("after_confirm", "sleeping")] {
+        let daemon = start("1h");
+        rehearsed(&daemon, 0);
+        let (sample, _) = daemon.end(Signal::TERM);
+        let dying = Running::start(command(&sample).env("FAILPOINTS", format!("checkpoint::{point}=return")));
+        let limit = Instant::now() + PATIENCE;
+        while !run(&mut command_for(&sample, "status --json")).stdout.contains("\"confirmed\":false") {
+            assert!(Instant::now() < limit, "it never waits");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_ne!(run(&mut command_for(&sample, "confirm expire --yes")).code(), 0, "nobody has answered");
+        assert_eq!(dying.end().signal(), Some(6));
+        let daemon = Daemon::again(sample);
+        daemon.until_crawl("expire", state);
+        assert_eq!(are_there(&daemon), [true, true]);
+    }
 }
 
 /// Has it read another file.

@@ -87,8 +87,8 @@ pub(super) async fn take<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, number: 
     }
     let at = crawl.time.clock.unix_secs();
     let cycle = CycleKey { crawl: name, number };
-    info!(crawl = cycle.crawl, cycle = number, "the rehearsal is confirmed");
     crawl.ports.confirm.send(ConfirmCycle { cycle, at }).await.map_err(gone)??;
+    info!(crawl = crawl.settings.name, cycle = number, "the rehearsal is confirmed");
     // Shown at once, so that whoever has confirmed it sees it with the answer.
     crawl.show(|c| {
         if let Some(shown) = c.rehearsal.as_mut().filter(|shown| shown.cycle == number) {
