@@ -249,6 +249,7 @@ impl EngineBuilder {
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
+            confirm: checkpointer.clone().recipient(),
         };
         let cleanings =
             CleaningPorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
@@ -389,7 +390,8 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
         let (pace, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
-        Launched { name, pace, orders, stop: processor.recipient(), workers, ended }
+        let confirm = Some(processor.clone().recipient());
+        Launched { name, pace, orders, confirm, stop: processor.recipient(), workers, ended }
     }
 }
 
@@ -399,7 +401,7 @@ pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Lau
     let (ended_set, ended) = oneshot::channel();
     let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
     let orders = cleaner.clone().recipient();
-    Launched { name, pace: None, orders, stop: cleaner.recipient(), workers: 1, ended }
+    Launched { name, pace: None, orders, confirm: None, stop: cleaner.recipient(), workers: 1, ended }
 }
 
 fn start_upkeep(settings: UpkeepSettings, tidy: Recipient<Tidy>, wiring: &Wiring) -> Recipient<Stop> {

@@ -12,11 +12,13 @@
 //! | Checkpointer | [`Commit`] | [`Committed`] |
 //! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
+//! | Checkpointer | [`ConfirmCycle`] | |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
 //! | BucketProcessor | [`SetMinimumCycleTime`], [`Instruction`], [`Stop`] | |
+//! | BucketProcessor | [`Confirm`] | whether it waited for that |
 //! | Cleaner | [`Instruction`], [`Stop`] | |
 //! | Upkeep | [`Stop`] | |
 //!
@@ -35,7 +37,7 @@ use crate::checkpoint::{
 };
 use crate::error::{Error, Result};
 use crate::job::Note;
-use crate::policy::cycle::{self, Fresh};
+use crate::policy::cycle::{self, Fresh, Rehearsed};
 use crate::settings::{BudgetSettings, Order};
 use crate::slice::TimeSlice;
 use crate::store::{Names, Store};
@@ -98,13 +100,20 @@ pub struct SetSlots(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Instruction {
-    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause.
+    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause. What waits to be confirmed is rehearsed
+    /// anew.
     Start,
     /// Ask for no further slice; what the running one has done is saved.
     Pause,
     /// Go on after a pause.
     Resume,
 }
+
+/// Confirms what the rehearsal of this number has shown, so that the next cycle does it. Refused unless the crawl waits for
+/// just that; answered when it is saved.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<()>")]
+pub struct Confirm(pub u64);
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,7 +218,13 @@ impl WantedCycle {
         cycle::Wanted { store, job, parameters, ring, now: *now }
     }
 
-    /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is.
+    /// How the newest cycle there is stands to it.
+    pub fn rehearsed(&self, latest: Option<&Cycle>) -> Rehearsed {
+        cycle::rehearsed(latest, &self.wanted())
+    }
+
+    /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is. Here it is
+    /// decided whether the cycle may change the store: what was not confirmed is rehearsed, whoever begins it.
     pub fn identity(&self, at: f64, latest: Option<&Cycle>) -> CycleIdentity {
         CycleIdentity {
             store: self.store.clone(),
@@ -219,7 +234,7 @@ impl WantedCycle {
             now: self.now.unwrap_or(at),
             fixed_clock: self.now.is_some(),
             not_in_ring: self.not_in_ring,
-            rehearsal: (self.rehearses_first && !cycle::is_rehearsed(latest, &self.wanted())).into(),
+            rehearsal: (self.rehearses_first && self.rehearsed(latest) != Rehearsed::Confirmed).into(),
         }
     }
 }
@@ -333,6 +348,16 @@ pub struct CycleRows {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct Deliver(pub CycleKey);
+
+/// Notes that what a rehearsal has shown was confirmed.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct ConfirmCycle {
+    /// The rehearsal.
+    pub cycle: CycleKey,
+    /// The wall clock, in seconds since 1970.
+    pub at: f64,
+}
 
 /// Asks how the last run of a cleaning ended.
 #[derive(Debug, Clone, Message)]

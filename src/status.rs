@@ -6,6 +6,7 @@
 mod board;
 mod cleaning;
 mod findings;
+mod rehearsal;
 mod ring;
 mod upkeep;
 
@@ -26,6 +27,7 @@ use crate::slice::Spent;
 pub(crate) use board::Board;
 pub use cleaning::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
+pub use rehearsal::{RehearsalStatus, WouldDelete};
 pub(crate) use ring::RingMarks;
 pub use ring::{Mark, RingPicture};
 pub use upkeep::UpkeepStatus;
@@ -70,6 +72,14 @@ pub enum Event {
         path: String,
         /// The cause.
         error: String,
+    },
+    /// A rehearsal waits to be confirmed: see [`CrawlStatus::rehearsal`] and
+    /// [`EngineHandle::confirm`](crate::engine::EngineHandle::confirm).
+    Rehearsed {
+        /// The crawl.
+        crawl: String,
+        /// The cycle that was one.
+        cycle: u64,
     },
     /// A run of a cleaning begins.
     CleaningStarted {
@@ -190,6 +200,8 @@ pub enum Phase {
     Walking,
     /// Waits for the next cycle.
     SleepingBetweenCycles,
+    /// Waits until somebody has confirmed what its last cycle, a rehearsal, has shown.
+    Rehearsed,
     /// Has done what it was asked for, or was stopped.
     Ended,
     /// Ended with an error.
@@ -260,6 +272,8 @@ pub struct CrawlStatus {
     pub remaining_secs: Option<(f64, f64)>,
     /// Whether the target will be kept; `None` where none was set.
     pub target: Option<TargetStatus>,
+    /// The rehearsal that waits to be confirmed, or was, until the next cycle begins.
+    pub rehearsal: Option<RehearsalStatus>,
     /// Why progress cannot be saved just now.
     pub waiting_for: Option<String>,
     /// Why it failed.
@@ -304,6 +318,7 @@ impl CrawlStatus {
             vanished: 0,
             remaining_secs: None,
             target: None,
+            rehearsal: None,
             waiting_for: None,
             error: None,
             failure: None,

@@ -12,8 +12,8 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle, OpenCycle, Opened,
-    Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
+    ClaimPrefixes, Commit, Committed, ConfirmCycle, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle,
+    OpenCycle, Opened, Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
 };
 use crate::policy::cycle::{Decision, Fresh, decide};
 use crate::settings::Order;
@@ -110,6 +110,14 @@ impl Handler<Deliver> for Checkpointer {
 
     fn handle(&mut self, Deliver(cycle): Deliver, _: &mut Self::Context) -> Self::Result {
         self.desk.with(|state| state.deliver(&cycle))
+    }
+}
+
+impl Handler<ConfirmCycle> for Checkpointer {
+    type Result = Result<()>;
+
+    fn handle(&mut self, msg: ConfirmCycle, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.confirm(&msg.cycle, msg.at))
     }
 }
 

@@ -62,9 +62,14 @@ impl Reins {
         }
     }
 
+    /// Waits for an order to start, and leaves it to be taken.
+    pub async fn asked_to_start(&self) {
+        let _ = self.start.subscribe().wait_for(|start| *start).await;
+    }
+
     /// Waits for an order to start, and takes it.
     pub async fn told_to_start(&self) {
-        let _ = self.start.subscribe().wait_for(|start| *start).await;
+        self.asked_to_start().await;
         self.start.send_replace(false);
     }
 

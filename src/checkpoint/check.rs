@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{CycleIdentity, CycleKey, Progress};
 use crate::error::{Error, Result};
+use crate::job::Rehearsal;
 
 /// Refuses a moment that is no number: it could be written, but not read back.
 pub(super) fn moment(at: f64) -> Result<()> {
@@ -86,6 +87,17 @@ pub(super) fn prefixes_left(cycle: &CycleKey, left: u32) -> Error {
 /// The cycle has no report yet.
 pub(super) fn unfinished(cycle: &CycleKey) -> Error {
     Error::Config(format!("cycle {} of {} has no report yet: it is not finished", cycle.number, cycle.crawl))
+}
+
+/// Refuses to confirm what is no rehearsal, not over, or not the newest cycle: nobody waits for that.
+pub(super) fn confirmation(cycle: &CycleKey, newest: u64, rehearsal: Rehearsal, finished: Option<f64>) -> Result<()> {
+    let refused = match (rehearsal, finished) {
+        _ if cycle.number != newest => format!("the newest cycle is {newest}"),
+        (Rehearsal::No, _) => "it is no rehearsal".to_owned(),
+        (Rehearsal::Yes, None) => "it is not finished".to_owned(),
+        (Rehearsal::Yes, Some(_)) => return Ok(()),
+    };
+    Err(Error::Config(format!("cycle {} of {} cannot be confirmed: {refused}", cycle.number, cycle.crawl)))
 }
 
 /// A finished cycle.

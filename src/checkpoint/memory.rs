@@ -33,6 +33,7 @@ struct CycleState {
     started: f64,
     finished: Option<f64>,
     delivered: bool,
+    confirmed: Option<f64>,
     prefixes: Vec<Prefix>,
 }
 
@@ -70,6 +71,7 @@ impl CycleState {
             started: self.started,
             finished: self.finished,
             delivered: self.delivered,
+            confirmed: self.confirmed,
             done: (0..).zip(&self.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
         }
     }
@@ -152,7 +154,14 @@ impl StateStore for MemoryStore {
             kept.cycles.pop_first();
         }
         let prefixes = vec![Prefix::default(); identity.ring.len()];
-        let state = CycleState { identity: identity.clone(), started: at, finished: None, delivered: false, prefixes };
+        let state = CycleState {
+            identity: identity.clone(),
+            started: at,
+            finished: None,
+            delivered: false,
+            confirmed: None,
+            prefixes,
+        };
         let cycle = state.cycle(crawl, number);
         kept.cycles.insert(number, state);
         Ok(cycle)
@@ -240,6 +249,16 @@ impl StateStore for MemoryStore {
             return Err(check::unfinished(cycle));
         }
         state.delivered = true;
+        Ok(())
+    }
+
+    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+        check::moment(at)?;
+        let newest = self.crawls.get(&cycle.crawl).and_then(|kept| kept.cycles.last_key_value());
+        let newest = newest.map_or(cycle.number, |(newest, _)| *newest);
+        let state = self.cycle(cycle)?;
+        check::confirmation(cycle, newest, state.identity.rehearsal, state.finished)?;
+        state.confirmed = state.confirmed.or(Some(at));
         Ok(())
     }
 

@@ -64,6 +64,8 @@ pub struct Cycle {
     pub finished: Option<f64>,
     /// Whether its report has reached whoever asked for it.
     pub delivered: bool,
+    /// When somebody confirmed what it has shown, in seconds since 1970, if it was a rehearsal and somebody did.
+    pub confirmed: Option<f64>,
     /// Positions of the prefixes that are complete.
     pub done: Vec<u32>,
 }
@@ -254,6 +256,12 @@ pub trait StateStore: Send + 'static {
 
     /// Notes that the cycle's report has been handed over.
     fn deliver(&mut self, cycle: &CycleKey) -> Result<()>;
+
+    /// Notes that somebody agreed at the moment `at` to what a rehearsal has shown. The first time counts.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the cycle is not the newest of its crawl, not finished, or no rehearsal.
+    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()>;
 
     /// All prefixes of a cycle, in ring order.
     fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>>;

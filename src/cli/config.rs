@@ -46,7 +46,7 @@ fn deletes(job: &JobSettings) -> Option<String> {
         return None;
     };
     let (word, most) = (word.as_str(), Percent::of_cores(*max_delete));
-    let after = if *rehearsal { ", after a first cycle that only tells" } else { "" };
+    let after = if *rehearsal { ", after a first cycle that only tells and is to be confirmed" } else { "" };
     Some(format!("  deletes expired leases, {word}, {most} of the shares at most{after}"))
 }
 

@@ -180,18 +180,24 @@ pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     let client = Client::find(&args.reach)?;
     let detail = client.get(&format!("/api/crawls/{}", args.name))?;
     let rehearsal = &detail["crawl"]["rehearsal"];
-    let Some(cycle) = rehearsal["cycle"].as_u64() else {
+    let waits = rehearsal["cycle"].as_u64().filter(|_| rehearsal["confirmed"] == false);
+    let Some(cycle) = waits else {
         return Err(Error::Daemon(format!("{} has no rehearsal that waits to be confirmed", args.name)));
     };
     let figure = |key: &str| rehearsal[key].as_u64().unwrap_or(0);
-    let (buckets, shares, bytes) = (figure("buckets"), figure("shares"), figure("bytes") as f64 / 1e6);
-    println!("{}: {shares} shares in {buckets} buckets, {bytes:.1} MB, will be deleted for good", args.name);
+    let (buckets, shares, leases) = (figure("buckets"), figure("shares"), figure("leases"));
+    println!(
+        "{}: {shares} shares in {buckets} buckets, {leases} leases, {:.1} MB will be deleted for good, as cycle {cycle} has \
+         rehearsed",
+        args.name,
+        figure("bytes") as f64 / 1e6
+    );
     if !args.yes && !agreed()? {
         println!("nothing was confirmed");
         return Ok(Exit::Failed);
     }
     client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&json!({ "cycle": cycle })))?;
-    println!("confirmed");
+    println!("confirmed: the next cycle deletes them");
     Ok(Exit::Done)
 }
 

@@ -111,7 +111,7 @@ enum Command {
     /// Go on after a pause
     #[cfg(feature = "daemon")]
     Resume(control::OneOrAllArgs),
-    /// Begin the next cycle of a crawl now, or one that was stopped or has failed
+    /// Begin the next cycle of a crawl now, or one that was stopped or has failed; one that waits for `confirm` rehearses anew
     #[cfg(feature = "daemon")]
     Start(control::OneArgs),
     /// End a crawl or cleaning after its running slice, until it is started

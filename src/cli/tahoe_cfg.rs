@@ -11,8 +11,13 @@ use crate::error::{Error, Result};
 use crate::tahoe::cfg::{Rule, Storage};
 use crate::tahoe::state::figures::Mode;
 
-/// Whether a crawl of which Tahoe would delete only evaluates. Nothing can be deleted yet.
-const DRY_RUN_WHERE_TAHOE_DELETES: bool = true;
+/// What stands above a crawl that deletes, where Tahoe would.
+const ON_DELETING: [&str; 4] = [
+    "Tahoe deletes as the node itself. `delete: online` lets the node run, and takes whole shares only, a day after their",
+    "leases have expired; `delete: offline` cancels single leases too, as Tahoe does, and needs the node stopped. Take",
+    "expire.enabled out of tahoe.cfg, or the node goes on deleting. The first cycle is a rehearsal: `sexton confirm leases`",
+    "shows what it would delete, and asks.",
+];
 
 /// A larger file is no `tahoe.cfg`.
 const SIZE_MAX: u64 = 1 << 20;
@@ -67,9 +72,17 @@ fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
         "none".clone_into(&mut expire);
     }
     let rules = expire != "none";
-    let dry_run = rules && (!storage.expires || DRY_RUN_WHERE_TAHOE_DELETES);
-    if rules && storage.expires && DRY_RUN_WHERE_TAHOE_DELETES {
-        doubts.push("Tahoe deletes what expired; this configuration only evaluates it (dry_run: true)".to_owned());
+    let (manner, comment) = match (rules, storage.expires) {
+        (false, _) => ("dry_run: false", &[][..]),
+        (true, false) => ("dry_run: true", &[][..]),
+        (true, true) => ("delete: online, rehearsal: true", &ON_DELETING[..]),
+    };
+    if rules && storage.expires {
+        doubts.push(
+            "Tahoe cancels expired leases as the node itself; here whole shares go, beside the running node (delete: online), \
+             after a rehearsal that is to be confirmed; delete: offline does all that Tahoe does, with the node stopped"
+                .to_owned(),
+        );
     }
     doubts.push(
         "each of Tahoe's two crawlers has 10 % of a core of its own, by wall time; here both share one budget, so \"20%\" is \
@@ -84,6 +97,7 @@ fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
         "Tahoe sleeps 299 s at most, and so exceeds its budget after very long slices; here it does not".to_owned(),
     );
     let comments: String = doubts.iter().map(|doubt| format!("//   - {}\n", on_one_line(doubt))).collect();
+    let comment: String = comment.iter().map(|line| format!("            // {line}\n")).collect();
     let types: Vec<&str> = storage.sharetypes.iter().map(|t| t.as_str()).collect();
     let (types, store) = (types.join(", "), in_quotes(store));
     let config = format!(
@@ -96,8 +110,9 @@ fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
              crawls: [\n        \
                  (\n            \
                      name: \"leases\",\n            \
-                     store: {store},\n            \
-                     job: leases(expire: {expire}, sharetypes: [{types}], dry_run: {dry_run}),\n            \
+                     store: {store},\n\
+                     {comment}            \
+                     job: leases(expire: {expire}, sharetypes: [{types}], {manner}),\n            \
                      minimum_cycle_time: \"12h\",\n            \
                      slow_start: \"6m\",\n        \
                  ),\n        \

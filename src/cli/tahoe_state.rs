@@ -254,7 +254,8 @@ fn in_words(extent: &Extent) -> String {
     )
 }
 
-/// The command that carries the cycle on: its parameters are those that are frozen in it.
+/// The command that carries the cycle on: its parameters are those that are frozen in it, so nothing is deleted before the
+/// next one.
 fn command_line(common: &Common, crawler: Crawler, settings: Option<&LeaseSettings>, now: Option<f64>) -> String {
     let mut words = format!("sexton crawl {} --job {}", quoted(&common.store), crawler.crawl());
     if let Some(LeaseSettings { expiry, sharetypes, .. }) = settings {

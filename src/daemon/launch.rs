@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::shared::CrawlView;
 use crate::config::CrawlConfig;
+use crate::config::units::Percent;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
+use crate::job::leases::LeaseSettings;
 use crate::job::{Count, Job, Leases, Verify};
 use crate::settings::JobSettings;
 use crate::store::TahoeStore;
@@ -53,6 +55,7 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         job: crawl.job.name(),
         parameters,
         store: crawl.store.clone(),
+        max_delete: max_delete(&crawl.job),
         stopped: false,
         waiting: None,
         failed: None,
@@ -64,6 +67,11 @@ fn parameters(job: &impl Job<TahoeStore>) -> Value {
         parameters @ Value::Object(_) => parameters,
         _ => Value::Object(serde_json::Map::new()),
     }
+}
+
+fn max_delete(job: &JobSettings) -> Option<String> {
+    let JobSettings::Leases(LeaseSettings { word: Some(_), max_delete, .. }) = job else { return None };
+    Some(Percent::of_cores(*max_delete).to_string())
 }
 
 /// Whether a crawl that has ended with this error is tried again by itself.

@@ -267,11 +267,11 @@ impl Gauges {
     }
 
     fn crawl(&self, crawl: &Crawl) {
-        use super::api::shapes::CrawlState::{Failed, Rehearsed, Stopped, Waiting};
+        use super::api::shapes::CrawlState::{Failed, Stopped, Waiting};
         let name = &[&*crawl.name];
         self.up.with_label_values(&[&*crawl.name, &*crawl.job]).set(flag(!matches!(crawl.state, Failed | Stopped)));
         self.crawl_waiting.with_label_values(name).set(flag(crawl.state == Waiting));
-        self.rehearsed.with_label_values(name).set(flag(crawl.state == Rehearsed));
+        self.rehearsed.with_label_values(name).set(flag(crawl.waits_to_be_confirmed()));
         if let (Some(cycle), Some(started)) = (crawl.cycle, crawl.cycle_started) {
             self.cycle.with_label_values(name).set(cycle as f64);
             self.cycle_started.with_label_values(name).set(started);

@@ -92,6 +92,8 @@ pub struct CrawlView {
     pub parameters: Value,
     /// The folder that is walked.
     pub store: PathBuf,
+    /// The largest part of the shares examined that a cycle may delete, in percent; `None` where nothing is deleted.
+    pub max_delete: Option<String>,
     /// Whether an operator has stopped it.
     pub stopped: bool,
     /// Why it is not running although it should; it will be tried again.

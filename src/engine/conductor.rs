@@ -13,7 +13,7 @@ use super::{Life, StateThread, Wiring};
 use crate::actors::Launched;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::messages::{Instruction, SetMinimumCycleTime, SetSlots, Stop};
+use crate::messages::{Confirm, Instruction, SetMinimumCycleTime, SetSlots, Stop};
 
 /// Starts something with an engine's wiring.
 pub(crate) type Launch = Box<dyn FnOnce(&Wiring) -> Launched + Send>;
@@ -38,6 +38,7 @@ pub(crate) struct Works(Arc<Mutex<BTreeMap<String, Work>>>);
 struct Work {
     pace: Option<Recipient<SetMinimumCycleTime>>,
     orders: Recipient<Instruction>,
+    confirm: Option<Recipient<Confirm>>,
     stop: Recipient<Stop>,
     workers: u32,
     /// Who waits for its end.
@@ -51,6 +52,10 @@ impl Works {
 
     pub fn orders(&self, name: &str) -> Option<Recipient<Instruction>> {
         lock(&self.0).get(name).map(|work| work.orders.clone())
+    }
+
+    pub fn confirm(&self, name: &str) -> Option<Recipient<Confirm>> {
+        lock(&self.0).get(name).and_then(|work| work.confirm.clone())
     }
 
     pub fn stop(&self, name: &str) -> Option<Recipient<Stop>> {
@@ -171,8 +176,8 @@ impl Conductor {
     }
 
     fn watch(&self, launched: Launched, running: &mut Running) {
-        let Launched { name, pace, orders, stop, workers, ended } = launched;
-        let work = Work { pace, orders, stop, workers, waiting: Vec::new() };
+        let Launched { name, pace, orders, confirm, stop, workers, ended } = launched;
+        let work = Work { pace, orders, confirm, stop, workers, waiting: Vec::new() };
         lock(&self.works.0).insert(name.clone(), work);
         running.spawn(async move {
             let gone = Err(Error::ActorPanicked { actor: "bucket processor", message: "it has gone".to_owned() });

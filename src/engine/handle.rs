@@ -13,7 +13,9 @@ use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::messages::{Deliver, Instruction, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop};
+use crate::messages::{
+    Confirm, Deliver, Instruction, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop,
+};
 use crate::policy::cycle::Fresh;
 use crate::report::CycleReport;
 use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE};
@@ -186,6 +188,17 @@ impl EngineHandle {
         let to = self.works.orders(name).ok_or_else(|| not_running(name))?;
         to.do_send(order);
         Ok(())
+    }
+
+    /// Confirms what a rehearsal of this crawl has shown ([`CrawlStatus::rehearsal`](crate::status::CrawlStatus)): the next
+    /// cycle does it. Kept in the state, so it is asked for once only.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the crawl does not wait for the confirmation of just this cycle; whatever keeps it from being
+    /// saved. Nothing is confirmed then.
+    pub async fn confirm(&self, crawl: &str, cycle: u64) -> Result<()> {
+        let to = self.works.confirm(crawl).ok_or_else(|| not_running(crawl))?;
+        to.send(Confirm(cycle)).await?
     }
 
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Result<()>>) -> Request) -> Result<()> {

@@ -83,7 +83,8 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         None
     }
 
-    /// Whether a crawl's first cycle with these parameters is to be a [rehearsal](Rehearsal). Default: no.
+    /// Whether a crawl's first cycle with these parameters is to be a [rehearsal](Rehearsal); the next one then waits until
+    /// somebody has confirmed it. Default: no.
     fn rehearses_first(&self) -> bool {
         false
     }

@@ -101,14 +101,28 @@ pub fn decide(latest: Option<&Cycle>, wanted: &Wanted<'_>, fresh: Fresh) -> Deci
     }
 }
 
-/// Whether a crawl has rehearsed what is wanted: its newest cycle has the same store, job and parameters, and is complete
-/// or no rehearsal itself. With other parameters it rehearses anew.
-pub fn is_rehearsed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> bool {
-    latest.is_some_and(|cycle| {
-        let was = &cycle.identity;
-        let same = was.store == wanted.store && was.job == wanted.job && was.parameters == *wanted.parameters;
-        same && (cycle.finished.is_some() || was.rehearsal == Rehearsal::No)
-    })
+/// How a crawl that rehearses first stands to what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rehearsed {
+    /// It is still to be rehearsed.
+    NotYet,
+    /// It was, and waits to be confirmed.
+    Unconfirmed,
+    /// It may be done: what was rehearsed was confirmed, or something of it is done already.
+    Confirmed,
+}
+
+/// Says so by the newest cycle: only one with the same store, job and parameters counts. With others it is rehearsed anew.
+pub fn rehearsed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> Rehearsed {
+    let Some(cycle) = latest else { return Rehearsed::NotYet };
+    let was = &cycle.identity;
+    let same = was.store == wanted.store && was.job == wanted.job && was.parameters == *wanted.parameters;
+    match (was.rehearsal, cycle.finished, cycle.confirmed) {
+        _ if !same => Rehearsed::NotYet,
+        (Rehearsal::No, ..) | (Rehearsal::Yes, Some(_), Some(_)) => Rehearsed::Confirmed,
+        (Rehearsal::Yes, Some(_), None) => Rehearsed::Unconfirmed,
+        (Rehearsal::Yes, None, _) => Rehearsed::NotYet,
+    }
 }
 
 /// Names each difference between a frozen cycle and what is wanted, as `what: was X, is Y`.

@@ -303,7 +303,8 @@ impl Import {
         let identity = frame.identity(self.crawler, parameters, frame.moment);
         if figures.expiration_enabled {
             self.remarks.push(
-                "Tahoe was deleting what expired; the rest of the cycle is evaluated only, and its history entry says so"
+                "Tahoe was deleting what expired; the rest of the cycle is evaluated only, and its history entry says so; \
+                 from the next cycle on --online deletes in place of --dry-run, or --offline with the node stopped"
                     .to_owned(),
             );
         }

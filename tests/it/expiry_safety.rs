@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
+use sexton::checkpoint::StateStore;
 use sexton::engine::{Cycles, Fresh};
 use sexton::job::leases::{LeaseSettings, Word};
 
@@ -44,7 +45,7 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
 }
 
 #[test]
-fn a_rehearsal_tells_and_the_next_cycle_deletes() {
+fn a_rehearsal_tells_and_once_confirmed_the_next_cycle_deletes() {
     let mut world = World::new();
     two_shares(&world);
     let state = SimState::sound();
@@ -52,12 +53,14 @@ fn a_rehearsal_tells_and_the_next_cycle_deletes() {
     let first = world.run(state.clone(), rehearsing.clone()).unwrap();
     assert_eq!(first.own["rehearsal"], true);
     assert_eq!(first.own["would_delete"], serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}));
+    assert_eq!(first.own["would_delete_in_buckets"], 1);
     assert_eq!(first.own["history"]["expiration-enabled"], false);
     assert!(world.share("aa", 0, 0).exists());
     // A single cycle is reported again until it was handed over.
     world.cycles = Cycles::Times(1);
     let second = world.run(state.clone(), rehearsing.clone()).unwrap();
     assert_eq!((second.key.number, second.own.get("rehearsal")), (0, Some(&true.into())), "handed over");
+    state.clone().confirm(&second.key, 1.0).unwrap();
     let third = world.run(state.clone(), rehearsing.clone()).unwrap();
     assert_eq!((third.key.number, third.own.get("rehearsal")), (1, None));
     assert_eq!(third.own["deleted"]["shares"], 1);

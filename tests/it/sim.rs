@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use sexton::Error;
 use sexton::clock::{Clock, CostMeter, Time};
-use sexton::job::{CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable};
+use sexton::job::{CycleView, Fold, Job, PrefixWalk, Rehearsal, Stopped, Tally, Unreadable};
 use sexton::policy::ring::Ring;
 use sexton::report::CycleReport;
 use sexton::slice::TimeSlice;
@@ -301,13 +301,18 @@ pub struct SimJob {
     pub hook: Hook,
     /// Every bucket that was looked at.
     pub visited: Arc<Mutex<Vec<String>>>,
+    /// By which rule it would change the store, after a rehearsal.
+    pub rule: Option<&'static str>,
+    /// Buckets visited to change them.
+    pub changed: Arc<AtomicU64>,
 }
 
 impl SimJob {
     pub fn new(clock: &SimClock, unit: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Self {
         let (clock, unit, hook) = (clock.clone(), Box::new(unit), Box::new(|_: &str, _: &TimeSlice| ()));
-        let visited = Arc::default();
-        SimJob { clock, unit, panics: |_| false, report_panics: false, swallows_stop: false, hook, visited }
+        let (visited, changed) = (Arc::default(), Arc::default());
+        let (panics, rule) = (|_: &str| false, None);
+        SimJob { clock, unit, panics, report_panics: false, swallows_stop: false, hook, visited, rule, changed }
     }
 }
 
@@ -323,12 +328,23 @@ impl Tally for Sum {
 impl Job<SimStore> for SimJob {
     type Tally = Sum;
 
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!({ "rule": self.rule })
+    }
+
+    fn rehearses_first(&self) -> bool {
+        self.rule.is_some()
+    }
+
     fn name(&self) -> &str {
         "simulated"
     }
 
     fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> Result<(), Unreadable> {
         self.visited.lock().unwrap().push(bucket.clone());
+        if self.rule.is_some() && fold.rehearsal == Rehearsal::No {
+            self.changed.fetch_add(1, Ordering::SeqCst);
+        }
         self.clock.work((self.unit)(bucket));
         (self.hook)(bucket, fold.slice);
         assert!(!(self.panics)(bucket), "the job does not like {bucket}");
@@ -344,6 +360,11 @@ impl Job<SimStore> for SimJob {
 
     fn report(&self, cycle: &CycleView<'_, Sum>) -> serde_json::Map<String, serde_json::Value> {
         assert!(!self.report_panics, "nothing to report");
-        [("sum".to_owned(), cycle.tally.0.into())].into_iter().collect()
+        let mut own = serde_json::Map::from_iter([("sum".to_owned(), cycle.tally.0.into())]);
+        if cycle.rehearsal == Rehearsal::Yes {
+            let (shares, bytes) = (cycle.tally.0, 100 * cycle.tally.0);
+            own.insert("would_delete".to_owned(), serde_json::json!({"leases": 0, "shares": shares, "bytes": bytes}));
+        }
+        own
     }
 }

@@ -86,6 +86,10 @@ impl StateStore for SimState {
         self.call("deliver", |s| s.deliver(cycle))
     }
 
+    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+        self.call("confirm", |s| s.confirm(cycle, at))
+    }
+
     fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
         self.call("prefixes", |s| s.prefixes(cycle))
     }

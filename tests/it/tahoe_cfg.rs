@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sexton::config::Config;
-use sexton::job::leases::{Expiry, LeaseSettings, ShareTypes};
+use sexton::job::leases::{Expiry, LeaseSettings, ShareTypes, Word};
 use sexton::settings::JobSettings;
 use sexton::tahoe::container::ShareType;
 
@@ -31,15 +31,31 @@ fn what_is_printed_is_a_configuration_that_means_the_same() {
     let leases = JobSettings::Leases(LeaseSettings {
         expiry: Expiry::Age { secs: 62 * 86_400 },
         sharetypes: ShareTypes(vec![ShareType::Immutable]),
-        dry_run: true,
+        word: Some(Word::Online),
         rehearsal: true,
         ..LeaseSettings::default()
     });
     assert_eq!((&config.crawls[0].job, &config.crawls[1].job), (&leases, &JobSettings::Count));
+    assert!(
+        printed.stdout.contains("\n            // Tahoe deletes as the node itself. `delete: online`"),
+        "{}",
+        printed.stdout
+    );
     for line in printed.stderr.lines() {
         let doubt = line.strip_prefix("doubtful: ").unwrap();
         assert!(printed.stdout.contains(doubt), "what is said stands in the comments too: {doubt}");
     }
+}
+
+#[test]
+fn what_tahoe_only_evaluates_is_only_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let cfg = "[storage]\nexpire.enabled = false\nexpire.mode = age\nexpire.override_lease_duration = 60 days\n";
+    let printed = import(folder.path(), cfg).expect(0).stdout;
+    let config = Config::parse(&printed, "config.ron").unwrap();
+    let JobSettings::Leases(leases) = &config.crawls[0].job else { panic!("{printed}") };
+    assert_eq!((leases.word, leases.dry_run), (None, true));
+    assert!(!printed.contains("delete"), "{printed}");
 }
 
 #[test]

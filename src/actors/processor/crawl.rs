@@ -16,7 +16,7 @@ use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
 use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipped};
 use crate::lock::lock;
-use crate::messages::Opened;
+use crate::messages::{Opened, WantedCycle};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, Moment, RemainingTime};
 use crate::policy::ring::{Lap, Ring};
@@ -48,6 +48,8 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     /// From the end of a cycle to the start of the next; may change at any time.
     pub minimum_cycle_time: watch::Sender<Duration>,
     pub opened: AtomicBool,
+    /// The rehearsal that it waits to have confirmed.
+    pub awaited: watch::Sender<Option<u64>>,
     /// What time it was when it was made.
     pub started: Moment,
 }
@@ -71,6 +73,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             opened: AtomicBool::new(false),
+            awaited: watch::channel(None).0,
             started: moment(time),
             settings,
         }
@@ -79,6 +82,19 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     /// What time it is.
     pub fn moment(&self) -> Moment {
         moment(&self.time)
+    }
+
+    /// What its next cycle is to be, with so many names beside the ring.
+    pub fn wanted(&self, not_in_ring: u64) -> WantedCycle {
+        WantedCycle {
+            store: self.store.identity(),
+            job: self.job.name().to_owned(),
+            parameters: self.job.parameters(),
+            ring: self.store.ring().names().to_vec(),
+            now: self.fixed_clock,
+            not_in_ring,
+            rehearses_first: self.job.rehearses_first(),
+        }
     }
 
     /// Whether a cycle was opened in this process before; notes that one is now.
@@ -153,7 +169,11 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     /// Shows how it ended.
     pub fn ended(&self, result: &Result<()>) {
         // An engine that has failed stops its crawls in good order, but that is not how they were meant to end.
-        self.show(|c| c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed });
+        self.show(|c| {
+            c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed };
+            // Nobody waits for it any more.
+            c.rehearsal = None;
+        });
         if let Err(error) = result {
             self.show(|c| {
                 c.error = Some(error.to_string());

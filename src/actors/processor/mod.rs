@@ -5,6 +5,7 @@
 //! be changed, [`worker`] commits and settles.
 //! This file holds what happens round a cycle: waiting for its start, opening it, reporting it.
 
+mod confirm;
 mod crawl;
 mod hand;
 mod past;
@@ -25,8 +26,8 @@ use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Deliver, FinishedCycles, Instruction, LatestCycle, NextListing, OpenCycle, Opened, Origin,
-    ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, SyncState, WantedCycle,
+    ClaimPrefixes, Commit, Confirm, ConfirmCycle, Deliver, FinishedCycles, Instruction, LatestCycle, NextListing,
+    OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, SyncState,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
@@ -55,6 +56,7 @@ pub(crate) struct Ports {
     pub release: Recipient<ReleaseClaims>,
     pub read: Recipient<ReadCycle>,
     pub deliver: Recipient<Deliver>,
+    pub confirm: Recipient<ConfirmCycle>,
 }
 
 /// How many cycles an engine runs.
@@ -134,6 +136,15 @@ impl<S: Store, J: Job<S>> Handler<SetMinimumCycleTime> for BucketProcessor<S, J>
     }
 }
 
+impl<S: Store, J: Job<S>> Handler<Confirm> for BucketProcessor<S, J> {
+    type Result = ResponseFuture<Result<()>>;
+
+    fn handle(&mut self, Confirm(cycle): Confirm, _: &mut Self::Context) -> Self::Result {
+        let crawl = self.crawl.clone();
+        Box::pin(async move { confirm::take(&crawl, cycle).await })
+    }
+}
+
 /// Runs cycles until there are enough, or the engine stops, which is no error if it was asked for.
 async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     match cycles(crawl, lister).await {
@@ -150,6 +161,7 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
         past::tell(crawl).await?;
     }
     loop {
+        confirm::wait(crawl).await?;
         if crawl.cycles != Cycles::Once {
             let jitter = crawl.settings.jitter.mul_f64(fastrand::f64());
             let wait = |minimum_cycle_time| {
@@ -192,6 +204,7 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     crawl.show(|c| {
         c.cycle = Some(key.number);
         c.cycle_started = Some(opened.cycle.started);
+        c.rehearsal = None;
         c.prefixes_done_before = (origin != Origin::Begun).then_some(opened.cycle.done.len() as u32);
     });
     if origin != Origin::Undelivered {
@@ -224,15 +237,7 @@ async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
         path: crawl.store.path("", None),
         cause: e.to_string(),
     })?;
-    let wanted = WantedCycle {
-        store: crawl.store.identity(),
-        job: crawl.job.name().to_owned(),
-        parameters: crawl.job.parameters(),
-        ring: crawl.store.ring().names().to_vec(),
-        now: crawl.fixed_clock,
-        not_in_ring,
-        rehearses_first: crawl.job.rehearses_first(),
-    };
+    let wanted = crawl.wanted(not_in_ring);
     let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
     // The user's word for a fresh cycle holds for the first one.
     let fresh = if crawl.opened_before() { Fresh::No } else { crawl.fresh };
@@ -309,6 +314,8 @@ pub(crate) struct Launched {
     /// Where the minimum cycle time is changed, if there is one.
     pub pace: Option<Recipient<SetMinimumCycleTime>>,
     pub orders: Recipient<Instruction>,
+    /// Where a rehearsal is confirmed, if there is one.
+    pub confirm: Option<Recipient<Confirm>>,
     pub stop: Recipient<Stop>,
     /// How many slices it may hold at once.
     pub workers: u32,

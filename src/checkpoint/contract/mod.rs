@@ -1,5 +1,6 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
+mod confirm;
 mod intents;
 mod tidy;
 mod visits;
@@ -86,6 +87,8 @@ on_every_backend!(
     intents_stay_until_a_commit_without_them,
     a_complete_prefix_with_intents_is_refused,
     intents_go_with_their_cycle,
+    a_confirmation_is_kept_with_its_rehearsal,
+    only_the_newest_finished_rehearsal_is_confirmed,
     random_walk_agrees_with_the_model,
     visits_are_remembered_where_they_were_whole,
     oldest_first_claims_what_was_visited_longest_ago,
@@ -94,6 +97,7 @@ on_every_backend!(
     last_run_of_a_cleaning_is_remembered,
 );
 
+use confirm::{a_confirmation_is_kept_with_its_rehearsal, only_the_newest_finished_rehearsal_is_confirmed};
 use intents::{
     a_complete_prefix_with_intents_is_refused, intents_go_with_their_cycle, intents_stay_until_a_commit_without_them,
 };
@@ -173,6 +177,7 @@ fn cycle_is_found_as_it_was_begun<B: Backend>() {
         started: 1.1,
         finished: None,
         delivered: false,
+        confirmed: None,
         done: vec![],
     };
     assert_eq!(cycle, expected);

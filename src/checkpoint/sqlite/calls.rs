@@ -12,7 +12,8 @@ use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use super::runs;
 use super::whole::{self, Whole};
 use super::{
-    BEGIN, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, crash_point, random, visits,
+    BEGIN, CLAIM, COMMIT, CONFIRM, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, crash_point, random,
+    visits,
 };
 use crate::checkpoint::{
     Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
@@ -193,6 +194,20 @@ impl StateStore for SqliteStore {
         Ok(())
     }
 
+    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+        check::moment(at)?;
+        self.write(&CONFIRM, |conn| {
+            let newest = whole::kept(conn, &cycle.crawl)?.map_or(cycle.number, |kept| kept.crawl.latest);
+            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+            let Whole { mut row, identity, .. } = whole::read(conn, row, |_| ())?;
+            check::confirmation(cycle, newest, identity.rehearsal, row.finished)?;
+            row.confirmed = row.confirmed.or(Some(at));
+            row.save_end(conn)
+        })?;
+        self.empty_or_owe();
+        Ok(())
+    }
+
     fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
         self.read(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
@@ -333,6 +348,7 @@ fn begin(
         started: at,
         finished: None,
         delivered: false,
+        confirmed: None,
     };
     row.insert(conn)?;
     let mut prefix = Prefix::default();

@@ -30,6 +30,7 @@ pub(super) struct CycleRow {
     pub started: f64,
     pub finished: Option<f64>,
     pub delivered: bool,
+    pub confirmed: Option<f64>,
 }
 
 /// What the rows of a cycle are found and sealed by.
@@ -154,13 +155,18 @@ impl CycleRow {
         columns.optional(self.finished, |columns, at| {
             columns.real(at);
         });
-        Ok(columns.int(i64::from(self.delivered)).sum(0))
+        columns.int(i64::from(self.delivered));
+        // A cycle that nobody has confirmed has the checksum that it had before there were confirmations.
+        if let Some(at) = self.confirmed {
+            columns.real(at);
+        }
+        Ok(columns.sum(0))
     }
 
     /// The cycles of all crawls, in the order in which they were begun.
     pub(super) fn all(conn: &Connection) -> Out<Vec<CycleRow>> {
         let mut statement = conn.prepare_cached(
-            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, sum FROM cycle ORDER BY id",
+            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, confirmed, sum FROM cycle ORDER BY id",
         )?;
         let mut rows = statement.query([])?;
         let mut all = Vec::new();
@@ -174,8 +180,9 @@ impl CycleRow {
                 started: row.get(5)?,
                 finished: row.get(6)?,
                 delivered: row.get(7)?,
+                confirmed: row.get(8)?,
             };
-            check(row.get(8)?, cycle.sum()?, || format!("the row of cycle {} of {:?}", cycle.number, cycle.crawl))?;
+            check(row.get(9)?, cycle.sum()?, || format!("the row of cycle {} of {:?}", cycle.number, cycle.crawl))?;
             all.push(cycle);
         }
         Ok(all)
@@ -202,11 +209,13 @@ impl CycleRow {
         Ok(())
     }
 
-    /// Saves what changes in a cycle: how it ended.
+    /// Saves what changes in a cycle: how it ended, and whether it was confirmed.
     pub(super) fn save_end(&self, conn: &Connection) -> Out<()> {
-        let mut statement =
-            conn.prepare_cached("UPDATE cycle SET finished = ?2, delivered = ?3, sum = ?4 WHERE id = ?1")?;
-        changed_one(statement.execute(params![self.id, self.finished, self.delivered, self.sum()?])?, "cycle")
+        let mut statement = conn
+            .prepare_cached("UPDATE cycle SET finished = ?2, delivered = ?3, confirmed = ?4, sum = ?5 WHERE id = ?1")?;
+        let changed =
+            statement.execute(params![self.id, self.finished, self.delivered, self.confirmed, self.sum()?])?;
+        changed_one(changed, "cycle")
     }
 
     /// Removes a cycle and all its rows.

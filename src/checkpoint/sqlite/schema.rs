@@ -22,7 +22,8 @@ pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
 pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
-pub(super) const MIGRATIONS: &[Migration] = &[first_version, second_version, third_version, fourth_version];
+pub(super) const MIGRATIONS: &[Migration] =
+    &[first_version, second_version, third_version, fourth_version, fifth_version];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -85,6 +86,13 @@ CREATE TABLE intent (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INT
 
 fn fourth_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_4)?)
+}
+
+/// What version 5 adds: when a rehearsal was confirmed. A cycle without has the checksum that it had before.
+const VERSION_5: &str = "ALTER TABLE cycle ADD COLUMN confirmed REAL;";
+
+fn fifth_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_5)?)
 }
 
 /// What stands at the path of a state file.

@@ -131,6 +131,7 @@ impl Whole {
             started: self.row.started,
             finished: self.row.finished,
             delivered: self.row.delivered,
+            confirmed: self.row.confirmed,
             done: self.done,
         }
     }

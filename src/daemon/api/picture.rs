@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::shapes::{
     AccessStatus, Budget, BudgetReport, Client, ConfigStatus, Crawl, CrawlDetail, CrawlSettings, CrawlState, Cycle,
-    History, LeaseAge, Moment, Priority, Problem, Range, RingPicture, SeriesShape, Severity, Space, Status,
+    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Severity, Space, Status,
     WindowShape,
 };
 use super::{cleanings, problems};
@@ -16,7 +16,7 @@ use crate::lock::lock;
 use crate::policy::windows::Window;
 use crate::report::CycleReport;
 use crate::settings::Priority as Asked;
-use crate::status::{self, BudgetStatus, CrawlStatus, Phase};
+use crate::status::{self, BudgetStatus, CrawlStatus, Phase, RehearsalStatus, WouldDelete};
 
 const DAY_SECS: f64 = 86_400.0;
 
@@ -156,8 +156,7 @@ impl<'a> Picture<'a> {
             workers: found.workers,
             waiting_for,
             error,
-            // Filled in by the job that rehearses.
-            rehearsal: None,
+            rehearsal: found.rehearsal.and_then(|rehearsal| shown(view, rehearsal)),
             last_cycle: report.map(|report| cycle(&report)),
         }
     }
@@ -263,7 +262,16 @@ fn state(view: &CrawlView, status: Option<&CrawlStatus>) -> CrawlState {
         Phase::SlowStart => CrawlState::SlowStart,
         Phase::Walking => CrawlState::Walking,
         Phase::SleepingBetweenCycles => CrawlState::Sleeping,
+        Phase::Rehearsed => CrawlState::Rehearsed,
     }
+}
+
+/// A rehearsal, once it is known what it has shown: nobody is to confirm what cannot be seen.
+fn shown(view: &CrawlView, rehearsal: RehearsalStatus) -> Option<Rehearsal> {
+    let WouldDelete { leases, shares, bytes, buckets } = rehearsal.would_delete?;
+    let (max_delete, confirmed) = (view.max_delete.clone(), rehearsal.confirmed.is_some());
+    let RehearsalStatus { cycle, finished, .. } = rehearsal;
+    Some(Rehearsal { cycle, finished, buckets, shares, leases, bytes, max_delete, confirmed })
 }
 
 /// A finished cycle.

@@ -1,7 +1,7 @@
 //! What an operator should look at, worst first.
 
 use super::picture::{Picture, problem};
-use super::shapes::{Cleaning, CleaningState, Crawl, CrawlState, Problem, Severity};
+use super::shapes::{Cleaning, CleaningState, Crawl, CrawlState, Problem, Rehearsal, Severity};
 use crate::priority::Grip;
 
 /// All of them; none when all is well.
@@ -20,7 +20,7 @@ pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> V
         let add = match (crawl.state, &crawl.error, &crawl.waiting_for) {
             (CrawlState::Failed, Some(error), _) => Some((Severity::Failed, error.clone())),
             (CrawlState::Waiting, _, Some(why)) => Some((Severity::Waiting, why.clone())),
-            (CrawlState::Rehearsed, ..) => Some((Severity::Waiting, rehearsed(crawl))),
+            _ if crawl.waits_to_be_confirmed() => Some((Severity::Waiting, rehearsed(crawl))),
             _ => None,
         };
         found.extend(add.map(|(severity, text)| problem("crawl", Some(&crawl.name), severity, text)));
@@ -48,6 +48,9 @@ pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> V
 }
 
 fn rehearsed(crawl: &Crawl) -> String {
-    let (shares, bytes) = crawl.rehearsal.as_ref().map_or((0, 0), |r| (r.shares, r.bytes));
-    format!("a rehearsal waits to be confirmed: {shares} shares ({:.1} MB) would be deleted", bytes as f64 / 1e6)
+    let Some(Rehearsal { shares, leases, bytes, .. }) = crawl.rehearsal else {
+        return "a rehearsal waits to be confirmed; what it has shown is being read".to_owned();
+    };
+    let size = bytes as f64 / 1e6;
+    format!("a rehearsal waits to be confirmed: {shares} shares and {leases} leases ({size:.1} MB) would be deleted")
 }

@@ -197,6 +197,13 @@ pub struct Crawl {
     pub last_cycle: Option<Cycle>,
 }
 
+impl Crawl {
+    /// Whether a rehearsal waits to be confirmed, also while the crawl is paused.
+    pub fn waits_to_be_confirmed(&self) -> bool {
+        self.state == CrawlState::Rehearsed || self.rehearsal.as_ref().is_some_and(|rehearsal| !rehearsal.confirmed)
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub struct Range {
     pub least: f64,
@@ -210,6 +217,7 @@ pub struct Rehearsal {
     pub finished: f64,
     pub buckets: u64,
     pub shares: u64,
+    pub leases: u64,
     pub bytes: u64,
     pub max_delete: Option<String>,
     pub confirmed: bool,

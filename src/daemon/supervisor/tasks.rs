@@ -307,8 +307,11 @@ impl Supervisor {
                 self.end(name);
                 Ok(Vec::new())
             }
-            // The job that rehearses takes it from here.
-            Verb::Confirm(_) => conflict("has no rehearsal that waits to be confirmed"),
+            Verb::Confirm(cycle) => match engine.confirm(name, cycle).await {
+                Ok(()) => Ok(Vec::new()),
+                Err(Error::Config(why)) => Err(Refused::Conflict(why)),
+                Err(error) => Err(Refused::Unavailable(format!("nothing was confirmed: {error}"))),
+            },
         }
     }
 

@@ -145,7 +145,10 @@ impl Visit<'_, '_> {
                 let added = self.fold.intents.add(self.bucket.name(), plan.deletes(), &plan);
                 return added.map_err(|e| Unreadable { path: self.bucket.path(), error: io::Error::other(e) });
             }
-            Manner::Tells => tally.would_delete.merge(&plan.frees()),
+            Manner::Tells => {
+                tally.would_delete.merge(&plan.frees());
+                tally.would_delete_in = tally.would_delete_in.saturating_add(u64::from(plan.deletes() > 0));
+            }
             Manner::Deletes | Manner::Looks => {}
         }
         plan.count(tally, manner.expiration());

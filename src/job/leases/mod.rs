@@ -97,7 +97,7 @@ impl Job<TahoeStore> for Leases {
     }
 
     /// `history`: the entry of Tahoe's lease checker. `deleted`, or `would_delete`: Sexton's own figures. `rehearsal`:
-    /// whether the cycle was one.
+    /// whether the cycle was one; then also `would_delete_in_buckets`.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
         let manner = self.settings.manner(cycle.rehearsal);
         let mut own = Map::from_iter([("history".to_owned(), history::entry(&self.settings, manner, cycle))]);
@@ -108,6 +108,7 @@ impl Job<TahoeStore> for Leases {
         }
         if cycle.rehearsal == Rehearsal::Yes {
             own.insert("rehearsal".to_owned(), json!(true));
+            own.insert("would_delete_in_buckets".to_owned(), json!(cycle.tally.would_delete_in));
         }
         own
     }

@@ -52,7 +52,8 @@ pub struct LeaseSettings {
     pub conduct: Conduct,
     /// Whether directories of buckets that are left empty are removed; goes with [`Word::Offline`]. Default: no.
     pub prune: bool,
-    /// Whether a crawl's first cycle only tells what it would delete. Default: no.
+    /// Whether a crawl's first cycle only tells what it would delete, and the next one waits until that was confirmed.
+    /// Default: no.
     pub rehearsal: bool,
     /// The largest part of the shares examined that a cycle may delete, from 0 to 1. Default: 0.10.
     pub max_delete: f64,

@@ -42,6 +42,9 @@ pub struct LeaseTally {
     /// What would have been deleted, had it not been a dry run or a rehearsal.
     #[serde(default, skip_serializing_if = "Freed::is_zero")]
     pub(super) would_delete: Freed,
+    /// Buckets in which shares would have been unlinked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) would_delete_in: u64,
 }
 
 /// What deleting frees.
@@ -275,6 +278,7 @@ impl Tally for LeaseTally {
         self.unknown_buckets += later.unknown_buckets;
         self.deleted.merge(&later.deleted);
         self.would_delete.merge(&later.would_delete);
+        self.would_delete_in = self.would_delete_in.saturating_add(later.would_delete_in);
     }
 }
 

@@ -48,7 +48,7 @@ fn cycle(finished: Option<f64>, delivered: bool) -> Cycle {
         not_in_ring: 0,
         rehearsal: Rehearsal::No,
     };
-    Cycle { crawl: "c".into(), number: 3, identity, started: 1.0, finished, delivered, done: vec![] }
+    Cycle { crawl: "c".into(), number: 3, identity, started: 1.0, finished, delivered, confirmed: None, done: vec![] }
 }
 
 /// Decides on a cycle as [`cycle`] makes it, with what is wanted changed from the same.
@@ -190,4 +190,32 @@ fn ranges_hold_what_comes() {
         assert!(high - low < rest / 2, "{low:?} to {high:?}, then {rest:?}");
     }
     assert!((460..=490).contains(&held), "{held} of 500");
+}
+
+#[test]
+fn only_a_confirmed_rehearsal_of_the_same_may_be_done() {
+    let of = |rehearsal: Rehearsal, finished: Option<f64>, confirmed: Option<f64>, expire: &str| {
+        let mut latest = cycle(finished, finished.is_some());
+        latest.identity.rehearsal = rehearsal;
+        latest.confirmed = confirmed;
+        let parameters = json!({"expire": expire, "sharetypes": ["mutable", "immutable"]});
+        // Another ring or clock is no other deletion.
+        let ring = ring(&["22"]);
+        let wanted = Wanted { store: "/srv/a", job: "leases", parameters: &parameters, ring: &ring, now: Some(1.0) };
+        rehearsed(Some(&latest), &wanted)
+    };
+    let (ended, confirmed) = (Some(2.0), Some(3.0));
+    for (rehearsal, finished, confirmed, expected) in [
+        (Rehearsal::Yes, None, None, Rehearsed::NotYet),
+        (Rehearsal::Yes, ended, None, Rehearsed::Unconfirmed),
+        (Rehearsal::Yes, ended, confirmed, Rehearsed::Confirmed),
+        (Rehearsal::No, None, None, Rehearsed::Confirmed),
+        (Rehearsal::No, ended, None, Rehearsed::Confirmed),
+    ] {
+        assert_eq!(of(rehearsal, finished, confirmed, "none"), expected);
+        assert_eq!(of(rehearsal, finished, confirmed, "age:1"), Rehearsed::NotYet, "something else is wanted");
+    }
+    let parameters = json!(null);
+    let wanted = Wanted { store: "", job: "", parameters: &parameters, ring: &[], now: None };
+    assert_eq!(rehearsed(None, &wanted), Rehearsed::NotYet);
 }

@@ -61,10 +61,11 @@ fn an_older_file_keeps_its_progress() {
     let progress = Progress { prefix, fence, cursor, tally, done: false, whole: true, notes, intents };
     store.commit(&cycle, &[progress], 2.0).unwrap();
     drop(store);
-    // What version 4 has added is taken away again: so a file of version 3 looks.
+    // What versions 4 and 5 have added is taken away again: so a file of version 3 looks.
     let conn = Connection::open(&path).unwrap();
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
+         ALTER TABLE cycle DROP COLUMN confirmed;
          PRAGMA user_version = 3;",
     )
     .unwrap();

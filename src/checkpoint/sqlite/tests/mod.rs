@@ -1,5 +1,6 @@
 //! Tests of what only a state in a file can suffer.
 
+mod confirm;
 mod cost;
 mod crash;
 mod damage;

@@ -115,7 +115,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     // What the versions behind it have added is taken away again.
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
-         DROP TABLE visit; PRAGMA user_version = 2;",
+         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; PRAGMA user_version = 2;",
     )
     .unwrap();
     drop(conn);

@@ -1,0 +1,167 @@
+//! A rehearsal in a running daemon: shown with what it would delete, confirmed by command or in the file, and neither lost
+//! nor invented by a kill, a restart or another file.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::daemon::{Daemon, PATIENCE, command, command_for, config};
+use super::daemon_shapes::assert_fits;
+use super::expiry_crash::immutable_at;
+use super::harness::{Ended, Running, Sample, run};
+
+const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
+const PARAMETERS: &str = r#"expire: age("31d"), delete: offline, max_delete: "60%""#;
+
+fn crawl(parameters: &str, cycle_time: &str) -> String {
+    let crawl = format!(
+        r#"(name: "expire", store: "store", job: leases({parameters}), slow_start: "0s", minimum_cycle_time: "{cycle_time}")"#
+    );
+    config(FAST, &crawl, "")
+}
+
+/// A daemon on a bucket with an expired share and one with a valid one.
+fn start(cycle_time: &str) -> Daemon {
+    let sample = Sample::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as u32;
+    for (n, days) in [(0, 40), (1, 3)] {
+        fs::create_dir_all(share(&sample, n).parent().unwrap()).unwrap();
+        fs::write(share(&sample, n), immutable_at(now, 2, 50, &[(1, days)])).unwrap();
+    }
+    fs::write(sample.path("config.ron"), crawl(PARAMETERS, cycle_time)).unwrap();
+    Daemon::again(sample)
+}
+
+fn share(sample: &Sample, n: usize) -> PathBuf {
+    let bucket = format!("aa{}{}a", "b".repeat(22), ["a", "b"][n]);
+    sample.shares().join("aa").join(bucket).join("0")
+}
+
+fn are_there(daemon: &Daemon) -> [bool; 2] {
+    [0, 1].map(|n| share(&daemon.sample, n).exists())
+}
+
+/// Waits until the crawl waits for the confirmation of a cycle.
+fn rehearsed(daemon: &Daemon, cycle: u64) -> Value {
+    daemon.until("a rehearsal", |status| {
+        let crawl = &status["crawls"][0];
+        crawl["state"] == "rehearsed" && crawl["rehearsal"]["cycle"] == cycle
+    })
+}
+
+fn say(daemon: &Daemon, args: &str) -> Ended {
+    run(&mut command_for(&daemon.sample, args))
+}
+
+fn deleted(daemon: &Daemon, cycle: u64) {
+    let status = daemon.until("a cycle that deletes", |status| {
+        status["crawls"][0]["last_cycle"]["cycle"].as_u64().is_some_and(|last| last >= cycle)
+    });
+    assert_eq!(are_there(daemon), [false, true], "{status:#}");
+}
+
+#[test]
+fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command() {
+    let daemon = start("1s");
+    let status = rehearsed(&daemon, 0);
+    assert_fits("Status", &status);
+    let mut shown = status["crawls"][0]["rehearsal"].clone();
+    assert_eq!(shown["finished"].take(), status["crawls"][0]["last_cycle"]["finished"]);
+    let expected = json!({"cycle": 0, "finished": null, "buckets": 1, "shares": 1, "leases": 1, "bytes": 134,
+        "max_delete": "60%", "confirmed": false});
+    assert_eq!(shown, expected);
+    let problem = &status["problems"][0];
+    assert_eq!((&problem["about"], &problem["severity"]), (&"crawl".into(), &"waiting".into()));
+    assert!(problem["text"].as_str().unwrap().contains("1 shares and 1 leases (0.0 MB) would be deleted"), "{problem}");
+    let metrics = || daemon.send("GET", "/metrics", &[], "").body;
+    assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 1"));
+    // Two cycles' time, and what is not a confirmation of just this cycle.
+    std::thread::sleep(Duration::from_secs(2));
+    let other = daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 1}"#);
+    assert_eq!(other.status, 409, "{}", other.body);
+    assert!(other.body.contains("the rehearsal of cycle 0, not of 1"), "{}", other.body);
+    assert_eq!(daemon.send("POST", "/api/crawls/expire/confirm", &[], r#"{"cycle": 0}"#).status, 401);
+    let nobody = say(&daemon, "confirm expire");
+    assert!(nobody.code() != 0 && nobody.stderr.contains("add --yes"), "{nobody:?}");
+    assert_eq!(say(&daemon, "pause expire").code(), 0);
+    assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 1"), "a pause hides nothing");
+    assert_eq!(say(&daemon, "resume expire").stdout, "expire: rehearsed\n");
+    assert_eq!(daemon.crawl("expire")["last_cycle"]["cycle"], 0);
+    assert_eq!(are_there(&daemon), [true, true]);
+
+    let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
+    assert!(confirmed.starts_with("expire: 1 shares in 1 buckets, 1 leases, 0.0 MB will be deleted"), "{confirmed}");
+    assert!(confirmed.ends_with("confirmed: the next cycle deletes them\n"), "{confirmed}");
+    deleted(&daemon, 1);
+    let again = say(&daemon, "confirm expire --yes");
+    assert!(again.code() != 0 && again.stderr.contains("no rehearsal that waits to be confirmed"), "{again:?}");
+    assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 0"));
+    assert_eq!(daemon.crawl("expire")["rehearsal"], Value::Null);
+}
+
+#[test]
+fn a_kill_before_the_confirmation_finds_it_waiting_and_one_after_it_does_not() {
+    let daemon = start("1h");
+    rehearsed(&daemon, 0);
+    let (sample, _) = daemon.end(Signal::KILL);
+    let daemon = Daemon::again(sample);
+    let status = rehearsed(&daemon, 0);
+    assert_eq!(status["crawls"][0]["rehearsal"]["shares"], 1, "read back from the state");
+    let answer = daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 0}"#);
+    let (sample, _) = daemon.end(Signal::KILL);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_fits("Crawl", &answer.json());
+    assert_eq!(answer.json()["rehearsal"]["confirmed"], true);
+    let daemon = Daemon::again(sample);
+    let crawl = daemon.until_crawl("expire", "sleeping");
+    assert_eq!((&crawl["rehearsal"]["cycle"], &crawl["rehearsal"]["confirmed"]), (&0.into(), &true.into()));
+    assert_eq!(are_there(&daemon), [true, true]);
+    say(&daemon, "start expire").expect(0);
+    deleted(&daemon, 1);
+}
+
+/// How it happens: the process dies while it saves the confirmation, or before it can answer.
+#[test]
+fn a_kill_in_the_middle_of_a_confirmation_leaves_all_of_it_or_none() {
+    for (point, state) in [("before_confirm", "rehearsed"), ("after_confirm", "sleeping")] {
+        let daemon = start("1h");
+        rehearsed(&daemon, 0);
+        let (sample, _) = daemon.end(Signal::TERM);
+        let dying = Running::start(command(&sample).env("FAILPOINTS", format!("checkpoint::{point}=return")));
+        let limit = Instant::now() + PATIENCE;
+        while !run(&mut command_for(&sample, "status --json")).stdout.contains("\"confirmed\":false") {
+            assert!(Instant::now() < limit, "it never waits");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_ne!(run(&mut command_for(&sample, "confirm expire --yes")).code(), 0, "nobody has answered");
+        assert_eq!(dying.end().signal(), Some(6));
+        let daemon = Daemon::again(sample);
+        daemon.until_crawl("expire", state);
+        assert_eq!(are_there(&daemon), [true, true]);
+    }
+}
+
+/// Has it read another file.
+fn take(daemon: &mut Daemon, parameters: &str) {
+    fs::write(daemon.config(), crawl(parameters, "1s")).unwrap();
+    daemon.running().signal(Signal::HUP);
+}
+
+#[test]
+fn other_parameters_are_rehearsed_anew_and_the_file_can_confirm() {
+    let mut daemon = start("1s");
+    rehearsed(&daemon, 0);
+    let other = PARAMETERS.replace("31d", "32d");
+    take(&mut daemon, &other);
+    rehearsed(&daemon, 1);
+    assert_eq!(daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 0}"#).status, 409);
+    // Told to start it rehearses once more, and still deletes nothing.
+    say(&daemon, "start expire").expect(0);
+    rehearsed(&daemon, 2);
+    assert_eq!(are_there(&daemon), [true, true]);
+    take(&mut daemon, &(other + ", rehearsal: false"));
+    deleted(&daemon, 3);
+}

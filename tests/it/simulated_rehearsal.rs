@@ -1,0 +1,245 @@
+//! Rehearsals and their confirmation, with the real actors in simulated time: the wait, restarts in each phase, other
+//! parameters, a state that cannot be written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sexton::Error;
+use sexton::checkpoint::StateStore;
+use sexton::engine::{Cycles, EngineHandle};
+use sexton::messages::Instruction;
+use sexton::settings::{Checkpoint, CrawlSettings};
+use sexton::status::{CrawlStatus, Phase, WouldDelete};
+
+use super::sim::{EPOCH, Record, SimClock, SimJob, SimStore};
+use super::sim_state::{SimState, no_room};
+use super::simulated_crawl::{SECOND, at_once, budget, builder, end};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A crawl that changes the store once that was rehearsed and confirmed.
+struct World {
+    clock: SimClock,
+    state: SimState,
+    /// Buckets visited to change them.
+    changed: Arc<AtomicU64>,
+}
+
+impl World {
+    fn new(state: SimState) -> World {
+        tokio::time::pause();
+        World { clock: SimClock::new(), state, changed: Arc::default() }
+    }
+
+    /// Starts an engine on what is there: 12 hours between cycles, 80 buckets in each, of a second each at half a core.
+    fn start(&self, rule: &'static str) -> (EngineHandle, Record) {
+        let (builder, record) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &self.clock);
+        let job = SimJob {
+            rule: Some(rule),
+            changed: self.changed.clone(),
+            ..SimJob::new(&self.clock, |_| Duration::from_secs(1))
+        };
+        let settings = CrawlSettings { minimum_cycle_time: 12 * HOUR, ..at_once("c", 1) };
+        let engine = builder.state(self.state.clone()).crawl(settings, SimStore::new(&self.clock, 8, 10), job);
+        (engine.start().unwrap(), record)
+    }
+
+    fn changed(&self) -> u64 {
+        self.changed.load(Ordering::SeqCst)
+    }
+}
+
+fn status(engine: &EngineHandle) -> CrawlStatus {
+    engine.status().crawls["c"].clone()
+}
+
+/// Asserts that the crawl waits for the confirmation of a cycle, and shows what would go.
+#[track_caller]
+fn waits(engine: &EngineHandle, cycle: u64) {
+    let (status, wait) = (status(engine), engine.status().budget.waiting);
+    let shown = status.rehearsal.expect("a rehearsal");
+    let would_delete = WouldDelete { leases: 0, shares: 80, bytes: 8000, buckets: 0 };
+    assert_eq!((status.phase, shown.cycle, shown.confirmed), (Phase::Rehearsed, cycle, None));
+    assert_eq!((shown.would_delete, wait), (Some(would_delete), 0));
+}
+
+#[track_caller]
+fn refused(result: sexton::Result<()>, why: &str) {
+    let Err(Error::Config(text)) = &result else { panic!("{result:?}") };
+    assert!(text.contains(why), "{text}");
+}
+
+#[actix_rt::test]
+async fn nothing_is_done_before_it_was_confirmed_however_long_that_takes() {
+    let world = World::new(SimState::sound());
+    let (engine, record) = world.start("a");
+    tokio::time::sleep(SECOND).await;
+    refused(engine.confirm("c", 0).await, "c has no rehearsal that waits");
+    tokio::time::sleep(HOUR).await;
+    waits(&engine, 0);
+    let slices = record.taken().len();
+    tokio::time::sleep(30 * DAY).await;
+    waits(&engine, 0);
+    assert_eq!((record.taken().len(), record.cycles.lock().unwrap().len()), (slices, 1), "the wait costs nothing");
+    refused(engine.confirm("c", 1).await, "the rehearsal of cycle 0, not of 1");
+    refused(engine.confirm("d", 0).await, "no crawl or cleaning \"d\"");
+    waits(&engine, 0);
+    engine.confirm("c", 0).await.unwrap();
+    let confirmed = status(&engine).rehearsal.and_then(|shown| shown.confirmed);
+    assert!((confirmed.unwrap() - EPOCH - 30.0 * 86_400.0 - 3601.0).abs() < 100.0, "{confirmed:?}");
+    refused(engine.confirm("c", 0).await, "c has no rehearsal that waits");
+    // Its time has long come.
+    tokio::time::sleep(HOUR).await;
+    let after = status(&engine);
+    assert_eq!((world.changed(), after.phase, after.rehearsal), (80, Phase::SleepingBetweenCycles, None));
+    tokio::time::sleep(DAY).await;
+    assert_eq!(world.changed(), 240, "what was confirmed once is done in each cycle");
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn a_confirmation_does_not_bring_the_next_cycle_forward_and_an_order_to_start_does() {
+    let world = World::new(SimState::sound());
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    engine.confirm("c", 0).await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    let asleep = status(&engine);
+    let shown = asleep.rehearsal.expect("until the next cycle begins");
+    assert_eq!((asleep.phase, shown.confirmed.is_some()), (Phase::SleepingBetweenCycles, true));
+    assert_eq!(world.changed(), 0);
+    engine.order("c", Instruction::Start).unwrap();
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.changed(), 80);
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn an_order_to_start_rehearses_anew_and_what_it_shows_is_confirmed_on_its_own() {
+    let world = World::new(SimState::sound());
+    let (engine, record) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    engine.order("c", Instruction::Start).unwrap();
+    tokio::time::sleep(HOUR).await;
+    waits(&engine, 1);
+    refused(engine.confirm("c", 0).await, "the rehearsal of cycle 1, not of 0");
+    assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (2, 0));
+    engine.confirm("c", 1).await.unwrap();
+    tokio::time::sleep(DAY).await;
+    assert_eq!(world.changed(), 160);
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn a_restart_finds_each_phase_as_it_was() {
+    let world = World::new(SimState::sound());
+    // In the middle of the rehearsal: it goes on as one.
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(20 * SECOND).await;
+    engine.shutdown(HOUR).await.unwrap();
+    let (engine, record) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(*record.resumed.lock().unwrap(), [true]);
+    waits(&engine, 0);
+    engine.shutdown(HOUR).await.unwrap();
+    assert_eq!(status(&engine).rehearsal, None, "nobody waits any more");
+    // While it waits: it waits again, and knows what for.
+    let (engine, record) = world.start("a");
+    tokio::time::sleep(2 * DAY).await;
+    waits(&engine, 0);
+    assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (0, 0));
+    engine.confirm("c", 0).await.unwrap();
+    // Ended at once: the answer has come, so it is saved.
+    engine.shutdown(HOUR).await.unwrap();
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(20 * SECOND).await;
+    assert!((1..80).contains(&world.changed()), "{}", world.changed());
+    // In the middle of the cycle that deletes.
+    engine.shutdown(HOUR).await.unwrap();
+    let (engine, record) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    assert_eq!((*record.resumed.lock().unwrap()).clone(), [true]);
+    assert!((80..=81).contains(&world.changed()), "{}", world.changed());
+    assert_eq!(status(&engine).phase, Phase::SleepingBetweenCycles);
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn with_other_parameters_it_is_rehearsed_anew() {
+    let world = World::new(SimState::sound());
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    engine.confirm("c", 0).await.unwrap();
+    engine.shutdown(HOUR).await.unwrap();
+    // What was confirmed for one rule says nothing of another.
+    let (engine, record) = world.start("b");
+    tokio::time::sleep(SECOND).await;
+    refused(engine.confirm("c", 0).await, "no rehearsal");
+    tokio::time::sleep(2 * DAY).await;
+    waits(&engine, 1);
+    assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (1, 0));
+    engine.shutdown(HOUR).await.unwrap();
+    // Nor does the old confirmation hold when the old rule is back.
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(2 * DAY).await;
+    waits(&engine, 2);
+    assert_eq!(world.changed(), 0);
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+/// How it happens: the disk is full when the operator confirms.
+#[actix_rt::test]
+async fn a_confirmation_that_cannot_be_saved_is_none() {
+    let full = Arc::new(AtomicBool::new(true));
+    let is_full = full.clone();
+    let state =
+        SimState::new(
+            move |call| {
+                if call == "confirm" && is_full.load(Ordering::SeqCst) { Err(no_room()) } else { Ok(()) }
+            },
+        );
+    let world = World::new(state);
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    assert!(matches!(engine.confirm("c", 0).await, Err(Error::StateFull { .. })));
+    tokio::time::sleep(2 * DAY).await;
+    waits(&engine, 0);
+    full.store(false, Ordering::SeqCst);
+    engine.confirm("c", 0).await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.changed(), 80);
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+/// An embedder who wants one cycle gets the rehearsal, again and again until it was handed over; then it waits as well.
+#[actix_rt::test]
+async fn a_single_cycle_waits_like_any_other() {
+    let world = World::new(SimState::sound());
+    let once = || {
+        let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &world.clock);
+        let job = SimJob {
+            rule: Some("a"),
+            changed: world.changed.clone(),
+            ..SimJob::new(&world.clock, |_| Duration::from_secs(1))
+        };
+        let store = SimStore::new(&world.clock, 8, 10);
+        builder.state(world.state.clone()).cycles(Cycles::Once).crawl(at_once("c", 1), store, job).start().unwrap()
+    };
+    for _ in 0..2 {
+        let engine = once();
+        end(&engine).await.unwrap();
+        assert_eq!(engine.last_report("c").unwrap().key.number, 0);
+        engine.shutdown(HOUR).await.unwrap();
+    }
+    let key = world.state.clone().latest("c").unwrap().unwrap().key();
+    world.state.clone().deliver(&key).unwrap();
+    let engine = once();
+    tokio::time::sleep(DAY).await;
+    waits(&engine, 0);
+    engine.confirm("c", 0).await.unwrap();
+    end(&engine).await.unwrap();
+    assert_eq!((engine.last_report("c").unwrap().key.number, world.changed()), (1, 80));
+    engine.shutdown(HOUR).await.unwrap();
+}
