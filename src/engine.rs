@@ -388,8 +388,8 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        let (pace, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
-        Launched { name, pace, orders, stop: processor.recipient(), workers, ended }
+        let (tune, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
+        Launched { name, tune, orders, stop: processor.recipient(), workers, ended }
     }
 }
 
@@ -399,7 +399,7 @@ pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Lau
     let (ended_set, ended) = oneshot::channel();
     let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
     let orders = cleaner.clone().recipient();
-    Launched { name, pace: None, orders, stop: cleaner.recipient(), workers: 1, ended }
+    Launched { name, tune: None, orders, stop: cleaner.recipient(), workers: 1, ended }
 }
 
 fn start_upkeep(settings: UpkeepSettings, tidy: Recipient<Tidy>, wiring: &Wiring) -> Recipient<Stop> {

@@ -27,6 +27,8 @@ pub struct RunArgs {
 /// If the daemon cannot start, or has failed.
 pub fn run(args: &RunArgs, verbose: u8) -> Result<Exit> {
     let path = args.config.clone().map_or_else(places::config, Ok)?;
+    // Shown to people who do not know where it was started; the path as it was given where that cannot be told.
+    let path = std::path::absolute(&path).unwrap_or(path);
     let config = Config::load(&path)?;
     match config.daemon.log {
         LogFormat::People => output::log_to_stderr(verbose + 1),

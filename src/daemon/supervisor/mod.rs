@@ -9,6 +9,7 @@ mod reload;
 mod tasks;
 mod tell;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::error::Result;
 use crate::lock::lock;
 use crate::policy::quiet::Quiet;
 use crate::priority::{Working, in_force};
-use tasks::{Ended, Managed, Task};
+use tasks::{Ended, Known, Managed, Task};
 use tell::Told;
 
 /// Time between two looks.
@@ -46,6 +47,7 @@ pub struct Supervisor {
     kept: Kept,
     working: Working,
     tasks: Vec<Managed>,
+    known: BTreeMap<String, Known>,
     told: Told,
     quiet: Quiet,
     ended: mpsc::UnboundedReceiver<Ended>,
@@ -59,7 +61,6 @@ struct Due {
     sample: Duration,
     keep: Duration,
     priority: Duration,
-    watchdog: Duration,
 }
 
 /// What is shown before the first look.
@@ -94,6 +95,7 @@ impl Supervisor {
             kept,
             working,
             tasks,
+            known: BTreeMap::new(),
             told: Told::default(),
             quiet: Quiet::default(),
             ended,
@@ -118,9 +120,11 @@ impl Supervisor {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         // After a stall one look shows all that was missed.
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut watchdog = notify::watchdog().map(tokio::time::interval);
         let stopped = loop {
             tokio::select! {
                 result = &mut failed => break result,
+                () = tick(watchdog.as_mut()) => self.tell_watchdog().await,
                 _ = looks.tick() => self.look(),
                 Some(Command { wish, reply }) = wishes.recv() => {
                     let answer = self.grant(wish).await;
@@ -185,11 +189,15 @@ impl Supervisor {
             self.due.keep = now + KEEP_EVERY;
             self.keep();
         }
-        if let Some(every) = notify::watchdog().filter(|_| now >= self.due.watchdog) {
-            self.due.watchdog = now + every;
-            let measured = status.budget.measured_percentage;
-            notify::alive(&format!("{} crawls, {measured:.1} % of a core", status.crawls.len()));
-        }
+    }
+
+    /// Tells the watchdog that all is alive: the supervisor, since it comes here, and the engine, since it answers.
+    async fn tell_watchdog(&self) {
+        // Without an answer the watchdog is not told, nor is anything else done: it bites.
+        self.shared.engine.answers().await;
+        let status = self.shared.engine.status();
+        let (crawls, measured) = (status.crawls.len(), status.budget.measured_percentage);
+        notify::alive(&format!("{crawls} crawls, {measured:.1} % of a core"));
     }
 
     async fn grant(&mut self, wish: Wish) -> Granted {
@@ -245,5 +253,13 @@ impl Supervisor {
             self.due.keep = now + Duration::from_secs(10);
         }
         lock(&self.shared.view).unsaved = written.err().map(|error| error.to_string());
+    }
+}
+
+/// The next tick of a watchdog that may not be there.
+async fn tick(watchdog: Option<&mut tokio::time::Interval>) {
+    match watchdog {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }

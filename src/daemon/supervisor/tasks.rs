@@ -14,8 +14,10 @@ use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::messages::Instruction;
 use crate::policy::backoff::Backoff;
-use crate::settings::CleaningSettings;
+use crate::settings::{CleaningSettings, CrawlSettings};
 use crate::status::{Phase, Status};
+
+const BEING_STARTED: &str = "it is being started";
 
 /// What the configuration asks for by one name.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,24 @@ impl Task {
         }
     }
 
+    /// Its settings, if it is a crawl.
+    pub fn as_crawl(&self) -> Option<&CrawlSettings> {
+        match self {
+            Task::Crawl(crawl) => Some(&crawl.settings),
+            Task::Cleaning(_) => None,
+        }
+    }
+
+    /// The same for one that has been there for so long: what is left of its slow start.
+    fn after(mut self, passed: Duration) -> Task {
+        let slow_start = match &mut self {
+            Task::Crawl(crawl) => &mut crawl.settings.slow_start,
+            Task::Cleaning(cleaning) => &mut cleaning.slow_start,
+        };
+        *slow_start = slow_start.saturating_sub(passed);
+        self
+    }
+
     /// With what kind of thing it is, for people.
     pub fn title(&self) -> String {
         match self {
@@ -52,6 +72,15 @@ impl Task {
             Task::Cleaning(_) => format!("cleaning {}", self.name()),
         }
     }
+}
+
+/// What outlives a change of settings: it is the same crawl or cleaning all the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// When it was first named, by the monotonic clock: its slow start counts from there.
+    since: Duration,
+    /// Whether an operator has paused it.
+    pub held: bool,
 }
 
 /// A crawl or cleaning of the configuration, and what is wanted of it.
@@ -117,6 +146,21 @@ impl Managed {
         self.task.name()
     }
 
+    /// Whether other settings can just be put in place of the old ones, since nothing runs by those.
+    pub fn is_idle(&self) -> bool {
+        let idle = self.wanted == Wanted::Stopped || self.failed.is_some() || self.waiting.is_some();
+        idle && !self.opening
+    }
+
+    /// Takes other settings. What has failed with the old ones is tried again.
+    pub fn change(&mut self, task: Task) {
+        self.task = task;
+        self.retry_at = Duration::ZERO;
+        if self.failed.take().is_some() {
+            self.waiting.get_or_insert_with(|| BEING_STARTED.to_owned());
+        }
+    }
+
     /// It has gone from the configuration.
     pub fn let_go(&mut self) {
         self.wanted = Wanted::Gone;
@@ -161,7 +205,7 @@ impl Supervisor {
                     let ended = status.crawls.get(&name).and_then(|found| found.failure.clone());
                     match ended.filter(|_| crawl.waiting.is_none()) {
                         Some(error) => self.failed(i, error, now),
-                        None if now >= crawl.retry_at => self.open(i),
+                        None if now >= crawl.retry_at => self.open(i, now),
                         None => {}
                     }
                 }
@@ -177,7 +221,7 @@ impl Supervisor {
             }
             !gone
         });
-        self.take_in_changed();
+        self.take_in_changed(now);
         // As in the file, whenever each was taken in.
         let order = Task::all(&self.start.config);
         let place = |task: &Managed| order.iter().position(|known| known.name() == task.name());
@@ -190,18 +234,20 @@ impl Supervisor {
     }
 
     /// What the configuration names and nobody has in hand: new, or changed and gone meanwhile.
-    fn take_in_changed(&mut self) {
+    fn take_in_changed(&mut self, now: Duration) {
         for task in Task::all(&self.start.config) {
+            self.known.entry(task.name().to_owned()).or_insert(Known { since: now, held: false });
             if !self.tasks.iter().any(|known| known.name() == task.name()) {
                 self.tasks.push(Managed::new(task));
             }
         }
     }
 
-    fn open(&mut self, i: usize) {
+    fn open(&mut self, i: usize, now: Duration) {
         let crawl = &mut self.tasks[i];
         crawl.opening = true;
-        let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone(), crawl.fresh);
+        let passed = self.known.get(crawl.name()).map_or(Duration::ZERO, |known| now.saturating_sub(known.since));
+        let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone().after(passed), crawl.fresh);
         let ended = self.tell_ended.clone();
         let visits = self.kept.visits.get(crawl.name()).cloned().unwrap_or_default();
         tokio::task::spawn_local(async move {
@@ -232,6 +278,9 @@ impl Supervisor {
                 if std::mem::take(&mut crawl.at_once) {
                     // It may have ended already, which the next look shows.
                     let _ = self.shared.engine.order(&name, Instruction::Start);
+                }
+                if self.known.get_mut(&name).is_some_and(|known| std::mem::take(&mut known.held)) {
+                    let _ = self.shared.engine.order(&name, Instruction::Pause);
                 }
                 if crawl.wanted != Wanted::Running {
                     self.end(&name);
@@ -290,7 +339,7 @@ impl Supervisor {
                 (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
                 if engine.order(name, Instruction::Start).is_err() {
                     crawl.at_once = true;
-                    crawl.waiting.get_or_insert_with(|| "it is being started".to_owned());
+                    crawl.waiting.get_or_insert_with(|| BEING_STARTED.to_owned());
                 }
                 Ok(Vec::new())
             }
