@@ -9,7 +9,6 @@ use crate::config::units::Percent;
 use crate::daemon::notify;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::status::Status;
 
 impl Supervisor {
     /// Reads the file again.
@@ -79,7 +78,9 @@ impl Supervisor {
                 continue;
             }
             changes.push(format!("{title}: changed, begins again where it was"));
-            self.known.entry(wanted.name().to_owned()).and_modify(|known| known.held = is_held(&status, wanted.name()));
+            if let Some(known) = self.known.get_mut(wanted.name()) {
+                known.note(wanted.name(), &status);
+            }
             task.let_go();
         }
         self.known.retain(|name, _| wanted.iter().any(|task| task.name() == name));
@@ -90,12 +91,6 @@ impl Supervisor {
         self.end_those_gone();
         Ok(changes)
     }
-}
-
-/// Whether an operator has paused it.
-fn is_held(status: &Status, name: &str) -> bool {
-    let crawl = status.crawls.get(name).map(|crawl| crawl.held);
-    crawl.or(status.cleanings.get(name).map(|cleaning| cleaning.paused)).unwrap_or(false)
 }
 
 /// What has changed, if all of it can change while the crawl runs.

@@ -15,7 +15,7 @@ use crate::lock::lock;
 use crate::messages::Instruction;
 use crate::policy::backoff::Backoff;
 use crate::settings::{CleaningSettings, CrawlSettings};
-use crate::status::{Phase, Status};
+use crate::status::{CleaningPhase, Phase, Status};
 
 const BEING_STARTED: &str = "it is being started";
 
@@ -79,8 +79,31 @@ impl Task {
 pub(super) struct Known {
     /// When it was first named, by the monotonic clock: its slow start counts from there.
     since: Duration,
+    /// Whether that is over: by itself, or by command.
+    begun: bool,
     /// Whether an operator has paused it.
-    pub held: bool,
+    held: bool,
+}
+
+impl Known {
+    pub fn new(now: Duration) -> Self {
+        Known { since: now, begun: false, held: false }
+    }
+
+    /// Takes down how it stands, before it is ended to begin with other settings.
+    pub fn note(&mut self, name: &str, status: &Status) {
+        if let Some(crawl) = status.crawls.get(name) {
+            (self.begun, self.held) = (self.begun || crawl.phase != Phase::SlowStart, crawl.held);
+        }
+        if let Some(cleaning) = status.cleanings.get(name) {
+            (self.begun, self.held) = (self.begun || cleaning.phase != CleaningPhase::SlowStart, cleaning.paused);
+        }
+    }
+
+    /// How much of a slow start has passed.
+    fn passed(self, now: Duration) -> Duration {
+        if self.begun { Duration::MAX } else { now.saturating_sub(self.since) }
+    }
 }
 
 /// A crawl or cleaning of the configuration, and what is wanted of it.
@@ -236,7 +259,7 @@ impl Supervisor {
     /// What the configuration names and nobody has in hand: new, or changed and gone meanwhile.
     fn take_in_changed(&mut self, now: Duration) {
         for task in Task::all(&self.start.config) {
-            self.known.entry(task.name().to_owned()).or_insert(Known { since: now, held: false });
+            self.known.entry(task.name().to_owned()).or_insert_with(|| Known::new(now));
             if !self.tasks.iter().any(|known| known.name() == task.name()) {
                 self.tasks.push(Managed::new(task));
             }
@@ -246,7 +269,7 @@ impl Supervisor {
     fn open(&mut self, i: usize, now: Duration) {
         let crawl = &mut self.tasks[i];
         crawl.opening = true;
-        let passed = self.known.get(crawl.name()).map_or(Duration::ZERO, |known| now.saturating_sub(known.since));
+        let passed = self.known.get(crawl.name()).map_or(Duration::ZERO, |known| known.passed(now));
         let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone().after(passed), crawl.fresh);
         let ended = self.tell_ended.clone();
         let visits = self.kept.visits.get(crawl.name()).cloned().unwrap_or_default();
