@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::shared::CrawlView;
+use super::shared::{CleaningView, CrawlView};
 use crate::config::CrawlConfig;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
 use crate::job::{Count, Job, Leases, Verify};
-use crate::settings::JobSettings;
+use crate::settings::{CleaningSettings, JobSettings};
 use crate::store::TahoeStore;
 
 /// Opens the store, which may take a disk's time, and adds the crawl to the engine.
@@ -57,6 +57,11 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         waiting: None,
         failed: None,
     }
+}
+
+/// The same of a cleaning.
+pub fn cleaning_view(settings: &CleaningSettings) -> CleaningView {
+    CleaningView { settings: settings.clone(), stopped: false }
 }
 
 fn parameters(job: &impl Job<TahoeStore>) -> Value {

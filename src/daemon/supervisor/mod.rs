@@ -5,6 +5,7 @@
 //! two looks shows in the next one. Wishes and signals only change what is wanted, and bring the next look forward.
 
 mod budget;
+mod known;
 mod reload;
 mod tasks;
 mod tell;
@@ -29,7 +30,8 @@ use crate::error::Result;
 use crate::lock::lock;
 use crate::policy::quiet::Quiet;
 use crate::priority::{Working, in_force};
-use tasks::{Ended, Known, Managed, Task};
+use known::Known;
+use tasks::{Ended, Managed, Task};
 use tell::Told;
 
 /// Time between two looks.
@@ -79,7 +81,7 @@ pub fn first_view(start: &Start, state: &Path, time: &Time, working: &Working) -
         unsaved: None,
         priority: in_force(working),
         crawls: start.config.crawls.iter().map(launch::view).collect(),
-        cleanings: Vec::new(),
+        cleanings: start.config.cleanings.iter().map(launch::cleaning_view).collect(),
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Supervisor;
+use super::known::Known;
 use crate::config::{Config, CrawlConfig};
-use crate::daemon::launch::{launch, may_pass, view};
+use crate::daemon::launch::{cleaning_view, launch, may_pass, view};
 use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::lock::lock;
 use crate::messages::Instruction;
 use crate::policy::backoff::Backoff;
 use crate::settings::{CleaningSettings, CrawlSettings};
-use crate::status::{CleaningPhase, Phase, Status};
+use crate::status::{Phase, Status};
 
 const BEING_STARTED: &str = "it is being started";
 
@@ -71,38 +72,6 @@ impl Task {
             Task::Crawl(_) => format!("crawl {}", self.name()),
             Task::Cleaning(_) => format!("cleaning {}", self.name()),
         }
-    }
-}
-
-/// What outlives a change of settings: it is the same crawl or cleaning all the same.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
-    /// When it was first named, by the monotonic clock: its slow start counts from there.
-    since: Duration,
-    /// Whether that is over: by itself, or by command.
-    begun: bool,
-    /// Whether an operator has paused it.
-    held: bool,
-}
-
-impl Known {
-    pub fn new(now: Duration) -> Self {
-        Known { since: now, begun: false, held: false }
-    }
-
-    /// Takes down how it stands, before it is ended to begin with other settings.
-    pub fn note(&mut self, name: &str, status: &Status) {
-        if let Some(crawl) = status.crawls.get(name) {
-            (self.begun, self.held) = (self.begun || crawl.phase != Phase::SlowStart, crawl.held);
-        }
-        if let Some(cleaning) = status.cleanings.get(name) {
-            (self.begun, self.held) = (self.begun || cleaning.phase != CleaningPhase::SlowStart, cleaning.paused);
-        }
-    }
-
-    /// How much of a slow start has passed.
-    fn passed(self, now: Duration) -> Duration {
-        if self.begun { Duration::MAX } else { now.saturating_sub(self.since) }
     }
 }
 
@@ -175,6 +144,11 @@ impl Managed {
         idle && !self.opening
     }
 
+    /// Whether it will run by itself.
+    fn is_coming(&self) -> bool {
+        self.wanted == Wanted::Running && self.failed.is_none()
+    }
+
     /// Takes other settings. What has failed with the old ones is tried again.
     pub fn change(&mut self, task: Task) {
         self.task = task;
@@ -205,7 +179,7 @@ impl Managed {
 
     fn as_cleaning(&self) -> Option<CleaningView> {
         let Task::Cleaning(settings) = &self.task else { return None };
-        Some(CleaningView { settings: (**settings).clone(), stopped: self.wanted == Wanted::Stopped })
+        Some(CleaningView { stopped: self.wanted == Wanted::Stopped, ..cleaning_view(settings) })
     }
 }
 
@@ -249,7 +223,9 @@ impl Supervisor {
         let order = Task::all(&self.start.config);
         let place = |task: &Managed| order.iter().position(|known| known.name() == task.name());
         self.tasks.sort_by_key(place);
-        let shown = || self.tasks.iter().filter(|task| !task.is_gone());
+        // One that ends only to begin with other settings is shown all the while.
+        let shown =
+            || self.tasks.iter().filter(|task| !task.is_gone() || order.iter().any(|t| t.name() == task.name()));
         let (crawls, cleanings) =
             (shown().filter_map(Managed::as_crawl).collect(), shown().filter_map(Managed::as_cleaning).collect());
         let mut view = lock(&self.shared.view);
@@ -345,9 +321,12 @@ impl Supervisor {
     }
 
     pub(super) async fn wish_of(&mut self, kind: Kind, name: &str, verb: Verb) -> Granted {
-        let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind && !task.is_gone();
+        let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind;
         let none = || Refused::Unknown(format!("there is no crawl or cleaning {name:?}"));
         let crawl = self.tasks.iter_mut().find(fits).ok_or_else(none)?;
+        if crawl.is_gone() {
+            return Err(Refused::Unavailable(format!("{name} ends, since the configuration has changed")));
+        }
         let conflict = |why: &str| Err(Refused::Conflict(format!("{name} {why}")));
         info!(name, ?verb, "by command");
         let engine = self.shared.engine.clone();
@@ -359,18 +338,23 @@ impl Supervisor {
                 if matches!(crawl.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
                     crawl.fresh = Fresh::Yes;
                 }
+                // One that was stopped may still be ending, and begins anew after that.
+                let ends = crawl.wanted == Wanted::Stopped;
                 (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
-                if engine.order(name, Instruction::Start).is_err() {
+                if engine.order(name, Instruction::Start).is_err() || ends {
                     crawl.at_once = true;
                     crawl.waiting.get_or_insert_with(|| BEING_STARTED.to_owned());
                 }
                 Ok(Vec::new())
             }
             Verb::Order(order) => {
-                if engine.order(name, order).is_err() {
-                    return conflict("is not running; start it");
+                let pause = order == Instruction::Pause;
+                match (engine.order(name, order), self.known.get_mut(name)) {
+                    (Ok(()), _) => self.settled_task(name, pause).await,
+                    // It is on its way, or waits for its store: then it is paused when it comes.
+                    (Err(_), Some(known)) if crawl.is_coming() => known.held = pause,
+                    _ => return conflict("is not running; start it"),
                 }
-                self.settled_task(name, order == Instruction::Pause).await;
                 Ok(Vec::new())
             }
             Verb::Stop => {
