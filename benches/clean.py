@@ -4,7 +4,7 @@
     cargo build --release
     python3 benches/clean.py                       # 1,000,000 blocks of era A, five runs of each
     python3 benches/clean.py --large               # also 10,000,000 blocks (2.6 GB, twice), one run
-    python3 benches/clean.py --segments-200k       # also peak memory with 200,000 segments
+    python3 benches/clean.py --segments-200k       # also peak memory with 200,000 segments, with --json and for people
 
 The databases are those of make_localdb.py with --objects-per-segment 250 --snapshots 7 --seed 3, the same as those the old
 program was timed on: its figures stand beside, of another machine, so only ratios of them mean something. Each run cleans a
@@ -53,11 +53,11 @@ def fresh(path, wal):
     return copy
 
 
-def clean(path, way):
-    """Cleans a copy; gives seconds, CPU seconds, peak megabytes, and the report."""
+def clean(path, way, people=False):
+    """Cleans a copy; gives seconds, CPU seconds, peak megabytes, and the report's lock times, which people's text has not."""
     more, wal = WAYS[way]
     copy = fresh(path, wal)
-    command = [SEXTON, "clean", copy, "--now", NOW, "--lock-duty", "100%", "--json", *more]
+    command = [SEXTON, "clean", copy, "--now", NOW, "--lock-duty", "100%", *more] + ([] if people else ["--json"])
     with tempfile.TemporaryFile() as out:
         start = time.perf_counter()
         child = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
@@ -66,8 +66,8 @@ def clean(path, way):
         child.returncode = os.waitstatus_to_exitcode(status)
         assert child.returncode == 0, (command, child.returncode)
         out.seek(0)
-        report = json.load(out)
-    return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, report["steps"]
+        steps = None if people else json.load(out)["steps"]
+    return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, steps
 
 
 def rounds_of(path, rounds, ways):
@@ -93,8 +93,21 @@ def median(taken, way):
     return statistics.median(run[0] for run in taken[way])
 
 
+def most_memory(blocks, segments):
+    return CACHE_MB + 16 + (64 * segments + blocks / 8) / 1e6
+
+
+def memory_of_many(path, blocks, segments):
+    make(path, segments, blocks // segments)
+    most = most_memory(blocks, segments)
+    print(f"peak memory, {segments:,} segments: at most {most:.1f} MB     --json   for people")
+    for way in WAYS:
+        print(f"  {way:26} {clean(path, way)[2]:27.1f} MB {clean(path, way, people=True)[2]:6.1f} MB")
+    os.remove(path)
+
+
 def aims(taken, blocks, segments):
-    aim = CACHE_MB + 16 + (64 * segments + blocks / 8) / 1e6
+    aim = most_memory(blocks, segments)
     peak = max(run[2] for runs in taken.values() for run in runs)
     steps = [run[3] for run in taken["slices, WAL"]]
     print("result, and the aim")
@@ -124,11 +137,7 @@ def main():
         show(1_000_000, args.rounds, taken)
         aims(taken, 1_000_000, 4000)
         if args.segments_200k:
-            many = os.path.join(work, "many.sqlite")
-            make(many, 200_000, 5)
-            peak = max(clean(many, way)[2] for way in WAYS)
-            print(f"  peak memory, 200,000 segments {peak:6.1f} MB  ({CACHE_MB + 16 + 12.8 + 0.1:.1f} MB would be 64 B for each)")
-            os.remove(many)
+            memory_of_many(os.path.join(work, "many.sqlite"), 1_000_000, 200_000)
         if args.large:
             os.remove(path)
             make(path, 40_000, 250)

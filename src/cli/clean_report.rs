@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cumulus::CleaningReport;
-use crate::policy::cleaning::{Number, SegmentEntry};
+use crate::policy::cleaning::{Number, SegmentEntry, SegmentList};
 
 /// Segments and odd things that are shown; `--json` has all.
 const SHOWN: usize = 20;
@@ -37,8 +37,8 @@ pub fn for_people(report: &CleaningReport, dry_run: bool) -> String {
     lines.push(format!("  obsolete now: {}", bytes(plan.obsolete_bytes)));
     lines.push(format!("  space comes free: {}", plan.space_comes_free));
     lines.extend(table(&plan.segments));
-    lines.extend(names("obsolete segments", &plan.obsolete));
-    lines.extend(names("obsolete after the next backup of each scheme", &plan.obsolete_after_backup));
+    lines.extend(names("obsolete segments", plan.obsolete()));
+    lines.extend(names("obsolete after the next backup of each scheme", plan.obsolete_after_backup()));
     if !plan.odd.is_empty() {
         lines.push(format!("  odd: {}{}", plan.odd.len(), more(plan.odd.len())));
         lines.extend(plan.odd.iter().take(SHOWN).map(|odd| match odd.segment {
@@ -63,7 +63,7 @@ fn locks(report: &CleaningReport) -> String {
 }
 
 /// The worst segments; what a column does not have is a dash.
-fn table(segments: &[SegmentEntry]) -> Vec<String> {
+fn table(segments: &SegmentList) -> Vec<String> {
     if segments.is_empty() {
         return Vec::new();
     }
@@ -79,7 +79,7 @@ fn table(segments: &[SegmentEntry]) -> Vec<String> {
     let number = |value: Option<f64>, unit: f64, decimals: usize| {
         value.map_or_else(|| "-".to_owned(), |x| format!("{:.decimals$}", x * unit))
     };
-    let row = |s: &SegmentEntry| {
+    let row = |s: SegmentEntry| {
         format!(
             "    {:>10}  {:>6}%  {:>9}  {:>10}  {:>6}  {} {}",
             number(s.benefit, 1.0, 1),
@@ -94,12 +94,10 @@ fn table(segments: &[SegmentEntry]) -> Vec<String> {
     std::iter::once(title).chain(segments.iter().take(SHOWN).map(row)).collect()
 }
 
-fn names(what: &str, names: &[Arc<str>]) -> Option<String> {
-    if names.is_empty() {
-        return None;
-    }
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(|name| &**name).collect();
-    Some(format!("  {what}: {}{}: {}", names.len(), more(names.len()), shown.join(" ")))
+fn names(what: &str, mut names: impl Iterator<Item = Arc<str>>) -> Option<String> {
+    let shown: Vec<Arc<str>> = names.by_ref().take(SHOWN).collect();
+    let all = shown.len() + names.count();
+    (all > 0).then(|| format!("  {what}: {all}{}: {}", more(all), shown.join(" ")))
 }
 
 fn more(count: usize) -> String {

@@ -4,7 +4,6 @@
 //! nothing uses, and last the blocks that stay. After any of the steps, what is in use is over-estimated at worst.
 
 use rusqlite::Connection;
-use serde::Serialize;
 
 use super::block_set::BlockSet;
 use super::decision::{Decision, Finished, Usage};
@@ -12,90 +11,13 @@ use super::faults::Trouble;
 use super::local_db::{Begin, LocalDb};
 use super::moves;
 use super::schema::Schema;
+use super::steps::{Progress, Step, StepDone, Upcoming};
 use super::survey::Planned;
 use crate::error::{Error, Result};
 use crate::policy::cleaning::{CleaningPlan, Era, Options};
 
-/// The kinds of steps, in their order. Rows cost differently: deleting a block touches pages all over an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// Deleting snapshots.
-    Snapshots,
-    /// Deleting usage rows.
-    UsageRows,
-    /// Deleting the newest snapshot, whose number is given again, after its usage rows (era B).
-    NewestSnapshot,
-    /// Deleting segments with their blocks.
-    Segments,
-    /// Deleting blocks whose segment stays (era B).
-    Blocks,
-    /// Deleting blocks whose segment is not even a number.
-    NamelessBlocks,
-    /// Deleting signatures of blocks that are not there.
-    Signatures,
-    /// Reading what is in use, after a restart (era A).
-    ReadUsage,
-    /// Expiring blocks and grouping them, whole segments at a time.
-    Expire,
-    /// Nothing is left to do.
-    Done,
-}
-
-impl Step {
-    fn next(self) -> Step {
-        match self {
-            Step::Snapshots => Step::UsageRows,
-            Step::UsageRows => Step::NewestSnapshot,
-            Step::NewestSnapshot => Step::Segments,
-            Step::Segments => Step::Blocks,
-            Step::Blocks => Step::NamelessBlocks,
-            Step::NamelessBlocks => Step::Signatures,
-            Step::Signatures => Step::ReadUsage,
-            Step::ReadUsage => Step::Expire,
-            Step::Expire | Step::Done => Step::Done,
-        }
-    }
-}
-
 /// Rows of a step inside a longer transaction: SQLite remembers all rows that a statement deletes before it begins.
 pub(super) const ROWS_AT_ONCE: u64 = 50_000;
-
-/// What one step did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepDone {
-    /// Its kind.
-    pub step: Step,
-    /// Rows it went through.
-    pub rows: u64,
-    /// Whether there is more to do.
-    pub more: bool,
-}
-
-/// What the next step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Upcoming {
-    /// Its kind.
-    pub step: Step,
-    /// Rows it goes through at least, however few it is given.
-    pub least_rows: u64,
-}
-
-/// How far it has come: changed only once a step is committed.
-#[derive(Debug, Clone, Copy)]
-struct Progress {
-    step: Step,
-    /// Place in the list of segments of this step.
-    place: usize,
-    /// Next row id of this step.
-    cursor: i64,
-}
-
-impl Progress {
-    fn at(step: Step) -> Progress {
-        Progress { step, place: 0, cursor: i64::MIN }
-    }
-}
 
 /// What is found beside a database.
 #[derive(Debug)]
@@ -208,7 +130,9 @@ impl Applier {
     /// What the next step is.
     pub fn upcoming(&self) -> Upcoming {
         let least_rows = match self.progress.step {
-            Step::Expire => self.decision.touched.get(self.progress.place).map_or(0, |(_, blocks)| *blocks),
+            Step::Expire => {
+                self.decision.touched.get(self.progress.place).map_or(0, |(_, blocks, _)| u64::from(*blocks))
+            }
             Step::Snapshots => self.decision.retention.dropped.len() as u64,
             Step::Done => 0,
             _ => 1,
@@ -366,14 +290,15 @@ impl Applier {
         }
         let mut at = self.progress;
         let mut rows = 0u64;
-        while let Some((segment, blocks)) = self.decision.touched.get(at.place) {
+        while let Some(touched) = self.decision.touched.get(at.place) {
+            let blocks = u64::from(touched.1);
             // At least one, or there would be no progress.
-            if rows > 0 && rows.saturating_add(*blocks) > max_rows {
+            if rows > 0 && rows.saturating_add(blocks) > max_rows {
                 break;
             }
-            moves::settle_segment(conn, schema, &self.decision, *segment)?;
+            moves::settle_segment(conn, schema, &self.decision, *touched)?;
             // A segment without blocks costs something too.
-            rows = rows.saturating_add((*blocks).max(1));
+            rows = rows.saturating_add(blocks.max(1));
             at.place += 1;
         }
         Ok((rows, at))

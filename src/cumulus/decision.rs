@@ -7,7 +7,7 @@
 //! there are limits.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,8 +19,8 @@ use super::locks::{LockSummary, LockTimes};
 use crate::error::Result;
 use crate::policy::cleaning::{Era, Options, Regroup, Retention};
 
-const VERSION: u32 = 2;
-/// A file larger than this is none of ours: some 20 bytes for each of 10^7 segments.
+const VERSION: u32 = 3;
+/// A file larger than this is none of ours: some 25 bytes for each of 10^7 segments.
 const MOST_BYTES: u64 = 1 << 28;
 
 /// The newest snapshot; one that a later backup wrote under the same id differs by name or time.
@@ -30,6 +30,12 @@ pub(super) struct Newest {
     /// Name and time, as SQLite quotes them.
     pub(super) mark: String,
 }
+
+/// A segment whose blocks get new values: its id, the number of its blocks (2^32 - 1 if more), and whether it is marked.
+pub(super) type Touched = (i64, u32, bool);
+
+// Kept for most segments from the plan to the last change, beside the 68 bytes of the list.
+const _: () = assert!(size_of::<Touched>() == 16);
 
 /// All that the steps have to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,10 +57,8 @@ pub(super) struct Decision {
     pub(super) reaped: Vec<i64>,
     /// Whether there are signatures of blocks that were missing before.
     pub(super) dangling_signatures: bool,
-    /// Segments to be marked, ascending.
-    pub(super) marked: Vec<i64>,
-    /// Segments whose blocks get new values, ascending, with the number of their blocks.
-    pub(super) touched: Vec<(i64, u64)>,
+    /// Segments whose blocks get new values, ascending.
+    pub(super) touched: Vec<Touched>,
     /// The new groups; `None` if the blocks are only marked.
     pub(super) regroup: Option<Regroup>,
     /// What a marked segment gets for its `expire_time` (era B).
@@ -104,7 +108,6 @@ impl Decision {
             dead: Vec::new(),
             reaped: Vec::new(),
             dangling_signatures: false,
-            marked: Vec::new(),
             touched: Vec::new(),
             regroup: None,
             expire_time: None,
@@ -124,9 +127,7 @@ impl Decision {
 
     /// Notes that all is done. Of the lists only the snapshots are needed any more: they tell whether a backup has run.
     pub(super) fn finish(&mut self, finished: Finished, database: &Path) -> Result<()> {
-        for list in [&mut self.dead, &mut self.reaped, &mut self.marked] {
-            *list = Vec::new();
-        }
+        (self.dead, self.reaped) = (Vec::new(), Vec::new());
         self.touched = Vec::new();
         self.regroup = None;
         self.finished = Some(finished);
@@ -136,14 +137,15 @@ impl Decision {
     /// Reads what was kept. What cannot be read is as good as nothing: the plan is made again.
     pub(super) fn kept(database: &Path) -> Result<Option<Decision>> {
         let path = Self::path(database);
-        let read = || match fs::metadata(&path)?.len() {
-            0..=MOST_BYTES => fs::read(&path),
-            _ => Ok(Vec::new()),
+        let file = match File::open(&path) {
+            Ok(file) => BufReader::new(file.take(MOST_BYTES)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(faults::io(&e, "read the plan beside", database)),
         };
-        match read() {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok().filter(|d: &Decision| d.version == VERSION)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(faults::io(&e, "read the plan beside", database)),
+        match serde_json::from_reader::<_, Decision>(file) {
+            Ok(decision) => Ok(Some(decision).filter(|decision| decision.version == VERSION)),
+            Err(e) if e.is_io() => Err(faults::io(&e.into(), "read the plan beside", database)),
+            Err(_) => Ok(None),
         }
     }
 

@@ -11,9 +11,11 @@ use super::applier::{Applier, ROWS_AT_ONCE};
 use super::decision::beside;
 use super::faults::{self, Trouble};
 use super::schema::Schema;
-use super::survey::{Planned, plan};
+use super::survey::plan;
 use crate::error::{Error, Result};
-use crate::policy::cleaning::{Balance, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry};
+use crate::policy::cleaning::{
+    Balance, CleaningPlan, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry, SegmentList,
+};
 
 /// The name that the old programs give the file.
 const FILE: &str = "localdb.sqlite";
@@ -146,7 +148,7 @@ impl LocalDb {
     ///
     /// # Errors
     /// [`Error::CleaningRefused`] where the old cleaner would have failed (compat mode).
-    pub fn cleaning_list(&mut self, age_boost_days: f64) -> Result<Vec<SegmentEntry>> {
+    pub fn cleaning_list(&mut self, age_boost_days: f64) -> Result<SegmentList> {
         let policy = Policy::Benefit { threshold_days: f64::MAX, age_boost_days, intent: 1.0 };
         let options = self.options(Part::Marking(Vec::new()), Some(policy))?;
         let planned = plan(self, &options)?;
@@ -240,12 +242,10 @@ impl LocalDb {
         Ok(Options { mode: self.mode, clock, part, policy, ..Options::at(self.now()?) })
     }
 
-    fn run(&mut self, part: Part, policy: Option<Policy>) -> Result<crate::policy::cleaning::CleaningPlan> {
+    fn run(&mut self, part: Part, policy: Option<Policy>) -> Result<CleaningPlan> {
         let options = self.options(part, policy)?;
         self.begin_pending()?;
-        let planned: Planned = plan(self, &options)?;
-        let plan = planned.plan().clone();
-        let mut applier = Applier::new(planned, self)?;
+        let (plan, mut applier) = Applier::of(plan(self, &options)?, self)?;
         while applier.next_step(self, ROWS_AT_ONCE)?.more {}
         Ok(plan)
     }

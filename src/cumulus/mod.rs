@@ -35,13 +35,15 @@ mod run;
 pub mod sample;
 mod schema;
 mod shown;
+mod steps;
 mod survey;
 mod value;
 
-pub use applier::{Applier, Step, StepDone, Upcoming};
+pub use applier::Applier;
 pub use gate::Guard;
 pub use local_db::{LocalDb, Segment};
 pub use locks::{LockSummary, LockTimes};
 pub use report::{CleaningReport, Doing, Outcome, Progress};
 pub use run::CleaningRun;
+pub use steps::{Step, StepDone, Upcoming};
 pub use survey::{Planned, Survey, SurveyDone, plan};

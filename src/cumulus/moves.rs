@@ -6,7 +6,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::block_set::BlockSet;
-use super::decision::{Decision, Usage};
+use super::decision::{Decision, Touched, Usage};
 use super::schema::Schema;
 use super::value;
 use crate::policy::cleaning::{Era, Mode, Regroup};
@@ -155,9 +155,8 @@ pub(super) fn settle_segment(
     conn: &Connection,
     schema: &Schema,
     decision: &Decision,
-    segment: i64,
+    (segment, _, marked): Touched,
 ) -> rusqlite::Result<()> {
-    let marked = decision.marked.binary_search(&segment).is_ok();
     if marked && decision.era == Era::B && schema.has("segments", "expire_time") {
         let sql = "UPDATE segments SET expire_time = ?2 WHERE segmentid = ?1";
         conn.prepare_cached(sql)?.execute((segment, decision.expire_time))?;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::applier::Step;
 use super::decision::Decision;
 use super::locks::LockSummary;
 use super::shown;
+use super::steps::Step;
 use crate::error::{Error, Result};
 use crate::policy::cleaning::CleaningPlan;
 

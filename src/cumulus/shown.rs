@@ -46,24 +46,27 @@ pub(super) fn forget(database: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::cleaning::{Moment, Number, SegmentEntry};
+    use crate::policy::cleaning::{Fate, Figure, Judge, Mark, Moment, Number, SegmentList, SegmentTable};
 
     #[test]
     fn a_plan_reads_back_as_it_was_and_a_torn_one_as_none() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("localdb.sqlite");
         let mut plan = lost(Era::B, &Options::at(2_454_400.1));
-        plan.segments.push(SegmentEntry {
-            id: i64::MAX,
-            name: "n".into(),
-            used_bytes: Number::Real(0.1 + 0.2),
-            size_bytes: Number::Int(7),
-            mtime: Moment::Text("2007".to_owned()),
-            age_days: Some(1.0 / 3.0),
-            benefit: None,
-            utilization: Some(0.7),
-            marked: true,
-        });
+        let mut table = SegmentTable::default();
+        for name in ["n", "0123abcd-4567-89ef-0000-fedcba987654", "gone"] {
+            let place = table.push(i64::MAX - 2 + table.records.len() as i64, name);
+            table.set_figure(place, Figure::Used, Some(Number::Real(0.1 + 0.2)));
+            table.set_figure(place, Figure::Size, Some(Number::Int(7)));
+            table.set_mtime(place, Moment::Day(2_454_000.3));
+        }
+        table.set_mtime(0, Moment::Text("2007".to_owned()));
+        table.records[1].set(Mark::Marked, true);
+        table.records[2].fate = Fate::Dead;
+        let judge = Judge::new(Era::B, &Options::at(plan.now));
+        plan.take_segments(SegmentList::new(table, vec![1, 0], judge));
+        assert_eq!(plan.segments.iter().map(|entry| entry.id).collect::<Vec<_>>(), [i64::MAX - 1, i64::MAX - 2]);
+        assert_eq!(plan.obsolete().collect::<Vec<_>>(), ["gone".into()]);
         assert_eq!(read(&database), None);
         keep(&plan, &database).unwrap();
         assert_eq!(read(&database), Some(plan));

@@ -227,7 +227,7 @@ fn parts_of_a_run_and_named_segments() {
     let golden = golden("a_ties");
     let (_dir, path) = golden.copy(false);
     let mut db = LocalDb::open(&path).unwrap();
-    let id = plan(&mut db, &golden.options(Mode::Careful)).unwrap().plan().segments.last().unwrap().id;
+    let id = plan(&mut db, &golden.options(Mode::Careful)).unwrap().plan().segments.iter().last().unwrap().id;
     let part = Part::Marking(vec![id, 9999]);
     let planned = plan(&mut db, &Options { part, ..golden.options(Mode::Careful) }).unwrap();
     assert_eq!(planned.plan().marked().collect::<Vec<_>>(), [id]);

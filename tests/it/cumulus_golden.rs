@@ -142,7 +142,7 @@ fn the_operations_of_the_old_programs_give_their_intermediate_states() {
             continue;
         };
         for entry in list.iter().filter(|e| e.benefit.unwrap() > threshold) {
-            db.mark_segment_expired(entry).unwrap();
+            db.mark_segment_expired(&entry).unwrap();
         }
         db.commit().unwrap();
         golden.check(&path, State::Marked, "marked");

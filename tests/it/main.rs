@@ -37,6 +37,14 @@ mod fail_points;
 mod fixtures;
 mod full_disk;
 mod harness;
+#[cfg(feature = "external")]
+mod page;
+#[cfg(feature = "external")]
+mod page_browser;
+#[cfg(feature = "external")]
+mod page_daemon;
+#[cfg(feature = "external")]
+mod page_stage;
 mod resuming;
 mod rules;
 mod rust_text;

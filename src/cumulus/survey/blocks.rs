@@ -4,10 +4,9 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
-use super::segments::Fate;
 use super::usage::next;
 use crate::cumulus::value;
-use crate::policy::cleaning::{Era, Mode, Moment, Number};
+use crate::policy::cleaning::{Era, Fate, Figure, Mark, Mode, Moment, Number};
 
 impl Gathered {
     pub(super) fn read_blocks(
@@ -54,19 +53,23 @@ impl Gathered {
         expired: bool,
     ) -> rusqlite::Result<()> {
         let era = self.schema.era;
-        let tally = &mut self.segments[place];
-        if tally.fate != Fate::Stays {
-            self.removed.blocks += 1;
+        let table = &mut self.segments;
+        let record = &mut table.records[place];
+        let stays = record.fate == Fate::Stays;
+        self.removed.blocks += u64::from(!stays);
+        record.blocks = record.blocks.saturating_add(1);
+        if expired {
+            record.set(Mark::Expired, true);
         }
-        tally.blocks += 1;
-        tally.expired_blocks += u64::from(expired);
         let (size, odd_size) = size_of(size, self.mode);
         if let Some(size) = size {
-            tally.bytes.add(size);
+            table.add(place, Figure::BlockBytes, size);
         }
-        tally.unreadable = tally.unreadable.or(odd_size);
+        if let Some(why) = odd_size {
+            table.set_unreadable(place, why);
+        }
         if era != Era::A {
-            if self.schema.signatures && tally.fate == Fate::Stays {
+            if self.schema.signatures && stays {
                 self.surviving.insert(block);
             }
             return Ok(());
@@ -77,20 +80,20 @@ impl Gathered {
             (time, Mode::Careful) => match value::careful_moment(conn, time)? {
                 Ok(moment) => moment,
                 Err(why) => {
-                    tally.unreadable = tally.unreadable.or(Some(why));
+                    table.set_unreadable(place, why);
                     Moment::Unknown
                 }
             },
         };
-        match (&tally.mtime, &written) {
+        match (table.mtime(place), written) {
             (Moment::Day(newest), Moment::Day(day)) if day <= newest => {}
-            _ => tally.mtime = value::later(std::mem::take(&mut tally.mtime), written),
+            (newest, written) => table.set_mtime(place, value::later(newest, written)),
         }
         if self.used.contains_near(block) {
-            tally.used_blocks += 1;
+            table.records[place].set(Mark::InUse, true);
             self.live_used.insert(block);
             if let Some(size) = size {
-                tally.used.add(size);
+                table.add(place, Figure::Used, size);
             }
         }
         Ok(())
@@ -175,8 +178,8 @@ impl Gathered {
         let ValueRef::Integer(id) = segment else { return false };
         match self.place(id) {
             Some(place) => {
-                let tally = &self.segments[place];
-                tally.touched && (expired || tally.marked)
+                let record = &self.segments.records[place];
+                record.is(Mark::Touched) && (expired || record.is(Mark::Marked))
             }
             None => expired && self.regroups_orphans(),
         }

@@ -1,9 +1,8 @@
 //! What follows from the figures: the fate of segments, the choice of the policy, the groups.
 
-use super::segments::Fate;
 use super::{Gathered, Stage};
-use crate::cumulus::decision::Usage;
-use crate::policy::cleaning::{Choice, Era, Mode, Number, Options, Part, Refusal, balance};
+use crate::cumulus::decision::{Touched, Usage};
+use crate::policy::cleaning::{Choice, Era, Fate, Figure, Mark, Mode, Number, Options, Part, Refusal, balance};
 
 impl Gathered {
     /// After the blocks: everything but the groups is decided.
@@ -12,36 +11,34 @@ impl Gathered {
             self.bury();
         }
         self.repair_usage();
-        let staying = self.segments.iter().filter(|t| t.fate == Fate::Stays);
-        let figures = staying.map(|t| t.figures(self.schema.era, self.mode));
-        let choice = match Choice::make(self.schema.era, figures, options) {
-            Ok(choice) => choice,
-            Err(raised) => {
-                self.plan.refused = Some(Refusal::Raised(raised));
-                return;
+        match Choice::make(self.schema.era, &mut self.segments, options) {
+            Ok(mut choice) => {
+                self.plan.odd.append(&mut choice.odd);
+                self.touch();
+                self.choice = Some(choice);
             }
-        };
-        self.touch(&choice);
-        self.plan.take_choice(choice);
+            Err(raised) => self.plan.refused = Some(Refusal::Raised(raised)),
+        }
     }
 
     fn bury(&mut self) {
         let era = self.schema.era;
         let mut bytes = Number::Int(0);
-        for tally in &mut self.segments {
-            if era == Era::A && tally.used_blocks == 0 {
-                tally.fate = Fate::Dead;
-                self.removed.blocks += tally.blocks;
+        let table = &mut self.segments;
+        for place in 0..table.records.len() {
+            let record = &mut table.records[place];
+            if era == Era::A && !record.is(Mark::InUse) {
+                record.fate = Fate::Dead;
+                self.removed.blocks += u64::from(record.blocks);
             }
-            match tally.fate {
+            match record.fate {
                 Fate::Stays => {}
-                Fate::Reaped => self.decision.reaped.push(tally.id),
+                Fate::Reaped => self.decision.reaped.push(record.id),
                 Fate::Dead => {
-                    let size = tally.own_size.or(tally.bytes.value()).unwrap_or(Number::Int(0));
-                    bytes = bytes.plus(Number::Int(size.bytes()));
                     self.removed.segments += 1;
-                    self.decision.dead.push(tally.id);
-                    self.plan.obsolete.push(tally.name.clone());
+                    self.decision.dead.push(record.id);
+                    let known = table.figure(place, Figure::Size).or(table.figure(place, Figure::BlockBytes));
+                    bytes = bytes.plus(Number::Int(known.map_or(0, Number::bytes)));
                 }
             }
         }
@@ -73,43 +70,46 @@ impl Gathered {
         }
     }
 
-    /// Settles which segments are marked, and which have blocks that get new values.
-    fn touch(&mut self, choice: &Choice) {
+    /// Settles which segments have blocks that get new values.
+    fn touch(&mut self) {
         let (era, balances) = (self.schema.era, self.balances());
-        let untouchable = |id: i64| choice.untouchable.binary_search(&id).is_ok();
-        for id in &choice.marked {
-            if let Some(place) = self.place(*id) {
-                self.segments[place].marked = true;
+        for place in 0..self.segments.records.len() {
+            let record = &mut self.segments.records[place];
+            if record.fate != Fate::Stays || record.is(Mark::Untouchable) {
+                continue;
             }
-        }
-        for tally in self.segments.iter_mut().filter(|t| t.fate == Fate::Stays && !untouchable(t.id)) {
-            let regrouped = balances && tally.blocks > 0 && (tally.marked || tally.expired_blocks > 0);
-            tally.touched = tally.marked || regrouped;
-            if tally.touched {
-                self.decision.touched.push((tally.id, tally.blocks));
-            }
+            let (marked, blocks) = (record.is(Mark::Marked), record.blocks);
+            let regrouped = balances && blocks > 0 && (marked || record.is(Mark::Expired));
+            record.set(Mark::Touched, marked || regrouped);
             // Era A takes the mean over the segments in use; a careful run counts an unknown size as 0.
-            if regrouped && (era != Era::A || tally.used_blocks > 0) {
-                let size = match (era, self.mode) {
-                    (Era::A, Mode::Careful) => Some(tally.bytes.value().unwrap_or(Number::Int(0))),
-                    (Era::A, Mode::Compat) => tally.bytes.value(),
-                    (_, Mode::Careful) => tally.own_size.or(tally.bytes.value()),
-                    (_, Mode::Compat) => tally.own_size,
-                };
-                self.histogram.add_segment(size);
+            if regrouped && (era != Era::A || record.is(Mark::InUse)) {
+                let (recorded, blocks) =
+                    (self.segments.figure(place, Figure::Size), self.segments.figure(place, Figure::BlockBytes));
+                self.histogram.add_segment(match (era, self.mode) {
+                    (Era::A, Mode::Careful) => Some(blocks.unwrap_or(Number::Int(0))),
+                    (Era::A, Mode::Compat) => blocks,
+                    (_, Mode::Careful) => recorded.or(blocks),
+                    (_, Mode::Compat) => recorded,
+                });
             }
         }
-        if balances && self.regroups_orphans() {
-            let expired = self.orphans.iter().filter(|(_, (_, expired))| *expired > 0);
-            self.decision.touched.extend(expired.map(|(id, (blocks, _))| (*id, *blocks)));
-        }
-        self.decision.touched.sort_unstable();
-        self.decision.marked = choice.marked.clone();
-        self.decision.marked.sort_unstable();
+        self.decision.touched = self.touched();
         if era == Era::B {
-            let retention = &self.decision.retention;
-            self.decision.expire_time = retention.kept.last().copied();
+            self.decision.expire_time = self.decision.retention.kept.last().copied();
         }
+    }
+
+    /// The segments whose blocks get new values, by ascending id. No longer than it need be.
+    fn touched(&self) -> Vec<Touched> {
+        let regroups_orphans = self.balances() && self.regroups_orphans();
+        let expired = self.orphans.iter().filter(|(_, (_, expired))| regroups_orphans && *expired > 0);
+        let orphans = expired.map(|(id, (blocks, _))| (*id, u32::try_from(*blocks).unwrap_or(u32::MAX), false));
+        let of_table = self.segments.records.iter().filter(|record| record.is(Mark::Touched));
+        let mut touched = Vec::with_capacity(of_table.clone().count() + orphans.clone().count());
+        touched.extend(of_table.map(|record| (record.id, record.blocks, record.is(Mark::Marked))));
+        touched.extend(orphans);
+        touched.sort_unstable();
+        touched
     }
 
     /// The old cleaners grouped blocks without a segment too, if they were asked to group only.

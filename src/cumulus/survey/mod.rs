@@ -22,9 +22,9 @@ use super::schema::Schema;
 use super::value;
 use crate::error::{Error, Result};
 use crate::policy::cleaning::{
-    CleaningPlan, Era, Histogram, Mode, Odd, Options, Part, Refusal, Removed, SnapshotFigures, retain,
+    Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Refusal, Removed, SegmentList, SegmentTable,
+    SnapshotFigures, retain,
 };
-use segments::Tally;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,9 @@ struct Gathered {
     decision: Decision,
     plan: CleaningPlan,
     /// The segments, by ascending id.
-    segments: Vec<Tally>,
+    segments: SegmentTable,
+    /// What the policy made of them; `None` before, and if it refuses.
+    choice: Option<Choice>,
     /// Where the last block was found in `segments`.
     last: usize,
     /// Era A: blocks that snapshots use.
@@ -143,7 +145,8 @@ impl Survey {
             now: options.now,
             decision: Decision::new(era, options.clone()),
             plan,
-            segments: Vec::new(),
+            segments: SegmentTable::default(),
+            choice: None,
             last: 0,
             used: BlockSet::default(),
             live_used: BlockSet::default(),
@@ -187,9 +190,15 @@ impl Survey {
     /// If there is: after a step that told of more.
     pub fn into_planned(self) -> Planned {
         assert!(self.stage == Stage::Done, "the survey is not finished");
-        let Gathered { mut plan, decision, removed, used, .. } = self.gathered;
+        let Gathered { mut plan, decision, removed, used, segments, choice, .. } = self.gathered;
         if plan.refused.is_none() {
             plan.removed = removed;
+        }
+        let judge = Judge::new(plan.era, &self.options);
+        match choice {
+            Some(choice) => plan.take_segments(SegmentList::new(segments, choice.order, judge)),
+            // Of one that is refused only what is obsolete is known.
+            None => plan.segments = SegmentList::new(segments, Vec::new(), judge),
         }
         Planned { plan, decision, data_version: self.data_version.unwrap_or(0), used }
     }

@@ -4,9 +4,8 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
-use super::segments::Fate;
 use crate::cumulus::value;
-use crate::policy::cleaning::{At, Era, Fault, Mode, Number, Part, Raised, Refusal};
+use crate::policy::cleaning::{At, Era, Fate, Fault, Figure, Mark, Mode, Number, Part, Raised, Refusal};
 
 /// Where the next step begins after `count` rows up to `last`, of at most `limit`.
 pub(super) fn next(last: Option<i64>, count: u64, limit: i64) -> Option<i64> {
@@ -95,18 +94,19 @@ impl Gathered {
         let Some(place) = place else {
             return self.unknown_segment(segment.as_i64().ok());
         };
-        let tally = &mut self.segments[place];
-        tally.has_usage = true;
+        let table = &mut self.segments;
+        table.records[place].set(Mark::InUse, true);
         let share = match (share, self.mode) {
             (Some(Number::Int(n)), Mode::Careful) => Some(Number::Int(n.max(0))),
             (Some(Number::Real(x)), Mode::Careful) => Some(Number::Real(x.max(0.0))),
             (share, _) => share,
         };
-        tally.usage = match (tally.usage, share) {
+        let greatest = match (table.figure(place, Figure::Used), share) {
             (Some(a), Some(b)) if b.to_f64() > a.to_f64() => Some(b),
             (Some(a), _) => Some(a),
             (None, b) => b,
         };
+        table.set_figure(place, Figure::Used, greatest);
     }
 
     fn unknown_segment(&mut self, segment: Option<i64>) {
@@ -127,11 +127,11 @@ impl Gathered {
 
     /// Eras B and C: segments that no kept snapshot uses go.
     pub(super) fn bury_segments_without_usage(&mut self) {
-        if self.schema.era == Era::A || !self.decision.collects {
+        if self.schema.era == Era::A || !self.decision.collects || self.plan.refused.is_some() {
             return;
         }
-        for tally in self.segments.iter_mut().filter(|t| !t.has_usage) {
-            tally.fate = Fate::Dead;
+        for record in self.segments.records.iter_mut().filter(|record| !record.is(Mark::InUse)) {
+            record.fate = Fate::Dead;
         }
     }
 

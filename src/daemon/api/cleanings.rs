@@ -1,11 +1,11 @@
 //! Cleanings and their plans, as the API shows them.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::picture::Picture;
-use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
+use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, PlannedSegments, Threshold};
 use crate::daemon::shared::CleaningView;
-use crate::policy::cleaning::{CleaningPlan, Number};
+use crate::policy::cleaning::{CleaningPlan, Number, Policy};
 use crate::settings::Manner;
 use crate::status::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 
@@ -88,42 +88,31 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRu
 pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<Plan> {
     let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
     let ended = picture.status.cleanings.get(&view.settings.name).and_then(|found| found.last.as_ref());
-    let whole = serde_json::to_value(&*report).unwrap_or_default();
-    let part = |key: &str| whole.get(key).cloned().unwrap_or_default();
-    let lines = |key: &str| whole.get(key).and_then(Value::as_array).into_iter().flatten();
+    let plan = &report.plan;
+    let odd = plan.odd.iter().map(|odd| json!({ "segment": odd.segment, "name": odd.name, "what": odd.what }));
     Some(Plan {
         cleaning: view.settings.name.clone(),
         made: ended.map_or(picture.now, |end| end.ended),
         dry_run: view.settings.manner == Manner::DryRun,
         refused: report.refused(),
-        era: part("era"),
-        threshold: threshold(&part("policy")),
-        segments: lines("segments").filter_map(|line| without(line, "mtime")).collect(),
-        removed: part("removed"),
-        reclaimable_bytes: part("reclaimable_bytes"),
-        rewrite_bytes: part("rewrite_bytes"),
-        obsolete_bytes: part("obsolete_bytes"),
-        space_comes_free: part("space_comes_free"),
-        odd: lines("odd").filter_map(|line| without(line, "left_alone")).map(Value::Object).collect(),
+        era: json!(plan.era),
+        threshold: threshold(&plan.policy),
+        removed: json!(plan.removed),
+        reclaimable_bytes: json!(plan.reclaimable_bytes),
+        rewrite_bytes: json!(plan.rewrite_bytes),
+        obsolete_bytes: json!(plan.obsolete_bytes),
+        space_comes_free: json!(plan.space_comes_free),
+        odd: odd.collect(),
         locks: json!(report.steps),
+        segments: PlannedSegments(report),
     })
 }
 
-fn threshold(policy: &Value) -> Threshold {
-    let number = |policy: &Value, key: &str| policy[key].as_f64().unwrap_or(0.0);
-    match policy.get("benefit") {
-        Some(benefit) => Threshold {
-            kind: "benefit",
-            value: number(benefit, "threshold_days"),
-            age_boost_days: number(benefit, "age_boost_days"),
-        },
-        None => Threshold { kind: "utilization", value: number(&policy["utilization"], "least"), age_boost_days: 0.0 },
+fn threshold(policy: &Policy) -> Threshold {
+    match *policy {
+        Policy::Benefit { threshold_days, age_boost_days, .. } => {
+            Threshold { kind: "benefit", value: threshold_days, age_boost_days }
+        }
+        Policy::Utilization { least } => Threshold { kind: "utilization", value: least, age_boost_days: 0.0 },
     }
-}
-
-/// A line of a list, without what the page has no use for.
-fn without(line: &Value, key: &str) -> Option<Map<String, Value>> {
-    let mut line = line.as_object()?.clone();
-    line.remove(key);
-    Some(line)
 }

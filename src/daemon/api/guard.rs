@@ -17,7 +17,7 @@ use crate::daemon::access::{Access, Caller};
 use crate::daemon::shared::Shared;
 
 /// Everything the page needs comes from the daemon itself.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// For browsers that do not say where a request comes from: no page elsewhere may embed an answer.

@@ -11,8 +11,42 @@ use super::{Failed, reading};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shared::Shared;
 
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
 /// The files of the page: path, type, content.
-const FILES: &[(&str, &str, &[u8])] = &[("/", "text/html; charset=utf-8", include_bytes!("../page/index.html"))];
+const FILES: &[(&str, &str, &[u8])] = &[
+    ("/", HTML, include_bytes!("../page/index.html")),
+    ("/ages.js", JS, include_bytes!("../page/ages.js")),
+    ("/api.js", JS, include_bytes!("../page/api.js")),
+    ("/ask.js", JS, include_bytes!("../page/ask.js")),
+    ("/axes.js", JS, include_bytes!("../page/axes.js")),
+    ("/base.css", CSS, include_bytes!("../page/base.css")),
+    ("/budget.js", JS, include_bytes!("../page/budget.js")),
+    ("/charts.css", CSS, include_bytes!("../page/charts.css")),
+    ("/cleanings.js", JS, include_bytes!("../page/cleanings.js")),
+    ("/connection.js", JS, include_bytes!("../page/connection.js")),
+    ("/crawls.js", JS, include_bytes!("../page/crawls.js")),
+    ("/cycles.js", JS, include_bytes!("../page/cycles.js")),
+    ("/dom.js", JS, include_bytes!("../page/dom.js")),
+    ("/findings.js", JS, include_bytes!("../page/findings.js")),
+    ("/format.js", JS, include_bytes!("../page/format.js")),
+    ("/icon.svg", SVG, include_bytes!("../page/icon.svg")),
+    ("/keep.js", JS, include_bytes!("../page/keep.js")),
+    ("/live.js", JS, include_bytes!("../page/live.js")),
+    ("/main.js", JS, include_bytes!("../page/main.js")),
+    ("/parts.css", CSS, include_bytes!("../page/parts.css")),
+    ("/pieces.js", JS, include_bytes!("../page/pieces.js")),
+    ("/probe.js", JS, include_bytes!("../page/probe.js")),
+    ("/questions.js", JS, include_bytes!("../page/questions.js")),
+    ("/ring.js", JS, include_bytes!("../page/ring.js")),
+    ("/scheme.js", JS, include_bytes!("../page/scheme.js")),
+    ("/segments.js", JS, include_bytes!("../page/segments.js")),
+    ("/summary.js", JS, include_bytes!("../page/summary.js")),
+    ("/theme.js", JS, include_bytes!("../page/theme.js")),
+];
 
 /// What the API looks like, for programs.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -62,4 +96,22 @@ async fn metrics(daemon: web::Data<Shared>, metrics: web::Data<Metrics>) -> Http
     metrics.look(&picture.status);
     let text = metrics.text(&picture.status(false), picture.view.unsaved.is_some(), |name| daemon.engine.ring(name));
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/daemon/page");
+        let mut there: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|file| format!("/{}", file.unwrap().file_name().to_str().unwrap()).replace("/index.html", "/"))
+            .collect();
+        there.sort();
+        let mut served: Vec<&str> = FILES.iter().map(|file| file.0).collect();
+        served.sort_unstable();
+        assert_eq!(served, there);
+    }
 }

@@ -1,10 +1,14 @@
 //! The shapes of the API's answers, as `openapi.json` describes them. What a field means stands there.
 #![allow(missing_docs)]
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::cumulus::CleaningReport;
 use crate::daemon::series::Sample;
+use crate::policy::cleaning::Number;
 use crate::status::{FindingRow, WorkerState};
 
 #[derive(Debug, Serialize)]
@@ -354,7 +358,7 @@ pub struct Plan {
     pub refused: Option<String>,
     pub era: Value,
     pub threshold: Threshold,
-    pub segments: Vec<Map<String, Value>>,
+    pub segments: PlannedSegments,
     pub removed: Value,
     pub reclaimable_bytes: Value,
     pub rewrite_bytes: Value,
@@ -362,6 +366,37 @@ pub struct Plan {
     pub space_comes_free: Value,
     pub odd: Value,
     pub locks: Value,
+}
+
+/// The segments of a plan, worst first. They may be many: each is made as it is written.
+#[derive(Debug)]
+pub struct PlannedSegments(pub Arc<CleaningReport>);
+
+impl Serialize for PlannedSegments {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.plan.segments.iter().map(|entry| PlannedSegment {
+            id: entry.id,
+            name: entry.name,
+            used_bytes: entry.used_bytes,
+            size_bytes: entry.size_bytes,
+            age_days: entry.age_days,
+            benefit: entry.benefit,
+            utilization: entry.utilization,
+            marked: entry.marked,
+        }))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedSegment {
+    id: i64,
+    name: Arc<str>,
+    used_bytes: Number,
+    size_bytes: Number,
+    age_days: Option<f64>,
+    benefit: Option<f64>,
+    utilization: Option<f64>,
+    marked: bool,
 }
 
 #[derive(Debug, Serialize)]

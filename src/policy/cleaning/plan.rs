@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::Error as _;
+use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::balance::Balance;
-use super::choice::{Choice, Odd, SegmentEntry};
+use super::choice::Odd;
+use super::judge::Judge;
+use super::list::{KeptList, SegmentList};
 use super::number::Number;
 use super::options::{Era, Mode, Policy};
 use super::raised::Raised;
@@ -98,19 +100,9 @@ impl Serialize for Comeback {
     }
 }
 
-impl<'de> Deserialize<'de> for Comeback {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Comeback, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let all = [Comeback::Never, Comeback::Now, Comeback::AfterBackup];
-        all.into_iter()
-            .find(|comeback| comeback.to_string() == text)
-            .ok_or_else(|| D::Error::custom("no such comeback"))
-    }
-}
-
 /// A cleaning run, decided but not done. Serialized, its numbers read back to the same doubles; why it is refused does
 /// not, since only what is not refused is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CleaningPlan {
     /// The generation of the database.
     pub era: Era,
@@ -122,8 +114,9 @@ pub struct CleaningPlan {
     pub now: f64,
     /// What garbage collection removes.
     pub removed: Removed,
-    /// The segments that may be cleaned, worst first.
-    pub segments: Vec<SegmentEntry>,
+    /// The segments that may be cleaned, worst first; and the names of those that are obsolete, which go with
+    /// `obsolete` and `obsolete_after_backup` where a plan is serialized.
+    pub segments: SegmentList,
     /// The grouping by age.
     pub balance: Balance,
     /// Bytes not in use in the marked segments: what the store gains, rewriting deducted.
@@ -134,12 +127,7 @@ pub struct CleaningPlan {
     pub obsolete_bytes: Number,
     /// When the space comes free.
     pub space_comes_free: Comeback,
-    /// Names of segments that no kept snapshot uses.
-    pub obsolete: Vec<Arc<str>>,
-    /// Names of segments that are used no more after the next backup of each scheme.
-    pub obsolete_after_backup: Vec<Arc<str>>,
     /// Why nothing is done.
-    #[serde(skip_deserializing)]
     pub refused: Option<Refusal>,
     /// What was odd.
     pub odd: Vec<Odd>,
@@ -154,41 +142,105 @@ impl CleaningPlan {
             policy,
             now,
             removed: Removed::default(),
-            segments: Vec::new(),
+            segments: SegmentList::empty(Judge { era, mode, now, age_boost_days: policy.age_boost_days() }),
             balance: Balance::default(),
             reclaimable_bytes: Number::Int(0),
             rewrite_bytes: Number::Int(0),
             obsolete_bytes: Number::Int(0),
             space_comes_free: Comeback::Never,
-            obsolete: Vec::new(),
-            obsolete_after_backup: Vec::new(),
             refused: None,
             odd: Vec::new(),
         }
     }
 
     /// Takes in the list with what is marked; the sums follow from it.
-    pub fn take_choice(&mut self, choice: Choice) {
-        let (mut free, mut again) = (0i128, 0i128);
-        for entry in choice.list.iter().filter(|e| e.marked) {
-            let used = entry.used_bytes.bytes();
-            again = again.saturating_add(used);
-            free = free.saturating_add(entry.size_bytes.bytes().saturating_sub(used).max(0));
-            self.obsolete_after_backup.push(entry.name.clone());
-        }
+    pub fn take_segments(&mut self, segments: SegmentList) {
+        let (again, free) = segments.marked_bytes();
         self.reclaimable_bytes = Number::Int(free);
         self.rewrite_bytes = Number::Int(again);
-        self.space_comes_free = match (self.obsolete_after_backup.is_empty(), self.obsolete.is_empty()) {
-            (false, _) => Comeback::AfterBackup,
-            (true, false) => Comeback::Now,
-            (true, true) => Comeback::Never,
+        let after_backup = segments.marked().next().is_some();
+        self.space_comes_free = match (after_backup, segments.obsolete_names().next()) {
+            (true, _) => Comeback::AfterBackup,
+            (false, Some(_)) => Comeback::Now,
+            (false, None) => Comeback::Never,
         };
-        self.segments = choice.list;
-        self.odd.extend(choice.odd);
+        self.segments = segments;
     }
 
     /// Ids of the marked segments, in the order of the list.
-    pub fn marked(&self) -> impl Iterator<Item = i64> {
-        self.segments.iter().filter(|e| e.marked).map(|e| e.id)
+    pub fn marked(&self) -> impl Iterator<Item = i64> + '_ {
+        self.segments.marked()
+    }
+
+    /// Names of segments that no kept snapshot uses.
+    pub fn obsolete(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.segments.obsolete_names()
+    }
+
+    /// Names of segments that are used no more after the next backup of each scheme: those that are marked.
+    pub fn obsolete_after_backup(&self) -> impl Iterator<Item = Arc<str>> + '_ {
+        self.segments.marked_names()
+    }
+}
+
+/// Lists are written entry by entry, as they are made.
+impl Serialize for CleaningPlan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut plan = serializer.serialize_struct("CleaningPlan", 15)?;
+        plan.serialize_field("era", &self.era)?;
+        plan.serialize_field("mode", &self.mode)?;
+        plan.serialize_field("policy", &self.policy)?;
+        plan.serialize_field("now", &self.now)?;
+        plan.serialize_field("removed", &self.removed)?;
+        plan.serialize_field("segments", &self.segments)?;
+        plan.serialize_field("balance", &self.balance)?;
+        plan.serialize_field("reclaimable_bytes", &self.reclaimable_bytes)?;
+        plan.serialize_field("rewrite_bytes", &self.rewrite_bytes)?;
+        plan.serialize_field("obsolete_bytes", &self.obsolete_bytes)?;
+        plan.serialize_field("space_comes_free", &self.space_comes_free)?;
+        plan.serialize_field("obsolete", &Each(|| self.obsolete()))?;
+        plan.serialize_field("obsolete_after_backup", &Each(|| self.obsolete_after_backup()))?;
+        plan.serialize_field("refused", &self.refused)?;
+        plan.serialize_field("odd", &self.odd)?;
+        plan.end()
+    }
+}
+
+/// Serializes what an iterator gives.
+struct Each<F>(F);
+
+impl<I: Iterator<Item = Arc<str>>, F: Fn() -> I> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0())
+    }
+}
+
+/// What of a serialized plan does not follow from the rest.
+#[derive(Deserialize)]
+struct KeptPlan {
+    era: Era,
+    mode: Mode,
+    policy: Policy,
+    now: f64,
+    removed: Removed,
+    segments: KeptList,
+    balance: Balance,
+    obsolete_bytes: Number,
+    obsolete: Vec<Box<str>>,
+    odd: Vec<Odd>,
+}
+
+impl<'de> Deserialize<'de> for CleaningPlan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CleaningPlan, D::Error> {
+        let kept = KeptPlan::deserialize(deserializer)?;
+        let mut plan = CleaningPlan::empty(kept.era, kept.mode, kept.policy, kept.now);
+        let judge =
+            Judge { era: kept.era, mode: kept.mode, now: kept.now, age_boost_days: kept.policy.age_boost_days() };
+        plan.take_segments(SegmentList::restored(kept.segments, &kept.obsolete, judge));
+        plan.removed = kept.removed;
+        plan.balance = kept.balance;
+        plan.obsolete_bytes = kept.obsolete_bytes;
+        plan.odd = kept.odd;
+        Ok(plan)
     }
 }

@@ -1,0 +1,131 @@
+//! The second part of a run: from a plan to the last change, with a copy before the first and what is kept in between.
+
+use std::time::Duration;
+
+use super::timing::Work;
+use super::{CleaningRun, Stage, fail_point};
+use crate::cumulus::applier::Applier;
+use crate::cumulus::copier::{self, Copier};
+use crate::cumulus::decision::Finished;
+use crate::cumulus::local_db::Begin;
+use crate::cumulus::shown;
+use crate::cumulus::steps::{Step, StepDone};
+use crate::error::Result;
+use crate::settings::{Manner, OlderCopy};
+
+impl CleaningRun {
+    /// Begins to do a plan: with a copy if one is wanted and not made yet.
+    pub(super) fn begin(&mut self, applier: Applier) -> Result<()> {
+        let d = applier.decision();
+        let usage = if applier.upcoming().step <= Step::UsageRows { self.usage_rows } else { 0 };
+        let removed = self.shown.as_ref().map(|plan| plan.removed).unwrap_or_default();
+        let touched = d.touched.iter().fold(0u64, |sum, (_, blocks, _)| sum.saturating_add(u64::from(*blocks).max(1)));
+        let changes = [removed.snapshots, usage, removed.blocks, touched];
+        self.rows_planned = changes.iter().fold(self.rows_done, |sum, rows| sum.saturating_add(*rows));
+        self.stage = match self.settings.backup.as_ref().filter(|_| !self.backed_up) {
+            Some(to) => {
+                if self.settings.older_copy == OlderCopy::SetAside {
+                    copier::set_aside(to)?;
+                }
+                Stage::Copying(Copier::start(&self.database, to)?, Box::new(applier))
+            }
+            None => Stage::Keeping(None, Box::new(applier)),
+        };
+        Ok(())
+    }
+
+    /// Keeps the plan, then gives the copy its name: who finds both knows that the copy came before the first change.
+    pub(super) fn keep(&mut self, copier: Option<Copier>, mut applier: Box<Applier>) -> Result<()> {
+        let mut keep = || {
+            if let Some(plan) = &self.shown {
+                shown::keep(plan, &self.database)?;
+            }
+            fail_point("cleaning::before_keep");
+            applier.keep(self.db())?;
+            fail_point("cleaning::after_keep");
+            copier.as_ref().map_or(Ok(()), Copier::finish)
+        };
+        if let Err(error) = keep() {
+            self.stage = Stage::Keeping(copier, applier);
+            return Err(error);
+        }
+        self.backed_up |= copier.is_some();
+        self.stage = Stage::Changing(applier);
+        Ok(())
+    }
+
+    pub(super) fn copy(&mut self, copier: Copier, applier: Box<Applier>) -> Result<()> {
+        let pages = self.rows(Work::Copying);
+        let copied = self.locked(Some(Begin::Reading), |run| {
+            run.timed(Work::Copying, pages, |run| {
+                let copied = run.db().transact(Begin::Reading, "back up", |_| Ok(copier.step(pages)?))?;
+                Ok((copied, pages))
+            })
+        });
+        match copied {
+            Ok(copied) if !copied.more => {
+                self.stage = Stage::Keeping(Some(copier), applier);
+                Ok(())
+            }
+            other => {
+                self.stage = Stage::Copying(copier, applier);
+                other.map(|_| ())
+            }
+        }
+    }
+
+    pub(super) fn change(&mut self, mut applier: Box<Applier>) -> Result<()> {
+        if self.settings.manner == Manner::AtOnce {
+            // A failure changes nothing but the place that the plan has come to: it is taken up from where it is kept.
+            self.locked(Some(Begin::Writing), |run| applier.all_at_once(run.db()))?;
+            self.changed(applier);
+            return Ok(());
+        }
+        let upcoming = applier.upcoming();
+        let work = Work::Changing(upcoming.step);
+        let rows = self.rows(work);
+        let step = self.locked(Some(Begin::Writing), |run| {
+            run.timed(work, rows, |run| {
+                let done = applier.step(run.db(), rows)?;
+                // A step that goes through a table tells how many rows it was given.
+                Ok((done, done.rows.max(upcoming.least_rows.min(rows))))
+            })
+        });
+        match step {
+            Ok(StepDone { rows, more, .. }) => {
+                fail_point("cleaning::after_step");
+                self.rows_done = self.rows_done.saturating_add(rows);
+                self.untidied = self.untidied.saturating_add(self.locks.last());
+                if more {
+                    self.stage = Stage::Changing(applier);
+                    return Ok(());
+                }
+                self.changed(applier);
+                Ok(())
+            }
+            Err(error) => {
+                self.stage = Stage::Changing(applier);
+                Err(error)
+            }
+        }
+    }
+
+    fn changed(&mut self, applier: Box<Applier>) {
+        self.untidied = Duration::MAX;
+        self.stage = Stage::Closing(applier);
+    }
+
+    /// Keeps that all is done, once it is on the disk: a crash from here on does nothing twice, limits included.
+    pub(super) fn close(&mut self, mut applier: Box<Applier>) -> Result<()> {
+        fail_point("cleaning::before_close");
+        let finished = Finished::new(&self.locks, self.begun);
+        if let Err(error) = self.db().sync_log().and_then(|()| applier.close(self.db(), finished.clone())) {
+            self.stage = Stage::Closing(applier);
+            return Err(error);
+        }
+        fail_point("cleaning::after_close");
+        self.finished = Some(finished);
+        self.stage = Stage::Done;
+        Ok(())
+    }
+}

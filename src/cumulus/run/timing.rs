@@ -1,0 +1,72 @@
+//! How long a run holds the lock: the size of each step follows from what the rows of those before it cost.
+
+use std::time::Instant;
+
+use super::CleaningRun;
+use crate::cumulus::gate::{Gate, Make};
+use crate::cumulus::local_db::{Begin, LocalDb};
+use crate::cumulus::steps::Step;
+use crate::error::Result;
+
+/// Kinds of work whose rows cost alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Work {
+    Reading,
+    Copying,
+    Changing(Step),
+}
+
+impl Work {
+    /// Rows of the first step in a slice of 50 ms.
+    fn first(self) -> u64 {
+        match self {
+            Work::Changing(Step::Segments | Step::Blocks | Step::NamelessBlocks | Step::Signatures) => 250,
+            Work::Copying => 500,
+            Work::Reading | Work::Changing(_) => 5000,
+        }
+    }
+}
+
+impl CleaningRun {
+    /// Does something under the gate and, as far as `begin` takes it, under the database's lock; notes how long. Opening
+    /// (`None`) takes the lock too, but for whom is not known before.
+    pub(super) fn locked<T>(&mut self, begin: Option<Begin>, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        // Out of `self` while it is held; a gate opens its file only once.
+        let nothing = Gate::new(&self.database, Make::No);
+        let mut gate = std::mem::replace(&mut self.gate, nothing);
+        let done = gate.enter().and_then(|_entered| {
+            let since = Instant::now();
+            let done = work(self);
+            let reading_locks = self.db.as_ref().is_none_or(LocalDb::reading_locks);
+            if done.is_ok() && (begin == Some(Begin::Writing) || reading_locks) {
+                self.locks.add(since.elapsed());
+            }
+            done
+        });
+        self.gate = gate;
+        done
+    }
+
+    /// Notes what so many rows cost; `step` also gives how many there were.
+    pub(super) fn timed<T>(
+        &mut self,
+        work: Work,
+        asked: u64,
+        step: impl FnOnce(&Self) -> Result<(T, u64)>,
+    ) -> Result<T> {
+        let since = Instant::now();
+        let (done, rows) = step(self)?;
+        let first = self.first(work);
+        self.pace.measured(work, first, rows.min(asked), since.elapsed());
+        Ok(done)
+    }
+
+    pub(super) fn rows(&self, work: Work) -> u64 {
+        self.pace.rows(work, self.first(work))
+    }
+
+    fn first(&self, work: Work) -> u64 {
+        let part = self.settings.slice.as_secs_f64() / 0.05;
+        (work.first() as f64 * part.min(1.0)) as u64
+    }
+}

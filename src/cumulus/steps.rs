@@ -1,0 +1,84 @@
+//! The steps in which a plan is done, their order, and how far they have come.
+//!
+//! The order is that of safety: see [`Applier`](super::Applier).
+
+use serde::Serialize;
+
+/// The kinds of steps, in their order. Rows cost differently: deleting a block touches pages all over an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Deleting snapshots.
+    Snapshots,
+    /// Deleting usage rows.
+    UsageRows,
+    /// Deleting the newest snapshot, whose number is given again, after its usage rows (era B).
+    NewestSnapshot,
+    /// Deleting segments with their blocks.
+    Segments,
+    /// Deleting blocks whose segment stays (era B).
+    Blocks,
+    /// Deleting blocks whose segment is not even a number.
+    NamelessBlocks,
+    /// Deleting signatures of blocks that are not there.
+    Signatures,
+    /// Reading what is in use, after a restart (era A).
+    ReadUsage,
+    /// Expiring blocks and grouping them, whole segments at a time.
+    Expire,
+    /// Nothing is left to do.
+    Done,
+}
+
+impl Step {
+    pub(super) fn next(self) -> Step {
+        match self {
+            Step::Snapshots => Step::UsageRows,
+            Step::UsageRows => Step::NewestSnapshot,
+            Step::NewestSnapshot => Step::Segments,
+            Step::Segments => Step::Blocks,
+            Step::Blocks => Step::NamelessBlocks,
+            Step::NamelessBlocks => Step::Signatures,
+            Step::Signatures => Step::ReadUsage,
+            Step::ReadUsage => Step::Expire,
+            Step::Expire | Step::Done => Step::Done,
+        }
+    }
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepDone {
+    /// Its kind.
+    pub step: Step,
+    /// Rows it went through.
+    pub rows: u64,
+    /// Whether there is more to do.
+    pub more: bool,
+}
+
+/// What the next step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upcoming {
+    /// Its kind.
+    pub step: Step,
+    /// Rows it goes through at least, however few it is given.
+    pub least_rows: u64,
+}
+
+/// How far it has come: changed only once a step is committed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    /// Its step.
+    pub(super) step: Step,
+    /// Place in the list of segments of this step.
+    pub(super) place: usize,
+    /// Next row id of this step.
+    pub(super) cursor: i64,
+}
+
+impl Progress {
+    pub(super) fn at(step: Step) -> Progress {
+        Progress { step, place: 0, cursor: i64::MIN }
+    }
+}

@@ -1,0 +1,153 @@
+// The crawls: how far each is, when it will be done, what it waits for, and what can be done with it.
+
+import { byId, el, keyed, setAttr, setText } from "./dom.js";
+import { away, bytes, count, duration, many, moment, progressText, range, UNKNOWN } from "./format.js";
+import { chip, controls, mayAct, progress, reason } from "./pieces.js";
+
+const STATES = {
+    slow_start: ["waiting to begin", "calm"],
+    walking: ["walking", "good"],
+    sleeping: ["sleeping", "calm"],
+    paused: ["paused", "attention"],
+    waiting: ["waiting", "attention"],
+    rehearsed: ["rehearsed", "attention"],
+    stopped: ["stopped", "calm"],
+    failed: ["failed", "danger"],
+};
+
+/**
+ * Makes the list. `on` has `act(name, what)`, `confirm(crawl)`, `select(name)`, `findings(name)`;
+ * `now()` is the daemon's clock.
+ */
+export function makeCrawls({ now, on }) {
+    const parent = byId("crawl-list");
+    const none = "No crawl is configured. Add one to the configuration and read it again.";
+    return {
+        update(status, selected) {
+            const items = status.crawls.map((crawl) => ({ crawl, selected: crawl.name === selected, status }));
+            byId("crawl-none").hidden = items.length > 0;
+            setText(byId("crawl-none"), none);
+            keyed(
+                parent,
+                items,
+                (item) => item.crawl.name,
+                (item) => card(item.crawl.name, now, on),
+            );
+        },
+    };
+}
+
+function card(name, now, on) {
+    const [state, bar, why] = [chip(), progress(name), reason()];
+    const buttons = controls(name, (what) => on.act(name, what));
+    const pick = el("button", { type: "button", class: "pick", onclick: () => on.select(name) }, name);
+    const where = el("p", { class: "path quiet" });
+    const line = el("p", { class: "line quiet" });
+    const trouble = el("button", { type: "button", class: "link", onclick: () => on.findings(name) });
+    const rehearsal = rehearsalNote(on.confirm);
+    const node = el(
+        "article",
+        { class: "card", "aria-label": `Crawl ${name}` },
+        el("header", {}, el("h3", {}, pick), state.node),
+        where,
+        bar.node,
+        line,
+        why.node,
+        rehearsal.node,
+        el("div", { class: "foot" }, trouble, buttons.node),
+    );
+    // The whole card is a target for the pointer; the keyboard has the name.
+    node.addEventListener("click", (event) => {
+        if (!event.target.closest("button, a") && !String(getSelection())) on.select(name);
+    });
+
+    const update = ({ crawl: c, selected, status }) => {
+        setAttr(node, "data-selected", selected ? "true" : "false");
+        setAttr(pick, "aria-pressed", selected ? "true" : "false");
+        state.update(STATES[c.state] ?? [c.state, "calm"], c.state === "walking");
+        setText(where, c.job === c.name ? c.store : `${c.job} · ${c.store}`);
+        bar.update(c.prefixes_done, c.prefixes_total, progressText(c), leftText(c, now()));
+        setText(line, lineText(c, now()));
+        trouble.hidden = !c.errors && !c.findings;
+        setText(trouble, `${troubleText(c.errors, c.findings)} in this cycle`);
+        setAttr(trouble, "data-tone", c.errors ? "danger" : "attention");
+        why.update(c);
+        rehearsal.update(c, status);
+        buttons.update(c.state, status);
+    };
+    return { node, update };
+}
+
+/** What a rehearsal would delete, and the button that asks whether it may. */
+function rehearsalNote(confirm) {
+    let crawl = null;
+    const text = el("p");
+    const button = el(
+        "button",
+        { type: "button", class: "button strong", onclick: () => confirm(crawl) },
+        "Look and confirm…",
+    );
+    const node = el("div", { class: "callout" }, text, button);
+    const update = (next, status) => {
+        crawl = next;
+        const r = crawl.rehearsal;
+        node.hidden = !r;
+        button.disabled = !mayAct(status);
+        if (!r) return;
+        const what = `${many(r.shares, "share")} (${bytes(r.bytes)})`;
+        setText(
+            text,
+            r.confirmed
+                ? `Confirmed: the next cycle deletes ${what}.`
+                : `The rehearsal would delete ${what} in ${many(r.buckets, "bucket")}. Nothing was deleted.`,
+        );
+        button.hidden = r.confirmed;
+    };
+    return { node, update };
+}
+
+/** `1 error, 4 findings`; empty if there is neither. */
+export const troubleText = (errors, findings, between = ", ") =>
+    [errors && many(errors, "error"), findings && many(findings, "finding")].filter(Boolean).join(between);
+
+function leftText(c, now) {
+    const left = c.remaining_secs;
+    if (c.state === "walking") return left ? `${range(left)} left` : "time left not known yet";
+    if (c.state === "paused" && left) return `${range(left)} of walking left`;
+    if (c.next_cycle_at !== null && c.next_cycle_at > now - 2) return `next cycle ${away(c.next_cycle_at, now)}`;
+    if (c.state === "rehearsed") return "waits to be confirmed";
+    return "";
+}
+
+/** The cycle in one line: since when, how much, how fast; of a crawl at rest, how the last one went. */
+function lineText(c, now) {
+    if (c.cycle === null) return "No cycle has begun yet.";
+    const active = ["walking", "paused", "waiting"].includes(c.state);
+    const last = c.last_cycle,
+        seen = [many(c.buckets, "bucket"), c.shares && many(c.shares, "share")].filter(Boolean).join(", ");
+    return [
+        `cycle ${count(c.cycle)}${active && c.cycle_started !== null ? ` since ${moment(c.cycle_started, now)}` : ""}`,
+        !active &&
+            last?.finished &&
+            `${last.result.replace("_", " ")} ${moment(last.finished, now)}, took ${duration(last.elapsed_secs)}`,
+        seen,
+        c.state === "walking" && rateText(c.buckets_per_sec),
+        active && c.resumed_with !== null && `resumed with ${many(c.resumed_with, "prefix", "prefixes")} done`,
+    ]
+        .filter(Boolean)
+        .join(" · ");
+}
+
+/** Of the last minute; while nothing was measured, no rate is claimed. */
+function rateText(rate) {
+    if (!(rate > 0)) return "rate not known yet";
+    return `${rate < 0.1 ? "under 0.1" : rate < 100 ? rate.toFixed(1) : count(rate)} buckets/s`;
+}
+
+/** About when a walking crawl ends, as a range of clock times. */
+export function endText(c, now) {
+    if (!c.remaining_secs) return UNKNOWN;
+    const first = moment(now + c.remaining_secs.least, now),
+        last = moment(now + c.remaining_secs.most, now);
+    return first === last ? `about ${first}` : `between ${first} and ${last}`;
+}

@@ -1,0 +1,71 @@
+// What is asked before anything that deletes. Each resolves to true if it may be done, at once where nothing is deleted.
+
+import { ask } from "./ask.js";
+import { bytes, count, many, moment } from "./format.js";
+
+const FORWARD = ["start", "resume"];
+
+/** Whether a crawl may delete something if it goes on; one of which too little is known may. */
+function mayDelete(crawl, detail) {
+    if (!detail || crawl.rehearsal?.confirmed) return true;
+    const { expire, delete: word, dry_run: dry } = detail.settings.parameters ?? {};
+    return Boolean(word && word !== "nothing") || (Boolean(expire) && expire !== "none" && dry === false);
+}
+
+/** Before a crawl is started or resumed. */
+export async function mayCrawl(crawl, detail, what) {
+    if (!FORWARD.includes(what) || !mayDelete(crawl, detail)) return true;
+    return ask({
+        title: `Let ${crawl.name} go on?`,
+        yes: `Yes, ${what} it`,
+        lines: ["This crawl may delete what has expired, for good."],
+        facts: [["Store", crawl.store]],
+    });
+}
+
+/** Before a cleaning is started or resumed. */
+export async function mayClean(cleaning, what) {
+    if (!FORWARD.includes(what)) return true;
+    const line =
+        "A run takes old snapshots, unused rows and dead segments out of this database, and marks others to be " +
+        "written anew by the next backup. This cannot be taken back.";
+    return ask({
+        title: `Clean ${cleaning.name}?`,
+        yes: `Yes, ${what} it`,
+        lines: [line],
+        facts: [["Database", cleaning.database]],
+    });
+}
+
+/** Before everything is resumed. */
+export async function mayResumeAll(status, details) {
+    const names = [...status.crawls.filter((c) => mayDelete(c, details.get(c.name))), ...status.cleanings].map(
+        (x) => x.name,
+    );
+    if (names.length === 0) return true;
+    return ask({
+        title: "Resume everything?",
+        yes: "Yes, resume",
+        lines: [`What goes on may delete something, for good: ${names.join(", ")}.`],
+    });
+}
+
+/** Before a rehearsal is confirmed. */
+export function mayConfirm(crawl, now) {
+    const r = crawl.rehearsal;
+    return ask({
+        title: `Delete what ${crawl.name} has rehearsed?`,
+        yes: `Delete ${many(r.shares, "share")}`,
+        lines: [
+            "The next cycle deletes what the rehearsal has shown, for good. Shares whose leases are renewed until then stay.",
+        ],
+        facts: [
+            ["Store", crawl.store],
+            ["Shares", count(r.shares)],
+            ["Buckets", count(r.buckets)],
+            ["Space", bytes(r.bytes)],
+            ["Limit in the settings", r.max_delete ?? "none"],
+            ["Rehearsed", `cycle ${count(r.cycle)}, ended ${moment(r.finished, now)}`],
+        ],
+    });
+}
