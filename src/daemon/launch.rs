@@ -34,8 +34,8 @@ async fn open(path: PathBuf) -> Result<TahoeStore> {
     opened.map_err(|error| match error {
         Error::Config(cause) => Error::Store {
             doing: "use store",
+            cause: cause.trim_start_matches(&format!("cannot open store {}: ", shown.display())).into(),
             path: shown,
-            cause: cause.trim_start_matches("cannot open store ").into(),
         },
         error => error,
     })

@@ -22,6 +22,7 @@ mod daemon_life;
 mod daemon_notify;
 mod daemon_reload;
 mod daemon_shapes;
+mod daemon_start;
 mod embed;
 mod expiry_crash;
 mod expiry_fixtures;

@@ -155,6 +155,9 @@ impl Supervisor {
     fn greet(&mut self) {
         let View { state, priority, .. } = self.shared.view();
         info!(url = self.shared.url, state = %state.display(), tasks = self.tasks.len(), "running");
+        if self.tasks.is_empty() {
+            warn!("the configuration names no crawls and no cleanings: there is nothing to do");
+        }
         info!(in_force = priority.grip.as_str(), "{}", priority.text);
         if let Some(change) = self.kept.budget {
             let percent = 100.0 * change.rate;

@@ -303,8 +303,8 @@ impl Supervisor {
             crawl.failed = Some(error.clone());
         }
         if let Some(held_back) = self.quiet.say(&format!("{name}: {error}"), now) {
-            let waits = crawl.waiting.is_some();
-            warn!(name, %error, held_back, waits, "it does not run");
+            let again = if crawl.waiting.is_some() { "it is tried again" } else { "it waits for a command" };
+            warn!(name, %error, held_back, "not running, {again}");
         }
     }
 
