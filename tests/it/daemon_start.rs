@@ -41,7 +41,7 @@ fn without_a_configuration_it_says_where_it_looked_and_how_to_make_one() {
     }
     let own = sample.path("home/.config/sexton/config.ron");
     refused(&mut at_home(&sample, "run"), 2, &[own.to_str().unwrap(), "/etc/sexton/config.ron", "sexton config init"]);
-    refused(&mut at_home(&sample, "run --config nowhere.ron"), 2, &["cannot read nowhere.ron: No such file"]);
+    refused(&mut at_home(&sample, "run --config nowhere.ron"), 2, &["/nowhere.ron: No such file"]);
     refused(&mut at_home(&sample, "status"), 3, &["no daemon runs; start one with `sexton run`"]);
     refused(&mut at_home(&sample, "status --url 127.0.0.1:1"), 3, &["at http://127.0.0.1:1 does not answer"]);
 }
