@@ -389,9 +389,9 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        let (pace, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
+        let (tune, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
         let confirm = Some(processor.clone().recipient());
-        Launched { name, pace, orders, confirm, stop: processor.recipient(), workers, ended }
+        Launched { name, tune, orders, confirm, stop: processor.recipient(), workers, ended }
     }
 }
 
@@ -401,7 +401,7 @@ pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Lau
     let (ended_set, ended) = oneshot::channel();
     let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
     let orders = cleaner.clone().recipient();
-    Launched { name, pace: None, orders, confirm: None, stop: cleaner.recipient(), workers: 1, ended }
+    Launched { name, tune: None, orders, confirm: None, stop: cleaner.recipient(), workers: 1, ended }
 }
 
 fn start_upkeep(settings: UpkeepSettings, tidy: Recipient<Tidy>, wiring: &Wiring) -> Recipient<Stop> {

@@ -64,7 +64,7 @@ pub enum Error {
 
     /// Another process works with the state file.
     #[error(
-        "state file {} is held by {holder}; wait for it to end, stop it, or name another file with --state",
+        "state file {} is held by {holder}; wait for it to end, stop it, or name another file (--state, or `state` in config.ron)",
         path.display()
     )]
     StateHeld {

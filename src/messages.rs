@@ -17,7 +17,7 @@
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
-//! | BucketProcessor | [`SetMinimumCycleTime`], [`Instruction`], [`Stop`] | |
+//! | BucketProcessor | [`Tune`], [`Instruction`], [`Stop`] | |
 //! | BucketProcessor | [`Confirm`] | whether it waited for that |
 //! | Cleaner | [`Instruction`], [`Stop`] | |
 //! | Upkeep | [`Stop`] | |
@@ -86,10 +86,15 @@ pub struct Resume;
 #[rtype(result = "()")]
 pub struct Stop;
 
-/// Changes the time from the end of a cycle to the start of the next; a crawl that sleeps between cycles sleeps anew.
-#[derive(Debug, Clone, Copy, Message)]
+/// Changes a setting of a crawl while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Message)]
 #[rtype(result = "()")]
-pub struct SetMinimumCycleTime(pub Duration);
+pub enum Tune {
+    /// The time from the end of a cycle to the start of the next; a crawl that sleeps between cycles sleeps anew.
+    MinimumCycleTime(Duration),
+    /// Its part of the budget, from its next slice on.
+    Weight(f64),
+}
 
 /// Changes how many slices may be out at once: the number of workers in the engine.
 #[derive(Debug, Clone, Copy, Message)]

@@ -51,7 +51,7 @@ impl Client {
         let config = config.timeout_global(Some(ANSWER_WITHIN)).http_status_as_error(false).proxy(None);
         let agent: ureq::Agent = config.build().into();
         let (url, token_file, pid) = match &reach.url {
-            Some(url) => (url.trim_end_matches('/').to_owned(), reach.token_file.clone(), None),
+            Some(url) => (with_scheme(url.trim_end_matches('/')), reach.token_file.clone(), None),
             None => {
                 let card = card(reach)?;
                 (card.url, reach.token_file.clone().or(Some(card.token_file)), Some(card.pid))
@@ -134,6 +134,11 @@ impl Client {
         };
         Err(Error::Daemon(format!("the daemon says: {said}{hint}")))
     }
+}
+
+/// An address as people write it: `nas:7377` is `http://nas:7377`.
+fn with_scheme(url: &str) -> String {
+    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
 fn read_token(path: &Path) -> std::result::Result<String, String> {

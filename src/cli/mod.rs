@@ -97,9 +97,9 @@ enum Command {
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
     #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
-    /// Run every crawl of a configuration file for ever, with a page, metrics and controls
+    /// Run every crawl and cleaning of a configuration file for ever, with a page, metrics and controls
     #[cfg(feature = "daemon")]
-    #[command(after_help = "SIGHUP reads the configuration again; SIGTERM or Ctrl-C ends after the running bucket")]
+    #[command(after_help = run::AFTER_HELP)]
     Run(run::RunArgs),
     /// Show what a running daemon does
     #[cfg(feature = "daemon")]
@@ -111,7 +111,8 @@ enum Command {
     /// Go on after a pause
     #[cfg(feature = "daemon")]
     Resume(control::OneOrAllArgs),
-    /// Begin the next cycle of a crawl now, or one that was stopped or has failed; one that waits for `confirm` rehearses anew
+    /// Begin the next cycle or run of a crawl or cleaning now, also of one that was stopped or has failed; a crawl that waits
+    /// for `confirm` rehearses anew
     #[cfg(feature = "daemon")]
     Start(control::OneArgs),
     /// End a crawl or cleaning after its running slice, until it is started

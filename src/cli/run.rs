@@ -9,6 +9,18 @@ use crate::config::{Config, LogFormat};
 use crate::daemon::{Start, places};
 use crate::error::Result;
 
+/// What `--help` and the man page say besides the options.
+pub const AFTER_HELP: &str = "\
+SIGHUP reads the configuration again; SIGTERM or Ctrl-C ends after the running bucket, a second one at once.
+
+Where things are, unless the configuration says otherwise:
+  configuration  ~/.config/sexton/config.ron, or else /etc/sexton/config.ron; `sexton config init` writes one
+  state          ~/.local/state/sexton/state.sqlite, or in the STATE_DIRECTORY of a systemd unit
+  token          beside the state, as state.sqlite-token; made at the first start, for its owner alone
+  page, API      http://127.0.0.1:7377 with /api/openapi.json and /metrics
+
+Exit codes: 0 ended as told; 2 usage or configuration; 3 failed; 130 told to end twice";
+
 /// What the command takes.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -27,6 +39,8 @@ pub struct RunArgs {
 /// If the daemon cannot start, or has failed.
 pub fn run(args: &RunArgs, verbose: u8) -> Result<Exit> {
     let path = args.config.clone().map_or_else(places::config, Ok)?;
+    // Shown to people who do not know where it was started; the path as it was given where that cannot be told.
+    let path = std::path::absolute(&path).unwrap_or(path);
     let config = Config::load(&path)?;
     match config.daemon.log {
         LogFormat::People => output::log_to_stderr(verbose + 1),

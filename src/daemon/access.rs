@@ -23,8 +23,6 @@ const SESSIONS_MOST: usize = 32;
 const LINKS_MOST: usize = 8;
 /// How long an unused link works.
 pub const LINK_LIFE: Duration = Duration::from_secs(3600);
-/// The cookie that holds a session.
-pub const COOKIE: &str = "sexton_session";
 /// A larger token file is none.
 const TOKEN_MOST_BYTES: u64 = 1024;
 
@@ -36,6 +34,7 @@ pub struct Access {
     links: Mutex<VecDeque<(String, Duration)>>,
     listen: SocketAddr,
     allowed_hosts: Mutex<Vec<String>>,
+    cookie: String,
 }
 
 /// Who sends a request.
@@ -62,12 +61,19 @@ impl Access {
             links: Mutex::default(),
             listen,
             allowed_hosts: Mutex::new(allowed_hosts),
+            // Browsers do not tell ports apart: two daemons of one host must not overwrite each other's session.
+            cookie: format!("sexton_session_{}", listen.port()),
         })
     }
 
     /// Where the token lies.
     pub fn token_file(&self) -> &Path {
         &self.token_file
+    }
+
+    /// The name of the cookie that holds a session.
+    pub fn cookie(&self) -> &str {
+        &self.cookie
     }
 
     /// Whether reading needs a secret too.
@@ -181,6 +187,7 @@ fn token(path: &Path) -> Result<String> {
         Error::Config(format!("cannot {doing} the token file {}: {e}", path.display()))
     };
     match fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => Err(failed("use", &"it is no file")),
         Ok(meta) if meta.len() <= TOKEN_MOST_BYTES => {
             if meta.permissions().mode() & 0o077 != 0 {
                 let advice = "others may read it: remove it, so that a new one is made, or `chmod 600` it";

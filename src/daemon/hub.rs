@@ -15,6 +15,8 @@ use crate::lock::lock;
 pub const READERS_MOST: usize = 32;
 /// Events that wait for a reader at most.
 const QUEUE: usize = 64;
+/// A reader that has missed so many in one go has gone to sleep: its place is for others, and it may come back.
+const MISSED_MOST: u64 = 256;
 
 /// All readers.
 #[derive(Default)]
@@ -89,7 +91,7 @@ impl Reader {
         }
         if self.missed > 0 {
             self.missed += 1;
-            return !self.queue.is_closed();
+            return self.missed <= MISSED_MOST && !self.queue.is_closed();
         }
         match self.queue.try_send(bytes.clone()) {
             Ok(()) => true,
@@ -120,6 +122,21 @@ mod tests {
         hub.send(&Bytes::from("next"));
         assert_eq!(slow.try_recv().unwrap(), "event: missed\ndata: {\"events\":10}\n\n");
         assert_eq!(slow.try_recv().unwrap(), "next");
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_any_more_loses_its_place() {
+        let hub = Hub::default();
+        let mut asleep = hub.join(false, []).unwrap();
+        for _ in 0..QUEUE as u64 + MISSED_MOST {
+            hub.send(&Bytes::from("x"));
+        }
+        assert_eq!(hub.readers(), 1);
+        hub.send(&Bytes::from("x"));
+        assert_eq!(hub.readers(), 0);
+        // What it was sent it may still read, and then the stream ends.
+        let queued = std::iter::from_fn(|| asleep.try_recv().ok()).count();
+        assert_eq!((queued, asleep.is_closed()), (QUEUE, true));
     }
 
     #[test]

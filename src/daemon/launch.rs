@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::shared::CrawlView;
+use super::shared::{CleaningView, CrawlView};
 use crate::config::CrawlConfig;
 use crate::config::units::Percent;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
 use crate::job::leases::LeaseSettings;
 use crate::job::{Count, Job, Leases, Verify};
-use crate::settings::JobSettings;
+use crate::settings::{CleaningSettings, JobSettings};
 use crate::store::TahoeStore;
 
 /// Opens the store, which may take a disk's time, and adds the crawl to the engine.
@@ -36,8 +36,8 @@ async fn open(path: PathBuf) -> Result<TahoeStore> {
     opened.map_err(|error| match error {
         Error::Config(cause) => Error::Store {
             doing: "use store",
+            cause: cause.trim_start_matches(&format!("cannot open store {}: ", shown.display())).into(),
             path: shown,
-            cause: cause.trim_start_matches("cannot open store ").into(),
         },
         error => error,
     })
@@ -60,6 +60,11 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         waiting: None,
         failed: None,
     }
+}
+
+/// The same of a cleaning.
+pub fn cleaning_view(settings: &CleaningSettings) -> CleaningView {
+    CleaningView { settings: settings.clone(), stopped: false }
 }
 
 fn parameters(job: &impl Job<TahoeStore>) -> Value {

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// How often the watchdog wants to hear of us; `None` if there is none.
 pub fn watchdog() -> Option<Duration> {
-    // Twice as often as it bites.
-    sd_notify::watchdog_enabled().map(|limit| limit / 2)
+    // Twice as often as it bites; less than this is no time to do anything in.
+    sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| (limit / 2).max(SHORTEST))
 }
 
 /// It serves.

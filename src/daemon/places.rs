@@ -6,6 +6,7 @@
 use std::env;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
@@ -115,6 +116,8 @@ impl Card {
         let new = path.with_extension("new");
         let mut file = fs::File::create(&new)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        // For whoever may enter the folder, whatever the umask: it says where to ask, and holds no secret.
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
         fs::rename(&new, path)
     }
 

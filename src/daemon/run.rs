@@ -3,6 +3,7 @@
 //! The order matters: the state is opened first, since that is what two daemons must not share; then the socket, so that a
 //! port in use is said before any work begins; then the engine.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -120,8 +121,13 @@ async fn serve(
 
 fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let failed = |e: std::io::Error| {
-        let advice = "is another daemon running there? Give this one another address: http: (listen: \"127.0.0.1:0\")";
-        Error::Config(format!("cannot listen on {address}: {e}; {advice}"))
+        let advice = match e.kind() {
+            ErrorKind::AddrInUse => "another program does; give this one another port",
+            ErrorKind::AddrNotAvailable => "this machine has no such address; give another one",
+            ErrorKind::PermissionDenied => "ports below 1024 are for root; give another one",
+            _ => "give another address",
+        };
+        Error::Config(format!("cannot listen on {address}: {e}; {advice}: http: (listen: \"127.0.0.1:7378\")"))
     };
     let listener = TcpListener::bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

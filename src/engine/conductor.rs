@@ -13,7 +13,7 @@ use super::{Life, StateThread, Wiring};
 use crate::actors::Launched;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::messages::{Confirm, Instruction, SetMinimumCycleTime, SetSlots, Stop};
+use crate::messages::{Confirm, Instruction, SetSlots, Stop, Tune};
 
 /// Starts something with an engine's wiring.
 pub(crate) type Launch = Box<dyn FnOnce(&Wiring) -> Launched + Send>;
@@ -24,6 +24,8 @@ pub(crate) enum Request {
     Shutdown { deadline: Duration },
     /// One more crawl or cleaning.
     Launch { name: String, launch: Launch, reply: oneshot::Sender<Result<()>> },
+    /// A sign of life.
+    Answer { reply: oneshot::Sender<Result<()>> },
     /// The end of one; answered when it has ended.
     Stop { name: String, reply: oneshot::Sender<Result<()>> },
 }
@@ -36,7 +38,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Works(Arc<Mutex<BTreeMap<String, Work>>>);
 
 struct Work {
-    pace: Option<Recipient<SetMinimumCycleTime>>,
+    tune: Option<Recipient<Tune>>,
     orders: Recipient<Instruction>,
     confirm: Option<Recipient<Confirm>>,
     stop: Recipient<Stop>,
@@ -46,8 +48,8 @@ struct Work {
 }
 
 impl Works {
-    pub fn pace(&self, name: &str) -> Option<Recipient<SetMinimumCycleTime>> {
-        lock(&self.0).get(name).and_then(|work| work.pace.clone())
+    pub fn tune(&self, name: &str) -> Option<Recipient<Tune>> {
+        lock(&self.0).get(name).and_then(|work| work.tune.clone())
     }
 
     pub fn orders(&self, name: &str) -> Option<Recipient<Instruction>> {
@@ -152,6 +154,7 @@ impl Conductor {
                         // Whoever no longer waits needs no answer.
                         let _ = reply.send(self.launch(&name, launch, running));
                     }
+                    Some(Request::Answer { reply }) => drop(reply.send(Ok(()))),
                     Some(Request::Stop { name, reply }) => self.stop_one(&name, reply),
                     // Nobody has a handle any more: it ends with its work, or never.
                     None if running.is_empty() => return (result, true),
@@ -168,7 +171,7 @@ impl Conductor {
         loop {
             match self.requests.recv().await {
                 Some(Request::Shutdown { .. }) | None => return,
-                Some(Request::Launch { reply, .. } | Request::Stop { reply, .. }) => {
+                Some(Request::Launch { reply, .. } | Request::Stop { reply, .. } | Request::Answer { reply }) => {
                     let _ = reply.send(Err(Error::Stopped));
                 }
             }
@@ -176,8 +179,8 @@ impl Conductor {
     }
 
     fn watch(&self, launched: Launched, running: &mut Running) {
-        let Launched { name, pace, orders, confirm, stop, workers, ended } = launched;
-        let work = Work { pace, orders, confirm, stop, workers, waiting: Vec::new() };
+        let Launched { name, tune, orders, confirm, stop, workers, ended } = launched;
+        let work = Work { tune, orders, confirm, stop, workers, waiting: Vec::new() };
         lock(&self.works.0).insert(name.clone(), work);
         running.spawn(async move {
             let gone = Err(Error::ActorPanicked { actor: "bucket processor", message: "it has gone".to_owned() });

@@ -13,12 +13,10 @@ use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::messages::{
-    Confirm, Deliver, Instruction, Pause, Resume, SetBudget, SetMinimumCycleTime, SliceRequest, Stop,
-};
+use crate::messages::{Confirm, Deliver, Instruction, Pause, Resume, SetBudget, SliceRequest, Stop, Tune};
 use crate::policy::cycle::Fresh;
 use crate::report::CycleReport;
-use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE};
+use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE, WEIGHT};
 use crate::slice::TimeSlice;
 use crate::status::{Board, Event, FindingsPage, RingPicture, Status};
 use crate::store::Store;
@@ -77,9 +75,28 @@ impl EngineHandle {
     /// [`Error::Config`] if there is no such crawl, or the time is out of range; nothing is changed then.
     pub fn set_minimum_cycle_time(&self, crawl: &str, time: Duration) -> Result<()> {
         settings::within(&PACE, &time, settings::duration).map_err(Error::Config)?;
-        let pace = self.works.pace(crawl).ok_or_else(|| Error::Config(format!("there is no crawl {crawl:?}")))?;
-        pace.do_send(SetMinimumCycleTime(time));
+        self.tune(crawl, Tune::MinimumCycleTime(time))
+    }
+
+    /// Changes a crawl's part of the budget while others want it too, from its next slice on.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no such crawl, or the weight is out of range; nothing is changed then.
+    pub fn set_weight(&self, crawl: &str, weight: f64) -> Result<()> {
+        settings::within(&WEIGHT, &weight, f64::to_string).map_err(Error::Config)?;
+        self.tune(crawl, Tune::Weight(weight))
+    }
+
+    fn tune(&self, crawl: &str, tune: Tune) -> Result<()> {
+        let to = self.works.tune(crawl).ok_or_else(|| Error::Config(format!("there is no crawl {crawl:?}")))?;
+        to.do_send(tune);
         Ok(())
+    }
+
+    /// Waits for a sign of life from the engine's own thread; one that has ended needs to give none.
+    pub async fn answers(&self) {
+        // However it answers, it does.
+        let _ = self.ask(|reply| Request::Answer { reply }).await;
     }
 
     /// Pauses all work: each running slice ends after its bucket, and its progress is saved.

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod budget;
 pub mod cleaning;
 pub mod cycle;
+pub mod day;
 pub mod deletion;
 pub mod fair;
 pub mod pace;

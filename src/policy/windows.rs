@@ -111,12 +111,6 @@ impl Windows {
         self.0.iter().find(|window| window.span.contains(minute)).copied()
     }
 
-    /// The budget that holds at this minute, in cores: a change by hand, or that of the window that is open, or the usual
-    /// one.
-    pub fn rate(&self, changed: Option<f64>, usual: f64, minute: u16) -> f64 {
-        changed.or_else(|| self.open_at(minute).map(|window| window.rate)).unwrap_or(usual)
-    }
-
     /// In how many minutes the window that is open changes, and which one is open then; `None` if that never happens.
     pub fn next_change(&self, minute: u16) -> Option<(u16, Option<Window>)> {
         let now = self.open_at(minute);

@@ -118,6 +118,35 @@ async fn a_changed_minimum_cycle_time_holds_for_the_sleep_in_progress() {
 }
 
 #[actix_rt::test]
+async fn a_changed_weight_holds_from_the_next_slice_on() {
+    tokio::time::pause();
+    let clock = SimClock::new();
+    let (mut builder, record) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &clock);
+    for name in ["a", "b"] {
+        let job = SimJob::new(&clock, |_| Duration::from_millis(100));
+        builder = builder.crawl(at_once(name, 1), SimStore::new(&clock, 4, 100_000), job);
+    }
+    let (engine, began) = (builder.start().unwrap(), clock.now());
+    let hour = Duration::from_secs(3600);
+    tokio::time::sleep(hour).await;
+    let changed = clock.now();
+    engine.set_weight("a", 3.0).unwrap();
+    assert!(engine.set_weight("a", 0.0).is_err() && engine.set_weight("nobody", 1.0).is_err());
+    tokio::time::sleep(hour).await;
+    engine.shutdown(hour).await.unwrap();
+    let slices = record.taken();
+    let part = |from, to| {
+        let cost = |client: Option<&str>| -> f64 {
+            let of = slices.iter().filter(|s| s.since >= from && s.since < to);
+            of.filter(|s| client.is_none_or(|name| *s.client == *name)).map(|s| s.cost.as_secs_f64()).sum()
+        };
+        cost(Some("a")) / cost(None)
+    };
+    let (before, after) = (part(began, changed), part(changed, changed + hour));
+    assert!((before - 0.5).abs() < 0.02 && (after - 0.75).abs() < 0.02, "{before}, then {after}");
+}
+
+#[actix_rt::test]
 async fn crawls_keep_to_the_share_whatever_the_units_and_workers() {
     tokio::time::pause();
     for (rate, workers) in [(0.01, 1), (0.10, 2), (0.5, 4), (0.9, 3)] {

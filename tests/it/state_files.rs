@@ -234,7 +234,8 @@ fn a_state_that_may_not_be_written_is_refused_with_advice() {
     abort_in_mid_cycle(&sample, "folder/state");
     let before = Files::read(&folder.join("state"));
     let set = |file: &str, mode| fs::set_permissions(folder.join(file), Permissions::from_mode(mode)).unwrap();
-    let advice = "make the file and its folder writable for this user, or name another file with --state";
+    let advice =
+        "make the file and its folder writable for this user, or name another file (--state, or `state` in config.ron)";
     let crawl = |state: &str| run(&mut unprivileged(&sample, sample.crawl(state, &args(""))));
 
     set("state-lock", 0o666);
@@ -295,7 +296,7 @@ fn a_second_process_is_refused_and_told_who_the_first_is() {
     for more in ["", "--fresh", "--sharetypes mutable"] {
         let second = run(&mut sample.crawl("state", &args(more)));
         second.said(&holder);
-        refused(second, "wait for it to end, stop it, or name another file with --state");
+        refused(second, "wait for it to end, stop it, or name another file (--state, or `state` in config.ron)");
     }
     assert_eq!(first.kill().signal(), Some(9));
     let report = run(&mut sample.crawl("state", &args(""))).expect(0).report();

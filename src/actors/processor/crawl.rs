@@ -47,6 +47,8 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub reins: Reins,
     /// From the end of a cycle to the start of the next; may change at any time.
     pub minimum_cycle_time: watch::Sender<Duration>,
+    /// Its part of the budget; may change at any time.
+    pub weight: watch::Sender<f64>,
     pub opened: AtomicBool,
     /// The rehearsal that it waits to have confirmed.
     pub awaited: watch::Sender<Option<u64>>,
@@ -72,6 +74,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             board: board.clone(),
             reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
+            weight: watch::channel(settings.weight).0,
             opened: AtomicBool::new(false),
             awaited: watch::channel(None).0,
             started: moment(time),

@@ -27,7 +27,7 @@ use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
     ClaimPrefixes, Commit, Confirm, ConfirmCycle, Deliver, FinishedCycles, Instruction, LatestCycle, NextListing,
-    OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SetMinimumCycleTime, SliceRequest, Stop, SyncState,
+    OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SliceRequest, Stop, SyncState, Tune,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
@@ -128,11 +128,14 @@ impl<S: Store, J: Job<S>> Handler<Instruction> for BucketProcessor<S, J> {
     }
 }
 
-impl<S: Store, J: Job<S>> Handler<SetMinimumCycleTime> for BucketProcessor<S, J> {
+impl<S: Store, J: Job<S>> Handler<Tune> for BucketProcessor<S, J> {
     type Result = ();
 
-    fn handle(&mut self, SetMinimumCycleTime(time): SetMinimumCycleTime, _: &mut Self::Context) {
-        self.crawl.minimum_cycle_time.send_replace(time);
+    fn handle(&mut self, tune: Tune, _: &mut Self::Context) {
+        match tune {
+            Tune::MinimumCycleTime(time) => drop(self.crawl.minimum_cycle_time.send_replace(time)),
+            Tune::Weight(weight) => drop(self.crawl.weight.send_replace(weight)),
+        }
     }
 }
 
@@ -311,8 +314,8 @@ pub(crate) trait CrawlPlan: Send {
 /// A running crawl or cleaning, as the engine knows it.
 pub(crate) struct Launched {
     pub name: String,
-    /// Where the minimum cycle time is changed, if there is one.
-    pub pace: Option<Recipient<SetMinimumCycleTime>>,
+    /// Where settings are changed while it runs, if they can be.
+    pub tune: Option<Recipient<Tune>>,
     pub orders: Recipient<Instruction>,
     /// Where a rehearsal is confirmed, if there is one.
     pub confirm: Option<Recipient<Confirm>>,

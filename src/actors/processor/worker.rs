@@ -99,7 +99,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     async fn request(&self) -> Result<TimeSlice> {
-        SliceRequest::send(&self.crawl.ports.slices, self.crawl.client.clone(), self.crawl.settings.weight).await
+        let weight = *self.crawl.weight.borrow();
+        SliceRequest::send(&self.crawl.ports.slices, self.crawl.client.clone(), weight).await
     }
 
     /// One slice: list, fold, list, fold, until it is over or nothing is left; then commit, then settle.

@@ -93,7 +93,7 @@ fn sqlite(error: &rusqlite::Error, path: &Path, doing: &'static str, system: Opt
 }
 
 pub(super) const WRITABLE: &str =
-    "make the file and its folder writable for this user, or name another file with --state";
+    "make the file and its folder writable for this user, or name another file (--state, or `state` in config.ron)";
 
 fn with_advice(cause: String, system: Option<&io::Error>) -> String {
     let Some(system) = system else { return cause };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::picture::Picture;
 use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
-use super::{Failed, cleanings};
+use super::{Failed, cleanings, reading};
 use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};
 use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Verb, Wish};
@@ -22,21 +22,21 @@ const FINDINGS_MOST: usize = 10_000;
 
 /// All routes.
 pub fn configure(app: &mut web::ServiceConfig) {
-    app.route("/api/status", web::get().to(status))
-        .route("/api/findings", web::get().to(findings))
-        .route("/api/history", web::get().to(history))
-        .route("/api/budget", web::get().to(budget))
+    app.route("/api/status", reading().to(status))
+        .route("/api/findings", reading().to(findings))
+        .route("/api/history", reading().to(history))
+        .route("/api/budget", reading().to(budget))
         .route("/api/budget", web::put().to(set_budget))
         .route("/api/budget", web::delete().to(reset_budget))
         .route("/api/pause", web::post().to(pause))
         .route("/api/resume", web::post().to(resume))
         .route("/api/reload", web::post().to(reload))
         .route("/api/link", web::post().to(link))
-        .route("/api/crawls/{name}", web::get().to(crawl))
+        .route("/api/crawls/{name}", reading().to(crawl))
         .route("/api/crawls/{name}/confirm", web::post().to(confirm))
         .route("/api/crawls/{name}/{verb}", web::post().to(crawl_verb))
-        .route("/api/cleanings/{name}", web::get().to(cleaning))
-        .route("/api/cleanings/{name}/plan", web::get().to(plan))
+        .route("/api/cleanings/{name}", reading().to(cleaning))
+        .route("/api/cleanings/{name}/plan", reading().to(plan))
         .route("/api/cleanings/{name}/{verb}", web::post().to(cleaning_verb));
 }
 

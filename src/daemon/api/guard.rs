@@ -12,14 +12,16 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, ResponseError, web};
 
-use super::{BODY_MOST_BYTES, Failed, too_large};
-use crate::daemon::access::{Access, COOKIE, Caller};
+use super::{BODY_MOST_BYTES, Failed, pages, too_large};
+use crate::daemon::access::{Access, Caller};
 use crate::daemon::shared::Shared;
 
 /// Everything the page needs comes from the daemon itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// For browsers that do not say where a request comes from: no page elsewhere may embed an answer.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Lets through what may pass, with a note of who asks.
 pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse, Error> {
@@ -61,21 +63,16 @@ fn check(request: &ServiceRequest, access: &Access) -> Result<Caller, Failed> {
     if length.is_some_and(|length| length > BODY_MOST_BYTES as u64) {
         return Err(too_large());
     }
-    let session = request.cookie(COOKIE);
+    let session = request.cookie(access.cookie());
     let caller = access.caller(header(AUTHORIZATION), session.as_ref().map(|cookie| cookie.value()));
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let needed = if reads { access.reading_needs_token() && !is_public(request.path()) } else { true };
+    let needed = if reads { access.reading_needs_token() && !pages::is_public(request.path()) } else { true };
     match caller {
         Caller::Anybody if needed => Err(unauthorized(reads)),
         // A browser names the origin of every change; without it the cookie alone is not enough.
         Caller::Page if !reads && !own_origin => Err(unauthorized(reads)),
         caller => Ok(caller),
     }
-}
-
-/// What the page is made of holds nothing about the store; how it gets its session must be reachable without one.
-fn is_public(path: &str) -> bool {
-    !path.starts_with("/api/") && path != "/metrics" || path == "/api/openapi.json"
 }
 
 fn unauthorized(reads: bool) -> Failed {
@@ -88,5 +85,6 @@ fn harden(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

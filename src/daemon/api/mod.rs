@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
+use actix_web::guard::{Any, Get, Head};
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, Route, web};
 
 use super::metrics::Metrics;
 use super::shared::{Refused, Shared};
@@ -107,6 +108,11 @@ pub fn serve(listener: TcpListener, shared: Arc<Shared>, metrics: Arc<Metrics>) 
         .listen(listener)
         .map_err(|e| Error::Config(format!("cannot serve: {e}")))?;
     Ok(server.run())
+}
+
+/// A route for reading, by whoever wants the answer or its head alone.
+fn reading() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
 }
 
 fn json_config() -> web::JsonConfig {

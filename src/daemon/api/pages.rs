@@ -6,9 +6,8 @@ use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
-use super::Failed;
 use super::picture::Picture;
-use crate::daemon::access::COOKIE;
+use super::{Failed, reading};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shared::Shared;
 
@@ -52,17 +51,24 @@ const FILES: &[(&str, &str, &[u8])] = &[
 /// What the API looks like, for programs.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
+/// What holds nothing about the store, and how the page gets its session: all that is read without one everywhere.
+///
+/// Every other path needs the token, however it is spelt: routing takes `/%61pi/` for `/api/`.
+pub fn is_public(path: &str) -> bool {
+    path == "/login" || path == "/api/openapi.json" || FILES.iter().any(|(file, ..)| *file == path)
+}
+
 /// All routes.
 pub fn configure(app: &mut web::ServiceConfig) {
     for &(path, kind, content) in FILES {
         app.route(
             path,
-            web::get().to(move || async move { HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(content) }),
+            reading().to(move || async move { HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(content) }),
         );
     }
-    app.route("/login", web::get().to(login)).route("/metrics", web::get().to(metrics)).route(
+    app.route("/login", web::get().to(login)).route("/metrics", reading().to(metrics)).route(
         "/api/openapi.json",
-        web::get().to(|| async { HttpResponse::Ok().content_type("application/json").body(OPENAPI) }),
+        reading().to(|| async { HttpResponse::Ok().content_type("application/json").body(OPENAPI) }),
     );
 }
 
@@ -79,7 +85,8 @@ async fn login(daemon: web::Data<Shared>, query: web::Query<LoginQuery>) -> Resu
         let text = "This link was used already, or is too old.\nGet another one with: sexton status --open\n";
         return Ok(HttpResponse::Forbidden().content_type("text/plain; charset=utf-8").body(text));
     };
-    let cookie = Cookie::build(COOKIE, session).path("/").http_only(true).same_site(SameSite::Strict).finish();
+    let cookie =
+        Cookie::build(daemon.access.cookie(), session).path("/").http_only(true).same_site(SameSite::Strict).finish();
     Ok(HttpResponse::SeeOther().insert_header((LOCATION, "/")).cookie(cookie).finish())
 }
 

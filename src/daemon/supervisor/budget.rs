@@ -6,33 +6,30 @@ use tracing::info;
 use super::Supervisor;
 use crate::daemon::keep::Change;
 use crate::lock::lock;
+use crate::policy::day::{Day, Holding};
 use crate::settings::BudgetSettings;
 
-const MINUTE_SECS: f64 = 60.0;
-
-/// The minute of the local day at a moment, and the second in it.
-fn local(unix_secs: f64) -> (u16, f64) {
-    // Out of the calendar's range no window opens by mistake: midnight.
-    let Ok(moment) = Timestamp::from_second(unix_secs as i64) else { return (0, 0.0) };
-    let time = moment.to_zoned(TimeZone::system()).time();
-    let minute = i16::from(time.hour()) * 60 + i16::from(time.minute());
-    (u16::try_from(minute).unwrap_or(0), f64::from(time.second()))
+/// The minute of the local day for each minute since 1970.
+fn local(zone: &TimeZone) -> impl Fn(i64) -> u16 + '_ {
+    |minute| {
+        // Out of the calendar's range no window opens by mistake: midnight.
+        let Ok(moment) = Timestamp::from_second(minute.saturating_mul(60)) else { return 0 };
+        let time = zone.to_datetime(moment).time();
+        u16::try_from(i16::from(time.hour()) * 60 + i16::from(time.minute())).unwrap_or(0)
+    }
 }
 
 impl Supervisor {
     /// Applies what holds now, if it is not what the engine has.
     pub(super) fn look_at_budget(&mut self) {
-        let unix = self.shared.time.clock.unix_secs();
-        let (minute, second) = local(unix);
-        let windows = &self.start.config.daemon.windows;
         let budget = &self.start.config.settings.budget;
-        let open = windows.open_at(minute);
-        let rate = windows.rate(self.kept.budget.map(|change| change.rate), budget.rate, minute);
-        let next = windows.next_change(minute).filter(|_| self.kept.budget.is_none());
-        let next_change = next.map(|(minutes, then)| {
-            let at = (unix - second + MINUTE_SECS * f64::from(minutes)).floor();
-            (at, then.map_or(budget.rate, |window| window.rate))
-        });
+        let day = Day {
+            usual: budget.rate,
+            changed: self.kept.budget.map(|change| change.rate),
+            windows: &self.start.config.daemon.windows,
+        };
+        // Asked anew at each look: the machine's time zone may change too.
+        let Holding { rate, open, next } = day.at(self.shared.time.clock.unix_secs(), local(&TimeZone::system()));
         let wanted = BudgetSettings { rate, ..budget.clone() };
         {
             let mut view = lock(&self.shared.view);
@@ -40,7 +37,7 @@ impl Supervisor {
                 let window = open.map(|window| window.span.to_string());
                 info!(window, percent = 100.0 * rate, "another window of the day");
             }
-            (view.open, view.next_change, view.changed) = (open, next_change, self.kept.budget);
+            (view.open, view.next_change, view.changed) = (open, next, self.kept.budget);
         }
         if self.told.budget.as_ref() != Some(&wanted) {
             // Checked when it was read; what is refused all the same stays as it is.
@@ -57,5 +54,22 @@ impl Supervisor {
         self.kept.budget = rate.map(|rate| Change { at, rate });
         self.look_at_budget();
         self.keep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_minute_follows_the_clocks_of_a_zone() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let local = local(&zone);
+        let at = |text: &str| local(text.parse::<Timestamp>().unwrap().as_second() / 60);
+        assert_eq!(at("2025-01-01T22:59:00Z"), 23 * 60 + 59);
+        // The night of the 30th of March has no 02:00 to 03:00, that of the 26th of October has it twice.
+        assert_eq!((at("2025-03-30T00:59:00Z"), at("2025-03-30T01:00:00Z")), (119, 180));
+        assert_eq!((at("2025-10-26T00:30:00Z"), at("2025-10-26T01:30:00Z")), (150, 150));
+        assert_eq!((local(i64::MAX), local(i64::MIN)), (0, 0));
     }
 }

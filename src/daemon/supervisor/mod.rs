@@ -5,10 +5,12 @@
 //! two looks shows in the next one. Wishes and signals only change what is wanted, and bring the next look forward.
 
 mod budget;
+mod known;
 mod reload;
 mod tasks;
 mod tell;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use crate::error::Result;
 use crate::lock::lock;
 use crate::policy::quiet::Quiet;
 use crate::priority::{Working, in_force};
+use known::Known;
 use tasks::{Ended, Managed, Task};
 use tell::Told;
 
@@ -46,6 +49,7 @@ pub struct Supervisor {
     kept: Kept,
     working: Working,
     tasks: Vec<Managed>,
+    known: BTreeMap<String, Known>,
     told: Told,
     quiet: Quiet,
     ended: mpsc::UnboundedReceiver<Ended>,
@@ -59,7 +63,6 @@ struct Due {
     sample: Duration,
     keep: Duration,
     priority: Duration,
-    watchdog: Duration,
 }
 
 /// What is shown before the first look.
@@ -78,7 +81,7 @@ pub fn first_view(start: &Start, state: &Path, time: &Time, working: &Working) -
         unsaved: None,
         priority: in_force(working),
         crawls: start.config.crawls.iter().map(launch::view).collect(),
-        cleanings: Vec::new(),
+        cleanings: start.config.cleanings.iter().map(launch::cleaning_view).collect(),
     }
 }
 
@@ -94,6 +97,7 @@ impl Supervisor {
             kept,
             working,
             tasks,
+            known: BTreeMap::new(),
             told: Told::default(),
             quiet: Quiet::default(),
             ended,
@@ -118,9 +122,11 @@ impl Supervisor {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         // After a stall one look shows all that was missed.
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut watchdog = notify::watchdog().map(tokio::time::interval);
         let stopped = loop {
             tokio::select! {
                 result = &mut failed => break result,
+                () = tick(watchdog.as_mut()) => self.tell_watchdog().await,
                 _ = looks.tick() => self.look(),
                 Some(Command { wish, reply }) = wishes.recv() => {
                     let answer = self.grant(wish).await;
@@ -149,6 +155,9 @@ impl Supervisor {
     fn greet(&mut self) {
         let View { state, priority, .. } = self.shared.view();
         info!(url = self.shared.url, state = %state.display(), tasks = self.tasks.len(), "running");
+        if self.tasks.is_empty() {
+            warn!("the configuration names no crawls and no cleanings: there is nothing to do");
+        }
         info!(in_force = priority.grip.as_str(), "{}", priority.text);
         if let Some(change) = self.kept.budget {
             let percent = 100.0 * change.rate;
@@ -185,11 +194,15 @@ impl Supervisor {
             self.due.keep = now + KEEP_EVERY;
             self.keep();
         }
-        if let Some(every) = notify::watchdog().filter(|_| now >= self.due.watchdog) {
-            self.due.watchdog = now + every;
-            let measured = status.budget.measured_percentage;
-            notify::alive(&format!("{} crawls, {measured:.1} % of a core", status.crawls.len()));
-        }
+    }
+
+    /// Tells the watchdog that all is alive: the supervisor, since it comes here, and the engine, since it answers.
+    async fn tell_watchdog(&self) {
+        // Without an answer the watchdog is not told, nor is anything else done: it bites.
+        self.shared.engine.answers().await;
+        let status = self.shared.engine.status();
+        let (crawls, measured) = (status.crawls.len(), status.budget.measured_percentage);
+        notify::alive(&format!("{crawls} crawls, {measured:.1} % of a core"));
     }
 
     async fn grant(&mut self, wish: Wish) -> Granted {
@@ -245,5 +258,13 @@ impl Supervisor {
             self.due.keep = now + Duration::from_secs(10);
         }
         lock(&self.shared.view).unsaved = written.err().map(|error| error.to_string());
+    }
+}
+
+/// The next tick of a watchdog that may not be there.
+async fn tick(watchdog: Option<&mut tokio::time::Interval>) {
+    match watchdog {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }

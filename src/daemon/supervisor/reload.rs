@@ -1,7 +1,5 @@
 //! Reading the configuration again: what has changed takes effect, and a bad file changes nothing.
 
-use std::time::Duration;
-
 use tracing::{info, warn};
 
 use super::Supervisor;
@@ -56,7 +54,7 @@ impl Supervisor {
         let was = &self.start.config;
         refuse_what_needs_a_restart(was, &config)?;
         let mut changes = budget_changes(was, &config);
-        let (known, wanted) = (Task::all(was), Task::all(&config));
+        let (known, wanted, status) = (Task::all(was), Task::all(&config), self.shared.engine.status());
         for task in self.tasks.iter_mut().filter(|task| !task.is_gone()) {
             let title = task.task.title();
             let Some(wanted) = wanted.iter().find(|wanted| wanted.name() == task.task.name()) else {
@@ -67,16 +65,25 @@ impl Supervisor {
             if *wanted == task.task {
                 continue;
             }
-            if let Some(pace) = only_pace_differs(wanted, &task.task) {
-                // One that does not run takes it when it is started.
-                let _ = self.shared.engine.set_minimum_cycle_time(wanted.name(), pace);
-                task.task = wanted.clone();
-                changes.push(format!("{title}: {} between cycles", humantime::format_duration(pace)));
+            let live = live_changes(wanted, &task.task);
+            if let Some(settings) = live.as_ref().map(|_| wanted).and_then(Task::as_crawl) {
+                // One that does not run takes them when it is started.
+                let _ = self.shared.engine.set_minimum_cycle_time(wanted.name(), settings.minimum_cycle_time);
+                let _ = self.shared.engine.set_weight(wanted.name(), settings.weight);
+            }
+            if live.is_some() || task.is_idle() {
+                let what = live.unwrap_or_else(|| "changed".to_owned());
+                changes.push(format!("{title}: {what}"));
+                task.change(wanted.clone());
                 continue;
             }
             changes.push(format!("{title}: changed, begins again where it was"));
+            if let Some(known) = self.known.get_mut(wanted.name()) {
+                known.note(wanted.name(), &status);
+            }
             task.let_go();
         }
+        self.known.retain(|name, _| wanted.iter().any(|task| task.name() == name));
         let is_known = |task: &Task| known.iter().any(|known| known.name() == task.name());
         changes.extend(wanted.iter().filter(|task| !is_known(task)).map(|task| format!("{}: new", task.title())));
         self.shared.access.allow_hosts(config.daemon.allowed_hosts.clone());
@@ -86,13 +93,20 @@ impl Supervisor {
     }
 }
 
-/// The new minimum cycle time, if nothing else differs.
-fn only_pace_differs(wanted: &Task, was: &Task) -> Option<Duration> {
+/// What has changed, if all of it can change while the crawl runs.
+fn live_changes(wanted: &Task, was: &Task) -> Option<String> {
     let (Task::Crawl(wanted), Task::Crawl(was)) = (wanted, was) else { return None };
-    let pace = wanted.settings.minimum_cycle_time;
+    let (is, old) = (&wanted.settings, &was.settings);
     let mut same = was.clone();
-    same.settings.minimum_cycle_time = pace;
-    (same == *wanted).then_some(pace)
+    (same.settings.minimum_cycle_time, same.settings.weight) = (is.minimum_cycle_time, is.weight);
+    let mut changes = Vec::new();
+    if is.minimum_cycle_time != old.minimum_cycle_time {
+        changes.push(format!("{} between cycles", humantime::format_duration(is.minimum_cycle_time)));
+    }
+    if is.weight != old.weight {
+        changes.push(format!("weight {}", is.weight));
+    }
+    (same == *wanted).then(|| changes.join(", "))
 }
 
 /// What cannot change while the daemon runs.

@@ -6,16 +6,19 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Supervisor;
+use super::known::Known;
 use crate::config::{Config, CrawlConfig};
-use crate::daemon::launch::{launch, may_pass, view};
+use crate::daemon::launch::{cleaning_view, launch, may_pass, view};
 use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::messages::Instruction;
 use crate::policy::backoff::Backoff;
-use crate::settings::CleaningSettings;
+use crate::settings::{CleaningSettings, CrawlSettings};
 use crate::status::{Phase, Status};
+
+const BEING_STARTED: &str = "it is being started";
 
 /// What the configuration asks for by one name.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +46,24 @@ impl Task {
             Task::Crawl(_) => Kind::Crawl,
             Task::Cleaning(_) => Kind::Cleaning,
         }
+    }
+
+    /// Its settings, if it is a crawl.
+    pub fn as_crawl(&self) -> Option<&CrawlSettings> {
+        match self {
+            Task::Crawl(crawl) => Some(&crawl.settings),
+            Task::Cleaning(_) => None,
+        }
+    }
+
+    /// The same for one that has been there for so long: what is left of its slow start.
+    fn after(mut self, passed: Duration) -> Task {
+        let slow_start = match &mut self {
+            Task::Crawl(crawl) => &mut crawl.settings.slow_start,
+            Task::Cleaning(cleaning) => &mut cleaning.slow_start,
+        };
+        *slow_start = slow_start.saturating_sub(passed);
+        self
     }
 
     /// With what kind of thing it is, for people.
@@ -117,6 +138,26 @@ impl Managed {
         self.task.name()
     }
 
+    /// Whether other settings can just be put in place of the old ones, since nothing runs by those.
+    pub fn is_idle(&self) -> bool {
+        let idle = self.wanted == Wanted::Stopped || self.failed.is_some() || self.waiting.is_some();
+        idle && !self.opening
+    }
+
+    /// Whether it will run by itself.
+    fn is_coming(&self) -> bool {
+        self.wanted == Wanted::Running && self.failed.is_none()
+    }
+
+    /// Takes other settings. What has failed with the old ones is tried again.
+    pub fn change(&mut self, task: Task) {
+        self.task = task;
+        self.retry_at = Duration::ZERO;
+        if self.failed.take().is_some() {
+            self.waiting.get_or_insert_with(|| BEING_STARTED.to_owned());
+        }
+    }
+
     /// It has gone from the configuration.
     pub fn let_go(&mut self) {
         self.wanted = Wanted::Gone;
@@ -138,7 +179,7 @@ impl Managed {
 
     fn as_cleaning(&self) -> Option<CleaningView> {
         let Task::Cleaning(settings) = &self.task else { return None };
-        Some(CleaningView { settings: (**settings).clone(), stopped: self.wanted == Wanted::Stopped })
+        Some(CleaningView { stopped: self.wanted == Wanted::Stopped, ..cleaning_view(settings) })
     }
 }
 
@@ -161,7 +202,7 @@ impl Supervisor {
                     let ended = status.crawls.get(&name).and_then(|found| found.failure.clone());
                     match ended.filter(|_| crawl.waiting.is_none()) {
                         Some(error) => self.failed(i, error, now),
-                        None if now >= crawl.retry_at => self.open(i),
+                        None if now >= crawl.retry_at => self.open(i, now),
                         None => {}
                     }
                 }
@@ -177,12 +218,14 @@ impl Supervisor {
             }
             !gone
         });
-        self.take_in_changed();
+        self.take_in_changed(now);
         // As in the file, whenever each was taken in.
         let order = Task::all(&self.start.config);
         let place = |task: &Managed| order.iter().position(|known| known.name() == task.name());
         self.tasks.sort_by_key(place);
-        let shown = || self.tasks.iter().filter(|task| !task.is_gone());
+        // One that ends only to begin with other settings is shown all the while.
+        let shown =
+            || self.tasks.iter().filter(|task| !task.is_gone() || order.iter().any(|t| t.name() == task.name()));
         let (crawls, cleanings) =
             (shown().filter_map(Managed::as_crawl).collect(), shown().filter_map(Managed::as_cleaning).collect());
         let mut view = lock(&self.shared.view);
@@ -190,18 +233,20 @@ impl Supervisor {
     }
 
     /// What the configuration names and nobody has in hand: new, or changed and gone meanwhile.
-    fn take_in_changed(&mut self) {
+    fn take_in_changed(&mut self, now: Duration) {
         for task in Task::all(&self.start.config) {
+            self.known.entry(task.name().to_owned()).or_insert_with(|| Known::new(now));
             if !self.tasks.iter().any(|known| known.name() == task.name()) {
                 self.tasks.push(Managed::new(task));
             }
         }
     }
 
-    fn open(&mut self, i: usize) {
+    fn open(&mut self, i: usize, now: Duration) {
         let crawl = &mut self.tasks[i];
         crawl.opening = true;
-        let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone(), crawl.fresh);
+        let passed = self.known.get(crawl.name()).map_or(Duration::ZERO, |known| known.passed(now));
+        let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone().after(passed), crawl.fresh);
         let ended = self.tell_ended.clone();
         let visits = self.kept.visits.get(crawl.name()).cloned().unwrap_or_default();
         tokio::task::spawn_local(async move {
@@ -233,6 +278,9 @@ impl Supervisor {
                     // It may have ended already, which the next look shows.
                     let _ = self.shared.engine.order(&name, Instruction::Start);
                 }
+                if self.known.get_mut(&name).is_some_and(|known| std::mem::take(&mut known.held)) {
+                    let _ = self.shared.engine.order(&name, Instruction::Pause);
+                }
                 if crawl.wanted != Wanted::Running {
                     self.end(&name);
                 }
@@ -255,8 +303,8 @@ impl Supervisor {
             crawl.failed = Some(error.clone());
         }
         if let Some(held_back) = self.quiet.say(&format!("{name}: {error}"), now) {
-            let waits = crawl.waiting.is_some();
-            warn!(name, %error, held_back, waits, "it does not run");
+            let again = if crawl.waiting.is_some() { "it is tried again" } else { "it waits for a command" };
+            warn!(name, %error, held_back, "not running, {again}");
         }
     }
 
@@ -273,9 +321,12 @@ impl Supervisor {
     }
 
     pub(super) async fn wish_of(&mut self, kind: Kind, name: &str, verb: Verb) -> Granted {
-        let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind && !task.is_gone();
+        let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind;
         let none = || Refused::Unknown(format!("there is no crawl or cleaning {name:?}"));
         let crawl = self.tasks.iter_mut().find(fits).ok_or_else(none)?;
+        if crawl.is_gone() {
+            return Err(Refused::Unavailable(format!("{name} ends, since the configuration has changed")));
+        }
         let conflict = |why: &str| Err(Refused::Conflict(format!("{name} {why}")));
         info!(name, ?verb, "by command");
         let engine = self.shared.engine.clone();
@@ -287,18 +338,23 @@ impl Supervisor {
                 if matches!(crawl.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
                     crawl.fresh = Fresh::Yes;
                 }
+                // One that was stopped may still be ending, and begins anew after that.
+                let ends = crawl.wanted == Wanted::Stopped;
                 (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
-                if engine.order(name, Instruction::Start).is_err() {
+                if engine.order(name, Instruction::Start).is_err() || ends {
                     crawl.at_once = true;
-                    crawl.waiting.get_or_insert_with(|| "it is being started".to_owned());
+                    crawl.waiting.get_or_insert_with(|| BEING_STARTED.to_owned());
                 }
                 Ok(Vec::new())
             }
             Verb::Order(order) => {
-                if engine.order(name, order).is_err() {
-                    return conflict("is not running; start it");
+                let pause = order == Instruction::Pause;
+                match (engine.order(name, order), self.known.get_mut(name)) {
+                    (Ok(()), _) => self.settled_task(name, pause).await,
+                    // It is on its way, or waits for its store: then it is paused when it comes.
+                    (Err(_), Some(known)) if crawl.is_coming() => known.held = pause,
+                    _ => return conflict("is not running; start it"),
                 }
-                self.settled_task(name, order == Instruction::Pause).await;
                 Ok(Vec::new())
             }
             Verb::Stop => {

@@ -1,0 +1,37 @@
+//! What is known of a crawl or cleaning over changes of its settings: it is the same one all the same.
+
+use std::time::Duration;
+
+use crate::status::{CleaningPhase, Phase, Status};
+
+/// What outlives a change of settings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// When it was first named, by the monotonic clock: its slow start counts from there.
+    since: Duration,
+    /// Whether that is over: by itself, or by command.
+    begun: bool,
+    /// Whether an operator has paused it.
+    pub held: bool,
+}
+
+impl Known {
+    pub fn new(now: Duration) -> Self {
+        Known { since: now, begun: false, held: false }
+    }
+
+    /// Takes down how it stands, before it is ended to begin with other settings.
+    pub fn note(&mut self, name: &str, status: &Status) {
+        if let Some(crawl) = status.crawls.get(name) {
+            (self.begun, self.held) = (self.begun || crawl.phase != Phase::SlowStart, crawl.held);
+        }
+        if let Some(cleaning) = status.cleanings.get(name) {
+            (self.begun, self.held) = (self.begun || cleaning.phase != CleaningPhase::SlowStart, cleaning.paused);
+        }
+    }
+
+    /// How much of a slow start has passed.
+    pub fn passed(self, now: Duration) -> Duration {
+        if self.begun { Duration::MAX } else { now.saturating_sub(self.since) }
+    }
+}
