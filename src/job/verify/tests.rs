@@ -117,6 +117,67 @@ fn a_share_that_was_moved_away_before_a_crash_is_still_found() {
     assert_eq!((later.tally.shares, later.tally.corrupt), (111, 0));
 }
 
+/// The note beside a share in quarantine.
+fn note_of(share: &Path) -> Value {
+    serde_json::from_slice(&fs::read(share.with_file_name(format!("{}.json", name_of(share)))).unwrap()).unwrap()
+}
+
+fn name_of(share: &Path) -> &str {
+    share.file_name().unwrap().to_str().unwrap()
+}
+
+#[test]
+fn a_share_that_was_copied_before_is_moved_when_it_is_to_be_moved() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    let bytes = fs::read(&share).unwrap();
+    grid.verify(settings(Quarantine::Copy, Advisories::None));
+    let away = grid.path("quarantine/aa").join(IMMUTABLE).join("2");
+    assert_eq!((share.exists(), &note_of(&away)["how"]), (true, &json!("copy")));
+    let (moved, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert_eq!((moved.tally.corrupt, moved.tally.quarantined), (1, 1));
+    assert!(!share.exists());
+    assert_eq!((fs::read(&away).unwrap(), &note_of(&away)["how"]), (bytes, &json!("move")));
+    assert_eq!(note_of(&away)["findings"], json!(moved.findings));
+    assert_eq!(fs::read_dir(away.parent().unwrap()).unwrap().count(), 2);
+    // After a crash the same cycle knows it by the note.
+    let (again, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert_eq!((again.tally, again.findings), (moved.tally, moved.findings));
+}
+
+/// How it happens: the folder is on another file system, the share was copied there, and the crash came before it was
+/// unlinked. The name was taken by another share, so that the copy has a number behind it.
+#[test]
+fn a_move_that_a_crash_left_half_done_is_finished_and_counted_once() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    let away = grid.path("quarantine/aa").join(IMMUTABLE);
+    fs::create_dir_all(&away).unwrap();
+    fs::write(away.join("2"), "another").unwrap();
+    fs::copy(&share, away.join("2.1")).unwrap();
+    let finding = json!({"storage_index": IMMUTABLE, "share": 2, "region": "data blocks", "reason": "it was so",
+        "tahoe_corrupt": false, "bytes": [48, 2096]});
+    let note = json!({"now": NOW, "how": "move", "size": 1, "findings": [finding]});
+    fs::write(away.join("2.1.json"), note.to_string()).unwrap();
+    let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert!(!share.exists());
+    assert_eq!((walked.tally.shares, walked.tally.corrupt, walked.tally.quarantined), (112, 1, 1));
+    assert!(walked.errors.is_empty() && !away.join("2.2").exists());
+}
+
+#[test]
+fn a_quarantine_folder_that_is_the_bucket_itself_takes_nothing_away() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    let quarantine_dir = Some(grid.path("shares"));
+    let (walked, _) = grid.verify(VerifySettings { quarantine_dir, ..settings(Quarantine::Move, Advisories::None) });
+    assert!(share.exists());
+    assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 0, 1));
+}
+
 #[test]
 fn what_no_share_shows_by_itself_shows_beside_the_others() {
     let grid = Grid::new();
