@@ -179,6 +179,24 @@ fn a_quarantine_folder_that_is_the_bucket_itself_takes_nothing_away() {
 }
 
 #[test]
+fn a_share_is_not_moved_before_its_advisory_stands() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    fs::write(grid.path("corruption-advisories"), "no folder").unwrap();
+    let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::Write));
+    assert!(share.exists());
+    assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 0, 1));
+    // A copy takes nothing away.
+    let (walked, _) = grid.verify(settings(Quarantine::Copy, Advisories::Write));
+    assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 1, 1));
+    fs::remove_file(grid.path("corruption-advisories")).unwrap();
+    let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::Write));
+    assert!(!share.exists() && walked.errors.is_empty());
+    assert_eq!(fs::read_dir(grid.path("corruption-advisories")).unwrap().count(), 1);
+}
+
+#[test]
 fn what_no_share_shows_by_itself_shows_beside_the_others() {
     let grid = Grid::new();
     // The UEB's crypttext_hash, and the encrypted private key at the end of an SDMF share.

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::compare::{self, Member};
-use super::{Advisories, PageCache, VerifySettings, VerifyTally, advisory, quarantine};
+use super::{Advisories, PageCache, Quarantine, VerifySettings, VerifyTally, advisory, quarantine};
 use crate::job::{Finding, Fold, Unreadable};
 use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
 use crate::tahoe::check::{Checked, ShareCheck, Step};
@@ -246,12 +246,17 @@ fn put_down_share(
     fold.tally.corrupt += 1;
     let findings: Vec<Finding> =
         checked.flaws.iter().map(|flaw| finding(bucket, Some((number, &name)), flaw, fold)).collect();
-    let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
-    quarantine::put_away(settings, bucket, &corrupt, fold);
+    // First: once the share is gone from its bucket, nobody comes back to write it.
+    let mut advised = true;
     if settings.advisories == Advisories::Write
         && let Err(e) = advisory::write(bucket, number, checked.share_type, &findings, fold.now)
     {
+        advised = false;
         fold.notes.error(&path, &format_args!("cannot write a corruption advisory: {e}"));
+    }
+    if advised || settings.quarantine != Quarantine::Move {
+        let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
+        quarantine::put_away(settings, bucket, &corrupt, fold);
     }
 }
 
