@@ -319,3 +319,40 @@ fn shares_that_vanish_meanwhile_are_none() {
     assert_eq!((tally.shares, tally.ok, tally.unreadable), (3, 3, 0));
     assert!(notes.is_empty(), "{notes:?}");
 }
+
+/// How it happens: the page cache has another bit than the disk. Here the right one comes back when all shares were read.
+#[test]
+fn what_only_the_comparison_shows_is_read_again_before_it_counts() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("1");
+    let good = fs::read(&share).unwrap();
+    let key = b"crypttext_hash:32:";
+    let at = good.windows(key.len()).position(|w| w == key).unwrap() + key.len();
+    let steps = std::cell::Cell::new(0);
+    visit_by_hand(&grid, IMMUTABLE, |step| steps.set(step));
+    let all_read = steps.get();
+    grid.flip(&share, at);
+    let mend = |step| {
+        if step == all_read {
+            fs::write(&share, &good).unwrap();
+        }
+    };
+    let (tally, notes) = visit_by_hand(&grid, IMMUTABLE, mend);
+    assert_eq!((tally.ok, tally.corrupt, tally.misread), (4, 0, 1), "{notes:?}");
+    // Where two differ, and nothing tells which is right, both are read again.
+    fs::remove_file(grid.bucket(IMMUTABLE).join("2")).unwrap();
+    fs::remove_file(grid.bucket(IMMUTABLE).join("3")).unwrap();
+    grid.flip(&share, at);
+    let mend = |step| {
+        if step == all_read / 2 {
+            fs::write(&share, &good).unwrap();
+        }
+    };
+    let (tally, notes) = visit_by_hand(&grid, IMMUTABLE, mend);
+    assert_eq!((tally.ok, tally.misread, notes.len()), (2, 1, 1), "{notes:?}");
+    assert!(notes[0].contains("/1\",") && notes[0].contains("read past it none"), "{notes:?}");
+    // What stands on the disk stays a flaw, told once.
+    grid.flip(&share, at);
+    let (tally, notes) = visit_by_hand(&grid, IMMUTABLE, |_| {});
+    assert_eq!((tally.ok, tally.misread, notes.len()), (2, 0, 1), "{notes:?}");
+}
