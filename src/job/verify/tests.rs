@@ -241,6 +241,19 @@ fn what_cannot_be_read_is_an_error_and_what_has_gone_is_none() {
 }
 
 #[test]
+fn a_share_with_a_short_key_is_ok_and_told_as_not_fully_checked() {
+    let grid = Grid::new();
+    let bucket = grid.path("shares/aa/aaaaaaaaaaaaaaaaaaaaaaaaaa");
+    fs::create_dir(&bucket).unwrap();
+    let share = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sdmf-1024-bits.share");
+    fs::copy(share, bucket.join("0")).unwrap();
+    let (walked, job) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert!(bucket.join("0").exists() && walked.findings.is_empty(), "{:?}", walked.findings);
+    let verified = &walked.report(&job)["verified"];
+    assert_eq!((&verified["ok"], &verified["signatures_not_checked"]), (&json!(113), &json!(1)));
+}
+
+#[test]
 fn a_part_is_verified_and_named() {
     let grid = Grid::new();
     let mut selection = Selection::default();

@@ -318,6 +318,7 @@ fn put_down_share(
     }
     if checked.flaws.is_empty() {
         fold.tally.ok += 1;
+        fold.tally.signatures_not_checked += u64::from(checked.signature_not_checked);
         return;
     }
     fold.tally.corrupt += 1;
