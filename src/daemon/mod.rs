@@ -1,7 +1,7 @@
 //! The daemon: `sexton run`, for months beside a storage server.
 //!
-//! One process: the [engine](crate::engine) on a thread of its own, a [supervisor](supervisor) that keeps what is running
-//! and what the configuration says the same, and [HTTP](api) for the page, programs and metrics. A request never changes
+//! One process: the [engine](crate::engine) on a thread of its own, a supervisor that keeps what is running
+//! and what the configuration says the same, and HTTP for the page, programs and metrics. A request never changes
 //! anything itself: it reads the engine's status, or hands a wish to the supervisor.
 //!
 //! Never decides what a crawl does next; that is the engine's business, whoever hosts it.

@@ -96,7 +96,8 @@ fn a_state_that_cannot_be_kept_and_a_token_that_others_can_read_are_refused() {
 
 #[test]
 fn an_empty_configuration_is_run_and_said_to_be_empty() {
-    let mut running = Running::start(&mut command(&sample(&config(FAST, "", ""))));
+    let sample = sample(&config(FAST, "", ""));
+    let mut running = Running::start(&mut command(&sample));
     running.must_say("there is nothing to do");
     running.signal(Signal::TERM);
     assert_eq!(running.end().status.code(), Some(0));

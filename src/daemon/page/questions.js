@@ -7,7 +7,9 @@ const FORWARD = ["start", "resume"];
 
 /** Whether a crawl may delete something if it goes on; one of which too little is known may. */
 function mayDelete(crawl, detail) {
-    if (!detail || crawl.rehearsal?.confirmed) return true;
+    // One whose rehearsal waits for a word rehearses anew.
+    if (crawl.rehearsal) return crawl.rehearsal.confirmed;
+    if (!detail) return true;
     const { expire, delete: word, dry_run: dry } = detail.settings.parameters ?? {};
     return Boolean(word && word !== "nothing") || (Boolean(expire) && expire !== "none" && dry === false);
 }
