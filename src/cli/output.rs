@@ -184,9 +184,9 @@ fn verified_for_people(verified: &Value) -> String {
         of("corrupt"),
         of("unreadable")
     );
-    for key in ["misread", "quarantined"] {
+    for key in ["misread", "signatures_not_checked", "quarantined"] {
         if of(key) > 0 {
-            line += &format!(", {} {key}", of(key));
+            line += &format!(", {} {}", of(key), key.replace('_', " "));
         }
     }
     line

@@ -2,11 +2,19 @@
 //!
 //! The key is a DER SubjectPublicKeyInfo with an RSA key in it. The signature is RSA-PSS with SHA-256, MGF1 with SHA-256
 //! and a salt of 32 bytes.
+//!
+//! Signatures of keys that are shorter or longer than those that people use are not checked: nothing is said of them.
 
 use ring::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
 
 /// Longer keys and signatures than this are none: those of 8,192 bits have 1,062 and 1,024 bytes.
 pub const KEY_LEN_MOST: u64 = 4096;
+
+/// Bytes of the modulus of keys that can be used: 2,048 to 8,192 bits.
+const MODULUS_LEN: std::ops::RangeInclusive<usize> = 256..=1024;
+
+/// Bytes of their exponent at most. (The longest of these are refused as well, but nobody has such.)
+const EXPONENT_LEN_MOST: usize = 5;
 
 /// `SEQUENCE { OBJECT IDENTIFIER rsaEncryption, NULL }`.
 const RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
@@ -20,6 +28,20 @@ const INTEGER: u8 = 0x02;
 pub struct PublicKey<'a> {
     /// `RSAPublicKey`, DER.
     rsa: &'a [u8],
+    /// Bytes of its numbers, without zeros in front.
+    modulus_len: usize,
+    exponent_len: usize,
+}
+
+/// What can be said of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// It is right.
+    Valid,
+    /// It is wrong.
+    Invalid,
+    /// Nothing: the key is not of 2,048 to 8,192 bits, or has an exponent of more than 40 bits.
+    NotChecked,
 }
 
 impl<'a> PublicKey<'a> {
@@ -33,12 +55,24 @@ impl<'a> PublicKey<'a> {
         let (modulus, numbers) = take(numbers, INTEGER)?;
         let (exponent, none) = take(numbers, INTEGER)?;
         let ends = [nothing, behind, rest, none].iter().all(|end| end.is_empty());
-        (ends && is_positive(modulus) && is_positive(exponent)).then_some(PublicKey { rsa })
+        let len = |integer: &[u8]| integer.strip_prefix(b"\0").unwrap_or(integer).len();
+        let (modulus_len, exponent_len) = (len(modulus), len(exponent));
+        let is_key = ends && is_positive(modulus) && is_positive(exponent);
+        is_key.then_some(PublicKey { rsa, modulus_len, exponent_len })
     }
 
-    /// Whether the signature over the message is valid.
-    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, self.rsa).verify(message, signature).is_ok()
+    /// Judges the signature over the message. One that is not as long as the key is wrong, whatever the key.
+    pub fn judge(&self, message: &[u8], signature: &[u8]) -> Validity {
+        if signature.len() != self.modulus_len {
+            return Validity::Invalid;
+        }
+        if !MODULUS_LEN.contains(&self.modulus_len) || self.exponent_len > EXPONENT_LEN_MOST {
+            return Validity::NotChecked;
+        }
+        match UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, self.rsa).verify(message, signature) {
+            Ok(()) => Validity::Valid,
+            Err(_) => Validity::Invalid,
+        }
     }
 }
 
@@ -77,6 +111,45 @@ fn is_positive(integer: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A key with numbers of these lengths, in bytes.
+    fn key(modulus: usize, exponent: &[u8]) -> Vec<u8> {
+        let value = |tag: u8, body: &[u8]| {
+            let len = u16::try_from(body.len()).unwrap().to_be_bytes();
+            let len = match len {
+                [0, len @ 0..=0x7f] => vec![len],
+                [0, len] => vec![0x81, len],
+                [high, low] => vec![0x82, high, low],
+            };
+            [&[tag][..], &len, body].concat()
+        };
+        let modulus = [&b"\0"[..], &vec![0xc5; modulus]].concat();
+        let rsa = value(SEQUENCE, &[value(INTEGER, &modulus), value(INTEGER, exponent)].concat());
+        value(SEQUENCE, &[RSA, &value(BIT_STRING, &[b"\0", &rsa[..]].concat())].concat())
+    }
+
+    #[test]
+    fn of_keys_that_are_too_short_or_too_long_nothing_is_said() {
+        let judge = |modulus: usize, exponent: &[u8], signature: usize| {
+            let key = key(modulus, exponent);
+            PublicKey::parse(&key).unwrap().judge(b"message", &vec![7; signature])
+        };
+        let usual = b"\x01\0\x01";
+        for (modulus, validity) in [
+            (64, Validity::NotChecked),
+            (128, Validity::NotChecked),
+            (255, Validity::NotChecked),
+            (256, Validity::Invalid),
+            (1024, Validity::Invalid),
+            (1025, Validity::NotChecked),
+        ] {
+            assert_eq!(judge(modulus, usual, modulus), validity, "{modulus} bytes");
+            assert_eq!(judge(modulus, usual, modulus - 1), Validity::Invalid, "{modulus} bytes");
+        }
+        assert_eq!(judge(256, b"\x01\0\0\0\0\x01", 256), Validity::NotChecked);
+        // An exponent that is none was damaged.
+        assert_eq!(judge(256, b"\x01\0\x02", 256), Validity::Invalid);
+    }
 
     #[test]
     fn lengths_are_taken_in_their_shortest_form_only() {

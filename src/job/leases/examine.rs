@@ -4,6 +4,7 @@
 //! Where Tahoe's lease checker would stop for good, the history keeps what the bucket had counted so far and takes up
 //! nothing more from it; the walk itself goes on with the next share.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::Leases;
@@ -108,7 +109,7 @@ impl Visit<'_, '_> {
             let name = String::from_utf8_lossy(self.bucket.share_name(entry)).into_owned();
             self.plan.shares.push(SharePlan {
                 name,
-                ages: Vec::new(),
+                ages: BTreeMap::new(),
                 seen: Seen::Stops(None),
                 act: None,
                 done: false,

@@ -1,5 +1,6 @@
 //! A look at one share: what it is, what is wrong with it, and what is to become of it. Nothing is changed here.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::judge::{Dates, Flaw, HEADER, judge};
@@ -44,7 +45,8 @@ struct Met {
     expired: u64,
     /// Whether every lease has been expired for a day.
     all_ripe: bool,
-    ages: Vec<i64>,
+    /// How many have which age, in days: their number is bounded, that of the leases is not.
+    ages: BTreeMap<i64, u64>,
 }
 
 /// What is to become of a share whose leases could be read.
@@ -71,7 +73,7 @@ impl Sight<'_> {
             Err(malformed) => {
                 let flaw = Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true };
                 return Ok(Looked {
-                    plan: plan(Vec::new(), Seen::Corrupt, None),
+                    plan: plan(BTreeMap::new(), Seen::Corrupt, None),
                     flaws: vec![flaw],
                     stops: None,
                     kept: None,
@@ -162,12 +164,12 @@ impl Sight<'_> {
 impl Met {
     fn nothing(now: f64) -> Met {
         let held = Held { by_own_date: false, by_settings: false };
-        Met { dates: Dates::new(now), held, expired: 0, all_ripe: true, ages: Vec::new() }
+        Met { dates: Dates::new(now), held, expired: 0, all_ripe: true, ages: BTreeMap::new() }
     }
 
     fn meet(&mut self, settings: &LeaseSettings, header: &Header, lease: Lease, now: f64) {
         let expired = settings.expires(header, lease, now);
-        self.ages.push(lease.age_days(now));
+        *self.ages.entry(lease.age_days(now)).or_default() += 1;
         self.held.by_own_date |= lease.is_valid(now);
         self.held.by_settings |= !expired;
         self.expired += u64::from(expired);

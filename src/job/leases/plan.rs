@@ -3,6 +3,8 @@
 //! A plan is pure data. It is made by a visit, saved as the body of an intent where something is to be deleted, and
 //! turned into figures once it is settled: then the tally gets the bucket's whole effect at once, whatever happened between.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::tally::{Freed, Held, Kind, LeaseTally, Share};
@@ -31,8 +33,9 @@ pub(super) struct BucketPlan {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SharePlan {
     pub name: String,
-    /// The ages of its leases, in days; of a share that turned out to be corrupt, those of the leases before.
-    pub ages: Vec<i64>,
+    /// How many of its leases have which age, in days; of a share that turned out to be corrupt, those of the leases
+    /// before. Dates have 32 bits, so there are 50,000 ages at most, however many leases a count speaks of.
+    pub ages: BTreeMap<i64, u64>,
     pub seen: Seen,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Act>,
@@ -146,7 +149,7 @@ impl BucketPlan {
         let (mut kind, mut recovered) = (Kind::None, true);
         let mut held = Held { by_own_date: false, by_settings: false };
         for plan in &self.shares {
-            plan.ages.iter().for_each(|days| tally.add_lease(*days));
+            plan.ages.iter().for_each(|(days, leases)| tally.add_leases(*days, *leases));
             match &plan.seen {
                 Seen::Whole(share) => {
                     tally.add_share(share);

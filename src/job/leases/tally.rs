@@ -215,9 +215,9 @@ impl Space {
 }
 
 impl LeaseTally {
-    /// Counts a lease by the day of its age.
-    pub(super) fn add_lease(&mut self, age_days: i64) {
-        *self.ages.entry(age_days).or_default() += 1;
+    /// Counts leases by the day of their age.
+    pub(super) fn add_leases(&mut self, age_days: i64, leases: u64) {
+        *self.ages.entry(age_days).or_default() += leases;
     }
 
     /// Counts a share as examined: what Tahoe does before it cancels anything.
@@ -305,8 +305,8 @@ mod tests {
     #[test]
     fn what_is_saved_is_read_back() {
         let mut tally = LeaseTally::default();
-        tally.add_lease(-3);
-        tally.add_lease(61);
+        tally.add_leases(-3, 1);
+        tally.add_leases(61, 1);
         let share = Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD };
         tally.add_share(&share);
         tally.add_bucket(4096, Kind::Unknown, HELD, false);

@@ -102,6 +102,10 @@ pub struct VerifyTally {
     /// Of those that are ok, the ones that had flaws until they were read past the page cache.
     #[serde(skip_serializing_if = "is_zero")]
     pub misread: u64,
+    /// Of those that are ok, the mutable ones whose signature could not be checked: their key is not of 2,048 to 8,192
+    /// bits.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub signatures_not_checked: u64,
     /// Corrupt shares that were copied or moved.
     #[serde(skip_serializing_if = "is_zero")]
     pub quarantined: u64,
@@ -119,6 +123,7 @@ impl Tally for VerifyTally {
         self.corrupt += later.corrupt;
         self.unreadable += later.unreadable;
         self.misread += later.misread;
+        self.signatures_not_checked += later.signatures_not_checked;
         self.quarantined += later.quarantined;
     }
 }
@@ -161,11 +166,14 @@ impl Job<TahoeStore> for Verify {
     /// `verified`: shares and bytes, and how many were ok, corrupt, or unreadable. `partial`: what was looked at, where
     /// that was not everything.
     fn report(&self, cycle: &CycleView<'_, VerifyTally>) -> Map<String, Value> {
-        let VerifyTally { shares, bytes, ok, corrupt, unreadable, misread, quarantined } = *cycle.tally;
+        let VerifyTally { shares, bytes, ok, corrupt, unreadable, misread, signatures_not_checked, quarantined } =
+            *cycle.tally;
         let mut verified = json!({
             "shares": shares, "bytes": bytes, "ok": ok, "corrupt": corrupt, "unreadable": unreadable,
         });
-        for (key, count) in [("misread", misread), ("quarantined", quarantined)] {
+        for (key, count) in
+            [("misread", misread), ("signatures_not_checked", signatures_not_checked), ("quarantined", quarantined)]
+        {
             if count > 0 {
                 verified[key] = count.into();
             }

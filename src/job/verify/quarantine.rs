@@ -103,7 +103,9 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
     }
     let folder = folder_of(settings, bucket);
     for shares in bucket_names(&folder) {
-        let here = bucket.shares().iter().any(|entry| bucket.share_name(entry) == shares.as_bytes());
+        // A move that was not finished: the share is met again in its bucket. A number may stand behind its name.
+        let name = shares.split('.').next().unwrap_or_default();
+        let here = bucket.shares().iter().any(|entry| bucket.share_name(entry) == name.as_bytes());
         let Some(note) = read_note(&folder.join(&shares)).filter(|note| note.now == fold.now && note.how == "move")
         else {
             continue;
@@ -142,23 +144,43 @@ fn try_put_away(
 ) -> io::Result<()> {
     let folder = folder_of(settings, bucket);
     fs::create_dir_all(&folder)?;
-    let Some(target) = free_name(&folder, bucket, corrupt)? else { return Ok(()) };
+    if is_bucket_itself(&folder, bucket)? {
+        return Err(io::Error::other("the quarantine folder is the bucket itself"));
+    }
+    let place = place_for(&folder, bucket, corrupt)?;
     let how = settings.quarantine.as_str().to_owned();
-    write_note(&target, &Note { now, how, size: corrupt.size, findings: corrupt.findings.to_vec() })?;
-    match settings.quarantine {
-        Quarantine::None => Ok(()),
-        Quarantine::Copy => copy(bucket, corrupt.name, &target),
-        Quarantine::Move => {
+    let note = Note { now, how, size: corrupt.size, findings: corrupt.findings.to_vec() };
+    match (settings.quarantine, place) {
+        (Quarantine::None, _) | (Quarantine::Copy, Place::Holds(_)) => return Ok(()),
+        (Quarantine::Copy, Place::Free(target)) => {
+            write_note(&target, &note)?;
+            return copy(bucket, corrupt.name, &target);
+        }
+        (Quarantine::Move, Place::Free(target)) => {
+            write_note(&target, &note)?;
             move_away(bucket, corrupt, &target)?;
-            // The share stands in its new folder for good before it may be gone from the old one.
-            sync_folder(&folder)?;
-            Ok(rustix::fs::fsync(bucket.dir())?)
+        }
+        (Quarantine::Move, Place::Holds(target)) => {
+            write_note(&target, &note)?;
+            // Whoever put it there may not have seen to that.
+            File::open(&target)?.sync_all()?;
+            unlink(bucket, corrupt, &folder)?;
         }
     }
+    // The share stands in its new folder for good before it may be gone from the old one.
+    sync_folder(&folder)?;
+    Ok(rustix::fs::fsync(bucket.dir())?)
 }
 
-/// A name that is not taken; `None` if the very same bytes lie there already, as after a cycle that found the same.
-fn free_name(folder: &Path, bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Result<Option<PathBuf>> {
+/// Where a share goes.
+enum Place {
+    /// Under a name that is not taken.
+    Free(PathBuf),
+    /// The very same bytes lie there already: after a cycle that copied the share, or a crash in the middle of a move.
+    Holds(PathBuf),
+}
+
+fn place_for(folder: &Path, bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Result<Place> {
     for i in 0..NAMES_MOST {
         let mut name = OsStr::from_bytes(corrupt.name).to_owned();
         if i > 0 {
@@ -166,17 +188,23 @@ fn free_name(folder: &Path, bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> 
         }
         let target = folder.join(name);
         match fs::symlink_metadata(&target) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(target)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Place::Free(target)),
             Err(e) => return Err(e),
             Ok(there) if there.len() == corrupt.size && there.is_file() => {
                 if same_bytes(File::open(&target)?, source(bucket, corrupt.name)?)? {
-                    return Ok(None);
+                    return Ok(Place::Holds(target));
                 }
             }
             Ok(_) => {}
         }
     }
     Err(io::Error::other(format!("{NAMES_MOST} names are taken in {}", folder.display())))
+}
+
+/// Whether what lies in the folder is what lies in the bucket: then a share there is no second one.
+fn is_bucket_itself(folder: &Path, bucket: &TahoeBucket<'_>) -> io::Result<bool> {
+    let (folder, bucket) = (rustix::fs::stat(folder)?, rustix::fs::fstat(bucket.dir())?);
+    Ok((folder.st_dev, folder.st_ino) == (bucket.st_dev, bucket.st_ino))
 }
 
 fn same_bytes(one: File, other: File) -> io::Result<bool> {
@@ -213,11 +241,16 @@ fn read_note(share: &Path) -> Option<Note> {
 }
 
 fn write_note(share: &Path, note: &Note) -> io::Result<()> {
-    // One without its share was left by a crash, and says nothing.
-    remove_if_there(&note_of(share))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).open(note_of(share))?;
+    // One that is there was left by a crash, or is that of a copy whose share is moved now: the newer one takes its
+    // place at once, so that a crash leaves the one or the other.
+    let mut draft = note_of(share).into_os_string();
+    draft.push(".part");
+    let draft = PathBuf::from(draft);
+    remove_if_there(&draft)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
     file.write_all(&serde_json::to_vec_pretty(note)?)?;
-    file.sync_all()
+    file.sync_all()?;
+    fs::rename(&draft, note_of(share))
 }
 
 fn copy(bucket: &TahoeBucket<'_>, name: &[u8], target: &Path) -> io::Result<()> {
@@ -241,20 +274,29 @@ fn copy(bucket: &TahoeBucket<'_>, name: &[u8], target: &Path) -> io::Result<()> 
 /// Moves the share, if it still is the one that was read: by renaming it, or where the folder is on another file system by
 /// copying it, synced, before it is unlinked.
 fn move_away(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>, target: &Path) -> io::Result<()> {
-    let unchanged = || match bucket.stamp_of(corrupt.name)? {
-        stamp if stamp == corrupt.stamp => Ok(()),
-        _ => Err(io::Error::other("it has changed since it was read, or is a link")),
-    };
-    unchanged()?;
+    check_unchanged(bucket, corrupt)?;
     match renameat_with(bucket.dir(), corrupt.name, CWD, target, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         // Another file system, or one that cannot rename without replacing.
         Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS) => {
             copy(bucket, corrupt.name, target)?;
-            unchanged()?;
-            Ok(unlinkat(bucket.dir(), corrupt.name, rustix::fs::AtFlags::empty())?)
+            target.parent().map_or(Ok(()), |folder| unlink(bucket, corrupt, folder))
         }
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Unlinks the share, if it still is the one that was read, when all that was written to the folder is there for good.
+fn unlink(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>, folder: &Path) -> io::Result<()> {
+    sync_folder(folder)?;
+    check_unchanged(bucket, corrupt)?;
+    Ok(unlinkat(bucket.dir(), corrupt.name, rustix::fs::AtFlags::empty())?)
+}
+
+fn check_unchanged(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Result<()> {
+    match bucket.stamp_of(corrupt.name)? {
+        stamp if stamp == corrupt.stamp => Ok(()),
+        _ => Err(io::Error::other("it has changed since it was read, or is a link")),
     }
 }
 

@@ -117,6 +117,85 @@ fn a_share_that_was_moved_away_before_a_crash_is_still_found() {
     assert_eq!((later.tally.shares, later.tally.corrupt), (111, 0));
 }
 
+/// The note beside a share in quarantine.
+fn note_of(share: &Path) -> Value {
+    serde_json::from_slice(&fs::read(share.with_file_name(format!("{}.json", name_of(share)))).unwrap()).unwrap()
+}
+
+fn name_of(share: &Path) -> &str {
+    share.file_name().unwrap().to_str().unwrap()
+}
+
+#[test]
+fn a_share_that_was_copied_before_is_moved_when_it_is_to_be_moved() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    let bytes = fs::read(&share).unwrap();
+    grid.verify(settings(Quarantine::Copy, Advisories::None));
+    let away = grid.path("quarantine/aa").join(IMMUTABLE).join("2");
+    assert_eq!((share.exists(), &note_of(&away)["how"]), (true, &json!("copy")));
+    let (moved, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert_eq!((moved.tally.corrupt, moved.tally.quarantined), (1, 1));
+    assert!(!share.exists());
+    assert_eq!((fs::read(&away).unwrap(), &note_of(&away)["how"]), (bytes, &json!("move")));
+    assert_eq!(note_of(&away)["findings"], json!(moved.findings));
+    assert_eq!(fs::read_dir(away.parent().unwrap()).unwrap().count(), 2);
+    // After a crash the same cycle knows it by the note.
+    let (again, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert_eq!((again.tally, again.findings), (moved.tally, moved.findings));
+}
+
+/// How it happens: the folder is on another file system, the share was copied there, and the crash came before it was
+/// unlinked. The name was taken by another share, so that the copy has a number behind it.
+#[test]
+fn a_move_that_a_crash_left_half_done_is_finished_and_counted_once() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    let away = grid.path("quarantine/aa").join(IMMUTABLE);
+    fs::create_dir_all(&away).unwrap();
+    fs::write(away.join("2"), "another").unwrap();
+    fs::copy(&share, away.join("2.1")).unwrap();
+    let finding = json!({"storage_index": IMMUTABLE, "share": 2, "region": "data blocks", "reason": "it was so",
+        "tahoe_corrupt": false, "bytes": [48, 2096]});
+    let note = json!({"now": NOW, "how": "move", "size": 1, "findings": [finding]});
+    fs::write(away.join("2.1.json"), note.to_string()).unwrap();
+    let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert!(!share.exists());
+    assert_eq!((walked.tally.shares, walked.tally.corrupt, walked.tally.quarantined), (112, 1, 1));
+    assert!(walked.errors.is_empty() && !away.join("2.2").exists());
+}
+
+#[test]
+fn a_quarantine_folder_that_is_the_bucket_itself_takes_nothing_away() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    let quarantine_dir = Some(grid.path("shares"));
+    let (walked, _) = grid.verify(VerifySettings { quarantine_dir, ..settings(Quarantine::Move, Advisories::None) });
+    assert!(share.exists());
+    assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 0, 1));
+}
+
+#[test]
+fn a_share_is_not_moved_before_its_advisory_stands() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    fs::write(grid.path("corruption-advisories"), "no folder").unwrap();
+    let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::Write));
+    assert!(share.exists());
+    assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 0, 1));
+    // A copy takes nothing away.
+    let (walked, _) = grid.verify(settings(Quarantine::Copy, Advisories::Write));
+    assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 1, 1));
+    fs::remove_file(grid.path("corruption-advisories")).unwrap();
+    let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::Write));
+    assert!(!share.exists() && walked.errors.is_empty());
+    assert_eq!(fs::read_dir(grid.path("corruption-advisories")).unwrap().count(), 1);
+}
+
 #[test]
 fn what_no_share_shows_by_itself_shows_beside_the_others() {
     let grid = Grid::new();
@@ -159,6 +238,19 @@ fn what_cannot_be_read_is_an_error_and_what_has_gone_is_none() {
     assert_eq!((walked.tally.ok, walked.tally.unreadable, walked.tally.corrupt), (111, 1, 0));
     assert_eq!((walked.errors.len(), walked.counts.no_share), (1, 1));
     assert!(walked.errors[0].path.ends_with("/0"), "{:?}", walked.errors);
+}
+
+#[test]
+fn a_share_with_a_short_key_is_ok_and_told_as_not_fully_checked() {
+    let grid = Grid::new();
+    let bucket = grid.path("shares/aa/aaaaaaaaaaaaaaaaaaaaaaaaaa");
+    fs::create_dir(&bucket).unwrap();
+    let share = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sdmf-1024-bits.share");
+    fs::copy(share, bucket.join("0")).unwrap();
+    let (walked, job) = grid.verify(settings(Quarantine::Move, Advisories::None));
+    assert!(bucket.join("0").exists() && walked.findings.is_empty(), "{:?}", walked.findings);
+    let verified = &walked.report(&job)["verified"];
+    assert_eq!((&verified["ok"], &verified["signatures_not_checked"]), (&json!(113), &json!(1)));
 }
 
 #[test]
@@ -239,4 +331,41 @@ fn shares_that_vanish_meanwhile_are_none() {
     });
     assert_eq!((tally.shares, tally.ok, tally.unreadable), (3, 3, 0));
     assert!(notes.is_empty(), "{notes:?}");
+}
+
+/// How it happens: the page cache has another bit than the disk. Here the right one comes back when all shares were read.
+#[test]
+fn what_only_the_comparison_shows_is_read_again_before_it_counts() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("1");
+    let good = fs::read(&share).unwrap();
+    let key = b"crypttext_hash:32:";
+    let at = good.windows(key.len()).position(|w| w == key).unwrap() + key.len();
+    let steps = std::cell::Cell::new(0);
+    visit_by_hand(&grid, IMMUTABLE, |step| steps.set(step));
+    let all_read = steps.get();
+    grid.flip(&share, at);
+    let mend = |step| {
+        if step == all_read {
+            fs::write(&share, &good).unwrap();
+        }
+    };
+    let (tally, notes) = visit_by_hand(&grid, IMMUTABLE, mend);
+    assert_eq!((tally.ok, tally.corrupt, tally.misread), (4, 0, 1), "{notes:?}");
+    // Where two differ, and nothing tells which is right, both are read again.
+    fs::remove_file(grid.bucket(IMMUTABLE).join("2")).unwrap();
+    fs::remove_file(grid.bucket(IMMUTABLE).join("3")).unwrap();
+    grid.flip(&share, at);
+    let mend = |step| {
+        if step == all_read / 2 {
+            fs::write(&share, &good).unwrap();
+        }
+    };
+    let (tally, notes) = visit_by_hand(&grid, IMMUTABLE, mend);
+    assert_eq!((tally.ok, tally.misread, notes.len()), (2, 1, 1), "{notes:?}");
+    assert!(notes[0].contains("/1\",") && notes[0].contains("read past it none"), "{notes:?}");
+    // What stands on the disk stays a flaw, told once.
+    grid.flip(&share, at);
+    let (tally, notes) = visit_by_hand(&grid, IMMUTABLE, |_| {});
+    assert_eq!((tally.ok, tally.misread, notes.len()), (2, 0, 1), "{notes:?}");
 }

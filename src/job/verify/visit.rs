@@ -1,13 +1,13 @@
 //! One bucket being verified: its shares one after the other, each read again before it is called corrupt.
 //!
 //! A share is read as it comes. If that shows flaws, it is opened once more and read past the page cache: what counts is
-//! what is on the disk. A share that was changed while it was read is read anew, since a node writes in place and takes
+//! what is on the disk. So is a share that is odd only beside the others, before that is held against it. A share that was changed while it was read is read anew, since a node writes in place and takes
 //! no lock.
 
 use std::io;
 
 use super::compare::{self, Member};
-use super::{Advisories, PageCache, VerifySettings, VerifyTally, advisory, quarantine};
+use super::{Advisories, PageCache, Quarantine, VerifySettings, VerifyTally, advisory, quarantine};
 use crate::job::{Finding, Fold, Unreadable};
 use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
 use crate::tahoe::check::{Checked, ShareCheck, Step};
@@ -33,6 +33,8 @@ pub(super) struct BucketVisit {
     current: Option<Reading>,
     /// The name of the last share that was judged or is being read.
     last: Option<Vec<u8>>,
+    /// Shares that the comparison finds wanting, by name, with what it says: to be read again.
+    doubted: Vec<(Vec<u8>, Flaw)>,
 }
 
 /// A share that was looked at to its end.
@@ -47,10 +49,23 @@ pub(super) struct Judged {
 /// What was found of a share.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It was read; `stamp` says when it was what.
-    Read { checked: Checked, stamp: Stamp, misread: Option<Flaw> },
+    /// It was read.
+    Read(Read),
     /// It could not be read, or has vanished.
     Unreadable(io::Error),
+}
+
+/// A share that was read.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub checked: Checked,
+    /// When it was what.
+    pub stamp: Stamp,
+    /// The flaw that it had only in the page cache.
+    pub misread: Option<Flaw>,
+    /// How often it was begun, and whether the last time was past the page cache.
+    begun: u32,
+    is_direct: bool,
 }
 
 /// A share being read.
@@ -68,8 +83,16 @@ struct Reading {
 enum Pass {
     /// As it comes.
     Usual { file: ShareFile, residency: Option<Residency> },
-    /// Past the page cache, because of this flaw.
-    Direct { file: DirectShare, because: Flaw },
+    /// Past the page cache, because of what the first reading has shown.
+    Direct { file: DirectShare, because: Box<Doubt> },
+}
+
+/// Why a share is read again.
+#[derive(Debug)]
+struct Doubt {
+    flaw: Flaw,
+    /// What it was at first.
+    checked: Checked,
 }
 
 impl BucketVisit {
@@ -82,7 +105,7 @@ impl BucketVisit {
         // By name: the bucket may have been opened anew meanwhile, with other shares in it.
         let done = |entry: &ShareEntry| self.last.as_deref().is_some_and(|last| bucket.share_name(entry) <= last);
         let next = bucket.shares().partition_point(done);
-        let Some(entry) = bucket.shares().get(next) else { return Left::Nothing };
+        let Some(entry) = bucket.shares().get(next) else { return self.doubt(bucket) };
         self.last = Some(bucket.share_name(entry).to_vec());
         self.begin(settings, bucket, entry, 1);
         Left::Something
@@ -96,8 +119,63 @@ impl BucketVisit {
                 let check = ShareCheck::new(file.size(), number);
                 self.current = Some(Reading { name, number, begun, check, pass: Pass::Usual { file, residency } });
             }
-            Err(e) => self.judged.push(Judged { name, number, size: 0, verdict: Verdict::Unreadable(e) }),
+            Err(e) => self.judge(Judged { name, number, size: 0, verdict: Verdict::Unreadable(e) }),
         }
+    }
+
+    fn begin_again(&mut self, bucket: &TahoeBucket<'_>, entry: &ShareEntry, begun: u32, because: Doubt) {
+        let (name, number) = (bucket.share_name(entry).to_vec(), entry.number().value());
+        match bucket.open_share(entry) {
+            Ok(file) => {
+                let check = ShareCheck::new(file.size(), number);
+                let pass = Pass::Direct { file: file.past_the_cache(), because: Box::new(because) };
+                self.current = Some(Reading { name, number, begun, check, pass });
+            }
+            Err(e) => self.judge(Judged { name, number, size: 0, verdict: Verdict::Unreadable(e) }),
+        }
+    }
+
+    /// Keeps what was found, by name: a share that was read again stands where it stood.
+    fn judge(&mut self, judged: Judged) {
+        let place = self.judged.partition_point(|other| other.name < judged.name);
+        self.judged.insert(place, judged);
+    }
+
+    /// Takes up again one of the shares that only the comparison finds wanting, until each of them was read past the
+    /// page cache once. Where it names none but finds that they differ, any of them may have been misread.
+    fn doubt(&mut self, bucket: &TahoeBucket<'_>) -> Left {
+        if self.doubted.is_empty() {
+            self.doubted = self.doubtful();
+        }
+        let Some((name, flaw)) = self.doubted.pop() else { return Left::Nothing };
+        let Ok(place) = self.judged.binary_search_by(|judged| judged.name.cmp(&name)) else { return Left::Something };
+        match (&mut self.judged[place].verdict, entry_of(bucket, &name)) {
+            (Verdict::Unreadable(_), _) => {}
+            (Verdict::Read(_), Some(entry)) => {
+                if let Verdict::Read(Read { checked, begun, .. }) = self.judged.remove(place).verdict {
+                    self.begin_again(bucket, entry, begun, Doubt { flaw, checked });
+                }
+            }
+            (verdict, None) => *verdict = Verdict::Unreadable(io::ErrorKind::NotFound.into()),
+        }
+        Left::Something
+    }
+
+    fn doubtful(&self) -> Vec<(Vec<u8>, Flaw)> {
+        let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
+        let odd = compare::across(&members);
+        let mut doubtful = odd.of_shares;
+        if let Some(flaw) = odd.of_bucket.first() {
+            doubtful.extend(members.iter().map(|member| (member.name.to_vec(), flaw.clone())));
+        }
+        let was_read_again = |name: &[u8]| {
+            let judged = self.judged.binary_search_by(|judged| judged.name[..].cmp(name)).map(|at| &self.judged[at]);
+            judged.is_ok_and(|judged| matches!(&judged.verdict, Verdict::Read(read) if read.is_direct))
+        };
+        doubtful.retain(|(name, _)| !was_read_again(name));
+        doubtful.sort_by(|(one, _), (other, _)| one.cmp(other));
+        doubtful.dedup_by(|(one, _), (other, _)| one == other);
+        doubtful
     }
 
     fn go_on(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, mut reading: Reading, buffer: &mut [u8]) {
@@ -138,8 +216,7 @@ impl BucketVisit {
         };
         let (size, stamp) = (file.size(), file.stamp());
         let judged = |verdict| Judged { name: name.clone(), number, size, verdict };
-        let place = bucket.shares().binary_search_by(|entry| bucket.share_name(entry).cmp(&name));
-        let entry = place.ok().and_then(|place| bucket.shares().get(place));
+        let entry = entry_of(bucket, &name);
         match file.has_changed() {
             Ok(false) => {}
             Ok(true) if begun < READINGS_MOST && entry.is_some() => {
@@ -147,31 +224,26 @@ impl BucketVisit {
             }
             Ok(true) => {
                 let error = io::Error::other(format!("it was changed while it was read, {begun} times"));
-                return self.judged.push(judged(Verdict::Unreadable(error)));
+                return self.judge(judged(Verdict::Unreadable(error)));
             }
-            Err(e) => return self.judged.push(judged(Verdict::Unreadable(e))),
+            Err(e) => return self.judge(judged(Verdict::Unreadable(e))),
         }
         if let Some(e) = failed {
-            return self.judged.push(judged(Verdict::Unreadable(e)));
+            return self.judge(judged(Verdict::Unreadable(e)));
         }
         let mut checked = check.finish();
-        if self.judged.len() >= COMPARED_MOST {
+        // One that was compared before goes on being so.
+        if self.judged.len() >= COMPARED_MOST && because.as_ref().is_none_or(|doubt| doubt.checked.common.is_none()) {
             checked.common = None;
         }
         let again = because.is_none().then(|| checked.flaws.first().cloned()).flatten().zip(entry);
-        if let Some((because, entry)) = again {
-            match bucket.open_share(entry) {
-                Ok(file) => {
-                    let check = ShareCheck::new(file.size(), number);
-                    let pass = Pass::Direct { file: file.past_the_cache(), because };
-                    self.current = Some(Reading { name, number, begun, check, pass });
-                }
-                Err(e) => self.judged.push(judged(Verdict::Unreadable(e))),
-            }
-            return;
+        if let Some((flaw, entry)) = again {
+            return self.begin_again(bucket, entry, begun, Doubt { flaw, checked });
         }
-        let misread = because.filter(|_| checked.flaws.is_empty());
-        self.judged.push(judged(Verdict::Read { checked, stamp, misread }));
+        let is_direct = because.is_some();
+        let misread =
+            because.filter(|doubt| checked.flaws.is_empty() && checked != doubt.checked).map(|doubt| doubt.flaw);
+        self.judge(judged(Verdict::Read(Read { checked, stamp, misread, begun, is_direct })));
     }
 
     /// Compares the shares with each other, and puts everything down: figures, findings, errors; and does what is to be
@@ -181,7 +253,7 @@ impl BucketVisit {
         let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
         let odd = compare::across(&members);
         for (name, flaw) in odd.of_shares {
-            if let Some(Judged { verdict: Verdict::Read { checked, .. }, .. }) =
+            if let Some(Judged { verdict: Verdict::Read(Read { checked, .. }), .. }) =
                 self.judged.iter_mut().find(|judged| judged.name == name)
             {
                 checked.flaws.push(flaw);
@@ -197,9 +269,14 @@ impl BucketVisit {
     }
 }
 
+fn entry_of<'b>(bucket: &'b TahoeBucket<'_>, name: &[u8]) -> Option<&'b ShareEntry> {
+    let place = bucket.shares().binary_search_by(|entry| bucket.share_name(entry).cmp(name)).ok()?;
+    bucket.shares().get(place)
+}
+
 impl Judged {
     fn member(&self) -> Option<Member<'_>> {
-        let Verdict::Read { checked, .. } = &self.verdict else { return None };
+        let Verdict::Read(Read { checked, .. }) = &self.verdict else { return None };
         let (common, share_type) = (checked.common.as_ref()?, checked.share_type?);
         Some(Member { name: &self.name, common, share_type, has_flaws: !checked.flaws.is_empty() })
     }
@@ -226,12 +303,12 @@ fn put_down_share(
             }
             return;
         }
-        Verdict::Read { checked, stamp, misread } => (checked, stamp, misread),
+        Verdict::Read(Read { checked, stamp, misread, .. }) => (checked, stamp, misread),
     };
     fold.notes.counts.shares += 1;
     fold.tally.shares += 1;
     fold.tally.bytes += size;
-    if let Some(Flaw { region, reason, .. }) = misread {
+    if let Some(Flaw { region, reason, .. }) = misread.filter(|_| checked.flaws.is_empty()) {
         fold.tally.misread += 1;
         let what = format!(
             "read from the page cache it had a flaw ({region}: {reason}), read past it none: suspect memory, cable or \
@@ -241,17 +318,23 @@ fn put_down_share(
     }
     if checked.flaws.is_empty() {
         fold.tally.ok += 1;
+        fold.tally.signatures_not_checked += u64::from(checked.signature_not_checked);
         return;
     }
     fold.tally.corrupt += 1;
     let findings: Vec<Finding> =
         checked.flaws.iter().map(|flaw| finding(bucket, Some((number, &name)), flaw, fold)).collect();
-    let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
-    quarantine::put_away(settings, bucket, &corrupt, fold);
+    // First: once the share is gone from its bucket, nobody comes back to write it.
+    let mut advised = true;
     if settings.advisories == Advisories::Write
         && let Err(e) = advisory::write(bucket, number, checked.share_type, &findings, fold.now)
     {
+        advised = false;
         fold.notes.error(&path, &format_args!("cannot write a corruption advisory: {e}"));
+    }
+    if advised || settings.quarantine != Quarantine::Move {
+        let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
+        quarantine::put_away(settings, bucket, &corrupt, fold);
     }
 }
 

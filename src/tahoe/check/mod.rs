@@ -44,6 +44,7 @@ pub struct ShareCheck {
     tasks: VecDeque<Task>,
     flaws: Flaws,
     share_type: Option<ShareType>,
+    signature_not_checked: bool,
     common: Option<Common>,
 }
 
@@ -54,6 +55,8 @@ pub struct Checked {
     pub flaws: Vec<Flaw>,
     /// The kind of the share, as far as it can be told.
     pub share_type: Option<ShareType>,
+    /// Whether it has a signature of which nothing can be said: its key is too short or too long.
+    pub signature_not_checked: bool,
     /// What it must have in common with the other shares of its bucket; `None` if that could not be read.
     pub common: Option<Common>,
 }
@@ -93,7 +96,7 @@ impl ShareCheck {
     /// Begins the check of a file of this size; its share number is the one in its name.
     pub fn new(size: u64, number: Option<i64>) -> ShareCheck {
         let (flaws, tasks) = (Flaws::default(), VecDeque::from([Task::Head]));
-        ShareCheck { size, number, tasks, flaws, share_type: None, common: None }
+        ShareCheck { size, number, tasks, flaws, share_type: None, signature_not_checked: false, common: None }
     }
 
     /// Does the next part of the work, reading about as many bytes as the buffer has.
@@ -142,7 +145,8 @@ impl ShareCheck {
 
     /// What was found.
     pub fn finish(self) -> Checked {
-        Checked { flaws: self.flaws.0, share_type: self.share_type, common: self.common }
+        let ShareCheck { flaws, share_type, signature_not_checked, common, .. } = self;
+        Checked { flaws: flaws.0, share_type, signature_not_checked, common }
     }
 
     /// Reads what says where everything is, checks it, and plans the rest. A flaw in it leaves the rest unchecked: nobody
