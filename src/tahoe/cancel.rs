@@ -26,14 +26,14 @@ pub struct Entry {
     pub expired: bool,
 }
 
-/// Bytes of a file that change.
+/// Bytes of a file that change, and those behind them that are cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
     /// Where they begin.
     pub at: u64,
     /// What stands there.
     pub before: Vec<u8>,
-    /// What will stand there; of the same length.
+    /// What will stand there. What `before` has beyond it stays until the file is cut.
     pub after: Vec<u8>,
 }
 
@@ -138,7 +138,8 @@ fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
     }
     let bytes = |entries: &mut dyn Iterator<Item = &Entry>| entries.flat_map(|e| e.bytes.clone()).collect::<Vec<u8>>();
     let after = bytes(&mut table.iter().zip(kept).filter(|(_, kept)| **kept).map(|(entry, _)| entry));
-    let before = bytes(&mut table.iter().take(left as usize));
+    // All of it: a lease that is renewed behind those that stay is seen to be another.
+    let before = bytes(&mut table.iter());
     // Counts of a header are 32 bits wide, and no more than such a count were read.
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes().to_vec();
     let patches = vec![
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!((rewrite.size_before, rewrite.size_after), (400, 112 + 144));
         let [records, count] = &rewrite.patches[..] else { panic!() };
         assert_eq!(records.after, [&table[1].bytes[..], &table[3].bytes].concat());
-        assert_eq!(records.before, [&table[0].bytes[..], &table[1].bytes].concat());
+        assert_eq!(records.before, table.iter().flat_map(|entry| entry.bytes.clone()).collect::<Vec<u8>>());
         assert_eq!((count.at, &count.before[..], &count.after[..]), (8, &[0, 0, 0, 4][..], &[0, 0, 0, 2][..]));
         assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, true)])), Outcome::Unlinked);
         assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, false)])), Outcome::Untouched);

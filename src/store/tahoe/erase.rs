@@ -174,7 +174,8 @@ impl OpenedBucket<'_> {
 }
 
 /// Whether a file is the one that was to be rewritten, somewhere between untouched and done: each byte that
-/// changes is as before or as after. So it is after a crash, whatever part of the writing has reached the disk.
+/// changes is as before or as after, and each that is to be cut off is as before, or cut off. So it is after a crash,
+/// whatever part of the writing has reached the disk.
 fn is_on_its_way(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<bool> {
     let found = file.stamp();
     let same_file = (found.device, found.inode) == (stamp.device, stamp.inode);
@@ -182,10 +183,11 @@ fn is_on_its_way(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Resu
         return Ok(false);
     }
     for patch in &rewrite.patches {
-        let mut bytes = vec![0; patch.after.len()];
+        let mut bytes = vec![0; patch.before.len()];
         let len = file.read_at(&mut bytes, patch.at)?;
-        let mut states = bytes[..len].iter().zip(patch.before.iter().zip(&patch.after));
-        if !states.all(|(byte, (before, after))| byte == before || byte == after) {
+        let after = patch.after.iter().map(Some).chain(std::iter::repeat(None));
+        let mut states = bytes[..len].iter().zip(patch.before.iter().zip(after));
+        if !states.all(|(byte, (before, after))| byte == before || Some(byte) == after) {
             return Ok(false);
         }
     }

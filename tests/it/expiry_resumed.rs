@@ -1,0 +1,71 @@
+//! Rewritings that were begun and could not be finished, and what somebody else does to the share before the same command
+//! is given again.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use sexton::Error;
+use sexton::job::leases::Word;
+use sexton::report::CycleReport;
+use sexton::store::Disk;
+
+use super::expiry_crash::immutable_at;
+use super::expiry_world::{DAY, Failing, World, settings};
+use super::sim_state::SimState;
+
+/// Bytes of data in the share, and where its leases begin.
+const DATA: usize = 50;
+const TABLE: u64 = 12 + DATA as u64;
+
+/// A share whose first and last leases have expired, and whose second has not.
+fn three_leases(world: &World) {
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, DATA, &[(1, 40), (2, 3), (3, 40)]));
+}
+
+fn share(world: &World) -> Vec<u8> {
+    fs::read(world.share("aa", 0, 0)).unwrap()
+}
+
+/// The leases of a share as (first byte of its secrets, when it expires).
+fn leases(world: &World) -> Vec<(u8, u32)> {
+    let table = share(world).split_off(TABLE as usize);
+    table.chunks(72).map(|record| (record[4], u32::from_be_bytes(record[68..72].try_into().unwrap()))).collect()
+}
+
+fn renew_record(path: &Path, number: u64, expires_unix: u32) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&expires_unix.to_be_bytes(), TABLE + 72 * number + 68).unwrap();
+}
+
+/// Runs until the disk fails, which it goes on to do: from the operation of this number on.
+fn interrupted(world: &mut World, state: &SimState, fails: fn(&str, i64) -> Option<io::Error>) {
+    world.medium = Failing::new(fails);
+    let ended = world.run(state.clone(), settings(Word::Offline));
+    let Err(Error::Store { doing: "finish the lease table of", .. }) = ended else { panic!("{ended:?}") };
+    world.medium = Arc::new(Disk);
+}
+
+fn resumed(world: &World, state: &SimState) -> CycleReport {
+    world.run(state.clone(), settings(Word::Offline)).unwrap()
+}
+
+fn no_room(since: i64, n: i64) -> Option<io::Error> {
+    (n >= since).then(|| io::ErrorKind::StorageFull.into())
+}
+
+/// How it happens: the disk fails before anything is written, a node renews two leases, one of them behind those that are
+/// to stay, and the same command is given again.
+#[test]
+fn a_lease_renewed_before_the_rewriting_is_resumed_stays() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |_, n| no_room(0, n));
+    let fresh = world.now() + 31 * DAY;
+    (1..3).for_each(|number| renew_record(&world.share("aa", 0, 0), number, fresh));
+    let report = resumed(&world, &state);
+    assert_eq!(leases(&world), [(2, fresh), (3, fresh)]);
+    assert_eq!(report.own["deleted"]["leases"], 1);
+}
