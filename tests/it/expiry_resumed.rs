@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,4 +68,38 @@ fn a_lease_renewed_before_the_rewriting_is_resumed_stays() {
     let report = resumed(&world, &state);
     assert_eq!(leases(&world), [(2, fresh), (3, fresh)]);
     assert_eq!(report.own["deleted"]["leases"], 1);
+}
+
+/// How it happens: the disk fails between the records and their number, and the next run comes while the share has a second
+/// name (a backup by links), or stands behind a link, or its bucket does.
+#[test]
+fn a_table_that_is_half_written_is_not_given_up_for_what_hinders_its_writing() {
+    let aside = |path: &Path, world: &World| {
+        fs::rename(path, world.path("aside")).unwrap();
+        symlink(world.path("aside"), path).unwrap();
+    };
+    let back = |path: &Path, world: &World| {
+        fs::remove_file(path).unwrap();
+        fs::rename(world.path("aside"), path).unwrap();
+    };
+    let hindrances: [(&dyn Fn(&World), &dyn Fn(&World)); 3] = [
+        (&|w| fs::hard_link(w.share("aa", 0, 0), w.path("backup")).unwrap(), &|w| {
+            fs::remove_file(w.path("backup")).unwrap();
+        }),
+        (&|w| aside(&w.share("aa", 0, 0), w), &|w| back(&w.share("aa", 0, 0), w)),
+        (&|w| aside(&w.bucket("aa", 0), w), &|w| back(&w.bucket("aa", 0), w)),
+    ];
+    for (n, (hinder, free)) in hindrances.into_iter().enumerate() {
+        let (mut world, state) = (World::new(), SimState::sound());
+        three_leases(&world);
+        interrupted(&mut world, &state, |_, n| no_room(1, n));
+        assert_eq!(leases(&world).iter().map(|lease| lease.0).collect::<Vec<_>>(), [2, 2, 3], "half written");
+        hinder(&world);
+        let refused = world.run(state.clone(), settings(Word::Offline));
+        let Err(Error::Store { doing: "finish the lease table of", .. }) = refused else { panic!("{n}: {refused:?}") };
+        free(&world);
+        let report = resumed(&world, &state);
+        assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]), "{n}");
+        assert_eq!(report.own["deleted"]["leases"], 2, "{n}");
+    }
 }

@@ -72,6 +72,13 @@ impl TahoeStore {
             Err(e) => Err(e),
         }
     }
+
+    /// Whether a share is known to read as before a rewriting. It is opened as a visit does it, through links and only to
+    /// be read: that may go where a change may not.
+    pub fn reads_as_before(&self, prefix: &str, share: (&[u8], &[u8]), stamp: &Stamp, rewrite: &Rewrite) -> bool {
+        let path = [prefix.as_bytes(), share.0, share.1].join(&b'/');
+        reads_as_before(ShareFile::open(&self.shares, &path, self.disk_usage), stamp, rewrite)
+    }
 }
 
 impl OpenedBucket<'_> {
@@ -116,16 +123,24 @@ impl OpenedBucket<'_> {
     /// # Errors
     /// [`Failed`]. A file that has more names than one is refused: they would all change.
     pub fn rewrite(&self, share: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> Result<Rewritten, Failed> {
-        let Some(file) = self.open_as(share, OFlags::RDWR).map_err(Failed::AsBefore)? else {
-            return Ok(Rewritten::Changed);
+        let file = match self.open_as(share, OFlags::RDWR) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(Rewritten::Changed),
+            Err(e) => {
+                let read = ShareFile::open(&self.bucket, share, self.store.disk_usage);
+                let as_before = reads_as_before(read, stamp, rewrite);
+                return Err(if as_before { Failed::AsBefore(e) } else { Failed::Between(e) });
+            }
         };
         let found = file.stamp();
-        if found != *stamp && !is_on_its_way(&file, stamp, rewrite).map_err(Failed::AsBefore)? {
+        let standing = Standing::of(&file, stamp, rewrite).map_err(Failed::Between)?;
+        if standing == Standing::Other {
             return Ok(Rewritten::Changed);
         }
         if file.links() > 1 {
             let why = format!("it has {} names (hard links), which would all be changed", file.links());
-            return Err(Failed::AsBefore(io::Error::other(why)));
+            let why = io::Error::other(why);
+            return Err(if standing == Standing::Before { Failed::AsBefore(why) } else { Failed::Between(why) });
         }
         let written = self.write(&file, rewrite);
         if let Err(e) = written {
@@ -173,25 +188,46 @@ impl OpenedBucket<'_> {
     }
 }
 
-/// Whether a file is the one that was to be rewritten, somewhere between untouched and done: each byte that
-/// changes is as before or as after, and each that is to be cut off is as before, or cut off. So it is after a crash,
-/// whatever part of the writing has reached the disk.
-fn is_on_its_way(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<bool> {
-    let found = file.stamp();
-    let same_file = (found.device, found.inode) == (stamp.device, stamp.inode);
-    if !same_file || ![rewrite.size_before, rewrite.size_after].contains(&found.size) {
-        return Ok(false);
-    }
-    for patch in &rewrite.patches {
-        let mut bytes = vec![0; patch.before.len()];
-        let len = file.read_at(&mut bytes, patch.at)?;
-        let after = patch.after.iter().map(Some).chain(std::iter::repeat(None));
-        let mut states = bytes[..len].iter().zip(patch.before.iter().zip(after));
-        if !states.all(|(byte, (before, after))| byte == before || Some(byte) == after) {
-            return Ok(false);
+/// How a file stands to its rewriting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It reads as before.
+    Before,
+    /// Somewhere between begun and done: each byte that changes is as before or as after, and each that is to be cut off is
+    /// as before, or cut off. So it is after a crash, whatever part of the writing has reached the disk.
+    Between,
+    /// It is another, or was changed by somebody else.
+    Other,
+}
+
+impl Standing {
+    fn of(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<Standing> {
+        let found = file.stamp();
+        if found == *stamp {
+            return Ok(Standing::Before);
         }
+        let same_file = (found.device, found.inode) == (stamp.device, stamp.inode);
+        if !same_file || ![rewrite.size_before, rewrite.size_after].contains(&found.size) {
+            return Ok(Standing::Other);
+        }
+        let mut as_before = found.size == rewrite.size_before;
+        for patch in &rewrite.patches {
+            let mut bytes = vec![0; patch.before.len()];
+            let len = file.read_at(&mut bytes, patch.at)?;
+            let after = patch.after.iter().map(Some).chain(std::iter::repeat(None));
+            let mut states = bytes[..len].iter().zip(patch.before.iter().zip(after));
+            if !states.all(|(byte, (before, after))| byte == before || Some(byte) == after) {
+                return Ok(Standing::Other);
+            }
+            as_before &= bytes[..len] == patch.before;
+        }
+        Ok(if as_before { Standing::Before } else { Standing::Between })
     }
-    Ok(true)
+}
+
+/// Whether a share that was opened to be read is known to be as before a rewriting.
+fn reads_as_before(opened: io::Result<ShareFile>, stamp: &Stamp, rewrite: &Rewrite) -> bool {
+    opened.and_then(|file| Standing::of(&file, stamp, rewrite)).is_ok_and(|standing| standing == Standing::Before)
 }
 
 /// A name that is one component of a path and leads nowhere else.
