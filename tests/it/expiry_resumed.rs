@@ -103,3 +103,31 @@ fn a_table_that_is_half_written_is_not_given_up_for_what_hinders_its_writing() {
         assert_eq!(report.own["deleted"]["leases"], 2, "{n}");
     }
 }
+
+/// How it happens: the disk fails at the truncation, and the store comes back on a disk of another number, as after a remount
+/// (here: as a copy, with other inodes). Whoever reads the table now sees the last lease alone, and that one has expired.
+#[test]
+fn a_half_written_table_is_known_again_after_a_remount() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |_, n| no_room(2, n));
+    let path = world.share("aa", 0, 0);
+    fs::copy(&path, world.path("copy")).unwrap();
+    fs::rename(world.path("copy"), &path).unwrap();
+    let report = resumed(&world, &state);
+    assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
+    assert_eq!(report.own["deleted"]["leases"], 2);
+}
+
+/// How it happens: as above without the remount, but somebody writes into the lease that stays.
+#[test]
+fn a_table_torn_and_then_changed_is_not_judged_as_if_it_were_whole() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |_, n| no_room(2, n));
+    renew_record(&world.share("aa", 0, 0), 0, world.now() + 31 * DAY);
+    let before = share(&world);
+    let refused = world.run(state, settings(Word::Offline)).unwrap_err().to_string();
+    assert!(refused.contains("somebody else has changed the share while"), "{refused}");
+    assert_eq!(share(&world), before);
+}

@@ -19,6 +19,10 @@ use crate::tahoe::table::ReadAt;
 /// Set once the system has no `openat2`, or forbids it.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
+/// Why a rewriting is neither finished nor begun anew.
+const TORN: &str = "somebody else has changed the share while its lease table was half written, and not all leases that \
+                    stay can be told any more";
+
 /// A bucket that is to be changed.
 #[derive(Debug)]
 pub struct OpenedBucket<'s> {
@@ -134,8 +138,10 @@ impl OpenedBucket<'_> {
         };
         let found = file.stamp();
         let standing = Standing::of(&file, stamp, rewrite).map_err(Failed::Between)?;
-        if standing == Standing::Other {
-            return Ok(Rewritten::Changed);
+        match standing {
+            Standing::Before | Standing::Between => {}
+            Standing::Torn => return Err(Failed::Between(io::Error::other(TORN))),
+            Standing::Other => return Ok(Rewritten::Changed),
         }
         if file.links() > 1 {
             let why = format!("it has {} names (hard links), which would all be changed", file.links());
@@ -196,6 +202,8 @@ enum Standing {
     /// Somewhere between begun and done: each byte that changes is as before or as after, and each that is to be cut off is
     /// as before, or cut off. So it is after a crash, whatever part of the writing has reached the disk.
     Between,
+    /// Begun, and then changed by somebody else: no whole table, so nobody can tell its leases.
+    Torn,
     /// It is another, or was changed by somebody else.
     Other,
 }
@@ -206,22 +214,29 @@ impl Standing {
         if found == *stamp {
             return Ok(Standing::Before);
         }
-        let same_file = (found.device, found.inode) == (stamp.device, stamp.inode);
-        if !same_file || ![rewrite.size_before, rewrite.size_after].contains(&found.size) {
-            return Ok(Standing::Other);
-        }
-        let mut as_before = found.size == rewrite.size_before;
+        // Device and inode are not asked for: a device has another number once it is mounted anew, and a copy is as good.
+        // It is the bytes that tell, the leases' secrets among them.
+        let sizes = [rewrite.size_before, rewrite.size_after];
+        let (mut as_before, mut on_its_way) = (found.size == rewrite.size_before, sizes.contains(&found.size));
+        let mut read = Vec::with_capacity(rewrite.patches.len());
         for patch in &rewrite.patches {
             let mut bytes = vec![0; patch.before.len()];
             let len = file.read_at(&mut bytes, patch.at)?;
+            bytes.truncate(len);
             let after = patch.after.iter().map(Some).chain(std::iter::repeat(None));
-            let mut states = bytes[..len].iter().zip(patch.before.iter().zip(after));
-            if !states.all(|(byte, (before, after))| byte == before || Some(byte) == after) {
-                return Ok(Standing::Other);
-            }
-            as_before &= bytes[..len] == patch.before;
+            let mut states = bytes.iter().zip(patch.before.iter().zip(after));
+            on_its_way &= states.all(|(byte, (before, after))| byte == before || Some(byte) == after);
+            as_before &= bytes == patch.before;
+            read.push(bytes);
         }
-        Ok(if as_before { Standing::Before } else { Standing::Between })
+        // A share that was put in its place is no wreck of ours.
+        let is_torn = || found.inode == stamp.inode && rewrite.is_torn(found.size, &read);
+        Ok(match () {
+            () if as_before => Standing::Before,
+            () if on_its_way => Standing::Between,
+            () if is_torn() => Standing::Torn,
+            () => Standing::Other,
+        })
     }
 }
 
