@@ -70,6 +70,9 @@ fn a_lease_renewed_before_the_rewriting_is_resumed_stays() {
     assert_eq!(report.own["deleted"]["leases"], 1);
 }
 
+/// Something that is done to a store.
+type Step<'a> = &'a dyn Fn(&World);
+
 /// How it happens: the disk fails between the records and their number, and the next run comes while the share has a second
 /// name (a backup by links), or stands behind a link, or its bucket does.
 #[test]
@@ -82,7 +85,7 @@ fn a_table_that_is_half_written_is_not_given_up_for_what_hinders_its_writing() {
         fs::remove_file(path).unwrap();
         fs::rename(world.path("aside"), path).unwrap();
     };
-    let hindrances: [(&dyn Fn(&World), &dyn Fn(&World)); 3] = [
+    let hindrances: [(Step<'_>, Step<'_>); 3] = [
         (&|w| fs::hard_link(w.share("aa", 0, 0), w.path("backup")).unwrap(), &|w| {
             fs::remove_file(w.path("backup")).unwrap();
         }),
@@ -130,4 +133,15 @@ fn a_table_torn_and_then_changed_is_not_judged_as_if_it_were_whole() {
     let refused = world.run(state, settings(Word::Offline)).unwrap_err().to_string();
     assert!(refused.contains("somebody else has changed the share while"), "{refused}");
     assert_eq!(share(&world), before);
+}
+
+/// How it happens: the second write fails, the first is taken back, and the disk does not say that this will last.
+#[test]
+fn what_was_taken_back_but_may_not_last_is_done_again() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |what, n| (what == "sync" || n == 1).then(|| io::ErrorKind::StorageFull.into()));
+    let report = resumed(&world, &state);
+    assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
+    assert_eq!(report.own["deleted"]["leases"], 2);
 }

@@ -153,7 +153,9 @@ impl OpenedBucket<'_> {
             // The size is set last, so what failed has not cut it.
             let back =
                 || rewrite.patches.iter().try_for_each(|p| self.store.medium.write(file.as_fd(), &p.before, p.at));
-            let is_back = found.size == rewrite.size_before && back().is_ok();
+            let sync = || self.store.medium.sync(file.as_fd());
+            // What is taken back has to survive a loss of power too, in whatever order it comes to the disk.
+            let is_back = found.size == rewrite.size_before && back().and_then(|()| sync()).is_ok();
             return Err(if is_back { Failed::AsBefore(e) } else { Failed::Between(e) });
         }
         self.store.medium.sync(file.as_fd()).map_err(Failed::Between)?;
