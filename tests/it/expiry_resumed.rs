@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sexton::Error;
 use sexton::job::leases::Word;
 use sexton::report::CycleReport;
+use sexton::settings::Checkpoint;
 use sexton::store::Disk;
 
 use super::expiry_crash::immutable_at;
@@ -144,4 +145,20 @@ fn what_was_taken_back_but_may_not_last_is_done_again() {
     let report = resumed(&world, &state);
     assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
     assert_eq!(report.own["deleted"]["leases"], 2);
+}
+
+/// How it happens: whatever changes the store panics in mid-slice. That is no panic of the visit, which would cost a bucket
+/// that has nothing to do with it.
+#[test]
+fn a_panic_while_something_is_deleted_loses_no_intent() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    world.checkpoint = Checkpoint::EveryBucket;
+    world.medium = Failing::new(|_, n| if n == 0 { panic!("no such luck") } else { None });
+    let ended = world.run(state.clone(), settings(Word::Offline));
+    let Err(Error::ActorPanicked { actor: "settling", .. }) = ended else { panic!("{ended:?}") };
+    world.medium = Arc::new(Disk);
+    let report = resumed(&world, &state);
+    assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
+    assert_eq!((&report.own["deleted"]["leases"], report.counts.errors), (&2.into(), 0));
 }
