@@ -3,6 +3,8 @@
 //!
 //! Pure: a table in, changes out. Nothing is written here.
 
+use std::collections::HashSet;
+
 use super::container::{Header, IMMUTABLE_DATA_AT, MUTABLE_SLOTS_AT};
 use super::lease::{IMMUTABLE_RECORD_LEN, MUTABLE_RECORD_LEN};
 
@@ -26,14 +28,14 @@ pub struct Entry {
     pub expired: bool,
 }
 
-/// Bytes of a file that change.
+/// Bytes of a file that change, and those behind them that are cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
     /// Where they begin.
     pub at: u64,
     /// What stands there.
     pub before: Vec<u8>,
-    /// What will stand there; of the same length.
+    /// What will stand there. What `before` has beyond it stays until the file is cut.
     pub after: Vec<u8>,
 }
 
@@ -46,6 +48,31 @@ pub struct Rewrite {
     pub size_before: u64,
     /// The file's size afterwards, in bytes.
     pub size_after: u64,
+}
+
+impl Rewrite {
+    /// Whether a file that was neither left as before nor anywhere on the way of this rewriting was begun on and is no whole
+    /// table: its number of leases does not fit its size, or a lease that stays is missing. `found` is what stands where
+    /// the patches are, as far as the file goes. Renewed leases count as themselves.
+    ///
+    /// Slots of a mutable container are each by itself, so such a file is never torn.
+    pub fn is_torn(&self, size: u64, found: &[Vec<u8>]) -> bool {
+        let ([records, count], [table, counted]) = (&self.patches[..], found) else { return false };
+        if self.size_after == self.size_before {
+            return false;
+        }
+        let (was, stays, is) = (identities(&records.before), identities(&records.after), identities(table));
+        let moved = is.iter().zip(was.iter().zip(&stays)).any(|(is, (was, stays))| is == stays && is != was);
+        let leases = <[u8; 4]>::try_from(&counted[..]).map_or(0, u32::from_be_bytes);
+        let fits = size.checked_sub(records.at) == Some(IMMUTABLE_RECORD_LEN * u64::from(leases));
+        let there: HashSet<_> = is.into_iter().collect();
+        (moved || *counted == count.after) && !(fits && stays.iter().all(|lease| there.contains(lease)))
+    }
+}
+
+/// What of each record of an immutable container a renewal leaves: all but its date, which comes last.
+fn identities(table: &[u8]) -> Vec<&[u8]> {
+    table.chunks_exact(IMMUTABLE_RECORD_LEN as usize).map(|record| &record[..record.len() - 4]).collect()
 }
 
 /// What cancelling leaves of a share.
@@ -138,7 +165,8 @@ fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
     }
     let bytes = |entries: &mut dyn Iterator<Item = &Entry>| entries.flat_map(|e| e.bytes.clone()).collect::<Vec<u8>>();
     let after = bytes(&mut table.iter().zip(kept).filter(|(_, kept)| **kept).map(|(entry, _)| entry));
-    let before = bytes(&mut table.iter().take(left as usize));
+    // All of it: a lease that is renewed behind those that stay is seen to be another.
+    let before = bytes(&mut table.iter());
     // Counts of a header are 32 bits wide, and no more than such a count were read.
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes().to_vec();
     let patches = vec![
@@ -182,10 +210,27 @@ mod tests {
         assert_eq!((rewrite.size_before, rewrite.size_after), (400, 112 + 144));
         let [records, count] = &rewrite.patches[..] else { panic!() };
         assert_eq!(records.after, [&table[1].bytes[..], &table[3].bytes].concat());
-        assert_eq!(records.before, [&table[0].bytes[..], &table[1].bytes].concat());
+        assert_eq!(records.before, table.iter().flat_map(|entry| entry.bytes.clone()).collect::<Vec<u8>>());
         assert_eq!((count.at, &count.before[..], &count.after[..]), (8, &[0, 0, 0, 4][..], &[0, 0, 0, 2][..]));
         assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, true)])), Outcome::Unlinked);
         assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, false)])), Outcome::Untouched);
+    }
+
+    #[test]
+    fn a_table_begun_on_and_renewed_is_torn_unless_it_is_whole() {
+        let table = immutable(&[(1, true), (2, false), (3, true)]);
+        let Outcome::Rewritten(rewrite) = exactly(&IMMUTABLE, 328, &table) else { panic!() };
+        let mut renewed = table[1].bytes.clone();
+        renewed[68..].fill(0xee);
+        let torn =
+            |slots: &[&[u8]], count: u32, size| rewrite.is_torn(size, &[slots.concat(), count.to_be_bytes().to_vec()]);
+        let [one, two, three] = [&table[0].bytes[..], &table[1].bytes, &table[2].bytes];
+        assert!(!torn(&[one, &renewed, three], 3, 328), "not begun");
+        assert!(!torn(&[&renewed, two, three], 3, 328), "every lease that stays is there");
+        assert!(torn(&[&renewed, two, three], 1, 328), "not cut");
+        assert!(torn(&[one, &renewed, three], 1, 328), "only the number was written");
+        assert!(!torn(&[&renewed], 1, 184), "done");
+        assert!(!torn(&[&renewed, three], 2, 256), "done, and one added");
     }
 
     #[test]

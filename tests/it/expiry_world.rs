@@ -17,7 +17,7 @@ use sexton::engine::{Cycles, Engine, Fresh};
 use sexton::job::Leases;
 use sexton::job::leases::{Expiry, LeaseSettings, Word};
 use sexton::report::CycleReport;
-use sexton::settings::{BudgetSettings, CrawlSettings, Settings};
+use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Settings};
 use sexton::store::{Disk, Medium, TahoeStore};
 
 pub const DAY: u32 = 86_400;
@@ -58,6 +58,7 @@ pub struct World {
     pub medium: Arc<dyn Medium>,
     pub cycles: Cycles,
     pub fresh: Fresh,
+    pub checkpoint: Checkpoint,
 }
 
 impl World {
@@ -67,7 +68,15 @@ impl World {
         fs::create_dir_all(folder.path().join("store/shares")).unwrap();
         // Once: what is expected of a store is computed after it was walked.
         let now = unix_now() + 7200;
-        World { folder, now, clock: Ahead::by(7200), medium: Arc::new(Disk), cycles: Cycles::Once, fresh: Fresh::No }
+        World {
+            folder,
+            now,
+            clock: Ahead::by(7200),
+            medium: Arc::new(Disk),
+            cycles: Cycles::Once,
+            fresh: Fresh::No,
+            checkpoint: Checkpoint::default(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -109,7 +118,7 @@ impl World {
             minimum_cycle_time: Duration::ZERO,
             ..CrawlSettings::new("expiry")
         };
-        let engine = Engine::builder(Settings { budget, ..Settings::default() })
+        let engine = Engine::builder(Settings { budget, checkpoint: self.checkpoint, ..Settings::default() })
             .state(state)
             .time(time)
             .cycles(self.cycles)

@@ -28,6 +28,7 @@ mod embed;
 mod expiry_crash;
 mod expiry_fixtures;
 mod expiry_online;
+mod expiry_resumed;
 mod expiry_safety;
 mod expiry_world;
 #[cfg(feature = "external")]

@@ -4,10 +4,13 @@
 //! done goes into the tally, and the next commit, an ordinary one, saves that and forgets the intents in one transaction.
 //! So whenever the process dies, the state knows either the intent or its effect, never both and never neither.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::crawl::{Crawl, CycleWork};
 use super::hand::{gather, give_back, saved};
-use crate::error::Result;
-use crate::job::{Carried, Deed, Intent, Intents, Job, PrefixState, Tally};
+use crate::error::{Error, Result};
+use crate::job::{Carried, Deed, Intent, Intents, Job, PrefixState, Tally, panic_message};
 use crate::store::Store;
 
 /// Whether complete prefixes have so many intents that they should be carried out now.
@@ -78,7 +81,12 @@ fn carry_out<S: Store, J: Job<S>>(
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
         let (moment, started) = (crawl.moment(), crawl.started);
         let mut deed = Deed { prefix, tally, notes, now, moment, started };
-        match crawl.job.carry_out(&crawl.store, &intent, &mut deed) {
+        // Caught here, where what is left can be put back. It is not the panic of a visit, which would cost its bucket.
+        let carried = catch_unwind(AssertUnwindSafe(|| crawl.job.carry_out(&crawl.store, &intent, &mut deed)));
+        let panicked = |panic: Box<dyn Any + Send>| {
+            Err(Error::ActorPanicked { actor: "settling", message: panic_message(&*panic) })
+        };
+        match carried.unwrap_or_else(panicked) {
             Ok(Carried::Settled) => {}
             Ok(Carried::Again(changed)) => state.intents.put(changed),
             Err(error) => {

@@ -76,6 +76,10 @@ pub(super) fn bucket(
             deed.tally.deleted.buckets += u64::from(plan.prune);
         }
         Err(e) => {
+            if let Some(share) = plan.shares.iter().find(|share| may_be_between(store, deed.prefix, intent, share)) {
+                let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
+                return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
+            }
             deed.notes.error(&path, &format_args!("nothing in it is deleted: {e}"));
             plan.shares.iter_mut().filter(|share| share.is_pending()).for_each(|share| share.act = None);
         }
@@ -85,6 +89,17 @@ pub(super) fn bucket(
     deed.tally.deleted.merge(&freed);
     plan.count(deed.tally, Expiration::Enabled);
     Ok(Carried::Settled)
+}
+
+/// Whether the share's lease table may be half written, as far as can be seen without opening its bucket for changes.
+fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &SharePlan) -> bool {
+    let pending = share.act.as_ref().filter(|_| share.is_pending());
+    pending.is_some_and(|act| match &act.change {
+        Change::Unlink => false,
+        Change::Rewrite(rewrite) => {
+            !store.reads_as_before(prefix, (&intent.bucket, share.name.as_bytes()), &act.stamp, rewrite)
+        }
+    })
 }
 
 fn check_clock(job: &Leases, plan: &BucketPlan, deed: &Deed<'_, LeaseTally>) -> Result<()> {

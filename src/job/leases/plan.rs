@@ -219,7 +219,7 @@ mod saved_rewrite {
         let Saved { size_before, size_after, patches } = Saved::deserialize(deserializer)?;
         let patch = |(at, before, after): (u64, String, String)| {
             let (before, after) = (unhex(&before)?, unhex(&after)?);
-            (before.len() == after.len()).then_some(Patch { at, before, after })
+            (after.len() <= before.len()).then_some(Patch { at, before, after })
         };
         let patches: Option<Vec<Patch>> = patches.into_iter().map(patch).collect();
         let patches = patches.ok_or_else(|| D::Error::custom("an intent has bytes that are none"))?;

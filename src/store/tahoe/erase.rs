@@ -19,6 +19,10 @@ use crate::tahoe::table::ReadAt;
 /// Set once the system has no `openat2`, or forbids it.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
+/// Why a rewriting is neither finished nor begun anew.
+const TORN: &str = "somebody else has changed the share while its lease table was half written, and not all leases that \
+                    stay can be told any more";
+
 /// A bucket that is to be changed.
 #[derive(Debug)]
 pub struct OpenedBucket<'s> {
@@ -72,6 +76,13 @@ impl TahoeStore {
             Err(e) => Err(e),
         }
     }
+
+    /// Whether a share is known to read as before a rewriting. It is opened as a visit does it, through links and only to
+    /// be read: that may go where a change may not.
+    pub fn reads_as_before(&self, prefix: &str, share: (&[u8], &[u8]), stamp: &Stamp, rewrite: &Rewrite) -> bool {
+        let path = [prefix.as_bytes(), share.0, share.1].join(&b'/');
+        reads_as_before(ShareFile::open(&self.shares, &path, self.disk_usage), stamp, rewrite)
+    }
 }
 
 impl OpenedBucket<'_> {
@@ -116,23 +127,35 @@ impl OpenedBucket<'_> {
     /// # Errors
     /// [`Failed`]. A file that has more names than one is refused: they would all change.
     pub fn rewrite(&self, share: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> Result<Rewritten, Failed> {
-        let Some(file) = self.open_as(share, OFlags::RDWR).map_err(Failed::AsBefore)? else {
-            return Ok(Rewritten::Changed);
+        let file = match self.open_as(share, OFlags::RDWR) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(Rewritten::Changed),
+            Err(e) => {
+                let read = ShareFile::open(&self.bucket, share, self.store.disk_usage);
+                let as_before = reads_as_before(read, stamp, rewrite);
+                return Err(if as_before { Failed::AsBefore(e) } else { Failed::Between(e) });
+            }
         };
         let found = file.stamp();
-        if found != *stamp && !is_on_its_way(&file, stamp, rewrite).map_err(Failed::AsBefore)? {
-            return Ok(Rewritten::Changed);
+        let standing = Standing::of(&file, stamp, rewrite).map_err(Failed::Between)?;
+        match standing {
+            Standing::Before | Standing::Between => {}
+            Standing::Torn => return Err(Failed::Between(io::Error::other(TORN))),
+            Standing::Other => return Ok(Rewritten::Changed),
         }
         if file.links() > 1 {
             let why = format!("it has {} names (hard links), which would all be changed", file.links());
-            return Err(Failed::AsBefore(io::Error::other(why)));
+            let why = io::Error::other(why);
+            return Err(if standing == Standing::Before { Failed::AsBefore(why) } else { Failed::Between(why) });
         }
         let written = self.write(&file, rewrite);
         if let Err(e) = written {
             // The size is set last, so what failed has not cut it.
             let back =
                 || rewrite.patches.iter().try_for_each(|p| self.store.medium.write(file.as_fd(), &p.before, p.at));
-            let is_back = found.size == rewrite.size_before && back().is_ok();
+            let sync = || self.store.medium.sync(file.as_fd());
+            // What is taken back has to survive a loss of power too, in whatever order it comes to the disk.
+            let is_back = found.size == rewrite.size_before && back().and_then(|()| sync()).is_ok();
             return Err(if is_back { Failed::AsBefore(e) } else { Failed::Between(e) });
         }
         self.store.medium.sync(file.as_fd()).map_err(Failed::Between)?;
@@ -173,23 +196,55 @@ impl OpenedBucket<'_> {
     }
 }
 
-/// Whether a file is the one that was to be rewritten, somewhere between untouched and done: each byte that
-/// changes is as before or as after. So it is after a crash, whatever part of the writing has reached the disk.
-fn is_on_its_way(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<bool> {
-    let found = file.stamp();
-    let same_file = (found.device, found.inode) == (stamp.device, stamp.inode);
-    if !same_file || ![rewrite.size_before, rewrite.size_after].contains(&found.size) {
-        return Ok(false);
-    }
-    for patch in &rewrite.patches {
-        let mut bytes = vec![0; patch.after.len()];
-        let len = file.read_at(&mut bytes, patch.at)?;
-        let mut states = bytes[..len].iter().zip(patch.before.iter().zip(&patch.after));
-        if !states.all(|(byte, (before, after))| byte == before || byte == after) {
-            return Ok(false);
+/// How a file stands to its rewriting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It reads as before.
+    Before,
+    /// Somewhere between begun and done: each byte that changes is as before or as after, and each that is to be cut off is
+    /// as before, or cut off. So it is after a crash, whatever part of the writing has reached the disk.
+    Between,
+    /// Begun, and then changed by somebody else: no whole table, so nobody can tell its leases.
+    Torn,
+    /// It is another, or was changed by somebody else.
+    Other,
+}
+
+impl Standing {
+    fn of(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<Standing> {
+        let found = file.stamp();
+        if found == *stamp {
+            return Ok(Standing::Before);
         }
+        // Device and inode are not asked for: a device has another number once it is mounted anew, and a copy is as good.
+        // It is the bytes that tell, the leases' secrets among them.
+        let sizes = [rewrite.size_before, rewrite.size_after];
+        let (mut as_before, mut on_its_way) = (found.size == rewrite.size_before, sizes.contains(&found.size));
+        let mut read = Vec::with_capacity(rewrite.patches.len());
+        for patch in &rewrite.patches {
+            let mut bytes = vec![0; patch.before.len()];
+            let len = file.read_at(&mut bytes, patch.at)?;
+            bytes.truncate(len);
+            let after = patch.after.iter().map(Some).chain(std::iter::repeat(None));
+            let mut states = bytes.iter().zip(patch.before.iter().zip(after));
+            on_its_way &= states.all(|(byte, (before, after))| byte == before || Some(byte) == after);
+            as_before &= bytes == patch.before;
+            read.push(bytes);
+        }
+        // A share that was put in its place is no wreck of ours.
+        let is_torn = || found.inode == stamp.inode && rewrite.is_torn(found.size, &read);
+        Ok(match () {
+            () if as_before => Standing::Before,
+            () if on_its_way => Standing::Between,
+            () if is_torn() => Standing::Torn,
+            () => Standing::Other,
+        })
     }
-    Ok(true)
+}
+
+/// Whether a share that was opened to be read is known to be as before a rewriting.
+fn reads_as_before(opened: io::Result<ShareFile>, stamp: &Stamp, rewrite: &Rewrite) -> bool {
+    opened.and_then(|file| Standing::of(&file, stamp, rewrite)).is_ok_and(|standing| standing == Standing::Before)
 }
 
 /// A name that is one component of a path and leads nowhere else.

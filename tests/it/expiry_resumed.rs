@@ -1,0 +1,164 @@
+//! Rewritings that were begun and could not be finished, and what somebody else does to the share before the same command
+//! is given again.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use sexton::Error;
+use sexton::job::leases::Word;
+use sexton::report::CycleReport;
+use sexton::settings::Checkpoint;
+use sexton::store::Disk;
+
+use super::expiry_crash::immutable_at;
+use super::expiry_world::{DAY, Failing, World, settings};
+use super::sim_state::SimState;
+
+/// Bytes of data in the share, and where its leases begin.
+const DATA: usize = 50;
+const TABLE: u64 = 12 + DATA as u64;
+
+/// A share whose first and last leases have expired, and whose second has not.
+fn three_leases(world: &World) {
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, DATA, &[(1, 40), (2, 3), (3, 40)]));
+}
+
+fn share(world: &World) -> Vec<u8> {
+    fs::read(world.share("aa", 0, 0)).unwrap()
+}
+
+/// The leases of a share as (first byte of its secrets, when it expires).
+fn leases(world: &World) -> Vec<(u8, u32)> {
+    let table = share(world).split_off(TABLE as usize);
+    table.chunks(72).map(|record| (record[4], u32::from_be_bytes(record[68..72].try_into().unwrap()))).collect()
+}
+
+fn renew_record(path: &Path, number: u64, expires_unix: u32) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&expires_unix.to_be_bytes(), TABLE + 72 * number + 68).unwrap();
+}
+
+/// Runs until the disk fails, which it goes on to do: from the operation of this number on.
+fn interrupted(world: &mut World, state: &SimState, fails: fn(&str, i64) -> Option<io::Error>) {
+    world.medium = Failing::new(fails);
+    let ended = world.run(state.clone(), settings(Word::Offline));
+    let Err(Error::Store { doing: "finish the lease table of", .. }) = ended else { panic!("{ended:?}") };
+    world.medium = Arc::new(Disk);
+}
+
+fn resumed(world: &World, state: &SimState) -> CycleReport {
+    world.run(state.clone(), settings(Word::Offline)).unwrap()
+}
+
+fn no_room(since: i64, n: i64) -> Option<io::Error> {
+    (n >= since).then(|| io::ErrorKind::StorageFull.into())
+}
+
+/// How it happens: the disk fails before anything is written, a node renews two leases, one of them behind those that are
+/// to stay, and the same command is given again.
+#[test]
+fn a_lease_renewed_before_the_rewriting_is_resumed_stays() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |_, n| no_room(0, n));
+    let fresh = world.now() + 31 * DAY;
+    (1..3).for_each(|number| renew_record(&world.share("aa", 0, 0), number, fresh));
+    let report = resumed(&world, &state);
+    assert_eq!(leases(&world), [(2, fresh), (3, fresh)]);
+    assert_eq!(report.own["deleted"]["leases"], 1);
+}
+
+/// Something that is done to a store.
+type Step<'a> = &'a dyn Fn(&World);
+
+/// How it happens: the disk fails between the records and their number, and the next run comes while the share has a second
+/// name (a backup by links), or stands behind a link, or its bucket does.
+#[test]
+fn a_table_that_is_half_written_is_not_given_up_for_what_hinders_its_writing() {
+    let aside = |path: &Path, world: &World| {
+        fs::rename(path, world.path("aside")).unwrap();
+        symlink(world.path("aside"), path).unwrap();
+    };
+    let back = |path: &Path, world: &World| {
+        fs::remove_file(path).unwrap();
+        fs::rename(world.path("aside"), path).unwrap();
+    };
+    let hindrances: [(Step<'_>, Step<'_>); 3] = [
+        (&|w| fs::hard_link(w.share("aa", 0, 0), w.path("backup")).unwrap(), &|w| {
+            fs::remove_file(w.path("backup")).unwrap();
+        }),
+        (&|w| aside(&w.share("aa", 0, 0), w), &|w| back(&w.share("aa", 0, 0), w)),
+        (&|w| aside(&w.bucket("aa", 0), w), &|w| back(&w.bucket("aa", 0), w)),
+    ];
+    for (n, (hinder, free)) in hindrances.into_iter().enumerate() {
+        let (mut world, state) = (World::new(), SimState::sound());
+        three_leases(&world);
+        interrupted(&mut world, &state, |_, n| no_room(1, n));
+        assert_eq!(leases(&world).iter().map(|lease| lease.0).collect::<Vec<_>>(), [2, 2, 3], "half written");
+        hinder(&world);
+        let refused = world.run(state.clone(), settings(Word::Offline));
+        let Err(Error::Store { doing: "finish the lease table of", .. }) = refused else { panic!("{n}: {refused:?}") };
+        free(&world);
+        let report = resumed(&world, &state);
+        assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]), "{n}");
+        assert_eq!(report.own["deleted"]["leases"], 2, "{n}");
+    }
+}
+
+/// How it happens: the disk fails at the truncation, and the store comes back on a disk of another number, as after a remount
+/// (here: as a copy, with other inodes). Whoever reads the table now sees the last lease alone, and that one has expired.
+#[test]
+fn a_half_written_table_is_known_again_after_a_remount() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |_, n| no_room(2, n));
+    let path = world.share("aa", 0, 0);
+    fs::copy(&path, world.path("copy")).unwrap();
+    fs::rename(world.path("copy"), &path).unwrap();
+    let report = resumed(&world, &state);
+    assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
+    assert_eq!(report.own["deleted"]["leases"], 2);
+}
+
+/// How it happens: as above without the remount, but somebody writes into the lease that stays.
+#[test]
+fn a_table_torn_and_then_changed_is_not_judged_as_if_it_were_whole() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |_, n| no_room(2, n));
+    renew_record(&world.share("aa", 0, 0), 0, world.now() + 31 * DAY);
+    let before = share(&world);
+    let refused = world.run(state, settings(Word::Offline)).unwrap_err().to_string();
+    assert!(refused.contains("somebody else has changed the share while"), "{refused}");
+    assert_eq!(share(&world), before);
+}
+
+/// How it happens: the second write fails, the first is taken back, and the disk does not say that this will last.
+#[test]
+fn what_was_taken_back_but_may_not_last_is_done_again() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    interrupted(&mut world, &state, |what, n| (what == "sync" || n == 1).then(|| io::ErrorKind::StorageFull.into()));
+    let report = resumed(&world, &state);
+    assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
+    assert_eq!(report.own["deleted"]["leases"], 2);
+}
+
+/// How it happens: whatever changes the store panics in mid-slice. That is no panic of the visit, which would cost a bucket
+/// that has nothing to do with it.
+#[test]
+fn a_panic_while_something_is_deleted_loses_no_intent() {
+    let (mut world, state) = (World::new(), SimState::sound());
+    three_leases(&world);
+    world.checkpoint = Checkpoint::EveryBucket;
+    world.medium = Failing::new(|_, n| if n == 0 { panic!("no such luck") } else { None });
+    let ended = world.run(state.clone(), settings(Word::Offline));
+    let Err(Error::ActorPanicked { actor: "settling", .. }) = ended else { panic!("{ended:?}") };
+    world.medium = Arc::new(Disk);
+    let report = resumed(&world, &state);
+    assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
+    assert_eq!((&report.own["deleted"]["leases"], report.counts.errors), (&2.into(), 0));
+}
