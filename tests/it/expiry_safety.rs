@@ -44,6 +44,27 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &300.into()));
 }
 
+/// How it happens: each worker saves and deletes after each of its slices, before the others have saved what they examined.
+#[test]
+fn eight_workers_together_delete_no_more_than_the_part_allowed() {
+    let mut world = World::new();
+    world.workers = 8;
+    let prefixes = ["aa", "ab", "ba", "bb", "ca", "cb", "da", "db", "ea", "eb", "fa", "fb", "ga", "gb", "ha", "hb"];
+    let shares = || prefixes.iter().flat_map(|prefix| (0..250).map(move |n| (prefix, n)));
+    for (n, (prefix, bucket)) in shares().enumerate() {
+        // At first there is nothing to object to; then everything has expired.
+        let days = if n % 250 < 20 && n % 2 == 0 { 3 } else { 40 };
+        world.put(&world.share(prefix, bucket, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
+    }
+    let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
+    for _ in 0..3 {
+        let refused = world.run(SimState::sound(), limited.clone());
+        let Err(Error::SafetyCatch { .. }) = refused else { panic!("{refused:?}") };
+    }
+    let gone = shares().filter(|(prefix, bucket)| !world.share(prefix, *bucket, 0).exists()).count();
+    assert!(gone <= 300, "{gone} of 4000 in three cycles");
+}
+
 #[test]
 fn a_rehearsal_tells_and_once_confirmed_the_next_cycle_deletes() {
     let mut world = World::new();

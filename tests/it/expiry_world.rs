@@ -58,6 +58,7 @@ pub struct World {
     pub medium: Arc<dyn Medium>,
     pub cycles: Cycles,
     pub fresh: Fresh,
+    pub workers: u32,
 }
 
 impl World {
@@ -67,7 +68,8 @@ impl World {
         fs::create_dir_all(folder.path().join("store/shares")).unwrap();
         // Once: what is expected of a store is computed after it was walked.
         let now = unix_now() + 7200;
-        World { folder, now, clock: Ahead::by(7200), medium: Arc::new(Disk), cycles: Cycles::Once, fresh: Fresh::No }
+        let (clock, medium) = (Ahead::by(7200), Arc::new(Disk));
+        World { folder, now, clock, medium, cycles: Cycles::Once, fresh: Fresh::No, workers: 1 }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -107,6 +109,7 @@ impl World {
         let crawl = CrawlSettings {
             slow_start: Duration::ZERO,
             minimum_cycle_time: Duration::ZERO,
+            workers: self.workers,
             ..CrawlSettings::new("expiry")
         };
         let engine = Engine::builder(Settings { budget, ..Settings::default() })

@@ -26,27 +26,14 @@ pub(super) fn settle<S: Store, J: Job<S>>(
 ) -> Result<()> {
     // What was changed meanwhile comes again; the job sees to it that this ends.
     while done.iter().chain(current.as_deref()).any(|state| !state.intents.is_empty()) {
-        allow(crawl, work, done, current.as_deref_mut())?;
+        let states = done.iter().chain(current.as_deref());
+        let tolls: Vec<_> = states.map(|state| (state.position, state.toll())).collect();
+        work.allow(crawl, &tolls)?;
         save_for_good(crawl, work, done, current.as_deref_mut())?;
         for state in done.iter_mut().chain(current.as_deref_mut()) {
             carry_out(crawl, work, state)?;
         }
     }
-    Ok(())
-}
-
-/// Asks the safety catch for what was not asked for before.
-fn allow<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
-    work: &CycleWork,
-    done: &mut [PrefixState<J::Tally>],
-    current: Option<&mut PrefixState<J::Tally>>,
-) -> Result<()> {
-    let states = || done.iter().chain(current.as_deref());
-    let deletes = states().map(|state| state.intents.to_be_allowed()).sum();
-    let examined = states().map(|state| state.added().shares).sum();
-    work.allow(crawl, deletes, examined)?;
-    done.iter_mut().chain(current).for_each(|state| state.intents.allow());
     Ok(())
 }
 
