@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Notes;
 use crate::error::{Error, Result};
-use crate::policy::cycle::Moment;
+use crate::policy::deletion::Clocks;
 
 /// How many intents of a worker are in hand at most before they are carried out, even in mid-slice.
 const ROWS_IN_HAND: usize = 16_384;
@@ -98,10 +98,8 @@ pub struct Deed<'a, T> {
     pub notes: &'a mut Notes,
     /// The moment that counts as now in this cycle, in seconds since 1970.
     pub now: f64,
-    /// What time it really is.
-    pub moment: Moment,
-    /// What time it was when the crawl was started.
-    pub started: Moment,
+    /// What the clocks say.
+    pub clocks: Clocks,
 }
 
 /// What became of an intent.

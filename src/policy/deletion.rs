@@ -81,6 +81,19 @@ impl Ledger {
     }
 }
 
+/// What the clocks say while something is about to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clocks {
+    /// What time it was when the crawl was started.
+    pub started: Moment,
+    /// What time it really is.
+    pub moment: Moment,
+    /// The moment by which the cycle judges, in seconds since 1970.
+    pub cycle_now: f64,
+    /// Whether that moment was given rather than read from the clock.
+    pub fixed: bool,
+}
+
 /// Says why a clock cannot be believed, if so.
 ///
 /// `started` and `now` are moments of one process; `cycle_now` is the moment by which the cycle judges, `newest_unix`

@@ -12,7 +12,7 @@ use sexton::engine::{Cycles, Fresh};
 use sexton::job::leases::{LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
-use super::expiry_world::{DAY, Failing, World, renew, settings};
+use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
 use super::sim_state::SimState;
 
 /// A share with one expired lease, one with an expired and a valid one, in one bucket.
@@ -143,6 +143,48 @@ fn links_are_never_followed_to_change_anything() {
     let told: Vec<_> = report.errors.iter().filter(|e| e.error.contains("links are never followed")).collect();
     assert_eq!(told.len(), 4, "{:?}", report.errors);
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
+}
+
+#[test]
+fn what_lies_in_a_folder_that_is_no_bucket_stays() {
+    let world = World::new();
+    let expired = immutable_at(world.now(), 2, 50, &[(1, 40)]);
+    let bucket = world.bucket("aa", 0);
+    let copy = bucket.with_file_name(format!("{}.bak", bucket.file_name().unwrap().to_str().unwrap()));
+    let elsewhere = world.store().join("shares/cc").join(world.bucket("dd", 1).file_name().unwrap());
+    let strays = [copy.join("0"), world.store().join("shares/cc/ccnotasi/0"), elsewhere.join("0")];
+    strays.iter().for_each(|stray| world.put(stray, &expired));
+    world.put(&bucket.join("0"), &expired);
+    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    assert!(strays.iter().all(|stray| stray.exists()) && !bucket.join("0").exists());
+    assert_eq!(report.own["deleted"]["shares"], 1);
+}
+
+/// How it happens: the clock was ahead when the cycle began, and is right when it is carried on.
+#[test]
+fn a_cycle_that_judges_by_a_moment_to_come_deletes_nothing_and_leaves_no_intent() {
+    let mut world = World::new();
+    two_shares(&world);
+    let before = (read(&world, 0), read(&world, 1));
+    let clock = world.clock.secs.clone();
+    clock.store(100 * i64::from(DAY), Ordering::Relaxed);
+    // The first commit is the one before the deletions.
+    let broken = std::sync::Arc::new(AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let state = SimState::new(move |call| {
+        let damaged = || Error::StateDamaged { path: "state".into(), cause: "a disk fails".into() };
+        if call == "commit" && is_broken.load(Ordering::Relaxed) { Err(damaged()) } else { Ok(()) }
+    });
+    assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
+    broken.store(false, Ordering::Relaxed);
+    world.clock = Ahead::by(7200);
+    let refused = world.run(state.clone(), settings(Word::Offline));
+    let Err(error @ Error::Clock { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("the cycle judges by a moment"), "{error}");
+    assert_eq!((read(&world, 0), read(&world, 1)), before);
+    world.fresh = Fresh::Yes;
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!(report.own["deleted"]["shares"], 1);
 }
 
 #[test]

@@ -27,17 +27,23 @@ pub const DAY: u32 = 86_400;
 pub struct Ahead {
     system: Arc<SystemClock>,
     pub secs: Arc<AtomicI64>,
+    /// How long the machine was suspended.
+    pub suspended: Arc<AtomicI64>,
 }
 
 impl Ahead {
     pub fn by(secs: i64) -> Ahead {
-        Ahead { system: Arc::new(SystemClock::new()), secs: Arc::new(AtomicI64::new(secs)) }
+        Ahead { system: Arc::new(SystemClock::new()), secs: Arc::new(AtomicI64::new(secs)), suspended: Arc::default() }
     }
 }
 
 impl Clock for Ahead {
     fn now(&self) -> Duration {
         self.system.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now() + Duration::from_secs(self.suspended.load(Ordering::Relaxed).unsigned_abs())
     }
 
     fn unix_secs(&self) -> f64 {

@@ -19,7 +19,7 @@ use crate::lock::lock;
 use crate::messages::{Opened, WantedCycle};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, Moment, RemainingTime};
-use crate::policy::deletion::{Ledger, Toll};
+use crate::policy::deletion::{Clocks, Ledger, Toll};
 use crate::policy::ring::{Lap, Ring};
 use crate::policy::target::{between_visits, outlook};
 use crate::priority::Working;
@@ -190,7 +190,8 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
 }
 
 fn moment(time: &Time) -> Moment {
-    Moment { monotonic: time.clock.now(), unix_secs: time.clock.unix_secs() }
+    // The wall clock has not jumped where the machine was suspended.
+    Moment { monotonic: time.clock.elapsed(), unix_secs: time.clock.unix_secs() }
 }
 
 /// A mailbox that is closed while nobody has asked for the end: its actor has panicked.
@@ -219,6 +220,8 @@ impl Patience {
 pub(super) struct CycleWork {
     pub key: CycleKey,
     pub now: f64,
+    /// Whether `now` was given rather than read from the clock.
+    fixed: bool,
     pub rehearsal: Rehearsal,
     pub ring: Ring,
     pub skipped: Mutex<Arc<Skipped>>,
@@ -300,6 +303,7 @@ impl CycleWork {
         let work = CycleWork {
             key: opened.cycle.key(),
             now: opened.cycle.identity.now,
+            fixed: opened.cycle.identity.fixed_clock,
             rehearsal: opened.cycle.identity.rehearsal,
             ring,
             skipped: Mutex::default(),
@@ -322,6 +326,11 @@ impl CycleWork {
         let mut course = self.course.subscribe();
         // The sender lives as long as `self`.
         course.wait_for(|course| *course != Course::Going).await.map_or(Course::Failed, |course| *course)
+    }
+
+    /// What the clocks say.
+    pub fn clocks<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Clocks {
+        Clocks { started: crawl.started, moment: crawl.moment(), cycle_now: self.now, fixed: self.fixed }
     }
 
     /// Asks the safety catch whether prefixes may delete what they are about to, and notes that they do if so.

@@ -29,6 +29,7 @@ pub(super) fn settle<S: Store, J: Job<S>>(
         let states = done.iter().chain(current.as_deref());
         let tolls: Vec<_> = states.map(|state| (state.position, state.toll())).collect();
         work.allow(crawl, &tolls)?;
+        crawl.job.may_change(&work.clocks(crawl))?;
         save_for_good(crawl, work, done, current.as_deref_mut())?;
         for state in done.iter_mut().chain(current.as_deref_mut()) {
             carry_out(crawl, work, state)?;
@@ -63,8 +64,7 @@ fn carry_out<S: Store, J: Job<S>>(
     while let Some(intent) = intents.next() {
         state.dirty = true;
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
-        let (moment, started) = (crawl.moment(), crawl.started);
-        let mut deed = Deed { prefix, tally, notes, now, moment, started };
+        let mut deed = Deed { prefix, tally, notes, now, clocks: work.clocks(crawl) };
         match crawl.job.carry_out(&crawl.store, &intent, &mut deed) {
             Ok(Carried::Settled) => {}
             Ok(Carried::Again(changed)) => state.intents.put(changed),
