@@ -6,12 +6,12 @@
 
 use std::io;
 
+use super::Leases;
 use super::judge::Flaw;
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
-use super::{Conduct, Leases};
 use crate::job::{Finding, Fold, Unreadable};
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
@@ -62,10 +62,6 @@ impl Visit<'_, '_> {
     fn looked(&mut self, entry: &ShareEntry, looked: Looked) {
         let Looked { mut plan, flaws, stops, kept } = looked;
         self.fold.notes.counts.shares += 1;
-        if self.job.settings.conduct == Conduct::Careful && !self.is_bucket() {
-            // Somebody has put it there (a copy, say), and clients renew nothing in it.
-            plan.act = None;
-        }
         if self.stopped {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
@@ -125,16 +121,13 @@ impl Visit<'_, '_> {
         if self.stopped { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") }
     }
 
-    /// Whether its name is a storage index, in the prefix where it belongs.
-    fn is_bucket(&self) -> bool {
-        let name = self.bucket.name();
-        names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
-    }
-
     /// Whether the bucket's directory is to go with its last share. A directory that is no bucket is not touched.
     fn prunes(&self) -> bool {
+        let name = self.bucket.name();
         let all_go = self.plan.shares.len() as u64 == self.plan.deletes();
-        self.job.settings.prune && all_go && self.plan.vanished == 0 && self.bucket.no_share() == 0 && self.is_bucket()
+        self.job.settings.prune && all_go && self.plan.vanished == 0 && self.bucket.no_share() == 0 && {
+            names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
+        }
     }
 
     /// Where something is to be deleted the tally has to wait for it.
