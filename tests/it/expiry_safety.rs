@@ -145,21 +145,6 @@ fn links_are_never_followed_to_change_anything() {
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
 }
 
-#[test]
-fn what_lies_in_a_folder_that_is_no_bucket_stays() {
-    let world = World::new();
-    let expired = immutable_at(world.now(), 2, 50, &[(1, 40)]);
-    let bucket = world.bucket("aa", 0);
-    let copy = bucket.with_file_name(format!("{}.bak", bucket.file_name().unwrap().to_str().unwrap()));
-    let elsewhere = world.store().join("shares/cc").join(world.bucket("dd", 1).file_name().unwrap());
-    let strays = [copy.join("0"), world.store().join("shares/cc/ccnotasi/0"), elsewhere.join("0")];
-    strays.iter().for_each(|stray| world.put(stray, &expired));
-    world.put(&bucket.join("0"), &expired);
-    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
-    assert!(strays.iter().all(|stray| stray.exists()) && !bucket.join("0").exists());
-    assert_eq!(report.own["deleted"]["shares"], 1);
-}
-
 /// How it happens: the clock was ahead when the cycle began, and is right when it is carried on.
 #[test]
 fn a_cycle_that_judges_by_a_moment_to_come_deletes_nothing_and_leaves_no_intent() {
