@@ -10,6 +10,12 @@ pub trait Clock: Send + Sync + 'static {
     /// Monotonic time since a moment of the clock's own choosing.
     fn now(&self) -> Duration;
 
+    /// Monotonic time that also counts what the machine was suspended for, to compare the wall clock with. Default: as
+    /// [`now`](Self::now), for machines that are never suspended.
+    fn elapsed(&self) -> Duration {
+        self.now()
+    }
+
     /// Seconds since 1970, by the wall clock.
     fn unix_secs(&self) -> f64;
 }
@@ -47,6 +53,10 @@ impl Clock for SystemClock {
         tokio::time::Instant::now().saturating_duration_since(self.origin)
     }
 
+    fn elapsed(&self) -> Duration {
+        kernel_time(rustix::time::ClockId::Boottime)
+    }
+
     fn unix_secs(&self) -> f64 {
         // A clock before 1970 reads as 1970: nothing here computes with dates before that.
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
@@ -62,15 +72,15 @@ pub struct CpuMeter {
 
 impl CostMeter for CpuMeter {
     fn thread_cost(&self) -> Duration {
-        cpu_time(rustix::time::ClockId::ThreadCPUTime)
+        kernel_time(rustix::time::ClockId::ThreadCPUTime)
     }
 
     fn process_cost(&self) -> Option<Duration> {
-        self.whole_process.then(|| cpu_time(rustix::time::ClockId::ProcessCPUTime))
+        self.whole_process.then(|| kernel_time(rustix::time::ClockId::ProcessCPUTime))
     }
 }
 
-fn cpu_time(clock: rustix::time::ClockId) -> Duration {
+fn kernel_time(clock: rustix::time::ClockId) -> Duration {
     let t = rustix::time::clock_gettime(clock);
     Duration::new(u64::try_from(t.tv_sec).unwrap_or(0), u32::try_from(t.tv_nsec).unwrap_or(0))
 }

@@ -15,7 +15,7 @@ use crate::messages::{
     ClaimPrefixes, Commit, Committed, ConfirmCycle, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle,
     OpenCycle, Opened, Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
 };
-use crate::policy::cycle::{Decision, Fresh, decide};
+use crate::policy::cycle::{Decision, decide};
 use crate::settings::Order;
 
 /// The actor that keeps the state.
@@ -160,9 +160,6 @@ impl Handler<Stop> for Checkpointer {
 /// Finds the cycle to work on, or begins one.
 fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     let latest = state.latest(&msg.crawl)?;
-    if let (Fresh::Yes, Some(cycle)) = (msg.fresh, &latest) {
-        may_be_given_up(state, cycle)?;
-    }
     let identity = msg.wanted.identity(msg.at, latest.as_ref());
     let (cycle, origin) = match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
         (Decision::Resume, Some(cycle)) => {
@@ -181,19 +178,6 @@ fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     };
     let rows = state.prefixes(&cycle.key())?;
     Ok(Opened { cycle, origin, rows })
-}
-
-/// Refuses to give up a cycle that may have left a change to the store half done: only its intents can finish it.
-fn may_be_given_up(state: &mut dyn StateStore, cycle: &Cycle) -> Result<()> {
-    let unsettled = if cycle.finished.is_some() { 0 } else { state.unsettled(&cycle.key())? };
-    if unsettled == 0 {
-        return Ok(());
-    }
-    let (number, crawl) = (cycle.number, &cycle.crawl);
-    Err(Error::Config(format!(
-        "cycle {number} of {crawl} has planned deletions in {unsettled} buckets, some of which may be half done: let it come \
-         to its end with the same parameters, without --fresh"
-    )))
 }
 
 /// Where there is no prefix, no commit ends the cycle.

@@ -34,6 +34,17 @@ pub(super) fn number(crawl: &str, number: u64, newest: Option<(u64, bool)>) -> R
     Err(Error::Config(format!("cannot begin cycle {number}: {refused}")))
 }
 
+/// Refuses to give up a cycle that may have left a change to the store half done: only its intents can finish it.
+pub(crate) fn may_be_given_up(crawl: &str, number: u64, unsettled: u64) -> Result<()> {
+    if unsettled == 0 {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "cycle {number} of {crawl} has planned deletions in {unsettled} buckets, some of which may be half done: let it come \
+         to its end with the same parameters, without --fresh"
+    )))
+}
+
 /// Refuses notes whose numbers do not go on from the `saved` ones. Gives how many there are with them.
 pub(super) fn note_numbers(progress: &Progress, saved: u64) -> Result<u64> {
     let mut next = saved;

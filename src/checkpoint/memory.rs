@@ -76,6 +76,10 @@ impl CycleState {
         }
     }
 
+    fn unsettled(&self) -> u64 {
+        self.prefixes.iter().map(|prefix| prefix.intents.len() as u64).sum()
+    }
+
     fn left(&self) -> u32 {
         u32::try_from(self.prefixes.iter().filter(|p| !p.done).count()).unwrap_or(u32::MAX)
     }
@@ -148,6 +152,9 @@ impl StateStore for MemoryStore {
         let newest = self.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
         check::number(crawl, number, newest.map(|(newest, cycle)| (*newest, cycle.finished.is_some())))?;
         let kept = self.crawls.entry(crawl.to_owned()).or_default();
+        for (number, cycle) in kept.cycles.iter().filter(|(_, cycle)| cycle.finished.is_none()) {
+            check::may_be_given_up(crawl, *number, cycle.unsettled())?;
+        }
         kept.next = number + 1;
         kept.cycles.retain(|_, cycle| cycle.finished.is_some());
         while kept.cycles.len() as u64 > FINISHED_CYCLES_KEPT {
@@ -219,7 +226,7 @@ impl StateStore for MemoryStore {
     }
 
     fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
-        Ok(self.cycle(cycle)?.prefixes.iter().map(|prefix| prefix.intents.len() as u64).sum())
+        Ok(self.cycle(cycle)?.unsettled())
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use check::may_be_given_up;
 pub use desk::Desk;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
@@ -214,14 +215,18 @@ pub trait StateStore: Send + 'static {
 
     /// Begins the next cycle of a crawl, with one row per prefix of the identity's ring. An unfinished cycle before it
     /// is given up: it keeps its number, and its rows go.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the unfinished cycle has intents: what they have begun in the store would
+    /// stay half done.
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
 
     /// As [`begin`](Self::begin), for a cycle that another program has begun and counted: it keeps its number. An unfinished
     /// cycle before it is given up, and may have had the same number; whoever holds claims on that one must be gone.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the crawl has come further than that: to a higher number, or to the end
-    /// of a cycle with the same.
+    /// [`Error::Config`](crate::Error::Config) as [`begin`](Self::begin), and if the crawl has come further than that: to a
+    /// higher number, or to the end of a cycle with the same.
     fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle>;
 
     /// The finished cycles of a crawl that are kept, the oldest first.
@@ -244,7 +249,7 @@ pub trait StateStore: Send + 'static {
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
 
-    /// How many intents of a cycle are not settled.
+    /// How many intents of a cycle are not settled. While there are any, the cycle is not given up.
     fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64>;
 
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.

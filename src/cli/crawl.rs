@@ -13,13 +13,16 @@ use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
 use crate::checkpoint::SqliteStore;
-use crate::clock::Time;
+use crate::clock::{Clock, SystemClock, Time};
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
+use crate::job::leases::Word;
+use crate::job::verify::Quarantine;
 use crate::job::{Count, Leases, Verify};
 use crate::policy::backoff::Backoff;
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
+use crate::stand_in::{Folder, running_node};
 use crate::store::{Store, TahoeStore};
 
 /// Closing the state takes a moment at most.
@@ -69,7 +72,30 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
         JobName::Count => args.expiry.refuse().map(|()| JobSettings::Count)?,
         JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline)),
     };
-    job.validate().map(|()| job)
+    job.validate()?;
+    if let JobSettings::Leases(leases) = &job {
+        leases.validate_at(args.now.unwrap_or_else(|| SystemClock::default().unix_secs()))?;
+    }
+    refuse_running_node(args, &job)?;
+    Ok(job)
+}
+
+/// Refuses to change what a running node may be writing to, whatever was said.
+fn refuse_running_node(args: &CrawlArgs, job: &JobSettings) -> Result<()> {
+    let changes = match job {
+        JobSettings::Leases(leases) => leases.word == Some(Word::Offline) && !leases.dry_run,
+        JobSettings::Verify { verify, .. } => verify.quarantine == Quarantine::Move,
+        JobSettings::Count => false,
+    };
+    if !changes || args.node_stopped {
+        return Ok(());
+    }
+    let Some((file, pid)) = running_node(&Folder::new(&args.store)) else { return Ok(()) };
+    Err(Error::Config(format!(
+        "nothing was changed: by {} the node of this store runs (process {pid}), and --offline is for a node that is stopped; \
+         stop it first, or say --node-stopped if it is",
+        file.display()
+    )))
 }
 
 /// A crawl over a part has a name of its own, so that it is not in the way of the whole.

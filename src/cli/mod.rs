@@ -184,6 +184,10 @@ struct CrawlArgs {
     #[arg(long)]
     offline: bool,
 
+    /// The node is stopped, whatever its pid file says; goes with --offline
+    #[arg(long, requires = "offline")]
+    node_stopped: bool,
+
     #[command(flatten)]
     verify: verify_args::VerifyArgs,
 

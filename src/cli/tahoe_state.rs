@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Exit, output, state_file};
-use crate::checkpoint::{SqliteStore, StateStore};
+use crate::checkpoint::SqliteStore;
 use crate::error::{Error, Result};
 use crate::job::leases::{Expiry, LeaseSettings};
 use crate::policy::cycle::Fresh;
@@ -145,9 +145,9 @@ fn import(args: &ImportArgs) -> Result<Exit> {
     }
     let states = plans.iter().map(|(crawler, _)| args.common.state_path(&store, *crawler));
     let states = states.collect::<Result<Vec<_>>>()?;
-    for ((crawler, plan), path) in plans.iter().zip(&states) {
+    for ((_, plan), path) in plans.iter().zip(&states) {
         if let Some(mut state) = existing(path)? {
-            plan.check(state.latest(crawler.crawl())?.as_ref(), fresh)?;
+            plan.check(&mut state, fresh)?;
         }
     }
     for ((crawler, plan), path) in plans.iter().zip(&states) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Notes;
 use crate::error::{Error, Result};
-use crate::policy::cycle::Moment;
+use crate::policy::deletion::Clocks;
 
 /// How many intents of a worker are in hand at most before they are carried out, even in mid-slice.
 const ROWS_IN_HAND: usize = 16_384;
@@ -32,15 +32,13 @@ pub struct Intent {
 pub struct Intents {
     rows: Vec<Intent>,
     bytes: usize,
-    /// How many shares the safety catch lets them delete.
-    allowed: u64,
 }
 
 impl Intents {
     /// Goes on with what was saved and perhaps not carried out.
     pub(crate) fn resume(rows: Vec<Intent>) -> Intents {
         let bytes = rows.iter().map(|intent| intent.body.len()).sum();
-        Intents { rows, bytes, allowed: 0 }
+        Intents { rows, bytes }
     }
 
     /// Adds one.
@@ -74,25 +72,18 @@ impl Intents {
 
     /// Takes all out, to carry them out.
     pub(crate) fn take(&mut self) -> Vec<Intent> {
-        (self.bytes, self.allowed) = (0, 0);
+        self.bytes = 0;
         std::mem::take(&mut self.rows)
     }
 
-    /// How many shares they delete that the safety catch was not asked about.
-    pub(crate) fn to_be_allowed(&self) -> u64 {
-        let deletes: u64 = self.rows.iter().map(|intent| intent.deletes).sum();
-        deletes.saturating_sub(self.allowed)
+    /// How many shares they delete.
+    pub(crate) fn deletes(&self) -> u64 {
+        self.rows.iter().map(|intent| intent.deletes).fold(0, u64::saturating_add)
     }
 
-    /// The safety catch lets them all pass.
-    pub(crate) fn allow(&mut self) {
-        self.allowed = self.rows.iter().map(|intent| intent.deletes).sum();
-    }
-
-    /// Puts one back that was allowed, and has to be saved and carried out once more.
+    /// Puts one back that has to be saved and carried out once more.
     pub(crate) fn put(&mut self, intent: Intent) {
         self.bytes += intent.body.len();
-        self.allowed += intent.deletes;
         self.rows.push(intent);
     }
 }
@@ -107,10 +98,8 @@ pub struct Deed<'a, T> {
     pub notes: &'a mut Notes,
     /// The moment that counts as now in this cycle, in seconds since 1970.
     pub now: f64,
-    /// What time it really is.
-    pub moment: Moment,
-    /// What time it was when the crawl was started.
-    pub started: Moment,
+    /// What the clocks say.
+    pub clocks: Clocks,
 }
 
 /// What became of an intent.

@@ -27,7 +27,7 @@ pub use verify::Verify;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
 pub use walk::{PrefixWalk, Stopped, Visited};
 
-use crate::policy::deletion::SafetyCatch;
+use crate::policy::deletion::{Clocks, SafetyCatch};
 use crate::store::Store;
 
 /// A fold over the buckets of a store.
@@ -76,6 +76,16 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     fn carry_out(&self, store: &S, intent: &Intent, deed: &mut Deed<'_, Self::Tally>) -> crate::error::Result<Carried> {
         let _ = (store, intent, deed);
         Ok(Carried::Settled)
+    }
+
+    /// Says whether anything may be changed now. Asked before intents are saved, so that a refusal leaves none behind.
+    /// Default: yes.
+    ///
+    /// # Errors
+    /// What must stop the crawl.
+    fn may_change(&self, clocks: &Clocks) -> crate::error::Result<()> {
+        let _ = clocks;
+        Ok(())
     }
 
     /// How much a cycle may delete before the crawl stops and asks. May change between runs. Default: anything.

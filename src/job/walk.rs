@@ -11,6 +11,7 @@ use tracing::trace;
 
 use super::{Counts, Fold, Intents, Notes, PrefixTally, Rehearsal, Tally, Unreadable};
 use crate::error::Error;
+use crate::policy::deletion::Toll;
 use crate::slice::TimeSlice;
 use crate::store::{Names, Nature, Store};
 
@@ -72,9 +73,10 @@ impl<T: Tally> PrefixState<T> {
         Ok(PrefixState { position, fence, cursor, tally, notes, intents, saved, dirty, whole, part })
     }
 
-    /// What was counted since the last time it was saved.
-    pub fn added(&self) -> Counts {
-        self.notes.counts.since(&self.saved)
+    /// What it is to the safety catch: all that was examined and deleted of the prefix so far, and is about to be.
+    pub fn toll(&self) -> Toll {
+        let Counts { shares, deleted, .. } = self.notes.counts;
+        Toll { examined: shares, deletes: deleted.saturating_add(self.intents.deletes()) }
     }
 
     /// Whether the state has to hear of it: something is new, or still to be carried out.
@@ -84,7 +86,7 @@ impl<T: Tally> PrefixState<T> {
 
     /// Notes that everything was saved; gives what was counted since the last time.
     pub fn take_added(&mut self) -> Counts {
-        let added = self.added();
+        let added = self.notes.counts.since(&self.saved);
         self.saved = self.notes.counts.clone();
         added
     }

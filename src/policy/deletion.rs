@@ -1,8 +1,10 @@
 //! When not to delete: the safety catch, and clocks that cannot be believed.
 
+use std::collections::BTreeMap;
+
 use super::cycle::Moment;
 
-/// Shares that have to be examined before a part of them means anything.
+/// A part of fewer shares means little: it is taken of so many at least.
 const EXAMINED_LEAST: u64 = 1000;
 
 /// How far wall clock and monotonic clock may drift apart, in seconds, before the wall clock counts as having jumped.
@@ -19,12 +21,77 @@ pub struct SafetyCatch {
 }
 
 impl SafetyCatch {
-    /// Whether `deleted` of `examined` shares, both counted from the beginning of the cycle, are no more than the part.
-    /// Before 1,000 shares were examined everything is allowed: a part of a few means nothing.
-    pub fn allows(self, deleted: u64, examined: u64) -> bool {
+    /// Whether `deletes` of `examined` shares, both counted from the beginning of the cycle, are no more than the part.
+    /// Before 1,000 shares were examined it is the part of 1,000: what can be deleted before the catch holds is bounded.
+    pub fn allows(self, deletes: u64, examined: u64) -> bool {
         // Counts of shares are far below 2^53.
-        examined < EXAMINED_LEAST || deleted as f64 <= self.most * examined as f64
+        deletes as f64 <= self.most * examined.max(EXAMINED_LEAST) as f64
     }
+}
+
+/// Shares examined, and shares deleted or to be deleted, since the beginning of a cycle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Toll {
+    /// Shares examined.
+    pub examined: u64,
+    /// Shares deleted, and those that are about to be.
+    pub deletes: u64,
+}
+
+/// The toll of a cycle, prefix by prefix, whoever works on it: every worker asks here before it deletes.
+///
+/// An entry is the whole toll of its prefix so far and takes the place of the one before, so a prefix that is given back and
+/// taken in hand once more counts once. What is deleted was entered before, so at no moment is more deleted than the catch
+/// allows, however many workers there are and however they slice their work.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    prefixes: BTreeMap<u32, Toll>,
+    sum: Toll,
+}
+
+impl Ledger {
+    /// Enters the toll of a prefix.
+    pub fn enter(&mut self, prefix: u32, toll: Toll) {
+        let before = self.prefixes.insert(prefix, toll).unwrap_or_default();
+        let replaced = |sum: u64, old, new| sum.saturating_sub(old).saturating_add(new);
+        self.sum.examined = replaced(self.sum.examined, before.examined, toll.examined);
+        self.sum.deletes = replaced(self.sum.deletes, before.deletes, toll.deletes);
+    }
+
+    /// Enters what was examined of a prefix; what it deletes stays as it was.
+    pub fn examined(&mut self, prefix: u32, examined: u64) {
+        let deletes = self.prefixes.get(&prefix).map_or(0, |toll| toll.deletes);
+        self.enter(prefix, Toll { examined, deletes });
+    }
+
+    /// Enters the tolls of prefixes if the catch allows what the cycle then deletes. Otherwise only what was examined, and
+    /// the error is what the toll of the cycle would have been.
+    pub fn reserve(&mut self, catch: SafetyCatch, tolls: &[(u32, Toll)]) -> Result<(), Toll> {
+        let before: Vec<Toll> =
+            tolls.iter().map(|(prefix, _)| self.prefixes.get(prefix).copied().unwrap_or_default()).collect();
+        tolls.iter().for_each(|(prefix, toll)| self.enter(*prefix, *toll));
+        let sum = self.sum;
+        if catch.allows(sum.deletes, sum.examined) {
+            return Ok(());
+        }
+        for ((prefix, toll), before) in tolls.iter().zip(before) {
+            self.enter(*prefix, Toll { deletes: before.deletes, ..*toll });
+        }
+        Err(sum)
+    }
+}
+
+/// What the clocks say while something is about to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clocks {
+    /// What time it was when the crawl was started.
+    pub started: Moment,
+    /// What time it really is.
+    pub moment: Moment,
+    /// The moment by which the cycle judges, in seconds since 1970.
+    pub cycle_now: f64,
+    /// Whether that moment was given rather than read from the clock.
+    pub fixed: bool,
 }
 
 /// Says why a clock cannot be believed, if so.
@@ -55,15 +122,50 @@ mod tests {
 
     use super::*;
 
+    const TENTH: SafetyCatch = SafetyCatch { most: 0.10 };
+
     #[test]
-    fn the_catch_holds_from_a_thousand_shares_on() {
-        let tenth = SafetyCatch { most: 0.10 };
-        assert!(tenth.allows(999, 999));
-        assert!(tenth.allows(100, 1000));
-        assert!(!tenth.allows(101, 1000));
-        assert!(tenth.allows(101, 1010));
+    fn the_catch_allows_a_part_of_a_thousand_at_least() {
+        assert!(TENTH.allows(100, 1) && TENTH.allows(100, 1000));
+        assert!(!TENTH.allows(101, 999) && !TENTH.allows(101, 1000));
+        assert!(TENTH.allows(101, 1010));
         assert!(SafetyCatch { most: 1.0 }.allows(5000, 5000));
         assert!(!SafetyCatch { most: 0.0 }.allows(1, 1_000_000));
+    }
+
+    #[test]
+    fn however_the_work_is_divided_no_more_than_the_part_is_reserved() {
+        for workers in [1, 2, 8, 100] {
+            for slice in [1, 7, 90] {
+                let (mut ledger, mut reserved) = (Ledger::default(), 0);
+                let mut tolls = vec![Toll::default(); workers];
+                // Every share has expired; each worker asks after each of its slices.
+                for at in (0..10 * workers).map(|n| n % workers) {
+                    tolls[at].examined += slice;
+                    let wanted = Toll { deletes: tolls[at].deletes + slice, ..tolls[at] };
+                    if ledger.reserve(TENTH, &[(at as u32, wanted)]).is_ok() {
+                        (tolls[at], reserved) = (wanted, reserved + slice);
+                    }
+                    let examined: u64 = tolls.iter().map(|toll| toll.examined).sum();
+                    assert!(reserved <= 100.max(examined / 10), "{reserved} of {examined}, {workers} workers");
+                    assert_eq!(ledger.sum, Toll { examined, deletes: reserved });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_is_taken_in_hand_again_counts_once() {
+        let mut ledger = Ledger::default();
+        for _ in 0..3 {
+            ledger.reserve(TENTH, &[(7, Toll { examined: 500, deletes: 60 })]).unwrap();
+        }
+        let over =
+            ledger.reserve(TENTH, &[(7, Toll { examined: 600, deletes: 70 }), (8, Toll { examined: 9, deletes: 31 })]);
+        assert_eq!(over, Err(Toll { examined: 609, deletes: 101 }));
+        assert_eq!(ledger.sum, Toll { examined: 609, deletes: 60 });
+        ledger.examined(7, 1400);
+        ledger.reserve(TENTH, &[(8, Toll { examined: 10, deletes: 31 })]).unwrap();
     }
 
     #[test]

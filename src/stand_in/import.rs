@@ -117,12 +117,18 @@ impl Import {
         self.finished.is_empty() && self.current.is_none()
     }
 
-    /// Refuses a state that has something of its own which would be lost, or has come further.
+    /// Refuses a state that has something of its own which would be lost, or has come further. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::Config`] with what to do.
-    pub fn check(&self, latest: Option<&checkpoint::Cycle>, fresh: Fresh) -> Result<()> {
-        let Some(latest) = latest else { return Ok(()) };
+    /// [`Error::Config`] with what to do, and whatever keeps the state from being read.
+    pub fn check(&self, state: &mut dyn StateStore, fresh: Fresh) -> Result<()> {
+        let Some(latest) = state.latest(self.crawler.crawl())? else { return Ok(()) };
+        self.check_latest(&latest, fresh)?;
+        let unsettled = if latest.finished.is_some() { 0 } else { state.unsettled(&latest.key())? };
+        checkpoint::may_be_given_up(&latest.crawl, latest.number, unsettled)
+    }
+
+    fn check_latest(&self, latest: &checkpoint::Cycle, fresh: Fresh) -> Result<()> {
         let (crawl, number) = (self.crawler.crawl(), latest.number);
         let refuse = |why: String| Err(Error::Config(format!("nothing was imported: {why}")));
         if latest.identity.store != self.store {
@@ -161,8 +167,8 @@ impl Import {
     /// As [`check`](Self::check), and whatever keeps the state from being written.
     pub fn apply(&self, state: &mut dyn StateStore, fresh: Fresh) -> Result<u64> {
         let crawl = self.crawler.crawl();
+        self.check(state, fresh)?;
         let latest = state.latest(crawl)?;
-        self.check(latest.as_ref(), fresh)?;
         let first = latest.map_or(0, |cycle| if cycle.finished.is_some() { cycle.number + 1 } else { cycle.number });
         let mut put = 0;
         for cycle in self.finished.iter().filter(|cycle| cycle.number >= first).chain(&self.current) {

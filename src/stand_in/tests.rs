@@ -8,6 +8,7 @@ use serde_json::json;
 use super::cycles::{Reach, lease_rows};
 use super::{Crawler, Export, Folder, Import, Moment};
 use crate::checkpoint::{CycleIdentity, MemoryStore, Progress, StateStore};
+use crate::job::Intent;
 use crate::job::leases::LeaseSettings;
 use crate::policy::cycle::Fresh;
 use crate::store::{Store, TahoeStore};
@@ -172,4 +173,29 @@ fn prefixes_out_of_turn_and_names_that_mislead_tahoe_are_left_out() {
     let extent = export.extent().unwrap();
     assert_eq!((extent.prefixes_done, &extent.last_bucket), (2, &None));
     assert!(export.remarks().iter().any(|remark| remark.starts_with("1 prefixes were completed out of turn")));
+}
+
+#[test]
+fn a_cycle_with_half_done_deletions_is_not_given_up_for_what_is_imported() {
+    let scene = Scene::new();
+    let mut figures = some_figures();
+    figures.expiration_enabled = false;
+    scene.export(&mut scene.state(3, Reach { done: 1, cursor: None }, &figures));
+    let mut state = scene.state(3, Reach { done: 1, cursor: None }, &figures);
+    let latest = state.latest("leases").unwrap().unwrap();
+    let intent = Intent { bucket: b"ab".to_vec(), deletes: 1, body: "{}".to_owned() };
+    let progress = Progress {
+        prefix: 1,
+        fence: 1,
+        cursor: None,
+        tally: b"{}".to_vec(),
+        done: false,
+        whole: true,
+        notes: Vec::new(),
+        intents: vec![intent],
+    };
+    state.commit(&latest.key(), &[progress], 13.0).unwrap();
+    let refused = scene.import().apply(&mut state, Fresh::Yes).unwrap_err().to_string();
+    assert!(refused.contains("planned deletions in 1 buckets, some of which may be half done"), "{refused}");
+    assert_eq!(state.latest("leases").unwrap(), Some(latest));
 }

@@ -37,7 +37,7 @@ fn help_says_what_there_is() {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
     let help = words("crawl --help").expect(0).stdout;
-    let options = "--job --expire none|age:SECONDS|cutoff:UNIXTIME --dry-run --offline --online --max-delete --compat --prune-empty-buckets --sharetypes --now --cpu PERCENT% --slice --basis \
+    let options = "--job --expire none|age:SECONDS|cutoff:UNIXTIME --dry-run --offline --node-stopped --online --max-delete --compat --prune-empty-buckets --sharetypes --now --cpu PERCENT% --slice --basis \
          --workers --checkpoint every_bucket --state --fresh --json --verbose shares/ count leases Exit";
     for word in options.split(' ') {
         assert!(help.contains(word), "{word} is not in\n{help}");
@@ -103,11 +103,28 @@ fn a_wrong_store_is_refused_with_what_to_give() {
 }
 
 #[test]
+fn a_node_that_runs_is_noticed_and_so_are_rules_that_take_valid_leases() {
+    let sample = Sample::new(4);
+    let running = sample.path("running.process");
+    fs::write(&running, format!("{} 1.0\n", std::process::id())).unwrap();
+    let crawl = |args: &str| run(&mut sample.crawl("state", args));
+    let delete = "--job leases --expire age:2678400 --max-delete 100%";
+    crawl(&format!("{delete} --offline")).expect(2).said("the node of this store runs").said("--node-stopped");
+    crawl("--job verify --quarantine move --offline").expect(2).said("the node of this store runs");
+    crawl(&format!("{delete} --offline --node-stopped --dry-run")).expect(0);
+    crawl(&format!("{delete} --offline --node-stopped")).expect(0);
+    fs::remove_file(&running).unwrap();
+    crawl(&format!("{delete} --offline")).expect(0);
+    crawl("--job leases --expire age:31 --offline").expect(2).said("leases are granted for 31 days");
+    crawl("--job leases --expire cutoff:99999999999 --offline").expect(2).said("not milliseconds");
+}
+
+#[test]
 fn people_are_told_what_is_deleted_and_what_would_be() {
     let sample = Sample::new(40);
     let now = super::harness::NOW;
     let words = |more: &str| {
-        let args = format!("--job leases --expire age:1 --now {now} --max-delete 100% {more}");
+        let args = format!("--job leases --expire cutoff:{now} --now {now} --max-delete 100% {more}");
         run(&mut sample.crawl("state", &args)).expect(0).stdout
     };
     let would = words("--dry-run");

@@ -121,3 +121,18 @@ fn a_clock_that_jumps_is_refused_and_the_cycle_goes_on_once_it_is_right() {
     assert!(!world.share("aa", 0, 0).exists() && report.resumed);
     assert_eq!(report.own["deleted"]["shares"], 1);
 }
+
+#[test]
+fn a_machine_that_was_suspended_has_no_clock_that_jumps() {
+    let world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 40)]));
+    let (secs, suspended) = (world.clock.secs.clone(), world.clock.suspended.clone());
+    let state = SimState::new(move |call| {
+        if call == "sync" {
+            secs.store(7200 + 3600, Ordering::Relaxed);
+            suspended.store(3600, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    assert_eq!(world.run(state, settings(Word::Online)).unwrap().own["deleted"]["shares"], 1);
+}

@@ -12,7 +12,7 @@ use sexton::engine::{Cycles, Fresh};
 use sexton::job::leases::{LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
-use super::expiry_world::{DAY, Failing, World, renew, settings};
+use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
 use super::sim_state::SimState;
 
 /// A share with one expired lease, one with an expired and a valid one, in one bucket.
@@ -42,6 +42,27 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     assert!((0..1200).all(|n| world.share("aa", n, 0).exists()));
     let report = world.run(state, limited(0.25)).unwrap();
     assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &300.into()));
+}
+
+/// How it happens: each worker saves and deletes after each of its slices, before the others have saved what they examined.
+#[test]
+fn eight_workers_together_delete_no_more_than_the_part_allowed() {
+    let mut world = World::new();
+    world.workers = 8;
+    let prefixes = ["aa", "ab", "ba", "bb", "ca", "cb", "da", "db", "ea", "eb", "fa", "fb", "ga", "gb", "ha", "hb"];
+    let shares = || prefixes.iter().flat_map(|prefix| (0..250).map(move |n| (prefix, n)));
+    for (n, (prefix, bucket)) in shares().enumerate() {
+        // At first there is nothing to object to; then everything has expired.
+        let days = if n % 250 < 20 && n % 2 == 0 { 3 } else { 40 };
+        world.put(&world.share(prefix, bucket, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
+    }
+    let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
+    for _ in 0..3 {
+        let refused = world.run(SimState::sound(), limited.clone());
+        let Err(Error::SafetyCatch { .. }) = refused else { panic!("{refused:?}") };
+    }
+    let gone = shares().filter(|(prefix, bucket)| !world.share(prefix, *bucket, 0).exists()).count();
+    assert!(gone <= 300, "{gone} of 4000 in three cycles");
 }
 
 #[test]
@@ -122,6 +143,33 @@ fn links_are_never_followed_to_change_anything() {
     let told: Vec<_> = report.errors.iter().filter(|e| e.error.contains("links are never followed")).collect();
     assert_eq!(told.len(), 4, "{:?}", report.errors);
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
+}
+
+/// How it happens: the clock was ahead when the cycle began, and is right when it is carried on.
+#[test]
+fn a_cycle_that_judges_by_a_moment_to_come_deletes_nothing_and_leaves_no_intent() {
+    let mut world = World::new();
+    two_shares(&world);
+    let before = (read(&world, 0), read(&world, 1));
+    let clock = world.clock.secs.clone();
+    clock.store(100 * i64::from(DAY), Ordering::Relaxed);
+    // The first commit is the one before the deletions.
+    let broken = std::sync::Arc::new(AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let state = SimState::new(move |call| {
+        let damaged = || Error::StateDamaged { path: "state".into(), cause: "a disk fails".into() };
+        if call == "commit" && is_broken.load(Ordering::Relaxed) { Err(damaged()) } else { Ok(()) }
+    });
+    assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
+    broken.store(false, Ordering::Relaxed);
+    world.clock = Ahead::by(7200);
+    let refused = world.run(state.clone(), settings(Word::Offline));
+    let Err(error @ Error::Clock { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("the cycle judges by a moment"), "{error}");
+    assert_eq!((read(&world, 0), read(&world, 1)), before);
+    world.fresh = Fresh::Yes;
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!(report.own["deleted"]["shares"], 1);
 }
 
 #[test]

@@ -27,17 +27,23 @@ pub const DAY: u32 = 86_400;
 pub struct Ahead {
     system: Arc<SystemClock>,
     pub secs: Arc<AtomicI64>,
+    /// How long the machine was suspended.
+    pub suspended: Arc<AtomicI64>,
 }
 
 impl Ahead {
     pub fn by(secs: i64) -> Ahead {
-        Ahead { system: Arc::new(SystemClock::new()), secs: Arc::new(AtomicI64::new(secs)) }
+        Ahead { system: Arc::new(SystemClock::new()), secs: Arc::new(AtomicI64::new(secs)), suspended: Arc::default() }
     }
 }
 
 impl Clock for Ahead {
     fn now(&self) -> Duration {
         self.system.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now() + Duration::from_secs(self.suspended.load(Ordering::Relaxed).unsigned_abs())
     }
 
     fn unix_secs(&self) -> f64 {
@@ -59,6 +65,7 @@ pub struct World {
     pub cycles: Cycles,
     pub fresh: Fresh,
     pub checkpoint: Checkpoint,
+    pub workers: u32,
 }
 
 impl World {
@@ -76,6 +83,7 @@ impl World {
             cycles: Cycles::Once,
             fresh: Fresh::No,
             checkpoint: Checkpoint::default(),
+            workers: 1,
         }
     }
 
@@ -116,6 +124,7 @@ impl World {
         let crawl = CrawlSettings {
             slow_start: Duration::ZERO,
             minimum_cycle_time: Duration::ZERO,
+            workers: self.workers,
             ..CrawlSettings::new("expiry")
         };
         let engine = Engine::builder(Settings { budget, checkpoint: self.checkpoint, ..Settings::default() })

@@ -19,6 +19,7 @@ use crate::lock::lock;
 use crate::messages::{Opened, WantedCycle};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, Moment, RemainingTime};
+use crate::policy::deletion::{Clocks, Ledger, Toll};
 use crate::policy::ring::{Lap, Ring};
 use crate::policy::target::{between_visits, outlook};
 use crate::priority::Working;
@@ -189,7 +190,8 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
 }
 
 fn moment(time: &Time) -> Moment {
-    Moment { monotonic: time.clock.now(), unix_secs: time.clock.unix_secs() }
+    // The wall clock has not jumped where the machine was suspended.
+    Moment { monotonic: time.clock.elapsed(), unix_secs: time.clock.unix_secs() }
 }
 
 /// A mailbox that is closed while nobody has asked for the end: its actor has panicked.
@@ -218,6 +220,8 @@ impl Patience {
 pub(super) struct CycleWork {
     pub key: CycleKey,
     pub now: f64,
+    /// Whether `now` was given rather than read from the clock.
+    fixed: bool,
     pub rehearsal: Rehearsal,
     pub ring: Ring,
     pub skipped: Mutex<Arc<Skipped>>,
@@ -243,8 +247,8 @@ struct LapView {
     /// Saved cursors of prefixes that are not complete.
     cursors: std::collections::HashMap<u32, Vec<u8>>,
     totals: Counts,
-    /// Shares that were deleted in earlier runs, and those that the safety catch has let pass in this one.
-    allowed: u64,
+    /// What the safety catch knows of it.
+    ledger: Ledger,
     remaining: RemainingTime,
     saved_at: Duration,
 }
@@ -271,7 +275,7 @@ impl CycleWork {
             lap: Lap::new(ring.len()),
             cursors: std::collections::HashMap::new(),
             totals: Counts::default(),
-            allowed: 0,
+            ledger: Ledger::default(),
             remaining: RemainingTime::new(crawl.board.awake()),
             saved_at: crawl.board.awake(),
         };
@@ -287,6 +291,7 @@ impl CycleWork {
                 let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved)
                     .map_err(|cause| Error::Tally { crawl: crawl.settings.name.clone(), cause })?;
                 view.totals.merge(&state.notes.counts);
+                view.ledger.enter(row.prefix, state.toll());
                 let Counts { errors, findings, .. } = state.notes.counts;
                 show_ring(&mut |marks| marks.met(row.prefix, errors, findings));
             }
@@ -295,10 +300,10 @@ impl CycleWork {
                 show_ring(&mut |marks| marks.complete(row.prefix, None));
             }
         }
-        view.allowed = view.totals.deleted;
         let work = CycleWork {
             key: opened.cycle.key(),
             now: opened.cycle.identity.now,
+            fixed: opened.cycle.identity.fixed_clock,
             rehearsal: opened.cycle.identity.rehearsal,
             ring,
             skipped: Mutex::default(),
@@ -323,17 +328,24 @@ impl CycleWork {
         course.wait_for(|course| *course != Course::Going).await.map_or(Course::Failed, |course| *course)
     }
 
-    /// Asks the safety catch whether so many more shares may be deleted; `examined` are those not saved yet.
-    pub fn allow<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, deletes: u64, examined: u64) -> Result<()> {
+    /// What the clocks say.
+    pub fn clocks<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Clocks {
+        Clocks { started: crawl.started, moment: crawl.moment(), cycle_now: self.now, fixed: self.fixed }
+    }
+
+    /// Asks the safety catch whether prefixes may delete what they are about to, and notes that they do if so.
+    pub fn allow<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, tolls: &[(u32, Toll)]) -> Result<()> {
         let Some(catch) = crawl.job.safety_catch() else { return Ok(()) };
-        let mut view = lock(&self.lap);
-        let (deletes, examined) = (view.allowed + deletes, view.totals.shares + examined);
-        if !catch.allows(deletes, examined) {
+        let reserved = lock(&self.lap).ledger.reserve(catch, tolls);
+        reserved.map_err(|Toll { examined, deletes }| {
             let (crawl, most) = (crawl.settings.name.clone(), catch.most);
-            return Err(Error::SafetyCatch { crawl, deletes, examined, most });
-        }
-        view.allowed = deletes;
-        Ok(())
+            Error::SafetyCatch { crawl, deletes, examined, most }
+        })
+    }
+
+    /// Notes what was examined of a prefix, before any of it is saved.
+    pub fn examined(&self, prefix: u32, shares: u64) {
+        lock(&self.lap).ledger.examined(prefix, shares);
     }
 
     /// Notes that one of the workers has failed.

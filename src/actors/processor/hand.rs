@@ -100,6 +100,7 @@ pub(super) fn fold<S: Store, J: Job<S>>(
         while let Some((mut listed, mut state)) = hand.todo.pop_front() {
             let mut saver = MidSlice { crawl, work, done: &mut hand.done, saved_at: &mut hand.saved_at };
             let folded = fold_prefix(crawl, work, &mut listed, &mut state, slice, &mut saver, &skipped);
+            work.examined(state.position, state.notes.counts.shares);
             match folded {
                 Ok(()) => hand.done.push(state),
                 Err(Stopped(why)) => {

@@ -29,27 +29,15 @@ pub(super) fn settle<S: Store, J: Job<S>>(
 ) -> Result<()> {
     // What was changed meanwhile comes again; the job sees to it that this ends.
     while done.iter().chain(current.as_deref()).any(|state| !state.intents.is_empty()) {
-        allow(crawl, work, done, current.as_deref_mut())?;
+        let states = done.iter().chain(current.as_deref());
+        let tolls: Vec<_> = states.map(|state| (state.position, state.toll())).collect();
+        work.allow(crawl, &tolls)?;
+        crawl.job.may_change(&work.clocks(crawl))?;
         save_for_good(crawl, work, done, current.as_deref_mut())?;
         for state in done.iter_mut().chain(current.as_deref_mut()) {
             carry_out(crawl, work, state)?;
         }
     }
-    Ok(())
-}
-
-/// Asks the safety catch for what was not asked for before.
-fn allow<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
-    work: &CycleWork,
-    done: &mut [PrefixState<J::Tally>],
-    current: Option<&mut PrefixState<J::Tally>>,
-) -> Result<()> {
-    let states = || done.iter().chain(current.as_deref());
-    let deletes = states().map(|state| state.intents.to_be_allowed()).sum();
-    let examined = states().map(|state| state.added().shares).sum();
-    work.allow(crawl, deletes, examined)?;
-    done.iter_mut().chain(current).for_each(|state| state.intents.allow());
     Ok(())
 }
 
@@ -79,8 +67,7 @@ fn carry_out<S: Store, J: Job<S>>(
     while let Some(intent) = intents.next() {
         state.dirty = true;
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
-        let (moment, started) = (crawl.moment(), crawl.started);
-        let mut deed = Deed { prefix, tally, notes, now, moment, started };
+        let mut deed = Deed { prefix, tally, notes, now, clocks: work.clocks(crawl) };
         // Caught here, where what is left can be put back. It is not the panic of a visit, which would cost its bucket.
         let carried = catch_unwind(AssertUnwindSafe(|| crawl.job.carry_out(&crawl.store, &intent, &mut deed)));
         let panicked = |panic: Box<dyn Any + Send>| {

@@ -1,6 +1,6 @@
 //! Intents: kept with the prefix that they were committed with, until a commit without them.
 
-use super::{Backend, begun, progress};
+use super::{Backend, begun, identity, progress};
 use crate::checkpoint::{Claim, Progress};
 use crate::job::Intent;
 
@@ -49,16 +49,24 @@ pub(super) fn a_complete_prefix_with_intents_is_refused<B: Backend>() {
     assert_eq!(backend.store().latest("c").unwrap().unwrap().finished, Some(3.0));
 }
 
-pub(super) fn intents_go_with_their_cycle<B: Backend>() {
+pub(super) fn a_cycle_with_intents_is_not_given_up<B: Backend>() {
     let mut backend = B::fresh();
-    let given_up = begun(backend.store(), 1);
-    let claim = backend.store().claim(&given_up, 1).unwrap().remove(0);
-    backend.store().commit(&given_up, &[with_intents(&claim, "x", false, &[intent(1)])], 2.0).unwrap();
-    let next = begun(backend.store(), 1);
-    let claim = backend.store().claim(&next, 1).unwrap().remove(0);
-    assert_eq!(claim.intents, []);
-    backend.store().commit(&next, &[with_intents(&claim, "x", false, &[intent(5)])], 2.0).unwrap();
+    let cycle = begun(backend.store(), 2);
+    let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[intent(1), intent(5)])], 2.0).unwrap();
     backend.reopen();
-    assert_eq!(backend.store().latest("c").unwrap().unwrap().number, 1);
-    assert_eq!(backend.store().claim(&next, 1).unwrap().remove(0).intents, [intent(5)]);
+    for number in [None, Some(cycle.number), Some(cycle.number + 7)] {
+        let refused = match number {
+            None => backend.store().begin("c", &identity(1), 3.0),
+            Some(number) => backend.store().begin_numbered("c", &identity(1), number, 3.0),
+        };
+        assert!(refused.unwrap_err().to_string().contains("planned deletions in 2 buckets"));
+    }
+    let latest = backend.store().latest("c").unwrap().unwrap();
+    assert_eq!((latest.number, latest.identity.ring.len()), (0, 2), "nothing has changed");
+    let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    assert_eq!(claim.intents, [intent(1), intent(5)]);
+    backend.store().commit(&cycle, &[progress(&claim, "x", false)], 4.0).unwrap();
+    let next = begun(backend.store(), 1);
+    assert_eq!((next.number, backend.store().claim(&next, 1).unwrap().remove(0).intents), (1, Vec::new()));
 }

@@ -336,6 +336,9 @@ fn begin(
     let (finished, given_up): (Vec<_>, Vec<_>) =
         kept.map(|kept| kept.cycles).unwrap_or_default().into_iter().partition(|c| c.finished.is_some());
     let too_old = finished.len().saturating_sub(FINISHED_CYCLES_KEPT as usize);
+    for cycle in &given_up {
+        check::may_be_given_up(crawl, cycle.number, unsettled(conn, cycle.seal())?)?;
+    }
     given_up.iter().chain(&finished[..too_old]).try_for_each(|cycle| cycle.delete(conn))?;
 
     CrawlRow { id: crawl_id, name: crawl.to_owned(), latest: number }.save(conn)?;
@@ -357,6 +360,16 @@ fn begin(
         prefix.insert(conn, row.seal())?;
     }
     Ok(row)
+}
+
+/// How many intents of a cycle are not settled.
+fn unsettled(conn: &Connection, seal: Seal) -> Out<u64> {
+    let mut unsettled = 0u64;
+    Prefix::each(conn, seal, |prefix| {
+        unsettled = unsettled.saturating_add(prefix.intents);
+        Ok(())
+    })?;
+    Ok(unsettled)
 }
 
 fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out<Claim> {

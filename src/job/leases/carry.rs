@@ -14,7 +14,6 @@ use super::tally::LeaseTally;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intent};
-use crate::policy::deletion::clock_fault;
 use crate::store::{Failed, Found, OpenedBucket, Rewritten, Store, TahoeStore};
 use crate::tahoe::table::PIECE_LEN;
 
@@ -41,9 +40,8 @@ pub(super) fn bucket(
 ) -> Result<Carried> {
     let mut plan: BucketPlan = serde_json::from_str(&intent.body)
         .map_err(|e| Error::Tally { crawl: format!("an intent of prefix {}", deed.prefix), cause: e.to_string() })?;
-    if job.settings.word == Some(Word::Online) {
-        check_clock(job, &plan, deed)?;
-    }
+    let planned = plan.shares.iter().filter_map(|share| share.act.as_ref());
+    job.check_clocks(&deed.clocks, planned.map(|act| act.stamp.touched_unix()).fold(0.0, f64::max))?;
     let path = store.path(deed.prefix, Some(&intent.bucket));
     deed.notes.enter(&intent.bucket);
     match store.open_for_change(deed.prefix, &intent.bucket) {
@@ -100,17 +98,6 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
             !store.reads_as_before(prefix, (&intent.bucket, share.name.as_bytes()), &act.stamp, rewrite)
         }
     })
-}
-
-fn check_clock(job: &Leases, plan: &BucketPlan, deed: &Deed<'_, LeaseTally>) -> Result<()> {
-    // Whole seconds of our time are exact.
-    let met = job.newest_unix.load(std::sync::atomic::Ordering::Relaxed) as f64;
-    let planned = plan.shares.iter().filter_map(|share| share.act.as_ref());
-    let newest = planned.map(|act| act.stamp.touched_unix()).fold(met, f64::max);
-    match clock_fault(deed.started, deed.moment, deed.now, newest) {
-        Some(why) => Err(Error::Clock { why }),
-        None => Ok(()),
-    }
 }
 
 fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path, why: &dyn std::fmt::Display) {

@@ -29,7 +29,7 @@ pub use tally::LeaseTally;
 
 use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
 use crate::error::Error;
-use crate::policy::deletion::SafetyCatch;
+use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault};
 use crate::store::{Stamp, TahoeBucket, TahoeStore};
 
 /// Checks the leases of every share of a [`TahoeStore`].
@@ -44,6 +44,22 @@ impl Leases {
     /// Makes the job with these settings.
     pub fn new(settings: LeaseSettings) -> Leases {
         Leases { settings, newest_unix: Arc::default() }
+    }
+
+    /// Refuses to delete by clocks that cannot be believed, or by a cutoff yet to come. `newest_unix`: when the youngest
+    /// share concerned was touched, beside those met in this process.
+    fn check_clocks(&self, clocks: &Clocks, newest_unix: f64) -> Result<(), Error> {
+        // A moment that was given for a store at rest is what it is; beside a running node even that has to be true.
+        if clocks.fixed && self.settings.word == Some(Word::Offline) {
+            return Ok(());
+        }
+        self.settings.validate_at(clocks.cycle_now)?;
+        // Whole seconds of our time are exact.
+        let newest = newest_unix.max(self.newest_unix.load(Ordering::Relaxed) as f64);
+        match clock_fault(clocks.started, clocks.moment, clocks.cycle_now, newest) {
+            Some(why) => Err(Error::Clock { why }),
+            None => Ok(()),
+        }
     }
 
     fn meet(&self, stamp: &Stamp) {
@@ -86,6 +102,10 @@ impl Job<TahoeStore> for Leases {
         deed: &mut Deed<'_, LeaseTally>,
     ) -> Result<Carried, Error> {
         carry::bucket(self, store, intent, deed)
+    }
+
+    fn may_change(&self, clocks: &Clocks) -> Result<(), Error> {
+        self.check_clocks(clocks, 0.0)
     }
 
     fn safety_catch(&self) -> Option<SafetyCatch> {

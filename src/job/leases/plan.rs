@@ -121,11 +121,9 @@ impl BucketPlan {
         held(|held| held.by_own_date) && held(|held| held.by_settings)
     }
 
-    /// How many shares are still to be deleted.
+    /// How many shares it deletes, those that are gone already included: they are counted nowhere else until it is settled.
     pub fn deletes(&self) -> u64 {
-        let unlinks = |share: &&SharePlan| {
-            share.is_pending() && share.act.as_ref().is_some_and(|act| matches!(act.change, Change::Unlink))
-        };
+        let unlinks = |share: &&SharePlan| share.act.as_ref().is_some_and(|act| matches!(act.change, Change::Unlink));
         self.shares.iter().filter(unlinks).count() as u64
     }
 

@@ -5,7 +5,7 @@ use super::plan::Expiration;
 use crate::error::{Error, Result};
 use crate::job::Rehearsal;
 use crate::tahoe::container::Header;
-use crate::tahoe::lease::Lease;
+use crate::tahoe::lease::{LEASE_SECS, Lease};
 
 /// The word without which nothing is deleted: what the node of the store does meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +149,32 @@ impl LeaseSettings {
             _ if compat && self.prune => {
                 wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
             }
+            Some(_) if !self.dry_run && !compat && self.cuts_short() => wrong(
+                "leases are granted for 31 days, and a shorter age deletes leases that are valid by their own dates: give an \
+                 age in seconds, for 31 days age:2678400; or, where clients are known to have renewed since, cutoff:UNIXTIME",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether leases expire by age before their own dates.
+    fn cuts_short(&self) -> bool {
+        matches!(self.expiry, Expiry::Age { secs } if secs < u64::from(LEASE_SECS))
+    }
+
+    /// Refuses to delete by a cutoff after `now`, in seconds since 1970: then every lease would expire.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with what would be right.
+    pub fn validate_at(&self, now: f64) -> Result<()> {
+        match self.expiry {
+            // Moments that matter are far below 2^53.
+            Expiry::Cutoff { unix } if unix as f64 > now && self.manner(Rehearsal::No) == Manner::Deletes => {
+                Err(Error::Config(format!(
+                    "the cutoff {unix} is after now ({now:.0}), so even a lease renewed this moment would expire: give a \
+                     moment that has passed, in seconds (not milliseconds) since 1970"
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -160,7 +186,7 @@ mod tests {
     use crate::tahoe::container::ShareType;
 
     fn with(change: impl FnOnce(&mut LeaseSettings)) -> LeaseSettings {
-        let mut settings = LeaseSettings { expiry: Expiry::Age { secs: 1 }, ..LeaseSettings::default() };
+        let mut settings = LeaseSettings { expiry: Expiry::Age { secs: 2_678_400 }, ..LeaseSettings::default() };
         change(&mut settings);
         settings
     }
@@ -185,6 +211,32 @@ mod tests {
             .validate()
             .unwrap();
         LeaseSettings { sharetypes: ShareTypes(Vec::new()), ..LeaseSettings::default() }.validate().unwrap();
+    }
+
+    #[test]
+    fn rules_by_which_valid_leases_would_go_are_refused_where_anything_is_deleted() {
+        let deleting = |expiry| with(|s| (s.expiry, s.word) = (expiry, Some(Word::Offline)));
+        // Meant as days.
+        let why = deleting(Expiry::Age { secs: 31 }).validate().unwrap_err().to_string();
+        assert!(why.contains("valid by their own dates") && why.contains("age:2678400"), "{why}");
+        assert!(deleting(Expiry::Age { secs: 2_678_399 }).validate().is_err());
+        deleting(Expiry::Age { secs: 2_678_400 }).validate().unwrap();
+        let short = |change: fn(&mut LeaseSettings)| {
+            with(|s| {
+                (s.expiry, s.word) = (Expiry::Age { secs: 31 }, Some(Word::Offline));
+                change(s);
+            })
+        };
+        short(|s| s.dry_run = true).validate().unwrap();
+        short(|s| s.conduct = Conduct::Compat).validate().unwrap();
+        // Milliseconds.
+        let cutoff = |unix| deleting(Expiry::Cutoff { unix });
+        let why = cutoff(1_700_000_000_000).validate_at(1_700_000_000.0).unwrap_err().to_string();
+        assert!(why.contains("seconds (not milliseconds)"), "{why}");
+        assert!(cutoff(1_700_000_001).validate_at(1_700_000_000.0).is_err());
+        cutoff(1_700_000_000).validate_at(1_700_000_000.0).unwrap();
+        let evaluated = LeaseSettings { dry_run: true, ..cutoff(1_700_000_000_000) };
+        evaluated.validate_at(1_700_000_000.0).unwrap();
     }
 
     #[test]
