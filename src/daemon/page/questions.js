@@ -7,9 +7,7 @@ const FORWARD = ["start", "resume"];
 
 /** Whether a crawl may delete something if it goes on; one of which too little is known may. */
 function mayDelete(crawl, detail) {
-    // One whose rehearsal waits for a word rehearses anew.
-    if (crawl.rehearsal) return crawl.rehearsal.confirmed;
-    if (!detail) return true;
+    if (!detail || crawl.rehearsal?.confirmed) return true;
     const { expire, delete: word, dry_run: dry } = detail.settings.parameters ?? {};
     return Boolean(word && word !== "nothing") || (Boolean(expire) && expire !== "none" && dry === false);
 }
