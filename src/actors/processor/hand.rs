@@ -22,8 +22,8 @@ use crate::store::Store;
 /// Notes in hand after which progress is saved even in mid-slice: they are kept in memory until then.
 const NOTES_IN_HAND: usize = 4096;
 
-/// Complete prefixes in hand after which progress is saved even in mid-slice.
-pub(super) const PREFIXES_IN_HAND: usize = 1024;
+/// Complete prefixes in hand after which the slice ends and progress is saved: while one worker saves, the others work.
+const PREFIXES_IN_HAND: usize = 128;
 
 /// Listed prefixes still to be folded, and folded ones still to be saved.
 pub(super) struct Hand<S: Store, T> {
@@ -51,6 +51,11 @@ impl<S: Store, T: Tally> Hand<S, T> {
     /// Whether there is anything that the state does not have.
     pub fn is_dirty(&self) -> bool {
         !self.done.is_empty() || self.todo.front().is_some_and(|(_, state)| state.is_unsettled())
+    }
+
+    /// Whether there is enough in hand to be saved.
+    pub fn is_full(&self) -> bool {
+        self.done.len() >= PREFIXES_IN_HAND
     }
 
     /// Whether there are intents to be carried out.
@@ -118,7 +123,7 @@ pub(super) fn fold<S: Store, J: Job<S>>(
             {
                 return Ended::Unsaved(error);
             }
-            if slice.is_over() || hand.done.len() >= PREFIXES_IN_HAND {
+            if slice.is_over() || hand.is_full() {
                 break;
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::crawl::{Course, Crawl, CycleWork, Patience, gone};
-use super::hand::{Ended, Hand, PREFIXES_IN_HAND, fold};
+use super::hand::{Ended, Hand, fold};
 use crate::checkpoint::Claim;
 use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
@@ -24,7 +24,7 @@ use crate::status::WorkerState;
 use crate::store::Store;
 
 /// Prefixes claimed at once. Towards the end of a cycle fewer, so that the workers end together.
-const CLAIMS_AT_ONCE: u32 = 16;
+const CLAIMS_AT_ONCE: u32 = 64;
 
 /// What a slice left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             let (ended, back) = self.fold(slice).await?;
             slice = back;
             match ended {
-                Ended::Paused if slice.is_over() || !self.hand.todo.is_empty() => break,
+                Ended::Paused if slice.is_over() || self.hand.is_full() => break,
                 Ended::Paused => {}
                 Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
                 Ended::Unsaved(error) => return Err(error),
@@ -215,7 +215,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     fn commit_is_due(&self) -> bool {
-        self.hand.done.len() >= PREFIXES_IN_HAND || self.commit_due_in().is_zero()
+        self.hand.is_full() || self.commit_due_in().is_zero()
     }
 
     fn commit_due_in(&self) -> Duration {
