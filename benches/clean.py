@@ -11,7 +11,7 @@ program was timed on: its figures stand beside, of another machine, so only rati
 fresh copy, which is in the page cache, at --lock-duty 100%. The commands run in turn, round after round, so that what
 disturbs the machine disturbs all of them. Needs Python with sqlite3, no packages.
 """
-import argparse, json, os, shutil, sqlite3, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, re, shutil, sqlite3, statistics, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -53,6 +53,13 @@ def fresh(path, wal):
     return copy
 
 
+def steps_of(out):
+    """The lock times in a report. Read from its end, as a child's peak memory is never less than its parent's at the fork:
+    this program must stay smaller than what it measures."""
+    out.seek(max(0, out.seek(0, os.SEEK_END) - 4096))
+    return json.loads(re.search(rb'"steps":\s*(\{[^{}]*\})', out.read())[1])
+
+
 def clean(path, way, people=False):
     """Cleans a copy; gives seconds, CPU seconds, peak megabytes, and the report's lock times, which people's text has not."""
     more, wal = WAYS[way]
@@ -65,8 +72,7 @@ def clean(path, way, people=False):
         took = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
         assert child.returncode == 0, (command, child.returncode)
-        out.seek(0)
-        steps = None if people else json.load(out)["steps"]
+        steps = None if people else steps_of(out)
     return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, steps
 
 
