@@ -75,7 +75,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     assert_eq!(shown, expected);
     let problem = &status["problems"][0];
     assert_eq!((&problem["about"], &problem["severity"]), (&"crawl".into(), &"waiting".into()));
-    assert!(problem["text"].as_str().unwrap().contains("1 shares and 1 leases (0.0 MB) would be deleted"), "{problem}");
+    assert!(problem["text"].as_str().unwrap().contains("1 shares and 1 leases (134 B) would be deleted"), "{problem}");
     let metrics = || daemon.send("GET", "/metrics", &[], "").body;
     assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 1"));
     // Two cycles' time, and what is not a confirmation of just this cycle.
@@ -93,7 +93,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     assert_eq!(are_there(&daemon), [true, true]);
 
     let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
-    assert!(confirmed.starts_with("expire: 1 shares in 1 buckets, 1 leases, 0.0 MB will be deleted"), "{confirmed}");
+    assert!(confirmed.starts_with("expire: 1 shares in 1 buckets, 1 leases, 134 B will be deleted"), "{confirmed}");
     assert!(confirmed.ends_with("confirmed: the next cycle deletes them\n"), "{confirmed}");
     deleted(&daemon, 1);
     let again = say(&daemon, "confirm expire --yes");

@@ -67,7 +67,7 @@ fn it_fits_every_width_in_both_schemes() {
 fn what_the_api_says_is_shown() {
     let (stage, browser) = page(Play::as_written());
     assert_eq!(browser.text("#verdict"), "Something is waiting.");
-    browser.shows("#problems", "240 shares and 251 leases (1883.3 MB) would be deleted");
+    browser.shows("#problems", "240 shares and 251 leases (1.9 GB) would be deleted");
     let vitals = browser.text("#vitals");
     for part in ["10 d 11 h", "1 error and 4 findings", "49.8 % of 50 %", "2 h 46 min to 3 h 5 min"] {
         assert!(vitals.contains(part), "{part} is not in {vitals}");
