@@ -87,6 +87,7 @@ fn serve(dir: &Path, buckets: u32) -> Result<Exit> {
     let text = String::from(
         r#"(
             state: "serve.sqlite",
+            priority: normal,
             budget: (cpu_percentage: "5%", cpu_slice: "20ms"),
             http: (listen: "127.0.0.1:0"),
             crawls: [
