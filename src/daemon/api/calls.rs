@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::at::at;
 use super::picture::Picture;
+use super::plan::PlanBody;
 use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
 use super::{Failed, cleanings};
 use crate::config::units::Percent;
@@ -65,9 +66,12 @@ async fn cleaning(daemon: Daemon, name: web::Path<String>) -> Answer {
 
 async fn plan(daemon: Daemon, name: web::Path<String>) -> Answer {
     let picture = Picture::take(&daemon);
-    let plan = cleanings::plan(&picture, cleaning_view(&picture, &name)?);
-    let none = || Failed::new(StatusCode::NOT_FOUND, format!("{name} has made no plan since the daemon's start"));
-    Ok(HttpResponse::Ok().json(plan.ok_or_else(none)?))
+    let Some((figures, report)) = cleanings::plan(&picture, cleaning_view(&picture, &name)?) else {
+        return Err(Failed::new(StatusCode::NOT_FOUND, format!("{name} has made no plan since the daemon's start")));
+    };
+    let failed = |e| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the plan of {name}: {e}"));
+    let body = PlanBody::new(&figures, report).map_err(failed)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
 #[derive(Deserialize)]

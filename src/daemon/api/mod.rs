@@ -7,6 +7,7 @@ mod events;
 mod guard;
 mod pages;
 pub mod picture;
+mod plan;
 mod problems;
 pub mod shapes;
 
