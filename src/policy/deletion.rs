@@ -94,6 +94,14 @@ pub struct Clocks {
     pub fixed: bool,
 }
 
+impl Clocks {
+    /// The latest moment that counts as now, in seconds since 1970: what the clock shows, though the cycle judges by the
+    /// moment at which it began. A moment that was given is all there is.
+    pub fn latest(&self) -> f64 {
+        if self.fixed { self.cycle_now } else { self.moment.unix_secs.max(self.cycle_now) }
+    }
+}
+
 /// Says why a clock cannot be believed, if so.
 ///
 /// `started` and `now` are moments of one process; `cycle_now` is the moment by which the cycle judges, `newest_unix`

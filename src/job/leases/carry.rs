@@ -8,13 +8,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use super::look::Sight;
+use super::look::{Looked, Sight};
 use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
 use super::tally::LeaseTally;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intent};
-use crate::store::{Failed, Found, OpenedBucket, Rewritten, Store, TahoeStore};
+use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Store, TahoeStore};
 use crate::tahoe::table::PIECE_LEN;
 
 /// How often a share is looked at anew before it is left alone for this cycle.
@@ -46,7 +46,8 @@ pub(super) fn bucket(
     deed.notes.enter(&intent.bucket);
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
-            let mut work = Work { job, opened: &opened, now: deed.now, page: [0; PIECE_LEN] };
+            let mut work =
+                Work { job, opened: &opened, now: deed.now, latest: deed.clocks.latest(), page: [0; PIECE_LEN] };
             for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 let fate = work.carry_out(share);
@@ -120,6 +121,7 @@ struct Work<'a> {
     job: &'a Leases,
     opened: &'a OpenedBucket<'a>,
     now: f64,
+    latest: f64,
     page: [u8; PIECE_LEN],
 }
 
@@ -159,11 +161,15 @@ impl Work<'_> {
     /// Whether the share, read once more, is still the same file and still to be unlinked.
     fn still_goes(&mut self, name: &[u8], act: &Act) -> bool {
         let Ok(Some(file)) = self.opened.open(name) else { return false };
-        let mut sight = Sight { settings: &self.job.settings, now: self.now, page: &mut self.page };
-        let looked = sight.look(name, &file);
+        let looked = self.look(name, &file);
         let goes = looked.is_ok_and(|l| l.plan.act.is_some_and(|act| matches!(act.change, Change::Unlink)));
         // Looked at last: whatever was written while the leases were read shows in it.
         goes && self.opened.find(name).is_ok_and(|found| found == Found::File(act.stamp))
+    }
+
+    fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
+        let settings = &self.job.settings;
+        Sight { settings, now: self.now, latest: self.latest, page: &mut self.page }.look(name, file)
     }
 
     /// A share that was changed counts as what it is now; one that is gone, as what it was.
@@ -180,8 +186,7 @@ impl Work<'_> {
                 return;
             }
         };
-        let mut sight = Sight { settings: &self.job.settings, now: self.now, page: &mut self.page };
-        match sight.look(&name, &file) {
+        match self.look(&name, &file) {
             Ok(looked) => *share = looked.plan,
             Err(_) => share.act = None,
         }

@@ -48,7 +48,7 @@ pub(super) fn bucket(
 
 impl Visit<'_, '_> {
     fn share(&mut self, entry: &ShareEntry, page: &mut [u8; PIECE_LEN]) {
-        let mut sight = Sight { settings: &self.job.settings, now: self.fold.now, page };
+        let mut sight = Sight { settings: &self.job.settings, now: self.fold.now, latest: self.fold.latest, page };
         let name = self.bucket.share_name(entry);
         let looked = self.bucket.open_share(entry).and_then(|file| {
             self.job.meet(&file.stamp());

@@ -30,7 +30,8 @@ pub(super) struct Flaw {
 /// Watches the leases of one share.
 #[derive(Debug)]
 pub(super) struct Dates {
-    now: f64,
+    /// The latest moment that counts as now, in seconds since 1970.
+    latest: f64,
     met: u64,
     impossible: u64,
     /// Number (from 1) and date of the first impossible one.
@@ -38,8 +39,8 @@ pub(super) struct Dates {
 }
 
 impl Dates {
-    pub fn new(now: f64) -> Dates {
-        Dates { now, met: 0, impossible: 0, first: None }
+    pub fn new(latest: f64) -> Dates {
+        Dates { latest, met: 0, impossible: 0, first: None }
     }
 
     /// How many leases were met.
@@ -56,12 +57,12 @@ impl Dates {
     }
 
     fn is_ahead(&self, expires_unix: u32) -> bool {
-        f64::from(expires_unix) > self.now + f64::from(AHEAD_SECS)
+        f64::from(expires_unix) > self.latest + f64::from(AHEAD_SECS)
     }
 
     fn reason(&self) -> Option<String> {
         let (number, date) = self.first?;
-        let (met, now) = (self.met, self.now);
+        let (met, now) = (self.met, self.latest);
         let why = if self.is_ahead(date) {
             format!("more than 32 days after now ({now})")
         } else {

@@ -35,6 +35,8 @@ pub(super) struct Sight<'a> {
     pub settings: &'a LeaseSettings,
     /// The moment that counts as now, in seconds since 1970.
     pub now: f64,
+    /// The latest moment that counts as now, likewise: leases are renewed while a cycle lasts.
+    pub latest: f64,
     pub page: &'a mut [u8; PIECE_LEN],
 }
 
@@ -81,7 +83,7 @@ impl Sight<'_> {
             }
         };
         let share = ShareBytes { head, size: file.size(), rest: file };
-        let mut met = Met::nothing(self.now);
+        let mut met = Met::nothing(self.latest);
         let read = share.each_lease(&header, |lease| met.meet(self.settings, &header, lease, self.now));
         let flaws = judge(&header, share.size, &read, &met.dates);
         let whole = Share {
@@ -162,9 +164,9 @@ impl Sight<'_> {
 }
 
 impl Met {
-    fn nothing(now: f64) -> Met {
+    fn nothing(latest: f64) -> Met {
         let held = Held { by_own_date: false, by_settings: false };
-        Met { dates: Dates::new(now), held, expired: 0, all_ripe: true, ages: BTreeMap::new() }
+        Met { dates: Dates::new(latest), held, expired: 0, all_ripe: true, ages: BTreeMap::new() }
     }
 
     fn meet(&mut self, settings: &LeaseSettings, header: &Header, lease: Lease, now: f64) {

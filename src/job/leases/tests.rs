@@ -205,10 +205,33 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
         rehearsal: Rehearsal::No,
         slice: &slice,
         now: 1.7e9,
+        latest: 1.7e9 + 2.0 * 86_400.0,
         is_there: &is_there,
     };
     job.process_bucket(&mut bucket, &mut fold).unwrap();
     (tally, notes, intents)
+}
+
+/// How it happens: a client renews a lease on the second day of a cycle.
+#[test]
+fn a_lease_renewed_while_a_long_cycle_lasts_has_a_date_that_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = b"ababababababababababababaa";
+    let path = dir.path().join("shares/ab/ababababababababababababaa");
+    std::fs::create_dir_all(&path).unwrap();
+    let share = |ahead_days: u32| {
+        let mut share: Vec<u8> = [1u32, 0, 1].iter().flat_map(|field| field.to_be_bytes()).collect();
+        share.extend([0; 68]);
+        share.extend((1_700_000_000 + ahead_days * 86_400).to_be_bytes());
+        share
+    };
+    // Two days have passed since the cycle began.
+    std::fs::write(path.join("0"), share(33)).unwrap();
+    std::fs::write(path.join("1"), share(35)).unwrap();
+    let (_, mut notes, _) = visit(&Leases::default(), dir.path(), name, || ());
+    let findings: Vec<String> = notes.take_rows().into_iter().map(|note| note.body).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains(r#""share":1"#) && findings[0].contains("after now (1700172800)"), "{findings:?}");
 }
 
 /// A file of holes can have as many leases as it likes; what is kept and saved of them must not grow with that.
