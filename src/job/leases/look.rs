@@ -19,6 +19,10 @@ const UNTOUCHED_SECS: f64 = 3600.0;
 /// Leases of a share whose table is rewritten: an intent holds the whole table. (Real shares have a handful.)
 const LEASES_MOST: u64 = 100_000;
 
+/// Leases of a share that are read, unless Tahoe is to be followed in everything: a file of holes has billions of them for
+/// nothing, and reading those would hold a slice for an hour.
+const LEASES_READ: u64 = 1_000_000;
+
 /// What a look at a share has shown.
 #[derive(Debug)]
 pub(super) struct Looked {
@@ -82,7 +86,8 @@ impl Sight<'_> {
                 });
             }
         };
-        let share = ShareBytes { head, size: file.size(), rest: file };
+        let most = if self.settings.conduct == Conduct::Compat { u64::MAX } else { LEASES_READ };
+        let share = ShareBytes { head, size: file.size(), rest: file, most };
         let mut met = Met::nothing(self.latest);
         let read = share.each_lease(&header, |lease| met.meet(self.settings, &header, lease, self.now));
         let flaws = judge(&header, share.size, &read, &met.dates);
@@ -99,7 +104,7 @@ impl Sight<'_> {
                 // A failure to cancel comes after the share was counted as examined.
                 (if decision.stops.is_some() { Seen::Stops(Some(whole)) } else { Seen::Whole(whole) }, decision)
             }
-            Err(Fault::Corrupt(_)) => (Seen::Corrupt, Decision::default()),
+            Err(Fault::Corrupt(_) | Fault::TooMany(_)) => (Seen::Corrupt, Decision::default()),
             Err(Fault::Stops(reason)) => (Seen::Stops(None), Decision { stops: Some(reason), ..Decision::default() }),
             Err(Fault::Unreadable(e)) => {
                 let stops = Some(format!("cannot read leases: {e}"));

@@ -49,7 +49,7 @@ pub(super) struct SharePlan {
 pub(super) enum Seen {
     /// All its leases could be read.
     Whole(Share),
-    /// Corrupt to Tahoe, and kept.
+    /// Corrupt to Tahoe, or with more leases than are read; kept.
     Corrupt,
     /// Tahoe's lease checker does not survive it: the history takes up nothing more from the bucket. Where it would
     /// fail only at cancelling, it has counted the share as examined before.

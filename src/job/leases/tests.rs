@@ -258,6 +258,40 @@ fn an_intent_for_a_share_with_many_leases_is_short() {
     assert_eq!(ages.values().map(|leases| leases.as_u64().unwrap()).collect::<Vec<_>>(), [6666, 6667, 6667]);
 }
 
+/// How it happens: a count of 2^32 - 1 in a file of holes, which takes no room on the disk.
+#[test]
+fn billions_of_leases_are_not_read_but_by_who_follows_tahoe() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = b"ababababababababababababaa";
+    let path = dir.path().join("shares/ab/ababababababababababababaa");
+    std::fs::create_dir_all(&path).unwrap();
+    let sparse = |number: &str, leases: u32| {
+        let header: Vec<u8> = [1, 0, leases].iter().flat_map(|field| field.to_be_bytes()).collect();
+        std::fs::write(path.join(number), header).unwrap();
+        let file = std::fs::File::options().write(true).open(path.join(number)).unwrap();
+        file.set_len(12 + 72 * u64::from(leases)).unwrap();
+    };
+    sparse("0", u32::MAX);
+    let cutoff = LeaseSettings { expiry: Expiry::Cutoff { unix: 1 }, word: Some(Word::Offline), ..Default::default() };
+    let (tally, mut notes, intents) = visit(&Leases::new(cutoff.clone()), dir.path(), name, || ());
+    let findings: Vec<String> = notes.take_rows().into_iter().map(|note| note.body).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains("it has 4294967295 leases") && !findings[0].contains("tahoe_corrupt"), "{findings:?}");
+    assert!(intents.is_empty());
+    assert_eq!((notes.counts.shares, tally.unknown_buckets, tally.ages.len()), (1, 1, 0));
+    // Plausible, or followed whatever there is.
+    for (leases, conduct) in [(1_000_000, Conduct::Careful), (1_000_001, Conduct::Compat)] {
+        sparse("0", leases);
+        let (tally, ..) = visit(
+            &Leases::new(LeaseSettings { conduct, expiry: Expiry::None, word: None, ..cutoff.clone() }),
+            dir.path(),
+            name,
+            || (),
+        );
+        assert_eq!(tally.ages.values().sum::<u64>(), u64::from(leases));
+    }
+}
+
 #[test]
 fn a_share_that_vanishes_leaves_no_trace_in_the_history() {
     let (tally, notes) = visit_after_removal(&["1"]);
