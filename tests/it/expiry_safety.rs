@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sexton::Error;
 use sexton::checkpoint::StateStore;
 use sexton::engine::{Cycles, Fresh};
-use sexton::job::leases::{LeaseSettings, Word};
+use sexton::job::leases::{Conduct, LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
@@ -143,6 +143,32 @@ fn links_are_never_followed_to_change_anything() {
     let told: Vec<_> = report.errors.iter().filter(|e| e.error.contains("links are never followed")).collect();
     assert_eq!(told.len(), 4, "{:?}", report.errors);
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
+}
+
+#[test]
+fn what_lies_in_a_folder_that_is_no_bucket_stays_and_is_told() {
+    let world = World::new();
+    let expired = immutable_at(world.now(), 2, 50, &[(1, 40)]);
+    let bucket = world.bucket("aa", 0);
+    let copy = bucket.with_file_name(format!("{}.bak", bucket.file_name().unwrap().to_str().unwrap()));
+    let elsewhere = world.store().join("shares/cc").join(world.bucket("dd", 1).file_name().unwrap());
+    let strays = [copy.join("0"), world.store().join("shares/cc/ccnotasi/0"), elsewhere.join("0")];
+    let valid = copy.join("1");
+    strays.iter().for_each(|stray| world.put(stray, &expired));
+    world.put(&valid, &immutable_at(world.now(), 2, 50, &[(1, 3)]));
+    world.put(&bucket.join("0"), &expired);
+    for dry_run in [true, false] {
+        let report = world.run(SimState::sound(), LeaseSettings { dry_run, ..settings(Word::Offline) }).unwrap();
+        let gone = &report.own[if dry_run { "would_delete" } else { "deleted" }];
+        assert_eq!((&gone["shares"], &gone["leases"]), (&1.into(), &1.into()));
+        let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..])).collect();
+        assert_eq!(told, [(Some(0), "bucket"); 3], "{:?}", report.findings);
+        assert!(report.findings[0].reason.contains("no bucket of this prefix: it is kept"));
+        assert_eq!(bucket.join("0").exists(), dry_run);
+    }
+    assert!(strays.iter().all(|stray| stray.exists()) && valid.exists());
+    let compat = LeaseSettings { conduct: Conduct::Compat, ..settings(Word::Offline) };
+    assert_eq!(world.run(SimState::sound(), compat).unwrap().own["deleted"]["shares"], 3);
 }
 
 /// How it happens: the clock was ahead when the cycle began, and is right when it is carried on.

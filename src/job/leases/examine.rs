@@ -7,17 +7,20 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::Leases;
-use super::judge::Flaw;
+use super::judge::{BUCKET, Flaw};
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
+use super::{Conduct, Leases};
 use crate::job::{Finding, Fold, Unreadable};
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::names;
 use crate::tahoe::table::PIECE_LEN;
+
+/// Why a share is kept in a directory whose name is no storage index, or one of another prefix.
+const NO_BUCKET: &str = "its leases have expired, but the directory is no bucket of this prefix: it is kept";
 
 struct Visit<'v, 'f> {
     job: &'v Leases,
@@ -61,11 +64,16 @@ impl Visit<'_, '_> {
     }
 
     fn looked(&mut self, entry: &ShareEntry, looked: Looked) {
-        let Looked { mut plan, flaws, stops, kept } = looked;
+        let Looked { mut plan, mut flaws, stops, kept } = looked;
         self.fold.notes.counts.shares += 1;
         if self.stopped {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
+        }
+        if plan.act.is_some() && self.job.settings.conduct == Conduct::Careful && !self.is_bucket() {
+            // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
+            plan.act = None;
+            flaws.push(Flaw { region: BUCKET, reason: NO_BUCKET.to_owned(), tahoe_corrupt: false });
         }
         for reason in [stops.as_deref().map(|reason| self.with_consequence(reason)), kept].into_iter().flatten() {
             self.fold.notes.error(&self.bucket.share_path(entry), &reason);
@@ -122,13 +130,16 @@ impl Visit<'_, '_> {
         if self.stopped { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") }
     }
 
+    /// Whether its name is a storage index, in the prefix where it belongs.
+    fn is_bucket(&self) -> bool {
+        let name = self.bucket.name();
+        names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
+    }
+
     /// Whether the bucket's directory is to go with its last share. A directory that is no bucket is not touched.
     fn prunes(&self) -> bool {
-        let name = self.bucket.name();
         let all_go = self.plan.shares.len() as u64 == self.plan.deletes();
-        self.job.settings.prune && all_go && self.plan.vanished == 0 && self.bucket.no_share() == 0 && {
-            names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
-        }
+        self.job.settings.prune && all_go && self.plan.vanished == 0 && self.bucket.no_share() == 0 && self.is_bucket()
     }
 
     /// Where something is to be deleted the tally has to wait for it.

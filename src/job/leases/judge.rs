@@ -12,6 +12,9 @@ pub(super) const HEADER: &str = "container header";
 /// Findings about lease records.
 pub(super) const LEASES: &str = "leases";
 
+/// Findings about where a share stands.
+pub(super) const BUCKET: &str = "bucket";
+
 /// 2006-01-01: before it there was no Tahoe.
 const EARLIEST_UNIX: u32 = 1_136_073_600;
 
