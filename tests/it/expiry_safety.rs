@@ -128,7 +128,15 @@ fn links_are_never_followed_to_change_anything() {
     symlink(outside.join("bucket"), world.bucket("aa", 0)).unwrap();
     symlink(outside.join("expired"), world.share("aa", 1, 0)).unwrap();
     symlink(outside.join("partly"), world.share("aa", 1, 1)).unwrap();
-    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    // One without any share, which would be removed.
+    fs::create_dir(outside.join("empty")).unwrap();
+    symlink(outside.join("empty"), world.bucket("aa", 2)).unwrap();
+    let pruning = LeaseSettings { prune: true, ..settings(Word::Offline) };
+    let rehearsed = world.run(SimState::sound(), LeaseSettings { dry_run: true, ..pruning.clone() }).unwrap();
+    let report = world.run(SimState::sound(), pruning).unwrap();
+    assert_eq!(rehearsed.own["would_delete"], report.own["deleted"]);
+    assert_eq!(rehearsed.findings, report.findings);
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
     for (path, bytes) in [("expired", &expired), ("partly", &partly)] {
         assert_eq!(fs::read(outside.join(path)).unwrap(), *bytes);
     }
@@ -140,8 +148,8 @@ fn links_are_never_followed_to_change_anything() {
     }
     assert!(world.share("aa", 1, 0).is_symlink() && world.bucket("aa", 0).is_symlink());
     assert_eq!(report.own["deleted"]["shares"], 0);
-    let told: Vec<_> = report.errors.iter().filter(|e| e.error.contains("links are never followed")).collect();
-    assert_eq!(told.len(), 4, "{:?}", report.errors);
+    let told = report.findings.iter().filter(|finding| finding.reason.contains("links are never followed")).count();
+    assert_eq!((told, report.findings.len()), (6, 6), "{:?}", report.findings);
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
 }
 
@@ -204,10 +212,14 @@ fn a_file_with_other_names_is_not_rewritten() {
     two_shares(&world);
     fs::hard_link(world.share("aa", 0, 1), world.path("backup")).unwrap();
     let before = fs::read(world.path("backup")).unwrap();
+    let dry_run = LeaseSettings { dry_run: true, ..settings(Word::Offline) };
+    let rehearsed = world.run(SimState::sound(), dry_run).unwrap();
     let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
     assert_eq!(fs::read(world.path("backup")).unwrap(), before);
-    assert!(report.errors[0].error.contains("2 names (hard links)"), "{:?}", report.errors);
-    assert_eq!(report.own["deleted"]["shares"], 1);
+    let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
+    assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
+    assert_eq!((&report.own["deleted"], &report.findings), (&rehearsed.own["would_delete"], &rehearsed.findings));
+    assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
 
 /// How it happens: the store is mounted read-only, or the disk gives up on everything.

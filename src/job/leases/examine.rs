@@ -4,10 +4,11 @@
 //! Where Tahoe's lease checker would stop for good, the history keeps what the bucket had counted so far and takes up
 //! nothing more from it; the walk itself goes on with the next share.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 
-use super::judge::{BUCKET, Flaw};
+use super::judge::{BUCKET, Flaw, LEASES};
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
@@ -22,6 +23,9 @@ use crate::tahoe::table::PIECE_LEN;
 /// Why a share is kept in a directory whose name is no storage index, or one of another prefix.
 const NO_BUCKET: &str = "its leases have expired, but the directory is no bucket of this prefix: it is kept";
 
+/// Why a share is kept that a link leads to. Carrying out would refuse it; what is only told has to say the same.
+const LINKED: &str = "its expired leases are kept: a link leads to it, and links are never followed to change anything";
+
 struct Visit<'v, 'f> {
     job: &'v Leases,
     bucket: &'v TahoeBucket<'v>,
@@ -29,6 +33,8 @@ struct Visit<'v, 'f> {
     plan: BucketPlan,
     /// Whether Tahoe's lease checker would have stopped in this bucket.
     stopped: bool,
+    /// Whether the bucket was reached through a link, once that was asked.
+    behind_link: OnceCell<bool>,
 }
 
 /// Visits a bucket.
@@ -41,7 +47,8 @@ pub(super) fn bucket(
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<(), Unreadable> {
     fold.notes.counts.no_share += bucket.no_share();
-    let mut visit = Visit { job, bucket, fold, plan: BucketPlan::default(), stopped: false };
+    let mut visit =
+        Visit { job, bucket, fold, plan: BucketPlan::default(), stopped: false, behind_link: OnceCell::new() };
     let mut page = [0; PIECE_LEN];
     for entry in bucket.shares() {
         visit.share(entry, &mut page);
@@ -70,13 +77,15 @@ impl Visit<'_, '_> {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
         }
-        if plan.act.is_some() && self.job.settings.conduct == Conduct::Careful && !self.is_bucket() {
-            // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
+        if plan.act.is_some()
+            && let Some(why) = self.refused(entry)
+        {
             plan.act = None;
-            flaws.push(Flaw { region: BUCKET, reason: NO_BUCKET.to_owned(), tahoe_corrupt: false });
+            flaws.push(Flaw { region: BUCKET, reason: why.to_owned(), tahoe_corrupt: false });
         }
-        for reason in [stops.as_deref().map(|reason| self.with_consequence(reason)), kept].into_iter().flatten() {
-            self.fold.notes.error(&self.bucket.share_path(entry), &reason);
+        flaws.extend(kept.map(|reason| Flaw { region: LEASES, reason, tahoe_corrupt: false }));
+        if let Some(reason) = stops {
+            self.fold.notes.error(&self.bucket.share_path(entry), &self.with_consequence(&reason));
         }
         for flaw in flaws {
             self.finding(entry, flaw);
@@ -130,6 +139,19 @@ impl Visit<'_, '_> {
         if self.stopped { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") }
     }
 
+    /// Why nothing of a share is deleted where it stands.
+    fn refused(&self, entry: &ShareEntry) -> Option<&'static str> {
+        if self.job.settings.conduct == Conduct::Careful && !self.is_bucket() {
+            // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
+            return Some(NO_BUCKET);
+        }
+        (self.is_behind_link() || self.bucket.is_link(entry)).then_some(LINKED)
+    }
+
+    fn is_behind_link(&self) -> bool {
+        *self.behind_link.get_or_init(|| self.bucket.is_behind_link())
+    }
+
     /// Whether its name is a storage index, in the prefix where it belongs.
     fn is_bucket(&self) -> bool {
         let name = self.bucket.name();
@@ -139,7 +161,12 @@ impl Visit<'_, '_> {
     /// Whether the bucket's directory is to go with its last share. A directory that is no bucket is not touched.
     fn prunes(&self) -> bool {
         let all_go = self.plan.shares.len() as u64 == self.plan.deletes();
-        self.job.settings.prune && all_go && self.plan.vanished == 0 && self.bucket.no_share() == 0 && self.is_bucket()
+        self.job.settings.prune
+            && all_go
+            && self.plan.vanished == 0
+            && self.bucket.no_share() == 0
+            && self.is_bucket()
+            && !self.is_behind_link()
     }
 
     /// Where something is to be deleted the tally has to wait for it.

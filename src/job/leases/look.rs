@@ -160,6 +160,11 @@ impl Sight<'_> {
         let act = |change| Some(Act { stamp, leases, change });
         let (act, kept) = match outcome {
             Outcome::Unlinked => (act(Change::Unlink), None),
+            Outcome::Rewritten(_) if share.rest.links() > 1 => {
+                let links = share.rest.links();
+                let why = "its lease table is not rewritten: it has";
+                (None, Some(format!("{why} {links} names (hard links), which would all be changed")))
+            }
             Outcome::Rewritten(rewrite) => (act(Change::Rewrite(rewrite)), None),
             Outcome::Untouched => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
         };
