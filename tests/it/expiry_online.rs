@@ -136,3 +136,68 @@ fn a_machine_that_was_suspended_has_no_clock_that_jumps() {
     });
     assert_eq!(world.run(state, settings(Word::Online)).unwrap().own["deleted"]["shares"], 1);
 }
+
+#[cfg(target_os = "linux")]
+mod in_the_idle_class {
+    use std::io;
+    use std::os::fd::BorrowedFd;
+    use std::sync::{Arc, Mutex};
+
+    use sexton::priority::{Manner, Working};
+    use sexton::settings::{Checkpoint, Priority};
+    use sexton::store::{Disk, Medium};
+
+    use super::*;
+
+    /// A disk that notes in which scheduling class whoever unlinks something is.
+    #[derive(Debug, Default)]
+    struct Watching(Mutex<Vec<u32>>);
+
+    /// The scheduling policy of the calling thread: field 41 of its `stat`, after a name in parentheses.
+    fn scheduling_policy() -> u32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let after_name = stat.rsplit(')').next().unwrap();
+        after_name.split_whitespace().nth(41 - 3).unwrap().parse().unwrap()
+    }
+
+    impl Medium for Watching {
+        fn write(&self, _: BorrowedFd<'_>, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("no lease table is rewritten")
+        }
+
+        fn truncate(&self, _: BorrowedFd<'_>, _: u64) -> io::Result<()> {
+            unreachable!("no share is cut")
+        }
+
+        fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+            Disk.sync(file)
+        }
+
+        fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+            self.0.lock().unwrap().push(scheduling_policy());
+            Disk.unlink(dir, name)
+        }
+
+        fn remove_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+            Disk.remove_dir(dir, name)
+        }
+    }
+
+    /// Beside a busy machine a thread in the idle class may stand still for minutes, also between reading leases and unlinking.
+    #[test]
+    fn beside_a_node_nothing_is_unlinked_in_the_idle_class() {
+        let mut world = World::new();
+        // In mid-slice, where the thread is in the class.
+        (world.priority, world.checkpoint) = (Priority::Idle, Checkpoint::EveryBucket);
+        if Working::new(Priority::Idle).manner() != Manner::Switch {
+            return;
+        }
+        for (word, policy) in [(Word::Offline, libc::SCHED_IDLE), (Word::Online, libc::SCHED_OTHER)] {
+            (0..3).for_each(|n| world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)])));
+            let watching = Arc::new(Watching::default());
+            world.medium = watching.clone();
+            assert_eq!(world.run(SimState::sound(), settings(word)).unwrap().own["deleted"]["shares"], 3);
+            assert_eq!(*watching.0.lock().unwrap(), [policy as u32; 3], "{word:?}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use super::tally::LeaseTally;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intent};
+use crate::priority::unhindered;
 use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Store, TahoeStore};
 use crate::tahoe::table::PIECE_LEN;
 
@@ -147,10 +148,15 @@ impl Work<'_> {
             Ok(Found::File(_)) => {}
             Err(e) => return Fate::Kept(e),
         }
-        // A node that is running may be at it this very moment: header and leases are read again, right before.
-        if self.job.settings.word == Some(Word::Online) && !self.still_goes(name, act) {
-            return Fate::Changed;
+        if self.job.settings.word != Some(Word::Online) {
+            return self.remove(name);
         }
+        // A node that is running may be at it this very moment: header and leases are read again, right before. Out of the
+        // idle class, since a thread that is starved between the two would make that moment long.
+        unhindered(|| if self.still_goes(name, act) { self.remove(name) } else { Fate::Changed })
+    }
+
+    fn remove(&self, name: &[u8]) -> Fate {
         match self.opened.unlink(name) {
             Ok(()) => Fate::Done,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Fate::Done,
