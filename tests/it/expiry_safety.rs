@@ -309,6 +309,28 @@ fn a_share_that_was_changed_is_looked_at_anew() {
     assert_eq!(report.counts.shares, 2);
 }
 
+/// How it happens: as above, but what is written is no lease table: one with a date that cannot be, and half a header.
+#[test]
+fn what_the_second_look_finds_is_told() {
+    let world = World::new();
+    two_shares(&world);
+    let far = world.now() + 90 * DAY;
+    let (paths, changed) = ([world.share("aa", 0, 0), world.share("aa", 0, 1)], AtomicBool::new(false));
+    let state = SimState::new(move |call| {
+        if call == "sync" && !changed.swap(true, Ordering::Relaxed) {
+            renew(&paths[0], far).unwrap();
+            fs::write(&paths[1], b"half").unwrap();
+        }
+        Ok(())
+    });
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.tahoe_corrupt)).collect();
+    assert_eq!(told, [(Some(0), "leases", false), (Some(1), "container header", true)], "{:?}", report.findings);
+    assert!(report.findings[0].reason.contains("more than 32 days after now"), "{:?}", report.findings);
+    assert_eq!(report.own["history"]["corrupt-shares"].as_array().unwrap().len(), 1);
+    assert_eq!((&report.own["deleted"]["leases"], report.counts.findings), (&0.into(), 2));
+}
+
 /// How it happens: as above, but of two expired leases only one is renewed, so that there is still something to do.
 #[test]
 fn what_follows_from_a_new_look_is_saved_before_it_is_done() {

@@ -7,7 +7,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use super::judge::Flaw;
 use super::look::{Looked, Sight};
 use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
 use super::tally::LeaseTally;
@@ -16,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intent};
 use crate::priority::unhindered;
 use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Store, TahoeStore};
+use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::table::PIECE_LEN;
 
 /// How often a share is looked at anew before it is left alone for this cycle.
@@ -47,14 +50,20 @@ pub(super) fn bucket(
     deed.notes.enter(&intent.bucket);
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
-            let mut work =
-                Work { job, opened: &opened, now: deed.now, latest: deed.clocks.latest(), page: [0; PIECE_LEN] };
+            let mut work = Work {
+                job,
+                bucket: &intent.bucket,
+                opened: &opened,
+                now: deed.now,
+                latest: deed.clocks.latest(),
+                page: [0; PIECE_LEN],
+            };
             for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 let fate = work.carry_out(share);
                 match fate {
                     Fate::Done => share.done = true,
-                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share),
+                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, deed, &path),
                     Fate::Changed => keep(share, deed, &path, &"it changes all the time"),
                     Fate::Kept(e) => keep(share, deed, &path, &e),
                     Fate::Between(e) => {
@@ -102,12 +111,12 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
     })
 }
 
-fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path, why: &dyn std::fmt::Display) {
+fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &Path, why: &dyn std::fmt::Display) {
     share.act = None;
     deed.notes.error(path, &format_args!("its expired leases are kept: {why}"));
 }
 
-fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path) {
+fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseTally>, path: &Path) {
     if !plan.prune {
         return;
     }
@@ -120,6 +129,7 @@ fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseT
 /// The work on one bucket.
 struct Work<'a> {
     job: &'a Leases,
+    bucket: &'a [u8],
     opened: &'a OpenedBucket<'a>,
     now: f64,
     latest: f64,
@@ -178,23 +188,28 @@ impl Work<'_> {
         Sight { settings, now: self.now, latest: self.latest, page: &mut self.page }.look(name, file)
     }
 
-    /// A share that was changed counts as what it is now; one that is gone, as what it was.
-    fn look_anew(&mut self, share: &mut SharePlan) {
+    /// A share that was changed counts as what it is now, and is told of; one that is gone, as what it was.
+    fn look_anew(&mut self, share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &Path) {
         let name = share.name.clone().into_bytes();
-        let file = match self.opened.open(&name) {
-            Ok(Some(file)) => file,
+        let looked = match self.opened.open(&name) {
+            Ok(Some(file)) => self.look(&name, &file),
             Ok(None) => {
                 share.done = true;
                 return;
             }
-            Err(_) => {
-                share.act = None;
-                return;
-            }
+            Err(e) => Err(e),
         };
-        match self.look(&name, &file) {
-            Ok(looked) => *share = looked.plan,
-            Err(_) => share.act = None,
+        match looked {
+            Ok(Looked { plan, flaws, stops, kept }) => {
+                *share = plan;
+                for flaw in flaws.into_iter().chain(kept.map(Flaw::of_leases)) {
+                    deed.notes.finding(&flaw.of_share(self.bucket, &name));
+                }
+                if let Some(reason) = stops {
+                    deed.notes.error(path, &format_args!("{reason}; {STOPS_TAHOE}"));
+                }
+            }
+            Err(e) => keep(share, deed, path, &format_args!("it was changed, and cannot be read: {e}")),
         }
     }
 }

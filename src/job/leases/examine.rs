@@ -8,13 +8,13 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 
-use super::judge::{BUCKET, Flaw, LEASES};
+use super::judge::{BUCKET, Flaw};
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
 use super::{Conduct, Leases};
-use crate::job::{Finding, Fold, Unreadable};
+use crate::job::{Fold, Unreadable};
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::names;
@@ -83,7 +83,7 @@ impl Visit<'_, '_> {
             plan.act = None;
             flaws.push(Flaw { region: BUCKET, reason: why.to_owned(), tahoe_corrupt: false });
         }
-        flaws.extend(kept.map(|reason| Flaw { region: LEASES, reason, tahoe_corrupt: false }));
+        flaws.extend(kept.map(Flaw::of_leases));
         if let Some(reason) = stops {
             self.fold.notes.error(&self.bucket.share_path(entry), &self.with_consequence(&reason));
         }
@@ -95,15 +95,8 @@ impl Visit<'_, '_> {
     }
 
     fn finding(&mut self, entry: &ShareEntry, flaw: Flaw) {
-        let share = entry.number().value();
-        let mut reason = flaw.reason;
-        if share.is_none() {
-            let name = String::from_utf8_lossy(self.bucket.share_name(entry));
-            reason = format!("share {name}: {reason}");
-        }
-        let tahoe_corrupt = flaw.tahoe_corrupt && !self.stopped;
-        let (storage_index, region) = (self.bucket.storage_index(), flaw.region.to_owned());
-        self.fold.notes.finding(&Finding { storage_index, share, region, reason, tahoe_corrupt, bytes: None });
+        let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.stopped, ..flaw };
+        self.fold.notes.finding(&flaw.of_share(self.bucket.name(), self.bucket.share_name(entry)));
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as

@@ -2,8 +2,10 @@
 //!
 //! At most one finding per share and region, in plain words with the numbers. Never touches the history's counters.
 
+use crate::job::Finding;
 use crate::tahoe::container::{Header, Misfit};
 use crate::tahoe::lease::{DAY_SECS, LEASE_SECS, Lease};
+use crate::tahoe::number::ShareNumber;
 use crate::tahoe::table::Fault;
 
 /// Findings about version, magic, lengths and offsets.
@@ -28,6 +30,24 @@ pub(super) struct Flaw {
     pub reason: String,
     /// Whether Tahoe takes the share for corrupt because of it.
     pub tahoe_corrupt: bool,
+}
+
+impl Flaw {
+    /// Something of the leases, which is no fault to Tahoe.
+    pub fn of_leases(reason: String) -> Flaw {
+        Flaw { region: LEASES, reason, tahoe_corrupt: false }
+    }
+
+    /// The finding about the share of this name.
+    pub fn of_share(self, bucket: &[u8], share: &[u8]) -> Finding {
+        let Flaw { region, mut reason, tahoe_corrupt } = self;
+        let number = ShareNumber::parse(share).and_then(|number| number.value());
+        if number.is_none() {
+            reason = format!("share {}: {reason}", String::from_utf8_lossy(share));
+        }
+        let (storage_index, region) = (String::from_utf8_lossy(bucket).into_owned(), region.to_owned());
+        Finding { storage_index, share: number, region, reason, tahoe_corrupt, bytes: None }
+    }
 }
 
 /// Watches the leases of one share.
