@@ -2,7 +2,8 @@
 //!
 //! What is as the visit saw it, or already gone, or somewhere between the beginning and the end of its own rewriting, is
 //! finished; that is also what a crash leaves behind. What was changed by anybody else is looked at anew, and whatever
-//! follows from that has to be saved before it is done, like any other intent.
+//! follows from that has to be saved before it is done, like any other intent. What was changed in the middle of its own
+//! rewriting is left alone.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,11 +25,18 @@ use crate::tahoe::table::PIECE_LEN;
 /// How often a share is looked at anew before it is left alone for this cycle.
 const ROUNDS_MOST: u8 = 3;
 
+/// Why a share is left alone for good.
+const TORN: &str = "somebody else has changed the share while its lease table was half rewritten, and not all leases that \
+                    stay can be told any more: it is left as it stands; put back a copy of it, or remove it for its clients \
+                    to repair";
+
 /// What became of an act.
 enum Fate {
     Done,
     /// The share was changed meanwhile.
     Changed,
+    /// The share was changed while its lease table was half written: what is left of it is nobody's whole table.
+    Torn,
     /// It cannot be done; the share is as it was.
     Kept(io::Error),
     /// It may be half done, and cannot be finished now.
@@ -65,6 +73,7 @@ pub(super) fn bucket(
                     Fate::Done => share.done = true,
                     Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, deed, &path),
                     Fate::Changed => keep(share, deed, &path, &"it changes all the time"),
+                    Fate::Torn => give_up(share, deed, &intent.bucket),
                     Fate::Kept(e) => keep(share, deed, &path, &e),
                     Fate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
@@ -116,6 +125,13 @@ fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &Path, why
     deed.notes.error(path, &format_args!("its expired leases are kept: {why}"));
 }
 
+/// What is not known again is never written to, and what was planned for it is not come back to: no later run would know
+/// it any better. The next cycle judges it as it stands, and keeps it as long as its table does not fit the file.
+fn give_up(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, bucket: &[u8]) {
+    share.act = None;
+    deed.notes.finding(&Flaw::of_leases(TORN.to_owned()).of_share(bucket, share.name.as_bytes()));
+}
+
 fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseTally>, path: &Path) {
     if !plan.prune {
         return;
@@ -145,6 +161,7 @@ impl Work<'_> {
             Change::Rewrite(rewrite) => match self.opened.rewrite(name, &act.stamp, rewrite) {
                 Ok(Rewritten::Done) => Fate::Done,
                 Ok(Rewritten::Changed) => Fate::Changed,
+                Ok(Rewritten::Torn) => Fate::Torn,
                 Err(Failed::AsBefore(e)) => Fate::Kept(e),
                 Err(Failed::Between(e)) => Fate::Between(e),
             },
