@@ -288,6 +288,27 @@ fn a_table_that_is_left_half_written_is_finished_by_the_next_run() {
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}));
 }
 
+/// How it happens: the machine stops after deletions were saved and before they are done, and its owner wants other rules.
+#[test]
+fn a_cycle_that_only_unlinks_whole_shares_is_given_up_by_fresh() {
+    let mut world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
+    let broken = std::sync::Arc::new(AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let state = SimState::new(move |call| {
+        let damaged = || Error::StateDamaged { path: "state".into(), cause: "a disk fails".into() };
+        if call == "sync" && is_broken.load(Ordering::Relaxed) { Err(damaged()) } else { Ok(()) }
+    });
+    assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
+    broken.store(false, Ordering::Relaxed);
+    assert!(world.share("aa", 0, 0).exists());
+    let other = LeaseSettings { expiry: "age:3000000".parse().unwrap(), ..settings(Word::Offline) };
+    assert!(matches!(world.run(state.clone(), other.clone()), Err(Error::CycleDiffers { .. })));
+    world.fresh = Fresh::Yes;
+    let report = world.run(state, other).unwrap();
+    assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (1, &1.into()));
+}
+
 /// How it happens: a lease is renewed after it was judged and before anything is done, though the node should be stopped.
 #[test]
 fn a_share_that_was_changed_is_looked_at_anew() {

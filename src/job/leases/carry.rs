@@ -82,6 +82,7 @@ pub(super) fn bucket(
             }
             if plan.shares.iter().any(SharePlan::is_pending) {
                 plan.round += 1;
+                let plan = plan.sealed();
                 let body = serde_json::to_string(&plan)
                     .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
                 return Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }));

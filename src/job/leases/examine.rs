@@ -174,7 +174,7 @@ impl Visit<'_, '_> {
         let manner = self.job.settings.manner(self.fold.rehearsal);
         match manner {
             Manner::Deletes if plan.is_pending() => {
-                let added = self.fold.intents.add(self.bucket.name(), plan.deletes(), &plan);
+                let added = self.fold.intents.add(self.bucket.name(), plan.deletes(), &plan.sealed());
                 return added.map_err(|e| Unreadable { path: self.bucket.path(), error: io::Error::other(e) });
             }
             Manner::Tells => {
