@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sexton::Error;
-use sexton::job::leases::Word;
+use sexton::job::leases::{LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, World, renew, settings};
@@ -101,6 +101,35 @@ fn a_clock_before_the_newest_share_is_refused() {
     newest.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9000)).unwrap();
     assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "a share was written");
     assert!((0..3).all(|n| world.share("aa", n, 0).exists()));
+}
+
+/// How it happens: the clock was set a month ahead before anything was started, so no clock jumps, and every lease that is
+/// valid has expired for it.
+#[test]
+fn a_clock_by_which_the_running_node_has_long_been_silent_is_refused() {
+    let mut world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 3)]));
+    let saved = |name: &str| world.put(&world.store().join(name), b"{}");
+    saved("lease_checker.state.json");
+    saved("bucket_counter.state");
+    world.clock = Ahead::by(40 * i64::from(DAY));
+    assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "the last time was 40.0 days ago");
+    world.clock = Ahead::by(-7201);
+    let refused = || {
+        world.run(SimState::sound(), LeaseSettings { expiry: "cutoff:9".parse().unwrap(), ..settings(Word::Online) })
+    };
+    // Nothing would be deleted, so nothing speaks against it.
+    assert_eq!(refused().unwrap().own["deleted"]["shares"], 0);
+    assert!(world.share("aa", 0, 0).exists());
+    world.clock = Ahead::by(40 * i64::from(DAY));
+    let accepted = LeaseSettings { accept_clock: true, ..settings(Word::Online) };
+    assert_eq!(world.run(SimState::sound(), accepted).unwrap().own["deleted"]["shares"], 1);
+    // One of the two is enough.
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 40)]));
+    world.clock = Ahead::by(7200);
+    let old = std::fs::File::options().write(true).open(world.store().join("lease_checker.state.json")).unwrap();
+    old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(world.run(SimState::sound(), settings(Word::Online)).unwrap().own["deleted"]["shares"], 1);
 }
 
 #[test]

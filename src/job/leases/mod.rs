@@ -29,7 +29,7 @@ pub use tally::LeaseTally;
 
 use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
 use crate::error::Error;
-use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault};
+use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault};
 use crate::store::{Stamp, TahoeBucket, TahoeStore};
 
 /// Checks the leases of every share of a [`TahoeStore`].
@@ -104,8 +104,16 @@ impl Job<TahoeStore> for Leases {
         carry::bucket(self, store, intent, deed)
     }
 
-    fn may_change(&self, clocks: &Clocks) -> Result<(), Error> {
-        self.check_clocks(clocks, 0.0)
+    fn may_change(&self, store: &TahoeStore, clocks: &Clocks) -> Result<(), Error> {
+        self.check_clocks(clocks, 0.0)?;
+        // The node beside which anything is deleted has a clock as well.
+        if self.settings.word != Some(Word::Online) || self.settings.accept_clock {
+            return Ok(());
+        }
+        match node_fault(store.node_saved_unix(), clocks.moment.unix_secs) {
+            Some(why) => Err(Error::Clock { why }),
+            None => Ok(()),
+        }
     }
 
     fn safety_catch(&self) -> Option<SafetyCatch> {
