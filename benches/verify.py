@@ -3,8 +3,9 @@
 
     cargo build --release
     python3 benches/verify.py                      # 1,000 shares of 1 MB, 5 rounds, 1 and 2 workers
+    python3 benches/verify.py --segment 1048578    # with the segments that Tahoe makes by default today
 
-Makes whole immutable shares (3 of 10, segments of 128 KiB) with random data, and has them verified from the page cache. A
+Makes whole immutable shares (3 of 10) with random data, and has them verified from the page cache. A
 figure is bytes of shares per second of the whole process, its start and end included; 1.00 is the speed of `openssl speed`
 on one core. By the clock that is what users get on an idle machine; by CPU time, as openssl counts, it is also right
 on a busy one. Needs openssl and Python, no packages.
@@ -13,7 +14,7 @@ import argparse, base64, hashlib, os, re, shutil, statistics, struct, subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SEXTON = os.path.join(os.path.dirname(HERE), "target", "release", "sexton")
-K, N, SEGMENT = 3, 10, 131073
+K, N = 3, 10
 
 
 def netstring(b):
@@ -36,10 +37,10 @@ def tree(leaves):
     return [node for row in reversed(rows) for node in row]
 
 
-def share(size):
+def share(size, segment):
     """The share number 0 of a file whose shares have about this size."""
-    segments = max(1, round(size * K / SEGMENT))
-    block = SEGMENT // K
+    segments = max(1, round(size * K / segment))
+    block = segment // K
     data = os.urandom(block * segments)
     blocks = tree([tagged(b"allmydata_encoded_subshare_v1", data[i * block:(i + 1) * block]) for i in range(segments)])
     crypttext = tree([os.urandom(32) for _ in range(segments)])
@@ -50,11 +51,11 @@ def share(size):
         chain.append(node + 1 if node % 2 else node - 1)
         node = (node - 1) // 2
     chain = b"".join(struct.pack(">H", i) + shares[i] for i in sorted(chain))
-    params = b"%d-%d-%d" % (SEGMENT, K, N)
+    params = b"%d-%d-%d" % (segment, K, N)
     ueb = {
         "codec_name": b"crs", "codec_params": params, "tail_codec_params": params, "crypttext_hash": os.urandom(32),
         "crypttext_root_hash": crypttext[0], "share_root_hash": shares[0], "needed_shares": b"%d" % K,
-        "num_segments": b"%d" % segments, "segment_size": b"%d" % SEGMENT, "size": b"%d" % (SEGMENT * segments),
+        "num_segments": b"%d" % segments, "segment_size": b"%d" % segment, "size": b"%d" % (segment * segments),
         "total_shares": b"%d" % N,
     }
     ueb = b"".join(key.encode() + b":" + netstring(value) for key, value in sorted(ueb.items()))
@@ -70,13 +71,13 @@ def share(size):
     return struct.pack(">3L", 2, len(data), 1) + data + lease
 
 
-def make(store, shares, size):
+def make(store, shares, size, segment):
     total = 0
     for _ in range(shares):
         index = base64.b32encode(os.urandom(16)).decode().lower().rstrip("=")
         bucket = os.path.join(store, "shares", index[:2], index)
         os.makedirs(bucket)
-        data = share(size)
+        data = share(size, segment)
         total += len(data)
         with open(os.path.join(bucket, "0"), "wb") as f:
             f.write(data)
@@ -104,6 +105,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--shares", type=int, default=1000)
     p.add_argument("--size", type=int, default=1_000_000, help="of a share, in bytes")
+    p.add_argument("--segment", type=int, default=131073, help="of a file, in bytes; a multiple of 3 [default: 131073, as older Tahoes make]")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     p.add_argument("--dir", help="where the store is made for the time")
@@ -111,7 +113,7 @@ def main():
     work = tempfile.mkdtemp(dir=a.dir)
     try:
         store = os.path.join(work, "store")
-        total = make(store, a.shares, a.size)
+        total = make(store, a.shares, a.size, a.segment)
         verify(store, work, 1)
         ratios = {workers: [] for workers in a.workers}
         for _ in range(a.rounds):

@@ -21,6 +21,9 @@ pub const MERKLE_NODE: Tag = Tag("25:Merkle tree internal node,");
 /// What fills a Merkle tree up to a power of two.
 pub const MERKLE_FILLER: Tag = Tag("22:Merkle tree empty leaf,");
 
+/// How many parts are hashed side by side with profit: what the SHA extensions of common processors take.
+pub const SIDE_BY_SIDE: usize = 4;
+
 /// What is hashed, as the netstring that stands in front of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(&'static str);
@@ -60,6 +63,16 @@ pub fn tagged(tag: Tag, data: &[u8]) -> Hash {
     let mut hasher = Hasher::new(tag);
     hasher.update(data);
     hasher.finish()
+}
+
+/// The tagged hashes of many parts at once, one for each.
+///
+/// A processor works through one SHA-256 at the speed of its dependencies; several side by side it works through in nearly the time of
+/// one. Worth it from [`SIDE_BY_SIDE`] parts of about one length on.
+pub fn tagged_each(tag: Tag, parts: &[&[u8]]) -> Vec<Hash> {
+    let mut once = vec![[0; HASH_LEN]; parts.len()];
+    tape_sha256::hash_many_prefixed(tag.0.as_bytes(), parts, &mut once);
+    once.iter().map(|hash| bytes(&digest(&SHA256, hash))).collect()
 }
 
 /// The inner node over two nodes: `SHA256d(netstring(tag) + netstring(left) + netstring(right))`.
@@ -104,6 +117,16 @@ mod tests {
         ];
         for (found, expected) in expected {
             assert_eq!(hex(&found), expected);
+        }
+    }
+
+    #[test]
+    fn many_at_once_give_the_hashes_of_each() {
+        let data: Vec<u8> = (0..70_000u32).map(|i| (i % 251) as u8).collect();
+        for (count, len) in [(0, 5), (1, 1), (4, 4096), (5, 55), (17, 64), (33, 2000)] {
+            let parts: Vec<&[u8]> = data.chunks_exact(len).take(count).collect();
+            let each: Vec<Hash> = parts.iter().map(|part| tagged(BLOCK, part)).collect();
+            assert_eq!(tagged_each(BLOCK, &parts), each, "{count} of {len} bytes");
         }
     }
 

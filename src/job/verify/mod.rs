@@ -25,7 +25,7 @@ use crate::store::{TahoeBucket, TahoeStore};
 use visit::BucketVisit;
 
 /// Bytes that are read at once: large enough that calls cost nothing, small enough to stay in a core's own cache.
-pub const BUFFER_LEN: usize = 128 << 10;
+pub const BUFFER_LEN: usize = 512 << 10;
 
 /// What becomes of the pages that a check brings into the page cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! One bucket being verified: its shares one after the other, each read again before it is called corrupt.
 //!
 //! A share is read as it comes. If that shows flaws, it is opened once more and read past the page cache: what counts is
-//! what is on the disk. So is a share that is odd only beside the others, before that is held against it. A share that was changed while it was read is read anew, since a node writes in place and takes
-//! no lock.
+//! what is on the disk, and what other code says of it. So is a share that is odd only beside the others, before that is held
+//! against it. A share that was changed while it was read is read anew, since a node writes in place and takes no lock.
 
 use std::io;
 
@@ -96,7 +96,7 @@ struct Doubt {
 }
 
 impl BucketVisit {
-    /// Does the next part of the work: some 100 KiB of a share.
+    /// Does the next part of the work: half a megabyte of a share at most.
     pub fn work(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
         if let Some(reading) = self.current.take() {
             self.go_on(settings, bucket, reading, buffer);
@@ -127,7 +127,7 @@ impl BucketVisit {
         let (name, number) = (bucket.share_name(entry).to_vec(), entry.number().value());
         match bucket.open_share(entry) {
             Ok(file) => {
-                let check = ShareCheck::new(file.size(), number);
+                let check = ShareCheck::new(file.size(), number).over_again();
                 let pass = Pass::Direct { file: file.past_the_cache(), because: Box::new(because) };
                 self.current = Some(Reading { name, number, begun, check, pass });
             }

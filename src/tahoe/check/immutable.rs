@@ -95,7 +95,7 @@ fn tasks(
     let ends = Ends { shares: ueb.total_shares, number: check.number, leaf, root: ueb.share_root_hash };
     let chain_flaw = check_chain(layout.chain, &ends, Leaf::Included, file)?;
     let against = Against { tree_at: layout.block_tree.start, tree, root_is_right: chain_flaw.is_none() };
-    let blocks = Blocks::new(layout.data, geometry.block, geometry.last_block, against);
+    let blocks = Blocks::new(layout.data, geometry.block, geometry.last_block, against, check.how);
     let plaintext = match &ueb.plaintext_root_hash {
         Some(root) => {
             let agrees = check_root(check, Region::PlaintextTree, layout.plaintext_tree, tree, root, (layout, file))?;

@@ -17,7 +17,7 @@ use super::container::{Header, Misfit, ShareType};
 use super::hash::{HASH_LEN, Hash};
 use super::region::{Flaw, Region, Span};
 use super::table::ReadAt;
-use blocks::Blocks;
+use blocks::{Blocks, Hashing};
 use ring::digest::{Context, SHA256};
 use tree::{Tree, Zeros};
 
@@ -41,6 +41,7 @@ pub enum Step {
 pub struct ShareCheck {
     size: u64,
     number: Option<i64>,
+    how: Hashing,
     tasks: VecDeque<Task>,
     flaws: Flaws,
     share_type: Option<ShareType>,
@@ -96,7 +97,13 @@ impl ShareCheck {
     /// Begins the check of a file of this size; its share number is the one in its name.
     pub fn new(size: u64, number: Option<i64>) -> ShareCheck {
         let (flaws, tasks) = (Flaws::default(), VecDeque::from([Task::Head]));
-        ShareCheck { size, number, tasks, flaws, share_type: None, signature_not_checked: false, common: None }
+        let how = Hashing::SideBySide;
+        ShareCheck { size, number, how, tasks, flaws, share_type: None, signature_not_checked: false, common: None }
+    }
+
+    /// The same check by other code for the hashes of blocks, slower: what both find wrong is no fault of either.
+    pub fn over_again(self) -> ShareCheck {
+        ShareCheck { how: Hashing::OneByOne, ..self }
     }
 
     /// Does the next part of the work, reading about as many bytes as the buffer has.

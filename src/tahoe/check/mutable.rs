@@ -120,7 +120,8 @@ fn tasks(check: &mut ShareCheck, layout: &Layout, geometry: &Geometry, file: &im
     let against = Against { tree_at, tree, root_is_right: chain_flaw.is_none() };
     let mut tasks = Vec::with_capacity(4);
     if tree.leaves() > 0 {
-        tasks.push(Task::Blocks(Box::new(Blocks::new(layout.data, geometry.block, geometry.last_block, against))));
+        let blocks = Blocks::new(layout.data, geometry.block, geometry.last_block, against, check.how);
+        tasks.push(Task::Blocks(Box::new(blocks)));
     }
     tasks.push(Task::Tree(Tree::new(Region::BlockTree, tree_at, tree, against.root_is_right)));
     tasks.push(Task::PrivateKey(Digest::new(layout.private_key)));

@@ -58,6 +58,28 @@ fn real_shares_are_good_whatever_the_buffer() {
     }
 }
 
+/// Blocks that are hashed side by side are judged like blocks that come one by one.
+#[test]
+fn both_ways_of_hashing_find_the_same() {
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/thirteen-blocks.share")).unwrap();
+    let mut blocks = std::collections::BTreeSet::new();
+    for (number, bytes, flips) in shares().into_iter().map(|(n, bytes)| (n, bytes, 8)).chain([(0, bytes, 400)]) {
+        for at in (0..flips).map(|i| bytes.len() * i / flips) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            let check = || ShareCheck::new(bytes.len() as u64, Some(number));
+            let one_by_one = check().over_again().run(&Bytes(flipped.clone()), &mut [0; 65536]).unwrap();
+            for buffer in [4096, 32768, 40000, 524288] {
+                let side_by_side = check().run(&Bytes(flipped.clone()), &mut vec![0; buffer]).unwrap();
+                assert_eq!(side_by_side, one_by_one, "share {number}, byte {at}, buffer {buffer}");
+            }
+            let in_data = one_by_one.flaws.into_iter().filter(|flaw| flaw.region == Region::Data);
+            blocks.extend(in_data.map(|flaw| flaw.reason));
+        }
+    }
+    assert_eq!(blocks.len(), 13, "flips were found in {blocks:?}");
+}
+
 #[test]
 fn a_share_under_another_number_is_found() {
     for (number, bytes) in shares() {
