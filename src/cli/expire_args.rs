@@ -44,7 +44,7 @@ pub(super) struct ExpireArgs {
 
 impl ExpireArgs {
     /// The settings of the job.
-    pub fn settings(&self, offline: bool) -> LeaseSettings {
+    pub fn settings(&self, offline: bool, node_stopped: bool) -> LeaseSettings {
         let word = match (offline, self.online) {
             (true, _) => Some(Word::Offline),
             (false, true) => Some(Word::Online),
@@ -61,6 +61,7 @@ impl ExpireArgs {
             rehearsal: false,
             max_delete: self.max_delete,
             accept_clock: self.accept_clock,
+            node_stopped,
         }
     }
 

@@ -147,6 +147,7 @@ impl TryFrom<RawJob> for CheckedJob {
                     rehearsal,
                     max_delete: max_delete.map_or(default.max_delete, |part| part.0),
                     accept_clock,
+                    node_stopped: default.node_stopped,
                 })
             }
             RawJob::Verify { quarantine, quarantine_dir, advisories, keep_cache, offline } => JobSettings::Verify {

@@ -206,6 +206,26 @@ fn a_cycle_that_judges_by_a_moment_to_come_deletes_nothing_and_leaves_no_intent(
     assert_eq!(report.own["deleted"]["shares"], 1);
 }
 
+/// How it happens: the crawl was begun with the node stopped, and then the node is started.
+#[test]
+fn nothing_is_deleted_offline_once_the_node_runs() {
+    let world = World::new();
+    two_shares(&world);
+    let before = (read(&world, 0), read(&world, 1));
+    fs::write(world.path("running.process"), format!("{} 1700000000.5", std::process::id())).unwrap();
+    let state = SimState::sound();
+    let refused = world.run(state.clone(), settings(Word::Offline));
+    let Err(error @ Error::NodeRuns { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("running.process the node of this store runs"), "{error}");
+    assert_eq!((read(&world, 0), read(&world, 1)), before);
+    // Looking is no matter.
+    let dry_run = LeaseSettings { dry_run: true, ..settings(Word::Offline) };
+    assert_eq!(world.run(SimState::sound(), dry_run).unwrap().own["would_delete"]["shares"], 1);
+    fs::remove_file(world.path("running.process")).unwrap();
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!((report.resumed, &report.own["deleted"]["shares"]), (true, &1.into()));
+}
+
 #[test]
 fn a_file_with_other_names_is_not_rewritten() {
     let world = World::new();

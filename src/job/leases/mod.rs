@@ -106,13 +106,19 @@ impl Job<TahoeStore> for Leases {
 
     fn may_change(&self, store: &TahoeStore, clocks: &Clocks) -> Result<(), Error> {
         self.check_clocks(clocks, 0.0)?;
-        // The node beside which anything is deleted has a clock as well.
-        if self.settings.word != Some(Word::Online) || self.settings.accept_clock {
-            return Ok(());
-        }
-        match node_fault(store.node_saved_unix(), clocks.moment.unix_secs) {
-            Some(why) => Err(Error::Clock { why }),
-            None => Ok(()),
+        let LeaseSettings { word, accept_clock, node_stopped, .. } = self.settings;
+        match word {
+            // It may have been started since the crawl was.
+            Some(Word::Offline) if !node_stopped => match store.running_node() {
+                Some(node) => Err(Error::NodeRuns { node: node.to_string() }),
+                None => Ok(()),
+            },
+            // The node beside which anything is deleted has a clock as well.
+            Some(Word::Online) if !accept_clock => {
+                let fault = node_fault(store.node_saved_unix(), clocks.moment.unix_secs);
+                fault.map_or(Ok(()), |why| Err(Error::Clock { why }))
+            }
+            _ => Ok(()),
         }
     }
 

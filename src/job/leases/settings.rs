@@ -60,6 +60,8 @@ pub struct LeaseSettings {
     /// Whether the clock is vouched for: then [`Word::Online`] deletes also where the files of the node speak against it.
     /// Default: no.
     pub accept_clock: bool,
+    /// Whether the node is vouched for to be stopped, whatever its pid file says; goes with [`Word::Offline`]. Default: no.
+    pub node_stopped: bool,
 }
 
 impl Default for LeaseSettings {
@@ -74,6 +76,7 @@ impl Default for LeaseSettings {
             rehearsal: false,
             max_delete: 0.10,
             accept_clock: false,
+            node_stopped: false,
         }
     }
 }

@@ -9,6 +9,7 @@ mod direct;
 mod ends;
 mod erase;
 mod medium;
+mod node;
 mod quiet;
 mod residency;
 mod share;
@@ -29,6 +30,7 @@ pub use direct::DirectShare;
 use ends::Ends;
 pub use erase::{Failed, Found, OpenedBucket, Rewritten};
 pub use medium::{Disk, Medium};
+pub use node::{NodeProcess, running_node};
 use quiet::open_quietly;
 pub use residency::Residency;
 pub use share::{ShareFile, Stamp};
@@ -36,7 +38,6 @@ pub use share::{ShareFile, Stamp};
 use super::{More, Names, Nature, Store};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
-use crate::tahoe::state::{COUNTER_FILE, LEASES_FILE};
 use crate::tahoe::{STOPS_TAHOE, names};
 
 /// Bytes of names that are read at once: some 2,700 names of buckets.
@@ -140,15 +141,6 @@ impl TahoeStore {
         let wanted = wanted.into_iter().filter(|name| all.position(name).is_some());
         self.ring = Ring::new(wanted.map(str::to_owned));
         self
-    }
-
-    /// When a node last saved the state of one of its own crawlers beside `shares/`, in seconds since 1970; `None` where no
-    /// node has. Older nodes save it under a name without `.json`.
-    pub fn node_saved_unix(&self) -> Option<f64> {
-        let names = [COUNTER_FILE, LEASES_FILE].map(|name| [name, name.trim_end_matches(".json")]);
-        let stats = names.as_flattened().iter().filter_map(|name| stat(self.root.join(name)).ok());
-        // Times that matter are far below 2^53.
-        stats.map(|stat| stat.st_mtime as f64).reduce(f64::max)
     }
 
     /// Whether there is nothing of this name in `shares/`, not even a link.
