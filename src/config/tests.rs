@@ -285,7 +285,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(store: "x", job: leases(expired: none))])"#,
-        "1:36: unknown key expired in leases; the keys are expire, sharetypes, dry_run, delete, rehearsal, max_delete, prune_empty_buckets and compat",
+        "1:36: unknown key expired in leases; the keys are expire, sharetypes, dry_run, delete, rehearsal, max_delete, prune_empty_buckets, accept_clock and compat",
     ),
     (
         r#"(crawls: [(store: "x", job: leases(sharetypes: [both]))])"#,

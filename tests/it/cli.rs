@@ -37,7 +37,7 @@ fn help_says_what_there_is() {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
     let help = words("crawl --help").expect(0).stdout;
-    let options = "--job --expire none|age:SECONDS|cutoff:UNIXTIME --dry-run --offline --node-stopped --online --max-delete --compat --prune-empty-buckets --sharetypes --now --cpu PERCENT% --slice --basis \
+    let options = "--job --expire none|age:SECONDS|cutoff:UNIXTIME --dry-run --offline --node-stopped --online --max-delete --accept-clock --compat --prune-empty-buckets --sharetypes --now --cpu PERCENT% --slice --basis \
          --workers --checkpoint every_bucket --state --fresh --json --verbose shares/ count leases Exit";
     for word in options.split(' ') {
         assert!(help.contains(word), "{word} is not in\n{help}");
