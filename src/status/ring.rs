@@ -93,7 +93,11 @@ impl RingMarks {
     }
 
     pub fn picture(&self) -> RingPicture {
-        let mut current: Vec<u32> = self.workers.values().chain(self.begun.keys()).copied().collect();
+        let mut current: Vec<u32> = self.begun.keys().copied().collect();
+        // Where a worker has begun nothing since, it is where it was last.
+        let idle = self.workers.len().saturating_sub(current.len());
+        let last: Vec<u32> = self.workers.values().filter(|position| !current.contains(position)).copied().collect();
+        current.extend(last.into_iter().take(idle));
         current.sort_unstable();
         current.dedup();
         RingPicture { ring: self.ring.clone(), marks: self.marks.clone(), current, revision: self.revision }
@@ -110,7 +114,10 @@ mod tests {
         marks.met(1, 1, 0);
         marks.worker(0, Some(2));
         marks.met(1, 1, 3);
-        assert_eq!(marks.picture().current, [1, 2]);
+        assert_eq!(marks.picture().current, [1], "one worker is in one place");
+        marks.worker(1, Some(0));
+        assert_eq!(marks.picture().current.len(), 2);
+        marks.worker(1, None);
         marks.complete(1, Some(7.0));
         let picture = marks.picture();
         assert_eq!(picture.marks[1], Mark { visited: Some(7.0), errors: 2, findings: 3, revision: 1 });
