@@ -214,6 +214,10 @@ impl Survey {
             let limit = i64::try_from(max_rows - rows).unwrap_or(i64::MAX);
             rows += self.read_stage(conn, limit)?;
         }
+        if self.stage == Stage::Blocks && self.cursor.is_none() {
+            // To judge the segments takes room for a moment: that of the pages, of which the last are not read next.
+            conn.execute_batch("PRAGMA shrink_memory")?;
+        }
         Ok(rows)
     }
 
