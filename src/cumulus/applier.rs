@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::policy::cleaning::{CleaningPlan, Era, Options};
 
 /// Rows of a step inside a longer transaction: SQLite remembers all rows that a statement deletes before it begins.
-pub(super) const ROWS_AT_ONCE: u64 = 50_000;
+pub(super) const ROWS_AT_ONCE: u64 = 10_000;
 
 /// What is found beside a database.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod decide;
+mod rows;
 mod segments;
 mod usage;
 
@@ -25,6 +26,7 @@ use crate::policy::cleaning::{
     Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Refusal, Removed, SegmentList, SegmentTable,
     SnapshotFigures, retain,
 };
+use rows::Stretch;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,17 +225,18 @@ impl Survey {
 
     fn read_stage(&mut self, conn: &Connection, limit: i64) -> rusqlite::Result<u64> {
         let g = &mut self.gathered;
+        let stretch = Stretch { conn, cursor: &mut self.cursor, limit };
         match self.stage {
             Stage::Snapshots => {
                 self.cursor = None;
                 g.read_snapshots(conn, &self.options)
             }
-            Stage::Segments => g.read_segments(conn, &mut self.cursor, limit),
-            Stage::Usage => g.read_usage(conn, &mut self.cursor, limit),
-            Stage::Blocks => g.read_blocks(conn, &mut self.cursor, limit),
-            Stage::Dangling => g.count_dangling(conn, &mut self.cursor, limit),
-            Stage::Signatures => g.read_signatures(conn, &mut self.cursor, limit),
-            Stage::Ages => g.read_ages(conn, &mut self.cursor, limit),
+            Stage::Segments => g.read_segments(stretch),
+            Stage::Usage => g.read_usage(stretch),
+            Stage::Blocks => g.read_blocks(stretch),
+            Stage::Dangling => g.count_dangling(stretch),
+            Stage::Signatures => g.read_signatures(stretch),
+            Stage::Ages => g.read_ages(stretch),
             Stage::Done => Ok(0),
         }
     }

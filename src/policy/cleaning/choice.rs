@@ -51,10 +51,7 @@ impl Choice {
         let at = if judge.era == Era::C { At::Utilization } else { At::CleaningList };
         let policy = options.policy_for(judge.era);
         let lists = !matches!(options.part, Part::GarbageCollection | Part::Balancing);
-        let staying = table.records.iter().filter(|record| record.fate == Fate::Stays).count();
-        let mut order = Vec::with_capacity(if lists { staying } else { 0 });
-        // By place, and not beside the places that are sorted: that would take half as much again.
-        let mut ranks = vec![0.0; if lists { table.records.len() } else { 0 }];
+        let mut ranking = if lists { Ranking::of(table) } else { Ranking::default() };
         for place in 0..table.records.len() {
             if table.records[place].fate != Fate::Stays {
                 continue;
@@ -79,16 +76,13 @@ impl Choice {
                     table.set_figure(place, Figure::Used, Some(used));
                     table.set_figure(place, Figure::Size, Some(size));
                     let verdict = judge.verdict(used, size, &figures.mtime);
-                    ranks[place] = rank(&policy, &verdict);
-                    order.push(place as u32);
+                    ranking.push(place, rank(&policy, &verdict));
                 }
                 Err(Unfit::Raised(fault)) => return Err(Raised { at, fault, segment: Some(figures.id) }),
                 Err(Unfit::Odd(why)) => self.leave(table, place, why.to_owned()),
             }
         }
-        // In place: a stable sort would need room for half of them once more. By place is by id.
-        order.sort_unstable_by(|a, b| ranks[*a as usize].total_cmp(&ranks[*b as usize]).then(a.cmp(b)));
-        Ok(order)
+        Ok(ranking.worst_first())
     }
 
     fn leave(&mut self, table: &SegmentTable, place: usize, what: String) {
@@ -158,6 +152,35 @@ impl Marked {
     fn add(&mut self, used: Number) {
         self.segments += 1;
         self.rewritten = self.rewritten.saturating_add(used.bytes());
+    }
+}
+
+/// Places in a table, to be sorted by their ranks. There may be millions, so no more is moved than the places.
+#[derive(Default)]
+struct Ranking {
+    places: Vec<u32>,
+    /// By place.
+    ranks: Vec<f64>,
+}
+
+impl Ranking {
+    /// With room for all of a table that stay.
+    fn of(table: &SegmentTable) -> Ranking {
+        let staying = table.records.iter().filter(|record| record.fate == Fate::Stays).count();
+        Ranking { places: Vec::with_capacity(staying), ranks: vec![0.0; table.records.len()] }
+    }
+
+    fn push(&mut self, place: usize, rank: f64) {
+        self.ranks[place] = rank;
+        self.places.push(place as u32);
+    }
+
+    /// By rank, and of equal ones by place, which is by id.
+    fn worst_first(self) -> Vec<u32> {
+        let Ranking { mut places, ranks } = self;
+        // In place: a stable sort would need room for half of them once more.
+        places.sort_unstable_by(|a, b| ranks[*a as usize].total_cmp(&ranks[*b as usize]).then(a.cmp(b)));
+        places
     }
 }
 
