@@ -136,6 +136,16 @@ pub enum Error {
         why: String,
     },
 
+    /// Something is to be changed that only a stopped node allows, and the node runs.
+    #[error(
+        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or remove that file if it is \
+         stopped"
+    )]
+    NodeRuns {
+        /// How that shows.
+        node: String,
+    },
+
     /// A commit came under a claim that is no longer in force.
     #[error("the claim on prefix {prefix} with fence {fence} is no longer in force")]
     StaleClaim {

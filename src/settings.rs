@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::job::leases::LeaseSettings;
+use crate::job::leases::{LeaseSettings, Word};
 use crate::job::verify::{Quarantine, VerifySettings};
 use crate::policy::cleaning::{Clock, Mode, Options};
 pub use engine::{Checkpoint, Priority};
@@ -324,6 +324,15 @@ impl JobSettings {
             JobSettings::Count => "count",
             JobSettings::Leases(_) => "leases",
             JobSettings::Verify { .. } => "verify",
+        }
+    }
+
+    /// Whether it changes shares in a way that only a stopped node allows.
+    pub fn needs_stopped_node(&self) -> bool {
+        match self {
+            JobSettings::Leases(leases) => leases.word == Some(Word::Offline) && !leases.dry_run,
+            JobSettings::Verify { verify, .. } => verify.quarantine == Quarantine::Move,
+            JobSettings::Count => false,
         }
     }
 

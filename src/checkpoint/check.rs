@@ -34,13 +34,14 @@ pub(super) fn number(crawl: &str, number: u64, newest: Option<(u64, bool)>) -> R
     Err(Error::Config(format!("cannot begin cycle {number}: {refused}")))
 }
 
-/// Refuses to give up a cycle that may have left a change to the store half done: only its intents can finish it.
-pub(crate) fn may_be_given_up(crawl: &str, number: u64, unsettled: u64) -> Result<()> {
-    if unsettled == 0 {
+/// Refuses to give up a cycle that may have left a change to the store half done: only its intents can finish it. Of those
+/// that may there are so many in `half_done`.
+pub(crate) fn may_be_given_up(crawl: &str, number: u64, half_done: u64) -> Result<()> {
+    if half_done == 0 {
         return Ok(());
     }
     Err(Error::Config(format!(
-        "cycle {number} of {crawl} has planned deletions in {unsettled} buckets, some of which may be half done: let it come \
+        "cycle {number} of {crawl} has begun to rewrite lease tables in {half_done} buckets, some of which may be half done: let it come \
          to its end with the same parameters, without --fresh"
     )))
 }

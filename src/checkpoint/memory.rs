@@ -76,8 +76,9 @@ impl CycleState {
         }
     }
 
-    fn unsettled(&self) -> u64 {
-        self.prefixes.iter().map(|prefix| prefix.intents.len() as u64).sum()
+    fn half_done(&self) -> u64 {
+        let intents = self.prefixes.iter().flat_map(|prefix| &prefix.intents);
+        intents.filter(|intent| !intent.is_all_or_nothing()).count() as u64
     }
 
     fn left(&self) -> u32 {
@@ -153,7 +154,7 @@ impl StateStore for MemoryStore {
         check::number(crawl, number, newest.map(|(newest, cycle)| (*newest, cycle.finished.is_some())))?;
         let kept = self.crawls.entry(crawl.to_owned()).or_default();
         for (number, cycle) in kept.cycles.iter().filter(|(_, cycle)| cycle.finished.is_none()) {
-            check::may_be_given_up(crawl, *number, cycle.unsettled())?;
+            check::may_be_given_up(crawl, *number, cycle.half_done())?;
         }
         kept.next = number + 1;
         kept.cycles.retain(|_, cycle| cycle.finished.is_some());
@@ -225,8 +226,8 @@ impl StateStore for MemoryStore {
         Ok(Standing { left })
     }
 
-    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
-        Ok(self.cycle(cycle)?.unsettled())
+    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
+        Ok(self.cycle(cycle)?.half_done())
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {

@@ -217,7 +217,7 @@ pub trait StateStore: Send + 'static {
     /// is given up: it keeps its number, and its rows go.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the unfinished cycle has intents: what they have begun in the store would
+    /// [`Error::Config`](crate::Error::Config) if the unfinished cycle has intents that may be half done: what they have begun would
     /// stay half done.
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
 
@@ -249,8 +249,9 @@ pub trait StateStore: Send + 'static {
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
 
-    /// How many intents of a cycle are not settled. While there are any, the cycle is not given up.
-    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64>;
+    /// How many intents of a cycle are not settled and may be half done, that is, are not
+    /// [all or nothing](Intent::is_all_or_nothing). While there are any, the cycle is not given up.
+    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64>;
 
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cumulus::CleaningReport;
 use crate::policy::cleaning::{Number, SegmentEntry, SegmentList};
+use crate::sizes;
 
 /// Segments and odd things that are shown; `--json` has all.
 const SHOWN: usize = 20;
@@ -104,12 +105,6 @@ fn more(count: usize) -> String {
     if count > SHOWN { format!(" (the first {SHOWN} of {count}; all with --json)") } else { String::new() }
 }
 
-/// A number of bytes as people say it.
 fn bytes(number: Number) -> String {
-    match number.to_f64() {
-        n if n < 1e3 => format!("{n:.0} B"),
-        n if n < 1e6 => format!("{:.1} kB", n / 1e3),
-        n if n < 1e9 => format!("{:.1} MB", n / 1e6),
-        n => format!("{:.1} GB", n / 1e9),
-    }
+    sizes::for_people(number.to_f64())
 }

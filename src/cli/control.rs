@@ -9,6 +9,7 @@ use super::Exit;
 use super::client::{Client, Reach};
 use crate::config::units::Percent;
 use crate::error::{Error, Result};
+use crate::sizes;
 
 /// One crawl or cleaning, or everything.
 #[derive(Debug, Args)]
@@ -187,10 +188,10 @@ pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     let figure = |key: &str| rehearsal[key].as_u64().unwrap_or(0);
     let (buckets, shares, leases) = (figure("buckets"), figure("shares"), figure("leases"));
     println!(
-        "{}: {shares} shares in {buckets} buckets, {leases} leases, {:.1} MB will be deleted for good, as cycle {cycle} has \
+        "{}: {shares} shares in {buckets} buckets, {leases} leases, {} will be deleted for good, as cycle {cycle} has \
          rehearsed",
         args.name,
-        figure("bytes") as f64 / 1e6
+        sizes::for_people(figure("bytes") as f64)
     );
     if !args.yes && !agreed()? {
         println!("nothing was confirmed");

@@ -16,14 +16,11 @@ use crate::checkpoint::SqliteStore;
 use crate::clock::{Clock, SystemClock, Time};
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::leases::Word;
-use crate::job::verify::Quarantine;
 use crate::job::{Count, Leases, Verify};
 use crate::policy::backoff::Backoff;
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
-use crate::stand_in::{Folder, running_node};
-use crate::store::{Store, TahoeStore};
+use crate::store::{Store, TahoeStore, running_node};
 
 /// Closing the state takes a moment at most.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -70,7 +67,7 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
             return Err(Error::Config("--offline goes with a job that changes the store".to_owned()));
         }
         JobName::Count => args.expiry.refuse().map(|()| JobSettings::Count)?,
-        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline)),
+        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline, args.node_stopped)),
     };
     job.validate()?;
     if let JobSettings::Leases(leases) = &job {
@@ -82,19 +79,12 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
 
 /// Refuses to change what a running node may be writing to, whatever was said.
 fn refuse_running_node(args: &CrawlArgs, job: &JobSettings) -> Result<()> {
-    let changes = match job {
-        JobSettings::Leases(leases) => leases.word == Some(Word::Offline) && !leases.dry_run,
-        JobSettings::Verify { verify, .. } => verify.quarantine == Quarantine::Move,
-        JobSettings::Count => false,
-    };
-    if !changes || args.node_stopped {
+    if !job.needs_stopped_node() || args.node_stopped {
         return Ok(());
     }
-    let Some((file, pid)) = running_node(&Folder::new(&args.store)) else { return Ok(()) };
+    let Some(node) = running_node(&args.store) else { return Ok(()) };
     Err(Error::Config(format!(
-        "nothing was changed: by {} the node of this store runs (process {pid}), and --offline is for a node that is stopped; \
-         stop it first, or say --node-stopped if it is",
-        file.display()
+        "nothing was changed: {node}, and --offline is for a node that is stopped; stop it first, or say --node-stopped if it is"
     )))
 }
 

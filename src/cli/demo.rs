@@ -23,6 +23,7 @@ use crate::job::leases::{Expiry, LeaseSettings};
 use crate::job::{Count, Leases};
 use crate::policy::cleaning::Options;
 use crate::settings::{BudgetSettings, CleaningSettings, CrawlSettings, Settings};
+use crate::sizes;
 use crate::store::TahoeStore;
 use crate::store::sample::{SampleStore, Summary};
 
@@ -51,11 +52,11 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     println!("1. A store in Tahoe-LAFS's format, {} buckets, below {}", args.buckets, dir.display());
     let made = make(&sample, &dir)?;
     println!(
-        "   {} shares ({} of them mutable) with {} leases, {:.1} MB",
+        "   {} shares ({} of them mutable) with {} leases, {}",
         made.shares,
         made.mutable_shares,
         made.leases,
-        made.bytes as f64 / 1e6
+        sizes::for_people(made.bytes as f64)
     );
     #[cfg(feature = "daemon")]
     if args.serve {
@@ -65,9 +66,9 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     let rows = SampleDb::default().write(&database)?;
     println!("   and a local database of LBS, {}:", database.display());
     println!(
-        "   {} blocks ({:.1} MB) in {} segments, of which {} snapshots use a part\n",
+        "   {} blocks ({}) in {} segments, of which {} snapshots use a part\n",
         rows.blocks,
-        rows.bytes as f64 / 1e6,
+        sizes::for_people(rows.bytes as f64),
         rows.segments,
         rows.snapshots
     );
@@ -86,6 +87,7 @@ fn serve(dir: &Path, buckets: u32) -> Result<Exit> {
     let text = String::from(
         r#"(
             state: "serve.sqlite",
+            priority: normal,
             budget: (cpu_percentage: "5%", cpu_slice: "20ms"),
             http: (listen: "127.0.0.1:0"),
             crawls: [
@@ -189,11 +191,11 @@ fn show_cleaning(engine: &EngineHandle) -> Result<()> {
     }
     let plan = &report.plan;
     println!(
-        "   segments marked: {} of {}; {:.1} MB come free, {:.1} MB are to be written again",
+        "   segments marked: {} of {}; {} come free, {} are to be written again",
         plan.marked().count(),
         plan.segments.len(),
-        plan.reclaimable_bytes.to_f64() / 1e6,
-        plan.rewrite_bytes.to_f64() / 1e6
+        sizes::for_people(plan.reclaimable_bytes.to_f64()),
+        sizes::for_people(plan.rewrite_bytes.to_f64())
     );
     let longest = report.steps.longest_ms.unwrap_or(0.0);
     println!("   the database was locked {} times, at most {longest:.1} ms", report.steps.count);

@@ -29,6 +29,10 @@ pub(super) struct ExpireArgs {
     #[arg(long, value_name = "PERCENT%", default_value = "10%", value_parser = parse_part)]
     max_delete: f64,
 
+    /// Vouch for the clock where, with --online, the files of the node speak against it
+    #[arg(long)]
+    accept_clock: bool,
+
     /// Remove the directories of buckets that are left empty
     #[arg(long)]
     prune_empty_buckets: bool,
@@ -40,7 +44,7 @@ pub(super) struct ExpireArgs {
 
 impl ExpireArgs {
     /// The settings of the job.
-    pub fn settings(&self, offline: bool) -> LeaseSettings {
+    pub fn settings(&self, offline: bool, node_stopped: bool) -> LeaseSettings {
         let word = match (offline, self.online) {
             (true, _) => Some(Word::Offline),
             (false, true) => Some(Word::Online),
@@ -56,6 +60,8 @@ impl ExpireArgs {
             // Whoever types the word has decided.
             rehearsal: false,
             max_delete: self.max_delete,
+            accept_clock: self.accept_clock,
+            node_stopped,
         }
     }
 

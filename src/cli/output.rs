@@ -12,6 +12,7 @@ use crate::job::Counts;
 use crate::lock::lock;
 use crate::policy::target::Outlook;
 use crate::report::CycleReport;
+use crate::sizes;
 use crate::status::{BudgetStatus, TargetStatus};
 
 /// The bar on the terminal, while there is one.
@@ -178,8 +179,8 @@ fn partial_for_people(partial: &Value) -> String {
 fn verified_for_people(verified: &Value) -> String {
     let of = |key: &str| verified[key].as_u64().unwrap_or(0);
     let mut line = format!(
-        "  verified {:.1} MB: {} shares ok, {} corrupt, {} unreadable",
-        of("bytes") as f64 / 1e6,
+        "  verified {}: {} shares ok, {} corrupt, {} unreadable",
+        sizes::for_people(of("bytes") as f64),
         of("ok"),
         of("corrupt"),
         of("unreadable")
@@ -204,12 +205,12 @@ fn few(what: &str, total: u64, items: impl Iterator<Item = String>) -> Vec<Strin
 
 fn freed_for_people(words: &str, freed: &Value) -> String {
     let of = |key: &str| freed[key].as_u64().unwrap_or(0);
-    let (shares, leases, megabytes) = (of("shares"), of("leases"), of("bytes") as f64 / 1e6);
+    let (shares, leases, size) = (of("shares"), of("leases"), sizes::for_people(of("bytes") as f64));
     let buckets = match of("buckets") {
         0 => String::new(),
         buckets => format!(", {buckets} empty buckets"),
     };
-    format!("  {words}: {shares} shares, {leases} leases, {megabytes:.1} MB{buckets}")
+    format!("  {words}: {shares} shares, {leases} leases, {size}{buckets}")
 }
 
 fn history_for_people(history: &Value) -> Vec<String> {
@@ -217,10 +218,10 @@ fn history_for_people(history: &Value) -> Vec<String> {
     let row = |label: &str, key: &str| {
         let of = |unit: &str| space[format!("{key}-{unit}")].as_f64().unwrap_or(0.0);
         format!(
-            "  {label:<34} {:>9} buckets {:>9} shares {:>10.1} MB",
+            "  {label:<34} {:>9} buckets {:>9} shares {:>13}",
             of("buckets"),
             of("shares"),
-            of("diskbytes") / 1e6
+            sizes::for_people(of("diskbytes"))
         )
     };
     vec![

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::below;
 use super::raw::{FilePath, Kind, Name, Pace, Slice, Value, Weight};
 use super::units::{self, Percent};
 use crate::error::Error;
@@ -71,7 +72,7 @@ impl From<RawPolicy> for Policy {
 /// What is meant. Relative paths are taken from the folder of the file.
 pub(super) fn cleaning(raw: RawCleaning, folder: &Path) -> crate::error::Result<CleaningSettings> {
     let name = raw.name.map_or_else(|| NAME.to_owned(), |name| name.0);
-    let default = CleaningSettings::new(name, folder.join(raw.database.0));
+    let default = CleaningSettings::new(name, below(folder, raw.database.0));
     let days = |age: Duration| age.as_secs_f64() / 86_400.0;
     let cleaning = CleaningSettings {
         options: Options {
@@ -90,7 +91,7 @@ pub(super) fn cleaning(raw: RawCleaning, folder: &Path) -> crate::error::Result<
         slice: raw.slice.map_or(default.slice, |slice| slice.0),
         lock_duty: raw.lock_duty.map_or(default.lock_duty, |duty| duty.0),
         long_locks: if raw.allow_long_lock { LongLocks::Allow } else { LongLocks::Leave },
-        backup: raw.backup.map(|path| folder.join(path.0)),
+        backup: raw.backup.map(|path| below(folder, path.0)),
         // The next run must not fail because this one has made its copy.
         older_copy: OlderCopy::SetAside,
         every: raw.every.map_or(default.every, |pace| pace.0),

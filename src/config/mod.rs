@@ -160,7 +160,7 @@ fn validated(mut raw: raw::RawConfig, folder: &Path) -> Result<Config> {
     let names = crawls.iter().map(|c| c.settings.name.as_str());
     settings::check_unique(names.chain(cleanings.iter().map(|c| c.name.as_str())))?;
     let upkeep = raw.history.map_or_else(UpkeepSettings::default, |age| UpkeepSettings { history: Some(age.0) });
-    let state = raw.state.map(|path| folder.join(path.0));
+    let state = raw.state.map(|path| below(folder, path.0));
     Ok(Config { state, settings, daemon, crawls, cleanings, upkeep })
 }
 
@@ -177,7 +177,7 @@ fn budget(raw: raw::RawBudget) -> BudgetSettings {
 fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
     let mut job = raw.job.0;
     if let JobSettings::Verify { verify, .. } = &mut job {
-        verify.quarantine_dir = verify.quarantine_dir.take().map(|dir| folder.join(dir));
+        verify.quarantine_dir = verify.quarantine_dir.take().map(|dir| below(folder, dir));
     }
     let name = raw.name.map_or_else(|| job.name().to_owned(), |name| name.0);
     let default = CrawlSettings::for_job(name, &job);
@@ -193,7 +193,12 @@ fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
         name: default.name,
     };
     settings.validate()?;
-    Ok(CrawlConfig { settings, store: folder.join(raw.store.0), job })
+    Ok(CrawlConfig { settings, store: below(folder, raw.store.0), job })
+}
+
+/// A path of the file, taken from the file's folder, without parts that lead nowhere: `.` is the folder itself.
+fn below(folder: &Path, path: impl AsRef<Path>) -> PathBuf {
+    folder.join(path).components().collect()
 }
 
 #[cfg(test)]

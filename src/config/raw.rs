@@ -132,6 +132,7 @@ impl TryFrom<RawJob> for CheckedJob {
                 rehearsal,
                 max_delete,
                 prune_empty_buckets,
+                accept_clock,
                 compat,
             } => {
                 let default = LeaseSettings::default();
@@ -145,6 +146,8 @@ impl TryFrom<RawJob> for CheckedJob {
                     prune: prune_empty_buckets,
                     rehearsal,
                     max_delete: max_delete.map_or(default.max_delete, |part| part.0),
+                    accept_clock,
+                    node_stopped: default.node_stopped,
                 })
             }
             RawJob::Verify { quarantine, quarantine_dir, advisories, keep_cache, offline } => JobSettings::Verify {
@@ -181,6 +184,8 @@ enum RawJob {
         max_delete: Option<Value<Part>>,
         #[serde(default)]
         prune_empty_buckets: bool,
+        #[serde(default)]
+        accept_clock: bool,
         #[serde(default)]
         compat: bool,
     },

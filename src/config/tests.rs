@@ -47,6 +47,18 @@ fn the_example_holds_exactly_the_documented_defaults() {
 }
 
 #[test]
+fn paths_are_taken_from_the_folder_of_the_file_without_parts_that_lead_nowhere() {
+    let text = r#"(state: "./s.sqlite", crawls: [(store: ".", job: count)],
+        clean: [(database: "/srv/./db/", backup: "b/./copy")])"#;
+    let config = parse(text).unwrap();
+    let shown = |path: &Path| path.display().to_string();
+    assert_eq!(config.state.as_deref().map(shown).as_deref(), Some("/etc/sexton/s.sqlite"));
+    assert_eq!(shown(&config.crawls[0].store), "/etc/sexton");
+    assert_eq!(shown(&config.cleanings[0].database), "/srv/db");
+    assert_eq!(config.cleanings[0].backup.as_deref().map(shown).as_deref(), Some("/etc/sexton/b/copy"));
+}
+
+#[test]
 fn every_key_is_read() {
     let config = parse(
         r#"(
@@ -273,7 +285,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(store: "x", job: leases(expired: none))])"#,
-        "1:36: unknown key expired in leases; the keys are expire, sharetypes, dry_run, delete, rehearsal, max_delete, prune_empty_buckets and compat",
+        "1:36: unknown key expired in leases; the keys are expire, sharetypes, dry_run, delete, rehearsal, max_delete, prune_empty_buckets, accept_clock and compat",
     ),
     (
         r#"(crawls: [(store: "x", job: leases(sharetypes: [both]))])"#,

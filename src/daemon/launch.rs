@@ -21,6 +21,10 @@ use crate::store::TahoeStore;
 pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh) -> Result<()> {
     let CrawlConfig { settings, store: path, job } = crawl;
     let store = open(path).await?;
+    // Expiry asks before each slice's deletions; it may evaluate and rehearse beside a node.
+    if let (JobSettings::Verify { .. }, true, Some(node)) = (&job, job.needs_stopped_node(), store.running_node()) {
+        return Err(Error::NodeRuns { node: node.to_string() });
+    }
     match job {
         JobSettings::Count => engine.add_crawl(settings, store, Count, fresh).await,
         JobSettings::Leases(leases) => engine.add_crawl(settings, store, Leases::new(leases), fresh).await,
@@ -81,5 +85,5 @@ fn max_delete(job: &JobSettings) -> Option<String> {
 
 /// Whether a crawl that has ended with this error is tried again by itself.
 pub fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Store { .. }) || error.retry() == Retry::Helps
+    matches!(error, Error::Store { .. } | Error::NodeRuns { .. }) || error.retry() == Retry::Helps
 }

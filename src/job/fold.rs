@@ -22,6 +22,8 @@ pub struct Fold<'a, T> {
     pub slice: &'a TimeSlice,
     /// The moment that counts as now in this cycle, in seconds since 1970.
     pub now: f64,
+    /// The latest moment that counts as now, in seconds since 1970: a cycle may last for weeks, and `now` is when it began.
+    pub latest: f64,
     pub(in crate::job) is_there: &'a dyn Fn(&Path) -> bool,
 }
 

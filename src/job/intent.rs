@@ -4,7 +4,7 @@
 //! beside tally and notes, committed with them, synced, and only then carried out. So after a crash at any moment the state
 //! knows of every change that may have been made, and what it was to count for.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Notes;
 use crate::error::{Error, Result};
@@ -25,6 +25,19 @@ pub struct Intent {
     pub deletes: u64,
     /// What is to be done, and the bucket's whole effect on the tally, as the job writes it.
     pub body: String,
+}
+
+impl Intent {
+    /// Whether each of its changes is done or not, and never half: then it may be given up at any moment. A body says so
+    /// with `"all_or_nothing": true` beside whatever else is in it.
+    pub fn is_all_or_nothing(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Said {
+            #[serde(default)]
+            all_or_nothing: bool,
+        }
+        serde_json::from_str(&self.body).is_ok_and(|Said { all_or_nothing }| all_or_nothing)
+    }
 }
 
 /// The intents of one prefix that have not been carried out.

@@ -83,8 +83,8 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     ///
     /// # Errors
     /// What must stop the crawl.
-    fn may_change(&self, clocks: &Clocks) -> crate::error::Result<()> {
-        let _ = clocks;
+    fn may_change(&self, store: &S, clocks: &Clocks) -> crate::error::Result<()> {
+        let _ = (store, clocks);
         Ok(())
     }
 

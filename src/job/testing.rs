@@ -124,6 +124,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             saver: &mut StopAfter { stops, visited: 0 },
             skipped: &Skipped::default(),
             now,
+            latest: now,
             rehearsal: Rehearsal::No,
             stopped: None,
         });

@@ -130,6 +130,7 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) saver: &'a mut dyn Saver<T>,
     pub(crate) skipped: &'a Skipped,
     pub(crate) now: f64,
+    pub(crate) latest: f64,
     pub(crate) rehearsal: Rehearsal,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
@@ -214,6 +215,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 rehearsal: self.rehearsal,
                 slice: self.slice,
                 now: self.now,
+                latest: self.latest,
                 is_there: &is_there,
             };
             if let Some(message) = skip_message(self.skipped, self.state.position, name) {

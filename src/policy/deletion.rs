@@ -94,6 +94,14 @@ pub struct Clocks {
     pub fixed: bool,
 }
 
+impl Clocks {
+    /// The latest moment that counts as now, in seconds since 1970: what the clock shows, though the cycle judges by the
+    /// moment at which it began. A moment that was given is all there is.
+    pub fn latest(&self) -> f64 {
+        if self.fixed { self.cycle_now } else { self.moment.unix_secs.max(self.cycle_now) }
+    }
+}
+
 /// Says why a clock cannot be believed, if so.
 ///
 /// `started` and `now` are moments of one process; `cycle_now` is the moment by which the cycle judges, `newest_unix`
@@ -114,6 +122,28 @@ pub fn clock_fault(started: Moment, now: Moment, cycle_now: f64, newest_unix: f6
         return Some(format!("the cycle judges by a moment {ahead:.0} s after it"));
     }
     None
+}
+
+/// How long a running node saves nothing of its crawlers at most, in seconds. The bucket counter rests for an hour.
+const NODE_SAVES_WITHIN_SECS: f64 = 2.0 * 86_400.0;
+
+/// How far after now a node may have saved something, in seconds.
+const NODE_AHEAD_MOST_SECS: f64 = 3600.0;
+
+/// Says why a clock and a node that is said to be running do not go together, if so. `saved_unix` is when the node last saved
+/// the state of its own crawlers, if it ever did, in seconds since 1970, and so is `now_unix`.
+pub fn node_fault(saved_unix: Option<f64>, now_unix: f64) -> Option<String> {
+    const ADVICE: &str = "look at both; if the clock is right, say so with --accept-clock (accept_clock: true), and if the \
+                          node is stopped, with --offline";
+    let ago = now_unix - saved_unix?;
+    let when = match ago {
+        _ if ago > NODE_SAVES_WITHIN_SECS => format!("{:.1} days ago", ago / 86_400.0),
+        _ if ago < -NODE_AHEAD_MOST_SECS => format!("{:.1} hours from now", -ago / 3600.0),
+        _ => return None,
+    };
+    Some(format!(
+        "a running node saves the state of its crawlers at least once an hour, and by it the last time was {when}: {ADVICE}"
+    ))
 }
 
 #[cfg(test)]
@@ -166,6 +196,16 @@ mod tests {
         assert_eq!(ledger.sum, Toll { examined: 609, deletes: 60 });
         ledger.examined(7, 1400);
         ledger.reserve(TENTH, &[(8, Toll { examined: 10, deletes: 31 })]).unwrap();
+    }
+
+    #[test]
+    fn a_node_that_runs_has_saved_within_two_days_and_not_in_the_future() {
+        let fault = |saved| node_fault(saved, 1_000_000.0);
+        for saved in [None, Some(1_000_000.0), Some(1_003_600.0), Some(1_000_000.0 - 172_800.0)] {
+            assert_eq!(fault(saved), None, "{saved:?}");
+        }
+        assert!(fault(Some(1_000_000.0 - 172_801.0)).unwrap().contains("the last time was 2.0 days ago"));
+        assert!(fault(Some(1_003_601.0)).unwrap().contains("the last time was 1.0 hours from now"));
     }
 
     #[test]

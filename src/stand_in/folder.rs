@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, test_kill_process};
 
 use crate::error::{Error, Result};
+use crate::store::{self, NodeProcess};
 use crate::tahoe::state::{MIGRATE_COMMAND, pickled_name};
 
 /// A larger file is none of these: a million corrupt shares take 40 MB.
@@ -162,16 +162,8 @@ impl Folder {
 ///
 /// A node reads its crawlers' state only when it starts and writes it again when it stops, so whatever is exported
 /// meanwhile is lost.
-pub fn running_node(folder: &Folder) -> Option<(PathBuf, u32)> {
-    let base = folder.0.canonicalize().ok()?.parent()?.to_path_buf();
-    ["running.process", "twistd.pid"].iter().find_map(|name| {
-        let path = base.join(name);
-        let text = fs::read_to_string(&path).ok()?;
-        let pid: i32 = text.split_whitespace().next()?.parse().ok()?;
-        // Anything but "no such process" means that there is one, perhaps another user's.
-        let gone = test_kill_process(Pid::from_raw(pid)?) == Err(rustix::io::Errno::SRCH);
-        (!gone).then(|| Some((path, u32::try_from(pid).ok()?)))?
-    })
+pub fn running_node(folder: &Folder) -> Option<NodeProcess> {
+    store::running_node(&folder.0)
 }
 
 /// Where a test can kill the process: with the fail point's action `return`. Does nothing in release builds.

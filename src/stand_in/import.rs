@@ -124,8 +124,8 @@ impl Import {
     pub fn check(&self, state: &mut dyn StateStore, fresh: Fresh) -> Result<()> {
         let Some(latest) = state.latest(self.crawler.crawl())? else { return Ok(()) };
         self.check_latest(&latest, fresh)?;
-        let unsettled = if latest.finished.is_some() { 0 } else { state.unsettled(&latest.key())? };
-        checkpoint::may_be_given_up(&latest.crawl, latest.number, unsettled)
+        let half_done = if latest.finished.is_some() { 0 } else { state.half_done(&latest.key())? };
+        checkpoint::may_be_given_up(&latest.crawl, latest.number, half_done)
     }
 
     fn check_latest(&self, latest: &checkpoint::Cycle, fresh: Fresh) -> Result<()> {

@@ -32,6 +32,8 @@ pub struct ShareBytes<'a, R> {
     pub size: u64,
     /// The file.
     pub rest: &'a R,
+    /// How many records of a table are read; where the file has more, none of them is.
+    pub most: u64,
 }
 
 /// Why a table could not be read to its end.
@@ -41,6 +43,8 @@ pub enum Fault {
     Corrupt(String),
     /// Tahoe's lease checker does not survive it.
     Stops(String),
+    /// There are more than are read: so many.
+    TooMany(u64),
     /// The file cannot be read.
     Unreadable(io::Error),
 }
@@ -125,6 +129,11 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         if count == 0 {
             return Ok(());
         }
+        // As many as are not cut off: a count alone may be anything.
+        let within = count.min(self.size.saturating_sub(start) / record_len);
+        if within > self.most {
+            return Err(Fault::TooMany(count));
+        }
         let per_piece = PIECE_LEN as u64 / record_len;
         let mut piece = [0; PIECE_LEN];
         let mut done = 0;
@@ -184,7 +193,8 @@ pub(crate) mod tests {
     fn leases(file: &[u8], head_len: usize) -> (Vec<u32>, Result<Option<u32>, Fault>) {
         let header = Header::parse(file).unwrap();
         let rest = Bytes(file);
-        let share = ShareBytes { head: &file[..head_len.min(file.len())], size: file.len() as u64, rest: &rest };
+        let (head, size) = (&file[..head_len.min(file.len())], file.len() as u64);
+        let share = ShareBytes { head, size, rest: &rest, most: 250 };
         let mut met = Vec::new();
         let end = share.each_lease(&header, |lease| met.push(lease.expires_unix));
         (met, end)
@@ -245,6 +255,17 @@ pub(crate) mod tests {
         assert!(matches!(end, Err(Fault::Corrupt(_))));
         let (met, end) = leases(&whole[..whole.len() - 185], 4096);
         assert!(met.is_empty() && matches!(end, Err(Fault::Corrupt(_))), "the count itself is cut off");
+    }
+
+    #[test]
+    fn a_table_that_is_too_long_is_not_read_and_one_that_is_cut_off_is_none() {
+        assert!(matches!(leases(&immutable(250, 0), 4096), (met, Ok(None)) if met.len() == 250));
+        assert!(matches!(leases(&immutable(251, 0), 4096), (met, Err(Fault::TooMany(251))) if met.is_empty()));
+        let whole = mutable(&vec![(1, 1); 255], 300);
+        assert!(matches!(leases(&whole, 4096), (met, Err(Fault::TooMany(251))) if met == [1; 4]));
+        // Whatever it counts, one more than 250 is not there.
+        let (met, end) = leases(&whole[..whole.len() - 1], 4096);
+        assert!(met.len() == 254 && matches!(end, Err(Fault::Corrupt(_))));
     }
 
     #[test]

@@ -64,6 +64,30 @@ fn deleted(daemon: &Daemon, cycle: u64) {
 }
 
 #[test]
+fn what_is_to_be_changed_offline_waits_for_the_node_to_stop() {
+    let daemon = start("1s");
+    rehearsed(&daemon, 0);
+    let pid_file = daemon.sample.path("running.process");
+    fs::write(&pid_file, format!("{} 1700000000.5", std::process::id())).unwrap();
+    say(&daemon, "confirm expire --yes").expect(0);
+    let waits = |status: &Value| {
+        let why = status["crawls"][0]["waiting_for"].as_str();
+        why.is_some_and(|why| why.contains("the node of this store runs") && why.contains("for a node that is stopped"))
+    };
+    let status = daemon.until("that it waits", waits);
+    assert_eq!(status["problems"][0]["severity"], "waiting");
+    assert_eq!(are_there(&daemon), [true, true]);
+    fs::remove_file(pid_file).unwrap();
+    deleted(&daemon, 1);
+    // So does verifying, where it moves shares, and at once.
+    let verifying = r#"(name: "verify", store: "store", job: verify(quarantine: move, offline: true))"#;
+    let sample = Sample::new(1);
+    fs::write(sample.path("running.process"), format!("{}", std::process::id())).unwrap();
+    fs::write(sample.path("config.ron"), config(FAST, verifying, "")).unwrap();
+    Daemon::again(sample).until("that it waits", waits);
+}
+
+#[test]
 fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command() {
     let daemon = start("1s");
     let status = rehearsed(&daemon, 0);
@@ -75,7 +99,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     assert_eq!(shown, expected);
     let problem = &status["problems"][0];
     assert_eq!((&problem["about"], &problem["severity"]), (&"crawl".into(), &"waiting".into()));
-    assert!(problem["text"].as_str().unwrap().contains("1 shares and 1 leases (0.0 MB) would be deleted"), "{problem}");
+    assert!(problem["text"].as_str().unwrap().contains("1 shares and 1 leases (134 B) would be deleted"), "{problem}");
     let metrics = || daemon.send("GET", "/metrics", &[], "").body;
     assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 1"));
     // Two cycles' time, and what is not a confirmation of just this cycle.
@@ -93,7 +117,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     assert_eq!(are_there(&daemon), [true, true]);
 
     let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
-    assert!(confirmed.starts_with("expire: 1 shares in 1 buckets, 1 leases, 0.0 MB will be deleted"), "{confirmed}");
+    assert!(confirmed.starts_with("expire: 1 shares in 1 buckets, 1 leases, 134 B will be deleted"), "{confirmed}");
     assert!(confirmed.ends_with("confirmed: the next cycle deletes them\n"), "{confirmed}");
     deleted(&daemon, 1);
     let again = say(&daemon, "confirm expire --yes");

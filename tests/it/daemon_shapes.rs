@@ -191,6 +191,40 @@ fn every_answer_of_a_daemon_is_as_described() {
     }
 }
 
+/// What is answered with something of its own to a look at the head alone.
+const NO_HEAD: [&str; 2] = ["/api/events", "/login"];
+
+#[test]
+fn a_method_that_a_path_does_not_take_is_refused_with_those_it_takes() {
+    let daemon = Daemon::start(20, &config(r#"cpu_percentage: "100%""#, CRAWLS, ""));
+    for (path, methods) in description()["paths"].as_object().unwrap() {
+        let mut taken: Vec<String> = methods.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
+        if taken.contains(&"GET".to_owned()) && !NO_HEAD.contains(&path.as_str()) {
+            taken.push("HEAD".to_owned());
+        }
+        taken.sort();
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            if taken.iter().any(|one| one == method) {
+                continue;
+            }
+            let answer = daemon.change(method, &path.replace("{name}", "count"), "");
+            assert_eq!(answer.status, 405, "{method} {path}: {}", answer.body);
+            let allow =
+                answer.headers.lines().find_map(|line| line.to_lowercase().strip_prefix("allow: ").map(str::to_owned));
+            let mut allow: Vec<String> = allow.unwrap().split(", ").map(str::to_uppercase).collect();
+            allow.sort();
+            assert_eq!(allow, taken, "{method} {path}");
+            if method != "HEAD" {
+                assert_fits("Error", &answer.json());
+            }
+        }
+    }
+    // The guard comes first: who may not ask at all is not told what could be asked.
+    assert_eq!(daemon.send("POST", "/api/status", &[], "").status, 401);
+    assert_eq!(daemon.send("POST", "/api/status", &[("Host", "evil.example")], "").status, 403);
+    assert_eq!(daemon.change("POST", "/api/nothing", "").status, 404);
+}
+
 #[test]
 fn every_path_that_is_described_is_there() {
     let daemon = Daemon::start(20, &config(r#"cpu_percentage: "100%""#, CRAWLS, ""));
@@ -201,6 +235,7 @@ fn every_path_that_is_described_is_there() {
             // A cleaning of that name is not there, and says so; so does a missing body. What is not there at all says
             // something else.
             assert!(!answer.body.contains("there is nothing here"), "{method} {path}: {}", answer.body);
+            assert_ne!(answer.status, 405, "{method} {path}: {}", answer.body);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sexton::Error;
-use sexton::job::leases::Word;
+use sexton::job::leases::{LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, World, renew, settings};
@@ -103,6 +103,35 @@ fn a_clock_before_the_newest_share_is_refused() {
     assert!((0..3).all(|n| world.share("aa", n, 0).exists()));
 }
 
+/// How it happens: the clock was set a month ahead before anything was started, so no clock jumps, and every lease that is
+/// valid has expired for it.
+#[test]
+fn a_clock_by_which_the_running_node_has_long_been_silent_is_refused() {
+    let mut world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 3)]));
+    let saved = |name: &str| world.put(&world.store().join(name), b"{}");
+    saved("lease_checker.state.json");
+    saved("bucket_counter.state");
+    world.clock = Ahead::by(40 * i64::from(DAY));
+    assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "the last time was 40.0 days ago");
+    world.clock = Ahead::by(-7201);
+    let refused = || {
+        world.run(SimState::sound(), LeaseSettings { expiry: "cutoff:9".parse().unwrap(), ..settings(Word::Online) })
+    };
+    // Nothing would be deleted, so nothing speaks against it.
+    assert_eq!(refused().unwrap().own["deleted"]["shares"], 0);
+    assert!(world.share("aa", 0, 0).exists());
+    world.clock = Ahead::by(40 * i64::from(DAY));
+    let accepted = LeaseSettings { accept_clock: true, ..settings(Word::Online) };
+    assert_eq!(world.run(SimState::sound(), accepted).unwrap().own["deleted"]["shares"], 1);
+    // One of the two is enough.
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 40)]));
+    world.clock = Ahead::by(7200);
+    let old = std::fs::File::options().write(true).open(world.store().join("lease_checker.state.json")).unwrap();
+    old.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(world.run(SimState::sound(), settings(Word::Online)).unwrap().own["deleted"]["shares"], 1);
+}
+
 #[test]
 fn a_clock_that_jumps_is_refused_and_the_cycle_goes_on_once_it_is_right() {
     let world = World::new();
@@ -135,4 +164,69 @@ fn a_machine_that_was_suspended_has_no_clock_that_jumps() {
         Ok(())
     });
     assert_eq!(world.run(state, settings(Word::Online)).unwrap().own["deleted"]["shares"], 1);
+}
+
+#[cfg(target_os = "linux")]
+mod in_the_idle_class {
+    use std::io;
+    use std::os::fd::BorrowedFd;
+    use std::sync::{Arc, Mutex};
+
+    use sexton::priority::{Manner, Working};
+    use sexton::settings::{Checkpoint, Priority};
+    use sexton::store::{Disk, Medium};
+
+    use super::*;
+
+    /// A disk that notes in which scheduling class whoever unlinks something is.
+    #[derive(Debug, Default)]
+    struct Watching(Mutex<Vec<u32>>);
+
+    /// The scheduling policy of the calling thread: field 41 of its `stat`, after a name in parentheses.
+    fn scheduling_policy() -> u32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let after_name = stat.rsplit(')').next().unwrap();
+        after_name.split_whitespace().nth(41 - 3).unwrap().parse().unwrap()
+    }
+
+    impl Medium for Watching {
+        fn write(&self, _: BorrowedFd<'_>, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("no lease table is rewritten")
+        }
+
+        fn truncate(&self, _: BorrowedFd<'_>, _: u64) -> io::Result<()> {
+            unreachable!("no share is cut")
+        }
+
+        fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+            Disk.sync(file)
+        }
+
+        fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+            self.0.lock().unwrap().push(scheduling_policy());
+            Disk.unlink(dir, name)
+        }
+
+        fn remove_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+            Disk.remove_dir(dir, name)
+        }
+    }
+
+    /// Beside a busy machine a thread in the idle class may stand still for minutes, also between reading leases and unlinking.
+    #[test]
+    fn beside_a_node_nothing_is_unlinked_in_the_idle_class() {
+        let mut world = World::new();
+        // In mid-slice, where the thread is in the class.
+        (world.priority, world.checkpoint) = (Priority::Idle, Checkpoint::EveryBucket);
+        if Working::new(Priority::Idle).manner() != Manner::Switch {
+            return;
+        }
+        for (word, policy) in [(Word::Offline, libc::SCHED_IDLE), (Word::Online, libc::SCHED_OTHER)] {
+            (0..3).for_each(|n| world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)])));
+            let watching = Arc::new(Watching::default());
+            world.medium = watching.clone();
+            assert_eq!(world.run(SimState::sound(), settings(word)).unwrap().own["deleted"]["shares"], 3);
+            assert_eq!(*watching.0.lock().unwrap(), [policy as u32; 3], "{word:?}");
+        }
+    }
 }

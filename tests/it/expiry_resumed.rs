@@ -125,14 +125,26 @@ fn a_half_written_table_is_known_again_after_a_remount() {
 
 /// How it happens: as above without the remount, but somebody writes into the lease that stays.
 #[test]
-fn a_table_torn_and_then_changed_is_not_judged_as_if_it_were_whole() {
+fn a_table_torn_and_then_changed_is_left_alone_and_told() {
     let (mut world, state) = (World::new(), SimState::sound());
     three_leases(&world);
+    world.put(&world.share("aa", 1, 0), &immutable_at(world.now(), 2, DATA, &[(1, 40)]));
     interrupted(&mut world, &state, |_, n| no_room(2, n));
     renew_record(&world.share("aa", 0, 0), 0, world.now() + 31 * DAY);
     let before = share(&world);
-    let refused = world.run(state, settings(Word::Offline)).unwrap_err().to_string();
-    assert!(refused.contains("somebody else has changed the share while"), "{refused}");
+    // It is no reason to leave the rest undone, nor to come to it again and again.
+    let report = resumed(&world, &state);
+    let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
+    assert_eq!((finding.share, &finding.region[..]), (Some(0), "leases"));
+    assert!(
+        finding.reason.contains("somebody else has changed the share while its lease table was half"),
+        "{finding:?}"
+    );
+    assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
+    assert_eq!(share(&world), before);
+    // The next cycle takes it for what it is: a table that does not fit its file.
+    let next = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    assert_eq!((next.findings.len(), &next.own["deleted"]["leases"]), (1, &0.into()));
     assert_eq!(share(&world), before);
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sexton::Error;
 use sexton::checkpoint::StateStore;
 use sexton::engine::{Cycles, Fresh};
-use sexton::job::leases::{LeaseSettings, Word};
+use sexton::job::leases::{Conduct, LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
@@ -128,7 +128,15 @@ fn links_are_never_followed_to_change_anything() {
     symlink(outside.join("bucket"), world.bucket("aa", 0)).unwrap();
     symlink(outside.join("expired"), world.share("aa", 1, 0)).unwrap();
     symlink(outside.join("partly"), world.share("aa", 1, 1)).unwrap();
-    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    // One without any share, which would be removed.
+    fs::create_dir(outside.join("empty")).unwrap();
+    symlink(outside.join("empty"), world.bucket("aa", 2)).unwrap();
+    let pruning = LeaseSettings { prune: true, ..settings(Word::Offline) };
+    let rehearsed = world.run(SimState::sound(), LeaseSettings { dry_run: true, ..pruning.clone() }).unwrap();
+    let report = world.run(SimState::sound(), pruning).unwrap();
+    assert_eq!(rehearsed.own["would_delete"], report.own["deleted"]);
+    assert_eq!(rehearsed.findings, report.findings);
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
     for (path, bytes) in [("expired", &expired), ("partly", &partly)] {
         assert_eq!(fs::read(outside.join(path)).unwrap(), *bytes);
     }
@@ -140,9 +148,35 @@ fn links_are_never_followed_to_change_anything() {
     }
     assert!(world.share("aa", 1, 0).is_symlink() && world.bucket("aa", 0).is_symlink());
     assert_eq!(report.own["deleted"]["shares"], 0);
-    let told: Vec<_> = report.errors.iter().filter(|e| e.error.contains("links are never followed")).collect();
-    assert_eq!(told.len(), 4, "{:?}", report.errors);
+    let told = report.findings.iter().filter(|finding| finding.reason.contains("links are never followed")).count();
+    assert_eq!((told, report.findings.len()), (6, 6), "{:?}", report.findings);
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
+}
+
+#[test]
+fn what_lies_in_a_folder_that_is_no_bucket_stays_and_is_told() {
+    let world = World::new();
+    let expired = immutable_at(world.now(), 2, 50, &[(1, 40)]);
+    let bucket = world.bucket("aa", 0);
+    let copy = bucket.with_file_name(format!("{}.bak", bucket.file_name().unwrap().to_str().unwrap()));
+    let elsewhere = world.store().join("shares/cc").join(world.bucket("dd", 1).file_name().unwrap());
+    let strays = [copy.join("0"), world.store().join("shares/cc/ccnotasi/0"), elsewhere.join("0")];
+    let valid = copy.join("1");
+    strays.iter().for_each(|stray| world.put(stray, &expired));
+    world.put(&valid, &immutable_at(world.now(), 2, 50, &[(1, 3)]));
+    world.put(&bucket.join("0"), &expired);
+    for dry_run in [true, false] {
+        let report = world.run(SimState::sound(), LeaseSettings { dry_run, ..settings(Word::Offline) }).unwrap();
+        let gone = &report.own[if dry_run { "would_delete" } else { "deleted" }];
+        assert_eq!((&gone["shares"], &gone["leases"]), (&1.into(), &1.into()));
+        let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..])).collect();
+        assert_eq!(told, [(Some(0), "bucket"); 3], "{:?}", report.findings);
+        assert!(report.findings[0].reason.contains("no bucket of this prefix: it is kept"));
+        assert_eq!(bucket.join("0").exists(), dry_run);
+    }
+    assert!(strays.iter().all(|stray| stray.exists()) && valid.exists());
+    let compat = LeaseSettings { conduct: Conduct::Compat, ..settings(Word::Offline) };
+    assert_eq!(world.run(SimState::sound(), compat).unwrap().own["deleted"]["shares"], 3);
 }
 
 /// How it happens: the clock was ahead when the cycle began, and is right when it is carried on.
@@ -172,16 +206,40 @@ fn a_cycle_that_judges_by_a_moment_to_come_deletes_nothing_and_leaves_no_intent(
     assert_eq!(report.own["deleted"]["shares"], 1);
 }
 
+/// How it happens: the crawl was begun with the node stopped, and then the node is started.
+#[test]
+fn nothing_is_deleted_offline_once_the_node_runs() {
+    let world = World::new();
+    two_shares(&world);
+    let before = (read(&world, 0), read(&world, 1));
+    fs::write(world.path("running.process"), format!("{} 1700000000.5", std::process::id())).unwrap();
+    let state = SimState::sound();
+    let refused = world.run(state.clone(), settings(Word::Offline));
+    let Err(error @ Error::NodeRuns { .. }) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("running.process the node of this store runs"), "{error}");
+    assert_eq!((read(&world, 0), read(&world, 1)), before);
+    // Looking is no matter.
+    let dry_run = LeaseSettings { dry_run: true, ..settings(Word::Offline) };
+    assert_eq!(world.run(SimState::sound(), dry_run).unwrap().own["would_delete"]["shares"], 1);
+    fs::remove_file(world.path("running.process")).unwrap();
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!((report.resumed, &report.own["deleted"]["shares"]), (true, &1.into()));
+}
+
 #[test]
 fn a_file_with_other_names_is_not_rewritten() {
     let world = World::new();
     two_shares(&world);
     fs::hard_link(world.share("aa", 0, 1), world.path("backup")).unwrap();
     let before = fs::read(world.path("backup")).unwrap();
+    let dry_run = LeaseSettings { dry_run: true, ..settings(Word::Offline) };
+    let rehearsed = world.run(SimState::sound(), dry_run).unwrap();
     let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
     assert_eq!(fs::read(world.path("backup")).unwrap(), before);
-    assert!(report.errors[0].error.contains("2 names (hard links)"), "{:?}", report.errors);
-    assert_eq!(report.own["deleted"]["shares"], 1);
+    let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
+    assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
+    assert_eq!((&report.own["deleted"], &report.findings), (&rehearsed.own["would_delete"], &rehearsed.findings));
+    assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
 
 /// How it happens: the store is mounted read-only, or the disk gives up on everything.
@@ -250,6 +308,27 @@ fn a_table_that_is_left_half_written_is_finished_by_the_next_run() {
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}));
 }
 
+/// How it happens: the machine stops after deletions were saved and before they are done, and its owner wants other rules.
+#[test]
+fn a_cycle_that_only_unlinks_whole_shares_is_given_up_by_fresh() {
+    let mut world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
+    let broken = std::sync::Arc::new(AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let state = SimState::new(move |call| {
+        let damaged = || Error::StateDamaged { path: "state".into(), cause: "a disk fails".into() };
+        if call == "sync" && is_broken.load(Ordering::Relaxed) { Err(damaged()) } else { Ok(()) }
+    });
+    assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
+    broken.store(false, Ordering::Relaxed);
+    assert!(world.share("aa", 0, 0).exists());
+    let other = LeaseSettings { expiry: "age:3000000".parse().unwrap(), ..settings(Word::Offline) };
+    assert!(matches!(world.run(state.clone(), other.clone()), Err(Error::CycleDiffers { .. })));
+    world.fresh = Fresh::Yes;
+    let report = world.run(state, other).unwrap();
+    assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (1, &1.into()));
+}
+
 /// How it happens: a lease is renewed after it was judged and before anything is done, though the node should be stopped.
 #[test]
 fn a_share_that_was_changed_is_looked_at_anew() {
@@ -269,6 +348,28 @@ fn a_share_that_was_changed_is_looked_at_anew() {
     let space = &report.own["history"]["space-recovered"];
     assert_eq!((&space["examined-shares"], &space["configured-shares"]), (&2.into(), &0.into()));
     assert_eq!(report.counts.shares, 2);
+}
+
+/// How it happens: as above, but what is written is no lease table: one with a date that cannot be, and half a header.
+#[test]
+fn what_the_second_look_finds_is_told() {
+    let world = World::new();
+    two_shares(&world);
+    let far = world.now() + 90 * DAY;
+    let (paths, changed) = ([world.share("aa", 0, 0), world.share("aa", 0, 1)], AtomicBool::new(false));
+    let state = SimState::new(move |call| {
+        if call == "sync" && !changed.swap(true, Ordering::Relaxed) {
+            renew(&paths[0], far).unwrap();
+            fs::write(&paths[1], b"half").unwrap();
+        }
+        Ok(())
+    });
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.tahoe_corrupt)).collect();
+    assert_eq!(told, [(Some(0), "leases", false), (Some(1), "container header", true)], "{:?}", report.findings);
+    assert!(report.findings[0].reason.contains("more than 32 days after now"), "{:?}", report.findings);
+    assert_eq!(report.own["history"]["corrupt-shares"].as_array().unwrap().len(), 1);
+    assert_eq!((&report.own["deleted"]["leases"], report.counts.findings), (&0.into(), 2));
 }
 
 /// How it happens: as above, but of two expired leases only one is renewed, so that there is still something to do.

@@ -17,7 +17,7 @@ use sexton::engine::{Cycles, Engine, Fresh};
 use sexton::job::Leases;
 use sexton::job::leases::{Expiry, LeaseSettings, Word};
 use sexton::report::CycleReport;
-use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Settings};
+use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Priority, Settings};
 use sexton::store::{Disk, Medium, TahoeStore};
 
 pub const DAY: u32 = 86_400;
@@ -66,6 +66,7 @@ pub struct World {
     pub fresh: Fresh,
     pub checkpoint: Checkpoint,
     pub workers: u32,
+    pub priority: Priority,
 }
 
 impl World {
@@ -84,6 +85,7 @@ impl World {
             fresh: Fresh::No,
             checkpoint: Checkpoint::default(),
             workers: 1,
+            priority: Priority::Normal,
         }
     }
 
@@ -127,7 +129,7 @@ impl World {
             workers: self.workers,
             ..CrawlSettings::new("expiry")
         };
-        let engine = Engine::builder(Settings { budget, checkpoint: self.checkpoint, ..Settings::default() })
+        let engine = Engine::builder(Settings { budget, checkpoint: self.checkpoint, priority: self.priority })
             .state(state)
             .time(time)
             .cycles(self.cycles)

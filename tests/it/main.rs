@@ -45,6 +45,8 @@ mod page;
 #[cfg(feature = "external")]
 mod page_browser;
 #[cfg(feature = "external")]
+mod page_cleaning;
+#[cfg(feature = "external")]
 mod page_daemon;
 #[cfg(feature = "external")]
 mod page_stage;

@@ -67,7 +67,7 @@ fn it_fits_every_width_in_both_schemes() {
 fn what_the_api_says_is_shown() {
     let (stage, browser) = page(Play::as_written());
     assert_eq!(browser.text("#verdict"), "Something is waiting.");
-    browser.shows("#problems", "240 shares and 251 leases (1883.3 MB) would be deleted");
+    browser.shows("#problems", "240 shares and 251 leases (1.9 GB) would be deleted");
     let vitals = browser.text("#vitals");
     for part in ["10 d 11 h", "1 error and 4 findings", "49.8 % of 50 %", "2 h 46 min to 3 h 5 min"] {
         assert!(vitals.contains(part), "{part} is not in {vitals}");
@@ -168,12 +168,14 @@ fn nothing_is_deleted_without_a_yes() {
         browser.shows("#ask", "may delete what has expired");
         browser.click("#ask-no");
     }
+    browser.shows("[aria-label='Crawl expire'] .callout", "240 shares with 251 leases (1.9 GB) in 212 buckets");
     let confirm = "[aria-label='Crawl expire'] .callout .button";
     for refuse in [|b: &Browser| b.click("#ask-no"), |b: &Browser| b.press(Key::Escape)] {
         browser.click(confirm);
         browser.wait("document.querySelector('#ask').open");
         browser.shows("#ask", "/srv/tahoe/friends");
         browser.shows("#ask", "1.9 GB");
+        browser.shows("#ask", "251");
         assert_eq!(browser.js("return document.activeElement.id"), json!("ask-no"), "Enter would not delete");
         refuse(&browser);
         browser.wait("!document.querySelector('#ask').open");

@@ -70,8 +70,8 @@ impl StateStore for SimState {
         self.call("commit", |s| s.commit(cycle, progress, at))
     }
 
-    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
-        self.call("unsettled", |s| s.unsettled(cycle))
+    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
+        self.call("half_done", |s| s.half_done(cycle))
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {

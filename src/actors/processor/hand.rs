@@ -159,8 +159,9 @@ fn fold_prefix<S: Store, J: Job<S>>(
         return Ok(());
     }
     let (store, now, rehearsal) = (&*crawl.store, work.now, work.rehearsal);
+    let latest = work.clocks(crawl).latest();
     let mut walk =
-        PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now, rehearsal, stopped: None };
+        PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now, latest, rehearsal, stopped: None };
     // Panics on a bucket are caught in the walk; one of an override of `process_prefix` costs the prefix.
     let worked = catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk)))
         .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })));

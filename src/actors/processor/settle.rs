@@ -32,7 +32,7 @@ pub(super) fn settle<S: Store, J: Job<S>>(
         let states = done.iter().chain(current.as_deref());
         let tolls: Vec<_> = states.map(|state| (state.position, state.toll())).collect();
         work.allow(crawl, &tolls)?;
-        crawl.job.may_change(&work.clocks(crawl))?;
+        crawl.job.may_change(&crawl.store, &work.clocks(crawl))?;
         save_for_good(crawl, work, done, current.as_deref_mut())?;
         for state in done.iter_mut().chain(current.as_deref_mut()) {
             carry_out(crawl, work, state)?;

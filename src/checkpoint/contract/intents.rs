@@ -20,7 +20,7 @@ pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {
     let both = [with_intents(&claims[0], "x", false, &[intent(1), intent(2)]), progress(&claims[1], "y", false)];
     backend.store().commit(&cycle, &both, 2.0).unwrap();
     backend.store().sync().unwrap();
-    assert_eq!(backend.store().unsettled(&cycle).unwrap(), 2);
+    assert_eq!(backend.store().half_done(&cycle).unwrap(), 2);
     backend.reopen();
     backend.store().latest("c").unwrap();
     let again = backend.store().claim(&cycle, 2).unwrap();
@@ -34,7 +34,7 @@ pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {
     backend.store().commit(&cycle, &[progress(&third, "z", false)], 2.0).unwrap();
     backend.store().release(&cycle, &[(0, third.fence)]).unwrap();
     assert_eq!(backend.store().claim(&cycle, 1).unwrap().remove(0).intents, []);
-    assert_eq!(backend.store().unsettled(&cycle).unwrap(), 0);
+    assert_eq!(backend.store().half_done(&cycle).unwrap(), 0);
 }
 
 pub(super) fn a_complete_prefix_with_intents_is_refused<B: Backend>() {
@@ -49,7 +49,7 @@ pub(super) fn a_complete_prefix_with_intents_is_refused<B: Backend>() {
     assert_eq!(backend.store().latest("c").unwrap().unwrap().finished, Some(3.0));
 }
 
-pub(super) fn a_cycle_with_intents_is_not_given_up<B: Backend>() {
+pub(super) fn a_cycle_with_intents_that_may_be_half_done_is_not_given_up<B: Backend>() {
     let mut backend = B::fresh();
     let cycle = begun(backend.store(), 2);
     let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
@@ -60,7 +60,7 @@ pub(super) fn a_cycle_with_intents_is_not_given_up<B: Backend>() {
             None => backend.store().begin("c", &identity(1), 3.0),
             Some(number) => backend.store().begin_numbered("c", &identity(1), number, 3.0),
         };
-        assert!(refused.unwrap_err().to_string().contains("planned deletions in 2 buckets"));
+        assert!(refused.unwrap_err().to_string().contains("lease tables in 2 buckets"));
     }
     let latest = backend.store().latest("c").unwrap().unwrap();
     assert_eq!((latest.number, latest.identity.ring.len()), (0, 2), "nothing has changed");
@@ -69,4 +69,22 @@ pub(super) fn a_cycle_with_intents_is_not_given_up<B: Backend>() {
     backend.store().commit(&cycle, &[progress(&claim, "x", false)], 4.0).unwrap();
     let next = begun(backend.store(), 1);
     assert_eq!((next.number, backend.store().claim(&next, 1).unwrap().remove(0).intents), (1, Vec::new()));
+}
+
+pub(super) fn a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them<B: Backend>() {
+    let mut backend = B::fresh();
+    let cycle = begun(backend.store(), 1);
+    let whole = |n| Intent { body: format!("{{\"n\":{n},\"all_or_nothing\":true}}"), ..intent(n) };
+    let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    // One that may be half done holds all.
+    backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[whole(1), intent(2), whole(3)])], 2.0).unwrap();
+    assert_eq!(backend.store().half_done(&cycle).unwrap(), 1);
+    assert!(backend.store().begin("c", &identity(1), 3.0).unwrap_err().to_string().contains("in 1 buckets"));
+    backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[whole(1), whole(3)])], 2.0).unwrap();
+    backend.reopen();
+    assert_eq!(backend.store().half_done(&cycle).unwrap(), 0);
+    let next = begun(backend.store(), 1);
+    assert_eq!((next.number, backend.store().claim(&next, 1).unwrap().remove(0).intents), (1, Vec::new()));
+    let left = backend.store().commit(&cycle, &[progress(&claim, "x", false)], 4.0);
+    assert!(left.is_err(), "the cycle has gone, with its claims");
 }

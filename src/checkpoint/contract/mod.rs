@@ -86,7 +86,8 @@ on_every_backend!(
     moments_that_are_no_numbers_are_refused,
     intents_stay_until_a_commit_without_them,
     a_complete_prefix_with_intents_is_refused,
-    a_cycle_with_intents_is_not_given_up,
+    a_cycle_with_intents_that_may_be_half_done_is_not_given_up,
+    a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,
     a_confirmation_is_kept_with_its_rehearsal,
     only_the_newest_finished_rehearsal_is_confirmed,
     random_walk_agrees_with_the_model,
@@ -99,8 +100,8 @@ on_every_backend!(
 
 use confirm::{a_confirmation_is_kept_with_its_rehearsal, only_the_newest_finished_rehearsal_is_confirmed};
 use intents::{
-    a_complete_prefix_with_intents_is_refused, a_cycle_with_intents_is_not_given_up,
-    intents_stay_until_a_commit_without_them,
+    a_complete_prefix_with_intents_is_refused, a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,
+    a_cycle_with_intents_that_may_be_half_done_is_not_given_up, intents_stay_until_a_commit_without_them,
 };
 use tidy::{
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it, last_run_of_a_cleaning_is_remembered,

@@ -140,12 +140,10 @@ impl StateStore for SqliteStore {
         Ok(Standing { left })
     }
 
-    fn unsettled(&mut self, cycle: &CycleKey) -> Result<u64> {
+    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
         self.read(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            let mut unsettled = 0;
-            whole::read(conn, row, |prefix| unsettled += prefix.intents)?;
-            Ok(unsettled)
+            half_done(conn, row.seal())
         })
     }
 
@@ -337,7 +335,7 @@ fn begin(
         kept.map(|kept| kept.cycles).unwrap_or_default().into_iter().partition(|c| c.finished.is_some());
     let too_old = finished.len().saturating_sub(FINISHED_CYCLES_KEPT as usize);
     for cycle in &given_up {
-        check::may_be_given_up(crawl, cycle.number, unsettled(conn, cycle.seal())?)?;
+        check::may_be_given_up(crawl, cycle.number, half_done(conn, cycle.seal())?)?;
     }
     given_up.iter().chain(&finished[..too_old]).try_for_each(|cycle| cycle.delete(conn))?;
 
@@ -362,14 +360,15 @@ fn begin(
     Ok(row)
 }
 
-/// How many intents of a cycle are not settled.
-fn unsettled(conn: &Connection, seal: Seal) -> Out<u64> {
-    let mut unsettled = 0u64;
+/// How many intents of a cycle may be half done.
+fn half_done(conn: &Connection, seal: Seal) -> Out<u64> {
+    let mut half_done = 0;
     Prefix::each(conn, seal, |prefix| {
-        unsettled = unsettled.saturating_add(prefix.intents);
+        let intents = intents::of(conn, seal, &prefix)?;
+        half_done += intents.iter().filter(|intent| !intent.is_all_or_nothing()).count() as u64;
         Ok(())
     })?;
-    Ok(unsettled)
+    Ok(half_done)
 }
 
 fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out<Claim> {

@@ -1,12 +1,14 @@
 //! The calls of the API that answer with JSON.
 
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
+use super::at::at;
 use super::picture::Picture;
+use super::plan::PlanBody;
 use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
-use super::{Failed, cleanings, reading};
+use super::{Failed, cleanings};
 use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};
 use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Verb, Wish};
@@ -22,22 +24,20 @@ const FINDINGS_MOST: usize = 10_000;
 
 /// All routes.
 pub fn configure(app: &mut web::ServiceConfig) {
-    app.route("/api/status", reading().to(status))
-        .route("/api/findings", reading().to(findings))
-        .route("/api/history", reading().to(history))
-        .route("/api/budget", reading().to(budget))
-        .route("/api/budget", web::put().to(set_budget))
-        .route("/api/budget", web::delete().to(reset_budget))
-        .route("/api/pause", web::post().to(pause))
-        .route("/api/resume", web::post().to(resume))
-        .route("/api/reload", web::post().to(reload))
-        .route("/api/link", web::post().to(link))
-        .route("/api/crawls/{name}", reading().to(crawl))
-        .route("/api/crawls/{name}/confirm", web::post().to(confirm))
-        .route("/api/crawls/{name}/{verb}", web::post().to(crawl_verb))
-        .route("/api/cleanings/{name}", reading().to(cleaning))
-        .route("/api/cleanings/{name}/plan", reading().to(plan))
-        .route("/api/cleanings/{name}/{verb}", web::post().to(cleaning_verb));
+    app.service(at("/api/status").reading(status))
+        .service(at("/api/findings").reading(findings))
+        .service(at("/api/history").reading(history))
+        .service(at("/api/budget").reading(budget).on(Method::PUT, set_budget).on(Method::DELETE, reset_budget))
+        .service(at("/api/pause").on(Method::POST, pause))
+        .service(at("/api/resume").on(Method::POST, resume))
+        .service(at("/api/reload").on(Method::POST, reload))
+        .service(at("/api/link").on(Method::POST, link))
+        .service(at("/api/crawls/{name}").reading(crawl))
+        .service(at("/api/crawls/{name}/confirm").on(Method::POST, confirm))
+        .service(at("/api/crawls/{name}/{verb}").on(Method::POST, crawl_verb))
+        .service(at("/api/cleanings/{name}").reading(cleaning))
+        .service(at("/api/cleanings/{name}/plan").reading(plan))
+        .service(at("/api/cleanings/{name}/{verb}").on(Method::POST, cleaning_verb));
 }
 
 async fn status(daemon: Daemon, caller: web::ReqData<Caller>) -> HttpResponse {
@@ -66,9 +66,12 @@ async fn cleaning(daemon: Daemon, name: web::Path<String>) -> Answer {
 
 async fn plan(daemon: Daemon, name: web::Path<String>) -> Answer {
     let picture = Picture::take(&daemon);
-    let plan = cleanings::plan(&picture, cleaning_view(&picture, &name)?);
-    let none = || Failed::new(StatusCode::NOT_FOUND, format!("{name} has made no plan since the daemon's start"));
-    Ok(HttpResponse::Ok().json(plan.ok_or_else(none)?))
+    let Some((figures, report)) = cleanings::plan(&picture, cleaning_view(&picture, &name)?) else {
+        return Err(Failed::new(StatusCode::NOT_FOUND, format!("{name} has made no plan since the daemon's start")));
+    };
+    let failed = |e| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the plan of {name}: {e}"));
+    let body = PlanBody::new(&figures, report).map_err(failed)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
 #[derive(Deserialize)]

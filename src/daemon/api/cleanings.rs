@@ -1,9 +1,12 @@
 //! Cleanings and their plans, as the API shows them.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::picture::Picture;
-use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, PlannedSegments, Threshold};
+use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
+use crate::cumulus::CleaningReport;
 use crate::daemon::shared::CleaningView;
 use crate::policy::cleaning::{CleaningPlan, Number, Policy};
 use crate::settings::Manner;
@@ -84,13 +87,13 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRu
     })
 }
 
-/// The newest plan of a cleaning, if one was made since the start.
-pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<Plan> {
+/// The newest plan of a cleaning and the report that has its segments, if one was made since the start.
+pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<(Plan, Arc<CleaningReport>)> {
     let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
     let ended = picture.status.cleanings.get(&view.settings.name).and_then(|found| found.last.as_ref());
     let plan = &report.plan;
     let odd = plan.odd.iter().map(|odd| json!({ "segment": odd.segment, "name": odd.name, "what": odd.what }));
-    Some(Plan {
+    let figures = Plan {
         cleaning: view.settings.name.clone(),
         made: ended.map_or(picture.now, |end| end.ended),
         dry_run: view.settings.manner == Manner::DryRun,
@@ -104,8 +107,8 @@ pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<Plan> {
         space_comes_free: json!(plan.space_comes_free),
         odd: odd.collect(),
         locks: json!(report.steps),
-        segments: PlannedSegments(report),
-    })
+    };
+    Some((figures, report))
 }
 
 fn threshold(policy: &Policy) -> Threshold {

@@ -1,11 +1,13 @@
 //! HTTP: page, API, metrics. The guard stands before everything; handlers are thin, and hand every wish to the supervisor.
 
+pub mod at;
 mod calls;
 pub mod cleanings;
 mod events;
 mod guard;
 mod pages;
 pub mod picture;
+mod plan;
 mod problems;
 pub mod shapes;
 
@@ -14,14 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::guard::{Any, Get, Head};
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, HttpServer, ResponseError, Route, web};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
 
 use super::metrics::Metrics;
 use super::shared::{Refused, Shared};
 use crate::error::{Error, Result};
+use at::at;
 use shapes::ErrorBody;
 
 /// A larger body is refused: the largest that makes sense has some fifty bytes.
@@ -92,7 +94,7 @@ pub fn serve(listener: TcpListener, shared: Arc<Shared>, metrics: Arc<Metrics>) 
             .wrap(from_fn(guard::guard))
             .configure(calls::configure)
             .configure(pages::configure)
-            .route("/api/events", web::get().to(events::stream))
+            .service(at("/api/events").on(Method::GET, events::stream))
             .default_service(web::to(|| async {
                 HttpResponse::NotFound()
                     .json(ErrorBody { error: "there is nothing here: see /api/openapi.json".into() })
@@ -108,11 +110,6 @@ pub fn serve(listener: TcpListener, shared: Arc<Shared>, metrics: Arc<Metrics>) 
         .listen(listener)
         .map_err(|e| Error::Config(format!("cannot serve: {e}")))?;
     Ok(server.run())
-}
-
-/// A route for reading, by whoever wants the answer or its head alone.
-fn reading() -> Route {
-    web::route().guard(Any(Get()).or(Head()))
 }
 
 fn json_config() -> web::JsonConfig {

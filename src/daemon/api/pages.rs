@@ -1,13 +1,14 @@
 //! The page and what belongs to it: static files compiled in, the login, the API's description, the metrics.
 
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
+use super::Failed;
+use super::at::at;
 use super::picture::Picture;
-use super::{Failed, reading};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shared::Shared;
 
@@ -61,15 +62,14 @@ pub fn is_public(path: &str) -> bool {
 /// All routes.
 pub fn configure(app: &mut web::ServiceConfig) {
     for &(path, kind, content) in FILES {
-        app.route(
-            path,
-            reading().to(move || async move { HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(content) }),
-        );
+        let file = move || async move { HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(content) };
+        app.service(at(path).reading(file));
     }
-    app.route("/login", web::get().to(login)).route("/metrics", reading().to(metrics)).route(
-        "/api/openapi.json",
-        reading().to(|| async { HttpResponse::Ok().content_type("application/json").body(OPENAPI) }),
-    );
+    let description = || async { HttpResponse::Ok().content_type("application/json").body(OPENAPI) };
+    app.service(at("/api/openapi.json").reading(description))
+        .service(at("/metrics").reading(metrics))
+        // A link works once, so nothing but its page may use it up.
+        .service(at("/login").on(Method::GET, login));
 }
 
 #[derive(Deserialize)]

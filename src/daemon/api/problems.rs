@@ -3,6 +3,7 @@
 use super::picture::{Picture, problem};
 use super::shapes::{Cleaning, CleaningState, Crawl, CrawlState, Problem, Rehearsal, Severity};
 use crate::priority::Grip;
+use crate::sizes;
 
 /// All of them; none when all is well.
 pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> Vec<Problem> {
@@ -51,6 +52,6 @@ fn rehearsed(crawl: &Crawl) -> String {
     let Some(Rehearsal { shares, leases, bytes, .. }) = crawl.rehearsal else {
         return "a rehearsal waits to be confirmed; what it has shown is being read".to_owned();
     };
-    let size = bytes as f64 / 1e6;
-    format!("a rehearsal waits to be confirmed: {shares} shares and {leases} leases ({size:.1} MB) would be deleted")
+    let size = sizes::for_people(bytes as f64);
+    format!("a rehearsal waits to be confirmed: {shares} shares and {leases} leases ({size}) would be deleted")
 }

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cumulus::CleaningReport;
 use crate::daemon::series::Sample;
-use crate::policy::cleaning::Number;
+use crate::policy::cleaning::{Number, SegmentEntry};
 use crate::status::{FindingRow, WorkerState};
 
 #[derive(Debug, Serialize)]
@@ -358,6 +357,7 @@ pub struct CleaningRun {
     pub longest_lock_secs: f64,
 }
 
+/// A plan without its segments: [`PlanBody`](super::plan::PlanBody) writes those behind it.
 #[derive(Debug, Serialize)]
 pub struct Plan {
     pub cleaning: String,
@@ -366,7 +366,6 @@ pub struct Plan {
     pub refused: Option<String>,
     pub era: Value,
     pub threshold: Threshold,
-    pub segments: PlannedSegments,
     pub removed: Value,
     pub reclaimable_bytes: Value,
     pub rewrite_bytes: Value,
@@ -376,27 +375,9 @@ pub struct Plan {
     pub locks: Value,
 }
 
-/// The segments of a plan, worst first. They may be many: each is made as it is written.
-#[derive(Debug)]
-pub struct PlannedSegments(pub Arc<CleaningReport>);
-
-impl Serialize for PlannedSegments {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.plan.segments.iter().map(|entry| PlannedSegment {
-            id: entry.id,
-            name: entry.name,
-            used_bytes: entry.used_bytes,
-            size_bytes: entry.size_bytes,
-            age_days: entry.age_days,
-            benefit: entry.benefit,
-            utilization: entry.utilization,
-            marked: entry.marked,
-        }))
-    }
-}
-
+/// One of the segments of a plan.
 #[derive(Debug, Serialize)]
-struct PlannedSegment {
+pub struct PlannedSegment {
     id: i64,
     name: Arc<str>,
     used_bytes: Number,
@@ -405,6 +386,21 @@ struct PlannedSegment {
     benefit: Option<f64>,
     utilization: Option<f64>,
     marked: bool,
+}
+
+impl From<SegmentEntry> for PlannedSegment {
+    fn from(entry: SegmentEntry) -> Self {
+        PlannedSegment {
+            id: entry.id,
+            name: entry.name,
+            used_bytes: entry.used_bytes,
+            size_bytes: entry.size_bytes,
+            age_days: entry.age_days,
+            benefit: entry.benefit,
+            utilization: entry.utilization,
+            marked: entry.marked,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

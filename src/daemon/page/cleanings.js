@@ -86,7 +86,9 @@ function cleaningPart(name, now, act) {
 
 function runText(run, now) {
     if (!run) return "No run has ended yet.";
-    const began = `Last run ended ${moment(run.finished, now)} after ${duration(run.elapsed_secs)}`;
+    // Of a run before the daemon's start only a summary is kept: not how long it took, nor what was obsolete.
+    const whole = run.elapsed_secs > 0;
+    const began = `Last run ended ${moment(run.finished, now)}${whole ? ` after ${duration(run.elapsed_secs)}` : ""}`;
     if (run.refused) return `${began}: refused, ${run.refused}`;
-    return `${began}: ${run.dry_run ? "would mark" : "marked"} ${many(run.marked_segments, "segment")}; ${bytes(run.reclaimable_bytes)} come free, ${bytes(run.rewrite_bytes)} are to be written again, ${bytes(run.obsolete_bytes)} are obsolete now.`;
+    return `${began}: ${run.dry_run ? "would mark" : "marked"} ${many(run.marked_segments, "segment")}; ${bytes(run.reclaimable_bytes)} come free, ${bytes(run.rewrite_bytes)} are to be written again${whole ? `, ${bytes(run.obsolete_bytes)} are obsolete now` : ""}.`;
 }

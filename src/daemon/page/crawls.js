@@ -94,7 +94,7 @@ function rehearsalNote(confirm) {
         node.hidden = !r;
         button.disabled = !mayAct(status);
         if (!r) return;
-        const what = `${many(r.shares, "share")} (${bytes(r.bytes)})`;
+        const what = `${many(r.shares, "share")} with ${many(r.leases, "lease")} (${bytes(r.bytes)})`;
         setText(
             text,
             r.confirmed

@@ -62,6 +62,7 @@ export function mayConfirm(crawl, now) {
         facts: [
             ["Store", crawl.store],
             ["Shares", count(r.shares)],
+            ["Leases", count(r.leases)],
             ["Buckets", count(r.buckets)],
             ["Space", bytes(r.bytes)],
             ["Limit in the settings", r.max_delete ?? "none"],

@@ -2,29 +2,41 @@
 //!
 //! What is as the visit saw it, or already gone, or somewhere between the beginning and the end of its own rewriting, is
 //! finished; that is also what a crash leaves behind. What was changed by anybody else is looked at anew, and whatever
-//! follows from that has to be saved before it is done, like any other intent.
+//! follows from that has to be saved before it is done, like any other intent. What was changed in the middle of its own
+//! rewriting is left alone.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use super::look::Sight;
+use super::judge::Flaw;
+use super::look::{Looked, Sight};
 use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
 use super::tally::LeaseTally;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intent};
-use crate::store::{Failed, Found, OpenedBucket, Rewritten, Store, TahoeStore};
+use crate::priority::unhindered;
+use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Store, TahoeStore};
+use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::table::PIECE_LEN;
 
 /// How often a share is looked at anew before it is left alone for this cycle.
 const ROUNDS_MOST: u8 = 3;
+
+/// Why a share is left alone for good.
+const TORN: &str = "somebody else has changed the share while its lease table was half rewritten, and not all leases that \
+                    stay can be told any more: it is left as it stands; put back a copy of it, or remove it for its clients \
+                    to repair";
 
 /// What became of an act.
 enum Fate {
     Done,
     /// The share was changed meanwhile.
     Changed,
+    /// The share was changed while its lease table was half written: what is left of it is nobody's whole table.
+    Torn,
     /// It cannot be done; the share is as it was.
     Kept(io::Error),
     /// It may be half done, and cannot be finished now.
@@ -46,14 +58,22 @@ pub(super) fn bucket(
     deed.notes.enter(&intent.bucket);
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
-            let mut work = Work { job, opened: &opened, now: deed.now, page: [0; PIECE_LEN] };
+            let mut work = Work {
+                job,
+                bucket: &intent.bucket,
+                opened: &opened,
+                now: deed.now,
+                latest: deed.clocks.latest(),
+                page: [0; PIECE_LEN],
+            };
             for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 let fate = work.carry_out(share);
                 match fate {
                     Fate::Done => share.done = true,
-                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share),
+                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, deed, &path),
                     Fate::Changed => keep(share, deed, &path, &"it changes all the time"),
+                    Fate::Torn => give_up(share, deed, &intent.bucket),
                     Fate::Kept(e) => keep(share, deed, &path, &e),
                     Fate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
@@ -62,6 +82,7 @@ pub(super) fn bucket(
             }
             if plan.shares.iter().any(SharePlan::is_pending) {
                 plan.round += 1;
+                let plan = plan.sealed();
                 let body = serde_json::to_string(&plan)
                     .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
                 return Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }));
@@ -100,12 +121,19 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
     })
 }
 
-fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path, why: &dyn std::fmt::Display) {
+fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &Path, why: &dyn std::fmt::Display) {
     share.act = None;
     deed.notes.error(path, &format_args!("its expired leases are kept: {why}"));
 }
 
-fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseTally>, path: &std::path::Path) {
+/// What is not known again is never written to, and what was planned for it is not come back to: no later run would know
+/// it any better. The next cycle judges it as it stands, and keeps it as long as its table does not fit the file.
+fn give_up(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, bucket: &[u8]) {
+    share.act = None;
+    deed.notes.finding(&Flaw::of_leases(TORN.to_owned()).of_share(bucket, share.name.as_bytes()));
+}
+
+fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseTally>, path: &Path) {
     if !plan.prune {
         return;
     }
@@ -118,8 +146,10 @@ fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseT
 /// The work on one bucket.
 struct Work<'a> {
     job: &'a Leases,
+    bucket: &'a [u8],
     opened: &'a OpenedBucket<'a>,
     now: f64,
+    latest: f64,
     page: [u8; PIECE_LEN],
 }
 
@@ -132,6 +162,7 @@ impl Work<'_> {
             Change::Rewrite(rewrite) => match self.opened.rewrite(name, &act.stamp, rewrite) {
                 Ok(Rewritten::Done) => Fate::Done,
                 Ok(Rewritten::Changed) => Fate::Changed,
+                Ok(Rewritten::Torn) => Fate::Torn,
                 Err(Failed::AsBefore(e)) => Fate::Kept(e),
                 Err(Failed::Between(e)) => Fate::Between(e),
             },
@@ -145,10 +176,15 @@ impl Work<'_> {
             Ok(Found::File(_)) => {}
             Err(e) => return Fate::Kept(e),
         }
-        // A node that is running may be at it this very moment: header and leases are read again, right before.
-        if self.job.settings.word == Some(Word::Online) && !self.still_goes(name, act) {
-            return Fate::Changed;
+        if self.job.settings.word != Some(Word::Online) {
+            return self.remove(name);
         }
+        // A node that is running may be at it this very moment: header and leases are read again, right before. Out of the
+        // idle class, since a thread that is starved between the two would make that moment long.
+        unhindered(|| if self.still_goes(name, act) { self.remove(name) } else { Fate::Changed })
+    }
+
+    fn remove(&self, name: &[u8]) -> Fate {
         match self.opened.unlink(name) {
             Ok(()) => Fate::Done,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Fate::Done,
@@ -159,31 +195,39 @@ impl Work<'_> {
     /// Whether the share, read once more, is still the same file and still to be unlinked.
     fn still_goes(&mut self, name: &[u8], act: &Act) -> bool {
         let Ok(Some(file)) = self.opened.open(name) else { return false };
-        let mut sight = Sight { settings: &self.job.settings, now: self.now, page: &mut self.page };
-        let looked = sight.look(name, &file);
+        let looked = self.look(name, &file);
         let goes = looked.is_ok_and(|l| l.plan.act.is_some_and(|act| matches!(act.change, Change::Unlink)));
         // Looked at last: whatever was written while the leases were read shows in it.
         goes && self.opened.find(name).is_ok_and(|found| found == Found::File(act.stamp))
     }
 
-    /// A share that was changed counts as what it is now; one that is gone, as what it was.
-    fn look_anew(&mut self, share: &mut SharePlan) {
+    fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
+        let settings = &self.job.settings;
+        Sight { settings, now: self.now, latest: self.latest, page: &mut self.page }.look(name, file)
+    }
+
+    /// A share that was changed counts as what it is now, and is told of; one that is gone, as what it was.
+    fn look_anew(&mut self, share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &Path) {
         let name = share.name.clone().into_bytes();
-        let file = match self.opened.open(&name) {
-            Ok(Some(file)) => file,
+        let looked = match self.opened.open(&name) {
+            Ok(Some(file)) => self.look(&name, &file),
             Ok(None) => {
                 share.done = true;
                 return;
             }
-            Err(_) => {
-                share.act = None;
-                return;
-            }
+            Err(e) => Err(e),
         };
-        let mut sight = Sight { settings: &self.job.settings, now: self.now, page: &mut self.page };
-        match sight.look(&name, &file) {
-            Ok(looked) => *share = looked.plan,
-            Err(_) => share.act = None,
+        match looked {
+            Ok(Looked { plan, flaws, stops, kept }) => {
+                *share = plan;
+                for flaw in flaws.into_iter().chain(kept.map(Flaw::of_leases)) {
+                    deed.notes.finding(&flaw.of_share(self.bucket, &name));
+                }
+                if let Some(reason) = stops {
+                    deed.notes.error(path, &format_args!("{reason}; {STOPS_TAHOE}"));
+                }
+            }
+            Err(e) => keep(share, deed, path, &format_args!("it was changed, and cannot be read: {e}")),
         }
     }
 }

@@ -4,20 +4,27 @@
 //! Where Tahoe's lease checker would stop for good, the history keeps what the bucket had counted so far and takes up
 //! nothing more from it; the walk itself goes on with the next share.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 
-use super::Leases;
-use super::judge::Flaw;
+use super::judge::{BUCKET, Flaw};
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
-use crate::job::{Finding, Fold, Unreadable};
+use super::{Conduct, Leases};
+use crate::job::{Fold, Unreadable};
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::names;
 use crate::tahoe::table::PIECE_LEN;
+
+/// Why a share is kept in a directory whose name is no storage index, or one of another prefix.
+const NO_BUCKET: &str = "its leases have expired, but the directory is no bucket of this prefix: it is kept";
+
+/// Why a share is kept that a link leads to. Carrying out would refuse it; what is only told has to say the same.
+const LINKED: &str = "its expired leases are kept: a link leads to it, and links are never followed to change anything";
 
 struct Visit<'v, 'f> {
     job: &'v Leases,
@@ -26,6 +33,8 @@ struct Visit<'v, 'f> {
     plan: BucketPlan,
     /// Whether Tahoe's lease checker would have stopped in this bucket.
     stopped: bool,
+    /// Whether the bucket was reached through a link, once that was asked.
+    behind_link: OnceCell<bool>,
 }
 
 /// Visits a bucket.
@@ -38,7 +47,8 @@ pub(super) fn bucket(
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<(), Unreadable> {
     fold.notes.counts.no_share += bucket.no_share();
-    let mut visit = Visit { job, bucket, fold, plan: BucketPlan::default(), stopped: false };
+    let mut visit =
+        Visit { job, bucket, fold, plan: BucketPlan::default(), stopped: false, behind_link: OnceCell::new() };
     let mut page = [0; PIECE_LEN];
     for entry in bucket.shares() {
         visit.share(entry, &mut page);
@@ -48,7 +58,7 @@ pub(super) fn bucket(
 
 impl Visit<'_, '_> {
     fn share(&mut self, entry: &ShareEntry, page: &mut [u8; PIECE_LEN]) {
-        let mut sight = Sight { settings: &self.job.settings, now: self.fold.now, page };
+        let mut sight = Sight { settings: &self.job.settings, now: self.fold.now, latest: self.fold.latest, page };
         let name = self.bucket.share_name(entry);
         let looked = self.bucket.open_share(entry).and_then(|file| {
             self.job.meet(&file.stamp());
@@ -61,14 +71,21 @@ impl Visit<'_, '_> {
     }
 
     fn looked(&mut self, entry: &ShareEntry, looked: Looked) {
-        let Looked { mut plan, flaws, stops, kept } = looked;
+        let Looked { mut plan, mut flaws, stops, kept } = looked;
         self.fold.notes.counts.shares += 1;
         if self.stopped {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
         }
-        for reason in [stops.as_deref().map(|reason| self.with_consequence(reason)), kept].into_iter().flatten() {
-            self.fold.notes.error(&self.bucket.share_path(entry), &reason);
+        if plan.act.is_some()
+            && let Some(why) = self.refused(entry)
+        {
+            plan.act = None;
+            flaws.push(Flaw { region: BUCKET, reason: why.to_owned(), tahoe_corrupt: false });
+        }
+        flaws.extend(kept.map(Flaw::of_leases));
+        if let Some(reason) = stops {
+            self.fold.notes.error(&self.bucket.share_path(entry), &self.with_consequence(&reason));
         }
         for flaw in flaws {
             self.finding(entry, flaw);
@@ -78,15 +95,8 @@ impl Visit<'_, '_> {
     }
 
     fn finding(&mut self, entry: &ShareEntry, flaw: Flaw) {
-        let share = entry.number().value();
-        let mut reason = flaw.reason;
-        if share.is_none() {
-            let name = String::from_utf8_lossy(self.bucket.share_name(entry));
-            reason = format!("share {name}: {reason}");
-        }
-        let tahoe_corrupt = flaw.tahoe_corrupt && !self.stopped;
-        let (storage_index, region) = (self.bucket.storage_index(), flaw.region.to_owned());
-        self.fold.notes.finding(&Finding { storage_index, share, region, reason, tahoe_corrupt, bytes: None });
+        let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.stopped, ..flaw };
+        self.fold.notes.finding(&flaw.of_share(self.bucket.name(), self.bucket.share_name(entry)));
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as
@@ -122,13 +132,34 @@ impl Visit<'_, '_> {
         if self.stopped { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") }
     }
 
+    /// Why nothing of a share is deleted where it stands.
+    fn refused(&self, entry: &ShareEntry) -> Option<&'static str> {
+        if self.job.settings.conduct == Conduct::Careful && !self.is_bucket() {
+            // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
+            return Some(NO_BUCKET);
+        }
+        (self.is_behind_link() || self.bucket.is_link(entry)).then_some(LINKED)
+    }
+
+    fn is_behind_link(&self) -> bool {
+        *self.behind_link.get_or_init(|| self.bucket.is_behind_link())
+    }
+
+    /// Whether its name is a storage index, in the prefix where it belongs.
+    fn is_bucket(&self) -> bool {
+        let name = self.bucket.name();
+        names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
+    }
+
     /// Whether the bucket's directory is to go with its last share. A directory that is no bucket is not touched.
     fn prunes(&self) -> bool {
-        let name = self.bucket.name();
         let all_go = self.plan.shares.len() as u64 == self.plan.deletes();
-        self.job.settings.prune && all_go && self.plan.vanished == 0 && self.bucket.no_share() == 0 && {
-            names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
-        }
+        self.job.settings.prune
+            && all_go
+            && self.plan.vanished == 0
+            && self.bucket.no_share() == 0
+            && self.is_bucket()
+            && !self.is_behind_link()
     }
 
     /// Where something is to be deleted the tally has to wait for it.
@@ -143,7 +174,7 @@ impl Visit<'_, '_> {
         let manner = self.job.settings.manner(self.fold.rehearsal);
         match manner {
             Manner::Deletes if plan.is_pending() => {
-                let added = self.fold.intents.add(self.bucket.name(), plan.deletes(), &plan);
+                let added = self.fold.intents.add(self.bucket.name(), plan.deletes(), &plan.sealed());
                 return added.map_err(|e| Unreadable { path: self.bucket.path(), error: io::Error::other(e) });
             }
             Manner::Tells => {

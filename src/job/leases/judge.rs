@@ -2,8 +2,10 @@
 //!
 //! At most one finding per share and region, in plain words with the numbers. Never touches the history's counters.
 
+use crate::job::Finding;
 use crate::tahoe::container::{Header, Misfit};
 use crate::tahoe::lease::{DAY_SECS, LEASE_SECS, Lease};
+use crate::tahoe::number::ShareNumber;
 use crate::tahoe::table::Fault;
 
 /// Findings about version, magic, lengths and offsets.
@@ -11,6 +13,9 @@ pub(super) const HEADER: &str = "container header";
 
 /// Findings about lease records.
 pub(super) const LEASES: &str = "leases";
+
+/// Findings about where a share stands.
+pub(super) const BUCKET: &str = "bucket";
 
 /// 2006-01-01: before it there was no Tahoe.
 const EARLIEST_UNIX: u32 = 1_136_073_600;
@@ -27,10 +32,29 @@ pub(super) struct Flaw {
     pub tahoe_corrupt: bool,
 }
 
+impl Flaw {
+    /// Something of the leases, which is no fault to Tahoe.
+    pub fn of_leases(reason: String) -> Flaw {
+        Flaw { region: LEASES, reason, tahoe_corrupt: false }
+    }
+
+    /// The finding about the share of this name.
+    pub fn of_share(self, bucket: &[u8], share: &[u8]) -> Finding {
+        let Flaw { region, mut reason, tahoe_corrupt } = self;
+        let number = ShareNumber::parse(share).and_then(|number| number.value());
+        if number.is_none() {
+            reason = format!("share {}: {reason}", String::from_utf8_lossy(share));
+        }
+        let (storage_index, region) = (String::from_utf8_lossy(bucket).into_owned(), region.to_owned());
+        Finding { storage_index, share: number, region, reason, tahoe_corrupt, bytes: None }
+    }
+}
+
 /// Watches the leases of one share.
 #[derive(Debug)]
 pub(super) struct Dates {
-    now: f64,
+    /// The latest moment that counts as now, in seconds since 1970.
+    latest: f64,
     met: u64,
     impossible: u64,
     /// Number (from 1) and date of the first impossible one.
@@ -38,8 +62,8 @@ pub(super) struct Dates {
 }
 
 impl Dates {
-    pub fn new(now: f64) -> Dates {
-        Dates { now, met: 0, impossible: 0, first: None }
+    pub fn new(latest: f64) -> Dates {
+        Dates { latest, met: 0, impossible: 0, first: None }
     }
 
     /// How many leases were met.
@@ -56,12 +80,12 @@ impl Dates {
     }
 
     fn is_ahead(&self, expires_unix: u32) -> bool {
-        f64::from(expires_unix) > self.now + f64::from(AHEAD_SECS)
+        f64::from(expires_unix) > self.latest + f64::from(AHEAD_SECS)
     }
 
     fn reason(&self) -> Option<String> {
         let (number, date) = self.first?;
-        let (met, now) = (self.met, self.now);
+        let (met, now) = (self.met, self.latest);
         let why = if self.is_ahead(date) {
             format!("more than 32 days after now ({now})")
         } else {
@@ -87,6 +111,10 @@ pub(super) fn judge(header: &Header, size: u64, leases: &Result<Option<u32>, Fau
         Ok(_) => dates.reason().map(|reason| (reason, false)),
         Err(Fault::Corrupt(reason)) => Some((reason.clone(), true)),
         Err(Fault::Stops(reason)) => Some((reason.clone(), false)),
+        Err(Fault::TooMany(leases)) => Some((
+            format!("it has {leases} leases, more than anybody grants: they are left unread, and it is kept"),
+            false,
+        )),
         Err(Fault::Unreadable(_)) => None,
     };
     if let Some((reason, tahoe_corrupt)) = leases_flaw

@@ -19,6 +19,10 @@ const UNTOUCHED_SECS: f64 = 3600.0;
 /// Leases of a share whose table is rewritten: an intent holds the whole table. (Real shares have a handful.)
 const LEASES_MOST: u64 = 100_000;
 
+/// Leases of a share that are read, unless Tahoe is to be followed in everything: a file of holes has billions of them for
+/// nothing, and reading those would hold a slice for an hour.
+const LEASES_READ: u64 = 1_000_000;
+
 /// What a look at a share has shown.
 #[derive(Debug)]
 pub(super) struct Looked {
@@ -35,6 +39,8 @@ pub(super) struct Sight<'a> {
     pub settings: &'a LeaseSettings,
     /// The moment that counts as now, in seconds since 1970.
     pub now: f64,
+    /// The latest moment that counts as now, likewise: leases are renewed while a cycle lasts.
+    pub latest: f64,
     pub page: &'a mut [u8; PIECE_LEN],
 }
 
@@ -80,8 +86,9 @@ impl Sight<'_> {
                 });
             }
         };
-        let share = ShareBytes { head, size: file.size(), rest: file };
-        let mut met = Met::nothing(self.now);
+        let most = if self.settings.conduct == Conduct::Compat { u64::MAX } else { LEASES_READ };
+        let share = ShareBytes { head, size: file.size(), rest: file, most };
+        let mut met = Met::nothing(self.latest);
         let read = share.each_lease(&header, |lease| met.meet(self.settings, &header, lease, self.now));
         let flaws = judge(&header, share.size, &read, &met.dates);
         let whole = Share {
@@ -97,7 +104,7 @@ impl Sight<'_> {
                 // A failure to cancel comes after the share was counted as examined.
                 (if decision.stops.is_some() { Seen::Stops(Some(whole)) } else { Seen::Whole(whole) }, decision)
             }
-            Err(Fault::Corrupt(_)) => (Seen::Corrupt, Decision::default()),
+            Err(Fault::Corrupt(_) | Fault::TooMany(_)) => (Seen::Corrupt, Decision::default()),
             Err(Fault::Stops(reason)) => (Seen::Stops(None), Decision { stops: Some(reason), ..Decision::default() }),
             Err(Fault::Unreadable(e)) => {
                 let stops = Some(format!("cannot read leases: {e}"));
@@ -153,6 +160,11 @@ impl Sight<'_> {
         let act = |change| Some(Act { stamp, leases, change });
         let (act, kept) = match outcome {
             Outcome::Unlinked => (act(Change::Unlink), None),
+            Outcome::Rewritten(_) if share.rest.links() > 1 => {
+                let links = share.rest.links();
+                let why = "its lease table is not rewritten: it has";
+                (None, Some(format!("{why} {links} names (hard links), which would all be changed")))
+            }
             Outcome::Rewritten(rewrite) => (act(Change::Rewrite(rewrite)), None),
             Outcome::Untouched => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
         };
@@ -162,9 +174,9 @@ impl Sight<'_> {
 }
 
 impl Met {
-    fn nothing(now: f64) -> Met {
+    fn nothing(latest: f64) -> Met {
         let held = Held { by_own_date: false, by_settings: false };
-        Met { dates: Dates::new(now), held, expired: 0, all_ripe: true, ages: BTreeMap::new() }
+        Met { dates: Dates::new(latest), held, expired: 0, all_ripe: true, ages: BTreeMap::new() }
     }
 
     fn meet(&mut self, settings: &LeaseSettings, header: &Header, lease: Lease, now: f64) {

@@ -29,7 +29,7 @@ pub use tally::LeaseTally;
 
 use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
 use crate::error::Error;
-use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault};
+use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault};
 use crate::store::{Stamp, TahoeBucket, TahoeStore};
 
 /// Checks the leases of every share of a [`TahoeStore`].
@@ -104,8 +104,22 @@ impl Job<TahoeStore> for Leases {
         carry::bucket(self, store, intent, deed)
     }
 
-    fn may_change(&self, clocks: &Clocks) -> Result<(), Error> {
-        self.check_clocks(clocks, 0.0)
+    fn may_change(&self, store: &TahoeStore, clocks: &Clocks) -> Result<(), Error> {
+        self.check_clocks(clocks, 0.0)?;
+        let LeaseSettings { word, accept_clock, node_stopped, .. } = self.settings;
+        match word {
+            // It may have been started since the crawl was.
+            Some(Word::Offline) if !node_stopped => match store.running_node() {
+                Some(node) => Err(Error::NodeRuns { node: node.to_string() }),
+                None => Ok(()),
+            },
+            // The node beside which anything is deleted has a clock as well.
+            Some(Word::Online) if !accept_clock => {
+                let fault = node_fault(store.node_saved_unix(), clocks.moment.unix_secs);
+                fault.map_or(Ok(()), |why| Err(Error::Clock { why }))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn safety_catch(&self) -> Option<SafetyCatch> {

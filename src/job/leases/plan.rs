@@ -24,6 +24,9 @@ pub(super) struct BucketPlan {
     /// Whether the directory goes if it is empty in the end.
     #[serde(default)]
     pub prune: bool,
+    /// Whether all that is to be done leaves whole files, done or not; see [`Intent::is_all_or_nothing`](crate::job::Intent).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all_or_nothing: bool,
     /// How often something in it was found changed and looked at anew.
     #[serde(default)]
     pub round: u8,
@@ -49,7 +52,7 @@ pub(super) struct SharePlan {
 pub(super) enum Seen {
     /// All its leases could be read.
     Whole(Share),
-    /// Corrupt to Tahoe, and kept.
+    /// Corrupt to Tahoe, or with more leases than are read; kept.
     Corrupt,
     /// Tahoe's lease checker does not survive it: the history takes up nothing more from the bucket. Where it would
     /// fail only at cancelling, it has counted the share as examined before.
@@ -104,6 +107,13 @@ impl SharePlan {
 }
 
 impl BucketPlan {
+    /// It, as it is saved in an intent.
+    pub fn sealed(mut self) -> BucketPlan {
+        let pending = self.shares.iter().filter(|share| share.is_pending()).filter_map(|share| share.act.as_ref());
+        self.all_or_nothing = pending.map(|act| &act.change).all(|change| matches!(change, Change::Unlink));
+        self
+    }
+
     /// Whether there is something left to be done.
     pub fn is_pending(&self) -> bool {
         self.prune || self.shares.iter().any(SharePlan::is_pending)

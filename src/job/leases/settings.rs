@@ -57,6 +57,11 @@ pub struct LeaseSettings {
     pub rehearsal: bool,
     /// The largest part of the shares examined that a cycle may delete, from 0 to 1. Default: 0.10.
     pub max_delete: f64,
+    /// Whether the clock is vouched for: then [`Word::Online`] deletes also where the files of the node speak against it.
+    /// Default: no.
+    pub accept_clock: bool,
+    /// Whether the node is vouched for to be stopped, whatever its pid file says; goes with [`Word::Offline`]. Default: no.
+    pub node_stopped: bool,
 }
 
 impl Default for LeaseSettings {
@@ -70,6 +75,8 @@ impl Default for LeaseSettings {
             prune: false,
             rehearsal: false,
             max_delete: 0.10,
+            accept_clock: false,
+            node_stopped: false,
         }
     }
 }

@@ -205,10 +205,33 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
         rehearsal: Rehearsal::No,
         slice: &slice,
         now: 1.7e9,
+        latest: 1.7e9 + 2.0 * 86_400.0,
         is_there: &is_there,
     };
     job.process_bucket(&mut bucket, &mut fold).unwrap();
     (tally, notes, intents)
+}
+
+/// How it happens: a client renews a lease on the second day of a cycle.
+#[test]
+fn a_lease_renewed_while_a_long_cycle_lasts_has_a_date_that_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = b"ababababababababababababaa";
+    let path = dir.path().join("shares/ab/ababababababababababababaa");
+    std::fs::create_dir_all(&path).unwrap();
+    let share = |ahead_days: u32| {
+        let mut share: Vec<u8> = [1u32, 0, 1].iter().flat_map(|field| field.to_be_bytes()).collect();
+        share.extend([0; 68]);
+        share.extend((1_700_000_000 + ahead_days * 86_400).to_be_bytes());
+        share
+    };
+    // Two days have passed since the cycle began.
+    std::fs::write(path.join("0"), share(33)).unwrap();
+    std::fs::write(path.join("1"), share(35)).unwrap();
+    let (_, mut notes, _) = visit(&Leases::default(), dir.path(), name, || ());
+    let findings: Vec<String> = notes.take_rows().into_iter().map(|note| note.body).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains(r#""share":1"#) && findings[0].contains("after now (1700172800)"), "{findings:?}");
 }
 
 /// A file of holes can have as many leases as it likes; what is kept and saved of them must not grow with that.
@@ -233,6 +256,40 @@ fn an_intent_for_a_share_with_many_leases_is_short() {
     let body: Value = serde_json::from_str(&intent.body).unwrap();
     let ages = body["shares"][0]["ages"].as_object().unwrap();
     assert_eq!(ages.values().map(|leases| leases.as_u64().unwrap()).collect::<Vec<_>>(), [6666, 6667, 6667]);
+}
+
+/// How it happens: a count of 2^32 - 1 in a file of holes, which takes no room on the disk.
+#[test]
+fn billions_of_leases_are_not_read_but_by_who_follows_tahoe() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = b"ababababababababababababaa";
+    let path = dir.path().join("shares/ab/ababababababababababababaa");
+    std::fs::create_dir_all(&path).unwrap();
+    let sparse = |number: &str, leases: u32| {
+        let header: Vec<u8> = [1, 0, leases].iter().flat_map(|field| field.to_be_bytes()).collect();
+        std::fs::write(path.join(number), header).unwrap();
+        let file = std::fs::File::options().write(true).open(path.join(number)).unwrap();
+        file.set_len(12 + 72 * u64::from(leases)).unwrap();
+    };
+    sparse("0", u32::MAX);
+    let cutoff = LeaseSettings { expiry: Expiry::Cutoff { unix: 1 }, word: Some(Word::Offline), ..Default::default() };
+    let (tally, mut notes, intents) = visit(&Leases::new(cutoff.clone()), dir.path(), name, || ());
+    let findings: Vec<String> = notes.take_rows().into_iter().map(|note| note.body).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains("it has 4294967295 leases") && !findings[0].contains("tahoe_corrupt"), "{findings:?}");
+    assert!(intents.is_empty());
+    assert_eq!((notes.counts.shares, tally.unknown_buckets, tally.ages.len()), (1, 1, 0));
+    // Plausible, or followed whatever there is.
+    for (leases, conduct) in [(1_000_000, Conduct::Careful), (1_000_001, Conduct::Compat)] {
+        sparse("0", leases);
+        let (tally, ..) = visit(
+            &Leases::new(LeaseSettings { conduct, expiry: Expiry::None, word: None, ..cutoff.clone() }),
+            dir.path(),
+            name,
+            || (),
+        );
+        assert_eq!(tally.ages.values().sum::<u64>(), u64::from(leases));
+    }
 }
 
 #[test]

@@ -289,6 +289,7 @@ fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyT
         rehearsal,
         slice: &slice,
         now: NOW,
+        latest: NOW,
         is_there: &is_there,
     };
     visit.put_down(&VerifySettings::default(), &bucket, &mut fold);

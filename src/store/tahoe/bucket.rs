@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, RawDir, fstat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, RawDir, fstat, statat};
 
 use super::ends::Ends;
 use super::quiet::open_quietly;
@@ -153,6 +153,16 @@ impl<'a> TahoeBucket<'a> {
         store.join(name)
     }
 
+    /// Whether the bucket was reached through a link: then nothing in it is ever changed. Costs two system calls.
+    pub fn is_behind_link(&self) -> bool {
+        is_link(CWD, self.prefix.path.as_os_str().as_bytes()) || is_link(self.prefix.dir.as_fd(), self.name)
+    }
+
+    /// Whether a share is a link, which is never followed to change anything. Costs a system call.
+    pub fn is_link(&self, share: &ShareEntry) -> bool {
+        is_link(self.dir.as_fd(), self.share_name(share))
+    }
+
     /// Opens a share for reading. A link is followed; what is no regular file is refused.
     ///
     /// # Errors
@@ -160,4 +170,10 @@ impl<'a> TahoeBucket<'a> {
     pub fn open_share(&self, share: &ShareEntry) -> io::Result<ShareFile> {
         ShareFile::open(&self.dir, self.share_name(share), self.disk_usage)
     }
+}
+
+/// What has gone is none.
+fn is_link(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }

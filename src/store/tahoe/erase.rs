@@ -19,10 +19,6 @@ use crate::tahoe::table::ReadAt;
 /// Set once the system has no `openat2`, or forbids it.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
-/// Why a rewriting is neither finished nor begun anew.
-const TORN: &str = "somebody else has changed the share while its lease table was half written, and not all leases that \
-                    stay can be told any more";
-
 /// A bucket that is to be changed.
 #[derive(Debug)]
 pub struct OpenedBucket<'s> {
@@ -48,6 +44,9 @@ pub enum Rewritten {
     Done,
     /// The file is another, or was changed by somebody else; it is as it was found.
     Changed,
+    /// It was changed by somebody else while its table was half written, so that not all leases that stay can be told any
+    /// more. It is as it was found: nobody could say what of it may be overwritten.
+    Torn,
 }
 
 /// How a rewriting has failed.
@@ -140,7 +139,7 @@ impl OpenedBucket<'_> {
         let standing = Standing::of(&file, stamp, rewrite).map_err(Failed::Between)?;
         match standing {
             Standing::Before | Standing::Between => {}
-            Standing::Torn => return Err(Failed::Between(io::Error::other(TORN))),
+            Standing::Torn => return Ok(Rewritten::Torn),
             Standing::Other => return Ok(Rewritten::Changed),
         }
         if file.links() > 1 {

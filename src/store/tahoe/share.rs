@@ -134,6 +134,25 @@ impl AsFd for ShareFile {
 
 impl ReadAt for ShareFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        // A disk that fails, or memory that does. Does nothing in release builds.
+        fail::fail_point!("store::read", |how| {
+            if how.as_deref() == Some("fails") {
+                return Err(Errno::IO.into());
+            }
+            let len = self.fill(buf, offset)?;
+            buf[..len].iter_mut().skip(len / 2).take(1).for_each(|byte| *byte ^= 4);
+            Ok(len)
+        });
+        self.fill(buf, offset)
+    }
+
+    fn has_offset(&self, offset: u64) -> bool {
+        seek(&self.file, SeekFrom::Start(offset)).is_ok()
+    }
+}
+
+impl ShareFile {
+    fn fill(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
             let at = offset.saturating_add(done as u64);
@@ -149,10 +168,6 @@ impl ReadAt for ShareFile {
             }
         }
         Ok(done)
-    }
-
-    fn has_offset(&self, offset: u64) -> bool {
-        seek(&self.file, SeekFrom::Start(offset)).is_ok()
     }
 }
 
