@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::policy::cleaning::{CleaningPlan, Era, Options};
 
 /// Rows of a step inside a longer transaction: SQLite remembers all rows that a statement deletes before it begins.
-pub(super) const ROWS_AT_ONCE: u64 = 50_000;
+pub(super) const ROWS_AT_ONCE: u64 = 10_000;
 
 /// What is found beside a database.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl Applier {
     pub fn upcoming(&self) -> Upcoming {
         let least_rows = match self.progress.step {
             Step::Expire => {
-                self.decision.touched.get(self.progress.place).map_or(0, |(_, blocks, _)| u64::from(*blocks))
+                self.decision.touched.after(self.progress.touched).map_or(0, |(touched, _)| touched.blocks.into())
             }
             Step::Snapshots => self.decision.retention.dropped.len() as u64,
             Step::Done => 0,
@@ -143,8 +143,7 @@ impl Applier {
     /// Segments whose blocks are still to be expired or grouped, out of how many.
     pub fn segments_left(&self) -> (usize, usize) {
         let all = self.decision.touched.len();
-        let done = if self.progress.step < Step::Expire { 0 } else { self.progress.place };
-        (if self.progress.step == Step::Done { 0 } else { all - done }, all)
+        (if self.progress.step == Step::Done { 0 } else { all - self.progress.touched.passed }, all)
     }
 
     /// Does one step of about `max_rows` rows, in a transaction of its own (or in the one that is pending). Blocks of a
@@ -237,7 +236,7 @@ impl Applier {
                 Step::NamelessBlocks => d.nameless_orphans && d.collects,
                 Step::Signatures => d.dangling_signatures,
                 Step::ReadUsage => !self.used_is_read && d.era == Era::A && d.regroup.is_some(),
-                Step::Expire => self.progress.place < d.touched.len(),
+                Step::Expire => self.progress.touched.passed < d.touched.len(),
                 Step::Done => true,
             };
             if something {
@@ -290,16 +289,16 @@ impl Applier {
         }
         let mut at = self.progress;
         let mut rows = 0u64;
-        while let Some(touched) = self.decision.touched.get(at.place) {
-            let blocks = u64::from(touched.1);
+        while let Some((touched, next)) = self.decision.touched.after(at.touched) {
+            let blocks = u64::from(touched.blocks);
             // At least one, or there would be no progress.
             if rows > 0 && rows.saturating_add(blocks) > max_rows {
                 break;
             }
-            moves::settle_segment(conn, schema, &self.decision, *touched)?;
+            moves::settle_segment(conn, schema, &self.decision, touched)?;
             // A segment without blocks costs something too.
             rows = rows.saturating_add(blocks.max(1));
-            at.place += 1;
+            at.touched = next;
         }
         Ok((rows, at))
     }

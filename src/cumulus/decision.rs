@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::faults;
 use super::locks::{LockSummary, LockTimes};
+use super::touched::TouchedList;
 use crate::error::Result;
 use crate::policy::cleaning::{Era, Options, Regroup, Retention};
 
@@ -30,12 +31,6 @@ pub(super) struct Newest {
     /// Name and time, as SQLite quotes them.
     pub(super) mark: String,
 }
-
-/// A segment whose blocks get new values: its id, the number of its blocks (2^32 - 1 if more), and whether it is marked.
-pub(super) type Touched = (i64, u32, bool);
-
-// Kept for most segments from the plan to the last change, beside the 68 bytes of the list.
-const _: () = assert!(size_of::<Touched>() == 16);
 
 /// All that the steps have to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,7 +53,7 @@ pub(super) struct Decision {
     /// Whether there are signatures of blocks that were missing before.
     pub(super) dangling_signatures: bool,
     /// Segments whose blocks get new values, ascending.
-    pub(super) touched: Vec<Touched>,
+    pub(super) touched: TouchedList,
     /// The new groups; `None` if the blocks are only marked.
     pub(super) regroup: Option<Regroup>,
     /// What a marked segment gets for its `expire_time` (era B).
@@ -108,7 +103,7 @@ impl Decision {
             dead: Vec::new(),
             reaped: Vec::new(),
             dangling_signatures: false,
-            touched: Vec::new(),
+            touched: TouchedList::new(),
             regroup: None,
             expire_time: None,
             finished: None,
@@ -128,7 +123,7 @@ impl Decision {
     /// Notes that all is done. Of the lists only the snapshots are needed any more: they tell whether a backup has run.
     pub(super) fn finish(&mut self, finished: Finished, database: &Path) -> Result<()> {
         (self.dead, self.reaped) = (Vec::new(), Vec::new());
-        self.touched = Vec::new();
+        self.touched = TouchedList::new();
         self.regroup = None;
         self.finished = Some(finished);
         self.keep(database)

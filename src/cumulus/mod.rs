@@ -37,6 +37,7 @@ mod schema;
 mod shown;
 mod steps;
 mod survey;
+mod touched;
 mod value;
 
 pub use applier::Applier;

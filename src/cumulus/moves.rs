@@ -6,8 +6,9 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::block_set::BlockSet;
-use super::decision::{Decision, Touched, Usage};
+use super::decision::{Decision, Usage};
 use super::schema::Schema;
+use super::touched::Touched;
 use super::value;
 use crate::policy::cleaning::{Era, Mode, Regroup};
 
@@ -155,7 +156,7 @@ pub(super) fn settle_segment(
     conn: &Connection,
     schema: &Schema,
     decision: &Decision,
-    (segment, _, marked): Touched,
+    Touched { segment, marked, .. }: Touched,
 ) -> rusqlite::Result<()> {
     if marked && decision.era == Era::B && schema.has("segments", "expire_time") {
         let sql = "UPDATE segments SET expire_time = ?2 WHERE segmentid = ?1";

@@ -4,6 +4,8 @@
 
 use serde::Serialize;
 
+use super::touched::Place;
+
 /// The kinds of steps, in their order. Rows cost differently: deleting a block touches pages all over an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,14 +73,16 @@ pub struct Upcoming {
 pub(super) struct Progress {
     /// Its step.
     pub(super) step: Step,
-    /// Place in the list of segments of this step.
+    /// Place in the list of segments that go.
     pub(super) place: usize,
+    /// Place in the list of segments whose blocks get new values.
+    pub(super) touched: Place,
     /// Next row id of this step.
     pub(super) cursor: i64,
 }
 
 impl Progress {
     pub(super) fn at(step: Step) -> Progress {
-        Progress { step, place: 0, cursor: i64::MIN }
+        Progress { step, place: 0, touched: Place::START, cursor: i64::MIN }
     }
 }

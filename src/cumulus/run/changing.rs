@@ -19,7 +19,7 @@ impl CleaningRun {
         let d = applier.decision();
         let usage = if applier.upcoming().step <= Step::UsageRows { self.usage_rows } else { 0 };
         let removed = self.shown.as_ref().map(|plan| plan.removed).unwrap_or_default();
-        let touched = d.touched.iter().fold(0u64, |sum, (_, blocks, _)| sum.saturating_add(u64::from(*blocks).max(1)));
+        let touched = d.touched.iter().fold(0u64, |sum, touched| sum.saturating_add(u64::from(touched.blocks).max(1)));
         let changes = [removed.snapshots, usage, removed.blocks, touched];
         self.rows_planned = changes.iter().fold(self.rows_done, |sum, rows| sum.saturating_add(*rows));
         self.stage = match self.settings.backup.as_ref().filter(|_| !self.backed_up) {

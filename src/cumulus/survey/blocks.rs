@@ -4,30 +4,20 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
-use super::usage::next;
+use super::rows::Stretch;
 use crate::cumulus::value;
 use crate::policy::cleaning::{Era, Fate, Figure, Mark, Mode, Moment, Number};
 
 impl Gathered {
-    pub(super) fn read_blocks(
-        &mut self,
-        conn: &Connection,
-        cursor: &mut Option<i64>,
-        limit: i64,
-    ) -> rusqlite::Result<u64> {
+    pub(super) fn read_blocks(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let sql = format!(
             "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL FROM block_index WHERE blockid >= ?1 \
              ORDER BY blockid LIMIT ?2",
             self.schema.column("block_index", "size"),
             self.schema.column("block_index", "timestamp"),
         );
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query((*cursor, limit))?;
-        let (mut count, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
-            count += 1;
-            let block = row.get_ref(0)?.as_i64().unwrap_or(i64::MAX);
-            last = Some(block);
+        let conn = stretch.conn;
+        stretch.read(&sql, |block, row| {
             let expired = row.get_ref(4)? == ValueRef::Integer(1);
             let segment = row.get_ref(1)?;
             let place = match segment {
@@ -38,9 +28,8 @@ impl Gathered {
                 Some(place) => self.take_block(conn, place, block, row.get_ref(2)?, row.get_ref(3)?, expired)?,
                 None => self.take_orphan(segment, block, expired),
             }
-        }
-        *cursor = next(last, count, limit);
-        Ok(count)
+            Ok(())
+        })
     }
 
     fn take_block(
@@ -117,61 +106,38 @@ impl Gathered {
     }
 
     /// Counts the signatures of blocks that go or are not there.
-    pub(super) fn read_signatures(
-        &mut self,
-        conn: &Connection,
-        cursor: &mut Option<i64>,
-        limit: i64,
-    ) -> rusqlite::Result<u64> {
+    pub(super) fn read_signatures(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let sql = "SELECT blockid FROM subblock_signatures WHERE blockid >= ?1 ORDER BY blockid LIMIT ?2";
-        let mut statement = conn.prepare_cached(sql)?;
-        let mut rows = statement.query((*cursor, limit))?;
-        let (mut count, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
-            count += 1;
+        stretch.read(sql, |_, row| {
             let block: i64 = row.get(0)?;
-            last = Some(block);
             if !self.surviving.contains_near(block) {
                 self.removed.signatures += 1;
             }
-        }
-        *cursor = next(last, count, limit);
-        Ok(count)
+            Ok(())
+        })
     }
 
     /// Counts the ages of the blocks that are, or are to be, expired.
-    pub(super) fn read_ages(
-        &mut self,
-        conn: &Connection,
-        cursor: &mut Option<i64>,
-        limit: i64,
-    ) -> rusqlite::Result<u64> {
+    pub(super) fn read_ages(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let sql = format!(
             "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL FROM block_index WHERE blockid >= ?1 \
              ORDER BY blockid LIMIT ?2",
             self.schema.column("block_index", "size"),
             value::timestamp(self.mode, self.schema.column("block_index", "timestamp")),
         );
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query((*cursor, limit))?;
-        let (mut count, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
-            count += 1;
-            let block = row.get_ref(0)?.as_i64().unwrap_or(i64::MAX);
-            last = Some(block);
+        stretch.read(&sql, |block, row| {
             let expired = row.get_ref(4)? == ValueRef::Integer(1);
             if !self.is_regrouped(row.get_ref(1)?, expired) {
-                continue;
+                return Ok(());
             }
             if self.schema.era == Era::A && !self.used.contains_near(block) {
-                continue;
+                return Ok(());
             }
             let (size, _) = size_of(row.get_ref(2)?, self.mode);
             let days = value::days_since(self.now, &value::moment(row.get_ref(3)?));
             self.histogram.add_block(days, size);
-        }
-        *cursor = next(last, count, limit);
-        Ok(count)
+            Ok(())
+        })
     }
 
     fn is_regrouped(&mut self, segment: ValueRef<'_>, expired: bool) -> bool {

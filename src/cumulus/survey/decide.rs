@@ -1,7 +1,8 @@
 //! What follows from the figures: the fate of segments, the choice of the policy, the groups.
 
 use super::{Gathered, Stage};
-use crate::cumulus::decision::{Touched, Usage};
+use crate::cumulus::decision::Usage;
+use crate::cumulus::touched::{Touched, TouchedList};
 use crate::policy::cleaning::{Choice, Era, Fate, Figure, Mark, Mode, Number, Options, Part, Refusal, balance};
 
 impl Gathered {
@@ -99,16 +100,28 @@ impl Gathered {
         }
     }
 
-    /// The segments whose blocks get new values, by ascending id. No longer than it need be.
-    fn touched(&self) -> Vec<Touched> {
+    /// The segments whose blocks get new values, by ascending id: those of the table, and between them those without a row.
+    fn touched(&self) -> TouchedList {
         let regroups_orphans = self.balances() && self.regroups_orphans();
         let expired = self.orphans.iter().filter(|(_, (_, expired))| regroups_orphans && *expired > 0);
-        let orphans = expired.map(|(id, (blocks, _))| (*id, u32::try_from(*blocks).unwrap_or(u32::MAX), false));
+        let mut orphans = expired
+            .map(|(segment, (blocks, _))| Touched {
+                segment: *segment,
+                blocks: u32::try_from(*blocks).unwrap_or(u32::MAX),
+                marked: false,
+            })
+            .peekable();
         let of_table = self.segments.records.iter().filter(|record| record.is(Mark::Touched));
-        let mut touched = Vec::with_capacity(of_table.clone().count() + orphans.clone().count());
-        touched.extend(of_table.map(|record| (record.id, record.blocks, record.is(Mark::Marked))));
-        touched.extend(orphans);
-        touched.sort_unstable();
+        let mut touched = TouchedList::with_room_for(of_table.clone().count());
+        for record in of_table {
+            while let Some(orphan) = orphans.next_if(|orphan| orphan.segment < record.id) {
+                touched.push(orphan);
+            }
+            touched.push(Touched { segment: record.id, blocks: record.blocks, marked: record.is(Mark::Marked) });
+        }
+        for orphan in orphans {
+            touched.push(orphan);
+        }
         touched
     }
 

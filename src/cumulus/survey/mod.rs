@@ -6,6 +6,7 @@
 
 mod blocks;
 mod decide;
+mod rows;
 mod segments;
 mod usage;
 
@@ -25,6 +26,7 @@ use crate::policy::cleaning::{
     Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Refusal, Removed, SegmentList, SegmentTable,
     SnapshotFigures, retain,
 };
+use rows::Stretch;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,22 +216,27 @@ impl Survey {
             let limit = i64::try_from(max_rows - rows).unwrap_or(i64::MAX);
             rows += self.read_stage(conn, limit)?;
         }
+        if self.stage == Stage::Blocks && self.cursor.is_none() {
+            // To judge the segments takes room for a moment: that of the pages, of which the last are not read next.
+            conn.execute_batch("PRAGMA shrink_memory")?;
+        }
         Ok(rows)
     }
 
     fn read_stage(&mut self, conn: &Connection, limit: i64) -> rusqlite::Result<u64> {
         let g = &mut self.gathered;
+        let stretch = Stretch { conn, cursor: &mut self.cursor, limit };
         match self.stage {
             Stage::Snapshots => {
                 self.cursor = None;
                 g.read_snapshots(conn, &self.options)
             }
-            Stage::Segments => g.read_segments(conn, &mut self.cursor, limit),
-            Stage::Usage => g.read_usage(conn, &mut self.cursor, limit),
-            Stage::Blocks => g.read_blocks(conn, &mut self.cursor, limit),
-            Stage::Dangling => g.count_dangling(conn, &mut self.cursor, limit),
-            Stage::Signatures => g.read_signatures(conn, &mut self.cursor, limit),
-            Stage::Ages => g.read_ages(conn, &mut self.cursor, limit),
+            Stage::Segments => g.read_segments(stretch),
+            Stage::Usage => g.read_usage(stretch),
+            Stage::Blocks => g.read_blocks(stretch),
+            Stage::Dangling => g.count_dangling(stretch),
+            Stage::Signatures => g.read_signatures(stretch),
+            Stage::Ages => g.read_ages(stretch),
             Stage::Done => Ok(0),
         }
     }

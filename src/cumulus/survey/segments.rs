@@ -1,19 +1,14 @@
 //! The segments, each with what stands about it in its own row.
 
-use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
+use super::rows::Stretch;
 use crate::cumulus::value;
 use crate::policy::cleaning::{Era, Fate, Figure, Mark, Mode, Number};
 
 impl Gathered {
-    pub(super) fn read_segments(
-        &mut self,
-        conn: &Connection,
-        cursor: &mut Option<i64>,
-        limit: i64,
-    ) -> rusqlite::Result<u64> {
+    pub(super) fn read_segments(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let schema = &self.schema;
         let sql = format!(
             "SELECT segmentid, segment, {}, {}, {} FROM segments WHERE segmentid >= ?1 ORDER BY segmentid LIMIT ?2",
@@ -23,10 +18,8 @@ impl Gathered {
         );
         let (careful, era) = (self.mode == Mode::Careful, schema.era);
         let last_snapshot = self.decision.retention.greatest;
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query((*cursor, limit))?;
-        let (mut count, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
+        let conn = stretch.conn;
+        stretch.read(&sql, |_, row| {
             let id: i64 = row.get(0)?;
             let time = row.get_ref(3)?;
             let cleaned = match row.get_ref(4)? {
@@ -49,11 +42,8 @@ impl Gathered {
                 false => value::moment(time),
             };
             table.set_mtime(place, mtime);
-            count += 1;
-            last = Some(id);
-        }
-        *cursor = super::usage::next(last, count, limit);
-        Ok(count)
+            Ok(())
+        })
     }
 
     /// The segment with this id. Asked for neighbours in turn.

@@ -1,28 +1,17 @@
 //! What the snapshots use: blocks in era A, parts of segments later.
 
-use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
+use super::rows::Stretch;
 use crate::cumulus::value;
 use crate::policy::cleaning::{At, Era, Fate, Fault, Figure, Mark, Mode, Number, Part, Raised, Refusal};
 
-/// Where the next step begins after `count` rows up to `last`, of at most `limit`.
-pub(super) fn next(last: Option<i64>, count: u64, limit: i64) -> Option<i64> {
-    // Short of the limit, there was no more.
-    if (count as i64) < limit { None } else { last?.checked_add(1) }
-}
-
 impl Gathered {
-    pub(super) fn read_usage(
-        &mut self,
-        conn: &Connection,
-        cursor: &mut Option<i64>,
-        limit: i64,
-    ) -> rusqlite::Result<u64> {
+    pub(super) fn read_usage(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         match self.schema.era {
-            Era::A => self.read_contents(conn, cursor, limit),
-            Era::B | Era::C => self.read_shares(conn, cursor, limit),
+            Era::A => self.read_contents(stretch),
+            Era::B | Era::C => self.read_shares(stretch),
         }
     }
 
@@ -42,48 +31,36 @@ impl Gathered {
         }
     }
 
-    fn read_contents(&mut self, conn: &Connection, cursor: &mut Option<i64>, limit: i64) -> rusqlite::Result<u64> {
+    fn read_contents(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let sql = "SELECT rowid, blockid, snapshotid FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2";
-        let mut statement = conn.prepare_cached(sql)?;
-        let mut rows = statement.query((*cursor, limit))?;
-        let (mut count, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
-            count += 1;
-            last = Some(row.get_ref(0)?.as_i64().unwrap_or(i64::MAX));
+        stretch.read(sql, |_, row| {
             if !self.row_stays(row.get_ref(2)?) {
                 self.removed.usage_rows += 1;
-                continue;
+                return Ok(());
             }
             match row.get_ref(1)? {
                 ValueRef::Integer(block) => self.used.insert(block),
                 _ => self.dangling = true,
             }
-        }
-        *cursor = next(last, count, limit);
-        Ok(count)
+            Ok(())
+        })
     }
 
-    fn read_shares(&mut self, conn: &Connection, cursor: &mut Option<i64>, limit: i64) -> rusqlite::Result<u64> {
+    fn read_shares(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let share = if self.schema.era == Era::B { "utilization" } else { "bytes_referenced" };
         let table = self.schema.usage;
         let sql = format!(
             "SELECT rowid, snapshotid, segmentid, {share} FROM {table} WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2"
         );
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query((*cursor, limit))?;
-        let (mut count, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
-            count += 1;
-            last = Some(row.get_ref(0)?.as_i64().unwrap_or(i64::MAX));
+        stretch.read(&sql, |_, row| {
             if !self.row_stays(row.get_ref(1)?) {
                 self.removed.usage_rows += 1;
-                continue;
+                return Ok(());
             }
             let share = value::number(row.get_ref(3)?);
             self.take_share(row.get_ref(2)?, share);
-        }
-        *cursor = next(last, count, limit);
-        Ok(count)
+            Ok(())
+        })
     }
 
     fn take_share(&mut self, segment: ValueRef<'_>, share: Option<Number>) {
@@ -141,19 +118,9 @@ impl Gathered {
     }
 
     /// Era A: counts the rows that stay by their snapshot but are about no block.
-    pub(super) fn count_dangling(
-        &mut self,
-        conn: &Connection,
-        cursor: &mut Option<i64>,
-        limit: i64,
-    ) -> rusqlite::Result<u64> {
+    pub(super) fn count_dangling(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let sql = "SELECT rowid, blockid, snapshotid FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2";
-        let mut statement = conn.prepare_cached(sql)?;
-        let mut rows = statement.query((*cursor, limit))?;
-        let (mut count, mut last) = (0, None);
-        while let Some(row) = rows.next()? {
-            count += 1;
-            last = Some(row.get_ref(0)?.as_i64().unwrap_or(i64::MAX));
+        stretch.read(sql, |_, row| {
             let about_a_block = match row.get_ref(1)? {
                 ValueRef::Integer(block) => self.used.contains_near(block),
                 _ => false,
@@ -161,8 +128,7 @@ impl Gathered {
             if self.row_stays(row.get_ref(2)?) && !about_a_block {
                 self.removed.usage_rows += 1;
             }
-        }
-        *cursor = next(last, count, limit);
-        Ok(count)
+            Ok(())
+        })
     }
 }

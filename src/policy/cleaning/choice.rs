@@ -41,20 +41,17 @@ impl Choice {
     pub fn make(era: Era, table: &mut SegmentTable, options: &Options) -> Result<Choice, Raised> {
         let mut choice = Choice::default();
         let judge = Judge::new(era, options);
-        let ranked = choice.judge(table, &judge, options)?;
-        choice.order = ranked.iter().map(|(_, place)| *place).collect();
-        drop(ranked);
+        choice.order = choice.judge(table, &judge, options)?;
         choice.mark(table, &judge, options);
         Ok(choice)
     }
 
     /// Settles the figures of all that may be chosen; gives their places, worst first.
-    fn judge(&mut self, table: &mut SegmentTable, judge: &Judge, options: &Options) -> Result<Vec<(f64, u32)>, Raised> {
+    fn judge(&mut self, table: &mut SegmentTable, judge: &Judge, options: &Options) -> Result<Vec<u32>, Raised> {
         let at = if judge.era == Era::C { At::Utilization } else { At::CleaningList };
         let policy = options.policy_for(judge.era);
         let lists = !matches!(options.part, Part::GarbageCollection | Part::Balancing);
-        let staying = table.records.iter().filter(|record| record.fate == Fate::Stays).count();
-        let mut ranked = Vec::with_capacity(if lists { staying } else { 0 });
+        let mut ranking = if lists { Ranking::of(table) } else { Ranking::default() };
         for place in 0..table.records.len() {
             if table.records[place].fate != Fate::Stays {
                 continue;
@@ -79,15 +76,13 @@ impl Choice {
                     table.set_figure(place, Figure::Used, Some(used));
                     table.set_figure(place, Figure::Size, Some(size));
                     let verdict = judge.verdict(used, size, &figures.mtime);
-                    ranked.push((rank(&policy, &verdict), place as u32));
+                    ranking.push(place, rank(&policy, &verdict));
                 }
                 Err(Unfit::Raised(fault)) => return Err(Raised { at, fault, segment: Some(figures.id) }),
                 Err(Unfit::Odd(why)) => self.leave(table, place, why.to_owned()),
             }
         }
-        // In place: a stable sort would need room for half of them once more. By place is by id.
-        ranked.sort_unstable_by(|(a, a_place), (b, b_place)| a.total_cmp(b).then(a_place.cmp(b_place)));
-        Ok(ranked)
+        Ok(ranking.worst_first())
     }
 
     fn leave(&mut self, table: &SegmentTable, place: usize, what: String) {
@@ -157,6 +152,35 @@ impl Marked {
     fn add(&mut self, used: Number) {
         self.segments += 1;
         self.rewritten = self.rewritten.saturating_add(used.bytes());
+    }
+}
+
+/// Places in a table, to be sorted by their ranks. There may be millions, so no more is moved than the places.
+#[derive(Default)]
+struct Ranking {
+    places: Vec<u32>,
+    /// By place.
+    ranks: Vec<f64>,
+}
+
+impl Ranking {
+    /// With room for all of a table that stay.
+    fn of(table: &SegmentTable) -> Ranking {
+        let staying = table.records.iter().filter(|record| record.fate == Fate::Stays).count();
+        Ranking { places: Vec::with_capacity(staying), ranks: vec![0.0; table.records.len()] }
+    }
+
+    fn push(&mut self, place: usize, rank: f64) {
+        self.ranks[place] = rank;
+        self.places.push(place as u32);
+    }
+
+    /// By rank, and of equal ones by place, which is by id.
+    fn worst_first(self) -> Vec<u32> {
+        let Ranking { mut places, ranks } = self;
+        // In place: a stable sort would need room for half of them once more.
+        places.sort_unstable_by(|a, b| ranks[*a as usize].total_cmp(&ranks[*b as usize]).then(a.cmp(b)));
+        places
     }
 }
 

@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_segment_takes_64_bytes() {
-        // The memory of a run is bounded by this: 64 bytes for a segment, and some 20 for what is decided about it.
+        // The memory of a run is bounded by this: 64 bytes for a segment, and some 7 for what is decided about it.
         assert_eq!(size_of::<SegmentRecord>(), 64);
     }
 
