@@ -61,7 +61,9 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
     let job = match args.job {
         JobName::Verify => {
             args.expiry.refuse()?;
-            JobSettings::Verify { verify: args.verify.settings()?, offline: args.offline }
+            let mut verify = args.verify.settings()?;
+            verify.node_stopped = args.node_stopped;
+            JobSettings::Verify { verify, offline: args.offline }
         }
         JobName::Count if args.offline => {
             return Err(Error::Config("--offline goes with a job that changes the store".to_owned()));

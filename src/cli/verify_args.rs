@@ -124,6 +124,7 @@ impl VerifyArgs {
             quarantine_dir: self.quarantine_dir.clone(),
             advisories: if self.advisories { Advisories::Write } else { Advisories::None },
             page_cache: if self.keep_cache { PageCache::Keep } else { PageCache::Spare },
+            ..VerifySettings::default()
         })
     }
 }

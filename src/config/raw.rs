@@ -157,6 +157,7 @@ impl TryFrom<RawJob> for CheckedJob {
                     quarantine_dir: quarantine_dir.map(|path| path.0.into()),
                     advisories: if advisories { Advisories::Write } else { Advisories::None },
                     page_cache: if keep_cache { PageCache::Keep } else { PageCache::Spare },
+                    node_stopped: false,
                 },
                 offline,
             },

@@ -314,7 +314,7 @@ fn settings(conn: &Connection) -> rusqlite::Result<()> {
     // Whoever waits here would not see that a backup runs, and could not say so.
     conn.busy_timeout(Duration::ZERO)?;
     conn.set_prepared_statement_cache_capacity(64);
-    // In pages: given in bytes, SQLite does not count all of what it keeps beside them, a quarter of the small pages of old.
+    // In pages: given in bytes, SQLite does not count all that it keeps beside each, which for pages of 1 KiB is a quarter.
     let page_bytes: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     conn.pragma_update(None, "cache_size", CACHE_BYTES / (page_bytes + BESIDE_A_PAGE_BYTES))?;
     conn.execute_batch(

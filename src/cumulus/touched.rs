@@ -50,8 +50,8 @@ impl TouchedList {
         TouchedList { bytes: Vec::new(), len: 0, last: Place::START.last }
     }
 
-    /// A list of none, with room for about so many. What of it stays empty takes up no memory; to grow would, in the old
-    /// room.
+    /// A list of none, with room for about so many, so that it need not be copied to grow. Room that is never written to takes up
+    /// no memory.
     pub(super) fn with_room_for(segments: usize) -> TouchedList {
         TouchedList { bytes: Vec::with_capacity(segments.saturating_mul(4)), ..TouchedList::new() }
     }

@@ -24,7 +24,7 @@ pub struct RingPicture {
     pub ring: Ring,
     /// A mark for each, in ring order.
     pub marks: Vec<Mark>,
-    /// Positions where workers are, and of prefixes that are begun and not complete; ascending.
+    /// Positions where workers are, ascending.
     pub current: Vec<u32>,
     /// The revision of the newest mark.
     pub revision: u64,
@@ -37,8 +37,8 @@ pub(crate) struct RingMarks {
     marks: Vec<Mark>,
     /// Errors and findings so far in prefixes that are begun.
     begun: BTreeMap<u32, (u64, u64)>,
-    /// Where each worker is.
-    workers: BTreeMap<u32, u32>,
+    /// Where each worker is, and whether that prefix was completed since.
+    workers: BTreeMap<u32, (u32, bool)>,
     revision: u64,
 }
 
@@ -61,7 +61,7 @@ impl RingMarks {
     /// A worker is at this position, or nowhere.
     pub fn worker(&mut self, number: u32, position: Option<u32>) {
         match position {
-            Some(position) => self.workers.insert(number, position),
+            Some(position) => self.workers.insert(number, (position, false)),
             None => self.workers.remove(&number),
         };
     }
@@ -75,6 +75,9 @@ impl RingMarks {
     /// A prefix is complete, at this moment if it is known.
     pub fn complete(&mut self, position: u32, visited: Option<f64>) {
         let (errors, findings) = self.begun.remove(&position).unwrap_or_default();
+        for (at, done) in self.workers.values_mut() {
+            *done |= *at == position;
+        }
         self.set(position, visited, errors, findings);
     }
 
@@ -93,11 +96,12 @@ impl RingMarks {
     }
 
     pub fn picture(&self) -> RingPicture {
-        let mut current: Vec<u32> = self.begun.keys().copied().collect();
-        // Where a worker has begun nothing since, it is where it was last.
-        let idle = self.workers.len().saturating_sub(current.len());
-        let last: Vec<u32> = self.workers.values().filter(|position| !current.contains(position)).copied().collect();
-        current.extend(last.into_iter().take(idle));
+        let mut current: Vec<u32> = self.workers.values().filter(|(_, done)| !done).map(|(at, _)| *at).collect();
+        // A worker that goes through several prefixes at a stretch is in one that is begun; else it is where it was last.
+        let mut begun: Vec<u32> = self.begun.keys().filter(|at| !current.contains(at)).copied().collect();
+        for (at, _) in self.workers.values().filter(|(_, done)| *done) {
+            current.push(begun.pop().unwrap_or(*at));
+        }
         current.sort_unstable();
         current.dedup();
         RingPicture { ring: self.ring.clone(), marks: self.marks.clone(), current, revision: self.revision }
@@ -114,14 +118,13 @@ mod tests {
         marks.met(1, 1, 0);
         marks.worker(0, Some(2));
         marks.met(1, 1, 3);
-        assert_eq!(marks.picture().current, [1], "one worker is in one place");
-        marks.worker(1, Some(0));
-        assert_eq!(marks.picture().current.len(), 2);
-        marks.worker(1, None);
+        assert_eq!(marks.picture().current, [2], "one worker is in one place");
+        marks.complete(2, Some(6.0));
+        assert_eq!(marks.picture().current, [1], "it has gone on");
         marks.complete(1, Some(7.0));
         let picture = marks.picture();
-        assert_eq!(picture.marks[1], Mark { visited: Some(7.0), errors: 2, findings: 3, revision: 1 });
-        assert_eq!((picture.current, picture.revision), (vec![2], 1));
+        assert_eq!(picture.marks[1], Mark { visited: Some(7.0), errors: 2, findings: 3, revision: 2 });
+        assert_eq!((picture.current, picture.revision), (vec![2], 2), "nothing is begun: where it was last");
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub struct ShareBytes<'a, R> {
     pub size: u64,
     /// The file.
     pub rest: &'a R,
-    /// How many records of a table are read; where the file has more, none of them is.
+    /// How many records of a table are read, empty ones included; where there are more, none is but those in a mutable
+    /// container's header.
     pub most: u64,
 }
 

@@ -217,7 +217,7 @@ impl Survey {
             rows += self.read_stage(conn, limit)?;
         }
         if self.stage == Stage::Blocks && self.cursor.is_none() {
-            // To judge the segments takes room for a moment: that of the pages, of which the last are not read next.
+            // Judging the segments takes room for a moment: that of the cached pages, which are not the ones read next.
             conn.execute_batch("PRAGMA shrink_memory")?;
         }
         Ok(rows)

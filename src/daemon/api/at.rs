@@ -49,7 +49,7 @@ impl HttpServiceFactory for At {
         let methods = self.methods;
         let refuse = move |asked: Method| {
             let allow = header::Allow(methods.clone());
-            let error = format!("{asked} cannot be done here: {allow} would be right");
+            let error = format!("{asked} is not taken here, but {allow}");
             async move { HttpResponse::MethodNotAllowed().insert_header(allow).json(ErrorBody { error }) }
         };
         self.resource.default_service(web::to(refuse)).register(app);

@@ -21,6 +21,7 @@ pub struct PlanBody {
     text: Vec<u8>,
     next: usize,
     ended: bool,
+    gave_way: bool,
 }
 
 impl PlanBody {
@@ -33,7 +34,7 @@ impl PlanBody {
         // The object stays open for the segments.
         text.pop();
         text.extend(b",\"segments\":[");
-        Ok(PlanBody { report, text, next: 0, ended: false })
+        Ok(PlanBody { report, text, next: 0, ended: false, gave_way: false })
     }
 
     fn piece(&mut self) -> serde_json::Result<Vec<u8>> {
@@ -63,7 +64,13 @@ impl MessageBody for PlanBody {
         BodySize::Stream
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<serde_json::Result<Bytes>>> {
+    /// Every other time it lets others go first: for an answer without a body all of it is asked for at one go.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<serde_json::Result<Bytes>>> {
+        self.gave_way = !self.gave_way;
+        if self.gave_way && !self.ended {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready((!self.ended).then(|| self.piece().map(Bytes::from)))
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn judge(header: &Header, size: u64, leases: &Result<Option<u32>, Fau
         Err(Fault::Corrupt(reason)) => Some((reason.clone(), true)),
         Err(Fault::Stops(reason)) => Some((reason.clone(), false)),
         Err(Fault::TooMany(leases)) => Some((
-            format!("it has {leases} leases, more than anybody grants: they are left unread, and it is kept"),
+            format!("it counts {leases} leases, more than anybody grants: they are left unread, and it is kept"),
             false,
         )),
         Err(Fault::Unreadable(_)) => None,

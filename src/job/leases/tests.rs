@@ -276,7 +276,10 @@ fn billions_of_leases_are_not_read_but_by_who_follows_tahoe() {
     let (tally, mut notes, intents) = visit(&Leases::new(cutoff.clone()), dir.path(), name, || ());
     let findings: Vec<String> = notes.take_rows().into_iter().map(|note| note.body).collect();
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert!(findings[0].contains("it has 4294967295 leases") && !findings[0].contains("tahoe_corrupt"), "{findings:?}");
+    assert!(
+        findings[0].contains("it counts 4294967295 leases") && !findings[0].contains("tahoe_corrupt"),
+        "{findings:?}"
+    );
     assert!(intents.is_empty());
     assert_eq!((notes.counts.shares, tally.unknown_buckets, tally.ages.len()), (1, 1, 0));
     // Plausible, or followed whatever there is.

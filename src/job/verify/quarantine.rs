@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{VerifySettings, VerifyTally};
 use crate::job::{Finding, Fold};
-use crate::store::{Stamp, TahoeBucket};
+use crate::store::{Stamp, TahoeBucket, TahoeStore};
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
@@ -77,14 +77,21 @@ struct Note {
     findings: Vec<Finding>,
 }
 
-/// Copies or moves a share, if that is wanted. What goes wrong is noted, and the share stays where it is.
+/// Copies or moves a share, if that is wanted. What goes wrong is noted, and the share stays where it is. Nothing is moved from
+/// under the store's node: it may have been started since the cycle began.
 pub(super) fn put_away(
     settings: &VerifySettings,
     bucket: &TahoeBucket<'_>,
+    store: Option<&TahoeStore>,
     corrupt: &Corrupt<'_>,
     fold: &mut Fold<'_, VerifyTally>,
 ) {
     if settings.quarantine == Quarantine::None {
+        return;
+    }
+    let asks = settings.quarantine == Quarantine::Move && !settings.node_stopped;
+    if let Some(node) = store.filter(|_| asks).and_then(TahoeStore::running_node) {
+        fold.notes.error(&bucket.path_of(corrupt.name), &format_args!("not moved to quarantine: {node}"));
         return;
     }
     match try_put_away(settings, bucket, corrupt, fold.now) {

@@ -178,6 +178,26 @@ fn a_quarantine_folder_that_is_the_bucket_itself_takes_nothing_away() {
     assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 0, 1));
 }
 
+/// How it happens: a node is started while a cycle of days is under way; its `storage` is a link to a larger disk.
+#[test]
+fn nothing_is_moved_from_under_a_running_node() {
+    let (grid, node) = (Grid::new(), tempfile::tempdir().unwrap());
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    let storage = node.path().join("storage");
+    std::os::unix::fs::symlink(grid.folder.path(), &storage).unwrap();
+    fs::write(node.path().join("running.process"), format!("{} 1700000000.5", std::process::id())).unwrap();
+    let store = TahoeStore::open(&storage).unwrap();
+    let mut moving = settings(Quarantine::Move, Advisories::None);
+    let walked = walk(&store, &Verify::new(moving.clone()), NOW, Stops::Never);
+    assert!(share.exists());
+    assert_eq!((walked.tally.corrupt, walked.tally.quarantined), (1, 0));
+    assert!(walked.errors[0].error.contains("the node of this store runs"), "{:?}", walked.errors);
+    moving.node_stopped = true;
+    walk(&store, &Verify::new(moving), NOW, Stops::Never);
+    assert!(!share.exists());
+}
+
 #[test]
 fn a_share_is_not_moved_before_its_advisory_stands() {
     let grid = Grid::new();
@@ -292,7 +312,7 @@ fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyT
         latest: NOW,
         is_there: &is_there,
     };
-    visit.put_down(&VerifySettings::default(), &bucket, &mut fold);
+    visit.put_down(&VerifySettings::default(), &bucket, None, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
 }
 

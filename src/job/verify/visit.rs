@@ -9,7 +9,7 @@ use std::io;
 use super::compare::{self, Member};
 use super::{Advisories, PageCache, Quarantine, VerifySettings, VerifyTally, advisory, quarantine};
 use crate::job::{Finding, Fold, Unreadable};
-use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
+use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket, TahoeStore};
 use crate::tahoe::check::{Checked, ShareCheck, Step};
 use crate::tahoe::region::{Flaw, Region};
 
@@ -248,7 +248,13 @@ impl BucketVisit {
 
     /// Compares the shares with each other, and puts everything down: figures, findings, errors; and does what is to be
     /// done about corrupt shares.
-    pub fn put_down(mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
+    pub fn put_down(
+        mut self,
+        settings: &VerifySettings,
+        bucket: &TahoeBucket<'_>,
+        store: Option<&TahoeStore>,
+        fold: &mut Fold<'_, VerifyTally>,
+    ) {
         fold.notes.counts.no_share += bucket.no_share();
         let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
         let odd = compare::across(&members);
@@ -264,7 +270,7 @@ impl BucketVisit {
             finding(bucket, None, &flaw, fold);
         }
         for judged in self.judged {
-            put_down_share(settings, bucket, judged, fold);
+            put_down_share(settings, bucket, store, judged, fold);
         }
     }
 }
@@ -285,6 +291,7 @@ impl Judged {
 fn put_down_share(
     settings: &VerifySettings,
     bucket: &TahoeBucket<'_>,
+    store: Option<&TahoeStore>,
     judged: Judged,
     fold: &mut Fold<'_, VerifyTally>,
 ) {
@@ -312,7 +319,7 @@ fn put_down_share(
         fold.tally.misread += 1;
         let what = format!(
             "read from the page cache it had a flaw ({region}: {reason}), read past it none: suspect memory, cable or \
-             controller"
+             controller, or the processor where it is so of many shares"
         );
         fold.notes.error(&path, &what);
     }
@@ -334,7 +341,7 @@ fn put_down_share(
     }
     if advised || settings.quarantine != Quarantine::Move {
         let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
-        quarantine::put_away(settings, bucket, &corrupt, fold);
+        quarantine::put_away(settings, bucket, store, &corrupt, fold);
     }
 }
 

@@ -60,6 +60,8 @@ pub enum DiskUsage {
 /// A share store in the format of Tahoe-LAFS 1.20.0.
 #[derive(Debug)]
 pub struct TahoeStore {
+    /// The path by which it was opened, from the root of the file system; may lead through links.
+    given: PathBuf,
     root: PathBuf,
     shares: OwnedFd,
     shares_path: PathBuf,
@@ -120,7 +122,8 @@ impl TahoeStore {
         let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
         let (ring, medium) = (names::prefixes(), Arc::new(Disk));
-        Ok(TahoeStore { root, shares, shares_path, identity, ends, ring, disk_usage, medium })
+        let given = std::path::absolute(given).unwrap_or_else(|_| root.clone());
+        Ok(TahoeStore { given, root, shares, shares_path, identity, ends, ring, disk_usage, medium })
     }
 
     /// Sets what changes go through. Default: [`Disk`].

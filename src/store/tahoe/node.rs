@@ -26,11 +26,12 @@ impl fmt::Display for NodeProcess {
 }
 
 /// The process of the node that a store's folder belongs to, where its pid file says that it runs. `root` is the folder that
-/// holds `shares/`; the pid file stands in the node's base directory above it.
+/// holds `shares/`; the pid file stands in the node's base directory above it, which may hold but a link to the folder. A
+/// node whose `storage_dir` is anywhere else is not found.
 pub fn running_node(root: &Path) -> Option<NodeProcess> {
-    let base = root.canonicalize().ok()?.parent()?.to_path_buf();
-    ["running.process", "twistd.pid"].iter().find_map(|name| {
-        let file = base.join(name);
+    let bases = [std::path::absolute(root).ok(), root.canonicalize().ok()];
+    let bases = bases.iter().flatten().filter_map(|root| root.parent());
+    bases.flat_map(|base| ["running.process", "twistd.pid"].map(|name| base.join(name))).find_map(|file| {
         let text = fs::read_to_string(&file).ok()?;
         let pid: i32 = text.split_whitespace().next()?.parse().ok()?;
         // Anything but "no such process" means that there is one, perhaps another user's.
@@ -42,7 +43,7 @@ pub fn running_node(root: &Path) -> Option<NodeProcess> {
 impl TahoeStore {
     /// The node of this store, if it runs.
     pub fn running_node(&self) -> Option<NodeProcess> {
-        running_node(&self.root)
+        running_node(&self.given)
     }
 
     /// When a node last saved the state of one of its own crawlers beside `shares/`, in seconds since 1970; `None` where no
