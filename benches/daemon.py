@@ -2,7 +2,7 @@
 """What a daemon costs when nothing is to be done: for some minutes, with a reader of events as the page is one, and the
 metrics scraped each second.
 
-    cargo build --release && benches/daemon.py [--minutes 10] [--sexton target/release/sexton]
+    cargo build --release && benches/daemon.py [--minutes 10] [--sexton target/release/sexton] [--browser chromium]
 
 Fails if the process uses more than 1 % of a core, or its memory grows by more than 2 MB after the first third.
 """
@@ -63,6 +63,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--sexton", default="target/release/sexton")
+    parser.add_argument("--browser", help="also has the page itself open, in this Chromium")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = os.path.join(folder, "store")
@@ -75,14 +76,25 @@ def main():
         daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
         try:
             link = next(line for line in daemon.stderr if "the page, once: " in line).split()[-1]
+            browser = open_page(args.browser, link, folder) if args.browser else None
             threading.Thread(target=lambda: [None for _ in daemon.stderr], daemon=True).start()
             url, counts = link.split("/login")[0], {}
             wait_until_idle(url)
             threading.Thread(target=read_events, args=(url, counts), daemon=True).start()
             measure(daemon.pid, url, args.minutes * 60, counts)
+            if browser:
+                assert browser.poll() is None, "the browser has gone"
+                browser.kill()
+                browser.wait()
         finally:
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(30)
+
+
+def open_page(browser, link, folder):
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    command += ["--remote-debugging-port=0", f"--user-data-dir={folder}/profile", link]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def measure(pid, url, secs, counts):
