@@ -146,6 +146,21 @@ pub enum Error {
         node: String,
     },
 
+    /// Something is to be changed beside a running node, and by its files and the clock none runs.
+    #[error(
+        "nothing more is changed: of the files in {} in which a storage node keeps the state of its crawlers \
+         (bucket_counter.state.json, lease_checker.state.json), every hour or so, the newest {fault}; set the clock if it is \
+         wrong, start the node if it is stopped, or let it be stopped and delete with --offline (`delete: offline` in \
+         config.ron); if the clock is right all the same, say so with --accept-clock (`accept_clock: true` in config.ron)",
+        folder.display()
+    )]
+    NodeSilent {
+        /// The folder that holds `shares/` and these files.
+        folder: PathBuf,
+        /// How that shows, as what is to be said of the newest file.
+        fault: String,
+    },
+
     /// A commit came under a claim that is no longer in force.
     #[error("the claim on prefix {prefix} with fence {fence} is no longer in force")]
     StaleClaim {
