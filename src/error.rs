@@ -138,11 +138,11 @@ pub enum Error {
 
     /// Something is to be changed that only a stopped node allows, and the node runs.
     #[error(
-        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or remove that file if it is \
-         stopped"
+        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or, if that process is not \
+         this store's node, remove the file (on the command line: or say --node-stopped)"
     )]
     NodeRuns {
-        /// How that shows.
+        /// How that shows: the pid file and the process.
         node: String,
     },
 
