@@ -230,7 +230,7 @@ fn nothing_is_deleted_offline_once_the_node_runs() {
 #[test]
 fn what_was_examined_before_the_refusal_is_not_examined_again() {
     let mut world = World::new();
-    world.put(&world.share("2a", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 3)]));
+    world.put(&world.share("a7", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 3)]));
     two_shares(&world);
     fs::write(world.path("running.process"), format!("{} 1700000000.5", std::process::id())).unwrap();
     let run = |world: &World, state: &SimState| world.run(state.clone(), settings(Word::Offline));
@@ -238,7 +238,7 @@ fn what_was_examined_before_the_refusal_is_not_examined_again() {
     for state in [&state, &given_up] {
         assert!(matches!(run(&world, state), Err(Error::NodeRuns { .. })));
     }
-    fs::remove_dir_all(world.bucket("2a", 0)).unwrap();
+    fs::remove_dir_all(world.bucket("a7", 0)).unwrap();
     fs::remove_file(world.path("running.process")).unwrap();
     let report = run(&world, &state).unwrap();
     assert_eq!((report.resumed, report.counts.shares, &report.own["deleted"]["shares"]), (true, 3, &1.into()));
