@@ -138,12 +138,27 @@ pub enum Error {
 
     /// Something is to be changed that only a stopped node allows, and the node runs.
     #[error(
-        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or remove that file if it is \
-         stopped"
+        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or, if that process is not \
+         this store's node, remove the file (on the command line: or say --node-stopped)"
     )]
     NodeRuns {
-        /// How that shows.
+        /// How that shows: the pid file and the process.
         node: String,
+    },
+
+    /// Something is to be changed beside a running node, and by its files and the clock none runs.
+    #[error(
+        "nothing more is changed: of the files in {} in which a storage node keeps the state of its crawlers \
+         (bucket_counter.state.json, lease_checker.state.json), every hour or so, the newest {fault}; set the clock if it is \
+         wrong, start the node if it is stopped, or let it be stopped and delete with --offline (`delete: offline` in \
+         config.ron); if the clock is right all the same, say so with --accept-clock (`accept_clock: true` in config.ron)",
+        folder.display()
+    )]
+    NodeSilent {
+        /// The folder that holds `shares/` and these files.
+        folder: PathBuf,
+        /// How that shows, as what is to be said of the newest file.
+        fault: String,
     },
 
     /// A commit came under a claim that is no longer in force.

@@ -41,8 +41,8 @@ pub(crate) fn may_be_given_up(crawl: &str, number: u64, half_done: u64) -> Resul
         return Ok(());
     }
     Err(Error::Config(format!(
-        "cycle {number} of {crawl} has begun to rewrite lease tables in {half_done} buckets, some of which may be half done: let it come \
-         to its end with the same parameters, without --fresh"
+        "cycle {number} of {crawl} has planned changes that may be half done (buckets: {half_done}): let it come to its end \
+         with the same parameters, without --fresh"
     )))
 }
 

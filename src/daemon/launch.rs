@@ -85,5 +85,10 @@ fn max_delete(job: &JobSettings) -> Option<String> {
 
 /// Whether a crawl that has ended with this error is tried again by itself.
 pub fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Store { .. } | Error::NodeRuns { .. }) || error.retry() == Retry::Helps
+    matches!(error, Error::Store { .. }) || waits_for_node(error) || error.retry() == Retry::Helps
+}
+
+/// Whether it is for the node to stop, or to show that it runs.
+pub fn waits_for_node(error: &Error) -> bool {
+    matches!(error, Error::NodeRuns { .. } | Error::NodeSilent { .. })
 }

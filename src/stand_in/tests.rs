@@ -196,6 +196,6 @@ fn a_cycle_with_half_done_deletions_is_not_given_up_for_what_is_imported() {
     };
     state.commit(&latest.key(), &[progress], 13.0).unwrap();
     let refused = scene.import().apply(&mut state, Fresh::Yes).unwrap_err().to_string();
-    assert!(refused.contains("lease tables in 1 buckets, some of which may be half done"), "{refused}");
+    assert!(refused.contains("changes that may be half done (buckets: 1)"), "{refused}");
     assert_eq!(state.latest("leases").unwrap(), Some(latest));
 }

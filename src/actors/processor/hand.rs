@@ -69,6 +69,12 @@ impl<S: Store, T: Tally> Hand<S, T> {
         settle(crawl, work, &mut self.done, self.todo.front_mut().map(|(_, state)| state))
     }
 
+    /// Lets go of each prefix that has intents: the state keeps it as it was saved last.
+    pub fn forgo_intents(&mut self) {
+        self.done.retain(|state| state.intents.is_empty());
+        self.todo.retain(|(_, state)| state.intents.is_empty());
+    }
+
     /// What the state does not have yet.
     pub fn gather(&mut self) -> Result<Vec<Progress>> {
         gather(&mut self.done, self.todo.front_mut().map(|(_, state)| state))

@@ -304,10 +304,14 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited
-    /// again.
+    /// again. So will what has intents that cannot be carried out now: saved, they would bind the cycle to them.
     async fn hand_over(&mut self) -> Result<()> {
-        let kept = self.commit(None).await;
+        let mut kept = self.commit(None).await;
         let claims = self.hand.claims();
+        if kept.is_err() && self.hand.has_intents() {
+            self.hand.forgo_intents();
+            kept = self.commit(None).await.and(kept);
+        }
         let released = self.release(claims).await;
         kept.and(released)
     }

@@ -60,7 +60,7 @@ pub(super) fn a_cycle_with_intents_that_may_be_half_done_is_not_given_up<B: Back
             None => backend.store().begin("c", &identity(1), 3.0),
             Some(number) => backend.store().begin_numbered("c", &identity(1), number, 3.0),
         };
-        assert!(refused.unwrap_err().to_string().contains("lease tables in 2 buckets"));
+        assert!(refused.unwrap_err().to_string().contains("may be half done (buckets: 2)"));
     }
     let latest = backend.store().latest("c").unwrap().unwrap();
     assert_eq!((latest.number, latest.identity.ring.len()), (0, 2), "nothing has changed");
@@ -79,7 +79,7 @@ pub(super) fn a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them<B: 
     // One that may be half done holds all.
     backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[whole(1), intent(2), whole(3)])], 2.0).unwrap();
     assert_eq!(backend.store().half_done(&cycle).unwrap(), 1);
-    assert!(backend.store().begin("c", &identity(1), 3.0).unwrap_err().to_string().contains("in 1 buckets"));
+    assert!(backend.store().begin("c", &identity(1), 3.0).unwrap_err().to_string().contains("(buckets: 1)"));
     backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[whole(1), whole(3)])], 2.0).unwrap();
     backend.reopen();
     assert_eq!(backend.store().half_done(&cycle).unwrap(), 0);

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Supervisor;
 use super::known::Known;
 use crate::config::{Config, CrawlConfig};
-use crate::daemon::launch::{cleaning_view, launch, may_pass, view};
+use crate::daemon::launch::{cleaning_view, launch, may_pass, view, waits_for_node};
 use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::lock::lock;
 use crate::messages::Instruction;
 use crate::policy::backoff::Backoff;
 use crate::settings::{CleaningSettings, CrawlSettings};
-use crate::status::{Phase, Status};
+use crate::status::{CrawlStatus, Phase, Status};
 
 const BEING_STARTED: &str = "it is being started";
 
@@ -86,6 +86,8 @@ pub(super) struct Managed {
     /// Whether an unfinished cycle is given up.
     fresh: Fresh,
     backoff: Backoff,
+    /// The cycle that waits for the node: it begins to walk at each attempt, which is no success.
+    refused_in: Option<u64>,
     retry_at: Duration,
     waiting: Option<String>,
     failed: Option<Error>,
@@ -128,6 +130,7 @@ impl Managed {
             at_once: false,
             fresh: Fresh::No,
             backoff: Backoff::default(),
+            refused_in: None,
             retry_at: Duration::ZERO,
             waiting: None,
             failed: None,
@@ -194,8 +197,10 @@ impl Supervisor {
             match (running, crawl.opening, crawl.wanted) {
                 (true, _, Wanted::Running) => {
                     let found = status.crawls.get(&name);
-                    if found.is_some_and(|found| found.phase == Phase::Walking && found.buckets > 0) {
+                    let walks = |found: &&CrawlStatus| found.phase == Phase::Walking && found.buckets > 0;
+                    if found.filter(walks).is_some_and(|found| found.cycle != crawl.refused_in) {
                         crawl.backoff.succeeded();
+                        crawl.refused_in = None;
                     }
                 }
                 (false, false, Wanted::Running) if crawl.failed.is_none() => {
@@ -297,6 +302,9 @@ impl Supervisor {
         if may_pass(&error) {
             crawl.waiting = Some(error.to_string());
             crawl.retry_at = now + crawl.backoff.failed();
+            if waits_for_node(&error) {
+                crawl.refused_in = self.shared.engine.status().crawls.get(&name).and_then(|found| found.cycle);
+            }
             // It was at work, or about to be: no slow start for what comes back.
             crawl.at_once = true;
         } else {

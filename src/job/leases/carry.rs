@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::judge::Flaw;
 use super::look::{Looked, Sight};
@@ -16,7 +16,7 @@ use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
 use super::tally::LeaseTally;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
-use crate::job::{Carried, Deed, Intent};
+use crate::job::{Carried, Deed, Finding, Intent, Notes};
 use crate::priority::unhindered;
 use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Store, TahoeStore};
 use crate::tahoe::STOPS_TAHOE;
@@ -27,8 +27,8 @@ const ROUNDS_MOST: u8 = 3;
 
 /// Why a share is left alone for good.
 const TORN: &str = "somebody else has changed the share while its lease table was half rewritten, and not all leases that \
-                    stay can be told any more: it is left as it stands; put back a copy of it, or remove it for its clients \
-                    to repair";
+                    stay can be told any more: it is left as it stands, and the next cycle goes by what can be read of it \
+                    then; put back a copy of it, or remove it for its clients to repair";
 
 /// What became of an act.
 enum Fate {
@@ -43,6 +43,36 @@ enum Fate {
     Between(io::Error),
 }
 
+/// What is to be told of a bucket. It waits until the bucket is settled or planned anew: where that fails all is done again,
+/// and would be told again.
+#[derive(Default)]
+struct Told(Vec<Remark>);
+
+enum Remark {
+    Finding(Finding),
+    Error(PathBuf, String),
+}
+
+impl Told {
+    fn finding(&mut self, finding: Finding) {
+        self.0.push(Remark::Finding(finding));
+    }
+
+    fn error(&mut self, path: &Path, error: String) {
+        self.0.push(Remark::Error(path.to_path_buf(), error));
+    }
+
+    fn tell(self, bucket: &[u8], notes: &mut Notes) {
+        notes.enter(bucket);
+        for remark in self.0 {
+            match remark {
+                Remark::Finding(finding) => notes.finding(&finding),
+                Remark::Error(path, error) => notes.error(&path, &error),
+            }
+        }
+    }
+}
+
 /// Carries out the intent for one bucket.
 pub(super) fn bucket(
     job: &Leases,
@@ -55,7 +85,7 @@ pub(super) fn bucket(
     let planned = plan.shares.iter().filter_map(|share| share.act.as_ref());
     job.check_clocks(&deed.clocks, planned.map(|act| act.stamp.touched_unix()).fold(0.0, f64::max))?;
     let path = store.path(deed.prefix, Some(&intent.bucket));
-    deed.notes.enter(&intent.bucket);
+    let mut told = Told::default();
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
             let mut work = Work {
@@ -71,10 +101,10 @@ pub(super) fn bucket(
                 let fate = work.carry_out(share);
                 match fate {
                     Fate::Done => share.done = true,
-                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, deed, &path),
-                    Fate::Changed => keep(share, deed, &path, &"it changes all the time"),
-                    Fate::Torn => give_up(share, deed, &intent.bucket),
-                    Fate::Kept(e) => keep(share, deed, &path, &e),
+                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, &mut told, &path),
+                    Fate::Changed => keep(share, &mut told, &path, &"it changes all the time"),
+                    Fate::Torn => give_up(share, &mut told, &intent.bucket),
+                    Fate::Kept(e) => keep(share, &mut told, &path, &e),
                     Fate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
                     }
@@ -85,9 +115,10 @@ pub(super) fn bucket(
                 let plan = plan.sealed();
                 let body = serde_json::to_string(&plan)
                     .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
+                told.tell(&intent.bucket, deed.notes);
                 return Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }));
             }
-            prune(&plan, opened, deed, &path);
+            deed.tally.deleted.buckets += u64::from(plan.prune && prune(opened, &mut told, &path));
         }
         // The whole bucket is gone, and with it all that was to go.
         Ok(None) => {
@@ -99,10 +130,11 @@ pub(super) fn bucket(
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
             }
-            deed.notes.error(&path, &format_args!("nothing in it is deleted: {e}"));
+            told.error(&path, format!("nothing in it is deleted: {e}"));
             plan.shares.iter_mut().filter(|share| share.is_pending()).for_each(|share| share.act = None);
         }
     }
+    told.tell(&intent.bucket, deed.notes);
     let freed = plan.freed();
     deed.notes.counts.deleted += freed.shares;
     deed.tally.deleted.merge(&freed);
@@ -121,26 +153,24 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
     })
 }
 
-fn keep(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &Path, why: &dyn std::fmt::Display) {
+fn keep(share: &mut SharePlan, told: &mut Told, path: &Path, why: &dyn std::fmt::Display) {
     share.act = None;
-    deed.notes.error(path, &format_args!("its expired leases are kept: {why}"));
+    told.error(path, format!("its expired leases are kept: {why}"));
 }
 
 /// What is not known again is never written to, and what was planned for it is not come back to: no later run would know
-/// it any better. The next cycle judges it as it stands, and keeps it as long as its table does not fit the file.
-fn give_up(share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, bucket: &[u8]) {
+/// it any better. The next cycle goes by what can be read then, which need not be all its leases.
+fn give_up(share: &mut SharePlan, told: &mut Told, bucket: &[u8]) {
     share.act = None;
-    deed.notes.finding(&Flaw::of_leases(TORN.to_owned()).of_share(bucket, share.name.as_bytes()));
+    told.finding(Flaw::of_leases(TORN.to_owned()).of_share(bucket, share.name.as_bytes()));
 }
 
-fn prune(plan: &BucketPlan, opened: OpenedBucket<'_>, deed: &mut Deed<'_, LeaseTally>, path: &Path) {
-    if !plan.prune {
-        return;
-    }
-    match opened.remove_if_empty() {
-        Ok(gone) => deed.tally.deleted.buckets += u64::from(gone),
-        Err(e) => deed.notes.error(path, &format_args!("the empty bucket cannot be removed: {e}")),
-    }
+/// Removes the bucket if it is empty. Tells whether it is gone.
+fn prune(opened: OpenedBucket<'_>, told: &mut Told, path: &Path) -> bool {
+    opened.remove_if_empty().unwrap_or_else(|e| {
+        told.error(path, format!("the empty bucket cannot be removed: {e}"));
+        false
+    })
 }
 
 /// The work on one bucket.
@@ -207,7 +237,7 @@ impl Work<'_> {
     }
 
     /// A share that was changed counts as what it is now, and is told of; one that is gone, as what it was.
-    fn look_anew(&mut self, share: &mut SharePlan, deed: &mut Deed<'_, LeaseTally>, path: &Path) {
+    fn look_anew(&mut self, share: &mut SharePlan, told: &mut Told, path: &Path) {
         let name = share.name.clone().into_bytes();
         let looked = match self.opened.open(&name) {
             Ok(Some(file)) => self.look(&name, &file),
@@ -221,13 +251,13 @@ impl Work<'_> {
             Ok(Looked { plan, flaws, stops, kept }) => {
                 *share = plan;
                 for flaw in flaws.into_iter().chain(kept.map(Flaw::of_leases)) {
-                    deed.notes.finding(&flaw.of_share(self.bucket, &name));
+                    told.finding(flaw.of_share(self.bucket, &name));
                 }
                 if let Some(reason) = stops {
-                    deed.notes.error(path, &format_args!("{reason}; {STOPS_TAHOE}"));
+                    told.error(path, format!("{reason}; {STOPS_TAHOE}"));
                 }
             }
-            Err(e) => keep(share, deed, path, &format_args!("it was changed, and cannot be read: {e}")),
+            Err(e) => keep(share, told, path, &format_args!("it was changed, and cannot be read: {e}")),
         }
     }
 }

@@ -17,6 +17,7 @@ mod plan;
 mod settings;
 mod tally;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -30,7 +31,7 @@ pub use tally::LeaseTally;
 use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
 use crate::error::Error;
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault};
-use crate::store::{Stamp, TahoeBucket, TahoeStore};
+use crate::store::{Stamp, Store, TahoeBucket, TahoeStore};
 
 /// Checks the leases of every share of a [`TahoeStore`].
 #[derive(Debug, Clone, Default)]
@@ -116,7 +117,9 @@ impl Job<TahoeStore> for Leases {
             // The node beside which anything is deleted has a clock as well.
             Some(Word::Online) if !accept_clock => {
                 let fault = node_fault(store.node_saved_unix(), clocks.moment.unix_secs);
-                fault.map_or(Ok(()), |why| Err(Error::Clock { why }))
+                // They lie beside `shares/`.
+                let folder = || store.path("", None).parent().map(Path::to_path_buf).unwrap_or_default();
+                fault.map_or(Ok(()), |fault| Err(Error::NodeSilent { folder: folder(), fault }))
             }
             _ => Ok(()),
         }
