@@ -342,7 +342,9 @@ impl CrawlStatus {
         let range = if self.held { self.remaining.whole(left) } else { self.remaining.range(left, allowed) };
         self.remaining_secs = range.map(&takes);
         self.target = self.aim.map(|(target, between_cycles)| {
-            let cycle = self.remaining.whole(self.prefixes_total).map(&takes);
+            let total = self.prefixes_total;
+            let cycle =
+                if left == 0 { self.remaining.measured(total) } else { self.remaining.whole(total) }.map(&takes);
             let visits = cycle.map(|cycle| between_visits(cycle, between_cycles.as_secs_f64()));
             TargetStatus {
                 target_secs: target.as_secs_f64(),

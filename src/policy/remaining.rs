@@ -20,11 +20,23 @@ pub struct RemainingTime {
     /// When the last batch was saved; `None` before the first, and after an interruption.
     last: Option<Duration>,
     steps: Steps,
+    /// Until when `worked` counts.
+    counted: Duration,
+    /// All time since the start, and all prefixes that were completed in it.
+    worked: (Duration, u32),
 }
 
 impl RemainingTime {
+    /// Begins at the start of this run; what earlier runs did is not counted, as it may have been at another pace.
+    pub fn new(start: Duration) -> Self {
+        RemainingTime { counted: start, ..RemainingTime::default() }
+    }
+
     /// Takes note that `prefixes` more are complete, at this moment of a clock that stands still while nothing may be done.
     pub fn saved(&mut self, prefixes: u32, at: Duration) {
+        let (worked, completed) = self.worked;
+        let more = at.saturating_sub(self.counted);
+        (self.worked, self.counted) = ((worked.saturating_add(more), completed.saturating_add(prefixes)), at);
         match self.last {
             // A long prefix takes several commits.
             Some(_) if prefixes == 0 => {}
@@ -36,9 +48,9 @@ impl RemainingTime {
         }
     }
 
-    /// Leaves out the time from the last commit to the next one: the crawl was held in between.
-    pub fn interrupted(&mut self) {
-        self.last = None;
+    /// Leaves out the time since the last commit: the crawl was held until this moment.
+    pub fn interrupted(&mut self, at: Duration) {
+        (self.last, self.counted) = (None, at);
     }
 
     /// The least and the most time that `left` more prefixes will probably take from `now` on; `None` until 8 were
@@ -57,7 +69,15 @@ impl RemainingTime {
         Some((to_duration(least - waited), to_duration(most - waited)))
     }
 
-    /// The least and the most time that `prefixes` take, wherever the crawl stands; `None` as above.
+    /// The time that `prefixes` would have taken at the pace of this run: for a cycle that is complete, and so needs no
+    /// range. `None` if none was completed in this run.
+    pub fn measured(&self, prefixes: u32) -> Option<(Duration, Duration)> {
+        let (worked, completed) = self.worked;
+        let secs = worked.as_secs_f64() * f64::from(prefixes) / f64::from(completed);
+        (completed > 0).then(|| (to_duration(secs), to_duration(secs)))
+    }
+
+    /// The least and the most time that `prefixes` take, wherever the crawl stands; `None` as for [`range`](Self::range).
     pub fn whole(&self, prefixes: u32) -> Option<(Duration, Duration)> {
         self.sum(&self.steps, f64::from(prefixes)).map(|(least, most)| (to_duration(least), to_duration(most)))
     }
@@ -134,7 +154,7 @@ mod tests {
 
     /// Fed with batches of so many prefixes, after a first one that only begins.
     fn fed(batches: impl IntoIterator<Item = (u32, Duration)>) -> (RemainingTime, Duration) {
-        let (mut remaining, mut at) = (RemainingTime::default(), secs(50));
+        let (mut remaining, mut at) = (RemainingTime::new(secs(49)), secs(50));
         remaining.saved(96, at);
         for (prefixes, took) in batches {
             at += took;
@@ -176,11 +196,14 @@ mod tests {
     #[test]
     fn an_interruption_is_left_out() {
         let (mut remaining, at) = fed([(96, secs(10)); 3]);
-        remaining.interrupted();
+        remaining.interrupted(at + secs(86_399));
         assert_eq!(remaining.range(96, at + secs(86_400)), Some((secs(10), secs(10))));
         remaining.saved(5, at + secs(86_400));
         remaining.saved(96, at + secs(86_410));
         assert_eq!(remaining.range(96, at + secs(86_410)), Some((secs(10), secs(10))));
+        // Of 485 prefixes: one second for the first 96, thirty for the next 288, and eleven since.
+        assert_eq!(remaining.measured(485), Some((secs(42), secs(42))));
+        assert_eq!(RemainingTime::new(at).measured(485), None);
     }
 
     #[test]

@@ -268,7 +268,7 @@ impl CycleWork {
             cursors: std::collections::HashMap::new(),
             totals: Counts::default(),
             ledger: Ledger::default(),
-            remaining: RemainingTime::default(),
+            remaining: RemainingTime::new(crawl.board.allowed()),
         };
         let show_ring = |write: &mut dyn FnMut(&mut RingMarks)| crawl.board.ring(&crawl.settings.name, write);
         show_ring(&mut RingMarks::restart);
@@ -340,8 +340,8 @@ impl CycleWork {
     }
 
     /// Notes that the crawl was held: the time in between says nothing about its pace.
-    pub fn interrupted(&self) {
-        lock(&self.lap).remaining.interrupted();
+    pub fn interrupted<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) {
+        lock(&self.lap).remaining.interrupted(crawl.board.allowed());
     }
 
     /// Notes that one of the workers has failed.
