@@ -25,7 +25,8 @@ pub(super) struct ExpireArgs {
     #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
     sharetypes: ShareTypes,
 
-    /// Stop before more than this part of the shares examined would be gone
+    /// Stop before more than this part of the shares examined would be gone; holds once 1,000 were examined, so look with
+    /// --dry-run first in a small store
     #[arg(long, value_name = "PERCENT%", default_value = "10%", value_parser = parse_part)]
     max_delete: f64,
 

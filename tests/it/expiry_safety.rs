@@ -36,7 +36,8 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     let limited = |max_delete| LeaseSettings { max_delete, ..settings(Word::Offline) };
     let Err(error) = world.run(state.clone(), limited(0.10)) else { panic!("it went on") };
     let Error::SafetyCatch { deletes: 300, examined: 1200, .. } = error else { panic!("{error}") };
-    for words in ["300 of the 1200 shares", "10.0 %", "--dry-run", "the clock", "--max-delete"] {
+    let keys = ["--dry-run", "`dry_run: true`", "--max-delete", "`max_delete` in config.ron"];
+    for words in ["300 of the 1200 shares", "10.0 %", "the clock"].into_iter().chain(keys) {
         assert!(error.to_string().contains(words), "{error}");
     }
     assert!((0..1200).all(|n| world.share("aa", n, 0).exists()));
@@ -44,9 +45,23 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &300.into()));
 }
 
+/// Below 1,000 shares a part means little, and nothing is stopped.
+#[test]
+fn the_catch_holds_once_a_thousand_shares_were_examined() {
+    let world = World::new();
+    let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
+    let run = |shares: u32| {
+        (0..shares).for_each(|n| world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 10, &[(1, 40)])));
+        world.run(SimState::sound(), limited.clone())
+    };
+    assert_eq!(run(999).unwrap().own["deleted"]["shares"], 999);
+    let Err(Error::SafetyCatch { deletes: 1000, examined: 1000, .. }) = run(1000) else { panic!("it went on") };
+    assert!((0..1000).all(|n| world.share("aa", n, 0).exists()));
+}
+
 /// How it happens: each worker saves and deletes after each of its slices, before the others have saved what they examined.
 #[test]
-fn eight_workers_together_delete_no_more_than_the_part_allowed() {
+fn eight_workers_together_delete_nothing_beyond_the_part_once_the_catch_holds() {
     let mut world = World::new();
     world.workers = 8;
     let prefixes = ["aa", "ab", "ba", "bb", "ca", "cb", "da", "db", "ea", "eb", "fa", "fb", "ga", "gb", "ha", "hb"];
@@ -57,12 +72,13 @@ fn eight_workers_together_delete_no_more_than_the_part_allowed() {
         world.put(&world.share(prefix, bucket, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
     }
     let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
-    for _ in 0..3 {
+    for cycles in 1..=3 {
         let refused = world.run(SimState::sound(), limited.clone());
         let Err(Error::SafetyCatch { .. }) = refused else { panic!("{refused:?}") };
+        // What went before the first 1,000 were examined.
+        let gone = shares().filter(|(prefix, bucket)| !world.share(prefix, *bucket, 0).exists()).count();
+        assert!(gone < 1000 * cycles, "{gone} of 4000 in {cycles} cycles");
     }
-    let gone = shares().filter(|(prefix, bucket)| !world.share(prefix, *bucket, 0).exists()).count();
-    assert!(gone <= 300, "{gone} of 4000 in three cycles");
 }
 
 #[test]
