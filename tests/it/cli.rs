@@ -133,7 +133,7 @@ fn people_are_told_what_is_deleted_and_what_would_be() {
     assert!(!told.starts_with("0 shares") && told.contains(" leases, "), "{would}");
     let done = words("--offline");
     assert!(done.contains(&format!("  deleted: {told}\n")), "{told} is not in\n{done}");
-    assert!(words("--offline").contains("  deleted: 0 shares, 0 leases, 0 B\n"));
+    assert!(words("--offline").contains("  deleted: 0 shares, 0 leases, 0 B by length of files\n"));
 }
 
 #[test]

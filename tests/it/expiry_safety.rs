@@ -110,9 +110,15 @@ fn a_rehearsal_tells_and_once_confirmed_the_next_cycle_deletes() {
 fn an_empty_bucket_is_deleted_once_or_not_at_all() {
     let world = World::new();
     world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
-    let run = |prune| {
+    let mut shown = Vec::new();
+    let mut run = |prune| {
         let report = world.run(SimState::sound(), LeaseSettings { prune, ..settings(Word::Offline) }).unwrap();
-        (report.own["deleted"].clone(), report.own["history"]["space-recovered"]["actual-buckets"].clone())
+        let (expired, empty) = (&report.own["expired"]["by_rule"]["buckets"], &report.own["empty"]["buckets"]);
+        let history = &report.own["history"]["space-recovered"];
+        let sum = expired.as_u64().unwrap() + empty.as_u64().unwrap();
+        assert_eq!(history["configured-buckets"], sum, "what Sexton tells apart is one to Tahoe");
+        shown.push((expired.as_u64().unwrap(), empty.as_u64().unwrap()));
+        (report.own["deleted"].clone(), history["actual-buckets"].clone())
     };
     let nothing = serde_json::json!({"leases": 0, "shares": 0, "bytes": 0, "buckets": 0});
     assert_eq!(run(false), (serde_json::json!({"leases": 1, "shares": 1, "bytes": 134, "buckets": 0}), 1.into()));
@@ -123,6 +129,7 @@ fn an_empty_bucket_is_deleted_once_or_not_at_all() {
     assert_eq!(run(true), (serde_json::json!({"leases": 0, "shares": 0, "bytes": 0, "buckets": 1}), 1.into()));
     assert!(!world.bucket("aa", 0).exists());
     assert_eq!(run(true), (nothing, 0.into()));
+    assert_eq!(shown, [(1, 0), (0, 1), (0, 1), (0, 1), (0, 0)], "expired once, then empty, in the end gone");
 }
 
 #[test]
@@ -274,6 +281,7 @@ fn a_file_with_other_names_is_not_rewritten() {
     assert_eq!(fs::read(world.path("backup")).unwrap(), before);
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
     assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
+    assert!(finding.only_kept && !report.finds_corrupt(), "{finding:?}");
     assert_eq!((&report.own["deleted"], &report.findings), (&rehearsed.own["would_delete"], &rehearsed.findings));
     assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
@@ -406,6 +414,7 @@ fn what_the_second_look_finds_is_told() {
     let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.tahoe_corrupt)).collect();
     assert_eq!(told, [(Some(0), "leases", false), (Some(1), "container header", true)], "{:?}", report.findings);
     assert!(report.findings[0].reason.contains("more than 32 days after now"), "{:?}", report.findings);
+    assert!(report.finds_corrupt() && report.findings.iter().all(|finding| !finding.only_kept));
     assert_eq!(report.own["history"]["corrupt-shares"].as_array().unwrap().len(), 1);
     assert_eq!((&report.own["deleted"]["leases"], report.counts.findings), (&0.into(), 2));
 }

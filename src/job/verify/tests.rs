@@ -310,7 +310,9 @@ fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyT
         slice: &slice,
         now: NOW,
         latest: NOW,
+        clocks: &|| crate::job::testing::standing_still(NOW),
         is_there: &is_there,
+        refused: None,
     };
     visit.put_down(&VerifySettings::default(), &bucket, None, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())

@@ -359,7 +359,8 @@ fn finding(
     };
     let bytes = flaw.bytes.filter(|_| flaw.region != Region::Bucket).map(|span| (span.start, span.end));
     let (storage_index, region) = (bucket.storage_index(), flaw.region.as_str().to_owned());
-    let finding = Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, bytes };
+    let finding =
+        Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, only_kept: false, bytes };
     fold.notes.finding(&finding);
     finding
 }
