@@ -30,7 +30,7 @@ pub(super) struct ExpireArgs {
     #[arg(long, value_name = "PERCENT%", default_value = "10%", value_parser = parse_part)]
     max_delete: f64,
 
-    /// Vouch for the clock where, with --online, the files of the node speak against it
+    /// Vouch for the clock where a share written after now or, with --online, the files of the node speak against it
     #[arg(long)]
     accept_clock: bool,
 

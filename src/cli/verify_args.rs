@@ -20,7 +20,7 @@ pub const PARTIAL: &str = "verify-partial";
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "With --job verify")]
 pub struct VerifyArgs {
-    /// Verify only a part of all buckets, another part in each run
+    /// Verify only a part of all buckets, drawn by chance, anew in each run
     #[arg(long, value_name = "PERCENT%")]
     sample: Option<Sample>,
 

@@ -276,6 +276,11 @@ fn a_configuration_is_made_kept_and_checked() {
     assert_eq!(made, fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.ron")).unwrap());
     let checked = config("check").expect(0).stdout;
     assert!(checked.contains("10% of one core") && checked.contains("crawl leases"), "{checked}");
+    let rule = "(crawls: [(store: \"/srv\", job: leases(expire: cutoff(\"2999-01-01\"), delete: offline))])";
+    fs::write(folder.path().join("late.ron"), rule).unwrap();
+    config("check late.ron")
+        .expect(0)
+        .said("warning: crawl leases would stop with an error: the cutoff 32472144000 is after now");
     fs::write(folder.path().join("config.ron"), "(budget: (cpu_percentage: \"10\"))").unwrap();
     config("init").expect(2);
     let kept = fs::read_to_string(folder.path().join("config.ron")).unwrap();
