@@ -63,6 +63,7 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
             args.expiry.refuse()?;
             let mut verify = args.verify.settings()?;
             verify.node_stopped = args.node_stopped;
+            verify.validate_for(&args.store)?;
             JobSettings::Verify { verify, offline: args.offline }
         }
         JobName::Count if args.offline => {
