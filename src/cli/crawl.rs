@@ -41,6 +41,8 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
         _ => store,
     };
     let prefixes = store.ring().len();
+    // As it is now: what goes meanwhile is none that was never there.
+    let missing = args.verify.missing(&store);
     let interrupts = Interrupts::take_over()?;
     let engine = start(args, &job, store, state)?;
     let ending = {
@@ -50,7 +52,11 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
         progress.show(&engine.status());
         ending
     };
-    finish(args, &engine, name, ending)
+    let exit = finish(args, &engine, name, ending)?;
+    match missing {
+        Some(missing) if exit != Exit::Interrupted => Err(missing),
+        _ => Ok(exit),
+    }
 }
 
 /// The job as the settings know it; they also say what is refused.
@@ -61,7 +67,7 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
     let job = match args.job {
         JobName::Verify => {
             args.expiry.refuse()?;
-            let mut verify = args.verify.settings()?;
+            let mut verify = args.verify.settings(now(args))?;
             verify.node_stopped = args.node_stopped;
             verify.validate_for(&args.store)?;
             JobSettings::Verify { verify, offline: args.offline }
@@ -109,7 +115,7 @@ fn crawl_name(job: &JobSettings) -> &'static str {
 
 fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf> {
     match &args.state {
-        Some(path) => Ok(path.clone()),
+        Some(path) => state_file::given_path(path),
         None => state_file::default_path(&args.store, &store.identity(), job),
     }
 }

@@ -157,8 +157,9 @@ impl LeaseSettings {
                 wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
             }
             Some(_) if !self.dry_run && !compat && self.cuts_short() => wrong(
-                "leases are granted for 31 days, and a shorter age deletes leases that are valid by their own dates: give an \
-                 age in seconds, for 31 days age:2678400; or, where clients are known to have renewed since, cutoff:UNIXTIME",
+                "leases are granted for 31 days, and a shorter age deletes leases that are valid by their own dates: give 31 days, \
+                 on the command line in seconds (age:2678400), in config.ron as age(\"31d\"); or, where clients are known to have \
+                 renewed since, a cutoff: cutoff:UNIXTIME, or cutoff(\"2025-01-01\")",
             ),
             _ => Ok(()),
         }
