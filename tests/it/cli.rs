@@ -281,6 +281,14 @@ fn a_configuration_is_made_kept_and_checked() {
     config("check late.ron")
         .expect(0)
         .said("warning: crawl leases would stop with an error: the cutoff 32472144000 is after now");
+    fs::create_dir_all(folder.path().join("store/shares")).unwrap();
+    std::os::unix::fs::symlink("store/shares", folder.path().join("away")).unwrap();
+    let among = "(crawls: [(store: \"store\", job: verify(quarantine: copy, quarantine_dir: \"away/q\"))])";
+    fs::write(folder.path().join("among.ron"), among).unwrap();
+    config("check among.ron")
+        .expect(2)
+        .said("crawl verify: the quarantine folder")
+        .said("`quarantine_dir` in config.ron");
     fs::write(folder.path().join("config.ron"), "(budget: (cpu_percentage: \"10\"))").unwrap();
     config("init").expect(2);
     let kept = fs::read_to_string(folder.path().join("config.ron")).unwrap();
