@@ -11,7 +11,7 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use super::api::shapes::{Cleaning, Crawl, Status};
+use super::api::shapes::{Cleaning, Crawl, Status, Target};
 use crate::error::{Error, Result};
 use crate::job::{NoteKind, Verified};
 use crate::lock::lock;
@@ -90,6 +90,9 @@ gauges! {
     cycle_started = "sexton_cycle_start_timestamp_seconds", ["crawl"], "When that began.";
     cycle_progress = "sexton_cycle_progress_ratio", ["crawl"], "Part of the prefixes that are complete in it.";
     cycle_remaining = "sexton_cycle_remaining_seconds", ["crawl"], "What is left of it at most, as far as can be told.";
+    target_within = "sexton_target_seconds", ["crawl"], "Within which time every prefix is to be visited again.";
+    target_expected = "sexton_target_expected_seconds", ["crawl"], "In which time it is at most, at the pace so far.";
+    target_met = "sexton_target_met", ["crawl"], "1 if the target will be met at that pace, 0 if not; absent while that is open.";
     last_end = "sexton_last_cycle_end_timestamp_seconds", ["crawl"], "When the last finished cycle ended.";
     last_duration = "sexton_last_cycle_duration_seconds", ["crawl"], "How long it took.";
     last_incomplete = "sexton_last_cycle_incomplete_prefixes", ["crawl"], "Prefixes that it could not list.";
@@ -97,7 +100,7 @@ gauges! {
     last_shares = "sexton_last_cycle_shares", ["crawl"], "Shares in it.";
     last_findings = "sexton_last_cycle_findings", ["crawl"], "Findings in it.";
     last_errors = "sexton_last_cycle_errors", ["crawl"], "Errors in it.";
-    last_bytes = "sexton_last_cycle_bytes", ["crawl", "kind"], "Bytes on disk in it: examined, expired by the rule in force, deleted.";
+    last_bytes = "sexton_last_cycle_bytes", ["crawl", "kind"], "Bytes in it: examined and expired by the rule in force, both on disk; deleted, or in a dry run or rehearsal would_delete, of the files.";
     last_leases = "sexton_last_cycle_leases", ["crawl"], "Leases read in it.";
     oldest = "sexton_oldest_prefix_age_seconds", ["crawl"], "Age of the oldest visit of a prefix, as far as known.";
     unvisited = "sexton_prefixes_unvisited", ["crawl"], "Prefixes of which no visit is known.";
@@ -288,6 +291,9 @@ impl Gauges {
         if let Some(range) = &crawl.remaining_secs {
             self.cycle_remaining.with_label_values(name).set(range.most);
         }
+        if let Some(target) = &crawl.target {
+            self.target(name, target);
+        }
         let Some(last) = &crawl.last_cycle else { return };
         self.last_end.with_label_values(name).set(last.finished.unwrap_or(0.0));
         self.last_duration.with_label_values(name).set(last.elapsed_secs);
@@ -304,10 +310,21 @@ impl Gauges {
                 ("expired", space.expired_bytes),
                 ("deleted", space.deleted_bytes),
             ];
-            for (kind, bytes) in kinds {
+            let told = space.would_delete_bytes.map(|bytes| ("would_delete", bytes));
+            for (kind, bytes) in kinds.into_iter().chain(told) {
                 self.last_bytes.with_label_values(&[&*crawl.name, kind]).set(bytes as f64);
             }
             self.last_leases.with_label_values(name).set(space.leases as f64);
+        }
+    }
+
+    fn target(&self, name: &[&str; 1], target: &Target) {
+        self.target_within.with_label_values(name).set(target.within_secs);
+        if let Some(range) = &target.expected_secs {
+            self.target_expected.with_label_values(name).set(range.most);
+        }
+        if let Some(met) = target.met {
+            self.target_met.with_label_values(name).set(flag(met));
         }
     }
 

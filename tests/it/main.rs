@@ -19,6 +19,7 @@ mod daemon_attacks;
 mod daemon_cleanings;
 mod daemon_guard;
 mod daemon_life;
+mod daemon_metrics;
 mod daemon_notify;
 mod daemon_rehearsal;
 mod daemon_reload;
