@@ -40,7 +40,7 @@ pub enum Error {
     },
 
     /// The state file belongs to another program.
-    #[error("{} is not a Sexton state file ({cause}); name another one with --state", path.display())]
+    #[error("{} is not a Sexton state file ({cause}); name another one (--state, or `state` in config.ron)", path.display())]
     StateForeign {
         /// The file.
         path: PathBuf,

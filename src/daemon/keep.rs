@@ -1,5 +1,5 @@
 //! What the daemon itself keeps over restarts, in a small file beside the state: what was changed by hand (the budget,
-//! crawls and cleanings that were stopped or paused), and when each prefix was visited.
+//! pauses, crawls and cleanings that were stopped), and when each prefix was visited.
 //!
 //! A file that is lost or damaged costs what was changed by hand and some colour in the picture of the ring, and is said.
 
@@ -52,6 +52,9 @@ pub struct Kept {
     version: u32,
     /// The changed budget, if it was changed.
     pub budget: Option<Change>,
+    /// When everything was paused, in seconds since 1970, if it is.
+    #[serde(default)]
+    pub paused: Option<f64>,
     /// Crawls and cleanings that were stopped or paused, by name.
     #[serde(default)]
     pub by_hand: BTreeMap<String, ByHand>,

@@ -70,7 +70,7 @@ fn what_verifying_has_come_to_is_counted_over_cycles() {
 fn whether_a_target_is_met_is_told_by_status_and_metrics() {
     for (target, met) in [("30 days", true), ("10 minutes", false)] {
         let verify = format!(
-            r#"(name: "verify", store: "store", job: verify(target: "{target}"), slow_start: "0s", minimum_cycle_time: "1h")"#
+            r#"(name: "verify", store: "store", job: verify(), target: "{target}", slow_start: "0s", minimum_cycle_time: "1h")"#
         );
         let daemon = Daemon::start(5, &config(FAST, &verify, ""));
         daemon.until_crawl("verify", "sleeping");

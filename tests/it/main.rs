@@ -16,6 +16,7 @@ mod cumulus_model_later;
 mod cumulus_properties;
 mod daemon;
 mod daemon_attacks;
+mod daemon_by_hand;
 mod daemon_cleanings;
 mod daemon_guard;
 mod daemon_life;

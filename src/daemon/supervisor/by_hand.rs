@@ -1,4 +1,4 @@
-//! What an operator has done to single crawls and cleanings: kept over restarts, until that is taken back.
+//! What an operator has stopped or paused: kept over restarts, until that is taken back.
 
 use tracing::info;
 
@@ -12,6 +12,11 @@ impl Supervisor {
     /// Takes up what was done before the daemon began; before the first look.
     pub(super) fn take_up_by_hand(&mut self) {
         self.forget_by_hand();
+        if self.kept.paused.is_some() {
+            info!("everything was paused by hand, and stays so until it is resumed");
+            // Before anything is added that could ask for a slice.
+            self.shared.engine.pause();
+        }
         let now = self.shared.time.clock.now();
         for task in &mut self.tasks {
             let name = task.task.name().to_owned();
@@ -45,6 +50,13 @@ impl Supervisor {
         if was.map(|was| was.what) != done {
             self.keep();
         }
+    }
+
+    /// Takes down that everything is paused, or is not any more.
+    pub(super) fn note_pause(&mut self, pause: bool) {
+        let at = self.shared.time.clock.unix_secs();
+        self.kept.paused = pause.then_some(self.kept.paused.unwrap_or(at));
+        self.keep();
     }
 
     /// Forgets what has gone from the configuration.

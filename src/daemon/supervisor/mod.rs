@@ -228,6 +228,7 @@ impl Supervisor {
                 }
                 // In force when the governor has seen it, which the caller may want to read at once.
                 self.settled(|budget| budget.paused == pause).await;
+                self.note_pause(pause);
                 Ok(Vec::new())
             }
             Wish::Reload => self.reload().await.map_err(|e| Refused::Wrong(e.to_string())),

@@ -102,6 +102,10 @@ fn advice(error: &Error) -> String {
              with `sexton start {crawl}`",
             differences.join(", ")
         ),
+        Error::Clock { why } => format!(
+            "the clock cannot be right: {why}; nothing more is deleted until it is set and the crawl is begun again with \
+             `sexton start`"
+        ),
         error => error.to_string(),
     }
 }
