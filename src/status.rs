@@ -8,6 +8,7 @@ mod cleaning;
 mod findings;
 mod rehearsal;
 mod ring;
+mod totals;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
 pub(crate) use ring::RingMarks;
 pub use ring::{Mark, RingPicture};
+pub use totals::Totals;
 pub use upkeep::UpkeepStatus;
 
 /// Something that happened, sent to every subscriber.
@@ -269,6 +271,8 @@ pub struct CrawlStatus {
     pub findings: u64,
     /// What had vanished, likewise.
     pub vanished: u64,
+    /// What was saved since the engine's start, over all cycles.
+    pub since_start: Totals,
     /// Remaining time as a range, from the prefixes done and by the budget in force; `None` until enough are done.
     pub remaining_secs: Option<(f64, f64)>,
     /// What it is estimated from.
@@ -324,6 +328,7 @@ impl CrawlStatus {
             errors: 0,
             findings: 0,
             vanished: 0,
+            since_start: Totals::default(),
             remaining_secs: None,
             remaining: RemainingTime::default(),
             target: None,

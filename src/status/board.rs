@@ -114,10 +114,13 @@ impl Board {
         lock(&self.budget).allowed(self.clock.now())
     }
 
-    pub fn add_crawl(&self, name: &str, status: CrawlStatus, ring: &Ring) {
-        lock(&self.crawls).insert(name.to_owned(), status);
-        let mut rings = lock(&self.rings);
+    pub fn add_crawl(&self, name: &str, mut status: CrawlStatus, ring: &Ring) {
         // One that is started again keeps what it knew.
+        let mut crawls = lock(&self.crawls);
+        status.since_start = crawls.get(name).map(|known| known.since_start).unwrap_or_default();
+        crawls.insert(name.to_owned(), status);
+        drop(crawls);
+        let mut rings = lock(&self.rings);
         if rings.get(name).is_none_or(|marks| marks.ring() != ring) {
             rings.insert(name.to_owned(), RingMarks::new(ring.clone()));
         }

@@ -393,6 +393,7 @@ impl CycleWork {
                 });
             }
         }
+        crawl.show(|c| c.since_start.add(added));
         self.show(crawl);
         for p in progress {
             self.emit(crawl, p);
