@@ -163,6 +163,8 @@ fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
     let identity = msg.wanted.identity(msg.at, latest.as_ref());
     let (cycle, origin) = match (decide(latest.as_ref(), &msg.wanted.wanted(), msg.fresh), latest) {
         (Decision::Resume, Some(cycle)) => {
+            // One crawl of a name runs at a time: whoever held them has ended, and could perhaps not give them back.
+            state.release_all(&cycle.key())?;
             finish_if_empty(state, &cycle, msg.at)?;
             (cycle, Origin::Resumed)
         }

@@ -241,6 +241,11 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
+    fn release_all(&mut self, cycle: &CycleKey) -> Result<()> {
+        self.cycle(cycle)?.prefixes.iter_mut().for_each(|prefix| prefix.claimed = false);
+        Ok(())
+    }
+
     fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
         check::moment(at)?;
         let state = self.cycle(cycle)?;

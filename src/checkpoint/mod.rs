@@ -256,6 +256,9 @@ pub trait StateStore: Send + 'static {
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;
 
+    /// Gives back all claims on a cycle, whoever holds them: for when all who might are gone.
+    fn release_all(&mut self, cycle: &CycleKey) -> Result<()>;
+
     /// Ends a cycle of a store without any prefix. A cycle with prefixes left is refused; one that has ended stays as
     /// it is.
     fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()>;

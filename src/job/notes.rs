@@ -123,6 +123,9 @@ pub struct PrefixTally<T: Tally> {
     pub counts: Counts,
     /// The job's tally.
     pub tally: T,
+    /// Whether buckets of it were left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// What a note is.

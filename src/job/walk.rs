@@ -68,8 +68,8 @@ impl<T: Tally> PrefixState<T> {
     pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
         let notes = Notes::resume(saved.counts.clone());
+        let (dirty, whole, part) = (false, !saved.partial, None);
         let (tally, saved, intents) = (saved.tally, saved.counts, Intents::default());
-        let (dirty, whole, part) = (false, true, None);
         Ok(PrefixState { position, fence, cursor, tally, notes, intents, saved, dirty, whole, part })
     }
 
@@ -91,14 +91,17 @@ impl<T: Tally> PrefixState<T> {
         added
     }
 
-    /// The counts and the tally as they are saved.
+    /// What is saved of it: a [`PrefixTally`].
     pub fn encode(&self) -> Result<Vec<u8>, String> {
         #[derive(serde::Serialize)]
         struct Saved<'a, T> {
             counts: &'a Counts,
             tally: &'a T,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            partial: bool,
         }
-        serde_json::to_vec(&Saved { counts: &self.notes.counts, tally: &self.tally }).map_err(|e| e.to_string())
+        let saved = Saved { counts: &self.notes.counts, tally: &self.tally, partial: !self.whole };
+        serde_json::to_vec(&saved).map_err(|e| e.to_string())
     }
 }
 
@@ -229,6 +232,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             if let Some(message) = skip_message(self.skipped, self.state.position, name) {
                 let path = self.store.path(self.prefix, Some(name));
                 fold.notes.error(&path, &format_args!("bucket skipped, the job panicked on it: {message}"));
+                self.state.whole = false;
             } else {
                 let part = self.state.part.take().and_then(|part| part.downcast().ok()).map(|part| *part);
                 let visited = catch_unwind(AssertUnwindSafe(|| match self.store.open_bucket(self.open, name) {

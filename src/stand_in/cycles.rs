@@ -68,7 +68,7 @@ pub(super) fn lease_rows(ring: &Ring, reach: Reach<'_>, figures: &Figures) -> Re
             notes.finding(&finding);
         }
         let rows = notes.take_rows();
-        let saved = encode("leases", &PrefixTally { counts: notes.counts, tally })?;
+        let saved = encode("leases", &PrefixTally { counts: notes.counts, tally, partial: false })?;
         let done = prefix < reach.done;
         let cursor = if done { None } else { reach.cursor.map(<[u8]>::to_vec) };
         out.push(Row { prefix, done, cursor, saved, notes: rows });
@@ -103,7 +103,8 @@ pub(super) fn count_rows(counts: impl Iterator<Item = (u32, u64)>) -> Result<Vec
     counts
         .map(|(prefix, buckets)| {
             let counts = Counts { buckets, ..Counts::default() };
-            let saved = encode("count", &PrefixTally { counts, tally: <Count as Job<TahoeStore>>::Tally::default() })?;
+            let tally = <Count as Job<TahoeStore>>::Tally::default();
+            let saved = encode("count", &PrefixTally { counts, tally, partial: false })?;
             Ok(Row { prefix, done: true, cursor: None, saved, notes: Vec::new() })
         })
         .collect()

@@ -60,6 +60,7 @@ mod sha256;
 mod sim;
 mod sim_state;
 mod simulated_budget;
+mod simulated_claims;
 mod simulated_cleaning;
 mod simulated_crawl;
 mod simulated_day;

@@ -78,6 +78,10 @@ impl StateStore for SimState {
         self.call("release", |s| s.release(cycle, claims))
     }
 
+    fn release_all(&mut self, cycle: &CycleKey) -> Result<()> {
+        self.call("release_all", |s| s.release_all(cycle))
+    }
+
     fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
         self.call("finish", |s| s.finish(cycle, at))
     }

@@ -72,6 +72,11 @@ impl<S: Store, T: Tally> Hand<S, T> {
         settle(crawl, work, &mut self.done, self.todo.front_mut().map(|(_, state)| state))
     }
 
+    /// Lets go of all prefixes that are not complete: the state keeps each as it was saved last. Gives their claims.
+    pub fn forgo(&mut self) -> Vec<(u32, u64)> {
+        self.todo.drain(..).map(|(_, state)| (state.position, state.fence)).collect()
+    }
+
     /// Lets go of each prefix that has intents: the state keeps it as it was saved last.
     pub fn forgo_intents(&mut self) {
         self.done.retain(|state| state.intents.is_empty());

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::guard::Guard;
-use crate::checkpoint::Desk;
+use crate::checkpoint::{CycleKey, Desk};
 use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
@@ -288,7 +288,13 @@ async fn walk<S: Store, J: Job<S>>(
     }
     crawl.show(|c| c.workers.fill(WorkerState::Idle));
     (0..crawl.settings.workers).for_each(|i| crawl.board.ring(&crawl.settings.name, |marks| marks.worker(i, None)));
-    result
+    match (result, work.left()) {
+        (Ok(()), left @ 1..) => {
+            let CycleKey { crawl, number } = &work.key;
+            Err(Error::Unexpected(format!("cycle {number} of {crawl} was left with prefixes to visit ({left})")))
+        }
+        (result, _) => result,
+    }
 }
 
 /// Reads the finished cycle back and makes its report: what is told is what is saved.

@@ -141,7 +141,10 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 Ended::Paused => {}
                 Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
                 Ended::Unsaved(error) => return Err(error),
-                Ended::Refused(error) => return self.forgo().await.and(Err(error)),
+                Ended::Refused(error) => {
+                    let claims = self.hand.forgo();
+                    return self.release(claims).await.and(Err(error));
+                }
                 Ended::Panicked { position, bucket, message } => {
                     return self.panicked(position, bucket, message, slice).await.map(|()| Left::Something);
                 }
@@ -298,17 +301,10 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     /// Goes back to the last commit with the prefix on which the job panicked; what else is in hand is kept.
     async fn panicked(&mut self, position: u32, bucket: Vec<u8>, message: String, slice: TimeSlice) -> Result<()> {
         let verdict = self.work.panicked(&self.crawl, position, bucket, message);
-        let claims = self.hand.claims();
-        self.hand.todo.clear();
-        self.commit(Some(slice)).await?;
-        self.release(claims).await?;
-        verdict
-    }
-
-    /// Lets go of all prefixes that are not complete: the state keeps each as it was saved last.
-    async fn forgo(&mut self) -> Result<()> {
-        let claims = self.hand.todo.drain(..).map(|(_, state)| (state.position, state.fence)).collect();
-        self.release(claims).await
+        let claims = self.hand.forgo();
+        let saved = self.commit(Some(slice)).await;
+        let released = self.release(claims).await;
+        saved.and(released).and(verdict)
     }
 
     /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited

@@ -75,6 +75,7 @@ on_every_backend!(
     only_a_store_without_prefixes_is_finished_by_hand,
     only_a_finished_cycle_is_delivered,
     claims_of_an_earlier_process_are_void,
+    claims_of_those_who_are_gone_are_given_back,
     notes_come_in_the_order_of_the_walk,
     notes_out_of_number_are_refused,
     cycle_given_up_keeps_its_number_and_nothing_else,
@@ -313,6 +314,25 @@ fn claims_of_an_earlier_process_are_void<B: Backend>() {
     assert!(new.fence > old[0].fence);
     assert_eq!(new.tally.as_deref(), Some(&b"mine"[..]));
     stale(backend.store());
+}
+
+fn claims_of_those_who_are_gone_are_given_back<B: Backend>() {
+    let mut backend = B::fresh();
+    let cycle = begun(backend.store(), 4);
+    let old = backend.store().claim(&cycle, 2).unwrap();
+    backend.store().claim_oldest(&cycle, 2).unwrap();
+    backend.store().commit(&cycle, &[progress(&old[0], "x", false), progress(&old[1], "y", true)], 2.0).unwrap();
+    assert_eq!(backend.store().claim(&cycle, 4).unwrap(), []);
+    backend.store().release_all(&cycle).unwrap();
+    let late = backend.store().commit(&cycle, &[progress(&old[0], "late", false)], 2.0);
+    assert!(matches!(late, Err(Error::StaleClaim { prefix: 0, .. })), "{late:?}");
+    let new = backend.store().claim_oldest(&cycle, 1).unwrap().remove(0);
+    assert_eq!((new.prefix, new.tally.as_deref()), (0, Some(&b"x"[..])));
+    let rest = backend.store().claim(&cycle, 4).unwrap();
+    assert_eq!(rest.iter().map(|claim| claim.prefix).collect::<Vec<_>>(), [2, 3]);
+    backend.store().release_all(&cycle).unwrap();
+    backend.store().release_all(&cycle).unwrap();
+    assert_eq!(backend.store().claim(&cycle, 4).unwrap().len(), 3);
 }
 
 fn notes_come_in_the_order_of_the_walk<B: Backend>() {

@@ -167,6 +167,18 @@ impl StateStore for SqliteStore {
         Ok(())
     }
 
+    fn release_all(&mut self, cycle: &CycleKey) -> Result<()> {
+        let Lap { seal, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let (session, mut claims) = (self.session, Vec::new());
+        self.read(|conn| {
+            Prefix::each(conn, seal, |prefix| {
+                claims.extend((prefix.claimant == session).then_some((prefix.position, prefix.fence)));
+                Ok(())
+            })
+        })?;
+        if claims.is_empty() { Ok(()) } else { self.release(cycle, &claims) }
+    }
+
     fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
