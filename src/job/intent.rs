@@ -4,6 +4,8 @@
 //! beside tally and notes, committed with them, synced, and only then carried out. So after a crash at any moment the state
 //! knows of every change that may have been made, and what it was to count for.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use super::Notes;
@@ -43,15 +45,19 @@ impl Intent {
 /// The intents of one prefix that have not been carried out.
 #[derive(Debug, Default)]
 pub struct Intents {
-    rows: Vec<Intent>,
+    /// Saved for good by this run, so that they may be carried out.
+    recorded: VecDeque<Intent>,
+    /// Yet to be saved for good.
+    new: Vec<Intent>,
     bytes: usize,
 }
 
 impl Intents {
-    /// Goes on with what was saved and perhaps not carried out.
-    pub(crate) fn resume(rows: Vec<Intent>) -> Intents {
-        let bytes = rows.iter().map(|intent| intent.body.len()).sum();
-        Intents { rows, bytes }
+    /// Goes on with what an earlier run saved and perhaps carried out. Whether that would survive a loss of power, it did
+    /// not say.
+    pub(crate) fn resume(new: Vec<Intent>) -> Intents {
+        let bytes = new.iter().map(|intent| intent.body.len()).sum();
+        Intents { recorded: VecDeque::new(), new, bytes }
     }
 
     /// Adds one.
@@ -61,43 +67,64 @@ impl Intents {
     pub fn add(&mut self, bucket: &[u8], deletes: u64, body: &impl Serialize) -> Result<()> {
         let body = serde_json::to_string(body)
             .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
-        self.bytes += body.len();
-        self.rows.push(Intent { bucket: bucket.to_vec(), deletes, body });
+        self.put(Intent { bucket: bucket.to_vec(), deletes, body });
         Ok(())
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.recorded.is_empty() && self.new.is_empty()
     }
 
-    /// Those there are, in the order of the walk.
-    pub fn rows(&self) -> &[Intent] {
-        &self.rows
+    /// Those there are, in the order in which they are to be carried out.
+    pub fn rows(&self) -> impl Iterator<Item = &Intent> {
+        self.recorded.iter().chain(&self.new)
+    }
+
+    /// Whether any is yet to be saved for good.
+    pub(crate) fn has_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    /// Whether any was saved for good, and is yet to be carried out.
+    pub(crate) fn has_recorded(&self) -> bool {
+        !self.recorded.is_empty()
     }
 
     /// Whether all of these together are so many that they should be carried out now.
     pub(crate) fn are_many<'a>(all: impl IntoIterator<Item = &'a Intents>) -> bool {
-        let sum = |(rows, bytes), intents: &Intents| (rows + intents.rows.len(), bytes + intents.bytes);
+        let sum = |(rows, bytes), intents: &Intents| (rows + intents.rows().count(), bytes + intents.bytes);
         let (rows, bytes) = all.into_iter().fold((0, 0), sum);
         rows >= ROWS_IN_HAND || bytes >= BYTES_IN_HAND
     }
 
-    /// Takes all out, to carry them out.
-    pub(crate) fn take(&mut self) -> Vec<Intent> {
-        self.bytes = 0;
-        std::mem::take(&mut self.rows)
+    /// Notes that all were saved for good.
+    pub(crate) fn record(&mut self) {
+        self.recorded.extend(self.new.drain(..));
+    }
+
+    /// Takes out the next that was saved for good, to carry it out.
+    pub(crate) fn next(&mut self) -> Option<Intent> {
+        let next = self.recorded.pop_front()?;
+        self.bytes -= next.body.len();
+        Some(next)
+    }
+
+    /// Puts back one that could not be carried out.
+    pub(crate) fn put_back(&mut self, intent: Intent) {
+        self.bytes += intent.body.len();
+        self.recorded.push_front(intent);
     }
 
     /// How many shares they delete.
     pub(crate) fn deletes(&self) -> u64 {
-        self.rows.iter().map(|intent| intent.deletes).fold(0, u64::saturating_add)
+        self.rows().map(|intent| intent.deletes).fold(0, u64::saturating_add)
     }
 
-    /// Puts one back that has to be saved and carried out once more.
+    /// Adds one that is to be saved for good.
     pub(crate) fn put(&mut self, intent: Intent) {
         self.bytes += intent.body.len();
-        self.rows.push(intent);
+        self.new.push(intent);
     }
 }
 

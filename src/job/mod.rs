@@ -78,8 +78,8 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         Ok(Carried::Settled)
     }
 
-    /// Says whether anything may be changed now. Asked before intents are saved, so that a refusal leaves none behind.
-    /// Default: yes.
+    /// Says whether anything may be changed now. Asked before intents are saved, so that a refusal leaves none behind, and
+    /// about once a second while they are carried out. Default: yes.
     ///
     /// # Errors
     /// What must stop the crawl.

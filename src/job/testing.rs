@@ -86,7 +86,8 @@ pub(crate) fn walk<S: Store, J: Job<S>>(store: &S, job: &J, now: f64, stops: Sto
         let mut rows = Vec::new();
         match walk_prefix(store, job, (position as u32, prefix), now, stops, &mut rows) {
             Ok(saved) => {
-                let PrefixTally { counts, tally, .. } = serde_json::from_slice::<PrefixTally<J::Tally>>(&saved).unwrap();
+                let PrefixTally { counts, tally, .. } =
+                    serde_json::from_slice::<PrefixTally<J::Tally>>(&saved).unwrap();
                 walked.prefixes.extend((counts.buckets > 0).then(|| (prefix.clone(), counts.buckets)));
                 walked.counts.merge(&counts);
                 walked.tally.merge(tally);

@@ -79,9 +79,9 @@ impl<T: Tally> PrefixState<T> {
         Toll { examined: shares, deletes: deleted.saturating_add(self.intents.deletes()) }
     }
 
-    /// Whether the state has to hear of it: something is new, or still to be carried out.
-    pub fn is_unsettled(&self) -> bool {
-        self.dirty || !self.intents.is_empty()
+    /// Whether there is anything that the state does not have.
+    pub fn is_unsaved(&self) -> bool {
+        self.dirty || self.intents.has_new()
     }
 
     /// Notes that everything was saved; gives what was counted since the last time.

@@ -27,6 +27,9 @@ use crate::settings::{Checkpoint, CrawlSettings};
 use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks};
 use crate::store::Store;
 
+/// While a worker changes the store, it is asked so often whether it may.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+
 /// Panics of a job in one cycle after which its crawl stops.
 const PANICS_TOLERATED: u32 = 2;
 
@@ -235,6 +238,8 @@ pub(super) struct CycleWork {
     pub skipped: Mutex<Arc<Skipped>>,
     panics: AtomicU32,
     course: watch::Sender<Course>,
+    /// When the job last said that the store may be changed.
+    allowed_at: Mutex<Duration>,
     lap: Mutex<LapView>,
 }
 
@@ -300,6 +305,7 @@ impl CycleWork {
             skipped: Mutex::default(),
             panics: AtomicU32::new(0),
             course: watch::channel(Course::Going).0,
+            allowed_at: Mutex::default(),
             lap: Mutex::new(view),
         };
         work.show(crawl);
@@ -332,6 +338,20 @@ impl CycleWork {
             let (crawl, most) = (crawl.settings.name.clone(), catch.most);
             Error::SafetyCatch { crawl, deletes, examined, most }
         })
+    }
+
+    /// Asks the job whether the store may be changed.
+    pub fn may_change<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Result<()> {
+        crawl.job.may_change(&crawl.store, &self.clocks(crawl))?;
+        *lock(&self.allowed_at) = crawl.time.clock.now();
+        Ok(())
+    }
+
+    /// As [`may_change`](Self::may_change), but takes the last answer for a while.
+    pub fn may_go_on_changing<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Result<()> {
+        let allowed_at = *lock(&self.allowed_at);
+        let is_old = crawl.time.clock.now().saturating_sub(allowed_at) >= ASKED_EVERY;
+        if is_old { self.may_change(crawl) } else { Ok(()) }
     }
 
     /// Notes what was examined of a prefix, before any of it is saved.

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::crawl::{Crawl, CycleWork};
-use super::settle::{are_many, settle};
+use super::settle::{Settling, are_many};
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
-use crate::job::{Counts, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
+use crate::job::{
+    Counts, Intent, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message,
+};
 use crate::lock::lock;
 use crate::messages::{Contents, ListedPrefix};
 use crate::policy::deletion::Clocks;
@@ -53,7 +55,7 @@ impl<S: Store, T: Tally> Hand<S, T> {
 
     /// Whether there is anything that the state does not have.
     pub fn is_dirty(&self) -> bool {
-        !self.done.is_empty() || self.todo.front().is_some_and(|(_, state)| state.is_unsettled())
+        self.done.iter().any(is_unsaved_at_its_end) || self.current().is_some_and(PrefixState::is_unsaved)
     }
 
     /// Whether there is enough in hand to be saved.
@@ -63,13 +65,32 @@ impl<S: Store, T: Tally> Hand<S, T> {
 
     /// Whether there are intents to be carried out.
     pub fn has_intents(&self) -> bool {
-        let current = self.todo.front().map(|(_, state)| state);
-        self.done.iter().chain(current).any(|state| !state.intents.is_empty())
+        self.done.iter().chain(self.current()).any(|state| !state.intents.is_empty())
     }
 
-    /// Carries out all intents in hand. On a blocking thread.
-    pub fn settle<J: Job<S, Tally = T>>(&mut self, crawl: &Crawl<S, J>, work: &CycleWork) -> Result<()> {
-        settle(crawl, work, &mut self.done, self.todo.front_mut().map(|(_, state)| state))
+    /// Whether there are intents that have to be saved for good.
+    pub fn has_new_intents(&self) -> bool {
+        self.done.iter().chain(self.current()).any(|state| state.intents.has_new())
+    }
+
+    /// Whether there are intents that were saved for good: nothing new is folded before they were carried out.
+    pub fn has_recorded_intents(&self) -> bool {
+        self.done.iter().chain(self.current()).any(|state| state.intents.has_recorded())
+    }
+
+    fn current(&self) -> Option<&PrefixState<T>> {
+        self.todo.front().map(|(_, state)| state)
+    }
+
+    /// Saves intents in hand for good, and carries them out while the slice lasts. On a blocking thread.
+    pub fn settle<J: Job<S, Tally = T>>(
+        &mut self,
+        crawl: &Crawl<S, J>,
+        work: &CycleWork,
+        slice: Option<&TimeSlice>,
+    ) -> Result<()> {
+        let current = self.todo.front_mut().map(|(_, state)| state);
+        Settling { crawl, work, done: &mut self.done, current, saved_at: &mut self.saved_at }.run(slice)
     }
 
     /// Lets go of all prefixes that are not complete: the state keeps each as it was saved last. Gives their claims.
@@ -77,10 +98,13 @@ impl<S: Store, T: Tally> Hand<S, T> {
         self.todo.drain(..).map(|(_, state)| (state.position, state.fence)).collect()
     }
 
-    /// Lets go of each prefix that has intents: the state keeps it as it was saved last.
-    pub fn forgo_intents(&mut self) {
+    /// Lets go of each prefix that has intents, likewise.
+    pub fn forgo_intents(&mut self) -> Vec<(u32, u64)> {
+        let all = self.claims();
         self.done.retain(|state| state.intents.is_empty());
         self.todo.retain(|(_, state)| state.intents.is_empty());
+        let kept = self.claims();
+        all.into_iter().filter(|claim| !kept.contains(claim)).collect()
     }
 
     /// What the state does not have yet.
@@ -100,7 +124,7 @@ impl<S: Store, T: Tally> Hand<S, T> {
         give_back(progress, &mut self.done, current);
     }
 
-    /// Prefix and fence of all that is in hand and not complete.
+    /// Prefix and fence of all that is in hand. What is complete there is not complete in the state.
     pub fn claims(&self) -> Vec<(u32, u64)> {
         let states = self.done.iter().chain(self.todo.iter().map(|(_, state)| state));
         states.map(|state| (state.position, state.fence)).collect()
@@ -116,6 +140,14 @@ pub(super) fn fold<S: Store, J: Job<S>>(
 ) -> Ended {
     let skipped = lock(&work.skipped).clone();
     slice.charge(Stage::Fold, || {
+        if hand.has_recorded_intents()
+            && let Err(error) = hand.settle(crawl, work, Some(slice))
+        {
+            return Ended::Unsaved(error);
+        }
+        if hand.has_intents() && slice.is_over() {
+            return Ended::Paused;
+        }
         while let Some((mut listed, mut state)) = hand.todo.pop_front() {
             let mut saver = MidSlice { crawl, work, done: &mut hand.done, saved_at: &mut hand.saved_at };
             let folded = fold_prefix(crawl, work, &mut listed, &mut state, slice, &mut saver, &skipped);
@@ -134,7 +166,7 @@ pub(super) fn fold<S: Store, J: Job<S>>(
                 }
             }
             if are_many(&hand.done)
-                && let Err(error) = hand.settle(crawl, work)
+                && let Err(error) = hand.settle(crawl, work, Some(slice))
             {
                 return Ended::Unsaved(error);
             }
@@ -218,7 +250,8 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
         let has_intents = |state: &PrefixState<J::Tally>| !state.intents.is_empty();
         if Intents::are_many([&state.intents]) || (due && (has_intents(state) || self.done.iter().any(has_intents))) {
             // What comes of it is saved with the next commit; until then the state has it as intents.
-            return settle(self.crawl, self.work, self.done, Some(state));
+            let (crawl, work, current) = (self.crawl, self.work, Some(state));
+            return Settling { crawl, work, done: self.done, current, saved_at: self.saved_at }.run(Some(slice));
         }
         if !due {
             return Ok(());
@@ -239,19 +272,34 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
     }
 }
 
+/// Whether the state does not have all of a prefix that was folded to its end. One without intents is to be complete there.
+fn is_unsaved_at_its_end<T: Tally>(state: &PrefixState<T>) -> bool {
+    state.is_unsaved() || state.intents.is_empty()
+}
+
+/// The prefixes of which the state does not have all, each with whether it was folded to its end.
+fn unsaved<'a, T: Tally>(
+    done: &'a mut [PrefixState<T>],
+    current: Option<&'a mut PrefixState<T>>,
+) -> impl Iterator<Item = (&'a mut PrefixState<T>, bool)> {
+    let done = done.iter_mut().filter(|state| is_unsaved_at_its_end(state)).map(|state| (state, true));
+    done.chain(current.filter(|state| state.is_unsaved()).map(|state| (state, false)))
+}
+
 /// Collects what the state does not have yet. A prefix with intents left is not complete.
 pub(super) fn gather<T: Tally>(
     done: &mut [PrefixState<T>],
     current: Option<&mut PrefixState<T>>,
 ) -> Result<Vec<Progress>> {
-    let entry = |state: &mut PrefixState<T>, done: bool| -> Result<Progress> {
+    let entry = |(state, done): (&mut PrefixState<T>, bool)| -> Result<Progress> {
         let cause = |cause| Error::Tally { crawl: format!("prefix {}", state.position), cause };
-        let intents = state.intents.rows().to_vec();
+        let tally = state.encode().map_err(cause)?;
+        let intents: Vec<Intent> = state.intents.rows().cloned().collect();
         Ok(Progress {
             prefix: state.position,
             fence: state.fence,
             cursor: state.cursor.clone(),
-            tally: state.encode().map_err(cause)?,
+            tally,
             done: done && intents.is_empty(),
             // What could not be listed was not visited.
             whole: state.whole && state.notes.counts.unlisted == 0,
@@ -259,20 +307,13 @@ pub(super) fn gather<T: Tally>(
             intents,
         })
     };
-    let mut progress = Vec::with_capacity(done.len() + 1);
-    for state in done {
-        progress.push(entry(state, true)?);
-    }
-    if let Some(state) = current.filter(|state| state.is_unsettled()) {
-        progress.push(entry(state, false)?);
-    }
-    Ok(progress)
+    unsaved(done, current).map(entry).collect()
 }
 
 /// The state has what was gathered. Prefixes with intents left stay in hand.
 pub(super) fn saved<T: Tally>(done: &mut Vec<PrefixState<T>>, current: Option<&mut PrefixState<T>>) -> Counts {
     let mut added = Counts::default();
-    for state in done.iter_mut().chain(current.filter(|state| state.is_unsettled())) {
+    for (state, _) in unsaved(done, current) {
         added.merge(&state.take_added());
         state.dirty = false;
     }
@@ -286,7 +327,7 @@ pub(super) fn give_back<T: Tally>(
     done: &mut [PrefixState<T>],
     current: Option<&mut PrefixState<T>>,
 ) {
-    for (state, progress) in done.iter_mut().chain(current).zip(progress) {
+    for ((state, _), progress) in unsaved(done, current).zip(progress) {
         state.notes.give_back(progress.notes);
     }
 }

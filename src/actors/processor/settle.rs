@@ -1,16 +1,19 @@
-//! Carrying out intents: save them for good, then do them.
+//! Carrying out intents: save them for good, then do them, one by one, while the slice lasts.
 //!
-//! One synced commit stands before all deletions of a slice: it has the progress up to them and every one of them. What was
-//! done goes into the tally, and the next commit, an ordinary one, saves that and forgets the intents in one transaction.
-//! So whenever the process dies, the state knows either the intent or its effect, never both and never neither.
+//! One synced commit stands before all deletions that a slice has planned: it has the progress up to them and every one of
+//! them. What was done goes into the tally, and a later commit, an ordinary one, saves that and forgets these intents in one
+//! transaction. So whenever the process dies, the state knows either the intent or its effect, never both and never neither.
+//! What the slice leaves over is there in the state as intents, and is the first thing that the next one does.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use super::crawl::{Crawl, CycleWork};
 use super::hand::{gather, give_back, saved};
 use crate::error::{Error, Result};
-use crate::job::{Carried, Deed, Intent, Intents, Job, PrefixState, Tally, panic_message};
+use crate::job::{Carried, Deed, Intents, Job, PrefixState, Tally, panic_message};
+use crate::slice::TimeSlice;
 use crate::store::Store;
 
 /// Whether complete prefixes have so many intents that they should be carried out now.
@@ -18,57 +21,74 @@ pub(super) fn are_many<T: Tally>(done: &[PrefixState<T>]) -> bool {
     Intents::are_many(done.iter().map(|state| &state.intents))
 }
 
-/// Carries out all intents of these prefixes. Runs on a blocking thread.
-///
-/// Where it fails, what is not settled stays in hand, and is in the state if it may be done in part.
-pub(super) fn settle<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
-    work: &CycleWork,
-    done: &mut Vec<PrefixState<J::Tally>>,
-    mut current: Option<&mut PrefixState<J::Tally>>,
-) -> Result<()> {
-    // What was changed meanwhile comes again; the job sees to it that this ends.
-    while done.iter().chain(current.as_deref()).any(|state| !state.intents.is_empty()) {
-        let states = done.iter().chain(current.as_deref());
-        let tolls: Vec<_> = states.map(|state| (state.position, state.toll())).collect();
-        work.allow(crawl, &tolls)?;
-        crawl.job.may_change(&crawl.store, &work.clocks(crawl))?;
-        save_for_good(crawl, work, done, current.as_deref_mut())?;
-        for state in done.iter_mut().chain(current.as_deref_mut()) {
-            carry_out(crawl, work, state)?;
+/// Prefixes whose intents are to be carried out, on a blocking thread.
+pub(super) struct Settling<'a, S: Store, J: Job<S>> {
+    pub crawl: &'a Crawl<S, J>,
+    pub work: &'a CycleWork,
+    pub done: &'a mut Vec<PrefixState<J::Tally>>,
+    pub current: Option<&'a mut PrefixState<J::Tally>>,
+    /// When progress was saved last.
+    pub saved_at: &'a mut Duration,
+}
+
+impl<S: Store, J: Job<S>> Settling<'_, S, J> {
+    /// Carries out what was saved for good until the slice is over, at least one, and saves for good what is new. Without a
+    /// slice nothing is carried out.
+    ///
+    /// Where it fails, what is not settled stays in hand, and is in the state if it may be done in part.
+    pub fn run(&mut self, slice: Option<&TimeSlice>) -> Result<()> {
+        let lasts = || slice.is_some_and(|slice| !slice.is_over());
+        let mut goes_on = slice.is_some();
+        loop {
+            while goes_on && self.carry_out_next()? {
+                goes_on = lasts();
+            }
+            // What was changed meanwhile comes again; the job sees to it that this ends.
+            if !self.states().any(|state| state.intents.has_new()) {
+                return Ok(());
+            }
+            self.record()?;
+            goes_on = lasts();
+            if !goes_on {
+                return Ok(());
+            }
         }
     }
-    Ok(())
-}
 
-fn save_for_good<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
-    work: &CycleWork,
-    done: &mut Vec<PrefixState<J::Tally>>,
-    mut current: Option<&mut PrefixState<J::Tally>>,
-) -> Result<()> {
-    let progress = gather(done, current.as_deref_mut())?;
-    if let Err(error) = crawl.commit_here(work, &progress) {
-        give_back(progress, done, current);
-        return Err(error);
+    fn states(&mut self) -> impl Iterator<Item = &mut PrefixState<J::Tally>> {
+        self.done.iter_mut().chain(self.current.as_deref_mut())
     }
-    let added = saved(done, current);
-    work.saved(crawl, &progress, &added);
-    crawl.sync_here()
-}
 
-fn carry_out<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
-    work: &CycleWork,
-    state: &mut PrefixState<J::Tally>,
-) -> Result<()> {
-    let prefix = work.ring.name(state.position).unwrap_or_default();
-    let mut intents = state.intents.take().into_iter();
-    while let Some(intent) = intents.next() {
+    /// Saves all there is, and makes sure that it survives a loss of power.
+    fn record(&mut self) -> Result<()> {
+        let Settling { crawl, work, .. } = *self;
+        let tolls: Vec<_> = self.states().map(|state| (state.position, state.toll())).collect();
+        work.allow(crawl, &tolls)?;
+        work.may_change(crawl)?;
+        let progress = gather(self.done, self.current.as_deref_mut())?;
+        if let Err(error) = crawl.commit_here(work, &progress) {
+            give_back(progress, self.done, self.current.as_deref_mut());
+            return Err(error);
+        }
+        let added = saved(self.done, self.current.as_deref_mut());
+        work.saved(crawl, &progress, &added);
+        crawl.sync_here()?;
+        *self.saved_at = crawl.time.clock.now();
+        self.states().for_each(|state| state.intents.record());
+        Ok(())
+    }
+
+    /// Carries out the next intent that was saved for good, if there is one.
+    fn carry_out_next(&mut self) -> Result<bool> {
+        let Settling { crawl, work, .. } = *self;
+        let Some(state) = self.states().find(|state| state.intents.has_recorded()) else { return Ok(false) };
+        work.may_go_on_changing(crawl)?;
+        let Some(intent) = state.intents.next() else { return Ok(false) };
         state.dirty = true;
+        let prefix = work.ring.name(state.position).unwrap_or_default();
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
         let mut deed = Deed { prefix, tally, notes, now, clocks: work.clocks(crawl) };
-        // Caught here, where what is left can be put back. It is not the panic of a visit, which would cost its bucket.
+        // Caught here, where the intent can be put back. It is not the panic of a visit, which would cost its bucket.
         let carried = catch_unwind(AssertUnwindSafe(|| crawl.job.carry_out(&crawl.store, &intent, &mut deed)));
         let panicked = |panic: Box<dyn Any + Send>| {
             Err(Error::ActorPanicked { actor: "settling", message: panic_message(&*panic) })
@@ -77,11 +97,10 @@ fn carry_out<S: Store, J: Job<S>>(
             Ok(Carried::Settled) => {}
             Ok(Carried::Again(changed)) => state.intents.put(changed),
             Err(error) => {
-                let left: Vec<Intent> = std::iter::once(intent).chain(intents).collect();
-                left.into_iter().for_each(|intent| state.intents.put(intent));
+                state.intents.put_back(intent);
                 return Err(error);
             }
         }
+        Ok(true)
     }
-    Ok(())
 }

@@ -26,6 +26,9 @@ use crate::store::Store;
 /// Prefixes claimed at once. Towards the end of a cycle fewer, so that the workers end together.
 const CLAIMS_AT_ONCE: u32 = 64;
 
+/// While intents are carried out, progress is saved so often: until then the state has what was done as intents.
+const CARRYING_SAVED_EVERY: Duration = Duration::from_secs(1);
+
 /// What a slice left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
@@ -58,7 +61,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         if result.is_err() {
             self.work.fail();
         }
-        let kept = self.hand_over().await;
+        let kept = self.hand_over(&result).await;
         self.enter(WorkerState::Idle);
         match result {
             // Stopped, but not with everything saved: that is what has to be told.
@@ -108,7 +111,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     async fn slice(&mut self, mut slice: TimeSlice) -> Result<Left> {
         let mut left = Left::Something;
         loop {
-            if self.hand.todo.is_empty() {
+            if self.hand.todo.is_empty() && !self.hand.has_recorded_intents() {
                 self.enter(WorkerState::Listing);
                 if self.claims.is_empty() {
                     match self.claim().await {
@@ -151,10 +154,10 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             }
         }
         // Before a pause or a stop all progress is saved.
-        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() || self.hand.has_intents() {
+        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() || self.hand.has_new_intents() {
             self.commit(Some(slice)).await?;
         }
-        Ok(left)
+        Ok(if self.hand.has_intents() { Left::Something } else { left })
     }
 
     /// Claims the next prefixes, fewer when few are left.
@@ -224,23 +227,23 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     fn commit_due_in(&self) -> Duration {
-        match self.crawl.checkpoint {
+        let interval = match self.crawl.checkpoint {
+            Checkpoint::Every(interval) => interval,
+            _ if self.hand.has_recorded_intents() => CARRYING_SAVED_EVERY,
             Checkpoint::EveryBucket | Checkpoint::EverySlice => Duration::ZERO,
-            Checkpoint::Every(interval) => {
-                interval.saturating_sub(self.crawl.time.clock.now().saturating_sub(self.hand.saved_at))
-            }
-        }
+        };
+        interval.saturating_sub(self.crawl.time.clock.now().saturating_sub(self.hand.saved_at))
     }
 
-    /// Carries out what is to be changed, on a blocking thread; the slice pays for it.
-    async fn carry_out(&mut self, slice: Option<TimeSlice>) -> Result<(Result<()>, Option<TimeSlice>)> {
+    /// Saves intents for good and carries them out while the slice lasts, on a blocking thread; the slice pays for it.
+    async fn settle(&mut self, slice: Option<TimeSlice>) -> Result<(Result<()>, Option<TimeSlice>)> {
         let (crawl, work) = (self.crawl.clone(), self.work.clone());
         let empty = Hand::new(self.hand.saved_at);
         let mut hand = std::mem::replace(&mut self.hand, empty);
         let settling = tokio::task::spawn_blocking(move || {
             let settled = match &slice {
-                Some(slice) => slice.charge(Stage::Commit, || hand.settle(&crawl, &work)),
-                None => hand.settle(&crawl, &work),
+                Some(slice) => slice.charge(Stage::Commit, || hand.settle(&crawl, &work, Some(slice))),
+                None => hand.settle(&crawl, &work, None),
             };
             (settled, hand, slice)
         });
@@ -250,8 +253,9 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         Ok((settled, slice))
     }
 
-    /// Carries out and saves what is in hand, and settles the slice. Where there is no room the slice is settled first, and the commit is
-    /// tried again, each time under a new slice, until there is.
+    /// Saves what is in hand, and settles the slice; before that, while it lasts, carries out what is to be changed. Where
+    /// there is no room the slice is settled first, and the commit is tried again, each time under a new slice, until there
+    /// is.
     async fn commit(&mut self, mut slice: Option<TimeSlice>) -> Result<()> {
         if !self.hand.is_dirty() {
             return Ok(());
@@ -259,10 +263,11 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         self.enter(WorkerState::Committing);
         loop {
             let mut settled = Ok(());
-            if self.hand.has_intents() {
-                (settled, slice) = self.carry_out(slice).await?;
+            if self.hand.has_new_intents() {
+                (settled, slice) = self.settle(slice).await?;
             }
             let error = match settled {
+                Ok(()) if !self.hand.is_dirty() => return Ok(()),
                 Ok(()) => match self.save(slice.as_ref()).await? {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
@@ -308,14 +313,17 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited
-    /// again. So will what has intents that cannot be carried out now: saved, they would bind the cycle to them.
-    async fn hand_over(&mut self) -> Result<()> {
+    /// again. So will what has intents where a stop is not all that ended it: saved now, they would bind the cycle to them,
+    /// and one that failed may have left its mark on the tally.
+    async fn hand_over(&mut self, ended: &Result<()>) -> Result<()> {
+        let stopped = matches!(ended, Ok(()) | Err(Error::Stopped));
+        let mut claims = if stopped { Vec::new() } else { self.hand.forgo_intents() };
         let mut kept = self.commit(None).await;
-        let claims = self.hand.claims();
         if kept.is_err() && self.hand.has_intents() {
-            self.hand.forgo_intents();
+            claims.extend(self.hand.forgo_intents());
             kept = self.commit(None).await.and(kept);
         }
+        claims.extend(self.hand.claims());
         let released = self.release(claims).await;
         kept.and(released)
     }

@@ -252,7 +252,7 @@ fn an_intent_for_a_share_with_many_leases_is_short() {
     let expiry = "age:864000".parse().unwrap();
     let job = Leases::new(LeaseSettings { expiry, word: Some(Word::Offline), ..LeaseSettings::default() });
     let (_, _, intents) = visit(&job, dir.path(), name, || ());
-    let [intent] = intents.rows() else { panic!("{intents:?}") };
+    let [intent] = intents.rows().collect::<Vec<_>>()[..] else { panic!("{intents:?}") };
     assert_eq!(intent.deletes, 1);
     assert!(intent.body.len() < 1000, "{} bytes", intent.body.len());
     let body: Value = serde_json::from_str(&intent.body).unwrap();
