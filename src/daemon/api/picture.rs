@@ -152,7 +152,11 @@ impl<'a> Picture<'a> {
             errors: found.errors,
             findings: found.findings,
             vanished: found.vanished,
-            buckets_per_sec: lock(&self.shared.series).buckets_per_sec(name),
+            buckets_per_sec: lock(&self.shared.paces).buckets_per_sec(
+                name,
+                found.buckets,
+                self.shared.time.clock.now(),
+            ),
             remaining_secs: found.remaining_secs.map(|(least, most)| Range { least, most }),
             next_cycle_at: found.next_cycle_in_secs.map(|wait| self.now + wait),
             workers: found.workers,

@@ -147,9 +147,9 @@ function lineText(c, state, now) {
         .join(" · ");
 }
 
-/** Of the last minute; while nothing was measured, no rate is claimed. */
+/** While nothing was measured, no rate is claimed. */
 function rateText(rate) {
-    if (!(rate > 0)) return "rate not known yet";
+    if (rate === null) return "rate not known yet";
     return `${rate < 0.1 ? "under 0.1" : rate < 100 ? rate.toFixed(1) : count(rate)} buckets/s`;
 }
 
