@@ -353,7 +353,7 @@ fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyT
         is_there: &is_there,
         refused: None,
     };
-    visit.put_down(&VerifySettings::default(), &bucket, None, &mut fold);
+    visit.put_down(&VerifySettings::default(), &bucket, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
 }
 
