@@ -128,7 +128,7 @@ impl Client {
         }
         let said = value["error"].as_str().unwrap_or("it gives no reason");
         let hint = if answer.status().as_u16() == 401 && self.token.is_none() {
-            format!(" (the token could not be read: {})", self.no_token)
+            format!(" (there is no token to send: {})", self.no_token)
         } else {
             String::new()
         };
@@ -143,29 +143,70 @@ fn with_scheme(url: &str) -> String {
 
 fn read_token(path: &Path) -> std::result::Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(text.trim().to_owned())
+    let token = text.trim();
+    // As it goes into a header; what is no token at all is not sent anywhere.
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{} does not hold a token", path.display()));
+    }
+    Ok(token.to_owned())
 }
 
 /// The card of the daemon that is meant.
 fn card(reach: &Reach) -> Result<Card> {
-    let state = match &reach.config {
-        Some(path) => {
-            let state = Config::load(path)?.state.map_or_else(places::state, Ok)?;
-            Some(state.canonicalize().unwrap_or(state))
-        }
-        None => None,
-    };
-    let mut cards = Card::all(state.as_deref());
-    cards.retain(|card| state.as_ref().is_none_or(|state| *state == card.state));
-    match (cards.len(), state) {
-        (1, _) => Ok(cards.remove(0)),
-        (0, Some(state)) => Err(Error::Daemon(format!("no daemon runs for the state {}", state.display()))),
-        (0, None) => {
-            Err(Error::Daemon("no daemon runs; start one with `sexton run`, or name it with --url".to_owned()))
-        }
-        _ => {
-            let known: Vec<String> = cards.iter().map(|card| format!("{} (process {})", card.url, card.pid)).collect();
-            Err(Error::Daemon(format!("several daemons run: {}; choose one with --url or --config", known.join(", "))))
+    match &reach.config {
+        Some(path) => match state_of(path) {
+            Ok(state) => {
+                let cards = Card::all(std::slice::from_ref(&state));
+                let none = format!("no daemon runs for the state {}", state.display());
+                only(cards.into_iter().filter(|card| card.state == state), none)
+            }
+            Err(refused) => started_with(path, refused),
+        },
+        None => {
+            let (states, unread) = usual_states();
+            let none = "no daemon runs; start one with `sexton run`, or name it with --url or --config";
+            let why = unread.map_or(String::new(), |why| format!(" (the usual configuration cannot be read: {why})"));
+            only(Card::all(&states).into_iter(), format!("{none}{why}"))
         }
     }
+}
+
+/// The state file of the configuration that is used when none is named, if there is one; and why it cannot be read.
+fn usual_states() -> (Vec<PathBuf>, Option<Error>) {
+    match places::config().map(|path| state_of(&path)) {
+        Ok(Ok(state)) => (vec![state], None),
+        Ok(Err(why)) => (Vec::new(), Some(why)),
+        Err(_) => (Vec::new(), None),
+    }
+}
+
+/// The state file of a configuration.
+fn state_of(config: &Path) -> Result<PathBuf> {
+    let state = Config::load(config)?.state.map_or_else(places::state, Ok)?;
+    Ok(places::resolved(&state))
+}
+
+/// The daemon that was started with a file which cannot be read any more: its status says why it refuses that.
+fn started_with(path: &Path, refused: Error) -> Result<Card> {
+    // Where its state is, nobody can say but the file; beside it is a good guess.
+    let known = places::resolved(path);
+    let (mut states, _) = usual_states();
+    states.push(places::beside(&known, "-state"));
+    let cards = Card::all(&states);
+    let Ok(card) = only(cards.into_iter().filter(|card| card.config.as_ref() == Some(&known)), String::new()) else {
+        return Err(refused);
+    };
+    super::output::say(&format!("sexton: {refused}"));
+    super::output::say(&format!("sexton: this is the daemon that was started with that file, process {}", card.pid));
+    Ok(card)
+}
+
+/// The one daemon of those that may be meant.
+fn only(cards: impl Iterator<Item = Card>, none: String) -> Result<Card> {
+    let mut cards: Vec<Card> = cards.collect();
+    if cards.len() < 2 {
+        return cards.pop().ok_or(Error::Daemon(none));
+    }
+    let known: Vec<String> = cards.iter().map(|card| format!("{} (process {})", card.url, card.pid)).collect();
+    Err(Error::Daemon(format!("several daemons run: {}; choose one with --url or --config", known.join(", "))))
 }

@@ -102,12 +102,15 @@ fn for_people(status: &Value) -> String {
     lines.push(budget_line(&status["budget"]));
     lines.push(format!("priority {}: {}", text(&status["priority"], "asked"), text(&status["priority"], "text")));
     for crawl in list(status, "crawls") {
-        lines.push(crawl_line(crawl, number(status, "now")));
+        lines.push(crawl_line(crawl, status));
+        if let Some(target) = crawl["target"]["text"].as_str() {
+            lines.push(format!("{:<16} {target}", ""));
+        }
     }
     for cleaning in list(status, "cleanings") {
-        let (state, doing) = (text(cleaning, "state"), text(cleaning, "doing"));
         let (done, planned) = (&cleaning["rows_done"], &cleaning["rows_planned"]);
-        lines.push(format!("{:<16} {state}: {doing}, {done} of {planned} rows", text(cleaning, "name")));
+        let doing = format!("{}, {done} of {planned} rows", text(cleaning, "doing"));
+        lines.push(line(cleaning, status, [by_hand(cleaning, status), doing]));
     }
     for problem in list(status, "problems") {
         let name = problem["name"].as_str().unwrap_or_else(|| text(problem, "about"));
@@ -116,9 +119,37 @@ fn for_people(status: &Value) -> String {
     lines.join("\n") + "\n"
 }
 
-fn crawl_line(crawl: &Value, now: f64) -> String {
+/// One crawl or cleaning: its name, its state, and what there is to say of it.
+fn line<const N: usize>(one: &Value, status: &Value, parts: [String; N]) -> String {
+    let state = state(one, status).replace('_', " ");
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{:<16} {state}: {}", text(one, "name"), parts.join("; "))
+}
+
+/// While everything is paused, nothing walks, and nothing begins when its time has come.
+fn state<'a>(one: &'a Value, status: &Value) -> &'a str {
+    match text(one, "state") {
+        "walking" | "sleeping" | "slow_start" | "working" if status["paused"] == true => "paused",
+        state => state,
+    }
+}
+
+/// What an operator has done to it, for as long as that lasts.
+fn by_hand(one: &Value, status: &Value) -> String {
+    let done = &one["by_hand"];
+    let ago = secs(number(status, "now") - number(done, "at"));
+    match text(done, "what") {
+        "stopped" => format!("by hand, {ago} ago, until it is started"),
+        "paused" => format!("by hand, {ago} ago, until it is resumed"),
+        _ => String::new(),
+    }
+}
+
+fn crawl_line(crawl: &Value, status: &Value) -> String {
+    let now = number(status, "now");
     let (done, total) = (number(crawl, "prefixes_done"), number(crawl, "prefixes_total").max(1.0));
-    let doing = match text(crawl, "state") {
+    let part = format!("cycle {}, {:.1} %", crawl["cycle"], 100.0 * done / total);
+    let doing = match state(crawl, status) {
         "walking" => {
             let rest = match crawl["remaining_secs"].as_object() {
                 Some(_) => {
@@ -128,15 +159,15 @@ fn crawl_line(crawl: &Value, now: f64) -> String {
                 None => String::new(),
             };
             let rate = number(crawl, "buckets_per_sec");
-            format!("cycle {}, {:.1} %, {rate:.1} buckets/s{rest}", crawl["cycle"], 100.0 * done / total)
+            format!("{part}, {rate:.1} buckets/s{rest}")
         }
+        "paused" if !crawl["cycle"].is_null() => part,
         "sleeping" | "slow_start" => match crawl["next_cycle_at"].as_f64() {
             Some(at) => format!("next cycle in {}", secs(at - now)),
             None => String::new(),
         },
         _ => String::new(),
     };
-    let (errors, findings) = (&crawl["errors"], &crawl["findings"]);
-    let state = text(crawl, "state").replace('_', " ");
-    format!("{:<16} {state}: {doing}; {errors} errors, {findings} findings", text(crawl, "name"))
+    let found = format!("{} errors, {} findings", crawl["errors"], crawl["findings"]);
+    line(crawl, status, [by_hand(crawl, status), doing, found])
 }

@@ -1,8 +1,7 @@
-//! What the daemon itself keeps over restarts, in a small file beside the state: a changed budget, and when each prefix was
-//! visited.
+//! What the daemon itself keeps over restarts, in a small file beside the state: what was changed by hand (the budget,
+//! pauses, crawls and cleanings that were stopped), and when each prefix was visited.
 //!
-//! None of it decides what a crawl does next; a file that is lost or damaged costs a changed budget and some colour in the
-//! picture of the ring, and is said.
+//! A file that is lost or damaged costs what was changed by hand and some colour in the picture of the ring, and is said.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,12 +27,37 @@ pub struct Change {
     pub rate: f64,
 }
 
+/// What an operator has done to a crawl or cleaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Done {
+    /// It was stopped: until it is started.
+    Stopped,
+    /// It was paused: until it is resumed or started.
+    Paused,
+}
+
+/// The same, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// What was done.
+    pub what: Done,
+    /// When, in seconds since 1970.
+    pub at: f64,
+}
+
 /// What is kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     version: u32,
     /// The changed budget, if it was changed.
     pub budget: Option<Change>,
+    /// When everything was paused, in seconds since 1970, if it is.
+    #[serde(default)]
+    pub paused: Option<f64>,
+    /// Crawls and cleanings that were stopped or paused, by name.
+    #[serde(default)]
+    pub by_hand: BTreeMap<String, ByHand>,
     /// When each prefix was visited, in seconds since 1970, by crawl; 0 if unknown.
     #[serde(default)]
     pub visits: BTreeMap<String, Vec<f64>>,
@@ -90,6 +114,7 @@ mod tests {
         assert_eq!(Kept::read(&path), Kept::default());
         let mut kept = Kept { budget: Some(Change { at: 5.0, rate: 0.25 }), ..Kept::default() };
         kept.visits.insert("leases".into(), vec![0.0, 1.5]);
+        kept.by_hand.insert("leases".into(), ByHand { what: Done::Paused, at: 6.0 });
         kept.write(&path).unwrap();
         assert_eq!(Kept::read(&path), kept);
         for damaged in ["", "{", "{\"version\":2}", "{\"version\":1,\"budget\":{\"at\":0,\"rate\":-1}}"] {

@@ -61,6 +61,7 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         store: crawl.store.clone(),
         max_delete: max_delete(&crawl.job),
         stopped: false,
+        by_hand: None,
         waiting: None,
         failed: None,
     }
@@ -68,7 +69,7 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
 
 /// The same of a cleaning.
 pub fn cleaning_view(settings: &CleaningSettings) -> CleaningView {
-    CleaningView { settings: settings.clone(), stopped: false }
+    CleaningView { settings: settings.clone(), stopped: false, by_hand: None }
 }
 
 fn parameters(job: &impl Job<TahoeStore>) -> Value {

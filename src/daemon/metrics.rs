@@ -11,11 +11,11 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use super::api::shapes::{Cleaning, Crawl, Status};
+use super::api::shapes::{Cleaning, Crawl, Status, Target};
 use crate::error::{Error, Result};
-use crate::job::NoteKind;
+use crate::job::{NoteKind, Verified};
 use crate::lock::lock;
-use crate::status::{self, FindingRow, RingPicture, SliceFigures};
+use crate::status::{self, FindingRow, RingPicture, SliceFigures, Totals};
 
 /// Seconds: from a fraction of the shortest slice to beyond the longest.
 const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -36,20 +36,19 @@ pub struct Metrics {
     findings: IntCounterVec,
     errors: IntCounterVec,
     cycles: IntCounterVec,
+    verified_shares: IntCounterVec,
+    verified_bytes: IntCounterVec,
     reloads: IntCounterVec,
     locks: IntCounterVec,
     gauges: Gauges,
-    seen: Mutex<BTreeMap<String, Seen>>,
+    seen: Mutex<Seen>,
 }
 
-/// What was counted of a crawl or a cleaning so far.
-#[derive(Debug, Clone, Copy, Default)]
+/// What was counted so far, by crawl and by cleaning.
+#[derive(Debug, Default)]
 struct Seen {
-    cycle: Option<u64>,
-    buckets: u64,
-    shares: u64,
-    vanished: u64,
-    locks: u64,
+    crawls: BTreeMap<String, Totals>,
+    locks: BTreeMap<String, u64>,
 }
 
 macro_rules! gauges {
@@ -91,6 +90,9 @@ gauges! {
     cycle_started = "sexton_cycle_start_timestamp_seconds", ["crawl"], "When that began.";
     cycle_progress = "sexton_cycle_progress_ratio", ["crawl"], "Part of the prefixes that are complete in it.";
     cycle_remaining = "sexton_cycle_remaining_seconds", ["crawl"], "What is left of it at most, as far as can be told.";
+    target_within = "sexton_target_seconds", ["crawl"], "Within which time every prefix is to be visited again.";
+    target_expected = "sexton_target_expected_seconds", ["crawl"], "In which time it is at most, at the pace so far.";
+    target_met = "sexton_target_met", ["crawl"], "1 if the target will be met at that pace, 0 if not; absent while that is open.";
     last_end = "sexton_last_cycle_end_timestamp_seconds", ["crawl"], "When the last finished cycle ended.";
     last_duration = "sexton_last_cycle_duration_seconds", ["crawl"], "How long it took.";
     last_incomplete = "sexton_last_cycle_incomplete_prefixes", ["crawl"], "Prefixes that it could not list.";
@@ -98,7 +100,7 @@ gauges! {
     last_shares = "sexton_last_cycle_shares", ["crawl"], "Shares in it.";
     last_findings = "sexton_last_cycle_findings", ["crawl"], "Findings in it.";
     last_errors = "sexton_last_cycle_errors", ["crawl"], "Errors in it.";
-    last_bytes = "sexton_last_cycle_bytes", ["crawl", "kind"], "Bytes on disk in it: examined, expired by the rule in force, deleted.";
+    last_bytes = "sexton_last_cycle_bytes", ["crawl", "kind"], "Bytes in it: examined and expired by the rule in force, both on disk; deleted, or in a dry run or rehearsal would_delete, of the files.";
     last_leases = "sexton_last_cycle_leases", ["crawl"], "Leases read in it.";
     oldest = "sexton_oldest_prefix_age_seconds", ["crawl"], "Age of the oldest visit of a prefix, as far as known.";
     unvisited = "sexton_prefixes_unvisited", ["crawl"], "Prefixes of which no visit is known.";
@@ -145,6 +147,12 @@ impl Metrics {
             findings: counter("sexton_findings_total", "Findings since the start.", &["crawl", "kind"])?,
             errors: counter("sexton_errors_total", "Errors since the start.", &["crawl", "cause"])?,
             cycles: counter("sexton_cycles_finished_total", "Cycles finished since the start.", &["crawl"])?,
+            verified_shares: counter(
+                "sexton_verified_shares_total",
+                "Shares verified since the start, by what they have come to.",
+                &["crawl", "result"],
+            )?,
+            verified_bytes: counter("sexton_verified_bytes_total", "Bytes of the shares verified.", &["crawl"])?,
             reloads: counter("sexton_config_reloads_total", "Readings of the configuration.", &["result"])?,
             locks: counter("sexton_cleaning_locks_total", "How often a database was locked.", &["cleaning"])?,
             gauges: Gauges::new(&registry)?,
@@ -159,11 +167,6 @@ impl Metrics {
         if figures.spent.commit > Duration::ZERO {
             self.commit.observe(figures.spent.commit.as_secs_f64());
         }
-    }
-
-    /// A cycle was finished.
-    pub fn cycle_finished(&self, crawl: &str) {
-        self.cycles.with_label_values(&[crawl]).inc();
     }
 
     /// The configuration was read again.
@@ -189,28 +192,33 @@ impl Metrics {
     pub fn look(&self, status: &status::Status) {
         let mut seen = lock(&self.seen);
         for (name, crawl) in &status.crawls {
-            let first = !seen.contains_key(name);
-            let was = seen.entry(name.clone()).or_default();
-            // What another run, or another cycle, had counted is none of this one's.
-            let resumed = first && crawl.prefixes_done_before.is_some();
-            if was.cycle != crawl.cycle && !resumed {
-                *was = Seen { cycle: crawl.cycle, ..Seen::default() };
-            }
-            if !resumed {
-                let added = |now: u64, was: u64| now.saturating_sub(was);
-                self.buckets.with_label_values(&[name]).inc_by(added(crawl.buckets, was.buckets));
-                self.shares.with_label_values(&[name]).inc_by(added(crawl.shares, was.shares));
-                self.vanished.with_label_values(&[name]).inc_by(added(crawl.vanished, was.vanished));
-            }
-            let (buckets, shares, vanished) = (crawl.buckets, crawl.shares, crawl.vanished);
-            *was = Seen { cycle: crawl.cycle, buckets, shares, vanished, locks: 0 };
+            let was = seen.crawls.insert(name.clone(), crawl.since_start).unwrap_or_default();
+            self.count(name, &crawl.job, &crawl.since_start.since(&was));
         }
         for (name, cleaning) in &status.cleanings {
-            let was = seen.entry(name.clone()).or_default();
             let locks = cleaning.locks as u64;
-            let added = if locks >= was.locks { locks - was.locks } else { locks };
-            self.locks.with_label_values(&[name]).inc_by(added);
-            was.locks = locks;
+            let was = seen.locks.insert(name.clone(), locks).unwrap_or_default();
+            // Fewer are those of another run.
+            self.locks.with_label_values(&[name]).inc_by(locks.checked_sub(was).unwrap_or(locks));
+        }
+        // One that is taken in again begins at nothing.
+        seen.crawls.retain(|name, _| status.crawls.contains_key(name));
+    }
+
+    fn count(&self, crawl: &str, job: &str, added: &Totals) {
+        let Totals { cycles, buckets, shares, vanished, verified } = added;
+        let name = &[crawl];
+        self.cycles.with_label_values(name).inc_by(*cycles);
+        self.buckets.with_label_values(name).inc_by(*buckets);
+        self.shares.with_label_values(name).inc_by(*shares);
+        self.vanished.with_label_values(name).inc_by(*vanished);
+        if job != "verify" {
+            return;
+        }
+        let Verified { bytes, ok, corrupt, unreadable } = *verified;
+        self.verified_bytes.with_label_values(name).inc_by(bytes);
+        for (result, shares) in [("ok", ok), ("corrupt", corrupt), ("unreadable", unreadable)] {
+            self.verified_shares.with_label_values(&[crawl, result]).inc_by(shares);
         }
     }
 
@@ -283,6 +291,9 @@ impl Gauges {
         if let Some(range) = &crawl.remaining_secs {
             self.cycle_remaining.with_label_values(name).set(range.most);
         }
+        if let Some(target) = &crawl.target {
+            self.target(name, target);
+        }
         let Some(last) = &crawl.last_cycle else { return };
         self.last_end.with_label_values(name).set(last.finished.unwrap_or(0.0));
         self.last_duration.with_label_values(name).set(last.elapsed_secs);
@@ -299,10 +310,21 @@ impl Gauges {
                 ("expired", space.expired_bytes),
                 ("deleted", space.deleted_bytes),
             ];
-            for (kind, bytes) in kinds {
+            let told = space.would_delete_bytes.map(|bytes| ("would_delete", bytes));
+            for (kind, bytes) in kinds.into_iter().chain(told) {
                 self.last_bytes.with_label_values(&[&*crawl.name, kind]).set(bytes as f64);
             }
             self.last_leases.with_label_values(name).set(space.leases as f64);
+        }
+    }
+
+    fn target(&self, name: &[&str; 1], target: &Target) {
+        self.target_within.with_label_values(name).set(target.within_secs);
+        if let Some(range) = &target.expected_secs {
+            self.target_expected.with_label_values(name).set(range.most);
+        }
+        if let Some(met) = target.met {
+            self.target_met.with_label_values(name).set(flag(met));
         }
     }
 

@@ -61,6 +61,15 @@ pub fn beside(state: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// A path by which a file can be known again: with links resolved, also where the file itself is not there any more.
+pub fn resolved(path: &Path) -> PathBuf {
+    let folder = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(folder.canonicalize().ok()?.join(path.file_name()?))
+    };
+    path.canonicalize().ok().or_else(folder).unwrap_or_else(|| path.to_owned())
+}
+
 fn env_dir(name: &str) -> Option<PathBuf> {
     // systemd separates several by colons; the first is the service's own.
     let value = env::var_os(name)?;
@@ -79,36 +88,43 @@ pub struct Card {
     pub url: String,
     /// Its state file, with links resolved.
     pub state: PathBuf,
+    /// The configuration that it was started with, likewise.
+    #[serde(default)]
+    pub config: Option<PathBuf>,
     /// The file with its token.
     pub token_file: PathBuf,
 }
 
-/// A card that lies in its folder until this is dropped.
+/// A card that lies in its folders until this is dropped.
 #[derive(Debug)]
-pub struct Laid(PathBuf);
+pub struct Laid(Vec<PathBuf>);
 
 impl Drop for Laid {
     fn drop(&mut self) {
         // One that stays behind is known as old by its process being gone.
-        let _ = fs::remove_file(&self.0);
+        self.0.iter().for_each(|path| drop(fs::remove_file(path)));
     }
 }
 
 impl Card {
-    /// Lays the card where others look.
+    /// Lays the card wherever others look: who shares this session may not read the state's folder, and the other way
+    /// round.
     ///
     /// # Errors
     /// [`Error::Config`] if it cannot be written anywhere.
     pub fn lay(&self) -> Result<Laid> {
-        let mut failed = String::new();
+        let (mut laid, mut failed) = (Laid(Vec::new()), String::new());
         for folder in own_runtime(&self.state) {
             let path = folder.join(format!("{:016x}.json", xxh3_64(self.state.as_os_str().as_encoded_bytes())));
             match self.write(&folder, &path) {
-                Ok(()) => return Ok(Laid(path)),
+                Ok(()) => laid.0.push(path),
                 Err(e) => failed = format!("{}: {e}", path.display()),
             }
         }
-        Err(Error::Config(format!("cannot say where this daemon listens in {failed}")))
+        match laid.0.is_empty() {
+            true => Err(Error::Config(format!("cannot say where this daemon listens in {failed}"))),
+            false => Ok(laid),
+        }
     }
 
     fn write(&self, folder: &Path, path: &Path) -> std::io::Result<()> {
@@ -121,11 +137,10 @@ impl Card {
         fs::rename(&new, path)
     }
 
-    /// The cards of daemons that seem to run, whoever has started them, also of one with this state file.
-    pub fn all(state_file: Option<&Path>) -> Vec<Card> {
-        let usual = state().ok();
-        let states = state_file.into_iter().chain(usual.as_deref());
-        let mut folders: Vec<PathBuf> = states.flat_map(own_runtime).collect();
+    /// The cards of daemons that seem to run, whoever has started them, also of those with these state files.
+    pub fn all(state_files: &[PathBuf]) -> Vec<Card> {
+        let states = state_files.iter().cloned().chain(state().ok());
+        let mut folders: Vec<PathBuf> = states.flat_map(|state| own_runtime(&state)).collect();
         folders.push(PathBuf::from(SYSTEM_RUNTIME));
         folders.dedup();
         let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().take(CARDS_MOST);

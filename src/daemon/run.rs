@@ -82,7 +82,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         commands,
     });
     let metrics = Arc::new(Metrics::new()?);
-    let card = card(&shared, &state_path);
+    let card = card(&shared, &state_path, start.config_path.as_deref());
     let supervisor = Supervisor::new(shared.clone(), metrics.clone(), start, kept, working);
     let served = System::new().block_on(serve(shared.clone(), metrics, listener, supervisor, wishes, told, announce));
     let ended = futures_executor::block_on(shared.engine.shutdown(END_WITHIN));
@@ -144,12 +144,13 @@ fn token_file(state: &Path) -> PathBuf {
     places::beside(state, "-token")
 }
 
-fn card(shared: &Shared, state: &Path) -> Option<places::Laid> {
+fn card(shared: &Shared, state: &Path, config: Option<&Path>) -> Option<places::Laid> {
     let card = Card {
         pid: std::process::id(),
         since: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         url: shared.url.clone(),
         state: state.to_owned(),
+        config: config.map(places::resolved),
         token_file: shared.access.token_file().to_owned(),
     };
     let laid = card.lay();

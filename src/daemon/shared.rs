@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::access::Access;
 use super::hub::Hub;
-use super::keep::Change;
+use super::keep::{ByHand, Change};
 use super::series::Series;
 use crate::clock::Time;
 use crate::engine::EngineHandle;
@@ -96,6 +96,8 @@ pub struct CrawlView {
     pub max_delete: Option<String>,
     /// Whether an operator has stopped it.
     pub stopped: bool,
+    /// What an operator has done to it, as it is kept over restarts.
+    pub by_hand: Option<ByHand>,
     /// Why it is not running although it should; it will be tried again.
     pub waiting: Option<String>,
     /// Why it is not running and will not by itself.
@@ -109,6 +111,8 @@ pub struct CleaningView {
     pub settings: CleaningSettings,
     /// Whether an operator has stopped it.
     pub stopped: bool,
+    /// What an operator has done to it, as it is kept over restarts.
+    pub by_hand: Option<ByHand>,
 }
 
 /// Whether a command is about a crawl or a cleaning.

@@ -35,6 +35,46 @@ pub struct Counts {
     /// Prefixes that could not be listed: 0 or 1 for one prefix.
     #[serde(skip_serializing_if = "is_zero")]
     pub unlisted: u64,
+    /// What was read of the shares, where the job verifies them.
+    #[serde(skip_serializing_if = "Verified::is_zero")]
+    pub verified: Verified,
+}
+
+/// What verifying has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verified {
+    /// Bytes of the shares, whatever they have come to.
+    pub bytes: u64,
+    /// Shares without any flaw.
+    pub ok: u64,
+    /// Shares with flaws.
+    pub corrupt: u64,
+    /// Shares that could not be read to their end.
+    pub unreadable: u64,
+}
+
+impl Verified {
+    fn is_zero(&self) -> bool {
+        *self == Verified::default()
+    }
+
+    /// Adds another's.
+    pub(crate) fn merge(&mut self, later: &Verified) {
+        self.bytes = self.bytes.saturating_add(later.bytes);
+        self.ok += later.ok;
+        self.corrupt += later.corrupt;
+        self.unreadable += later.unreadable;
+    }
+
+    fn since(&self, earlier: &Verified) -> Verified {
+        Verified {
+            bytes: self.bytes - earlier.bytes,
+            ok: self.ok - earlier.ok,
+            corrupt: self.corrupt - earlier.corrupt,
+            unreadable: self.unreadable - earlier.unreadable,
+        }
+    }
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -53,6 +93,7 @@ impl Counts {
         self.findings += later.findings;
         self.deleted += later.deleted;
         self.unlisted += later.unlisted;
+        self.verified.merge(&later.verified);
     }
 }
 
@@ -69,6 +110,7 @@ impl Counts {
             findings: self.findings - earlier.findings,
             deleted: self.deleted - earlier.deleted,
             unlisted: self.unlisted - earlier.unlisted,
+            verified: self.verified.since(&earlier.verified),
         }
     }
 }

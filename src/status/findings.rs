@@ -1,6 +1,8 @@
 //! The newest findings and errors of all crawls, numbered, so that a reader can ask for what came after the last one.
+//!
+//! What is met again in a later cycle takes the place of what was said of it before, under a new number.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -18,8 +20,14 @@ pub struct FindingRow {
     pub kind: NoteKind,
     /// The crawl.
     pub crawl: String,
-    /// The cycle.
+    /// The cycle in which it was met last.
     pub cycle: u64,
+    /// In how many cycles it was met, as far as they are known.
+    pub cycles: u64,
+    /// When it was met first, as far as is known, in seconds since 1970.
+    pub since: f64,
+    /// Number of the row of which it takes the place, and which is kept no longer.
+    pub replaces: Option<u64>,
     /// When it was saved, in seconds since 1970; of those from before the engine's start, when their cycle began.
     pub at: f64,
     /// The prefix.
@@ -45,6 +53,9 @@ impl FindingRow {
             kind: note.kind,
             crawl,
             cycle,
+            cycles: 1,
+            since: at,
+            replaces: None,
             at,
             prefix,
             storage_index: None,
@@ -69,7 +80,7 @@ impl FindingRow {
 /// Some of the findings, and where they stand among all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FindingsPage {
-    /// Number of the oldest that is kept; 0 if there is none.
+    /// From this number on all are kept that none has taken the place of; 0 if there is none.
     pub first: u64,
     /// Number of the newest; 0 if there is none.
     pub last: u64,
@@ -82,18 +93,54 @@ pub struct FindingsPage {
 /// A bounded log.
 #[derive(Debug, Default)]
 pub(super) struct FindingLog {
-    rows: VecDeque<FindingRow>,
+    rows: BTreeMap<u64, FindingRow>,
+    /// The row about each thing.
+    known: HashMap<About, u64>,
     last: u64,
+    /// The newest that was given up for want of room.
+    given_up: u64,
+}
+
+/// What a row is about: two rows about the same thing in two cycles say that it is still there.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct About {
+    crawl: String,
+    error: bool,
+    /// Bucket or path, share and region.
+    place: (Option<String>, Option<i64>, Option<String>),
+}
+
+impl About {
+    fn of(row: &FindingRow) -> About {
+        let place = row.storage_index.as_ref().or(row.path.as_ref()).cloned();
+        let error = row.kind == NoteKind::Error;
+        About { crawl: row.crawl.clone(), error, place: (place, row.share, row.region.clone()) }
+    }
 }
 
 impl FindingLog {
     pub fn push(&mut self, mut row: FindingRow) {
         self.last += 1;
         row.number = self.last;
-        if self.rows.len() >= FINDINGS_KEPT {
-            self.rows.pop_front();
+        let about = About::of(&row);
+        // Two of one cycle are two things, or the same before and after a crash.
+        let again =
+            self.known.get(&about).and_then(|number| self.rows.get(number)).filter(|old| old.cycle != row.cycle);
+        if let Some(old) = again {
+            (row.cycles, row.since, row.replaces) = (old.cycles + 1, old.since.min(row.at), Some(old.number));
+            self.rows.remove(&row.replaces.unwrap_or(0));
         }
-        self.rows.push_back(row);
+        self.known.insert(about, row.number);
+        self.rows.insert(row.number, row);
+        while self.rows.len() > FINDINGS_KEPT
+            && let Some((number, gone)) = self.rows.pop_first()
+        {
+            self.given_up = number;
+            let about = About::of(&gone);
+            if self.known.get(&about) == Some(&number) {
+                self.known.remove(&about);
+            }
+        }
     }
 
     pub fn last(&self) -> u64 {
@@ -102,10 +149,9 @@ impl FindingLog {
 
     /// Those after a number, of one crawl or of all, at most `limit`.
     pub fn after(&self, number: u64, crawl: Option<&str>, limit: usize) -> FindingsPage {
-        let first = self.rows.front().map_or(0, |row| row.number);
-        // Numbers follow each other without gaps.
-        let skipped = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX);
-        let wanted = self.rows.iter().skip(skipped).filter(|row| crawl.is_none_or(|name| row.crawl == name));
+        let first = if self.rows.is_empty() { 0 } else { self.given_up + 1 };
+        let newer = self.rows.range(number.saturating_add(1)..).map(|(_, row)| row);
+        let wanted = newer.filter(|row| crawl.is_none_or(|name| row.crawl == name));
         let mut rows: Vec<FindingRow> = wanted.take(limit.saturating_add(1)).cloned().collect();
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -118,10 +164,14 @@ mod tests {
     use super::*;
 
     fn row(crawl: &str) -> FindingRow {
-        let note = ErrorNote { path: "/x".into(), error: "why".into() };
+        at("/x", crawl, 3)
+    }
+
+    fn at(path: &str, crawl: &str, cycle: u64) -> FindingRow {
+        let note = ErrorNote { path: path.into(), error: "why".into() };
         let body = serde_json::to_string(&note).unwrap();
         let note = Note { number: 0, bucket: Vec::new(), kind: NoteKind::Error, body };
-        FindingRow::of(&note, crawl, 3, 1.5, "aa").unwrap()
+        FindingRow::of(&note, crawl, cycle, 1.5 + cycle as f64, "aa").unwrap()
     }
 
     fn numbers(page: &FindingsPage) -> Vec<u64> {
@@ -140,6 +190,22 @@ mod tests {
         let page = log.after(2, Some("a"), 2);
         assert_eq!((numbers(&page), page.more), (vec![3, 5], false));
         assert_eq!(numbers(&log.after(u64::MAX - 1, None, 2)), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn what_is_met_again_in_a_later_cycle_stands_there_once_with_since_when() {
+        let mut log = FindingLog::default();
+        for (path, cycle) in [("/a", 0), ("/b", 0), ("/a", 1), ("/a", 2), ("/b", 2)] {
+            log.push(at(path, "leases", cycle));
+        }
+        log.push(at("/a", "verify", 2));
+        let rows = log.after(0, None, 9).rows;
+        let said = |row: &FindingRow| (row.number, row.cycle, row.cycles, row.since, row.replaces);
+        let said: Vec<_> = rows.iter().map(said).collect();
+        assert_eq!(said, [(4, 2, 3, 1.5, Some(3)), (5, 2, 2, 1.5, Some(2)), (6, 2, 1, 3.5, None)]);
+        // Two in one cycle stay two.
+        log.push(at("/a", "verify", 2));
+        assert_eq!(numbers(&log.after(5, None, 9)), [6, 7]);
     }
 
     #[test]

@@ -100,7 +100,16 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     let problem = &status["problems"][0];
     assert_eq!((&problem["about"], &problem["severity"]), (&"crawl".into(), &"waiting".into()));
     assert!(problem["text"].as_str().unwrap().contains("1 shares and 1 leases (134 B) would be deleted"), "{problem}");
+    let space = |status: &Value| {
+        let space = &status["crawls"][0]["last_cycle"]["space"];
+        ["deleted_bytes", "deleted_shares", "would_delete_bytes", "would_delete_shares"].map(|key| space[key].clone())
+    };
+    // Tahoe's own entry has both as "actual"; here only what is true.
+    assert_eq!(space(&status), [json!(0), json!(0), json!(134), json!(1)]);
     let metrics = || daemon.send("GET", "/metrics", &[], "").body;
+    let bytes = |kind: &str| format!("sexton_last_cycle_bytes{{crawl=\"expire\",kind=\"{kind}\"}}");
+    let said = metrics();
+    assert!(said.contains(&(bytes("deleted") + " 0")) && said.contains(&(bytes("would_delete") + " 134")), "{said}");
     assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 1"));
     // Two cycles' time, and what is not a confirmation of just this cycle.
     std::thread::sleep(Duration::from_secs(2));
@@ -120,6 +129,8 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     assert!(confirmed.starts_with("expire: 1 shares in 1 buckets, 1 leases, 134 B will be deleted"), "{confirmed}");
     assert!(confirmed.ends_with("confirmed: the next cycle deletes them\n"), "{confirmed}");
     deleted(&daemon, 1);
+    let status = daemon.until("its account", |status| status["crawls"][0]["last_cycle"]["cycle"] == 1);
+    assert_eq!(space(&status), [json!(134), json!(1), Value::Null, Value::Null]);
     let again = say(&daemon, "confirm expire --yes");
     assert!(again.code() != 0 && again.stderr.contains("no rehearsal that waits to be confirmed"), "{again:?}");
     assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 0"));

@@ -110,6 +110,6 @@ fn the_token_that_cannot_be_read_is_named_where_it_is_needed() {
     assert_eq!(run(&mut status).stderr, "", "reading on loopback needs none");
     let ended = run(&mut command_for(&daemon.sample, "pause --token-file nowhere"));
     assert_eq!(ended.status.code(), Some(3));
-    let said = "(the token could not be read: nowhere: No such file or directory";
+    let said = "(there is no token to send: nowhere: No such file or directory";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
 }

@@ -73,7 +73,9 @@ fn what_the_api_says_is_shown() {
         assert!(vitals.contains(part), "{part} is not in {vitals}");
     }
     let card = browser.text("[aria-label='Crawl leases']");
-    for part in ["walking", "40.6 %", "84,520 buckets, 106,201 shares", "11.7 buckets/s"] {
+    let target =
+        "Every share is to have its turn within 30days: at this pace it takes 7days 5h, so the target will be met.";
+    for part in ["walking", "40.6 %", "84,520 buckets, 106,201 shares", "11.7 buckets/s", target] {
         assert!(card.contains(part), "{part} is not in {card}");
     }
     browser.shows("#budget-source", "50 % of one core, by the window 22:00 to 06:00; 10 % outside of windows");
@@ -86,6 +88,33 @@ fn what_the_api_says_is_shown() {
     let marked = segments.iter().filter(|s| s["marked"] == true).count();
     assert_eq!(browser.js("return document.querySelectorAll('.dot').length"), json!(segments.len()));
     assert_eq!(browser.js("return document.querySelectorAll('.dot.marked').length"), json!(marked));
+    clean(&stage, &browser);
+}
+
+#[test]
+fn what_an_operator_has_done_is_shown_and_nothing_that_is_not_so() {
+    let mut play = Play::as_written();
+    play.status["paused"] = json!(true);
+    let now = play.status["now"].as_f64().unwrap();
+    let count = crawl(&mut play, "count");
+    count["state"] = json!("stopped");
+    count["by_hand"] = json!({"what": "stopped", "at": now - 720.0});
+    for cycle in play.crawl["cycles"].as_array_mut().unwrap() {
+        cycle["space"] = json!({"examined_bytes": 9000, "expired_bytes": 8000, "expired_shares": 3, "deleted_bytes": 0,
+            "deleted_shares": 0, "would_delete_bytes": 7000, "would_delete_shares": 3});
+    }
+    // The same as number 5, met in one cycle more.
+    play.find(json!({"number": 6, "cycles": 4, "replaces": 5, "text": "not a folder, still"}));
+    let (stage, browser) = page(play);
+    browser.shows("[aria-label='Crawl count']", "Stopped by hand 12 min ago, until it is started.");
+    let card = browser.text("[aria-label='Crawl leases']");
+    assert!(card.contains("paused") && card.contains("of walking left") && !card.contains("buckets/s"), "{card}");
+    assert!(!browser.text("#vitals").contains("begins again"));
+    browser.shows("#cycles", "Would delete");
+    browser.shows("#cycles", "7.0 kB");
+    assert!(!browser.text("#cycles").contains("Deleted"), "nothing was");
+    browser.shows("#findings-table", "4 cycles");
+    browser.shows("#findings-count", "5 entries");
     clean(&stage, &browser);
 }
 
@@ -151,7 +180,7 @@ fn findings_are_filtered_and_saved() {
     assert_eq!(numbers, [&json!(6), &json!(3)]);
     let csv = read("csv");
     let lines: Vec<&str> = csv.split("\r\n").collect();
-    assert_eq!(lines[0], "number,kind,crawl,cycle,at,prefix,storage_index,share,region,path,text");
+    assert_eq!(lines[0], "number,kind,crawl,cycle,cycles,since,at,prefix,storage_index,share,region,path,text");
     // Quoted by RFC 4180, and no formula to a spreadsheet.
     assert!(lines[1].ends_with(",'=cmd,\"said \"\"no\"\", twice\""), "{}", lines[1]);
     assert_eq!(lines.len(), 4, "{csv}");

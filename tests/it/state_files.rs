@@ -93,8 +93,7 @@ impl Scene {
         if ended.code() == 3 {
             self.refused += 1;
             assert_eq!(ended.stdout, "", "{what}");
-            let advice =
-                ["restore it from a backup, or move it away", "name another one (--state, or `state` in config.ron)"];
+            let advice = ["restore it from a backup, or move it away", "name another one (--state"];
             assert!(advice.iter().any(|words| ended.stderr.contains(words)), "{what}: {}", ended.stderr);
             return;
         }
@@ -190,8 +189,8 @@ fn what_is_no_state_file_is_refused_and_left_as_it_is() {
     fs::write(sample.path("text"), "my notes\n").unwrap();
     fs::write(sample.path("empty"), "").unwrap();
     for (name, cause, advice) in [
-        ("other.sqlite", "is not a Sexton state file", "name another one (--state, or `state` in config.ron)"),
-        ("text", "is not a Sexton state file", "name another one (--state, or `state` in config.ron)"),
+        ("other.sqlite", "is not a Sexton state file", "name another one (--state"),
+        ("text", "is not a Sexton state file", "name another one (--state"),
         ("empty", "is damaged: it is empty", "move it away"),
         ("newer", "has schema version 99", "use the newer Sexton"),
     ] {

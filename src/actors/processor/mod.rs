@@ -224,7 +224,10 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     let elapsed = end.saturating_sub(begun);
     let report = Arc::new(report(crawl, opened, elapsed).await?);
     crawl.board.reported(&crawl.settings.name, report.clone());
-    crawl.board.crawl(&crawl.settings.name, |c| c.first_cycle_finished = true);
+    crawl.show(|c| {
+        c.first_cycle_finished = true;
+        c.since_start.cycles += u64::from(origin != Origin::Undelivered);
+    });
     crawl.board.emit(|| Event::CycleFinished(report.clone()));
     if crawl.cycles != Cycles::Once {
         crawl.persist(&crawl.ports.deliver, Deliver(key)).await?;

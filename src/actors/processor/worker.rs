@@ -75,6 +75,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 self.commit(None).await?;
                 self.enter(WorkerState::Idle);
                 crawl.reins.free().await?;
+                self.work.interrupted(&crawl);
             }
             self.enter(WorkerState::Waiting);
             let slice = tokio::select! {

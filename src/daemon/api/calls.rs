@@ -89,6 +89,9 @@ async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
         let text = format!("limit is {limit}: 1 to {FINDINGS_MOST} would be right");
         return Err(Failed::new(StatusCode::BAD_REQUEST, text));
     }
+    if let Some(name) = &query.crawl {
+        crawl_view(&Picture::take(&daemon), name)?;
+    }
     let page = daemon.engine.findings(query.after, query.crawl.as_deref(), limit);
     let (boot, findings) = (daemon.boot.clone(), page.rows);
     Ok(HttpResponse::Ok().json(Findings { boot, first: page.first, last: page.last, more: page.more, findings }))

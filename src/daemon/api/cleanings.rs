@@ -35,6 +35,7 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
         planned_again: found.planned_again,
         waiting_for: found.waiting_for,
         error: found.error,
+        by_hand: view.by_hand,
         next_run_at: found.next_run_in_secs.map(|wait| picture.now + wait),
         last_run: last_run(picture, view),
     }

@@ -10,6 +10,7 @@ pub mod picture;
 mod plan;
 mod problems;
 pub mod shapes;
+mod target;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use super::shapes::{
     History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Severity, Space, Status,
     WindowShape,
 };
+use super::target::target;
 use super::{cleanings, problems};
 use crate::daemon::series::{SAMPLES_KEPT, STEP, Series};
 use crate::daemon::shared::{CrawlView, Shared, View};
@@ -132,6 +133,7 @@ impl<'a> Picture<'a> {
         let opening = status.is_none() && !view.stopped && view.failed.is_none();
         let opening = opening.then(|| "its store is being opened".to_owned());
         let waiting_for = view.waiting.clone().or(found.waiting_for.clone()).or(opening);
+        let target = target(self, view, &found, report.as_deref());
         let error = view.failed.clone().or(found.error.clone().filter(|_| view.waiting.is_none()));
         Crawl {
             name: name.clone(),
@@ -156,6 +158,8 @@ impl<'a> Picture<'a> {
             workers: found.workers,
             waiting_for,
             error,
+            by_hand: view.by_hand,
+            target,
             rehearsal: found.rehearsal.and_then(|rehearsal| shown(view, rehearsal)),
             last_cycle: report.map(|report| cycle(&report)),
         }
@@ -295,18 +299,22 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
     }
 }
 
-/// Of the entry that Tahoe's own history would have.
+/// What was examined and has expired, of the entry that Tahoe's own history would have; what was deleted, of Sexton's own
+/// account: the other counts as deleted what a dry run or a rehearsal only would.
 fn space(own: &Map<String, Value>) -> Option<Space> {
     let recovered = own.get("history")?.get("space-recovered")?;
     let ages = own.get("history").and_then(|history| history["lease-age-histogram"].as_array());
     let leases = ages.into_iter().flatten().filter_map(|bin| bin[2].as_u64()).fold(0u64, u64::saturating_add);
     let figure = |name: &str| recovered.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let of = |account: &str, key: &str| own.get(account)?.get(key)?.as_u64();
     Some(Space {
         examined_bytes: figure("examined-diskbytes"),
         expired_bytes: figure("configured-diskbytes"),
         expired_shares: figure("configured-shares"),
-        deleted_bytes: figure("actual-diskbytes"),
-        deleted_shares: figure("actual-shares"),
+        deleted_bytes: of("deleted", "bytes").unwrap_or(0),
+        deleted_shares: of("deleted", "shares").unwrap_or(0),
+        would_delete_bytes: of("would_delete", "bytes"),
+        would_delete_shares: of("would_delete", "shares"),
         leases,
     })
 }

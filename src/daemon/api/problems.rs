@@ -31,6 +31,10 @@ pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> V
             found.push(problem("crawl", Some(&crawl.name), Severity::Warning, text));
         }
     }
+    for crawl in crawls {
+        let missed = crawl.target.as_ref().filter(|target| target.met == Some(false));
+        found.extend(missed.map(|target| problem("crawl", Some(&crawl.name), Severity::Warning, target.text.clone())));
+    }
     for cleaning in cleanings {
         let refused = cleaning.last_run.as_ref().and_then(|run| run.refused.clone());
         let add = match (cleaning.state, &cleaning.error, &cleaning.waiting_for) {

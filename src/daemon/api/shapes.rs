@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::daemon::keep::ByHand;
 use crate::daemon::series::Sample;
 use crate::policy::cleaning::{Number, SegmentEntry};
 use crate::status::{FindingRow, WorkerState};
@@ -192,6 +193,8 @@ pub struct Crawl {
     pub workers: Vec<WorkerState>,
     pub waiting_for: Option<String>,
     pub error: Option<String>,
+    pub by_hand: Option<ByHand>,
+    pub target: Option<Target>,
     pub rehearsal: Option<Rehearsal>,
     pub last_cycle: Option<Cycle>,
 }
@@ -207,6 +210,16 @@ impl Crawl {
 pub struct Range {
     pub least: f64,
     pub most: f64,
+}
+
+/// How a crawl stands to its target.
+#[derive(Debug, Serialize)]
+pub struct Target {
+    pub text: String,
+    pub within_secs: f64,
+    pub oldest_secs: Option<f64>,
+    pub expected_secs: Option<Range>,
+    pub met: Option<bool>,
 }
 
 /// What an expiry would delete.
@@ -254,6 +267,8 @@ pub struct Space {
     pub expired_shares: u64,
     pub deleted_bytes: u64,
     pub deleted_shares: u64,
+    pub would_delete_bytes: Option<u64>,
+    pub would_delete_shares: Option<u64>,
     /// For the metrics.
     #[serde(skip)]
     pub leases: u64,
@@ -338,6 +353,7 @@ pub struct Cleaning {
     pub planned_again: u32,
     pub waiting_for: Option<String>,
     pub error: Option<String>,
+    pub by_hand: Option<ByHand>,
     pub next_run_at: Option<f64>,
     pub last_run: Option<CleaningRun>,
 }

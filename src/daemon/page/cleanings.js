@@ -71,9 +71,9 @@ function cleaningPart(name, now, act) {
             ["Locks", count(c.locks)],
             ["Longest lock", duration(c.longest_lock_secs)],
             ["Planned again", c.planned_again ? count(c.planned_again) : ""],
-            ["Next run", c.next_run_at !== null ? away(c.next_run_at, now()) : ""],
+            ["Next run", c.next_run_at !== null && !status.paused ? away(c.next_run_at, now()) : ""],
         ]);
-        why.update(c);
+        why.update(c, now());
         setText(run, runText(c.last_run, now()));
         buttons.update(c.state, status);
         if (plan === shown) return;

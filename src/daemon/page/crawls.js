@@ -15,6 +15,9 @@ const STATES = {
     failed: ["failed", "danger"],
 };
 
+/** While everything is paused, nothing walks, and nothing begins when its time has come. */
+const AT_REST_IN_A_PAUSE = ["slow_start", "walking", "sleeping"];
+
 /**
  * Makes the list. `on` has `act(name, what)`, `confirm(crawl)`, `select(name)`, `findings(name)`;
  * `now()` is the daemon's clock.
@@ -44,6 +47,7 @@ function card(name, now, on) {
     const where = el("p", { class: "path quiet" });
     const line = el("p", { class: "line quiet" });
     const trouble = el("button", { type: "button", class: "link", onclick: () => on.findings(name) });
+    const target = el("p", { class: "line quiet" });
     const rehearsal = rehearsalNote(on.confirm);
     const node = el(
         "article",
@@ -52,6 +56,7 @@ function card(name, now, on) {
         where,
         bar.node,
         line,
+        target,
         why.node,
         rehearsal.node,
         el("div", { class: "foot" }, trouble, buttons.node),
@@ -64,14 +69,18 @@ function card(name, now, on) {
     const update = ({ crawl: c, selected, status }) => {
         setAttr(node, "data-selected", selected ? "true" : "false");
         setAttr(pick, "aria-pressed", selected ? "true" : "false");
-        state.update(STATES[c.state] ?? [c.state, "calm"], c.state === "walking");
+        const shown = status.paused && AT_REST_IN_A_PAUSE.includes(c.state) ? "paused" : c.state;
+        state.update(STATES[shown] ?? [shown, "calm"], shown === "walking");
         setText(where, c.job === c.name ? c.store : `${c.job} · ${c.store}`);
-        bar.update(c.prefixes_done, c.prefixes_total, progressText(c), leftText(c, now()));
-        setText(line, lineText(c, now()));
+        bar.update(c.prefixes_done, c.prefixes_total, progressText(c), leftText(c, shown, now()));
+        setText(line, lineText(c, shown, now()));
+        target.hidden = !c.target;
+        setText(target, c.target ? `${c.target.text.replace(/^./, (first) => first.toUpperCase())}.` : "");
+        setAttr(target, "data-tone", c.target?.met === false ? "attention" : null);
         trouble.hidden = !c.errors && !c.findings;
         setText(trouble, `${troubleText(c.errors, c.findings)} in this cycle`);
         setAttr(trouble, "data-tone", c.errors ? "danger" : "attention");
-        why.update(c);
+        why.update(c, now());
         rehearsal.update(c, status);
         buttons.update(c.state, status);
     };
@@ -110,17 +119,17 @@ function rehearsalNote(confirm) {
 export const troubleText = (errors, findings, between = ", ") =>
     [errors && many(errors, "error"), findings && many(findings, "finding")].filter(Boolean).join(between);
 
-function leftText(c, now) {
+function leftText(c, state, now) {
     const left = c.remaining_secs;
-    if (c.state === "walking") return left ? `${range(left)} left` : "time left not known yet";
-    if (c.state === "paused" && left) return `${range(left)} of walking left`;
+    if (state === "walking") return left ? `${range(left)} left` : "time left not known yet";
+    if (state === "paused") return left ? `${range(left)} of walking left` : "";
     if (c.next_cycle_at !== null && c.next_cycle_at > now - 2) return `next cycle ${away(c.next_cycle_at, now)}`;
-    if (c.state === "rehearsed") return "waits to be confirmed";
+    if (state === "rehearsed") return "waits to be confirmed";
     return "";
 }
 
 /** The cycle in one line: since when, how much, how fast; of a crawl at rest, how the last one went. */
-function lineText(c, now) {
+function lineText(c, state, now) {
     if (c.cycle === null) return "No cycle has begun yet.";
     const active = ["walking", "paused", "waiting"].includes(c.state);
     const last = c.last_cycle,
@@ -131,7 +140,7 @@ function lineText(c, now) {
             last?.finished &&
             `${last.result.replace("_", " ")} ${moment(last.finished, now)}, took ${duration(last.elapsed_secs)}`,
         seen,
-        c.state === "walking" && rateText(c.buckets_per_sec),
+        state === "walking" && rateText(c.buckets_per_sec),
         active && c.resumed_with !== null && `resumed with ${many(c.resumed_with, "prefix", "prefixes")} done`,
     ]
         .filter(Boolean)

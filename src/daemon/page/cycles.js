@@ -101,5 +101,9 @@ function cycleColumns(cycles, now) {
     if (cycles.some((c) => c.space?.deleted_shares)) {
         columns.push({ head: "Deleted", number: true, cell: (c) => (c.space ? bytes(c.space.deleted_bytes) : "") });
     }
+    if (cycles.some((c) => c.space?.would_delete_shares)) {
+        const told = (c) => c.space?.would_delete_bytes;
+        columns.push({ head: "Would delete", number: true, cell: (c) => (Number.isFinite(told(c)) ? bytes(told(c)) : "") });
+    }
     return columns;
 }

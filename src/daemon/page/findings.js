@@ -110,6 +110,9 @@ export class FindingsPanel {
             this.#all.push(finding);
             this.#last = finding.number;
         }
+        // What was met again stands there once.
+        const replaced = new Set(list.map((finding) => finding.replaces).filter(Boolean));
+        if (replaced.size) this.#all = this.#all.filter((finding) => !replaced.has(finding.number));
         if (this.#all.length > MOST) {
             this.#all = this.#all.slice(-MOST);
             this.#missing = true;
@@ -166,6 +169,8 @@ const COLUMNS = [
     "kind",
     "crawl",
     "cycle",
+    "cycles",
+    "since",
     "at",
     "prefix",
     "storage_index",
@@ -195,6 +200,11 @@ function findingTable(rows, now) {
                     el("span", { class: "chip", "data-tone": f.kind === "error" ? "danger" : "attention" }, f.kind),
             },
             { head: "When", class: "nowrap", cell: (f) => when(f.at, now) },
+            {
+                head: "Since",
+                class: "nowrap",
+                cell: (f) => (f.cycles > 1 ? el("span", {}, when(f.since, now), `, ${count(f.cycles)} cycles`) : ""),
+            },
             { head: "Crawl", class: "broken", cell: (f) => f.crawl },
             { head: "Prefix", class: "code", cell: (f) => f.prefix },
             {
@@ -217,7 +227,7 @@ function csv(rows) {
         const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
         return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
     };
-    const lines = rows.map((f) => COLUMNS.map((c) => cell(c === "at" ? iso(f.at) : f[c])).join(","));
+    const lines = rows.map((f) => COLUMNS.map((c) => cell(c === "at" || c === "since" ? iso(f[c]) : f[c])).join(","));
     return `${[COLUMNS.join(","), ...lines].join("\r\n")}\r\n`;
 }
 

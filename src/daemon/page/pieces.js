@@ -1,6 +1,7 @@
 // What crawls and cleanings show alike: a state, a bar, facts, a reason, and the buttons.
 
 import { el, keyed, setAttr, setText } from "./dom.js";
+import { away } from "./format.js";
 
 /** A state as a word, with a mark whose form differs too, not only its colour; it moves while work goes on. */
 export function chip() {
@@ -48,14 +49,21 @@ export function facts() {
     };
 }
 
-/** Why it does not go on: an error, or what it waits for. */
+/** What an operator has done to it, and what ends that. */
+const byHand = ({ what, at }, now) =>
+    what === "stopped"
+        ? `Stopped by hand ${away(at, now)}, until it is started.`
+        : `Paused by hand ${away(at, now)}, until it is resumed.`;
+
+/** Why it does not go on: an error, or what it waits for, or what an operator has done. */
 export function reason() {
     const node = el("p", { class: "note strong" });
     return {
         node,
-        update({ error, waiting_for: waiting }) {
-            node.hidden = !error && !waiting;
-            setText(node, error ?? waiting);
+        update({ error, waiting_for: waiting, by_hand: hand }, now) {
+            const text = error ?? waiting ?? (hand && byHand(hand, now));
+            node.hidden = !text;
+            setText(node, text ?? "");
             setAttr(node, "data-tone", error ? "danger" : "attention");
         },
     };

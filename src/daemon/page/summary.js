@@ -95,6 +95,7 @@ function vitals(status, now) {
 }
 
 function nextEnd(status, now) {
+    if (status.paused) return ["nothing", "everything is paused"];
     const walking = status.crawls.filter((c) => c.state === "walking");
     const soonest = walking
         .filter((c) => c.remaining_secs)

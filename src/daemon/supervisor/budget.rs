@@ -34,8 +34,13 @@ impl Supervisor {
         {
             let mut view = lock(&self.shared.view);
             if view.open != open {
-                let window = open.map(|window| window.span.to_string());
-                info!(window, percent = 100.0 * rate, "another window of the day");
+                let (window, percent) = (open.map(|window| window.span.to_string()), 100.0 * rate);
+                match self.kept.budget {
+                    None => info!(window, percent, "another window of the day"),
+                    Some(_) => {
+                        info!(window, percent, "another window of the day; the budget set by hand stays in force")
+                    }
+                }
             }
             (view.open, view.next_change, view.changed) = (open, next, self.kept.budget);
         }

@@ -5,6 +5,7 @@
 //! two looks shows in the next one. Wishes and signals only change what is wanted, and bring the next look forward.
 
 mod budget;
+mod by_hand;
 mod known;
 mod reload;
 mod tasks;
@@ -116,6 +117,7 @@ impl Supervisor {
         mut signals: mpsc::UnboundedReceiver<Signal>,
     ) -> Result<()> {
         self.greet();
+        self.take_up_by_hand();
         let engine = self.shared.engine.clone();
         let failed = engine.finished();
         tokio::pin!(failed);
@@ -130,9 +132,10 @@ impl Supervisor {
                 _ = looks.tick() => self.look(),
                 Some(Command { wish, reply }) = wishes.recv() => {
                     let answer = self.grant(wish).await;
+                    // First, so that the answer shows what it has made of it.
+                    self.look();
                     // Whoever no longer waits needs no answer.
                     let _ = reply.send(answer);
-                    self.look();
                 }
                 Some(ended) = self.ended.recv() => self.launched(ended),
                 signal = signals.recv() => match signal {
@@ -207,7 +210,11 @@ impl Supervisor {
 
     async fn grant(&mut self, wish: Wish) -> Granted {
         match wish {
-            Wish::Of(kind, name, verb) => self.wish_of(kind, &name, verb).await,
+            Wish::Of(kind, name, verb) => {
+                let lines = self.wish_of(kind, &name, verb).await?;
+                self.note_by_hand(&name, verb);
+                Ok(lines)
+            }
             Wish::Budget(rate) => {
                 self.change_budget(rate);
                 Ok(Vec::new())
@@ -221,6 +228,7 @@ impl Supervisor {
                 }
                 // In force when the governor has seen it, which the caller may want to read at once.
                 self.settled(|budget| budget.paused == pause).await;
+                self.note_pause(pause);
                 Ok(Vec::new())
             }
             Wish::Reload => self.reload().await.map_err(|e| Refused::Wrong(e.to_string())),

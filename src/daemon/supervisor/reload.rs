@@ -88,6 +88,7 @@ impl Supervisor {
         changes.extend(wanted.iter().filter(|task| !is_known(task)).map(|task| format!("{}: new", task.title())));
         self.shared.access.allow_hosts(config.daemon.allowed_hosts.clone());
         self.start.config = config;
+        self.forget_by_hand();
         self.end_those_gone();
         Ok(changes)
     }

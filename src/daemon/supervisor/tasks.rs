@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::Supervisor;
 use super::known::Known;
 use crate::config::{Config, CrawlConfig};
+use crate::daemon::keep::ByHand;
 use crate::daemon::launch::{cleaning_view, launch, may_pass, view, waits_for_node};
 use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
@@ -101,6 +102,10 @@ fn advice(error: &Error) -> String {
              with `sexton start {crawl}`",
             differences.join(", ")
         ),
+        Error::Clock { why } => format!(
+            "the clock cannot be right: {why}; nothing more is deleted until it is set and the crawl is begun again with \
+             `sexton start`"
+        ),
         error => error.to_string(),
     }
 }
@@ -170,19 +175,26 @@ impl Managed {
         self.wanted == Wanted::Gone
     }
 
-    fn as_crawl(&self) -> Option<CrawlView> {
+    /// It is to end, or not to begin, until it is started.
+    pub fn stop(&mut self) {
+        self.wanted = Wanted::Stopped;
+        (self.waiting, self.failed) = (None, None);
+    }
+
+    fn as_crawl(&self, by_hand: Option<ByHand>) -> Option<CrawlView> {
         let Task::Crawl(crawl) = &self.task else { return None };
         Some(CrawlView {
             stopped: self.wanted == Wanted::Stopped,
+            by_hand,
             waiting: self.waiting.clone(),
             failed: self.failed.as_ref().map(advice),
             ..view(crawl)
         })
     }
 
-    fn as_cleaning(&self) -> Option<CleaningView> {
+    fn as_cleaning(&self, by_hand: Option<ByHand>) -> Option<CleaningView> {
         let Task::Cleaning(settings) = &self.task else { return None };
-        Some(CleaningView { stopped: self.wanted == Wanted::Stopped, ..cleaning_view(settings) })
+        Some(CleaningView { stopped: self.wanted == Wanted::Stopped, by_hand, ..cleaning_view(settings) })
     }
 }
 
@@ -231,8 +243,9 @@ impl Supervisor {
         // One that ends only to begin with other settings is shown all the while.
         let shown =
             || self.tasks.iter().filter(|task| !task.is_gone() || order.iter().any(|t| t.name() == task.name()));
-        let (crawls, cleanings) =
-            (shown().filter_map(Managed::as_crawl).collect(), shown().filter_map(Managed::as_cleaning).collect());
+        let by_hand = |task: &Managed| self.kept.by_hand.get(task.name()).copied();
+        let crawls = shown().filter_map(|task| task.as_crawl(by_hand(task))).collect();
+        let cleanings = shown().filter_map(|task| task.as_cleaning(by_hand(task))).collect();
         let mut view = lock(&self.shared.view);
         (view.crawls, view.cleanings) = (crawls, cleanings);
     }
@@ -366,8 +379,7 @@ impl Supervisor {
                 Ok(Vec::new())
             }
             Verb::Stop => {
-                crawl.wanted = Wanted::Stopped;
-                (crawl.waiting, crawl.failed) = (None, None);
+                crawl.stop();
                 self.end(name);
                 Ok(Vec::new())
             }

@@ -35,7 +35,8 @@ pub(super) struct Told {
 #[derive(Debug, Clone, Copy, Default)]
 struct ToldOfCrawl {
     walking: Option<u64>,
-    finished: Option<u64>,
+    /// Cycles that were finished.
+    finished: u64,
     revision: u64,
 }
 
@@ -70,20 +71,14 @@ impl Supervisor {
 
     fn tell_cycles(&mut self, status: &Status) {
         for (name, crawl) in &status.crawls {
-            let first = !self.told.crawls.contains_key(name);
             let told = self.told.crawls.entry(name.clone()).or_default();
-            let report = self.shared.engine.last_report(name);
-            let finished = report.as_ref().map(|report| report.key.number);
-            if finished != told.finished {
-                told.finished = finished;
-                // What an earlier run had finished is no news.
-                let ended_here = report.as_ref().filter(|report| !first && report.finished >= self.shared.started_unix);
-                if let Some(report) = ended_here {
-                    self.metrics.cycle_finished(name);
-                    let (crawl, cycle) = (name.clone(), report.key.number);
-                    let summary = Some(picture::cycle(report));
-                    self.shared.hub.send(&event("cycle", &CycleEvent { what: "finished", crawl, cycle, summary }));
-                }
+            // What an earlier process had finished is no news; of several since the last look the newest is told.
+            let finished = crawl.since_start.cycles;
+            if std::mem::replace(&mut told.finished, finished) != finished
+                && let Some(report) = self.shared.engine.last_report(name)
+            {
+                let (crawl, cycle, summary) = (name.clone(), report.key.number, Some(picture::cycle(&report)));
+                self.shared.hub.send(&event("cycle", &CycleEvent { what: "finished", crawl, cycle, summary }));
             }
             let walking = crawl.cycle.filter(|_| crawl.phase == Phase::Walking);
             if walking.is_some() && walking != told.walking {

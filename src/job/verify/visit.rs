@@ -306,18 +306,15 @@ fn put_down_share(
             let error = io::Error::new(error.kind(), format!("cannot read share: {error}"));
             fold.unreadable(&Unreadable { path, error });
             if fold.notes.counts.vanished == vanished {
-                fold.notes.counts.shares += 1;
-                fold.tally.shares += 1;
-                fold.tally.bytes += size;
+                count(size, fold);
                 fold.tally.unreadable += 1;
+                fold.notes.counts.verified.unreadable += 1;
             }
             return;
         }
         Verdict::Read(Read { checked, stamp, misread, .. }) => (checked, stamp, misread),
     };
-    fold.notes.counts.shares += 1;
-    fold.tally.shares += 1;
-    fold.tally.bytes += size;
+    count(size, fold);
     if let Some(Flaw { region, reason, .. }) = misread.filter(|_| checked.flaws.is_empty()) {
         fold.tally.misread += 1;
         let what = format!(
@@ -328,10 +325,12 @@ fn put_down_share(
     }
     if checked.flaws.is_empty() {
         fold.tally.ok += 1;
+        fold.notes.counts.verified.ok += 1;
         fold.tally.signatures_not_checked += u64::from(checked.signature_not_checked);
         return;
     }
     fold.tally.corrupt += 1;
+    fold.notes.counts.verified.corrupt += 1;
     let stays = quarantine::leaves(settings, bucket, &name);
     if stays {
         checked.flaws.iter_mut().for_each(|flaw| flaw.reason.push_str(LEFT_IN_PLACE));
@@ -350,6 +349,14 @@ fn put_down_share(
         let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
         quarantine::put_away(settings, bucket, store, &corrupt, fold);
     }
+}
+
+/// Counts a share, whatever it has come to.
+fn count(size: u64, fold: &mut Fold<'_, VerifyTally>) {
+    fold.notes.counts.shares += 1;
+    fold.notes.counts.verified.bytes = fold.notes.counts.verified.bytes.saturating_add(size);
+    fold.tally.shares += 1;
+    fold.tally.bytes += size;
 }
 
 /// Notes a flaw of a share, or of the bucket.

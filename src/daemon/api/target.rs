@@ -1,0 +1,93 @@
+//! How a crawl stands to its target: whether every prefix is visited again within the time that was set.
+
+use std::time::Duration;
+
+use super::picture::Picture;
+use super::shapes::{Range, Target};
+use crate::daemon::shared::CrawlView;
+use crate::policy::target::{Outlook, between_visits, outlook};
+use crate::report::CycleReport;
+use crate::status::CrawlStatus;
+
+/// At the pace of the running cycle; until that can be told, at the pace of the last complete one.
+pub fn target(
+    picture: &Picture<'_>,
+    view: &CrawlView,
+    found: &CrawlStatus,
+    last: Option<&CycleReport>,
+) -> Option<Target> {
+    let within = view.settings.target?.as_secs_f64();
+    let told = found.target.and_then(|target| target.between_visits_secs);
+    let expected = told.or_else(|| {
+        let CycleReport { started, finished, .. } = last.filter(|report| report.complete)?;
+        let cycle = (finished - started).max(0.0);
+        Some(between_visits((cycle, cycle), view.settings.minimum_cycle_time.as_secs_f64()))
+    });
+    let oldest = picture.shared.engine.ring(&view.settings.name).and_then(|ring| {
+        let visits: Option<Vec<f64>> = ring.marks.iter().map(|mark| mark.visited).collect();
+        visits?.into_iter().reduce(f64::min)
+    });
+    let outlook = expected.map(|expected| outlook(within, expected));
+    Some(Target {
+        text: text(within, expected, outlook),
+        within_secs: within,
+        oldest_secs: oldest.map(|at| (picture.now - at).max(0.0)),
+        expected_secs: expected.map(|(least, most)| Range { least, most }),
+        met: match outlook {
+            Some(Outlook::Kept) => Some(true),
+            Some(Outlook::Missed) => Some(false),
+            Some(Outlook::Close) | None => None,
+        },
+    })
+}
+
+/// One sentence for people.
+fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>) -> String {
+    let set = format!("every share is to have its turn within {}", shown(within));
+    let Some((least, most)) = expected else { return format!("{set}: too little was done to tell whether it will") };
+    let pace = match (shown(least), shown(most)) {
+        (least, most) if least == most => format!("it takes {most}"),
+        (least, most) => format!("it takes {least} to {most}"),
+    };
+    match outlook {
+        Some(Outlook::Kept) => format!("{set}: at this pace {pace}, so the target will be met"),
+        Some(Outlook::Missed) => {
+            format!("{set}: at this pace {pace}, so the target will be MISSED: more budget is needed")
+        }
+        _ => format!("{set}: at this pace {pace}, so the target may be met or missed"),
+    }
+}
+
+/// A time in its two largest units; no target is longer than some centuries.
+fn shown(secs: f64) -> String {
+    let time = Duration::try_from_secs_f64(secs.floor()).unwrap_or(Duration::MAX).min(Duration::from_secs(1 << 33));
+    let text = humantime::format_duration(time).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_says_what_will_become_of_the_target() {
+        let day = 86_400.0;
+        let said = |least: f64, most: f64| {
+            let expected = (least * day, most * day + 3661.0);
+            text(30.0 * day, Some(expected), Some(outlook(30.0 * day, expected)))
+        };
+        let set = "every share is to have its turn within 30days";
+        assert_eq!(
+            said(10.0, 12.0),
+            format!("{set}: at this pace it takes 10days to 12days 1h, so the target will be met")
+        );
+        assert!(said(10.0, 30.0).ends_with("so the target may be met or missed"), "{}", said(10.0, 30.0));
+        assert!(
+            said(31.0, 40.0).ends_with("so the target will be MISSED: more budget is needed"),
+            "{}",
+            said(31.0, 40.0)
+        );
+        assert_eq!(text(30.0 * day, None, None), format!("{set}: too little was done to tell whether it will"));
+        assert!(!shown(f64::INFINITY).is_empty());
+    }
+}

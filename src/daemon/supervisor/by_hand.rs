@@ -1,0 +1,69 @@
+//! What an operator has stopped or paused: kept over restarts, until that is taken back.
+
+use tracing::info;
+
+use super::Supervisor;
+use super::known::Known;
+use crate::daemon::keep::{ByHand, Done};
+use crate::daemon::shared::Verb;
+use crate::messages::Instruction;
+
+impl Supervisor {
+    /// Takes up what was done before the daemon began; before the first look.
+    pub(super) fn take_up_by_hand(&mut self) {
+        self.forget_by_hand();
+        if self.kept.paused.is_some() {
+            info!("everything was paused by hand, and stays so until it is resumed");
+            // Before anything is added that could ask for a slice.
+            self.shared.engine.pause();
+        }
+        let now = self.shared.time.clock.now();
+        for task in &mut self.tasks {
+            let name = task.task.name().to_owned();
+            let Some(ByHand { what, .. }) = self.kept.by_hand.get(&name).copied() else { continue };
+            match what {
+                Done::Stopped => {
+                    info!(name, "was stopped by hand, and stays so until it is started");
+                    task.stop();
+                }
+                Done::Paused => {
+                    info!(name, "was paused by hand, and stays so until it is resumed");
+                    self.known.entry(name).or_insert_with(|| Known::new(now)).held = true;
+                }
+            }
+        }
+    }
+
+    /// Takes down what a wish that was granted means for later.
+    pub(super) fn note_by_hand(&mut self, name: &str, verb: Verb) {
+        let at = self.shared.time.clock.unix_secs();
+        let done = match verb {
+            Verb::Stop => Some(Done::Stopped),
+            Verb::Order(Instruction::Pause) => Some(Done::Paused),
+            Verb::Order(Instruction::Start | Instruction::Resume) => None,
+            Verb::Confirm(_) => return,
+        };
+        let was = match done {
+            Some(what) => self.kept.by_hand.insert(name.to_owned(), ByHand { what, at }),
+            None => self.kept.by_hand.remove(name),
+        };
+        if was.map(|was| was.what) != done {
+            self.keep();
+        }
+    }
+
+    /// Takes down that everything is paused, or is not any more.
+    pub(super) fn note_pause(&mut self, pause: bool) {
+        let at = self.shared.time.clock.unix_secs();
+        self.kept.paused = pause.then_some(self.kept.paused.unwrap_or(at));
+        self.keep();
+    }
+
+    /// Forgets what has gone from the configuration.
+    pub(super) fn forget_by_hand(&mut self) {
+        let config = &self.start.config;
+        let crawls = config.crawls.iter().map(|crawl| crawl.settings.name.as_str());
+        let names: Vec<&str> = crawls.chain(config.cleanings.iter().map(|cleaning| cleaning.name.as_str())).collect();
+        self.kept.by_hand.retain(|name, _| names.contains(&name.as_str()));
+    }
+}

@@ -1,0 +1,49 @@
+//! What a crawl has done since the engine's start, over all its cycles: sums that only grow, for metrics.
+
+use serde::Serialize;
+
+use crate::job::{Counts, Verified};
+
+/// What was saved of a crawl since the engine's start, whichever cycles it belongs to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Cycles that were finished.
+    pub cycles: u64,
+    /// Buckets visited.
+    pub buckets: u64,
+    /// Shares visited.
+    pub shares: u64,
+    /// What was gone when its turn came.
+    pub vanished: u64,
+    /// What verifying has come to.
+    pub verified: Verified,
+}
+
+impl Totals {
+    /// Adds what was saved just now.
+    pub(crate) fn add(&mut self, added: &Counts) {
+        self.buckets += added.buckets;
+        self.shares += added.shares;
+        self.vanished += added.vanished;
+        self.verified.merge(&added.verified);
+    }
+
+    /// What has come to it since `earlier`; all of it where that was of a crawl which was begun anew meanwhile.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn since(&self, earlier: &Totals) -> Totals {
+        let added = |now: u64, was: u64| now.checked_sub(was).unwrap_or(now);
+        let (now, was) = (&self.verified, &earlier.verified);
+        Totals {
+            cycles: added(self.cycles, earlier.cycles),
+            buckets: added(self.buckets, earlier.buckets),
+            shares: added(self.shares, earlier.shares),
+            vanished: added(self.vanished, earlier.vanished),
+            verified: Verified {
+                bytes: added(now.bytes, was.bytes),
+                ok: added(now.ok, was.ok),
+                corrupt: added(now.corrupt, was.corrupt),
+                unreadable: added(now.unreadable, was.unreadable),
+            },
+        }
+    }
+}

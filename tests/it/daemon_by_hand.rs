@@ -1,0 +1,134 @@
+//! What an operator has done to single crawls by hand: it outlives restarts, and is shown, until it is taken back.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::daemon::{CRAWLS, Daemon, command_for, config};
+use super::daemon_shapes::assert_fits;
+use super::harness::{Ended, run};
+
+const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
+
+fn say(daemon: &Daemon, args: &str) -> Ended {
+    run(&mut command_for(&daemon.sample, args))
+}
+
+#[test]
+fn stopped_and_paused_outlive_a_restart_until_they_are_taken_back() {
+    let daemon = Daemon::start(20, &config(FAST, CRAWLS, ""));
+    daemon.until_crawl("leases", "sleeping");
+    assert_eq!(say(&daemon, "stop leases").expect(0).stdout, "leases: stopped\n");
+    assert_eq!(say(&daemon, "pause count").expect(0).stdout, "count: paused\n");
+    let (sample, _) = daemon.end(Signal::KILL);
+    let daemon = Daemon::again(sample);
+    let paused = daemon.until_crawl("count", "paused");
+    let stopped = daemon.crawl("leases");
+    assert_eq!(stopped["state"], "stopped", "{stopped:#}");
+    assert_eq!((&stopped["by_hand"]["what"], &paused["by_hand"]["what"]), (&"stopped".into(), &"paused".into()));
+    assert_fits("Status", &daemon.get("/api/status"));
+    let said = say(&daemon, "status").stdout;
+    for words in
+        ["leases           stopped: by hand, ", "until it is started; 0 errors", "count            paused: by hand, "]
+    {
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
+    }
+    assert!(!said.contains(": ;"), "{said}");
+    say(&daemon, "start leases").expect(0);
+    say(&daemon, "resume count").expect(0);
+    let (sample, _) = daemon.end(Signal::KILL);
+    let daemon = Daemon::again(sample);
+    daemon.until_crawl("leases", "sleeping");
+    assert_eq!(daemon.until_crawl("count", "slow_start")["by_hand"], Value::Null);
+}
+
+#[test]
+fn what_was_done_to_a_crawl_that_has_gone_is_forgotten() {
+    let mut daemon = Daemon::start(20, &config(FAST, CRAWLS, ""));
+    say(&daemon, "stop count").expect(0);
+    for crawls in [CRAWLS.lines().filter(|line| !line.contains("count")).collect(), CRAWLS.to_owned()] {
+        std::fs::write(daemon.config(), config(FAST, &crawls, "")).unwrap();
+        daemon.running().signal(Signal::HUP);
+        let wanted = 1 + usize::from(crawls == CRAWLS);
+        daemon.until("the new file", |status| status["crawls"].as_array().unwrap().len() == wanted);
+    }
+    assert_eq!(daemon.until_crawl("count", "slow_start")["by_hand"], Value::Null);
+}
+
+#[test]
+fn while_everything_is_paused_nothing_is_said_to_begin() {
+    let daemon = Daemon::start(20, &config(FAST, CRAWLS, ""));
+    daemon.until_crawl("leases", "sleeping");
+    assert!(say(&daemon, "status").stdout.contains("next cycle in "));
+    say(&daemon, "pause").expect(0);
+    let said = say(&daemon, "status").stdout;
+    assert!(said.contains(", PAUSED\n") && said.contains("leases           paused: cycle 0"), "{said}");
+    assert!(!said.contains("next cycle"), "{said}");
+    let (sample, _) = daemon.end(Signal::KILL);
+    let daemon = Daemon::again(sample);
+    daemon.until("that the pause holds", |status| status["paused"] == true);
+    say(&daemon, "resume").expect(0);
+    let (sample, _) = daemon.end(Signal::KILL);
+    assert_eq!(Daemon::again(sample).get("/api/status")["paused"], false);
+}
+
+#[test]
+fn findings_of_a_crawl_that_is_not_there_are_refused() {
+    let daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    say(&daemon, "findings --crawl leases").expect(0);
+    say(&daemon, "findings --crawl nope").expect(3).said(r#"there is no crawl "nope""#);
+    assert_eq!(daemon.send("GET", "/api/findings?crawl=nope", &[], "").status, 404);
+}
+
+#[test]
+fn a_file_that_holds_no_token_is_said_to_hold_none() {
+    let daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    let path = daemon.sample.path("no-token");
+    for text in ["", "a token\nand more", "t\u{f6}ken-of-some-length"] {
+        std::fs::write(&path, text).unwrap();
+        let args = format!("pause --token-file {}", path.display());
+        say(&daemon, &args).expect(3).said("no-token does not hold a token");
+    }
+}
+
+#[test]
+fn a_window_that_opens_while_the_budget_is_set_by_hand_is_said_to_change_nothing() {
+    let day = r#"cpu_percentage: "100%", windows: { "00:00-12:00": "20%", "12:00-00:00": "20%" }"#;
+    let mut daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    say(&daemon, "budget 30%").expect(0);
+    std::fs::write(daemon.config(), config(day, CRAWLS, "")).unwrap();
+    daemon.running().signal(Signal::HUP);
+    let line = daemon.running().must_say("another window of the day");
+    assert!(line.contains("the budget set by hand stays in force") && line.contains("percent=30"), "{line}");
+}
+
+#[test]
+fn a_daemon_is_found_without_its_session_and_by_the_file_that_it_was_started_with() {
+    let mut daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    let elsewhere = |args: &str| {
+        let mut command = command_for(&daemon.sample, args);
+        command.env("XDG_RUNTIME_DIR", daemon.sample.path("another"));
+        run(&mut command)
+    };
+    elsewhere("status").expect(0);
+    // By the usual configuration, which names another folder for the state.
+    let own = daemon.sample.path("home/.config/sexton");
+    std::fs::create_dir_all(&own).unwrap();
+    let state = daemon.sample.path("state.sqlite");
+    let usual = config(FAST, CRAWLS, "").replace("state.sqlite", state.to_str().unwrap());
+    std::fs::write(own.join("config.ron"), usual).unwrap();
+    let mut unnamed = super::harness::sexton(["status"]);
+    unnamed.env("HOME", daemon.sample.path("home")).env_remove("XDG_RUNTIME_DIR").env_remove("XDG_CONFIG_HOME");
+    assert!(run(&mut unnamed).expect(0).stdout.contains("leases"));
+
+    // A file that was refused does not hide the daemon that says so.
+    std::fs::write(daemon.config(), "(nonsense").unwrap();
+    daemon.running().signal(Signal::HUP);
+    daemon.until("the refusal", |status| status["config"]["refused"].is_string());
+    let ended = say(&daemon, "status");
+    ended.said("this is the daemon that was started with that file");
+    assert!(ended.stdout.contains("the configuration was refused"), "{ended:?}");
+    // Another one is not taken for it.
+    let mut other = super::harness::sexton(["status", "--config", "nowhere.ron"]);
+    other.env("HOME", daemon.sample.path("home")).env("XDG_RUNTIME_DIR", daemon.sample.path("runtime"));
+    run(&mut other).expect(2).said("nowhere.ron");
+}
