@@ -58,10 +58,23 @@ fn text(within: Duration, expected: Option<(Duration, Duration)>, outlook: Optio
     }
 }
 
-/// A time in its two largest units; no target is longer than some centuries.
+/// A time in its two largest units: `21 days 4 h`.
 fn shown(time: Duration) -> String {
-    let text = humantime::format_duration(Duration::from_secs(time.as_secs().min(1 << 33))).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    const UNITS: [(u64, &str, &str); 4] =
+        [(86_400, "day", "days"), (3600, "h", "h"), (60, "min", "min"), (1, "s", "s")];
+    let mut left = time.as_secs();
+    let mut parts = Vec::new();
+    for (size, one, many) in UNITS {
+        let n = left / size;
+        left %= size;
+        if n > 0 || (size == 1 && parts.is_empty()) {
+            parts.push(format!("{n} {}", if n == 1 { one } else { many }));
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    parts.truncate(2);
+    parts.join(" ")
 }
 
 fn span((least, most): (f64, f64)) -> Option<(Duration, Duration)> {
@@ -79,14 +92,16 @@ mod tests {
             let expected = (least * day, most * day + Duration::from_secs(3661));
             text(30 * day, Some(expected), Some(outlook(30 * day, expected)))
         };
-        let set = "every share is to have its turn within 30days";
+        let set = "every share is to have its turn within 30 days";
         assert_eq!(
             said(10, 12),
-            format!("{set}: at this pace it takes 10days to 12days 1h, so the target will be met")
+            format!("{set}: at this pace it takes 10 days to 12 days 1 h, so the target will be met")
         );
         assert!(said(10, 30).ends_with("so the target may be met or missed"), "{}", said(10, 30));
         assert!(said(31, 40).ends_with("so the target will be MISSED: more budget is needed"), "{}", said(31, 40));
         assert_eq!(text(30 * day, None, None), format!("{set}: too little was done to tell whether it will"));
-        assert!(!shown(Duration::MAX).is_empty());
+        let times = [0, 59, 3600, 86_400 + 120, 90_000].map(|secs| shown(Duration::from_secs(secs)));
+        assert_eq!(times, ["0 s", "59 s", "1 h", "1 day", "1 day 1 h"]);
+        assert!(shown(Duration::MAX).ends_with(" h"));
     }
 }
