@@ -80,6 +80,7 @@ impl Job<Folder> for SumUp {
                 region,
                 reason,
                 tahoe_corrupt: false,
+                only_kept: false,
                 bytes: None,
             });
         }

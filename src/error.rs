@@ -40,7 +40,10 @@ pub enum Error {
     },
 
     /// The state file belongs to another program.
-    #[error("{} is not a Sexton state file ({cause}); name another one (--state, or `state` in config.ron)", path.display())]
+    #[error(
+        "{} is not a Sexton state file ({cause}); name another one (--state, or `state` in config.ron)",
+        path.display()
+    )]
     StateForeign {
         /// The file.
         path: PathBuf,
@@ -112,8 +115,10 @@ pub enum Error {
     /// A crawl would delete more than it may.
     #[error(
         "crawl {crawl} stopped before it deleted anything more: {deletes} of the {examined} shares examined in this cycle \
-         would be gone, and {:.1} % is the most allowed; see with --dry-run what has expired, and check the clock, the \
-         rule of expiry and whether clients still renew their leases; if all is right, allow more with --max-delete",
+         would be gone, and {:.1} % is the most allowed; see with a dry run what has expired (--dry-run, or `dry_run: true` in \
+         config.ron), and check the clock, the \
+         rule of expiry and whether clients still renew their leases; if all is right, allow more with --max-delete \
+         (`max_delete` in config.ron)",
         most * 100.0
     )]
     SafetyCatch {

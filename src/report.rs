@@ -99,6 +99,11 @@ impl CycleReport {
         })
     }
 
+    /// Whether it has findings of shares with which something is wrong, not only of such as are kept.
+    pub fn finds_corrupt(&self) -> bool {
+        self.findings.iter().any(|finding| !finding.only_kept)
+    }
+
     /// The report as the command line prints it: one object; the job's own keys stand beside the common ones.
     ///
     /// Times are seconds, `cpu_percentage` and `measured_percentage` percent of one core. `shares` is `null` where the

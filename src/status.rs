@@ -21,7 +21,8 @@ use serde::Serialize;
 use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::job::Finding;
-use crate::policy::target::Outlook;
+use crate::policy::remaining::RemainingTime;
+use crate::policy::target::{Outlook, between_visits, outlook};
 use crate::report::CycleReport;
 use crate::slice::Spent;
 
@@ -272,10 +273,16 @@ pub struct CrawlStatus {
     pub vanished: u64,
     /// What was saved since the engine's start, over all cycles.
     pub since_start: Totals,
-    /// Remaining time as a range, from the prefixes done; `None` until enough are done.
+    /// Remaining time as a range, from the prefixes done and by the budget in force; `None` until enough are done.
     pub remaining_secs: Option<(f64, f64)>,
+    /// What it is estimated from.
+    #[serde(skip)]
+    pub(crate) remaining: RemainingTime,
     /// Whether the target will be kept; `None` where none was set.
     pub target: Option<TargetStatus>,
+    /// The target, and what lies between two cycles.
+    #[serde(skip)]
+    pub(crate) aim: Option<(Duration, Duration)>,
     /// The rehearsal that waits to be confirmed, or was, until the next cycle begins.
     pub rehearsal: Option<RehearsalStatus>,
     /// Why progress cannot be saved just now.
@@ -292,7 +299,8 @@ pub struct CrawlStatus {
 pub struct TargetStatus {
     /// Within which time every prefix is to be visited again.
     pub target_secs: f64,
-    /// In which time it is, as a range, at the pace of the last cycle of this run; `None` until that can be told.
+    /// In which time it is, as a range, at the pace of the last cycle of this run and by the budget in force; `None` until
+    /// that can be told.
     pub between_visits_secs: Option<(f64, f64)>,
     /// What that means.
     pub outlook: Option<Outlook>,
@@ -322,11 +330,32 @@ impl CrawlStatus {
             vanished: 0,
             since_start: Totals::default(),
             remaining_secs: None,
+            remaining: RemainingTime::default(),
             target: None,
+            aim: None,
             rehearsal: None,
             waiting_for: None,
             error: None,
             failure: None,
         }
+    }
+
+    /// Tells remaining time and target as they stand when so much has been allowed; `takes` says how long it takes until
+    /// so much more is.
+    fn estimate(&mut self, allowed: Duration, takes: impl Fn((Duration, Duration)) -> (f64, f64)) {
+        let left = self.prefixes_total.saturating_sub(self.prefixes_done);
+        let range = if self.held { self.remaining.whole(left) } else { self.remaining.range(left, allowed) };
+        self.remaining_secs = range.map(&takes);
+        self.target = self.aim.map(|(target, between_cycles)| {
+            let total = self.prefixes_total;
+            let cycle =
+                if left == 0 { self.remaining.measured(total) } else { self.remaining.whole(total) }.map(&takes);
+            let visits = cycle.map(|cycle| between_visits(cycle, between_cycles.as_secs_f64()));
+            TargetStatus {
+                target_secs: target.as_secs_f64(),
+                between_visits_secs: visits,
+                outlook: visits.map(|visits| outlook(target.as_secs_f64(), visits)),
+            }
+        });
     }
 }

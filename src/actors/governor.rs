@@ -66,10 +66,10 @@ struct Overhead {
 impl Governor {
     /// Makes a governor for so many workers: as many slices may be out at once, or more if more cores may be used.
     pub(crate) fn new(settings: BudgetSettings, workers: u32, time: Time, board: Arc<Board>, guard: Guard) -> Self {
-        let now = time.clock.now().as_secs_f64();
-        let budget = Budget::new(terms(&settings, workers), accrual(settings.basis), now);
+        let now = time.clock.now();
+        let budget = Budget::new(terms(&settings, workers), accrual(settings.basis), now.as_secs_f64());
         let overhead = Overhead { process_at_start: time.meter.process_cost(), accounted: Duration::ZERO };
-        board.budget(|b| b.requested(&settings));
+        board.budget(|b| b.requested(&settings, now));
         Governor {
             time,
             settings,
@@ -250,7 +250,8 @@ impl Handler<SetBudget> for Governor {
         }
         self.budget.set_accrual(accrual(settings.basis), now);
         self.budget.set_terms(terms(&settings, self.workers), now);
-        self.board.budget(|b| b.requested(&settings));
+        let at = self.time.clock.now();
+        self.board.budget(|b| b.requested(&settings, at));
         self.settings = settings;
         self.pump(ctx);
     }

@@ -4,7 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-use super::{ConfigCommand, Exit};
+use super::{ConfigCommand, Exit, output};
+use crate::clock::{Clock, SystemClock};
 use crate::config::units::Percent;
 use crate::config::{Config, EXAMPLE};
 use crate::error::{Error, Result};
@@ -37,7 +38,19 @@ fn check(path: &Path) -> Result<Exit> {
     for line in meaning(&config) {
         println!("  {line}");
     }
+    for warning in warnings(&config, SystemClock::default().unix_secs()) {
+        output::say(&format!("warning: {warning}"));
+    }
     Ok(Exit::Done)
+}
+
+/// What is valid as it is written, and will stop a crawl if it begins now, in seconds since 1970.
+fn warnings(config: &Config, now: f64) -> Vec<String> {
+    let refused = config.crawls.iter().filter_map(|crawl| match &crawl.job {
+        JobSettings::Leases(leases) => Some((&crawl.settings.name, leases.validate_at(now).err()?)),
+        _ => None,
+    });
+    refused.map(|(name, why)| format!("crawl {name} would stop with an error: {why}")).collect()
 }
 
 /// What a crawl deletes, if it does.

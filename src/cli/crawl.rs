@@ -41,6 +41,8 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
         _ => store,
     };
     let prefixes = store.ring().len();
+    // As it is now: what goes meanwhile is none that was never there.
+    let missing = args.verify.missing(&store);
     let interrupts = Interrupts::take_over()?;
     let engine = start(args, &job, store, state)?;
     let ending = {
@@ -50,7 +52,11 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
         progress.show(&engine.status());
         ending
     };
-    finish(args, &engine, name, ending)
+    let exit = finish(args, &engine, name, ending)?;
+    match missing {
+        Some(missing) if exit != Exit::Interrupted => Err(missing),
+        _ => Ok(exit),
+    }
 }
 
 /// The job as the settings know it; they also say what is refused.
@@ -61,8 +67,9 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
     let job = match args.job {
         JobName::Verify => {
             args.expiry.refuse()?;
-            let mut verify = args.verify.settings()?;
+            let mut verify = args.verify.settings(now(args))?;
             verify.node_stopped = args.node_stopped;
+            verify.validate_for(&args.store)?;
             JobSettings::Verify { verify, offline: args.offline }
         }
         JobName::Count if args.offline => {
@@ -72,11 +79,19 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
         JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline, args.node_stopped)),
     };
     job.validate()?;
-    if let JobSettings::Leases(leases) = &job {
-        leases.validate_at(args.now.unwrap_or_else(|| SystemClock::default().unix_secs()))?;
+    if let JobSettings::Leases(leases) = &job
+        // Whoever only evaluates may give any moment.
+        && (leases.word.is_some() || args.now.is_none())
+    {
+        leases.validate_at(now(args))?;
     }
     refuse_running_node(args, &job)?;
     Ok(job)
+}
+
+/// The moment that counts as now, in seconds since 1970.
+fn now(args: &CrawlArgs) -> f64 {
+    args.now.unwrap_or_else(|| SystemClock::default().unix_secs())
 }
 
 /// Refuses to change what a running node may be writing to, whatever was said.
@@ -100,7 +115,7 @@ fn crawl_name(job: &JobSettings) -> &'static str {
 
 fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf> {
     match &args.state {
-        Some(path) => Ok(path.clone()),
+        Some(path) => state_file::given_path(path),
         None => state_file::default_path(&args.store, &store.identity(), job),
     }
 }
@@ -147,8 +162,7 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     }
     delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    let corrupt = args.job == JobName::Verify && report.counts.findings > 0;
-    let clean = report.counts.errors == 0 && report.complete && !corrupt;
+    let clean = report.counts.errors == 0 && report.complete && !report.finds_corrupt();
     Ok(if clean { Exit::Done } else { Exit::WithErrors })
 }
 

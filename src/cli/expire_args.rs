@@ -25,11 +25,12 @@ pub(super) struct ExpireArgs {
     #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
     sharetypes: ShareTypes,
 
-    /// Stop before more than this part of the shares examined would be gone
+    /// Stop before more than this part of the shares examined would be gone; holds once 1,000 were examined, so look with
+    /// --dry-run first in a small store
     #[arg(long, value_name = "PERCENT%", default_value = "10%", value_parser = parse_part)]
     max_delete: f64,
 
-    /// Vouch for the clock where, with --online, the files of the node speak against it
+    /// Vouch for the clock where a share written after now or, with --online, the files of the node speak against it
     #[arg(long)]
     accept_clock: bool,
 

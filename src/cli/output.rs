@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 
 use crate::job::Counts;
@@ -96,8 +96,8 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         format!(", {} shares", report.counts.shares)
     };
     lines.push(format!("  {} buckets{shares}", report.counts.buckets));
-    if let Some(history) = report.own.get("history") {
-        lines.extend(history_for_people(history));
+    if report.own.contains_key("history") {
+        lines.extend(leases_for_people(&report.own));
     }
     if let Some(partial) = report.own.get("partial") {
         lines.push(format!("  PARTIAL: only {}", partial_for_people(partial)));
@@ -108,6 +108,7 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     for (key, words) in [("deleted", "deleted"), ("would_delete", "would be deleted")] {
         lines.extend(report.own.get(key).map(|freed| freed_for_people(words, freed)));
     }
+    lines.extend(report.own.get("spared").and_then(spared_for_people));
     if report.own.contains_key("rehearsal") {
         lines.push("  this was a rehearsal: nothing was deleted, the next cycle will".to_owned());
     }
@@ -168,7 +169,8 @@ fn partial_for_people(partial: &Value) -> String {
         parts.push(format!("a sample of {sample} of the buckets"));
     }
     if let Some(indexes) = partial["storage_indexes"].as_array() {
-        parts.push(format!("{} storage indexes", indexes.len()));
+        let many = if indexes.len() == 1 { "index" } else { "indexes" };
+        parts.push(format!("{} storage {many}", indexes.len()));
     }
     if let Some(since) = partial["since"].as_f64() {
         parts.push(format!("prefixes last verified before {since}"));
@@ -210,23 +212,43 @@ fn freed_for_people(words: &str, freed: &Value) -> String {
         0 => String::new(),
         buckets => format!(", {buckets} empty buckets"),
     };
-    format!("  {words}: {shares} shares, {leases} leases, {size}{buckets}")
+    format!("  {words}: {shares} shares, {leases} leases, {size} by length of files{buckets}")
 }
 
-fn history_for_people(history: &Value) -> Vec<String> {
-    let space = &history["space-recovered"];
-    let row = |label: &str, key: &str| {
-        let of = |unit: &str| space[format!("{key}-{unit}")].as_f64().unwrap_or(0.0);
-        format!(
-            "  {label:<34} {:>9} buckets {:>9} shares {:>13}",
-            of("buckets"),
-            of("shares"),
-            sizes::for_people(of("diskbytes"))
-        )
+/// Why shares with expired leases are not touched beside a running node, if there are any.
+fn spared_for_people(spared: &Value) -> Option<String> {
+    let reasons = [
+        ("partly_expired", "with only some leases expired"),
+        ("expired_within_a_day", "expired less than a day ago"),
+        ("touched_within_the_hour", "touched within the hour"),
+    ];
+    let counted = reasons.iter().filter_map(|(key, words)| Some((spared[*key].as_u64().filter(|n| *n > 0)?, words)));
+    let parts: Vec<String> = counted.map(|(shares, words)| format!("{shares} {words}")).collect();
+    (!parts.is_empty())
+        .then(|| format!("  shares with expired leases that are kept beside a node: {}", parts.join(", ")))
+}
+
+/// What was examined and what of it has expired, by disk usage; what is deleted is told by the length of the files.
+fn leases_for_people(own: &Map<String, Value>) -> Vec<String> {
+    let row = |label: &str, of: &dyn Fn(&str) -> u64| {
+        let (buckets, shares, disk) = (of("buckets"), of("shares"), sizes::for_people(of("disk_bytes") as f64));
+        format!("  {label:<34} {buckets:>9} buckets {shares:>9} shares {disk:>13} on disk")
     };
-    vec![
-        row("examined", "examined"),
-        row("expired by their own dates", "original"),
-        row("expired by the rule in force", "configured"),
-    ]
+    let space = own.get("history").map(|history| &history["space-recovered"]);
+    let examined = |key: &str| {
+        let key = format!("examined-{}", key.replace('_', ""));
+        space.and_then(|space| space[key].as_u64()).unwrap_or(0)
+    };
+    let figure = |of: Option<&Value>, key: &str| of.and_then(|of| of[key].as_u64()).unwrap_or(0);
+    let expired = own.get("expired");
+    let (by_own_dates, by_rule) = (expired.map(|e| &e["by_own_dates"]), expired.map(|e| &e["by_rule"]));
+    let mut lines = vec![
+        row("examined", &examined),
+        row("expired by their own dates", &|key| figure(by_own_dates, key)),
+        row("expired by the rule in force", &|key| figure(by_rule, key)),
+    ];
+    if figure(own.get("empty"), "buckets") > 0 {
+        lines.push(row("empty, without any share", &|key| figure(own.get("empty"), key)));
+    }
+    lines
 }

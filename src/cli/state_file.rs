@@ -1,4 +1,4 @@
-//! Where the state of a crawl lies when nobody says otherwise.
+//! Where the state of a crawl lies: where it is said, or in the user's state folder.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,23 @@ use directories::ProjectDirs;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
+
+/// The state file that was named, if its folder is there: one that is made up for a slip of the pen would begin everything anew.
+///
+/// # Errors
+/// [`Error::Config`] names the folder.
+pub fn given_path(path: &Path) -> Result<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match folder.try_exists() {
+        Ok(false) => Err(Error::Config(format!(
+            "the folder of --state {} is not there: make {}, or name a file in another",
+            path.display(),
+            folder.display()
+        ))),
+        // What else is wrong with it, the attempt to open the file will tell.
+        _ => Ok(path.to_path_buf()),
+    }
+}
 
 /// The state file of one job over one store, in the user's state folder: `NAME-HASH-JOB.sqlite`, where NAME is for
 /// people, and HASH tells apart stores whose folders have the same name.

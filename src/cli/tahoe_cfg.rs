@@ -9,6 +9,7 @@ use super::{Exit, output};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tahoe::cfg::{Rule, Storage};
+use crate::tahoe::lease::LEASE_SECS;
 use crate::tahoe::state::figures::Mode;
 
 /// What stands above a crawl that deletes, where Tahoe would.
@@ -17,6 +18,15 @@ const ON_DELETING: [&str; 4] = [
     "leases have expired; `delete: offline` cancels single leases too, as Tahoe does, and needs the node stopped. Take",
     "expire.enabled out of tahoe.cfg, or the node goes on deleting. The first cycle is a rehearsal: `sexton confirm leases`",
     "shows what it would delete, and asks.",
+];
+
+/// What stands there instead where leases are to go before their own dates.
+const ON_DELETING_EARLY: [&str; 5] = [
+    "Tahoe deletes as the node itself, and by this rule leases go that are valid by their own dates: they are granted for 31",
+    "days. Without `compat: true` that is refused, and with it leases are cancelled exactly as Tahoe does, which needs the node",
+    "stopped (`delete: offline`). Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is",
+    "wanted: age(\"31d\") without compat, and `delete: online` beside the running node. The first cycle is a rehearsal:",
+    "`sexton confirm leases` shows what it would delete, and asks.",
 ];
 
 /// A larger file is no `tahoe.cfg`.
@@ -71,19 +81,8 @@ fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
         ));
         "none".clone_into(&mut expire);
     }
-    let rules = expire != "none";
-    let (manner, comment) = match (rules, storage.expires) {
-        (false, _) => ("dry_run: false", &[][..]),
-        (true, false) => ("dry_run: true", &[][..]),
-        (true, true) => ("delete: online, rehearsal: true", &ON_DELETING[..]),
-    };
-    if rules && storage.expires {
-        doubts.push(
-            "Tahoe cancels expired leases as the node itself; here whole shares go, beside the running node (delete: online), \
-             after a rehearsal that is to be confirmed; delete: offline does all that Tahoe does, with the node stopped"
-                .to_owned(),
-        );
-    }
+    let Manner { keys, comment, doubt } = manner(storage, &expire);
+    doubts.extend(doubt.map(str::to_owned));
     doubts.push(
         "each of Tahoe's two crawlers has 10 % of a core of its own, by wall time; here both share one budget, so \"20%\" is \
          the most that they could use together, and \"10%\" what one alone did"
@@ -112,7 +111,7 @@ fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
                      name: \"leases\",\n            \
                      store: {store},\n\
                      {comment}            \
-                     job: leases(expire: {expire}, sharetypes: [{types}], {manner}),\n            \
+                     job: leases(expire: {expire}, sharetypes: [{types}], {keys}),\n            \
                      minimum_cycle_time: \"12h\",\n            \
                      slow_start: \"6m\",\n        \
                  ),\n        \
@@ -127,6 +126,41 @@ fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
          )\n"
     );
     (config, doubts)
+}
+
+/// What becomes of expired leases.
+struct Manner {
+    /// The keys that say so.
+    keys: &'static str,
+    /// What stands above them.
+    comment: &'static [&'static str],
+    doubt: Option<&'static str>,
+}
+
+fn manner(storage: &Storage, expire: &str) -> Manner {
+    let early = matches!(storage.rule, Rule::By(Mode::Age { secs: Some(secs) }) if secs < u64::from(LEASE_SECS));
+    match (expire, storage.expires) {
+        ("none", _) => Manner { keys: "dry_run: false", comment: &[], doubt: None },
+        (_, false) => Manner { keys: "dry_run: true", comment: &[], doubt: None },
+        (_, true) if early => Manner {
+            keys: "delete: offline, compat: true, rehearsal: true",
+            comment: &ON_DELETING_EARLY,
+            doubt: Some(
+                "expire.override_lease_duration is shorter than the 31 days that leases are granted for, so leases go that are \
+                 valid by their own dates; that is deleted here only as Tahoe does it (compat: true), which needs the node \
+                 stopped (delete: offline), after a rehearsal that is to be confirmed",
+            ),
+        },
+        (_, true) => Manner {
+            keys: "delete: online, rehearsal: true",
+            comment: &ON_DELETING,
+            doubt: Some(
+                "Tahoe cancels expired leases as the node itself; here whole shares go, beside the running node (delete: \
+                 online), after a rehearsal that is to be confirmed; delete: offline does all that Tahoe does, with the node \
+                 stopped",
+            ),
+        },
+    }
 }
 
 /// A moment as it is written in a configuration: a date where it is midnight.

@@ -108,7 +108,7 @@ impl Which {
 impl Common {
     fn state_path(&self, store: &TahoeStore, crawler: Crawler) -> Result<PathBuf> {
         match &self.state {
-            Some(path) => Ok(path.clone()),
+            Some(path) => state_file::given_path(path),
             None => state_file::default_path(&self.store, &store.identity(), crawler.crawl()),
         }
     }

@@ -1,6 +1,7 @@
 //! What `sexton crawl --job verify` takes beside what every crawl does.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind::NotFound;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub const PARTIAL: &str = "verify-partial";
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "With --job verify")]
 pub struct VerifyArgs {
-    /// Verify only a part of all buckets, another part in each run
+    /// Verify only a part of all buckets, drawn by chance, anew in each run
     #[arg(long, value_name = "PERCENT%")]
     sample: Option<Sample>,
 
@@ -109,11 +110,27 @@ impl VerifyArgs {
         Ok(store.only_prefixes(prefixes.iter().map(String::as_str)))
     }
 
-    /// What they mean for the job.
+    /// The error that names the buckets which are to be verified and are not in the store, if there are any; it is told when
+    /// the others were verified.
+    pub fn missing(&self, store: &TahoeStore) -> Option<Error> {
+        // All of them are storage indexes, and a prefix is the first two characters.
+        let path = |index: &str| store.path(&index[..2], Some(index.as_bytes()));
+        let is_missing = |index: &&String| path(index).symlink_metadata().is_err_and(|e| e.kind() == NotFound);
+        let missing: Vec<&str> = self.storage_indexes.iter().filter(is_missing).map(String::as_str).collect();
+        let are = if missing.len() == 1 { "is" } else { "are" };
+        (!missing.is_empty()).then(|| Error::Config(format!("{} {are} not in the store", missing.join(", "))))
+    }
+
+    /// What they mean for the job, at the moment `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// [`Error::Config`] if a storage index is none.
-    pub fn settings(&self) -> Result<VerifySettings> {
+    /// [`Error::Config`] if a storage index is none, or a moment is yet to come.
+    pub fn settings(&self, now: f64) -> Result<VerifySettings> {
+        if let Some(since) = self.since.filter(|since| *since > now) {
+            return Err(Error::Config(format!(
+                "--since {since} is after now ({now:.0}): give a moment that has passed, in seconds (not milliseconds) since 1970"
+            )));
+        }
         let mut selection = Selection { sample: self.sample, since: self.since, ..Selection::default() };
         for storage_index in &self.storage_indexes {
             selection.add(storage_index).map_err(Error::Config)?;

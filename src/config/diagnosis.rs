@@ -7,7 +7,13 @@ use ron::error::{Error as RonError, Position, SpannedError};
 /// One line: `line:column: what is wrong; what would be right`.
 pub(super) fn explain(error: &SpannedError, text: &str) -> String {
     let line = error.span.start.line;
-    format!("{line}:{}: {}", column(error, text), what(&error.code, before(text, &error.span.end)))
+    let start = before(text, &error.span.start);
+    let at_fault = text.get(start.len()..).unwrap_or_default();
+    let what = match &error.code {
+        RonError::ExpectedIdentifier => no_word(start, at_fault),
+        code => what(code, before(text, &error.span.end)),
+    };
+    format!("{line}:{}: {what}", column(error, text))
 }
 
 /// Where the value or word begins that is wrong. RON's own column may be inside or behind it.
@@ -55,7 +61,6 @@ fn what(code: &RonError, before: &str) -> String {
         RonError::ExpectedComma => "expected a comma, or a closing ) or ]".into(),
         RonError::ExpectedMapColon => "expected a colon and a value after the key".into(),
         RonError::ExpectedBoolean => "true or false, without quotes, would be right".into(),
-        RonError::ExpectedIdentifier => "a word without quotes would be right".into(),
         RonError::ExpectedArray => "a list would be right: [.., ..]".into(),
         RonError::ExpectedFloat | RonError::ExpectedInteger | RonError::InvalidIntegerDigit { .. } => {
             "this is no number; times, dates and texts stand in quotes".into()
@@ -70,6 +75,16 @@ fn what(code: &RonError, before: &str) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// What would be right where a key or a word should stand, between the text before it and the text from there on.
+fn no_word(before: &str, at_fault: &str) -> String {
+    let right = match before.trim_end().chars().next_back() {
+        _ if at_fault.starts_with('"') => "a word without quotes",
+        Some('(' | ',') => "a key and its value, as in (key: value, ..),",
+        _ => "a word",
+    };
+    format!("{right} would be right")
 }
 
 fn missing_hint(field: &str) -> &'static str {

@@ -120,7 +120,7 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::Config`] if the file cannot be read, or as [`Config::parse`].
+    /// [`Error::Config`] if the file cannot be read; if a quarantine folder lies in a store; or as [`Config::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Config> {
         let path = path.as_ref();
         let cannot = |why: &dyn std::fmt::Display| Error::Config(format!("cannot read {}: {why}", path.display()));
@@ -130,7 +130,14 @@ impl Config {
         if text.len() as u64 > SIZE_MOST {
             return Err(cannot(&"it is larger than 1 MiB, so it is no configuration file"));
         }
-        Config::parse(&text, path)
+        let config = Config::parse(&text, path)?;
+        for CrawlConfig { settings, store, job } in &config.crawls {
+            if let JobSettings::Verify { verify, .. } = job {
+                let named = |e| Error::Config(format!("{}: crawl {}: {e}", path.display(), settings.name));
+                verify.validate_for(store).map_err(named)?;
+            }
+        }
+        Ok(config)
     }
 
     /// Reads a text. `path` is where it came from: it stands in errors, and relative paths in the text are taken from

@@ -233,6 +233,8 @@ const WRONG: &[(&str, &str)] = &[
     (r#"(budget: (cpu_slice: "2\th"))"#, "1:22: 2h is out of range: 1ms to 1h would be right"),
     ("(budget: (basis: disk))", "1:18: unknown word disk for basis; wall or cpu would be right"),
     (r#"(budget: (basis: "wall"))"#, "1:18: a word without quotes would be right"),
+    ("((((", "1:2: a key and its value, as in (key: value, ..), would be right"),
+    (r#"(crawls: [(store: "x", job: [])])"#, "1:29: a word would be right"),
     (r#"(budget: (max_sleep: Some("299")))"#, r#"1:27: 299 has no unit: write "299s", "299m" or "299h""#),
     (r#"(budget (cpu_slice: "1s"))"#, "1:8: expected a colon and a value after the key"),
     (

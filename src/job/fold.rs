@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Intents, Notes};
+use crate::error::Error;
+use crate::policy::deletion::Clocks;
 use crate::slice::TimeSlice;
 
 /// The tally, the notes, the slice and the moment that counts as now, for one bucket.
@@ -24,10 +26,23 @@ pub struct Fold<'a, T> {
     pub now: f64,
     /// The latest moment that counts as now, in seconds since 1970: a cycle may last for weeks, and `now` is when it began.
     pub latest: f64,
+    pub(in crate::job) clocks: &'a dyn Fn() -> Clocks,
     pub(in crate::job) is_there: &'a dyn Fn(&Path) -> bool,
+    pub(in crate::job) refused: Option<Error>,
 }
 
 impl<T> Fold<'_, T> {
+    /// Looks at the clocks: what they say at this moment.
+    pub fn clocks(&self) -> Clocks {
+        (self.clocks)()
+    }
+
+    /// Refuses to go on, for a cause that somebody has to mend: the crawl stops with the first such error. Nothing of the
+    /// bucket counts, and it comes again when the crawl goes on.
+    pub fn refuse(&mut self, error: Error) {
+        self.refused.get_or_insert(error);
+    }
+
     /// Notes something that could not be read: as an error with its path if it is still there, else as vanished.
     pub fn unreadable(&mut self, what: &Unreadable) {
         if (self.is_there)(&what.path) {

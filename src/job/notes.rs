@@ -162,6 +162,9 @@ pub struct Finding {
     /// Whether Tahoe's lease checker lists the share under `corrupt-shares`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tahoe_corrupt: bool,
+    /// Whether nothing is wrong with the share, and the finding says only why it, or a lease of it, is kept though expired.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_kept: bool,
     /// The bytes of the file at fault, from the first up to but not including the last, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<(u64, u64)>,

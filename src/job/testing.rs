@@ -3,12 +3,16 @@
 //! What an engine would save is saved here as well, into memory: each prefix's tally goes through its encoding, and on
 //! request the walk is stopped after every few buckets and goes on from what was saved.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::notes::ErrorNote;
 use super::walk::{PrefixState, Saver, Skipped, Stopped, Why};
 use super::{Counts, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Rehearsal, Tally};
 use crate::error::Error;
+use crate::policy::cycle::Moment;
+use crate::policy::deletion::Clocks;
 use crate::slice::TimeSlice;
 use crate::store::{More, Names, Store};
 
@@ -101,6 +105,12 @@ pub(crate) fn walk<S: Store, J: Job<S>>(store: &S, job: &J, now: f64, stops: Sto
     walked
 }
 
+/// Clocks that say nothing but the moment given.
+pub(crate) fn standing_still(now: f64) -> Clocks {
+    let moment = Moment { monotonic: Duration::ZERO, unix_secs: now };
+    Clocks { started: moment, moment, cycle_now: now, fixed: true }
+}
+
 fn walk_prefix<S: Store, J: Job<S>>(
     store: &S,
     job: &J,
@@ -125,6 +135,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             skipped: &Skipped::default(),
             now,
             latest: now,
+            clocks: &|| standing_still(now),
             rehearsal: Rehearsal::No,
             stopped: None,
         });

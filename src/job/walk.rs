@@ -11,7 +11,7 @@ use tracing::trace;
 
 use super::{Counts, Fold, Intents, Notes, PrefixTally, Rehearsal, Tally, Unreadable};
 use crate::error::Error;
-use crate::policy::deletion::Toll;
+use crate::policy::deletion::{Clocks, Toll};
 use crate::slice::TimeSlice;
 use crate::store::{Names, Nature, Store};
 
@@ -110,7 +110,12 @@ pub struct Stopped(pub(crate) Why);
 pub(crate) enum Why {
     SliceOver,
     Unsaved(Error),
-    Panicked { bucket: Vec<u8>, message: String },
+    /// The job will not go on. What of the prefix was not saved yet is tainted by the bucket at which it refused.
+    Refused(Error),
+    Panicked {
+        bucket: Vec<u8>,
+        message: String,
+    },
 }
 
 /// Saves progress in mid-slice, where the checkpoint setting asks for it.
@@ -132,6 +137,7 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) now: f64,
     pub(crate) latest: f64,
     pub(crate) rehearsal: Rehearsal,
+    pub(crate) clocks: &'a dyn Fn() -> Clocks,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
 }
@@ -173,7 +179,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     /// What cannot be opened or read is noted, and the walk goes on.
     ///
     /// # Errors
-    /// [`Stopped`] when the slice is over, progress cannot be saved, or `visit` panicked.
+    /// [`Stopped`] when the slice is over, progress cannot be saved, or `visit` refused to go on or panicked.
     pub fn each_bucket(
         &mut self,
         mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
@@ -216,7 +222,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 slice: self.slice,
                 now: self.now,
                 latest: self.latest,
+                clocks: self.clocks,
                 is_there: &is_there,
+                refused: None,
             };
             if let Some(message) = skip_message(self.skipped, self.state.position, name) {
                 let path = self.store.path(self.prefix, Some(name));
@@ -227,6 +235,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                     Ok(mut bucket) => visit(&mut bucket, part, &mut fold),
                     Err(error) => Err(Unreadable { path: self.store.path(self.prefix, Some(name)), error }),
                 }));
+                if let Some(error) = fold.refused.take() {
+                    return Err(Why::Refused(error));
+                }
                 match visited {
                     Ok(Ok(Visited::Whole)) => {}
                     Ok(Ok(Visited::Part(part))) => {

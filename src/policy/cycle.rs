@@ -1,4 +1,4 @@
-//! Cycles: when the next one starts, whether an unfinished one is resumed, and how long the running one still takes.
+//! Cycles: when the next one starts, and whether an unfinished one is resumed.
 
 use std::time::Duration;
 
@@ -173,80 +173,6 @@ fn differing_ring(was: &[String], is: &[String]) -> String {
         format!("{} prefixes with {prefix} at position {at}", ring.len())
     };
     format!("ring: was {}, is {}", show(was), show(is))
-}
-
-/// Fewer prefixes than this say nothing about the rest.
-const LEAST_PREFIXES: u32 = 8;
-
-/// How many standard errors the range reaches to either side: about 95 % where prefixes do not depend on each other.
-const REACH: f64 = 2.0;
-
-/// Estimates the time that a cycle still takes, as a range.
-///
-/// Prefixes are names of random beginning, so they are much alike; the time from the end of one to the end of the next
-/// (with several workers: of any two that follow each other) has a mean and a spread. The range is the sum over the
-/// prefixes left, with twice its standard error: the spread of the sum itself, and that of the mean it is made from.
-#[derive(Debug, Clone)]
-pub struct RemainingTime {
-    last: Duration,
-    steps: Steps,
-}
-
-impl RemainingTime {
-    /// Begins at the start of this run; what earlier runs did is not counted, as it may have been at another pace.
-    pub fn new(start: Duration) -> Self {
-        RemainingTime { last: start, steps: Steps::default() }
-    }
-
-    /// Takes note that a prefix was completed, at this moment of the same clock. Leave pauses out of the clock.
-    pub fn prefix_done(&mut self, at: Duration) {
-        self.steps.add(at.saturating_sub(self.last));
-        self.last = self.last.max(at);
-    }
-
-    /// The least and the most time that `left` more prefixes will probably take; `None` until 8 were completed in this
-    /// run. The least is at most the most. A prefix that takes unusually long counts as soon as it shows.
-    pub fn range(&self, left: u32, now: Duration) -> Option<(Duration, Duration)> {
-        if self.steps.count < LEAST_PREFIXES {
-            return None;
-        }
-        let mut steps = self.steps.clone();
-        let open = now.saturating_sub(self.last);
-        if left > 0 && open.as_secs_f64() > steps.mean {
-            steps.add(open);
-        }
-        let (count, left) = (f64::from(steps.count), f64::from(left));
-        let expected = left * steps.mean;
-        let error = REACH * (steps.variance() * left * (1.0 + left / count)).sqrt();
-        Some((to_duration(expected - error), to_duration(expected + error)))
-    }
-}
-
-/// Mean and variance of the steps so far (Welford's method), in seconds.
-#[derive(Debug, Clone, Default)]
-struct Steps {
-    count: u32,
-    mean: f64,
-    squares: f64,
-}
-
-impl Steps {
-    fn add(&mut self, step: Duration) {
-        let secs = step.as_secs_f64();
-        self.count = self.count.saturating_add(1);
-        let off = secs - self.mean;
-        self.mean += off / f64::from(self.count);
-        self.squares += off * (secs - self.mean);
-    }
-
-    fn variance(&self) -> f64 {
-        // Rounding may leave a trace below zero.
-        (self.squares / f64::from(self.count.saturating_sub(1).max(1))).max(0.0)
-    }
-}
-
-fn to_duration(secs: f64) -> Duration {
-    if secs <= 0.0 { Duration::ZERO } else { Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX) }
 }
 
 #[cfg(test)]

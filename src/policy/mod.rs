@@ -11,6 +11,7 @@ pub mod deletion;
 pub mod fair;
 pub mod pace;
 pub mod quiet;
+pub mod remaining;
 pub mod ring;
 pub mod target;
 pub mod windows;

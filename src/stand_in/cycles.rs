@@ -90,6 +90,7 @@ fn by_prefix(ring: &Ring, rows: u32, figures: &Figures) -> Vec<Vec<Finding>> {
                 region: "share".to_owned(),
                 reason: "listed as corrupt by Tahoe's lease checker".to_owned(),
                 tahoe_corrupt: true,
+                only_kept: false,
                 bytes: None,
             });
         }

@@ -53,9 +53,10 @@ pub(crate) struct BudgetBoard {
     waiting: usize,
     /// When balance and sleep were what they are here.
     stood_at: Duration,
-    paused_since: Option<Duration>,
-    /// Of the pauses that are over.
-    paused_for: Duration,
+    paused: bool,
+    /// What was allowed until `allowed_at`.
+    allowed: Duration,
+    allowed_at: Duration,
 }
 
 #[derive(Default)]
@@ -85,8 +86,9 @@ impl Board {
             sleep_secs: 0.0,
             waiting: 0,
             stood_at: clock.now(),
-            paused_since: None,
-            paused_for: Duration::ZERO,
+            paused: false,
+            allowed: Duration::ZERO,
+            allowed_at: clock.now(),
         };
         Board {
             clock,
@@ -106,12 +108,10 @@ impl Board {
         write(&mut lock(&self.budget))
     }
 
-    /// The engine's clock without the pauses: what paces are measured by.
-    pub fn awake(&self) -> Duration {
-        let now = self.clock.now();
-        let budget = lock(&self.budget);
-        let pause = budget.paused_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        now.saturating_sub(budget.paused_for + pause)
+    /// The time that the budget has allowed since the start: what paces are measured by, so that they survive pauses and
+    /// changes of the budget.
+    pub fn allowed(&self) -> Duration {
+        lock(&self.budget).allowed(self.clock.now())
     }
 
     pub fn add_crawl(&self, name: &str, mut status: CrawlStatus, ring: &Ring) {
@@ -247,21 +247,42 @@ impl Board {
     pub fn status(&self) -> Status {
         let now = self.clock.now();
         let mut crawls = lock(&self.crawls).clone();
-        for crawl in crawls.values_mut() {
-            crawl.next_cycle_in_secs = crawl.next_cycle_at.map(|at| at.saturating_sub(now).as_secs_f64());
-        }
+        let budget = {
+            let budget = lock(&self.budget);
+            for crawl in crawls.values_mut() {
+                crawl.next_cycle_in_secs = crawl.next_cycle_at.map(|at| at.saturating_sub(now).as_secs_f64());
+                crawl.estimate(budget.allowed(now), |range| budget.takes(range));
+            }
+            budget.status(now)
+        };
         let mut cleanings = lock(&self.cleanings).clone();
         for cleaning in cleanings.values_mut() {
             cleaning.next_run_in_secs = cleaning.next_run_at.map(|at| at.saturating_sub(now).as_secs_f64());
         }
-        let (budget, upkeep) = (lock(&self.budget).status(now), lock(&self.upkeep).clone());
-        Status { budget, crawls, cleanings, upkeep }
+        Status { budget, crawls, cleanings, upkeep: lock(&self.upkeep).clone() }
     }
 }
 
 impl BudgetBoard {
-    pub fn requested(&mut self, settings: &BudgetSettings) {
+    pub fn requested(&mut self, settings: &BudgetSettings, now: Duration) {
+        (self.allowed, self.allowed_at) = (self.allowed(now), now);
         self.settings = settings.clone();
+    }
+
+    fn allowed(&self, now: Duration) -> Duration {
+        let since = if self.paused { Duration::ZERO } else { now.saturating_sub(self.allowed_at) };
+        self.allowed.saturating_add(since.mul_f64(self.pace()))
+    }
+
+    /// How much is allowed in a second. Above one core it depends on the workers how much of it they can use, so from there
+    /// on nothing is promised that was not measured.
+    fn pace(&self) -> f64 {
+        self.settings.rate.min(1.0)
+    }
+
+    /// How long it takes until so much was allowed, at the budget in force.
+    fn takes(&self, (least, most): (Duration, Duration)) -> (f64, f64) {
+        (least.as_secs_f64() / self.pace(), most.as_secs_f64() / self.pace())
     }
 
     pub fn granted(&mut self, id: u64, client: &Arc<str>, since: Duration, deadline: Duration) {
@@ -303,14 +324,7 @@ impl BudgetBoard {
 
     pub fn standing(&mut self, balance_secs: f64, sleep_secs: f64, waiting: usize, paused: bool, now: Duration) {
         (self.balance_secs, self.sleep_secs, self.waiting, self.stood_at) = (balance_secs, sleep_secs, waiting, now);
-        match (paused, self.paused_since) {
-            (true, None) => self.paused_since = Some(now),
-            (false, Some(since)) => {
-                self.paused_for += now.saturating_sub(since);
-                self.paused_since = None;
-            }
-            _ => {}
-        }
+        (self.allowed, self.allowed_at, self.paused) = (self.allowed(now), now, paused);
     }
 
     /// For basis `wall`, what is out counts up to this moment.
@@ -354,7 +368,7 @@ impl BudgetBoard {
                 Basis::Cpu => "cpu",
             },
             cpu_slice_secs: self.settings.slice.as_secs_f64(),
-            paused: self.paused_since.is_some(),
+            paused: self.paused,
             balance_secs: self.balance_secs + (self.sleep_secs - sleep_secs) * self.settings.rate,
             current_sleep_secs: sleep_secs,
             waiting: self.waiting,

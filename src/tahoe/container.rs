@@ -110,11 +110,11 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Malformed::Short { share_type, len } => {
-                let needed = match share_type {
-                    ShareType::Immutable => IMMUTABLE_DATA_AT,
-                    ShareType::Mutable => MUTABLE_SLOTS_AT,
+                let (one, needed) = match share_type {
+                    ShareType::Immutable => ("an immutable", IMMUTABLE_DATA_AT),
+                    ShareType::Mutable => ("a mutable", MUTABLE_SLOTS_AT),
                 };
-                write!(f, "the file has {len} bytes, a {share_type} container's header has {needed}")
+                write!(f, "the file has {len} bytes, {one} container's header has {needed}")
             }
             Malformed::Version(version) => write!(f, "container version {version} is unknown, 1 and 2 are known"),
             Malformed::Magic => {

@@ -133,7 +133,7 @@ fn people_are_told_what_is_deleted_and_what_would_be() {
     assert!(!told.starts_with("0 shares") && told.contains(" leases, "), "{would}");
     let done = words("--offline");
     assert!(done.contains(&format!("  deleted: {told}\n")), "{told} is not in\n{done}");
-    assert!(words("--offline").contains("  deleted: 0 shares, 0 leases, 0 B\n"));
+    assert!(words("--offline").contains("  deleted: 0 shares, 0 leases, 0 B by length of files\n"));
 }
 
 #[test]
@@ -160,12 +160,12 @@ fn json_has_the_keys_and_types_that_are_promised() {
     let state = folder.path().join("state");
     let common = "job cycle resumed complete buckets shares strays vanished findings errors errors_total \
                   incomplete_prefixes elapsed_secs budget";
-    for (job, own) in [("count", "prefixes"), ("leases", "history")] {
+    for (job, own) in [("count", "prefixes"), ("leases", "history expired empty")] {
         let args = format!("--job {job} --json --cpu 150% --workers 2 --now {NOW}");
         let ended = run(&mut crawl(&fixture.root, &state, &args));
         assert_eq!(ended.stdout.trim_end().lines().count(), 1, "one object and nothing else");
         let report = ended.report();
-        assert_eq!(keys(&report), common.split_whitespace().chain([own]).collect());
+        assert_eq!(keys(&report), common.split_whitespace().chain(own.split(' ')).collect());
         assert_eq!((&report["job"], &report["cycle"]), (&json!(job), &json!(0)));
         assert_eq!((&report["resumed"], &report["complete"]), (&json!(false), &json!(true)));
         for key in ["buckets", "vanished", "errors_total"] {
@@ -276,6 +276,19 @@ fn a_configuration_is_made_kept_and_checked() {
     assert_eq!(made, fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.ron")).unwrap());
     let checked = config("check").expect(0).stdout;
     assert!(checked.contains("10% of one core") && checked.contains("crawl leases"), "{checked}");
+    let rule = "(crawls: [(store: \"/srv\", job: leases(expire: cutoff(\"2999-01-01\"), delete: offline))])";
+    fs::write(folder.path().join("late.ron"), rule).unwrap();
+    config("check late.ron")
+        .expect(0)
+        .said("warning: crawl leases would stop with an error: the cutoff 32472144000 is after now");
+    fs::create_dir_all(folder.path().join("store/shares")).unwrap();
+    std::os::unix::fs::symlink("store/shares", folder.path().join("away")).unwrap();
+    let among = "(crawls: [(store: \"store\", job: verify(quarantine: copy, quarantine_dir: \"away/q\"))])";
+    fs::write(folder.path().join("among.ron"), among).unwrap();
+    config("check among.ron")
+        .expect(2)
+        .said("crawl verify: the quarantine folder")
+        .said("`quarantine_dir` in config.ron");
     fs::write(folder.path().join("config.ron"), "(budget: (cpu_percentage: \"10\"))").unwrap();
     config("init").expect(2);
     let kept = fs::read_to_string(folder.path().join("config.ron")).unwrap();

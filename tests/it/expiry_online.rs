@@ -74,6 +74,8 @@ fn only_whole_shares_go_a_day_after_their_leases_have_expired() {
     assert_eq!((there(0), there(1), there(2), there(3)), (false, true, true, true));
     assert_eq!(std::fs::read(world.share("aa", 1, 0)).unwrap(), before, "no table is rewritten");
     assert_eq!(report.own["deleted"]["leases"], 2);
+    let spared = serde_json::json!({"partly_expired": 1, "expired_within_a_day": 1, "touched_within_the_hour": 0});
+    assert_eq!(report.own["spared"], spared);
 }
 
 #[test]
@@ -83,7 +85,10 @@ fn what_was_touched_within_the_hour_stays() {
     world.clock = Ahead::by(3000);
     let report = world.run(SimState::sound(), settings(Word::Online)).unwrap();
     assert!(world.share("aa", 0, 0).exists());
-    assert_eq!(report.own["deleted"]["shares"], 0);
+    assert_eq!(
+        (&report.own["deleted"]["shares"], &report.own["spared"]["touched_within_the_hour"]),
+        (&0.into(), &1.into())
+    );
 }
 
 fn assert_clock_refused(refused: sexton::Result<sexton::report::CycleReport>, why: &str) {
@@ -103,6 +108,37 @@ fn a_clock_before_the_newest_share_is_refused() {
     assert!((0..3).all(|n| world.share("aa", n, 0).exists()));
 }
 
+/// How it happens: the clock is behind every share, so that no lease has expired for it and there is nothing to delete; or
+/// one share has a date that cannot be.
+#[test]
+fn a_clock_behind_a_share_is_refused_though_nothing_would_be_deleted() {
+    let mut world = World::new();
+    (0..3).for_each(|n| world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 1, 50, &[(1, 3)])));
+    world.put(&world.share("ab", 0, 0), &immutable_at(world.now(), 1, 50, &[(1, 3)]));
+    let late = std::fs::File::options().write(true).open(world.share("aa", 1, 0)).unwrap();
+    late.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(9000)).unwrap();
+    let dry_run = LeaseSettings { dry_run: true, ..settings(Word::Online) };
+    let rehearsal = LeaseSettings { rehearsal: true, ..settings(Word::Online) };
+    for refused in [settings(Word::Online), dry_run, rehearsal] {
+        let state = SimState::sound();
+        let expected = world.share("aa", 1, 0).display().to_string();
+        // However often it is tried.
+        for _ in 0..2 {
+            assert_clock_refused(world.run(state.clone(), refused.clone()), &expected);
+        }
+        let accepted = LeaseSettings { accept_clock: true, ..refused };
+        let report = world.run(state, accepted).unwrap();
+        assert_eq!((report.resumed, report.counts.shares), (true, 4), "each share counts once");
+    }
+    assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "accept_clock: true");
+    let state = SimState::sound();
+    assert!(world.run(state.clone(), settings(Word::Online)).is_err());
+    late.set_modified(std::time::SystemTime::now()).unwrap();
+    assert_eq!(world.run(state, settings(Word::Online)).unwrap().counts.shares, 4);
+    world.clock = Ahead::by(-7201);
+    assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "a share was written 72");
+}
+
 /// How it happens: the clock was set a month ahead before anything was started, so no clock jumps, and every lease that is
 /// valid has expired for it.
 #[test]
@@ -117,11 +153,8 @@ fn a_clock_by_which_the_running_node_has_long_been_silent_is_refused() {
     let Err(error @ Error::NodeSilent { .. }) = silent else { panic!("{silent:?}") };
     assert!(error.to_string().contains("the newest is 40.0 days old by this clock"), "{error}");
     world.clock = Ahead::by(-7201);
-    let refused = || {
-        world.run(SimState::sound(), LeaseSettings { expiry: "cutoff:9".parse().unwrap(), ..settings(Word::Online) })
-    };
-    // Nothing would be deleted, so nothing speaks against it.
-    assert_eq!(refused().unwrap().own["deleted"]["shares"], 0);
+    let behind = LeaseSettings { expiry: "cutoff:9".parse().unwrap(), ..settings(Word::Online) };
+    assert_clock_refused(world.run(SimState::sound(), behind), "a share was written 72");
     assert!(world.share("aa", 0, 0).exists());
     world.clock = Ahead::by(40 * i64::from(DAY));
     let accepted = LeaseSettings { accept_clock: true, ..settings(Word::Online) };

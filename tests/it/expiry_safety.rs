@@ -36,7 +36,8 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     let limited = |max_delete| LeaseSettings { max_delete, ..settings(Word::Offline) };
     let Err(error) = world.run(state.clone(), limited(0.10)) else { panic!("it went on") };
     let Error::SafetyCatch { deletes: 300, examined: 1200, .. } = error else { panic!("{error}") };
-    for words in ["300 of the 1200 shares", "10.0 %", "--dry-run", "the clock", "--max-delete"] {
+    let keys = ["--dry-run", "`dry_run: true`", "--max-delete", "`max_delete` in config.ron"];
+    for words in ["300 of the 1200 shares", "10.0 %", "the clock"].into_iter().chain(keys) {
         assert!(error.to_string().contains(words), "{error}");
     }
     assert!((0..1200).all(|n| world.share("aa", n, 0).exists()));
@@ -44,9 +45,23 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &300.into()));
 }
 
+/// Below 1,000 shares a part means little, and nothing is stopped.
+#[test]
+fn the_catch_holds_once_a_thousand_shares_were_examined() {
+    let world = World::new();
+    let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
+    let run = |shares: u32| {
+        (0..shares).for_each(|n| world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 10, &[(1, 40)])));
+        world.run(SimState::sound(), limited.clone())
+    };
+    assert_eq!(run(999).unwrap().own["deleted"]["shares"], 999);
+    let Err(Error::SafetyCatch { deletes: 1000, examined: 1000, .. }) = run(1000) else { panic!("it went on") };
+    assert!((0..1000).all(|n| world.share("aa", n, 0).exists()));
+}
+
 /// How it happens: each worker saves and deletes after each of its slices, before the others have saved what they examined.
 #[test]
-fn eight_workers_together_delete_no_more_than_the_part_allowed() {
+fn eight_workers_together_delete_nothing_beyond_the_part_once_the_catch_holds() {
     let mut world = World::new();
     world.workers = 8;
     let prefixes = ["aa", "ab", "ba", "bb", "ca", "cb", "da", "db", "ea", "eb", "fa", "fb", "ga", "gb", "ha", "hb"];
@@ -57,12 +72,13 @@ fn eight_workers_together_delete_no_more_than_the_part_allowed() {
         world.put(&world.share(prefix, bucket, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
     }
     let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
-    for _ in 0..3 {
+    for cycles in 1..=3 {
         let refused = world.run(SimState::sound(), limited.clone());
         let Err(Error::SafetyCatch { .. }) = refused else { panic!("{refused:?}") };
+        // What went before the first 1,000 were examined.
+        let gone = shares().filter(|(prefix, bucket)| !world.share(prefix, *bucket, 0).exists()).count();
+        assert!(gone < 1000 * cycles, "{gone} of 4000 in {cycles} cycles");
     }
-    let gone = shares().filter(|(prefix, bucket)| !world.share(prefix, *bucket, 0).exists()).count();
-    assert!(gone <= 300, "{gone} of 4000 in three cycles");
 }
 
 #[test]
@@ -94,9 +110,15 @@ fn a_rehearsal_tells_and_once_confirmed_the_next_cycle_deletes() {
 fn an_empty_bucket_is_deleted_once_or_not_at_all() {
     let world = World::new();
     world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
-    let run = |prune| {
+    let mut shown = Vec::new();
+    let mut run = |prune| {
         let report = world.run(SimState::sound(), LeaseSettings { prune, ..settings(Word::Offline) }).unwrap();
-        (report.own["deleted"].clone(), report.own["history"]["space-recovered"]["actual-buckets"].clone())
+        let (expired, empty) = (&report.own["expired"]["by_rule"]["buckets"], &report.own["empty"]["buckets"]);
+        let history = &report.own["history"]["space-recovered"];
+        let sum = expired.as_u64().unwrap() + empty.as_u64().unwrap();
+        assert_eq!(history["configured-buckets"], sum, "what Sexton tells apart is one to Tahoe");
+        shown.push((expired.as_u64().unwrap(), empty.as_u64().unwrap()));
+        (report.own["deleted"].clone(), history["actual-buckets"].clone())
     };
     let nothing = serde_json::json!({"leases": 0, "shares": 0, "bytes": 0, "buckets": 0});
     assert_eq!(run(false), (serde_json::json!({"leases": 1, "shares": 1, "bytes": 134, "buckets": 0}), 1.into()));
@@ -107,6 +129,7 @@ fn an_empty_bucket_is_deleted_once_or_not_at_all() {
     assert_eq!(run(true), (serde_json::json!({"leases": 0, "shares": 0, "bytes": 0, "buckets": 1}), 1.into()));
     assert!(!world.bucket("aa", 0).exists());
     assert_eq!(run(true), (nothing, 0.into()));
+    assert_eq!(shown, [(1, 0), (0, 1), (0, 1), (0, 1), (0, 0)], "expired once, then empty, in the end gone");
 }
 
 #[test]
@@ -258,6 +281,7 @@ fn a_file_with_other_names_is_not_rewritten() {
     assert_eq!(fs::read(world.path("backup")).unwrap(), before);
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
     assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
+    assert!(finding.only_kept && !report.finds_corrupt(), "{finding:?}");
     assert_eq!((&report.own["deleted"], &report.findings), (&rehearsed.own["would_delete"], &rehearsed.findings));
     assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
@@ -390,6 +414,7 @@ fn what_the_second_look_finds_is_told() {
     let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.tahoe_corrupt)).collect();
     assert_eq!(told, [(Some(0), "leases", false), (Some(1), "container header", true)], "{:?}", report.findings);
     assert!(report.findings[0].reason.contains("more than 32 days after now"), "{:?}", report.findings);
+    assert!(report.finds_corrupt() && report.findings.iter().all(|finding| !finding.only_kept));
     assert_eq!(report.own["history"]["corrupt-shares"].as_array().unwrap().len(), 1);
     assert_eq!((&report.own["deleted"]["leases"], report.counts.findings), (&0.into(), 2));
 }

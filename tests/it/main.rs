@@ -27,6 +27,7 @@ mod daemon_reload;
 mod daemon_shapes;
 mod daemon_start;
 mod embed;
+mod expiry_cli;
 mod expiry_crash;
 mod expiry_fixtures;
 mod expiry_online;

@@ -9,6 +9,7 @@ use sexton::Error;
 use sexton::clock::{Clock, CostMeter, Time};
 use sexton::engine::{Cycles, Engine, EngineHandle, Threads};
 use sexton::job::{CycleView, Fold, Job, Tally, Unreadable};
+use sexton::messages::Instruction;
 use sexton::settings::{Basis, BudgetSettings, Checkpoint, CrawlSettings, Settings};
 
 use super::sim::{SimClock, SimJob, SimStore};
@@ -250,6 +251,52 @@ async fn the_remaining_time_leaves_out_pauses_and_shows_an_unusually_long_prefix
     let most = remaining().1;
     assert!(most > 1000.0, "{most} s, as if the ten prefixes left were like those before");
     engine.shutdown(100_000 * SECOND).await.unwrap();
+}
+
+/// A thousand prefixes of one second at half a core: 2000 s.
+#[actix_rt::test]
+async fn the_remaining_time_is_what_then_really_passes_at_the_budget_in_force() {
+    tokio::time::pause();
+    let clock = SimClock::new();
+    let (builder, _) = builder(budget(0.5, 3 * SECOND), Checkpoint::EverySlice, &clock);
+    let (store, job) = (SimStore::new(&clock, 1000, 10), job(&clock, 100 * MILLISECOND));
+    let engine = builder.cycles(Cycles::Once).crawl(at_once("c", 1), store, job).start().unwrap();
+    let remaining = || engine.status().crawls["c"].remaining_secs;
+    let (at_start, time) = (clock.time().clock.now(), clock.time());
+    let now = || time.clock.now() - at_start;
+    // Three prefixes in three seconds, and nothing slept off yet: nobody can know.
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(remaining(), None);
+
+    // Between two commits, which come every six seconds, it is right too; to a slice and its sleep.
+    let near = |held: Duration| {
+        let secs = 2000.0 - (now() - held).as_secs_f64();
+        let (least, most) = remaining().unwrap();
+        assert!(least - 6.0 <= secs && secs <= most + 6.0 && most - least < 12.0, "{secs} s: {least} to {most}");
+    };
+    for wait in [60, 1, 1, 2, 3, 50] {
+        tokio::time::sleep(wait * SECOND).await;
+        near(Duration::ZERO);
+    }
+    // A crawl that is held for a day goes on as if there had been no day.
+    engine.order("c", Instruction::Pause).unwrap();
+    let since = now();
+    tokio::time::sleep(24 * HOUR).await;
+    let held = now() - since;
+    near(held);
+    engine.order("c", Instruction::Resume).unwrap();
+    tokio::time::sleep(100 * SECOND).await;
+    near(held);
+    // A fifth of the budget takes five times as long, from this moment on.
+    let before = remaining().unwrap();
+    engine.set_budget(budget(0.1, 3 * SECOND)).unwrap();
+    tokio::time::sleep(MILLISECOND).await;
+    let after = remaining().unwrap();
+    assert!(
+        (after.0 / before.0 - 5.0).abs() < 0.01 && (after.1 / before.1 - 5.0).abs() < 0.01,
+        "{before:?}, {after:?}"
+    );
+    engine.shutdown(SECOND).await.unwrap();
 }
 
 #[actix_rt::test]

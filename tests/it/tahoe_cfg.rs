@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sexton::config::Config;
-use sexton::job::leases::{Expiry, LeaseSettings, ShareTypes, Word};
+use sexton::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
 use sexton::settings::JobSettings;
 use sexton::tahoe::container::ShareType;
 
@@ -47,6 +47,35 @@ fn what_is_printed_is_a_configuration_that_means_the_same() {
     }
 }
 
+/// Below 31 days leases go that are valid by their own dates: nobody but Tahoe does that.
+#[test]
+fn a_duration_below_that_of_leases_is_followed_as_tahoe_does_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |days: u32, enabled: bool| {
+        let rule = format!("expire.mode = age\nexpire.override_lease_duration = {days} days");
+        let printed = import(folder.path(), &format!("[storage]\nexpire.enabled = {enabled}\n{rule}\n")).expect(0);
+        let config = Config::parse(&printed.stdout, "config.ron").unwrap();
+        let JobSettings::Leases(leases) = config.crawls[0].job.clone() else { panic!("{}", printed.stdout) };
+        (leases, printed)
+    };
+    for days in [1, 10, 30] {
+        let (leases, printed) = with(days, true);
+        let expected = LeaseSettings {
+            expiry: Expiry::Age { secs: u64::from(days) * 86_400 },
+            sharetypes: "immutable,mutable".parse().unwrap(),
+            word: Some(Word::Offline),
+            conduct: Conduct::Compat,
+            rehearsal: true,
+            ..LeaseSettings::default()
+        };
+        assert_eq!(leases, expected);
+        printed.said("shorter than the 31 days");
+        assert!(printed.stdout.contains("Without `compat: true` that is refused"), "{}", printed.stdout);
+    }
+    assert_eq!((with(31, true).0.word, with(31, true).0.conduct), (Some(Word::Online), Conduct::Careful));
+    assert_eq!((with(10, false).0.word, with(10, false).0.dry_run), (None, true));
+}
+
 #[test]
 fn what_tahoe_only_evaluates_is_only_evaluated() {
     let folder = tempfile::tempdir().unwrap();
@@ -88,7 +117,7 @@ proptest! {
     fn every_configuration_that_is_printed_is_valid(
         enabled in any::<bool>(),
         mode in prop_oneof![Just("age"), Just("cutoff-date")],
-        days in 0u32..5000,
+        days in prop_oneof![0u32..32, 0u32..5000],
         date in "(19|20|99)[0-9]{2}-(0[1-9]|1[0-2])-[0-3][0-9]",
         types in any::<(bool, bool)>(),
         dir in "[a-z\\\\\"'ä\u{1f600} ./-]{1,12}",

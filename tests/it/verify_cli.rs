@@ -107,8 +107,11 @@ fn parts_are_named_leave_the_whole_alone_and_are_remembered_only_where_they_are_
     assert_eq!((&first["verified"]["shares"], &first["partial"]), (&json!(112), &json!({"since": 1000.0})));
     let again = grid.verify("state", "--json --since 1000").expect(0).report();
     assert_eq!(again["verified"]["shares"], 0, "all prefixes were verified meanwhile");
-    let later = grid.verify("state", "--json --since 90000000000").expect(0).report();
+    let next_year = "--since 1900000000 --now 1900000000";
+    let later = grid.verify("state", &format!("--json {next_year}")).expect(0).report();
     assert_eq!(later["verified"]["shares"], 112);
+    let one = grid.verify("state", &format!("--storage-index {INDEX}")).expect(0).stdout;
+    assert!(one.contains("PARTIAL: only 1 storage index\n"), "{one}");
     let people = grid.verify("state", "--sample 40%").expect(0).stdout;
     assert!(people.contains("PARTIAL: only a sample of 40% of the buckets"), "{people}");
     assert_eq!(grid.verify("state", "--json").expect(0).report()["cycle"], 0, "the whole has cycles of its own");
@@ -130,12 +133,33 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job verify --sample 5", "write it as \"5%\"");
     refused("--job verify --storage-index abc", "no storage index");
     refused("--job verify --quarantine away", "none, copy or move would be right");
+    let among = grid.fixture.root.join("shares/quarantine");
+    refused(&format!("--job verify --quarantine-dir {}", among.display()), "where the node looks for shares");
+    refused("--job verify --since 99999999999", "is after now");
     refused("--job verify --order random", "ring or oldest_first would be right");
     refused("--job verify --target 30", "no unit");
     refused("--job verify --expire age:5 --dry-run", "--expire goes with --job leases");
     refused("--job count --sample 5%", "--sample goes with --job verify");
     refused("--job leases --advisories", "--advisories goes with --job verify");
     assert!(!grid.path("state").exists());
+}
+
+#[test]
+fn a_bucket_that_is_not_in_the_store_is_an_error_when_the_others_were_verified() {
+    let grid = Grid::new();
+    let (one, other) = ("b".repeat(25) + "a", "a".repeat(26));
+    let asked = format!("--storage-index {one} --storage-index {INDEX} --storage-index {other}");
+    let ended = grid.verify("state", &format!("{asked} --json")).expect(2);
+    ended.said(&format!("{one}, {other} are not in the store"));
+    assert_eq!(ended.report()["verified"]["shares"], 4);
+    grid.verify("state", &format!("--storage-index {one}")).expect(2).said(&format!("{one} is not in the store"));
+}
+
+#[test]
+fn the_folder_of_a_state_file_that_was_named_is_not_made() {
+    let grid = Grid::new();
+    grid.verify("no/such/state.sqlite", "").expect(2).said("make").said("no/such");
+    assert!(!grid.path("no").exists());
 }
 
 /// Damages a share in each of four buckets.

@@ -18,13 +18,13 @@ use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipp
 use crate::lock::lock;
 use crate::messages::{Opened, WantedCycle};
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, Moment, RemainingTime};
+use crate::policy::cycle::{Fresh, Moment};
 use crate::policy::deletion::{Clocks, Ledger, Toll};
+use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
-use crate::policy::target::{between_visits, outlook};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
-use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks, TargetStatus};
+use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks};
 use crate::store::Store;
 
 /// Panics of a job in one cycle after which its crawl stops.
@@ -99,6 +99,14 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             not_in_ring,
             rehearses_first: self.job.rehearses_first(),
         }
+    }
+
+    /// Its target, if it has one, and what lies between two of its cycles.
+    fn aim(&self) -> Option<(Duration, Duration)> {
+        // Who runs single cycles knows best what lies between them.
+        let once = self.cycles == Cycles::Once;
+        let between = if once { Duration::ZERO } else { *self.minimum_cycle_time.borrow() };
+        self.settings.target.map(|target| (target, between))
     }
 
     /// Whether a cycle was opened in this process before; notes that one is now.
@@ -250,22 +258,6 @@ struct LapView {
     /// What the safety catch knows of it.
     ledger: Ledger,
     remaining: RemainingTime,
-    saved_at: Duration,
-}
-
-impl LapView {
-    /// Notes that so many prefixes were completed since the last commit; evenly, as far as can be told.
-    fn pace(&mut self, completed: usize, now: Duration) {
-        let Ok(completed) = u32::try_from(completed) else { return };
-        if completed == 0 {
-            return;
-        }
-        let step = now.saturating_sub(self.saved_at) / completed;
-        for i in 1..=completed {
-            self.remaining.prefix_done(self.saved_at + step * i);
-        }
-        self.saved_at = now;
-    }
 }
 
 impl CycleWork {
@@ -276,8 +268,7 @@ impl CycleWork {
             cursors: std::collections::HashMap::new(),
             totals: Counts::default(),
             ledger: Ledger::default(),
-            remaining: RemainingTime::new(crawl.board.awake()),
-            saved_at: crawl.board.awake(),
+            remaining: RemainingTime::new(crawl.board.allowed()),
         };
         let show_ring = |write: &mut dyn FnMut(&mut RingMarks)| crawl.board.ring(&crawl.settings.name, write);
         show_ring(&mut RingMarks::restart);
@@ -348,6 +339,11 @@ impl CycleWork {
         lock(&self.lap).ledger.examined(prefix, shares);
     }
 
+    /// Notes that the crawl was held: the time in between says nothing about its pace.
+    pub fn interrupted<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) {
+        lock(&self.lap).remaining.interrupted(crawl.board.allowed());
+    }
+
     /// Notes that one of the workers has failed.
     pub fn fail(&self) {
         self.course.send_replace(Course::Failed);
@@ -386,7 +382,9 @@ impl CycleWork {
                     view.cursors.insert(p.prefix, cursor.clone());
                 }
             }
-            view.pace(progress.iter().filter(|p| p.done).count(), crawl.board.awake());
+            let completed = progress.iter().filter(|p| p.done).count();
+            // A ring has at most so many prefixes.
+            view.remaining.saved(u32::try_from(completed).unwrap_or(u32::MAX), crawl.board.allowed());
             if view.lap.completed() == view.lap.len() {
                 self.course.send_if_modified(|course| {
                     let going = *course == Course::Going;
@@ -413,10 +411,8 @@ impl CycleWork {
             c.last_complete_bucket = view.cursors.get(&current).map(|name| String::from_utf8_lossy(name).into_owned());
             let Counts { buckets, shares, errors, findings, vanished, .. } = view.totals;
             (c.buckets, c.shares, c.errors, c.findings, c.vanished) = (buckets, shares, errors, findings, vanished);
-            let left = view.lap.len() - view.lap.completed();
-            let range = view.remaining.range(left, crawl.board.awake());
-            c.remaining_secs = range.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64()));
-            c.target = self.target(crawl, &view);
+            c.remaining = view.remaining.clone();
+            c.aim = crawl.aim();
         });
     }
 
@@ -433,21 +429,6 @@ impl CycleWork {
         let prefix = self.ring.name(progress.prefix).unwrap_or_default();
         let rows = progress.notes.iter().filter_map(|n| FindingRow::of(n, name, self.key.number, at, prefix));
         rows.for_each(|row| crawl.board.found(row));
-    }
-
-    /// How the crawl stands to its target, at the pace so far.
-    fn target<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, view: &LapView) -> Option<TargetStatus> {
-        let target = crawl.settings.target?;
-        let cycle = view.remaining.range(view.lap.len(), crawl.board.awake());
-        // Who runs single cycles knows best what lies between them.
-        let once = crawl.cycles == Cycles::Once;
-        let between = if once { Duration::ZERO } else { *crawl.minimum_cycle_time.borrow() };
-        let visits = cycle.map(|cycle| between_visits(cycle, between));
-        Some(TargetStatus {
-            target_secs: target.as_secs_f64(),
-            between_visits_secs: visits.map(|(least, most)| (least.as_secs_f64(), most.as_secs_f64())),
-            outlook: visits.map(|visits| outlook(target, visits)),
-        })
     }
 
     fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {

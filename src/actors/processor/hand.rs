@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::job::{Counts, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message};
 use crate::lock::lock;
 use crate::messages::{Contents, ListedPrefix};
+use crate::policy::deletion::Clocks;
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::Store;
@@ -39,6 +40,8 @@ pub(super) enum Ended {
     Paused,
     /// Progress has to be saved before anything else is done, and that failed in mid-slice.
     Unsaved(Error),
+    /// The job will not go on; what the prefix has in hand is tainted.
+    Refused(Error),
     /// The job panicked on this bucket of this prefix; what the prefix has in hand is tainted.
     Panicked { position: u32, bucket: Vec<u8>, message: String },
 }
@@ -120,6 +123,7 @@ pub(super) fn fold<S: Store, J: Job<S>>(
                     return match why {
                         Why::SliceOver => Ended::Paused,
                         Why::Unsaved(error) => Ended::Unsaved(error),
+                        Why::Refused(error) => Ended::Refused(error),
                         Why::Panicked { bucket, message } => Ended::Panicked { position, bucket, message },
                     };
                 }
@@ -165,9 +169,23 @@ fn fold_prefix<S: Store, J: Job<S>>(
         return Ok(());
     }
     let (store, now, rehearsal) = (&*crawl.store, work.now, work.rehearsal);
-    let latest = work.clocks(crawl).latest();
-    let mut walk =
-        PrefixWalk { store, prefix, open, names, state, slice, saver, skipped, now, latest, rehearsal, stopped: None };
+    let clocks = || work.clocks(crawl);
+    let (latest, clocks, stopped) = (clocks().latest(), &clocks as &dyn Fn() -> Clocks, None);
+    let mut walk = PrefixWalk {
+        store,
+        prefix,
+        open,
+        names,
+        state,
+        slice,
+        saver,
+        skipped,
+        now,
+        latest,
+        rehearsal,
+        clocks,
+        stopped,
+    };
     // Panics on a bucket are caught in the walk; one of an override of `process_prefix` costs the prefix.
     let worked = catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk)))
         .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })));

@@ -75,6 +75,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 self.commit(None).await?;
                 self.enter(WorkerState::Idle);
                 crawl.reins.free().await?;
+                self.work.interrupted(&crawl);
             }
             self.enter(WorkerState::Waiting);
             let slice = tokio::select! {
@@ -140,6 +141,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 Ended::Paused => {}
                 Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
                 Ended::Unsaved(error) => return Err(error),
+                Ended::Refused(error) => return self.forgo().await.and(Err(error)),
                 Ended::Panicked { position, bucket, message } => {
                     return self.panicked(position, bucket, message, slice).await.map(|()| Left::Something);
                 }
@@ -301,6 +303,12 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         self.commit(Some(slice)).await?;
         self.release(claims).await?;
         verdict
+    }
+
+    /// Lets go of all prefixes that are not complete: the state keeps each as it was saved last.
+    async fn forgo(&mut self) -> Result<()> {
+        let claims = self.hand.todo.drain(..).map(|(_, state)| (state.position, state.fence)).collect();
+        self.release(claims).await
     }
 
     /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited

@@ -1,7 +1,5 @@
 //! How a crawl stands to its target: whether every prefix is visited again within the time that was set.
 
-use std::time::Duration;
-
 use super::picture::Picture;
 use super::shapes::{Range, Target};
 use crate::daemon::shared::CrawlView;
@@ -16,12 +14,12 @@ pub fn target(
     found: &CrawlStatus,
     last: Option<&CycleReport>,
 ) -> Option<Target> {
-    let within = view.settings.target?;
-    let told = found.target.and_then(|target| target.between_visits_secs).and_then(span);
+    let within = view.settings.target?.as_secs_f64();
+    let told = found.target.and_then(|target| target.between_visits_secs);
     let expected = told.or_else(|| {
         let CycleReport { started, finished, .. } = last.filter(|report| report.complete)?;
-        let cycle = Duration::try_from_secs_f64(finished - started).ok()?;
-        Some(between_visits((cycle, cycle), view.settings.minimum_cycle_time))
+        let cycle = (finished - started).max(0.0);
+        Some(between_visits((cycle, cycle), view.settings.minimum_cycle_time.as_secs_f64()))
     });
     let oldest = picture.shared.engine.ring(&view.settings.name).and_then(|ring| {
         let visits: Option<Vec<f64>> = ring.marks.iter().map(|mark| mark.visited).collect();
@@ -30,9 +28,9 @@ pub fn target(
     let outlook = expected.map(|expected| outlook(within, expected));
     Some(Target {
         text: text(within, expected, outlook),
-        within_secs: within.as_secs_f64(),
+        within_secs: within,
         oldest_secs: oldest.map(|at| (picture.now - at).max(0.0)),
-        expected_secs: expected.map(|(least, most)| Range { least: least.as_secs_f64(), most: most.as_secs_f64() }),
+        expected_secs: expected.map(|(least, most)| Range { least, most }),
         met: match outlook {
             Some(Outlook::Kept) => Some(true),
             Some(Outlook::Missed) => Some(false),
@@ -42,7 +40,7 @@ pub fn target(
 }
 
 /// One sentence for people.
-fn text(within: Duration, expected: Option<(Duration, Duration)>, outlook: Option<Outlook>) -> String {
+fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>) -> String {
     let set = format!("every share is to have its turn within {}", shown(within));
     let Some((least, most)) = expected else { return format!("{set}: too little was done to tell whether it will") };
     let pace = match (shown(least), shown(most)) {
@@ -59,10 +57,11 @@ fn text(within: Duration, expected: Option<(Duration, Duration)>, outlook: Optio
 }
 
 /// A time in its two largest units: `21 days 4 h`.
-fn shown(time: Duration) -> String {
+fn shown(secs: f64) -> String {
     const UNITS: [(u64, &str, &str); 4] =
         [(86_400, "day", "days"), (3600, "h", "h"), (60, "min", "min"), (1, "s", "s")];
-    let mut left = time.as_secs();
+    // What does not fit is the longest time there is.
+    let mut left = secs.max(0.0) as u64;
     let mut parts = Vec::new();
     for (size, one, many) in UNITS {
         let n = left / size;
@@ -77,31 +76,31 @@ fn shown(time: Duration) -> String {
     parts.join(" ")
 }
 
-fn span((least, most): (f64, f64)) -> Option<(Duration, Duration)> {
-    Some((Duration::try_from_secs_f64(least).ok()?, Duration::try_from_secs_f64(most).ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_sentence_says_what_will_become_of_the_target() {
-        let day = Duration::from_secs(86_400);
-        let said = |least: u32, most: u32| {
-            let expected = (least * day, most * day + Duration::from_secs(3661));
-            text(30 * day, Some(expected), Some(outlook(30 * day, expected)))
+        let day = 86_400.0;
+        let said = |least: f64, most: f64| {
+            let expected = (least * day, most * day + 3661.0);
+            text(30.0 * day, Some(expected), Some(outlook(30.0 * day, expected)))
         };
         let set = "every share is to have its turn within 30 days";
         assert_eq!(
-            said(10, 12),
+            said(10.0, 12.0),
             format!("{set}: at this pace it takes 10 days to 12 days 1 h, so the target will be met")
         );
-        assert!(said(10, 30).ends_with("so the target may be met or missed"), "{}", said(10, 30));
-        assert!(said(31, 40).ends_with("so the target will be MISSED: more budget is needed"), "{}", said(31, 40));
-        assert_eq!(text(30 * day, None, None), format!("{set}: too little was done to tell whether it will"));
-        let times = [0, 59, 3600, 86_400 + 120, 90_000].map(|secs| shown(Duration::from_secs(secs)));
+        assert!(said(10.0, 30.0).ends_with("so the target may be met or missed"), "{}", said(10.0, 30.0));
+        assert!(
+            said(31.0, 40.0).ends_with("so the target will be MISSED: more budget is needed"),
+            "{}",
+            said(31.0, 40.0)
+        );
+        assert_eq!(text(30.0 * day, None, None), format!("{set}: too little was done to tell whether it will"));
+        let times = [0.0, 59.9, 3600.0, 86_520.0, 90_000.0].map(shown);
         assert_eq!(times, ["0 s", "59 s", "1 h", "1 day", "1 day 1 h"]);
-        assert!(shown(Duration::MAX).ends_with(" h"));
+        assert!(shown(f64::INFINITY).ends_with(" h"));
     }
 }

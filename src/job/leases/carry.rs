@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::judge::Flaw;
+use super::judge::{Flaw, LEASES};
 use super::look::{Looked, Sight};
 use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
 use super::tally::LeaseTally;
@@ -82,9 +82,8 @@ pub(super) fn bucket(
 ) -> Result<Carried> {
     let mut plan: BucketPlan = serde_json::from_str(&intent.body)
         .map_err(|e| Error::Tally { crawl: format!("an intent of prefix {}", deed.prefix), cause: e.to_string() })?;
-    let planned = plan.shares.iter().filter_map(|share| share.act.as_ref());
-    job.check_clocks(&deed.clocks, planned.map(|act| act.stamp.touched_unix()).fold(0.0, f64::max))?;
     let path = store.path(deed.prefix, Some(&intent.bucket));
+    job.check_clocks(&deed.clocks, youngest(&plan, &path))?;
     let mut told = Told::default();
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
@@ -140,6 +139,14 @@ pub(super) fn bucket(
     deed.tally.deleted.merge(&freed);
     plan.count(deed.tally, Expiration::Enabled);
     Ok(Carried::Settled)
+}
+
+/// When the youngest share that something is to be done to was touched, and its path below that of the bucket.
+fn youngest(plan: &BucketPlan, bucket: &Path) -> Option<(f64, PathBuf)> {
+    let touched = |share: &SharePlan| share.act.as_ref().map(|act| act.stamp.touched_unix());
+    let planned = plan.shares.iter().filter_map(|share| Some((touched(share)?, share)));
+    let (touched, share) = planned.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    Some((touched, bucket.join(&share.name)))
 }
 
 /// Whether the share's lease table may be half written, as far as can be seen without opening its bucket for changes.
@@ -250,7 +257,7 @@ impl Work<'_> {
         match looked {
             Ok(Looked { plan, flaws, stops, kept }) => {
                 *share = plan;
-                for flaw in flaws.into_iter().chain(kept.map(Flaw::of_leases)) {
+                for flaw in flaws.into_iter().chain(kept.map(|why| Flaw::kept(LEASES, why))) {
                     told.finding(flaw.of_share(self.bucket, &name));
                 }
                 if let Some(reason) = stops {

@@ -8,13 +8,14 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 
-use super::judge::{BUCKET, Flaw};
+use super::judge::{BUCKET, Flaw, LEASES};
 use super::look::{Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
-use super::{Conduct, Leases};
+use super::{Conduct, Leases, Word};
 use crate::job::{Fold, Unreadable};
+use crate::policy::deletion::secs_ahead;
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::names;
@@ -61,12 +62,28 @@ impl Visit<'_, '_> {
         let mut sight = Sight { settings: &self.job.settings, now: self.fold.now, latest: self.fold.latest, page };
         let name = self.bucket.share_name(entry);
         let looked = self.bucket.open_share(entry).and_then(|file| {
-            self.job.meet(&file.stamp());
-            sight.look(name, &file)
+            let looked = sight.look(name, &file)?;
+            Ok((looked, file.stamp().touched_unix()))
         });
         match looked {
-            Ok(looked) => self.looked(entry, looked),
+            Ok((looked, touched_unix)) => {
+                self.meet(entry, touched_unix);
+                self.looked(entry, looked);
+            }
             Err(e) => self.unreadable(entry, &e),
+        }
+    }
+
+    /// Remembers the youngest share. Beside a running node it is refused to go on by a clock that is behind one, whether or
+    /// not anything would be deleted; the clock is looked at only where a share is later than when the prefix was begun.
+    fn meet(&mut self, entry: &ShareEntry, touched_unix: f64) {
+        let path = || self.bucket.share_path(entry);
+        self.job.youngest.meet(touched_unix, path);
+        if self.job.settings.word == Some(Word::Online)
+            && secs_ahead(touched_unix, self.fold.latest).is_some()
+            && let Err(why) = self.job.check_date(touched_unix, &self.fold.clocks(), path)
+        {
+            self.fold.refuse(why);
         }
     }
 
@@ -81,9 +98,9 @@ impl Visit<'_, '_> {
             && let Some(why) = self.refused(entry)
         {
             plan.act = None;
-            flaws.push(Flaw { region: BUCKET, reason: why.to_owned(), tahoe_corrupt: false });
+            flaws.push(Flaw::kept(BUCKET, why.to_owned()));
         }
-        flaws.extend(kept.map(Flaw::of_leases));
+        flaws.extend(kept.map(|why| Flaw::kept(LEASES, why)));
         if let Some(reason) = stops {
             self.fold.notes.error(&self.bucket.share_path(entry), &self.with_consequence(&reason));
         }
@@ -122,6 +139,7 @@ impl Visit<'_, '_> {
                 ages: BTreeMap::new(),
                 seen: Seen::Stops(None),
                 act: None,
+                spared: None,
                 done: false,
             });
         }

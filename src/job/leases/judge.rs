@@ -30,23 +30,30 @@ pub(super) struct Flaw {
     pub reason: String,
     /// Whether Tahoe takes the share for corrupt because of it.
     pub tahoe_corrupt: bool,
+    /// Whether it is none, but why something expired is kept.
+    pub only_kept: bool,
 }
 
 impl Flaw {
     /// Something of the leases, which is no fault to Tahoe.
     pub fn of_leases(reason: String) -> Flaw {
-        Flaw { region: LEASES, reason, tahoe_corrupt: false }
+        Flaw { region: LEASES, reason, tahoe_corrupt: false, only_kept: false }
+    }
+
+    /// No flaw, but why leases of a sound share are kept though expired; `region` says where the reason lies.
+    pub fn kept(region: &'static str, reason: String) -> Flaw {
+        Flaw { region, reason, tahoe_corrupt: false, only_kept: true }
     }
 
     /// The finding about the share of this name.
     pub fn of_share(self, bucket: &[u8], share: &[u8]) -> Finding {
-        let Flaw { region, mut reason, tahoe_corrupt } = self;
+        let Flaw { region, mut reason, tahoe_corrupt, only_kept } = self;
         let number = ShareNumber::parse(share).and_then(|number| number.value());
         if number.is_none() {
             reason = format!("share {}: {reason}", String::from_utf8_lossy(share));
         }
         let (storage_index, region) = (String::from_utf8_lossy(bucket).into_owned(), region.to_owned());
-        Finding { storage_index, share: number, region, reason, tahoe_corrupt, bytes: None }
+        Finding { storage_index, share: number, region, reason, tahoe_corrupt, only_kept, bytes: None }
     }
 }
 
@@ -105,7 +112,7 @@ pub(super) fn judge(header: &Header, size: u64, leases: &Result<Option<u32>, Fau
     let mut flaws = Vec::new();
     if let Some(misfit) = misfit(header, size, leases) {
         let region = if matches!(misfit, Misfit::LeasesBeyondFile { .. }) { LEASES } else { HEADER };
-        flaws.push(Flaw { region, reason: misfit.to_string(), tahoe_corrupt: false });
+        flaws.push(Flaw { region, reason: misfit.to_string(), tahoe_corrupt: false, only_kept: false });
     }
     let leases_flaw = match leases {
         Ok(_) => dates.reason().map(|reason| (reason, false)),
@@ -120,7 +127,7 @@ pub(super) fn judge(header: &Header, size: u64, leases: &Result<Option<u32>, Fau
     if let Some((reason, tahoe_corrupt)) = leases_flaw
         && flaws.iter().all(|flaw| flaw.region != LEASES)
     {
-        flaws.push(Flaw { region: LEASES, reason, tahoe_corrupt });
+        flaws.push(Flaw { region: LEASES, reason, tahoe_corrupt, only_kept: false });
     }
     flaws
 }

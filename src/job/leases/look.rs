@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::figures::Why;
 use super::judge::{Dates, Flaw, HEADER, judge};
 use super::plan::{Act, Change, Seen, SharePlan};
 use super::tally::{Held, Share};
@@ -61,6 +62,7 @@ struct Decision {
     act: Option<Act>,
     stops: Option<String>,
     kept: Option<String>,
+    spared: Option<Why>,
 }
 
 impl Sight<'_> {
@@ -73,13 +75,14 @@ impl Sight<'_> {
         let head = &self.page[..len];
         // Names of shares are digits of some script, so this loses nothing.
         let name = String::from_utf8_lossy(name).into_owned();
-        let plan = |ages, seen, act| SharePlan { name, ages, seen, act, done: false };
+        let plan = |ages, seen, act, spared| SharePlan { name, ages, seen, act, spared, done: false };
         let header = match Header::parse(head) {
             Ok(header) => header,
             Err(malformed) => {
-                let flaw = Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true };
+                let flaw =
+                    Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true, only_kept: false };
                 return Ok(Looked {
-                    plan: plan(BTreeMap::new(), Seen::Corrupt, None),
+                    plan: plan(BTreeMap::new(), Seen::Corrupt, None, None),
                     flaws: vec![flaw],
                     stops: None,
                     kept: None,
@@ -111,8 +114,8 @@ impl Sight<'_> {
                 (Seen::Stops(None), Decision { stops, ..Decision::default() })
             }
         };
-        let Decision { act, stops, kept } = decision;
-        Ok(Looked { plan: plan(met.ages, seen, act), flaws, stops, kept })
+        let Decision { act, stops, kept, spared } = decision;
+        Ok(Looked { plan: plan(met.ages, seen, act, spared), flaws, stops, kept })
     }
 
     fn decide(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, met: &Met, flaws: &[Flaw]) -> Decision {
@@ -125,16 +128,26 @@ impl Sight<'_> {
         match (self.settings.conduct, self.settings.word) {
             // On the word of a damaged share nothing is deleted.
             (Conduct::Careful, _) if !flaws.is_empty() => nothing,
-            (Conduct::Careful, Some(Word::Online)) => {
-                let untouched = stamp.touched_unix() + UNTOUCHED_SECS <= self.now;
-                if met.all_ripe && untouched { unlink } else { nothing }
-            }
+            (Conduct::Careful, Some(Word::Online)) => match self.spared(met, stamp.touched_unix()) {
+                None => unlink,
+                spared => Decision { spared, ..nothing },
+            },
             (Conduct::Careful, _) if met.expired == leases => unlink,
             _ if leases > LEASES_MOST => {
                 let kept = Some(format!("its lease table is not rewritten: it has {leases} leases"));
                 Decision { kept, ..nothing }
             }
             (conduct, _) => self.cancel(header, share, conduct),
+        }
+    }
+
+    /// Why a share with expired leases does not go while its node is running.
+    fn spared(&self, met: &Met, touched_unix: f64) -> Option<Why> {
+        match met {
+            _ if met.expired < met.dates.met() => Some(Why::PartlyExpired),
+            _ if !met.all_ripe => Some(Why::ExpiredWithinADay),
+            _ if touched_unix + UNTOUCHED_SECS > self.now => Some(Why::TouchedWithinTheHour),
+            _ => None,
         }
     }
 
@@ -169,7 +182,7 @@ impl Sight<'_> {
             Outcome::Untouched => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
         };
         let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
-        Decision { act, stops, kept }
+        Decision { act, stops, kept, spared: None }
     }
 }
 

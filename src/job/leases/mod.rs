@@ -9,6 +9,7 @@
 mod carry;
 mod examine;
 mod expiry;
+mod figures;
 mod handover;
 mod history;
 mod judge;
@@ -16,10 +17,10 @@ mod look;
 mod plan;
 mod settings;
 mod tally;
+mod youngest;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::{Map, Value, json};
 
@@ -27,44 +28,53 @@ pub use expiry::{Expiry, ShareTypes};
 use settings::Manner;
 pub use settings::{Conduct, LeaseSettings, Word};
 pub use tally::LeaseTally;
+use youngest::Youngest;
 
 use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
 use crate::error::Error;
-use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault};
-use crate::store::{Stamp, Store, TahoeBucket, TahoeStore};
+use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
+use crate::store::{Store, TahoeBucket, TahoeStore};
 
 /// Checks the leases of every share of a [`TahoeStore`].
 #[derive(Debug, Clone, Default)]
 pub struct Leases {
     settings: LeaseSettings,
-    /// When the youngest share met in this process was touched, in seconds since 1970.
-    newest_unix: Arc<AtomicI64>,
+    youngest: Arc<Youngest>,
 }
 
 impl Leases {
     /// Makes the job with these settings.
     pub fn new(settings: LeaseSettings) -> Leases {
-        Leases { settings, newest_unix: Arc::default() }
+        Leases { settings, youngest: Arc::default() }
     }
 
-    /// Refuses to delete by clocks that cannot be believed, or by a cutoff yet to come. `newest_unix`: when the youngest
-    /// share concerned was touched, beside those met in this process.
-    fn check_clocks(&self, clocks: &Clocks, newest_unix: f64) -> Result<(), Error> {
+    /// Refuses to delete by clocks that cannot be believed, or by a cutoff yet to come. `planned`: when the youngest share
+    /// that is about to go was touched, in seconds since 1970, and which it is.
+    fn check_clocks(&self, clocks: &Clocks, planned: Option<(f64, PathBuf)>) -> Result<(), Error> {
         // A moment that was given for a store at rest is what it is; beside a running node even that has to be true.
         if clocks.fixed && self.settings.word == Some(Word::Offline) {
             return Ok(());
         }
         self.settings.validate_at(clocks.cycle_now)?;
-        // Whole seconds of our time are exact.
-        let newest = newest_unix.max(self.newest_unix.load(Ordering::Relaxed) as f64);
-        match clock_fault(clocks.started, clocks.moment, clocks.cycle_now, newest) {
-            Some(why) => Err(Error::Clock { why }),
-            None => Ok(()),
+        if let Some(why) = clock_fault(clocks.started, clocks.moment, clocks.cycle_now) {
+            return Err(Error::Clock { why });
         }
+        let mut young = planned.into_iter().chain(self.youngest.get());
+        young.try_for_each(|(touched_unix, share)| self.check_date(touched_unix, clocks, || share))
     }
 
-    fn meet(&self, stamp: &Stamp) {
-        self.newest_unix.fetch_max(stamp.touched_unix() as i64, Ordering::Relaxed);
+    /// Refuses a clock that is behind a share, touched at `touched_unix`, in seconds since 1970; unless it is vouched for.
+    fn check_date(&self, touched_unix: f64, clocks: &Clocks, share: impl FnOnce() -> PathBuf) -> Result<(), Error> {
+        match secs_ahead(touched_unix, clocks.moment.unix_secs) {
+            Some(ahead) if !self.settings.accept_clock => Err(Error::Clock {
+                why: format!(
+                    "a share was written {ahead:.0} s after it, {} (if the clock is right and that date is wrong, say so with \
+                     --accept-clock, or `accept_clock: true` in config.ron)",
+                    share().display()
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -93,6 +103,13 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) -> Result<(), Unreadable> {
+        // A rehearsal and a dry run refuse what the run would refuse. A moment that was given is what it is.
+        if let Err(why) = self.settings.validate_at(fold.now)
+            && !fold.clocks().fixed
+        {
+            fold.refuse(why);
+            return Ok(());
+        }
         examine::bucket(self, bucket, fold)
     }
 
@@ -106,7 +123,7 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn may_change(&self, store: &TahoeStore, clocks: &Clocks) -> Result<(), Error> {
-        self.check_clocks(clocks, 0.0)?;
+        self.check_clocks(clocks, None)?;
         let LeaseSettings { word, accept_clock, node_stopped, .. } = self.settings;
         match word {
             // It may have been started since the crawl was.
@@ -133,11 +150,24 @@ impl Job<TahoeStore> for Leases {
         self.settings.rehearsal && self.settings.manner(Rehearsal::No) == Manner::Deletes
     }
 
-    /// `history`: the entry of Tahoe's lease checker. `deleted`, or `would_delete`: Sexton's own figures. `rehearsal`:
-    /// whether the cycle was one; then also `would_delete_in_buckets`.
+    /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
+    /// in force, without the `empty` buckets, which that entry counts in each cycle again; `deleted`, or `would_delete`;
+    /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
+    /// `rehearsal`: whether the cycle was one; then also `would_delete_in_buckets`.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
         let manner = self.settings.manner(cycle.rehearsal);
-        let mut own = Map::from_iter([("history".to_owned(), history::entry(&self.settings, manner, cycle))]);
+        let expired = json!({
+            "by_own_dates": cycle.tally.expired_by_own_dates(),
+            "by_rule": cycle.tally.expired_by_rule(),
+        });
+        let mut own = Map::from_iter([
+            ("history".to_owned(), history::entry(&self.settings, manner, cycle)),
+            ("expired".to_owned(), expired),
+            ("empty".to_owned(), json!(cycle.tally.empty)),
+        ]);
+        if self.settings.word == Some(Word::Online) {
+            own.insert("spared".to_owned(), json!(cycle.tally.spared));
+        }
         match manner {
             Manner::Looks => {}
             Manner::Tells => drop(own.insert("would_delete".to_owned(), json!(cycle.tally.would_delete))),

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::tally::{Freed, Held, Kind, LeaseTally, Share};
+use super::figures::{Freed, Why};
+use super::tally::{Held, Kind, LeaseTally, Share};
 use crate::store::Stamp;
 use crate::tahoe::cancel::{Patch, Rewrite};
 
@@ -42,6 +43,9 @@ pub(super) struct SharePlan {
     pub seen: Seen,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Act>,
+    /// Why nothing is done to it though leases of it have expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spared: Option<Why>,
     /// Whether the act was carried out.
     #[serde(default)]
     pub done: bool,
@@ -158,6 +162,7 @@ impl BucketPlan {
         let mut held = Held { by_own_date: false, by_settings: false };
         for plan in &self.shares {
             plan.ages.iter().for_each(|(days, leases)| tally.add_leases(*days, *leases));
+            plan.spared.into_iter().for_each(|why| tally.spared.add(why));
             match &plan.seen {
                 Seen::Whole(share) => {
                     tally.add_share(share);

@@ -55,10 +55,10 @@ pub struct LeaseSettings {
     /// Whether a crawl's first cycle only tells what it would delete, and the next one waits until that was confirmed.
     /// Default: no.
     pub rehearsal: bool,
-    /// The largest part of the shares examined that a cycle may delete, from 0 to 1. Default: 0.10.
+    /// The largest part of the shares examined that a cycle may delete, from 0 to 1, once 1,000 were examined. Default: 0.10.
     pub max_delete: f64,
-    /// Whether the clock is vouched for: then [`Word::Online`] deletes also where the files of the node speak against it.
-    /// Default: no.
+    /// Whether the clock is vouched for, where a share that was written after it speaks against it, or, with
+    /// [`Word::Online`], the files of the node. Default: no.
     pub accept_clock: bool,
     /// Whether the node is vouched for to be stopped, whatever its pid file says; goes with [`Word::Offline`]. Default: no.
     pub node_stopped: bool,
@@ -157,8 +157,9 @@ impl LeaseSettings {
                 wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
             }
             Some(_) if !self.dry_run && !compat && self.cuts_short() => wrong(
-                "leases are granted for 31 days, and a shorter age deletes leases that are valid by their own dates: give an \
-                 age in seconds, for 31 days age:2678400; or, where clients are known to have renewed since, cutoff:UNIXTIME",
+                "leases are granted for 31 days, and a shorter age deletes leases that are valid by their own dates: give 31 days, \
+                 on the command line in seconds (age:2678400), in config.ron as age(\"31d\"); or, where clients are known to have \
+                 renewed since, a cutoff: cutoff:UNIXTIME, or cutoff(\"2025-01-01\")",
             ),
             _ => Ok(()),
         }
@@ -169,17 +170,18 @@ impl LeaseSettings {
         matches!(self.expiry, Expiry::Age { secs } if secs < u64::from(LEASE_SECS))
     }
 
-    /// Refuses to delete by a cutoff after `now`, in seconds since 1970: then every lease would expire.
+    /// Refuses a cutoff after `now`, in seconds since 1970, also where nothing is deleted by it: every lease would expire.
+    /// [`Conduct::Compat`] follows Tahoe in this too.
     ///
     /// # Errors
     /// [`Error::Config`] with what would be right.
     pub fn validate_at(&self, now: f64) -> Result<()> {
         match self.expiry {
             // Moments that matter are far below 2^53.
-            Expiry::Cutoff { unix } if unix as f64 > now && self.manner(Rehearsal::No) == Manner::Deletes => {
+            Expiry::Cutoff { unix } if unix as f64 > now && self.conduct == Conduct::Careful => {
                 Err(Error::Config(format!(
-                    "the cutoff {unix} is after now ({now:.0}), so even a lease renewed this moment would expire: give a \
-                     moment that has passed, in seconds (not milliseconds) since 1970"
+                    "the cutoff {unix} is after now ({now:.0}), so even a lease renewed this moment would expire: give a moment that \
+                 has passed, on the command line in seconds (not milliseconds) since 1970"
                 )))
             }
             _ => Ok(()),
@@ -242,8 +244,13 @@ mod tests {
         assert!(why.contains("seconds (not milliseconds)"), "{why}");
         assert!(cutoff(1_700_000_001).validate_at(1_700_000_000.0).is_err());
         cutoff(1_700_000_000).validate_at(1_700_000_000.0).unwrap();
-        let evaluated = LeaseSettings { dry_run: true, ..cutoff(1_700_000_000_000) };
-        evaluated.validate_at(1_700_000_000.0).unwrap();
+        let ways: [fn(&mut LeaseSettings); 3] = [|s| s.dry_run = true, |s| s.rehearsal = true, |s| s.word = None];
+        for change in ways {
+            let mut tells = cutoff(1_700_000_001);
+            change(&mut tells);
+            assert!(tells.validate_at(1_700_000_000.0).is_err(), "what the run refuses is not rehearsed: {tells:?}");
+        }
+        LeaseSettings { conduct: Conduct::Compat, ..cutoff(1_700_000_001) }.validate_at(1_700_000_000.0).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::figures::{Empty, Expired, Freed, Spared};
 use crate::job::Tally;
 use crate::tahoe::container::ShareType;
 
@@ -45,32 +46,12 @@ pub struct LeaseTally {
     /// Buckets in which shares would have been unlinked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) would_delete_in: u64,
-}
-
-/// What deleting frees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Freed {
-    /// Leases cancelled.
-    pub leases: u64,
-    /// Shares unlinked.
-    pub shares: u64,
-    /// Bytes of the files unlinked, and those cut off where a lease table became shorter.
-    pub bytes: u64,
-    /// Empty directories of buckets removed.
-    pub buckets: u64,
-}
-
-impl Freed {
-    fn is_zero(&self) -> bool {
-        *self == Freed::default()
-    }
-
-    pub fn merge(&mut self, other: &Freed) {
-        self.leases = self.leases.saturating_add(other.leases);
-        self.shares = self.shares.saturating_add(other.shares);
-        self.bytes = self.bytes.saturating_add(other.bytes);
-        self.buckets = self.buckets.saturating_add(other.buckets);
-    }
+    /// Shares with expired leases that are spared beside a running node.
+    #[serde(default, skip_serializing_if = "Spared::is_zero")]
+    pub(super) spared: Spared,
+    /// Buckets without any share. (Tahoe's own figures of a half-finished cycle do not tell them apart.)
+    #[serde(default, skip_serializing_if = "Empty::is_zero")]
+    pub(super) empty: Empty,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -248,8 +229,10 @@ impl LeaseTally {
     /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
     pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, recovered: bool) {
         self.examined.buckets.add(1, kind);
-        if kind == Kind::Unknown {
-            self.unknown_buckets += 1;
+        match kind {
+            Kind::Unknown => self.unknown_buckets += 1,
+            Kind::None => self.empty.merge(&Empty { buckets: 1, disk_bytes }),
+            Kind::Known(_) => {}
         }
         if !held.by_own_date {
             self.original.add_bucket(disk_bytes, kind);
@@ -259,6 +242,25 @@ impl LeaseTally {
         }
         if recovered {
             self.actual.add_bucket(disk_bytes, kind);
+        }
+    }
+
+    /// What has expired by the leases' own dates.
+    pub(super) fn expired_by_own_dates(&self) -> Expired {
+        self.without_empty(&self.original)
+    }
+
+    /// What has expired by the rule in force.
+    pub(super) fn expired_by_rule(&self) -> Expired {
+        self.without_empty(&self.configured)
+    }
+
+    /// In Tahoe's figures every bucket without a share has expired, and in the next cycle has again.
+    fn without_empty(&self, space: &Space) -> Expired {
+        Expired {
+            buckets: space.buckets.all.saturating_sub(self.empty.buckets),
+            shares: space.shares.all,
+            disk_bytes: space.diskbytes.all.saturating_sub(self.empty.disk_bytes),
         }
     }
 }
@@ -279,6 +281,8 @@ impl Tally for LeaseTally {
         self.deleted.merge(&later.deleted);
         self.would_delete.merge(&later.would_delete);
         self.would_delete_in = self.would_delete_in.saturating_add(later.would_delete_in);
+        self.spared.merge(&later.spared);
+        self.empty.merge(&later.empty);
     }
 }
 

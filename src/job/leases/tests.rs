@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::job::testing::{Stops, Walked, walk};
+use crate::job::testing::{Stops, Walked, standing_still, walk};
 use crate::job::{Count, Intents, Notes, PrefixTally, Tally};
 use crate::slice::TimeSlice;
 use crate::store::{DiskUsage, Store};
@@ -206,7 +206,9 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
         slice: &slice,
         now: 1.7e9,
         latest: 1.7e9 + 2.0 * 86_400.0,
+        clocks: &|| standing_still(1.7e9),
         is_there: &is_there,
+        refused: None,
     };
     job.process_bucket(&mut bucket, &mut fold).unwrap();
     (tally, notes, intents)

@@ -6,6 +6,7 @@
 
 mod advisory;
 mod compare;
+mod folder;
 mod quarantine;
 mod selection;
 mod visit;

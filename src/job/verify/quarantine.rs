@@ -15,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{VerifySettings, VerifyTally};
+use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
 use crate::store::{Stamp, TahoeBucket, TahoeStore};
 
@@ -77,6 +77,13 @@ struct Note {
     findings: Vec<Finding>,
 }
 
+/// Whether a share stays where it is whatever is wanted, since a link leads to it: what lies behind is not this store's, and
+/// the link alone is no share.
+pub(super) fn leaves(settings: &VerifySettings, bucket: &TahoeBucket<'_>, name: &[u8]) -> bool {
+    let is_link = || bucket.shares().iter().any(|entry| bucket.share_name(entry) == name && bucket.is_link(entry));
+    settings.quarantine != Quarantine::None && (is_link() || bucket.is_behind_link())
+}
+
 /// Copies or moves a share, if that is wanted. What goes wrong is noted, and the share stays where it is. Nothing is moved from
 /// under the store's node: it may have been started since the cycle began.
 pub(super) fn put_away(
@@ -108,7 +115,7 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
     if settings.quarantine != Quarantine::Move {
         return;
     }
-    let folder = folder_of(settings, bucket);
+    let folder = folder::of_bucket(settings, bucket);
     for shares in bucket_names(&folder) {
         // A move that was not finished: the share is met again in its bucket. A number may stand behind its name.
         let name = shares.split('.').next().unwrap_or_default();
@@ -138,19 +145,19 @@ fn bucket_names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn folder_of(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> PathBuf {
-    let top = settings.quarantine_dir.clone().unwrap_or_else(|| bucket.beside_shares("quarantine"));
-    top.join(OsStr::from_bytes(bucket.prefix())).join(OsStr::from_bytes(bucket.name()))
-}
-
 fn try_put_away(
     settings: &VerifySettings,
     bucket: &TahoeBucket<'_>,
     corrupt: &Corrupt<'_>,
     now: f64,
 ) -> io::Result<()> {
-    let folder = folder_of(settings, bucket);
-    fs::create_dir_all(&folder)?;
+    let folder = folder::of_bucket(settings, bucket);
+    if folder::lies_in(&folder, &bucket.beside_shares("shares")) {
+        return Err(io::Error::other(format!("{} lies among the shares themselves", folder.display())));
+    }
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("folder {}: {e}", folder.display()));
+    fs::create_dir_all(&folder).map_err(named)?;
+    // It may be mounted there.
     if is_bucket_itself(&folder, bucket)? {
         return Err(io::Error::other("the quarantine folder is the bucket itself"));
     }
@@ -160,12 +167,12 @@ fn try_put_away(
     match (settings.quarantine, place) {
         (Quarantine::None, _) | (Quarantine::Copy, Place::Holds(_)) => return Ok(()),
         (Quarantine::Copy, Place::Free(target)) => {
-            write_note(&target, &note)?;
-            return copy(bucket, corrupt.name, &target);
+            write_note(&target, &note).map_err(named)?;
+            return copy(bucket, corrupt.name, &target).inspect_err(|_| forget_note(&target));
         }
         (Quarantine::Move, Place::Free(target)) => {
-            write_note(&target, &note)?;
-            move_away(bucket, corrupt, &target)?;
+            write_note(&target, &note).map_err(named)?;
+            move_away(bucket, corrupt, &target).inspect_err(|_| forget_note(&target))?;
         }
         (Quarantine::Move, Place::Holds(target)) => {
             write_note(&target, &note)?;
@@ -231,7 +238,8 @@ fn same_bytes(one: File, other: File) -> io::Result<bool> {
 }
 
 fn source(bucket: &TahoeBucket<'_>, name: &[u8]) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    // A share that is a link stays in place; one may have been put there meanwhile.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     Ok(openat(bucket.dir(), name, flags, Mode::empty())?.into())
 }
 
@@ -258,6 +266,13 @@ fn write_note(share: &Path, note: &Note) -> io::Result<()> {
     file.write_all(&serde_json::to_vec_pretty(note)?)?;
     file.sync_all()?;
     fs::rename(&draft, note_of(share))
+}
+
+/// Takes back the note of a share that did not come; the error that kept it away is what counts.
+fn forget_note(share: &Path) {
+    if fs::symlink_metadata(share).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        let _ = remove_if_there(&note_of(share));
+    }
 }
 
 fn copy(bucket: &TahoeBucket<'_>, name: &[u8], target: &Path) -> io::Result<()> {

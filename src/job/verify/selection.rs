@@ -12,8 +12,8 @@ use crate::job::PrefixWalk;
 use crate::store::TahoeStore;
 use crate::tahoe::names;
 
-/// A part of all buckets, picked anew in each cycle: by storage index and the moment at which the cycle began, so that a
-/// cycle that is resumed picks the same.
+/// A part of all buckets, drawn anew in each cycle, whatever was drawn before: by storage index and the moment at which the
+/// cycle began, so that a cycle that is resumed draws the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// Above 0, at most 100.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::visit::LEFT_IN_PLACE;
 use super::*;
 use crate::job::testing::{Stops, Walked, walk};
 use crate::store::Store;
@@ -178,6 +179,44 @@ fn a_quarantine_folder_that_is_the_bucket_itself_takes_nothing_away() {
     assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 0, 1));
 }
 
+/// How it happens: a share is on another disk; the node follows the link and serves what lies there.
+#[test]
+fn a_corrupt_share_behind_a_link_is_found_and_left_in_place() {
+    for quarantine in [Quarantine::Copy, Quarantine::Move] {
+        let grid = Grid::new();
+        let (share, bucket) = (grid.bucket(IMMUTABLE).join("2"), grid.bucket(MUTABLE));
+        grid.flip(&share, 100);
+        grid.flip(&bucket.join("0"), 468 + 1);
+        for path in [&share, &bucket] {
+            let elsewhere = grid.path(path.file_name().unwrap().to_str().unwrap());
+            fs::rename(path, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(elsewhere, path).unwrap();
+        }
+        let (walked, _) = grid.verify(settings(quarantine, Advisories::None));
+        assert_eq!((walked.tally.shares, walked.tally.corrupt, walked.tally.quarantined), (112, 2, 0));
+        assert!(walked.errors.is_empty() && !grid.path("quarantine").exists(), "{:?}", walked.errors);
+        assert!(walked.findings.iter().all(|finding| finding.reason.ends_with(LEFT_IN_PLACE)), "{:?}", walked.findings);
+        assert!(share.is_symlink() && bucket.is_symlink() && bucket.join("0").exists());
+        let (looked, _) = grid.verify(VerifySettings::default());
+        assert!(looked.findings.iter().all(|finding| !finding.reason.contains("link")), "{:?}", looked.findings);
+    }
+}
+
+#[test]
+fn a_quarantine_that_cannot_be_is_named_and_leaves_nothing_behind() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    grid.flip(&share, 100);
+    fs::write(grid.path("quarantine"), "no folder").unwrap();
+    for quarantine in [Quarantine::Copy, Quarantine::Move] {
+        let (walked, _) = grid.verify(settings(quarantine, Advisories::None));
+        let [error] = &walked.errors[..] else { panic!("{:?}", walked.errors) };
+        let folder = grid.path("quarantine").canonicalize().unwrap().join("aa").join(IMMUTABLE);
+        assert!(error.error.contains(&format!("folder {}: ", folder.display())), "{}", error.error);
+    }
+    assert!(share.exists());
+}
+
 /// How it happens: a node is started while a cycle of days is under way; its `storage` is a link to a larger disk.
 #[test]
 fn nothing_is_moved_from_under_a_running_node() {
@@ -310,7 +349,9 @@ fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyT
         slice: &slice,
         now: NOW,
         latest: NOW,
+        clocks: &|| crate::job::testing::standing_still(NOW),
         is_there: &is_there,
+        refused: None,
     };
     visit.put_down(&VerifySettings::default(), &bucket, None, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())

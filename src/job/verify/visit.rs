@@ -19,6 +19,9 @@ const READINGS_MOST: u32 = 5;
 /// Shares of a bucket that are compared with each other, at most. A file has 256 at most.
 const COMPARED_MOST: usize = 1024;
 
+/// What is said of a corrupt share that no quarantine takes.
+pub(super) const LEFT_IN_PLACE: &str = "; a link leads to it, so it is left in place";
+
 /// Whether a bucket has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
@@ -297,7 +300,7 @@ fn put_down_share(
 ) {
     let Judged { name, number, size, verdict } = judged;
     let path = bucket.path_of(&name);
-    let (checked, stamp, misread) = match verdict {
+    let (mut checked, stamp, misread) = match verdict {
         Verdict::Unreadable(error) => {
             let vanished = fold.notes.counts.vanished;
             let error = io::Error::new(error.kind(), format!("cannot read share: {error}"));
@@ -328,6 +331,10 @@ fn put_down_share(
     }
     fold.tally.corrupt += 1;
     fold.notes.counts.verified.corrupt += 1;
+    let stays = quarantine::leaves(settings, bucket, &name);
+    if stays {
+        checked.flaws.iter_mut().for_each(|flaw| flaw.reason.push_str(LEFT_IN_PLACE));
+    }
     let findings: Vec<Finding> =
         checked.flaws.iter().map(|flaw| finding(bucket, Some((number, &name)), flaw, fold)).collect();
     // First: once the share is gone from its bucket, nobody comes back to write it.
@@ -338,7 +345,7 @@ fn put_down_share(
         advised = false;
         fold.notes.error(&path, &format_args!("cannot write a corruption advisory: {e}"));
     }
-    if advised || settings.quarantine != Quarantine::Move {
+    if !stays && (advised || settings.quarantine != Quarantine::Move) {
         let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
         quarantine::put_away(settings, bucket, store, &corrupt, fold);
     }
@@ -366,7 +373,8 @@ fn finding(
     };
     let bytes = flaw.bytes.filter(|_| flaw.region != Region::Bucket).map(|span| (span.start, span.end));
     let (storage_index, region) = (bucket.storage_index(), flaw.region.as_str().to_owned());
-    let finding = Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, bytes };
+    let finding =
+        Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, only_kept: false, bytes };
     fold.notes.finding(&finding);
     finding
 }

@@ -37,7 +37,8 @@ pub enum Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CLOCK: &str = "set the clock right, give the day with --now, or vouch for the clock with --accept-clock";
+        const CLOCK: &str = "set the clock right; or, with `sexton clean`, give the day by --now, or vouch for the clock by \
+                             --accept-clock";
         match self {
             Refusal::NoSnapshots => f.write_str(
                 "no snapshots, but segments or blocks: cleaning would empty the database; restore it from a backup",

@@ -1,0 +1,98 @@
+//! Sexton's own figures of a lease crawl, beside those of Tahoe's history entry: what was deleted, what was kept and why,
+//! and the empty buckets that Tahoe counts as expired, and as recovered, in every cycle.
+
+use serde::{Deserialize, Serialize};
+
+/// What deleting frees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Freed {
+    /// Leases cancelled.
+    pub leases: u64,
+    /// Shares unlinked.
+    pub shares: u64,
+    /// Bytes of the files unlinked, and those cut off where a lease table became shorter.
+    pub bytes: u64,
+    /// Empty directories of buckets removed.
+    pub buckets: u64,
+}
+
+impl Freed {
+    pub fn is_zero(&self) -> bool {
+        *self == Freed::default()
+    }
+
+    pub fn merge(&mut self, other: &Freed) {
+        self.leases = self.leases.saturating_add(other.leases);
+        self.shares = self.shares.saturating_add(other.shares);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.buckets = self.buckets.saturating_add(other.buckets);
+    }
+}
+
+/// Why a share with expired leases is spared beside a running node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Why {
+    /// Some of its leases have not expired, and its lease table is not rewritten.
+    PartlyExpired,
+    /// All have expired, but one of them less than a day ago.
+    ExpiredWithinADay,
+    /// All expired a day ago, but it was touched within the hour.
+    TouchedWithinTheHour,
+}
+
+/// How many shares with expired leases are spared beside a running node, each for the first reason that holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Spared {
+    pub partly_expired: u64,
+    pub expired_within_a_day: u64,
+    pub touched_within_the_hour: u64,
+}
+
+impl Spared {
+    pub fn is_zero(&self) -> bool {
+        *self == Spared::default()
+    }
+
+    pub fn add(&mut self, why: Why) {
+        match why {
+            Why::PartlyExpired => self.partly_expired += 1,
+            Why::ExpiredWithinADay => self.expired_within_a_day += 1,
+            Why::TouchedWithinTheHour => self.touched_within_the_hour += 1,
+        }
+    }
+
+    pub fn merge(&mut self, other: &Spared) {
+        self.partly_expired += other.partly_expired;
+        self.expired_within_a_day += other.expired_within_a_day;
+        self.touched_within_the_hour += other.touched_within_the_hour;
+    }
+}
+
+/// Buckets without any share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Empty {
+    pub buckets: u64,
+    /// Disk usage of their directories, in bytes.
+    pub disk_bytes: u64,
+}
+
+impl Empty {
+    pub fn is_zero(&self) -> bool {
+        *self == Empty::default()
+    }
+
+    pub fn merge(&mut self, other: &Empty) {
+        self.buckets = self.buckets.saturating_add(other.buckets);
+        self.disk_bytes = self.disk_bytes.saturating_add(other.disk_bytes);
+    }
+}
+
+/// What has expired, by one rule: buckets that hold shares, and shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Expired {
+    pub buckets: u64,
+    pub shares: u64,
+    /// Disk usage of the shares and of the directories of the buckets, in bytes.
+    pub disk_bytes: u64,
+}

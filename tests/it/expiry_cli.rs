@@ -1,0 +1,69 @@
+//! `sexton crawl --job leases` as its users meet it: exit codes, refusals, and what the report says beside Tahoe's history.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::harness::{Fixture, NOW, Sample, crawl, run};
+
+#[test]
+fn corrupt_shares_end_with_1_though_everything_could_be_read() {
+    let (fixture, folder) = (Fixture::unpack("fixture-odd"), tempfile::tempdir().unwrap());
+    for (args, code) in [("--job leases --json", 1), ("--job count --json", 0)] {
+        let report = run(&mut crawl(&fixture.root, &folder.path().join("state"), args)).expect(code).report();
+        assert_eq!(report["errors"], json!([]), "{args}");
+    }
+}
+
+#[test]
+fn a_cutoff_to_come_is_refused_by_whoever_only_asks_too() {
+    let sample = Sample::new(4);
+    let to_come = NOW.parse::<u64>().unwrap() + 1;
+    let expire = format!("--job leases --expire cutoff:{to_come} --now {NOW}");
+    for how in ["--offline", "--offline --dry-run", "--online --dry-run", "--online"] {
+        run(&mut sample.crawl("state", &format!("{expire} {how}"))).expect(2).said("is after now");
+    }
+    run(&mut sample.crawl("state", "--job leases --expire cutoff:99999999999 --dry-run"))
+        .expect(2)
+        .said("is after now");
+    assert!(!sample.path("state").exists());
+    // As Tahoe evaluates at a moment that was given, and as Tahoe does.
+    for how in ["--dry-run", "--offline --compat --dry-run", "--offline --compat --max-delete 100%"] {
+        run(&mut sample.crawl("state", &format!("{expire} {how}"))).expect(0);
+    }
+}
+
+#[test]
+fn empty_buckets_are_told_apart_from_those_that_have_expired() {
+    let sample = Sample::new(40);
+    let words = |more: &str| {
+        let args = format!("--job leases --expire cutoff:{NOW} --now {NOW} --max-delete 100% {more}");
+        run(&mut sample.crawl("state", &args)).expect(0).stdout
+    };
+    let row = |text: &str, label: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(label))?;
+        line.trim().strip_prefix(label)?.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let by_rule = "expired by the rule in force";
+    let first = words("--offline");
+    let emptied = row(&first, by_rule).unwrap();
+    assert!(emptied > 0 && row(&first, "empty, without any share").is_none(), "{first}");
+    let second = words("--offline");
+    assert_eq!((row(&second, by_rule), row(&second, "empty, without any share")), (Some(0), Some(emptied)), "{second}");
+    let sizes = ["on disk", "0 B by length of files"];
+    assert!(sizes.iter().all(|words| second.contains(words)), "{second}");
+}
+
+#[test]
+fn what_is_kept_beside_a_running_node_is_told_with_its_reason() {
+    let sample = Sample::new(40);
+    // Every share of it was written just now.
+    let args = format!("--job leases --expire cutoff:{NOW} --online --dry-run");
+    let told = run(&mut sample.crawl("state", &args)).expect(0).stdout;
+    let line = told.lines().find(|line| line.contains("kept beside a node: ")).expect("a line");
+    assert!(line.contains("touched within the hour"), "{line}");
+    assert!(told.contains("would be deleted: 0 shares"), "{told}");
+    let _ = fs::remove_file(sample.path("state"));
+    let report = run(&mut sample.crawl("state", &format!("{args} --json"))).expect(0).report();
+    assert!(report["spared"]["touched_within_the_hour"].as_u64().unwrap() > 0, "{report}");
+}
