@@ -104,6 +104,9 @@ fn a_window_that_opens_while_the_budget_is_set_by_hand_is_said_to_change_nothing
 #[test]
 fn a_daemon_is_found_without_its_session_and_by_the_file_that_it_was_started_with() {
     let mut daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    // Until then there is something to look at.
+    daemon.until_crawl("leases", "sleeping");
+    daemon.until_crawl("count", "slow_start");
     let elsewhere = |args: &str| {
         let mut command = command_for(&daemon.sample, args);
         command.env("XDG_RUNTIME_DIR", daemon.sample.path("another"));

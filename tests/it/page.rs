@@ -74,7 +74,7 @@ fn what_the_api_says_is_shown() {
     }
     let card = browser.text("[aria-label='Crawl leases']");
     let target =
-        "Every share is to have its turn within 30days: at this pace it takes 7days 5h, so the target will be met.";
+        "Every share is to have its turn within 30 days: at this pace it takes 7 days 5 h, so the target will be met.";
     for part in ["walking", "40.6 %", "84,520 buckets, 106,201 shares", "11.7 buckets/s", target] {
         assert!(card.contains(part), "{part} is not in {card}");
     }
