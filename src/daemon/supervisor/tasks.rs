@@ -9,7 +9,7 @@ use super::Supervisor;
 use super::known::Known;
 use super::managed::{Managed, Wanted};
 use crate::config::{Config, CrawlConfig};
-use crate::daemon::launch::{First, launch};
+use crate::daemon::launch::{First, launch, may_pass};
 use crate::daemon::shared::{Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
@@ -95,7 +95,7 @@ impl Supervisor {
                     match ended.filter(|_| crawl.waiting.is_none()) {
                         Some(error) => {
                             // One that sleeps needs neither store nor node: it was at work, or its time had come.
-                            crawl.at_once = true;
+                            crawl.at_once |= may_pass(&error);
                             self.failed(i, &error, now);
                         }
                         None if crawl.is_due(now) => self.open(i, now),
