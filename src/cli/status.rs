@@ -124,7 +124,9 @@ fn for_people(status: &Value) -> String {
         let doing = format!("{}, {done} of {planned} rows", text(cleaning, "doing"));
         lines.push(line(cleaning, status, [by_hand(cleaning, status), doing]));
     }
-    for problem in list(status, "problems") {
+    // What the second line says already.
+    let told = format!("priority: {}", text(&status["priority"], "text"));
+    for problem in list(status, "problems").filter(|problem| problem["text"] != told) {
         let name = problem["name"].as_str().unwrap_or_else(|| text(problem, "about"));
         lines.push(format!("! {} {name}: {}", text(problem, "severity"), text(problem, "text")));
     }
