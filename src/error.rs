@@ -143,11 +143,11 @@ pub enum Error {
 
     /// Something is to be changed that only a stopped node allows, and the node runs.
     #[error(
-        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or, if that process is not \
-         this store's node, remove the file (on the command line: or say --node-stopped)"
+        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or, if no node of this store \
+         runs, remove that file (on the command line: or say --node-stopped)"
     )]
     NodeRuns {
-        /// How that shows: the pid file and the process.
+        /// How that shows: the pid file, and what it says.
         node: String,
     },
 

@@ -99,10 +99,7 @@ fn refuse_running_node(args: &CrawlArgs, job: &JobSettings) -> Result<()> {
     if !job.needs_stopped_node() || args.node_stopped {
         return Ok(());
     }
-    let Some(node) = running_node(&args.store) else { return Ok(()) };
-    Err(Error::Config(format!(
-        "nothing was changed: {node}, and --offline is for a node that is stopped; stop it first, or say --node-stopped if it is"
-    )))
+    running_node(&args.store).map_or(Ok(()), |node| Err(Error::NodeRuns { node: node.to_string() }))
 }
 
 /// A crawl over a part has a name of its own, so that it is not in the way of the whole.

@@ -76,6 +76,18 @@ fn secs(secs: f64) -> String {
     humantime::format_duration(Duration::from_secs(whole)).to_string()
 }
 
+/// The same to the hour from a day on, and to the minute from an hour on.
+fn about(of: f64) -> String {
+    let unit = if of >= 86_400.0 {
+        3600.0
+    } else if of >= 3600.0 {
+        60.0
+    } else {
+        1.0
+    };
+    secs(of - of % unit)
+}
+
 /// The budget in one line.
 pub fn budget_line(budget: &Value) -> String {
     let source = match text(budget, "source") {
@@ -112,7 +124,9 @@ fn for_people(status: &Value) -> String {
         let doing = format!("{}, {done} of {planned} rows", text(cleaning, "doing"));
         lines.push(line(cleaning, status, [by_hand(cleaning, status), doing]));
     }
-    for problem in list(status, "problems") {
+    // What the second line says already.
+    let told = format!("priority: {}", text(&status["priority"], "text"));
+    for problem in list(status, "problems").filter(|problem| problem["text"] != told) {
         let name = problem["name"].as_str().unwrap_or_else(|| text(problem, "about"));
         lines.push(format!("! {} {name}: {}", text(problem, "severity"), text(problem, "text")));
     }
@@ -123,7 +137,8 @@ fn for_people(status: &Value) -> String {
 fn line<const N: usize>(one: &Value, status: &Value, parts: [String; N]) -> String {
     let state = state(one, status).replace('_', " ");
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    format!("{:<16} {state}: {}", text(one, "name"), parts.join("; "))
+    let colon = if parts.is_empty() { "" } else { ": " };
+    format!("{:<16} {state}{colon}{}", text(one, "name"), parts.join("; "))
 }
 
 /// While everything is paused, nothing walks, and nothing begins when its time has come.
@@ -147,27 +162,105 @@ fn by_hand(one: &Value, status: &Value) -> String {
 
 fn crawl_line(crawl: &Value, status: &Value) -> String {
     let now = number(status, "now");
-    let (done, total) = (number(crawl, "prefixes_done"), number(crawl, "prefixes_total").max(1.0));
-    let part = format!("cycle {}, {:.1} %", crawl["cycle"], 100.0 * done / total);
     let doing = match state(crawl, status) {
-        "walking" => {
-            let rest = match crawl["remaining_secs"].as_object() {
-                Some(_) => {
-                    let range = &crawl["remaining_secs"];
-                    format!(", {} to {} left", secs(number(range, "least")), secs(number(range, "most")))
-                }
-                None => String::new(),
-            };
-            let rate = number(crawl, "buckets_per_sec");
-            format!("{part}, {rate:.1} buckets/s{rest}")
+        "walking" => [at_cycle(crawl), pace(crawl), rest(crawl)].into_iter().flatten().collect::<Vec<_>>().join(", "),
+        "sleeping" | "slow_start" => {
+            crawl["next_cycle_at"].as_f64().map_or(String::new(), |at| format!("next cycle in {}", about(at - now)))
         }
-        "paused" if !crawl["cycle"].is_null() => part,
-        "sleeping" | "slow_start" => match crawl["next_cycle_at"].as_f64() {
-            Some(at) => format!("next cycle in {}", secs(at - now)),
-            None => String::new(),
-        },
-        _ => String::new(),
+        _ => at_cycle(crawl).unwrap_or_default(),
     };
-    let found = format!("{} errors, {} findings", crawl["errors"], crawl["findings"]);
-    line(crawl, status, [by_hand(crawl, status), doing, found])
+    line(crawl, status, [by_hand(crawl, status), doing, newest_cycle(crawl, now)])
+}
+
+/// Whether a cycle is begun that has not ended.
+fn is_begun(crawl: &Value) -> bool {
+    !crawl["cycle"].is_null() && crawl["cycle"] != crawl["last_cycle"]["cycle"]
+}
+
+/// How far the cycle is that is begun.
+fn at_cycle(crawl: &Value) -> Option<String> {
+    let (done, total) = (number(crawl, "prefixes_done"), number(crawl, "prefixes_total").max(1.0));
+    is_begun(crawl).then(|| format!("cycle {}, {:.1} %", crawl["cycle"], 100.0 * done / total))
+}
+
+fn pace(crawl: &Value) -> Option<String> {
+    crawl["buckets_per_sec"].as_f64().map(|rate| format!("{rate:.1} buckets/s"))
+}
+
+fn rest(crawl: &Value) -> Option<String> {
+    let range = &crawl["remaining_secs"];
+    range.is_object().then(|| format!("{} to {} left", secs(number(range, "least")), secs(number(range, "most"))))
+}
+
+/// What was met in the cycle that is begun, else in the last one; of a crawl that never walked there is nothing to say.
+fn newest_cycle(crawl: &Value, now: f64) -> String {
+    let last = &crawl["last_cycle"];
+    if is_begun(crawl) {
+        return format!("{} errors, {} findings", crawl["errors"], crawl["findings"]);
+    }
+    if last.is_null() {
+        return String::new();
+    }
+    let ago = about(now - number(last, "finished"));
+    let rehearsal = if crawl["rehearsal"]["cycle"] == last["cycle"] { ", a rehearsal," } else { "" };
+    let result = if last["result"] == "complete" { String::new() } else { format!(", {}", text(last, "result")) };
+    format!(
+        "cycle {}{rehearsal} ended {ago} ago{result}: {} buckets, {} errors, {} findings",
+        last["cycle"], last["buckets"], last["errors"], last["findings"]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The line of a crawl, with what differs from one at rest that has never walked.
+    fn said(differs: &Value) -> String {
+        let mut crawl = json!({"name": "verify", "state": "sleeping", "cycle": null, "prefixes_done": 0, "prefixes_total": 1024,
+            "buckets": 0, "errors": 0, "findings": 0, "buckets_per_sec": null, "remaining_secs": null,
+            "next_cycle_at": 597_640.0, "by_hand": null, "rehearsal": null, "last_cycle": null});
+        let fields = differs.as_object().unwrap().clone();
+        crawl.as_object_mut().unwrap().extend(fields);
+        crawl_line(&crawl, &json!({"now": 100.0, "paused": false}))
+    }
+
+    fn last(result: &str) -> Value {
+        json!({"cycle": 0, "finished": -7140.0, "result": result, "buckets": 3, "errors": 0, "findings": 7})
+    }
+
+    #[test]
+    fn a_crawl_that_does_not_walk_speaks_of_its_last_cycle() {
+        assert_eq!(said(&json!({})), "verify           sleeping: next cycle in 6days 21h");
+        let asleep =
+            "verify           sleeping: next cycle in 6days 21h; cycle 0 ended 2h ago: 3 buckets, 0 errors, 7 findings";
+        // After a restart, and before.
+        assert_eq!(said(&json!({"last_cycle": last("complete")})), asleep);
+        assert_eq!(said(&json!({"last_cycle": last("complete"), "cycle": 0, "findings": 7})), asleep);
+        let stopped = said(&json!({"last_cycle": last("incomplete"), "state": "stopped", "cycle": 0}));
+        let expected = "verify           stopped: cycle 0 ended 2h ago, incomplete: 3 buckets, 0 errors, 7 findings";
+        assert_eq!(stopped, expected);
+        let waits =
+            json!({"last_cycle": last("complete"), "state": "rehearsed", "cycle": 0, "rehearsal": {"cycle": 0}});
+        let expected =
+            "verify           rehearsed: cycle 0, a rehearsal, ended 2h ago: 3 buckets, 0 errors, 7 findings";
+        assert_eq!(said(&waits), expected);
+        assert_eq!(said(&json!({"state": "failed", "next_cycle_at": null})), "verify           failed");
+    }
+
+    #[test]
+    fn a_cycle_that_is_begun_is_spoken_of_and_its_pace_once_it_is_known() {
+        let walks =
+            json!({"state": "walking", "cycle": 1, "prefixes_done": 512, "errors": 1, "last_cycle": last("complete")});
+        assert_eq!(said(&walks), "verify           walking: cycle 1, 50.0 %; 1 errors, 0 findings");
+        let mut known = walks.clone();
+        known["buckets_per_sec"] = json!(2.25);
+        known["remaining_secs"] = json!({"least": 60.0, "most": 90.0});
+        let expected =
+            "verify           walking: cycle 1, 50.0 %, 2.2 buckets/s, 1m to 1m 30s left; 1 errors, 0 findings";
+        assert_eq!(said(&known), expected);
+        known["state"] = json!("waiting");
+        assert_eq!(said(&known), "verify           waiting: cycle 1, 50.0 %; 1 errors, 0 findings");
+    }
 }

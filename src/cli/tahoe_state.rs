@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::job::leases::{Expiry, LeaseSettings};
 use crate::policy::cycle::Fresh;
 use crate::stand_in::{Crawler, Export, Extent, Folder, Import, Moment, Written, running_node};
-use crate::store::{NodeProcess, Store, TahoeStore};
+use crate::store::{Store, TahoeStore};
 
 const IMPORT_HELP: &str = "\
 Reads bucket_counter.state.json, lease_checker.state.json and lease_checker.history.json in STORE, and changes none of them. \
@@ -171,13 +171,10 @@ fn import(args: &ImportArgs) -> Result<Exit> {
 fn export(args: &ExportArgs) -> Result<Exit> {
     let store = TahoeStore::open(&args.common.store)?;
     let folder = Folder::new(&args.common.store);
-    if let Some(NodeProcess { file, pid }) =
-        running_node(&folder).filter(|_| !args.node_stopped && !args.common.dry_run)
-    {
+    if let Some(node) = running_node(&folder).filter(|_| !args.node_stopped && !args.common.dry_run) {
         return Err(Error::Config(format!(
-            "nothing was exported: by {} the node runs (process {pid}), and it would overwrite its state when it stops; stop \
-             it first, or say --node-stopped if it is",
-            file.display()
+            "nothing was exported: {node}, and a node overwrites its state when it stops; stop it first, or say \
+             --node-stopped if it is"
         )));
     }
     let mut plans = Vec::new();

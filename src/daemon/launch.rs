@@ -11,14 +11,27 @@ use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
 use crate::job::leases::LeaseSettings;
 use crate::job::{Count, Job, Leases, Verify};
-use crate::settings::{CleaningSettings, JobSettings};
+use crate::policy::cycle::Moment;
+use crate::policy::deletion::Clocks;
+use crate::settings::{CleaningSettings, CrawlSettings, JobSettings};
 use crate::store::TahoeStore;
+
+/// What comes before a crawl is added to the engine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum First {
+    /// Nothing: the job is asked when there is something to change.
+    Nothing,
+    /// The job is asked whether it may change anything at this moment. It was refused that before, and to walk up to the
+    /// next refusal would be for nothing.
+    AskTheJob(Moment),
+}
 
 /// Opens the store, which may take a disk's time, and adds the crawl to the engine.
 ///
 /// # Errors
-/// If the store cannot be opened, or the engine refuses the crawl.
-pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh) -> Result<()> {
+/// If the store cannot be opened, the job may not change anything where that is asked first, or the engine refuses the
+/// crawl.
+pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh, first: First) -> Result<()> {
     let CrawlConfig { settings, store: path, job } = crawl;
     let store = open(path).await?;
     // Expiry asks before each slice's deletions; it may evaluate and rehearse beside a node.
@@ -26,10 +39,29 @@ pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh) -> 
         return Err(Error::NodeRuns { node: node.to_string() });
     }
     match job {
-        JobSettings::Count => engine.add_crawl(settings, store, Count, fresh).await,
-        JobSettings::Leases(leases) => engine.add_crawl(settings, store, Leases::new(leases), fresh).await,
-        JobSettings::Verify { verify, .. } => engine.add_crawl(settings, store, Verify::new(verify), fresh).await,
+        JobSettings::Count => add(engine, settings, store, Count, fresh, first).await,
+        JobSettings::Leases(leases) => add(engine, settings, store, Leases::new(leases), fresh, first).await,
+        JobSettings::Verify { verify, .. } => add(engine, settings, store, Verify::new(verify), fresh, first).await,
     }
+}
+
+async fn add(
+    engine: &EngineHandle,
+    settings: CrawlSettings,
+    store: TahoeStore,
+    job: impl Job<TahoeStore>,
+    fresh: Fresh,
+    first: First,
+) -> Result<()> {
+    let asking = move || {
+        let First::AskTheJob(moment) = first else { return Ok((store, job)) };
+        // As a cycle that began now would ask.
+        let clocks = Clocks { started: moment, moment, cycle_now: moment.unix_secs, fixed: false };
+        job.may_change(&store, &clocks).map(|()| (store, job))
+    };
+    let asked = tokio::task::spawn_blocking(asking).await;
+    let (store, job) = asked.unwrap_or_else(|panic| Err(Error::Unexpected(panic.to_string())))?;
+    engine.add_crawl(settings, store, job, fresh).await
 }
 
 async fn open(path: PathBuf) -> Result<TahoeStore> {
@@ -92,4 +124,46 @@ pub fn may_pass(error: &Error) -> bool {
 /// Whether it is for the node to stop, or to show that it runs.
 pub fn waits_for_node(error: &Error) -> bool {
     matches!(error, Error::NodeRuns { .. } | Error::NodeSilent { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use super::*;
+    use crate::engine::{Engine, Life};
+    use crate::job::leases::{Expiry, Word};
+    use crate::settings::Settings;
+
+    /// How it happens: deletions beside a running node were refused, since by its files none runs; the daemon asks again.
+    #[actix_rt::test]
+    async fn a_crawl_whose_job_is_asked_first_begins_when_the_node_has_shown_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("shares")).unwrap();
+        let saved = dir.path().join("lease_checker.state.json");
+        fs::write(&saved, "{}").unwrap();
+        let now = SystemTime::now();
+        let set = |at| fs::File::options().append(true).open(&saved).unwrap().set_modified(at).unwrap();
+        let expiry = Expiry::Age { secs: 31 * 86_400 };
+        let leases = LeaseSettings { expiry, word: Some(Word::Online), ..LeaseSettings::default() };
+        let crawl = CrawlConfig {
+            settings: CrawlSettings::new("expire"),
+            store: dir.path().to_owned(),
+            job: JobSettings::Leases(leases),
+        };
+        let engine = Engine::builder(Settings::default()).life(Life::UntilShutdown).start().unwrap();
+        let unix_secs = now.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let first = First::AskTheJob(Moment { monotonic: Duration::from_secs(9), unix_secs });
+
+        set(now - Duration::from_secs(40 * 86_400));
+        let refused = launch(&engine, crawl.clone(), Fresh::No, first).await.unwrap_err();
+        assert!(refused.to_string().contains("the newest is 40.0 days old by this clock"), "{refused}");
+        assert!(waits_for_node(&refused) && may_pass(&refused));
+        assert!(engine.status().crawls.is_empty(), "nothing begins");
+        set(now - Duration::from_secs(600));
+        launch(&engine, crawl, Fresh::No, first).await.unwrap();
+        assert!(engine.is_running("expire"));
+        engine.shutdown(Duration::from_secs(60)).await.unwrap();
+    }
 }

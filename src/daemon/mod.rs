@@ -13,6 +13,7 @@ pub(crate) mod keep;
 pub(crate) mod launch;
 pub(crate) mod metrics;
 pub(crate) mod notify;
+pub(crate) mod pace;
 pub(crate) mod places;
 pub(crate) mod run;
 pub(crate) mod series;

@@ -75,6 +75,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         url: format!("http://{}", shown(address)),
         hub: Hub::default(),
         series: Mutex::default(),
+        paces: Mutex::default(),
         view: Mutex::new(supervisor::first_view(&start, &state_path, &time, &working)),
         engine,
         access,

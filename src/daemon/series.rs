@@ -1,4 +1,4 @@
-//! How the budget was kept over the last hour, and the pace of each crawl over the last minute: bounded, in memory.
+//! How the budget was kept over the last hour: bounded, in memory.
 //!
 //! Owns samples taken every 10 s. Reads no clock and asks nobody: it is handed a status.
 
@@ -36,8 +36,6 @@ pub struct Sample {
 pub struct Series {
     samples: VecDeque<Sample>,
     last: Option<Reading>,
-    /// Buckets per crawl, at the last moments.
-    buckets: BTreeMap<String, VecDeque<(Duration, u64)>>,
 }
 
 /// What the clients had cost at a moment.
@@ -50,7 +48,6 @@ struct Reading {
 impl Series {
     /// Takes a sample: a status, and the moment by the monotonic clock and by the wall clock.
     pub fn take(&mut self, status: &Status, now: Duration, unix_secs: f64) -> Option<Sample> {
-        self.take_buckets(status, now);
         let costs: BTreeMap<String, f64> =
             status.budget.clients.iter().map(|(name, client)| (name.clone(), client.cost_secs)).collect();
         let before = self.last.replace(Reading { at: now, costs })?;
@@ -74,21 +71,6 @@ impl Series {
         Some(sample)
     }
 
-    fn take_buckets(&mut self, status: &Status, now: Duration) {
-        self.buckets.retain(|name, _| status.crawls.contains_key(name));
-        for (name, crawl) in &status.crawls {
-            let readings = self.buckets.entry(name.clone()).or_default();
-            if readings.back().is_some_and(|(_, buckets)| *buckets > crawl.buckets) {
-                // Another cycle has begun.
-                readings.clear();
-            }
-            readings.push_back((now, crawl.buckets));
-            while readings.len() > RECENT + 1 {
-                readings.pop_front();
-            }
-        }
-    }
-
     /// All samples, the oldest first.
     pub fn samples(&self) -> Vec<Sample> {
         self.samples.iter().cloned().collect()
@@ -107,14 +89,6 @@ impl Series {
     /// What a client used over the last minute.
     pub fn client(&self, name: &str) -> Option<f64> {
         mean(self.samples.iter().rev().take(RECENT).map(|sample| sample.clients.get(name).copied().unwrap_or(0.0)))
-    }
-
-    /// Buckets of a crawl in each second of the last minute.
-    pub fn buckets_per_sec(&self, crawl: &str) -> f64 {
-        let Some(readings) = self.buckets.get(crawl) else { return 0.0 };
-        let (Some((from, first)), Some((to, last))) = (readings.front(), readings.back()) else { return 0.0 };
-        let secs = to.saturating_sub(*from).as_secs_f64();
-        if secs > 0.0 { (last.saturating_sub(*first)) as f64 / secs } else { 0.0 }
     }
 }
 
@@ -145,34 +119,29 @@ mod tests {
     use super::*;
     use crate::clock::Time;
     use crate::settings::BudgetSettings;
-    use crate::status::{Board, ClientStatus, CrawlStatus};
+    use crate::status::{Board, ClientStatus};
 
     /// A status in which clients have cost so many seconds.
-    fn status(costs: &[(&str, f64)], buckets: u64) -> Status {
+    fn status(costs: &[(&str, f64)]) -> Status {
         let mut status = Board::new(&BudgetSettings::default(), Time::system(false).clock).status();
         for (name, cost_secs) in costs {
             let client = ClientStatus { cost_secs: *cost_secs, ..ClientStatus::default() };
             status.budget.clients.insert((*name).to_owned(), client);
         }
-        let crawl = CrawlStatus { buckets, ..CrawlStatus::new("count", 1, 1024) };
-        status.crawls.insert("a".to_owned(), crawl);
         status
     }
 
     #[test]
     fn a_sample_says_what_each_client_used_in_its_step() {
         let mut series = Series::default();
-        assert_eq!(series.take(&status(&[("a", 5.0)], 10), Duration::from_secs(100), 1.0), None);
-        let sample = series.take(&status(&[("a", 6.0), ("b", 0.5)], 40), Duration::from_secs(110), 2.0).unwrap();
+        assert_eq!(series.take(&status(&[("a", 5.0)]), Duration::from_secs(100), 1.0), None);
+        let sample = series.take(&status(&[("a", 6.0), ("b", 0.5)]), Duration::from_secs(110), 2.0).unwrap();
         assert_eq!((sample.at, sample.requested, sample.measured), (2.0, 10.0, 15.0));
         assert_eq!(sample.clients, BTreeMap::from([("a".to_owned(), 10.0), ("b".to_owned(), 5.0)]));
-        assert_eq!(
-            (series.last_minute(), series.client("b"), series.buckets_per_sec("a")),
-            (Some(15.0), Some(5.0), 3.0)
-        );
-        // Another cycle counts from 0, and what was out may have cost less in the end.
-        series.take(&status(&[("a", 5.9)], 4), Duration::from_secs(120), 3.0);
-        assert_eq!((series.last_hour(), series.buckets_per_sec("a")), (Some(7.5), 0.0));
+        assert_eq!((series.last_minute(), series.client("b")), (Some(15.0), Some(5.0)));
+        // What was out may have cost less in the end.
+        series.take(&status(&[("a", 5.9)]), Duration::from_secs(120), 3.0);
+        assert_eq!(series.last_hour(), Some(7.5));
     }
 
     #[test]
@@ -181,7 +150,7 @@ mod tests {
         let names: Vec<String> = (0..100).map(|i| format!("c{i:02}")).collect();
         for step in 0..SAMPLES_KEPT as u64 + 50 {
             let costs: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), step as f64 / 1000.0)).collect();
-            series.take(&status(&costs, 0), STEP * step as u32, step as f64);
+            series.take(&status(&costs), STEP * step as u32, step as f64);
         }
         let samples = series.samples();
         assert_eq!((samples.len(), samples[0].at), (SAMPLES_KEPT, 50.0));

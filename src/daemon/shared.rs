@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::access::Access;
 use super::hub::Hub;
 use super::keep::{ByHand, Change};
+use super::pace::Paces;
 use super::series::Series;
 use crate::clock::Time;
 use crate::engine::EngineHandle;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub hub: Hub,
     /// The last hour.
     pub series: Mutex<Series>,
+    /// How fast the crawls walk.
+    pub paces: Mutex<Paces>,
     /// What the supervisor shows.
     pub view: Mutex<View>,
     /// To the supervisor.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
-use crate::store::{self, NodeProcess};
+use crate::store::{self, NodeSign};
 use crate::tahoe::state::{MIGRATE_COMMAND, pickled_name};
 
 /// A larger file is none of these: a million corrupt shares take 40 MB.
@@ -158,11 +158,11 @@ impl Folder {
     }
 }
 
-/// The process of the node that a store's folder belongs to, where its pid file says that it runs.
+/// Why the node that a store's folder belongs to must be taken to be running, if so.
 ///
 /// A node reads its crawlers' state only when it starts and writes it again when it stops, so whatever is exported
 /// meanwhile is lost.
-pub fn running_node(folder: &Folder) -> Option<NodeProcess> {
+pub fn running_node(folder: &Folder) -> Option<NodeSign> {
     store::running_node(&folder.0)
 }
 

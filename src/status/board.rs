@@ -153,6 +153,11 @@ impl Board {
         lock(&self.findings).last()
     }
 
+    /// The newest cycle of a crawl of which the log has findings or errors.
+    pub fn last_cycle_found(&self, crawl: &str) -> Option<u64> {
+        lock(&self.findings).last_cycle(crawl)
+    }
+
     pub fn findings(&self, after: u64, crawl: Option<&str>, limit: usize) -> FindingsPage {
         lock(&self.findings).after(after, crawl, limit)
     }

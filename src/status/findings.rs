@@ -147,6 +147,11 @@ impl FindingLog {
         self.last
     }
 
+    /// The newest cycle of a crawl that has a row.
+    pub fn last_cycle(&self, crawl: &str) -> Option<u64> {
+        self.rows.values().filter(|row| row.crawl == crawl).map(|row| row.cycle).max()
+    }
+
     /// Those after a number, of one crawl or of all, at most `limit`.
     pub fn after(&self, number: u64, crawl: Option<&str>, limit: usize) -> FindingsPage {
         let first = if self.rows.is_empty() { 0 } else { self.given_up + 1 };
@@ -206,6 +211,17 @@ mod tests {
         // Two in one cycle stay two.
         log.push(at("/a", "verify", 2));
         assert_eq!(numbers(&log.after(5, None, 9)), [6, 7]);
+    }
+
+    #[test]
+    fn the_newest_cycle_of_a_crawl_is_known_by_its_rows() {
+        let mut log = FindingLog::default();
+        for (path, cycle) in [("/a", 4), ("/b", 3)] {
+            log.push(at(path, "leases", cycle));
+        }
+        log.push(at("/a", "verify", 0));
+        let cycles = ["leases", "verify", "count"].map(|crawl| log.last_cycle(crawl));
+        assert_eq!(cycles, [Some(4), Some(0), None]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(crate) struct RingMarks {
     marks: Vec<Mark>,
     /// Errors and findings so far in prefixes that are begun.
     begun: BTreeMap<u32, (u64, u64)>,
+    /// Those of them that a worker of this run has begun, in the order in which it met something there last.
+    trail: Vec<u32>,
     /// Where each worker is, and whether that prefix was completed since.
     workers: BTreeMap<u32, (u32, bool)>,
     revision: u64,
@@ -45,7 +47,7 @@ pub(crate) struct RingMarks {
 impl RingMarks {
     pub fn new(ring: Ring) -> Self {
         let marks = vec![Mark::default(); ring.len() as usize];
-        RingMarks { ring, marks, begun: BTreeMap::new(), workers: BTreeMap::new(), revision: 0 }
+        RingMarks { ring, marks, begun: BTreeMap::new(), trail: Vec::new(), workers: BTreeMap::new(), revision: 0 }
     }
 
     pub fn ring(&self) -> &Ring {
@@ -55,6 +57,7 @@ impl RingMarks {
     /// A cycle begins or goes on: nothing is begun but what is told from here on.
     pub fn restart(&mut self) {
         self.begun.clear();
+        self.trail.clear();
         self.workers.clear();
     }
 
@@ -70,11 +73,16 @@ impl RingMarks {
     pub fn met(&mut self, position: u32, errors: u64, findings: u64) {
         let begun = self.begun.entry(position).or_default();
         *begun = (begun.0 + errors, begun.1 + findings);
+        self.trail.retain(|at| *at != position);
+        if !self.workers.is_empty() {
+            self.trail.push(position);
+        }
     }
 
     /// A prefix is complete, at this moment if it is known.
     pub fn complete(&mut self, position: u32, visited: Option<f64>) {
         let (errors, findings) = self.begun.remove(&position).unwrap_or_default();
+        self.trail.retain(|at| *at != position);
         for (at, done) in self.workers.values_mut() {
             *done |= *at == position;
         }
@@ -98,7 +106,7 @@ impl RingMarks {
     pub fn picture(&self) -> RingPicture {
         let mut current: Vec<u32> = self.workers.values().filter(|(_, done)| !done).map(|(at, _)| *at).collect();
         // A worker that goes through several prefixes at a stretch is in one that is begun; else it is where it was last.
-        let mut begun: Vec<u32> = self.begun.keys().filter(|at| !current.contains(at)).copied().collect();
+        let mut begun: Vec<u32> = self.trail.iter().filter(|at| !current.contains(at)).copied().collect();
         for (at, _) in self.workers.values().filter(|(_, done)| *done) {
             current.push(begun.pop().unwrap_or(*at));
         }
@@ -125,6 +133,28 @@ mod tests {
         let picture = marks.picture();
         assert_eq!(picture.marks[1], Mark { visited: Some(7.0), errors: 2, findings: 3, revision: 2 });
         assert_eq!((picture.current, picture.revision), (vec![2], 2), "nothing is begun: where it was last");
+    }
+
+    #[test]
+    fn a_worker_is_where_it_has_met_something_and_not_where_an_earlier_run_has() {
+        let mut marks = RingMarks::new(Ring::new((0..9).map(|i| i.to_string()).collect::<Vec<_>>()));
+        marks.restart();
+        marks.met(3, 0, 1);
+        marks.met(8, 0, 1);
+        marks.worker(0, Some(3));
+        marks.met(3, 0, 1);
+        marks.complete(3, Some(1.0));
+        assert_eq!(marks.picture().current, [3], "nothing is begun: where it was last");
+        marks.met(4, 0, 0);
+        assert_eq!(marks.picture().current, [4]);
+        // Left for another after a panic there; what was met last is where it is.
+        marks.met(7, 0, 0);
+        marks.met(5, 0, 0);
+        assert_eq!(marks.picture().current, [5]);
+        marks.worker(1, Some(8));
+        marks.met(8, 0, 0);
+        marks.complete(8, Some(2.0));
+        assert_eq!((marks.picture().current, marks.picture().marks[8].findings), (vec![5, 7], 1));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 pub use names::{Names, Nature};
 pub use tahoe::{
-    DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeProcess, OpenedBucket, Residency, Rewritten, ShareEntry,
-    ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
+    DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,
+    ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
 };
 
 use crate::policy::ring::Ring;

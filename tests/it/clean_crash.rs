@@ -165,7 +165,6 @@ fn killed_at_random_moments_the_same_command_gives_the_same_rows_and_report() {
     let seed = std::env::var("SEXTON_TEST_SEED").map_or(u64::from(seed), |seed| seed.parse().unwrap());
     println!("SEXTON_TEST_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut kills = 0;
     for (name, wal) in [("real_a_weekly", false), ("real_b_two_schemes", true), ("real_c_two_schemes", true)] {
         let golden = golden(name);
         let args = "--json --slice 5ms --allow-long-lock --max-segments 2 --max-rewrite 1000000000";
@@ -173,8 +172,8 @@ fn killed_at_random_moments_the_same_command_gives_the_same_rows_and_report() {
         let (_dir, path) = golden.copy(wal);
         let undisturbed = run(&mut clean(&path, golden, Mode::Careful, args)).report();
         let expected = dump(&path, golden.era());
-        let life = began.elapsed();
-        for _ in 0..4 {
+        let (mut life, mut kills, mut ends) = (began.elapsed(), 0, 0);
+        while ends < 4 || kills < 2 {
             let (_dir, path) = golden.copy(wal);
             let report = loop {
                 let running = Running::start(&mut clean(&path, golden, Mode::Careful, args));
@@ -182,7 +181,9 @@ fn killed_at_random_moments_the_same_command_gives_the_same_rows_and_report() {
                 std::thread::sleep(random.u32(..1000) * life / 800);
                 let ended = if random.u8(..8) == 0 { running.end() } else { running.kill() };
                 if ended.stdout.ends_with('\n') {
-                    // Printed to the end, if perhaps not noted as handed over.
+                    // Printed to the end, if perhaps not noted as handed over. Where the first run took long for another
+                    // reason than its work, the kills come earlier from now on.
+                    (ends, life) = (ends + 1, life * 4 / 5);
                     break ended.report();
                 }
                 assert_eq!(ended.signal(), Some(9), "{}", ended.stderr);
@@ -194,5 +195,4 @@ fn killed_at_random_moments_the_same_command_gives_the_same_rows_and_report() {
             }
         }
     }
-    assert!(kills > 2, "killed {kills} times only");
 }

@@ -109,8 +109,8 @@ fn a_node_that_runs_is_noticed_and_so_are_rules_that_take_valid_leases() {
     fs::write(&running, format!("{} 1.0\n", std::process::id())).unwrap();
     let crawl = |args: &str| run(&mut sample.crawl("state", args));
     let delete = "--job leases --expire age:2678400 --max-delete 100%";
-    crawl(&format!("{delete} --offline")).expect(2).said("the node of this store runs").said("--node-stopped");
-    crawl("--job verify --quarantine move --offline").expect(2).said("the node of this store runs");
+    crawl(&format!("{delete} --offline")).expect(3).said("the node of this store runs").said("--node-stopped");
+    crawl("--job verify --quarantine move --offline").expect(3).said("the node of this store runs");
     crawl(&format!("{delete} --offline --node-stopped --dry-run")).expect(0);
     crawl(&format!("{delete} --offline --node-stopped")).expect(0);
     fs::remove_file(&running).unwrap();

@@ -194,7 +194,8 @@ fn killed_at_random_moments(checkpoint: Checkpoint, workers: usize) {
     let last = victim.start().end().expect(0);
     let cycle = victim.cycle;
     victim.take(last);
-    assert_eq!(victim.cycle, cycle + 1);
+    // Two where the kill before came after all was done, which only the next cycle shows.
+    assert!((cycle + 1..=cycle + 2).contains(&victim.cycle), "{} after {cycle}", victim.cycle);
     let Victim { kills, cycle, most_repeated, .. } = victim;
     println!("{kills} of {tries} kills came in mid-cycle, in {cycle} cycles; {most_repeated} visits repeated at most");
 }

@@ -65,9 +65,11 @@ pub fn expired(database: &Path) -> BTreeSet<u64> {
 #[test]
 fn a_plan_is_shown_with_its_segments_and_is_that_of_the_command_line() {
     let daemon = daemon(120, FAST, r#"slow_start: "1h", dry_run: true"#);
-    let before = until_state(&daemon, "sleeping");
-    assert_fits("Cleaning", &before);
-    assert!(before["last_run"].is_null() && before["next_run_at"].is_number(), "{before}");
+    // Known a moment after it is there.
+    let before = daemon.until("when it runs", |status| cleaning(status)["next_run_at"].is_number());
+    let before = cleaning(&before);
+    assert_fits("Cleaning", before);
+    assert_eq!((&before["state"], &before["last_run"]), (&"sleeping".into(), &Value::Null));
     let none = daemon.send("GET", "/api/cleanings/db/plan", &[], "");
     assert_eq!(none.status, 404);
     assert!(none.json()["error"].as_str().unwrap().contains("has made no plan since the daemon's start"));

@@ -86,7 +86,7 @@ fn sighup_takes_a_good_file_and_keeps_the_old_one_for_a_bad_one() {
         (name: "again", store: "store", job: count, slow_start: "0s", minimum_cycle_time: "1h"),
     "#;
     let good = config(r#"cpu_percentage: "50%", cpu_slice: "20ms""#, crawls, "");
-    std::fs::write(daemon.config(), good).unwrap();
+    std::fs::write(daemon.config(), &good).unwrap();
     daemon.running().signal(Signal::HUP);
     let status = daemon.until("the new crawls", |status| {
         let names: Vec<&str> = status["crawls"].as_array().unwrap().iter().filter_map(|c| c["name"].as_str()).collect();
@@ -102,6 +102,15 @@ fn sighup_takes_a_good_file_and_keeps_the_old_one_for_a_bad_one() {
     daemon.running().signal(Signal::HUP);
     let status = daemon.until("the refusal", |status| status["config"]["refused"].is_string());
     assert!(status["config"]["refused"].as_str().unwrap().contains("state has changed, which needs a restart"));
+
+    // A file that says what the last good one said.
+    std::fs::write(daemon.config(), good).unwrap();
+    daemon.running().signal(Signal::HUP);
+    daemon.until("no refusal", |status| status["config"]["refused"].is_null());
+    let (_, ended) = daemon.end(Signal::TERM);
+    let said = ended.stderr.lines().filter(|line| line.contains("the configuration was read again"));
+    let changed: Vec<bool> = said.map(|line| !line.contains("nothing has changed")).collect();
+    assert_eq!(changed, [true, false], "{}", ended.stderr);
 }
 
 #[test]
@@ -223,6 +232,40 @@ fn findings_are_numbered_told_and_known_after_a_restart() {
     daemon.until("the finding", |status| status["last_finding"] == 1);
     let again = daemon.get("/api/findings")["findings"][0].clone();
     assert_eq!((&again["text"], &again["prefix"]), (&finding["text"], &finding["prefix"]));
+    daemon.until("its last cycle", |status| status["crawls"][0]["last_cycle"].is_object());
+    let said = run(&mut command_for(&daemon.sample, "status")).stdout;
+    assert!(said.contains("cycle 0 ended ") && said.contains(": 300 buckets, 0 errors, 1 findings"), "{said}");
+}
+
+#[test]
+fn findings_are_told_once_however_often_a_crawl_begins_again() {
+    let sample = Sample::new(3000);
+    let bucket = first_bucket(&sample.shares());
+    std::fs::write(bucket.join("7"), b"this is no share at all, whatever it says").unwrap();
+    std::fs::write(sample.path("config.ron"), config(SLOWLY, CRAWLS, "")).unwrap();
+    let mut daemon = Daemon::again(sample);
+    walking(&daemon);
+    let last = |daemon: &Daemon| daemon.get("/api/findings")["last"].as_u64();
+    assert_eq!(last(&daemon), Some(1));
+    // In mid-cycle.
+    daemon.change("POST", "/api/crawls/leases/stop", "");
+    daemon.until_crawl("leases", "stopped");
+    daemon.change("POST", "/api/crawls/leases/start", "");
+    daemon.until("it resumed", |status| status["crawls"][0]["resumed_with"].is_number());
+    assert_eq!(last(&daemon), Some(1));
+    // Between cycles, with other settings.
+    daemon.change("PUT", "/api/budget", r#"{"cpu_percentage": 100}"#);
+    daemon.until_crawl("leases", "sleeping");
+    let other = CRAWLS.replace("store: \"store\", job: leases()", "store: \"store\", job: leases(), workers: 2");
+    std::fs::write(daemon.config(), config(SLOWLY, &other, "")).unwrap();
+    daemon.running().signal(Signal::HUP);
+    daemon.until("its other workers", |status| {
+        let crawl = &status["crawls"][0];
+        crawl["workers"].as_array().unwrap().len() == 2
+            && crawl["last_cycle"].is_object()
+            && crawl["state"] == "sleeping"
+    });
+    assert_eq!(last(&daemon), Some(1));
 }
 
 fn first_bucket(shares: &Path) -> std::path::PathBuf {

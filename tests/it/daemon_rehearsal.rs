@@ -63,6 +63,30 @@ fn deleted(daemon: &Daemon, cycle: u64) {
     assert_eq!(are_there(daemon), [false, true], "{status:#}");
 }
 
+/// Waits until the crawl says that it waits for this.
+fn waits(daemon: &Daemon, parts: [&str; 2]) -> Value {
+    daemon.until("that it waits", |status| {
+        let why = status["crawls"][0]["waiting_for"].as_str();
+        why.is_some_and(|why| parts.iter().all(|part| why.contains(part)))
+    })
+}
+
+/// What the crawl has done so far, in slices.
+fn slices(daemon: &Daemon) -> u64 {
+    let status = daemon.get("/api/status");
+    let clients = status["budget"]["clients"].as_array().unwrap();
+    let of_crawl = clients.iter().filter(|client| client["name"].as_str().unwrap().starts_with("expire"));
+    of_crawl.map(|client| client["slices"].as_u64().unwrap()).sum()
+}
+
+/// Three attempts or more go by, and none of them costs a slice.
+fn costs_nothing(daemon: &Daemon) {
+    let before = slices(daemon);
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(slices(daemon), before, "it walks to be refused again");
+    assert_eq!(are_there(daemon), [true, true]);
+}
+
 #[test]
 fn what_is_to_be_changed_offline_waits_for_the_node_to_stop() {
     let daemon = start("1s");
@@ -70,13 +94,10 @@ fn what_is_to_be_changed_offline_waits_for_the_node_to_stop() {
     let pid_file = daemon.sample.path("running.process");
     fs::write(&pid_file, format!("{} 1700000000.5", std::process::id())).unwrap();
     say(&daemon, "confirm expire --yes").expect(0);
-    let waits = |status: &Value| {
-        let why = status["crawls"][0]["waiting_for"].as_str();
-        why.is_some_and(|why| why.contains("the node of this store runs") && why.contains("for a node that is stopped"))
-    };
-    let status = daemon.until("that it waits", waits);
+    let why = ["the node of this store runs", "for a node that is stopped"];
+    let status = waits(&daemon, why);
     assert_eq!(status["problems"][0]["severity"], "waiting");
-    assert_eq!(are_there(&daemon), [true, true]);
+    costs_nothing(&daemon);
     fs::remove_file(pid_file).unwrap();
     deleted(&daemon, 1);
     // So does verifying, where it moves shares, and at once.
@@ -84,7 +105,47 @@ fn what_is_to_be_changed_offline_waits_for_the_node_to_stop() {
     let sample = Sample::new(1);
     fs::write(sample.path("running.process"), format!("{}", std::process::id())).unwrap();
     fs::write(sample.path("config.ron"), config(FAST, verifying, "")).unwrap();
-    Daemon::again(sample).until("that it waits", waits);
+    waits(&Daemon::again(sample), why);
+}
+
+/// How it happens: the daemon starts with the machine, and the disk with the store is mounted later.
+#[test]
+fn a_store_that_is_away_at_the_start_brings_no_cycle_forward() {
+    let daemon = start("1h");
+    rehearsed(&daemon, 0);
+    let back = |daemon: Daemon| {
+        let (sample, _) = daemon.end(Signal::TERM);
+        let (there, away) = (sample.store(), sample.path("away"));
+        fs::rename(&there, &away).unwrap();
+        let daemon = Daemon::again(sample);
+        waits(&daemon, ["cannot use store", "No such file or directory"]);
+        fs::rename(&away, &there).unwrap();
+        daemon
+    };
+    let stays = |daemon: &Daemon, state: &str| {
+        daemon.until_crawl("expire", state);
+        std::thread::sleep(Duration::from_secs(1));
+        let crawl = daemon.until_crawl("expire", state);
+        assert_eq!((&crawl["rehearsal"]["cycle"], &crawl["last_cycle"]["cycle"]), (&0.into(), &0.into()), "{crawl}");
+        assert_eq!(are_there(daemon), [true, true]);
+        crawl
+    };
+    // Neither rehearsed anew,
+    let daemon = back(daemon);
+    stays(&daemon, "rehearsed");
+    say(&daemon, "confirm expire --yes").expect(0);
+    // nor done before its time.
+    let daemon = back(daemon);
+    let crawl = stays(&daemon, "sleeping");
+    let wait = crawl["next_cycle_at"].as_f64().unwrap() - daemon.get("/api/status")["now"].as_f64().unwrap();
+    assert!((3000.0..3600.0).contains(&wait), "{wait}");
+    // One that was told to begin does so when the store is back.
+    let (there, away) = (daemon.sample.store(), daemon.sample.path("away"));
+    fs::rename(&there, &away).unwrap();
+    say(&daemon, "start expire").expect(0);
+    daemon.until_crawl("expire", "waiting");
+    fs::rename(&away, &there).unwrap();
+    deleted(&daemon, 1);
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn what_the_api_says_is_shown() {
     }
     let card = browser.text("[aria-label='Crawl leases']");
     let target =
-        "Every share is to have its turn within 30days: at this pace it takes 7days 5h, so the target will be met.";
+        "Every share is to have its turn within 30 days: at this pace it takes 7 days 5 h, so the target will be met.";
     for part in ["walking", "40.6 %", "84,520 buckets, 106,201 shares", "11.7 buckets/s", target] {
         assert!(card.contains(part), "{part} is not in {card}");
     }
@@ -115,6 +115,33 @@ fn what_an_operator_has_done_is_shown_and_nothing_that_is_not_so() {
     assert!(!browser.text("#cycles").contains("Deleted"), "nothing was");
     browser.shows("#findings-table", "4 cycles");
     browser.shows("#findings-count", "5 entries");
+    clean(&stage, &browser);
+}
+
+#[test]
+fn a_crawl_at_rest_speaks_of_its_last_cycle_also_after_a_restart() {
+    let mut play = Play::as_written();
+    let none = json!({"cycle": null, "cycle_started": null, "prefixes_done": 0, "buckets": 0, "shares": 0, "errors": 0,
+        "findings": 0, "last_complete_prefix": null, "state": "sleeping", "workers": ["idle"], "remaining_secs": null,
+        "buckets_per_sec": null, "next_cycle_at": 1_700_001_785.0});
+    for name in ["leases", "count"] {
+        let crawl = crawl(&mut play, name).as_object_mut().unwrap();
+        crawl.extend(none.as_object().unwrap().clone());
+    }
+    crawl(&mut play, "count")["last_cycle"] = Value::Null;
+    // Walking, and nothing is known of its pace.
+    let expire = crawl(&mut play, "expire");
+    (expire["state"], expire["cycle"], expire["rehearsal"]) = (json!("walking"), json!(1), Value::Null);
+    let (stage, browser) = page(play);
+    let card = browser.text("[aria-label='Crawl leases']");
+    for part in
+        ["cycle 11", "complete", "208,113 buckets, 261,940 shares", "2 errors, 3 findings in the last cycle", "100 %"]
+    {
+        assert!(card.contains(part), "{part} is not in {card}");
+    }
+    browser.shows("[aria-label='Crawl count']", "No cycle has begun yet.");
+    browser.shows("[aria-label='Crawl expire']", "rate not known yet");
+    assert!(browser.text("#vitals").contains("2 errors and 3 findings"), "{}", browser.text("#vitals"));
     clean(&stage, &browser);
 }
 

@@ -1,8 +1,8 @@
 //! What a review of the engine found, each as what the engine does now, with the real actors in simulated time.
 //! Most of it shows only where two things meet, as a pause and progress that is saved by the hour.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sexton::Error;
@@ -296,6 +296,32 @@ async fn the_remaining_time_is_what_then_really_passes_at_the_budget_in_force() 
         (after.0 / before.0 - 5.0).abs() < 0.01 && (after.1 / before.1 - 5.0).abs() < 0.01,
         "{before:?}, {after:?}"
     );
+    engine.shutdown(SECOND).await.unwrap();
+}
+
+/// How it happens: somebody sees that a cycle has ended and orders the next, while the report still counts as not handed over.
+#[actix_rt::test]
+async fn a_start_that_is_ordered_when_a_cycle_shows_its_end_is_not_lost() {
+    tokio::time::pause();
+    let clock = SimClock::new();
+    let (builder, _) = builder(budget(1.0, SECOND), Checkpoint::EverySlice, &clock);
+    let engine: Arc<OnceLock<EngineHandle>> = Arc::default();
+    let ordering = engine.clone();
+    let state = SimState::new(move |call| {
+        if call == "deliver" {
+            let engine = ordering.get().expect("it was started before it works");
+            if engine.status().crawls["c"].cycle == Some(0) {
+                engine.order("c", Instruction::Start).unwrap();
+            }
+        }
+        Ok(())
+    });
+    let (store, job) = (SimStore::new(&clock, 10, 10), job(&clock, MILLISECOND));
+    let crawl = CrawlSettings { minimum_cycle_time: 12 * HOUR, ..at_once("c", 1) };
+    let _ = engine.set(builder.state(state).crawl(crawl, store, job).start().unwrap());
+    let engine = engine.get().unwrap();
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(engine.last_report("c").map(|report| report.key.number), Some(1));
     engine.shutdown(SECOND).await.unwrap();
 }
 

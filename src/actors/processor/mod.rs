@@ -177,7 +177,6 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
         }
         crawl.reins.free().await?;
         last = cycle(crawl, lister).await?;
-        crawl.reins.started();
         cycles += 1;
         if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
             return Ok(());
@@ -223,6 +222,8 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     };
     let elapsed = end.saturating_sub(begun);
     let report = Arc::new(report(crawl, opened, elapsed).await?);
+    // Before anybody can see that it has ended: whoever orders a start from then on means the next one.
+    crawl.reins.started();
     crawl.board.reported(&crawl.settings.name, report.clone());
     crawl.show(|c| {
         c.first_cycle_finished = true;

@@ -64,15 +64,18 @@ async fn told<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
     let unfinished = crawl.ports.latest.send(LatestCycle(name.clone())).await.map_err(gone)??;
     let unfinished = unfinished.filter(|cycle| cycle.finished.is_none());
     let newest = finished.last().map(Cycle::key);
+    // The log outlives a crawl that begins again: what it has of a cycle came from here or from the walk itself.
+    let logged = crawl.board.last_cycle_found(name);
     for cycle in finished {
         // What this run knows, it knows better.
         let known = crawl.board.report(name).is_some_and(|report| report.key.number >= cycle.number);
         if !known {
-            let told = if Some(cycle.key()) == newest { Told::WithFindings } else { Told::Figures };
+            let is_news = Some(cycle.key()) == newest && logged < Some(cycle.number);
+            let told = if is_news { Told::WithFindings } else { Told::Figures };
             past_cycle(crawl, cycle, told).await?;
         }
     }
-    match unfinished {
+    match unfinished.filter(|cycle| logged < Some(cycle.number)) {
         Some(cycle) => past_cycle(crawl, cycle, Told::FindingsOnly).await,
         None => Ok(()),
     }

@@ -152,7 +152,11 @@ impl<'a> Picture<'a> {
             errors: found.errors,
             findings: found.findings,
             vanished: found.vanished,
-            buckets_per_sec: lock(&self.shared.series).buckets_per_sec(name),
+            buckets_per_sec: lock(&self.shared.paces).buckets_per_sec(
+                name,
+                found.buckets,
+                self.shared.time.clock.now(),
+            ),
             remaining_secs: found.remaining_secs.map(|(least, most)| Range { least, most }),
             next_cycle_at: found.next_cycle_in_secs.map(|wait| self.now + wait),
             workers: found.workers,
@@ -299,18 +303,20 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
     }
 }
 
-/// What was examined and has expired, of the entry that Tahoe's own history would have; what was deleted, of Sexton's own
-/// account: the other counts as deleted what a dry run or a rehearsal only would.
+/// What was examined, of the entry that Tahoe's own history would have; what has expired and what was deleted, of Sexton's
+/// own accounts: the other counts empty buckets as expired in each cycle, and as deleted what a dry run or a rehearsal only
+/// would.
 fn space(own: &Map<String, Value>) -> Option<Space> {
     let recovered = own.get("history")?.get("space-recovered")?;
     let ages = own.get("history").and_then(|history| history["lease-age-histogram"].as_array());
     let leases = ages.into_iter().flatten().filter_map(|bin| bin[2].as_u64()).fold(0u64, u64::saturating_add);
     let figure = |name: &str| recovered.get(name).and_then(Value::as_u64).unwrap_or(0);
     let of = |account: &str, key: &str| own.get(account)?.get(key)?.as_u64();
+    let expired = |key: &str| own.get("expired").and_then(|expired| expired["by_rule"][key].as_u64()).unwrap_or(0);
     Some(Space {
         examined_bytes: figure("examined-diskbytes"),
-        expired_bytes: figure("configured-diskbytes"),
-        expired_shares: figure("configured-shares"),
+        expired_bytes: expired("disk_bytes"),
+        expired_shares: expired("shares"),
         deleted_bytes: of("deleted", "bytes").unwrap_or(0),
         deleted_shares: of("deleted", "shares").unwrap_or(0),
         would_delete_bytes: of("would_delete", "bytes"),

@@ -187,7 +187,7 @@ pub struct Crawl {
     pub errors: u64,
     pub findings: u64,
     pub vanished: u64,
-    pub buckets_per_sec: f64,
+    pub buckets_per_sec: Option<f64>,
     pub remaining_secs: Option<Range>,
     pub next_cycle_at: Option<f64>,
     pub workers: Vec<WorkerState>,

@@ -1,7 +1,5 @@
 //! How a crawl stands to its target: whether every prefix is visited again within the time that was set.
 
-use std::time::Duration;
-
 use super::picture::Picture;
 use super::shapes::{Range, Target};
 use crate::daemon::shared::CrawlView;
@@ -58,11 +56,24 @@ fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>) -> 
     }
 }
 
-/// A time in its two largest units; no target is longer than some centuries.
+/// A time in its two largest units: `21 days 4 h`.
 fn shown(secs: f64) -> String {
-    let time = Duration::try_from_secs_f64(secs.floor()).unwrap_or(Duration::MAX).min(Duration::from_secs(1 << 33));
-    let text = humantime::format_duration(time).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    const UNITS: [(u64, &str, &str); 4] =
+        [(86_400, "day", "days"), (3600, "h", "h"), (60, "min", "min"), (1, "s", "s")];
+    // What does not fit is the longest time there is.
+    let mut left = secs.max(0.0) as u64;
+    let mut parts = Vec::new();
+    for (size, one, many) in UNITS {
+        let n = left / size;
+        left %= size;
+        if n > 0 || (size == 1 && parts.is_empty()) {
+            parts.push(format!("{n} {}", if n == 1 { one } else { many }));
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    parts.truncate(2);
+    parts.join(" ")
 }
 
 #[cfg(test)]
@@ -76,10 +87,10 @@ mod tests {
             let expected = (least * day, most * day + 3661.0);
             text(30.0 * day, Some(expected), Some(outlook(30.0 * day, expected)))
         };
-        let set = "every share is to have its turn within 30days";
+        let set = "every share is to have its turn within 30 days";
         assert_eq!(
             said(10.0, 12.0),
-            format!("{set}: at this pace it takes 10days to 12days 1h, so the target will be met")
+            format!("{set}: at this pace it takes 10 days to 12 days 1 h, so the target will be met")
         );
         assert!(said(10.0, 30.0).ends_with("so the target may be met or missed"), "{}", said(10.0, 30.0));
         assert!(
@@ -88,6 +99,8 @@ mod tests {
             said(31.0, 40.0)
         );
         assert_eq!(text(30.0 * day, None, None), format!("{set}: too little was done to tell whether it will"));
-        assert!(!shown(f64::INFINITY).is_empty());
+        let times = [0.0, 59.9, 3600.0, 86_520.0, 90_000.0].map(shown);
+        assert_eq!(times, ["0 s", "59 s", "1 h", "1 day", "1 day 1 h"]);
+        assert!(shown(f64::INFINITY).ends_with(" h"));
     }
 }

@@ -72,14 +72,21 @@ function card(name, now, on) {
         const shown = status.paused && AT_REST_IN_A_PAUSE.includes(c.state) ? "paused" : c.state;
         state.update(STATES[shown] ?? [shown, "calm"], shown === "walking");
         setText(where, c.job === c.name ? c.store : `${c.job} · ${c.store}`);
-        bar.update(c.prefixes_done, c.prefixes_total, progressText(c), leftText(c, shown, now()));
+        const newest = newestCycle(c);
+        const at = newest === c ? c : { ...c, prefixes_done: newest ? c.prefixes_total : 0 };
+        bar.update(at.prefixes_done, at.prefixes_total, progressText(at), leftText(c, shown, now()));
         setText(line, lineText(c, shown, now()));
         target.hidden = !c.target;
         setText(target, c.target ? `${c.target.text.replace(/^./, (first) => first.toUpperCase())}.` : "");
         setAttr(target, "data-tone", c.target?.met === false ? "attention" : null);
-        trouble.hidden = !c.errors && !c.findings;
-        setText(trouble, `${troubleText(c.errors, c.findings)} in this cycle`);
-        setAttr(trouble, "data-tone", c.errors ? "danger" : "attention");
+        trouble.hidden = !newest?.errors && !newest?.findings;
+        setText(
+            trouble,
+            trouble.hidden
+                ? ""
+                : `${troubleText(newest.errors, newest.findings)} in ${newest === c ? "this" : "the last"} cycle`,
+        );
+        setAttr(trouble, "data-tone", newest?.errors ? "danger" : "attention");
         why.update(c, now());
         rehearsal.update(c, status);
         buttons.update(c.state, status);
@@ -115,6 +122,9 @@ function rehearsalNote(confirm) {
     return { node, update };
 }
 
+/** The cycle that a crawl has begun, else the last that it has ended; null if it never walked. */
+export const newestCycle = (c) => (c.cycle !== null && c.cycle !== c.last_cycle?.cycle ? c : c.last_cycle);
+
 /** `1 error, 4 findings`; empty if there is neither. */
 export const troubleText = (errors, findings, between = ", ") =>
     [errors && many(errors, "error"), findings && many(findings, "finding")].filter(Boolean).join(between);
@@ -128,28 +138,26 @@ function leftText(c, state, now) {
     return "";
 }
 
-/** The cycle in one line: since when, how much, how fast; of a crawl at rest, how the last one went. */
+/** The cycle in one line: since when, how much, how fast; where none is begun, how the last one went. */
 function lineText(c, state, now) {
-    if (c.cycle === null) return "No cycle has begun yet.";
-    const active = ["walking", "paused", "waiting"].includes(c.state);
-    const last = c.last_cycle,
-        seen = [many(c.buckets, "bucket"), c.shares && many(c.shares, "share")].filter(Boolean).join(", ");
+    const newest = newestCycle(c);
+    if (!newest) return "No cycle has begun yet.";
+    const begun = newest === c;
     return [
-        `cycle ${count(c.cycle)}${active && c.cycle_started !== null ? ` since ${moment(c.cycle_started, now)}` : ""}`,
-        !active &&
-            last?.finished &&
-            `${last.result.replace("_", " ")} ${moment(last.finished, now)}, took ${duration(last.elapsed_secs)}`,
-        seen,
-        state === "walking" && rateText(c.buckets_per_sec),
-        active && c.resumed_with !== null && `resumed with ${many(c.resumed_with, "prefix", "prefixes")} done`,
+        `cycle ${count(newest.cycle)}${begun && c.cycle_started !== null ? ` since ${moment(c.cycle_started, now)}` : ""}`,
+        !begun &&
+            `${newest.result.replace("_", " ")} ${moment(newest.finished, now)}, took ${duration(newest.elapsed_secs)}`,
+        [many(newest.buckets, "bucket"), newest.shares && many(newest.shares, "share")].filter(Boolean).join(", "),
+        state === "walking" && begun && rateText(c.buckets_per_sec),
+        begun && c.resumed_with !== null && `resumed with ${many(c.resumed_with, "prefix", "prefixes")} done`,
     ]
         .filter(Boolean)
         .join(" · ");
 }
 
-/** Of the last minute; while nothing was measured, no rate is claimed. */
+/** While nothing was measured, no rate is claimed. */
 function rateText(rate) {
-    if (!(rate > 0)) return "rate not known yet";
+    if (rate === null) return "rate not known yet";
     return `${rate < 0.1 ? "under 0.1" : rate < 100 ? rate.toFixed(1) : count(rate)} buckets/s`;
 }
 

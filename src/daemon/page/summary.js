@@ -2,7 +2,7 @@
 
 import { byId, el, keyed, setAttr, setText } from "./dom.js";
 import { asked, away, count, duration, inFull, many, moment, percent, range, UNKNOWN } from "./format.js";
-import { endText, troubleText } from "./crawls.js";
+import { endText, newestCycle, troubleText } from "./crawls.js";
 
 const WORST = { failed: "Something has failed.", waiting: "Something is waiting.", warning: "Worth a look." };
 const TONES = { failed: "danger", waiting: "attention", warning: "attention" };
@@ -23,8 +23,8 @@ export function verdict(status) {
 
 const sum = (list, of) => list.reduce((n, x) => n + of(x), 0);
 const trouble = (status) => ({
-    errors: sum(status.crawls, (c) => c.errors),
-    findings: sum(status.crawls, (c) => c.findings),
+    errors: sum(status.crawls, (c) => newestCycle(c)?.errors ?? 0),
+    findings: sum(status.crawls, (c) => newestCycle(c)?.findings ?? 0),
 });
 /** Shows all of it. `now` is the daemon's clock. */
 export function showSummary(status, now) {

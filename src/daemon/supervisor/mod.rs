@@ -7,6 +7,7 @@
 mod budget;
 mod by_hand;
 mod known;
+mod managed;
 mod reload;
 mod tasks;
 mod tell;
@@ -32,7 +33,8 @@ use crate::lock::lock;
 use crate::policy::quiet::Quiet;
 use crate::priority::{Working, in_force};
 use known::Known;
-use tasks::{Ended, Managed, Task};
+use managed::Managed;
+use tasks::{Ended, Task};
 use tell::Told;
 
 /// Time between two looks.
@@ -182,6 +184,7 @@ impl Supervisor {
         self.look_at_tasks(now);
         let status = self.shared.engine.status();
         self.metrics.look(&status);
+        lock(&self.shared.paces).look(&status, now);
         if now >= self.due.sample {
             self.due.sample = now + STEP;
             let unix = self.shared.time.clock.unix_secs();

@@ -23,7 +23,11 @@ impl Supervisor {
             Ok(changes) => {
                 self.metrics.reloaded("taken");
                 lock(&self.shared.view).refused = None;
-                info!(changes = changes.join("; "), "the configuration was read again");
+                if changes.is_empty() {
+                    info!("the configuration was read again: nothing has changed");
+                } else {
+                    info!(changes = changes.join("; "), "the configuration was read again");
+                }
             }
             Err(error) => {
                 self.metrics.reloaded("refused");

@@ -7,19 +7,17 @@ use tracing::{info, warn};
 
 use super::Supervisor;
 use super::known::Known;
+use super::managed::{Managed, Wanted};
 use crate::config::{Config, CrawlConfig};
-use crate::daemon::keep::ByHand;
-use crate::daemon::launch::{cleaning_view, launch, may_pass, view, waits_for_node};
-use crate::daemon::shared::{CleaningView, CrawlView, Granted, Kind, Refused, Verb};
+use crate::daemon::launch::{First, launch, may_pass};
+use crate::daemon::shared::{Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::messages::Instruction;
-use crate::policy::backoff::Backoff;
+use crate::policy::cycle::Moment;
 use crate::settings::{CleaningSettings, CrawlSettings};
-use crate::status::{CrawlStatus, Phase, Status};
-
-const BEING_STARTED: &str = "it is being started";
+use crate::status::Status;
 
 /// What the configuration asks for by one name.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,126 +74,10 @@ impl Task {
     }
 }
 
-/// A crawl or cleaning of the configuration, and what is wanted of it.
-pub(super) struct Managed {
-    pub task: Task,
-    wanted: Wanted,
-    /// Whether it is being opened.
-    opening: bool,
-    /// Whether its next cycle begins at once.
-    at_once: bool,
-    /// Whether an unfinished cycle is given up.
-    fresh: Fresh,
-    backoff: Backoff,
-    /// The cycle that waits for the node: it begins to walk at each attempt, which is no success.
-    refused_in: Option<u64>,
-    retry_at: Duration,
-    waiting: Option<String>,
-    failed: Option<Error>,
-}
-
-/// An error that ends a crawl, with what helps where that is another thing than for `sexton crawl`.
-fn advice(error: &Error) -> String {
-    match error {
-        Error::CycleDiffers { crawl, cycle, differences } => format!(
-            "the unfinished cycle {cycle} was begun with other parameters: {}; put those back, or give it up for a new one \
-             with `sexton start {crawl}`",
-            differences.join(", ")
-        ),
-        Error::Clock { why } => format!(
-            "the clock cannot be right: {why}; nothing more is deleted until it is set and the crawl is begun again with \
-             `sexton start`"
-        ),
-        error => error.to_string(),
-    }
-}
-
-/// What is wanted of a crawl.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Running,
-    /// By an operator.
-    Stopped,
-    /// It has gone from the configuration, or changed: it ends, and nothing is shown of it any more.
-    Gone,
-}
-
 /// Something was opened, or could not be.
 pub(super) struct Ended {
     name: String,
     result: Result<()>,
-}
-
-impl Managed {
-    pub fn new(task: Task) -> Self {
-        Managed {
-            task,
-            wanted: Wanted::Running,
-            opening: false,
-            at_once: false,
-            fresh: Fresh::No,
-            backoff: Backoff::default(),
-            refused_in: None,
-            retry_at: Duration::ZERO,
-            waiting: None,
-            failed: None,
-        }
-    }
-
-    fn name(&self) -> &str {
-        self.task.name()
-    }
-
-    /// Whether other settings can just be put in place of the old ones, since nothing runs by those.
-    pub fn is_idle(&self) -> bool {
-        let idle = self.wanted == Wanted::Stopped || self.failed.is_some() || self.waiting.is_some();
-        idle && !self.opening
-    }
-
-    /// Whether it will run by itself.
-    fn is_coming(&self) -> bool {
-        self.wanted == Wanted::Running && self.failed.is_none()
-    }
-
-    /// Takes other settings. What has failed with the old ones is tried again.
-    pub fn change(&mut self, task: Task) {
-        self.task = task;
-        self.retry_at = Duration::ZERO;
-        if self.failed.take().is_some() {
-            self.waiting.get_or_insert_with(|| BEING_STARTED.to_owned());
-        }
-    }
-
-    /// It has gone from the configuration.
-    pub fn let_go(&mut self) {
-        self.wanted = Wanted::Gone;
-    }
-
-    pub fn is_gone(&self) -> bool {
-        self.wanted == Wanted::Gone
-    }
-
-    /// It is to end, or not to begin, until it is started.
-    pub fn stop(&mut self) {
-        self.wanted = Wanted::Stopped;
-        (self.waiting, self.failed) = (None, None);
-    }
-
-    fn as_crawl(&self, by_hand: Option<ByHand>) -> Option<CrawlView> {
-        let Task::Crawl(crawl) = &self.task else { return None };
-        Some(CrawlView {
-            stopped: self.wanted == Wanted::Stopped,
-            by_hand,
-            waiting: self.waiting.clone(),
-            failed: self.failed.as_ref().map(advice),
-            ..view(crawl)
-        })
-    }
-
-    fn as_cleaning(&self, by_hand: Option<ByHand>) -> Option<CleaningView> {
-        let Task::Cleaning(settings) = &self.task else { return None };
-        Some(CleaningView { stopped: self.wanted == Wanted::Stopped, by_hand, ..cleaning_view(settings) })
-    }
 }
 
 impl Supervisor {
@@ -207,19 +89,16 @@ impl Supervisor {
             let running = self.shared.engine.is_running(&name);
             let crawl = &mut self.tasks[i];
             match (running, crawl.opening, crawl.wanted) {
-                (true, _, Wanted::Running) => {
-                    let found = status.crawls.get(&name);
-                    let walks = |found: &&CrawlStatus| found.phase == Phase::Walking && found.buckets > 0;
-                    if found.filter(walks).is_some_and(|found| found.cycle != crawl.refused_in) {
-                        crawl.backoff.succeeded();
-                        crawl.refused_in = None;
-                    }
-                }
+                (true, _, Wanted::Running) => crawl.runs(status.crawls.get(&name)),
                 (false, false, Wanted::Running) if crawl.failed.is_none() => {
                     let ended = status.crawls.get(&name).and_then(|found| found.failure.clone());
                     match ended.filter(|_| crawl.waiting.is_none()) {
-                        Some(error) => self.failed(i, error, now),
-                        None if now >= crawl.retry_at => self.open(i, now),
+                        Some(error) => {
+                            // One that sleeps needs neither store nor node: it was at work, or its time had come.
+                            crawl.at_once |= may_pass(&error);
+                            self.failed(i, &error, now);
+                        }
+                        None if crawl.is_due(now) => self.open(i, now),
                         None => {}
                     }
                 }
@@ -265,12 +144,15 @@ impl Supervisor {
         crawl.opening = true;
         let passed = self.known.get(crawl.name()).map_or(Duration::ZERO, |known| known.passed(now));
         let (engine, task, fresh) = (self.shared.engine.clone(), crawl.task.clone().after(passed), crawl.fresh);
+        let clock = &self.shared.time.clock;
+        let moment = Moment { monotonic: clock.elapsed(), unix_secs: clock.unix_secs() };
+        let first = if crawl.asks_first { First::AskTheJob(moment) } else { First::Nothing };
         let ended = self.tell_ended.clone();
         let visits = self.kept.visits.get(crawl.name()).cloned().unwrap_or_default();
         tokio::task::spawn_local(async move {
             let name = task.name().to_owned();
             let result = match task {
-                Task::Crawl(crawl) => launch(&engine, *crawl, fresh).await,
+                Task::Crawl(crawl) => launch(&engine, *crawl, fresh, first).await,
                 Task::Cleaning(settings) => engine.add_cleaning(*settings).await,
             };
             if result.is_ok() {
@@ -291,7 +173,7 @@ impl Supervisor {
         match result {
             Ok(()) => {
                 info!(name, "added");
-                (crawl.waiting, crawl.fresh) = (None, Fresh::No);
+                crawl.opened();
                 if std::mem::take(&mut crawl.at_once) {
                     // It may have ended already, which the next look shows.
                     let _ = self.shared.engine.order(&name, Instruction::Start);
@@ -303,26 +185,16 @@ impl Supervisor {
                     self.end(&name);
                 }
             }
-            Err(error) => self.failed(i, error, now),
+            Err(error) => self.failed(i, &error, now),
         }
         self.look_at_tasks(now);
     }
 
-    /// It has ended, or did not begin: it is tried again if that can help.
-    fn failed(&mut self, i: usize, error: Error, now: Duration) {
+    /// It has ended, or did not begin.
+    fn failed(&mut self, i: usize, error: &Error, now: Duration) {
         let crawl = &mut self.tasks[i];
+        crawl.failed(error, now);
         let name = crawl.name().to_owned();
-        if may_pass(&error) {
-            crawl.waiting = Some(error.to_string());
-            crawl.retry_at = now + crawl.backoff.failed();
-            if waits_for_node(&error) {
-                crawl.refused_in = self.shared.engine.status().crawls.get(&name).and_then(|found| found.cycle);
-            }
-            // It was at work, or about to be: no slow start for what comes back.
-            crawl.at_once = true;
-        } else {
-            crawl.failed = Some(error.clone());
-        }
         if let Some(held_back) = self.quiet.say(&format!("{name}: {error}"), now) {
             let again = if crawl.waiting.is_some() { "it is tried again" } else { "it waits for a command" };
             warn!(name, %error, held_back, "not running, {again}");
@@ -361,10 +233,9 @@ impl Supervisor {
                 }
                 // One that was stopped may still be ending, and begins anew after that.
                 let ends = crawl.wanted == Wanted::Stopped;
-                (crawl.wanted, crawl.retry_at, crawl.failed) = (Wanted::Running, Duration::ZERO, None);
+                crawl.start();
                 if engine.order(name, Instruction::Start).is_err() || ends {
-                    crawl.at_once = true;
-                    crawl.waiting.get_or_insert_with(|| BEING_STARTED.to_owned());
+                    crawl.begin_at_once();
                 }
                 Ok(Vec::new())
             }

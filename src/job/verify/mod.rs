@@ -146,13 +146,12 @@ impl Job<TahoeStore> for Verify {
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<(), Unreadable> {
         let mut visit = BucketVisit::default();
         self.with_buffer(|buffer| while visit.work(&self.settings, bucket, buffer) == visit::Left::Something {});
-        visit.put_down(&self.settings, bucket, None, fold);
+        visit.put_down(&self.settings, bucket, fold);
         Ok(())
     }
 
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, VerifyTally>) -> Result<(), Stopped> {
         self.settings.selection.narrow(walk);
-        let store = walk.store;
         self.with_buffer(|buffer| {
             walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
                 let mut visit = part.unwrap_or_default();
@@ -161,7 +160,7 @@ impl Job<TahoeStore> for Verify {
                         return Ok(Visited::Part(visit));
                     }
                 }
-                visit.put_down(&self.settings, bucket, Some(store), fold);
+                visit.put_down(&self.settings, bucket, fold);
                 Ok(Visited::Whole)
             })
         })

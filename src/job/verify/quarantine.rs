@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
-use crate::store::{Stamp, TahoeBucket, TahoeStore};
+use crate::store::{Stamp, TahoeBucket};
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
@@ -89,7 +89,6 @@ pub(super) fn leaves(settings: &VerifySettings, bucket: &TahoeBucket<'_>, name: 
 pub(super) fn put_away(
     settings: &VerifySettings,
     bucket: &TahoeBucket<'_>,
-    store: Option<&TahoeStore>,
     corrupt: &Corrupt<'_>,
     fold: &mut Fold<'_, VerifyTally>,
 ) {
@@ -97,7 +96,7 @@ pub(super) fn put_away(
         return;
     }
     let asks = settings.quarantine == Quarantine::Move && !settings.node_stopped;
-    if let Some(node) = store.filter(|_| asks).and_then(TahoeStore::running_node) {
+    if let Some(node) = asks.then(|| bucket.running_node()).flatten() {
         fold.notes.error(&bucket.path_of(corrupt.name), &format_args!("not moved to quarantine: {node}"));
         return;
     }

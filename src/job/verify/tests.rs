@@ -329,14 +329,26 @@ fn a_part_is_verified_and_named() {
 
 /// The first bucket of a share store with this name, opened, and the visit to it driven by hand.
 fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyTally, Vec<String>) {
+    visit_with(&VerifySettings::default(), grid, begins, between, || ())
+}
+
+/// As [`visit_by_hand`]; `after` is done when all was read, and nothing put down.
+fn visit_with(
+    settings: &VerifySettings,
+    grid: &Grid,
+    begins: &str,
+    between: impl Fn(usize),
+    after: impl FnOnce(),
+) -> (VerifyTally, Vec<String>) {
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
     let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
     let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
-    while visit.work(&VerifySettings::default(), &bucket, &mut buffer) == visit::Left::Something {
+    while visit.work(settings, &bucket, &mut buffer) == visit::Left::Something {
         between(steps);
         steps += 1;
     }
+    after();
     let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
     let slice = crate::slice::TimeSlice::unlimited();
     let is_there = |path: &Path| path.exists();
@@ -353,8 +365,23 @@ fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyT
         is_there: &is_there,
         refused: None,
     };
-    visit.put_down(&VerifySettings::default(), &bucket, None, &mut fold);
+    visit.put_down(settings, &bucket, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
+}
+
+/// How it happens: a client repairs the share after it was read, and before it is moved away.
+#[test]
+fn a_share_that_is_not_moved_after_all_leaves_no_note() {
+    let grid = Grid::new();
+    let share = grid.bucket(IMMUTABLE).join("2");
+    let good = fs::read(&share).unwrap();
+    grid.flip(&share, 100);
+    let moving = settings(Quarantine::Move, Advisories::None);
+    let (tally, told) = visit_with(&moving, &grid, IMMUTABLE, |_| (), || fs::write(&share, &good).unwrap());
+    assert_eq!((tally.corrupt, tally.quarantined), (1, 0));
+    assert!(told.iter().any(|told| told.contains("it has changed since it was read")), "{told:?}");
+    assert_eq!(fs::read(&share).unwrap(), good);
+    assert_eq!(fs::read_dir(grid.path("quarantine/aa").join(IMMUTABLE)).unwrap().count(), 0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::io;
 use super::compare::{self, Member};
 use super::{Advisories, PageCache, Quarantine, VerifySettings, VerifyTally, advisory, quarantine};
 use crate::job::{Finding, Fold, Unreadable};
-use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket, TahoeStore};
+use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
 use crate::tahoe::check::{Checked, ShareCheck, Step};
 use crate::tahoe::region::{Flaw, Region};
 
@@ -251,13 +251,7 @@ impl BucketVisit {
 
     /// Compares the shares with each other, and puts everything down: figures, findings, errors; and does what is to be
     /// done about corrupt shares.
-    pub fn put_down(
-        mut self,
-        settings: &VerifySettings,
-        bucket: &TahoeBucket<'_>,
-        store: Option<&TahoeStore>,
-        fold: &mut Fold<'_, VerifyTally>,
-    ) {
+    pub fn put_down(mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
         fold.notes.counts.no_share += bucket.no_share();
         let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
         let odd = compare::across(&members);
@@ -273,7 +267,7 @@ impl BucketVisit {
             finding(bucket, None, &flaw, fold);
         }
         for judged in self.judged {
-            put_down_share(settings, bucket, store, judged, fold);
+            put_down_share(settings, bucket, judged, fold);
         }
     }
 }
@@ -294,7 +288,6 @@ impl Judged {
 fn put_down_share(
     settings: &VerifySettings,
     bucket: &TahoeBucket<'_>,
-    store: Option<&TahoeStore>,
     judged: Judged,
     fold: &mut Fold<'_, VerifyTally>,
 ) {
@@ -347,7 +340,7 @@ fn put_down_share(
     }
     if !stays && (advised || settings.quarantine != Quarantine::Move) {
         let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
-        quarantine::put_away(settings, bucket, store, &corrupt, fold);
+        quarantine::put_away(settings, bucket, &corrupt, fold);
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, RawDir, fstat, statat};
 
 use super::ends::Ends;
+use super::node::{NodeSign, running_node};
 use super::quiet::open_quietly;
 use super::{DIRECTORY, DiskUsage, ShareFile, Stamp, TahoePrefix, is_dot};
 use crate::tahoe::number::ShareNumber;
@@ -156,6 +157,11 @@ impl<'a> TahoeBucket<'a> {
     /// Whether the bucket was reached through a link: then nothing in it is ever changed. Costs two system calls.
     pub fn is_behind_link(&self) -> bool {
         is_link(CWD, self.prefix.path.as_os_str().as_bytes()) || is_link(self.prefix.dir.as_fd(), self.name)
+    }
+
+    /// Why the node of its store must be taken to be running, if so; see [`running_node`](super::running_node).
+    pub fn running_node(&self) -> Option<NodeSign> {
+        running_node(&self.prefix.root)
     }
 
     /// Whether a share is a link, which is never followed to change anything. Costs a system call.

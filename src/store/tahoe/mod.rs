@@ -30,7 +30,7 @@ pub use direct::DirectShare;
 use ends::Ends;
 pub use erase::{Failed, Found, OpenedBucket, Rewritten};
 pub use medium::{Disk, Medium};
-pub use node::{NodeProcess, running_node};
+pub use node::{NodeShows, NodeSign, running_node};
 use quiet::open_quietly;
 pub use residency::Residency;
 pub use share::{ShareFile, Stamp};
@@ -61,7 +61,7 @@ pub enum DiskUsage {
 #[derive(Debug)]
 pub struct TahoeStore {
     /// The path by which it was opened, from the root of the file system; may lead through links.
-    given: PathBuf,
+    given: Arc<Path>,
     root: PathBuf,
     shares: OwnedFd,
     shares_path: PathBuf,
@@ -78,6 +78,8 @@ pub struct TahoePrefix {
     dir: OwnedFd,
     path: Arc<Path>,
     prefix: Box<[u8]>,
+    /// The path by which the store was opened.
+    root: Arc<Path>,
 }
 
 /// What tells one directory from another that stands at the same path later.
@@ -122,7 +124,7 @@ impl TahoeStore {
         let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
         let (ring, medium) = (names::prefixes(), Arc::new(Disk));
-        let given = std::path::absolute(given).unwrap_or_else(|_| root.clone());
+        let given = std::path::absolute(given).unwrap_or_else(|_| root.clone()).into();
         Ok(TahoeStore { given, root, shares, shares_path, identity, ends, ring, disk_usage, medium })
     }
 
@@ -233,7 +235,7 @@ impl Store for TahoeStore {
             Err(e) => return Err(e.into()),
         };
         let path = self.shares_path.join(prefix).into();
-        Ok(Some(TahoePrefix { dir, path, prefix: prefix.as_bytes().into() }))
+        Ok(Some(TahoePrefix { dir, path, prefix: prefix.as_bytes().into(), root: self.given.clone() }))
     }
 
     fn read_names(&self, prefix: &mut TahoePrefix, names: &mut Names) -> io::Result<More> {
