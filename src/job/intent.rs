@@ -81,6 +81,10 @@ impl Intents {
         self.recorded.iter().chain(&self.new)
     }
 
+    fn len(&self) -> usize {
+        self.recorded.len() + self.new.len()
+    }
+
     /// Whether any is yet to be saved for good.
     pub(crate) fn has_new(&self) -> bool {
         !self.new.is_empty()
@@ -93,7 +97,7 @@ impl Intents {
 
     /// Whether all of these together are so many that they should be carried out now.
     pub(crate) fn are_many<'a>(all: impl IntoIterator<Item = &'a Intents>) -> bool {
-        let sum = |(rows, bytes), intents: &Intents| (rows + intents.rows().count(), bytes + intents.bytes);
+        let sum = |(rows, bytes), intents: &Intents| (rows + intents.len(), bytes + intents.bytes);
         let (rows, bytes) = all.into_iter().fold((0, 0), sum);
         rows >= ROWS_IN_HAND || bytes >= BYTES_IN_HAND
     }
