@@ -146,6 +146,11 @@ impl Daemon {
         found(&self.until(&format!("{name} {state}"), |status| found(status).is_some())).unwrap()
     }
 
+    /// Sends it a signal that does not end it.
+    pub fn signal(&self, signal: Signal) {
+        self.running.as_ref().unwrap().signal(signal);
+    }
+
     /// Ends it by a signal and gives back what it ran on.
     pub fn end(mut self, signal: Signal) -> (Sample, Ended) {
         let running = self.running.take().unwrap();

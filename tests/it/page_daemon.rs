@@ -1,6 +1,7 @@
 //! The status page with the real daemon behind it: a walk that is watched, paused, lost and found again.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ fn a_walk_is_watched_paused_and_resumed() {
     };
     let held = daemon.until("no work", still)["crawls"][0]["prefixes_done"].clone();
     browser.wait(&format!("document.querySelector('.card progress').value === {held}"));
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     assert_eq!(json!(done(&browser)), held, "it walks while it is paused");
     browser.click("[aria-label='Resume leases']");
     browser.shows(card, "walking");
@@ -111,6 +112,24 @@ fn a_lost_connection_is_said_and_comes_back() {
         .filter(|line| !line.contains("net::ERR_") && !line.contains("status of 401"))
         .collect();
     assert_eq!(wrong, Vec::<String>::new());
+    daemon.end(Signal::TERM).1.expect(0);
+}
+
+#[test]
+fn a_daemon_that_says_nothing_any_more_is_noticed() {
+    let daemon = daemon();
+    let browser = Browser::open(&daemon.link);
+    browser.shows("[aria-label='Crawl leases']", "walking");
+    browser.wait("document.querySelector('.card progress').value > 10");
+    // Its connections stay open.
+    let before = Instant::now();
+    daemon.signal(Signal::STOP);
+    browser.shows("#banner", "Connection lost");
+    // By the page's own rule within ten seconds; a busy machine may have been slow to look.
+    assert!(before.elapsed() < Duration::from_secs(20), "noticed after {:?}", before.elapsed());
+    daemon.signal(Signal::CONT);
+    browser.shows("#banner", "Connected again");
+    moves(&browser);
     daemon.end(Signal::TERM).1.expect(0);
 }
 

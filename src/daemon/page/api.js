@@ -10,7 +10,7 @@ class Refused extends Error {
 
 const PATIENCE_MS = 15000;
 
-async function call(method, path, body) {
+async function call(method, path, body, patience = PATIENCE_MS) {
     let answer;
     try {
         answer = await fetch(`api/${path}`, {
@@ -18,7 +18,7 @@ async function call(method, path, body) {
             headers: body === undefined ? {} : { "content-type": "application/json" },
             body: body === undefined ? undefined : JSON.stringify(body),
             cache: "no-store",
-            signal: AbortSignal.timeout(PATIENCE_MS),
+            signal: AbortSignal.timeout(patience),
         });
     } catch {
         throw new Refused(0, "the daemon does not answer");
@@ -30,7 +30,8 @@ async function call(method, path, body) {
 
 const of = (kind, name) => `${kind}/${encodeURIComponent(name)}`;
 
-export const getStatus = () => call("GET", "status");
+/** `patience` is how long to wait for the answer, in milliseconds. */
+export const getStatus = (patience) => call("GET", "status", undefined, patience);
 export const getBudget = () => call("GET", "budget");
 export const getCrawl = (name) => call("GET", of("crawls", name));
 export const getPlan = (name) => call("GET", `${of("cleanings", name)}/plan`);

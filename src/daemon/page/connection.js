@@ -16,7 +16,7 @@ export class Connection {
     #why = null;
     #timer = 0;
 
-    /** This machine's clock; while the connection is lost it stands still, as the figures do. */
+    /** This machine's clock; while the connection is lost it stands still at the daemon's last word, as the figures do. */
     get now() {
         return this.#lostAt ?? clock();
     }
@@ -41,9 +41,12 @@ export class Connection {
         this.#timer = setTimeout(() => this.#say(""), BACK_SECS * 1000);
     }
 
-    /** The stream is gone, for the nth time in a row; `ahead` is what the daemon's clock is before this one's. */
-    broken(times, ahead, shownAnything) {
-        this.#lostAt ??= clock();
+    /**
+     * The stream is gone, for the nth time in a row; the daemon was `heard` last at this moment of this machine's clock, and
+     * `ahead` is what its own clock is before that.
+     */
+    broken(times, heard, ahead, shownAnything) {
+        this.#lostAt ??= heard;
         document.documentElement.classList.add("stale");
         const since = `These figures are of ${toTheSecond(this.#lostAt + ahead)}`;
         if (!shownAnything) this.#say("The daemon does not answer; trying again.", "lost");

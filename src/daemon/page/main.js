@@ -231,7 +231,7 @@ live({
         connection.opened();
         loadAll();
     },
-    lost: (times) => connection.broken(times, ahead, status !== null),
+    lost: (times, heard) => connection.broken(times, heard, ahead, status !== null),
     status: take,
     prefixes(event) {
         const known = details.get(event.crawl);
