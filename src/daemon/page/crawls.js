@@ -79,14 +79,10 @@ function card(name, now, on) {
         target.hidden = !c.target;
         setText(target, c.target ? `${c.target.text.replace(/^./, (first) => first.toUpperCase())}.` : "");
         setAttr(target, "data-tone", c.target?.met === false ? "attention" : null);
-        trouble.hidden = !newest?.errors && !newest?.findings;
-        setText(
-            trouble,
-            trouble.hidden
-                ? ""
-                : `${troubleText(newest.errors, newest.findings)} in ${newest === c ? "this" : "the last"} cycle`,
-        );
-        setAttr(trouble, "data-tone", newest?.errors ? "danger" : "attention");
+        const found = foundText(c);
+        trouble.hidden = !found;
+        setText(trouble, found);
+        setAttr(trouble, "data-tone", tellingCycle(c)?.errors ? "danger" : "attention");
         why.update(c, now());
         rehearsal.update(c, status);
         buttons.update(c.state, status);
@@ -123,7 +119,27 @@ function rehearsalNote(confirm) {
 }
 
 /** The cycle that a crawl has begun, else the last that it has ended; null if it never walked. */
-export const newestCycle = (c) => (c.cycle !== null && c.cycle !== c.last_cycle?.cycle ? c : c.last_cycle);
+const newestCycle = (c) => (c.cycle !== null && c.cycle !== c.last_cycle?.cycle ? c : c.last_cycle);
+
+/**
+ * The cycle whose errors and findings speak for a crawl: the last that has ended, until the running one has more. A cycle
+ * may take weeks; that it has found nothing in its first minutes says nothing.
+ */
+export function tellingCycle(c) {
+    const [newest, last] = [newestCycle(c), c.last_cycle];
+    if (!last || newest === last) return newest;
+    const more = newest.errors - last.errors || newest.findings - last.findings;
+    return more > 0 ? newest : last;
+}
+
+/** What the running cycle has met so far, and what the last one had; empty if neither has met anything. */
+function foundText(c) {
+    const newest = newestCycle(c);
+    const running = newest === c ? troubleText(c.errors, c.findings) : "";
+    const last = c.last_cycle ? troubleText(c.last_cycle.errors, c.last_cycle.findings) : "";
+    if (running && last) return `${running} in this cycle; ${last} in the last`;
+    return running ? `${running} in this cycle` : last && `${last} in the last cycle`;
+}
 
 /** `1 error, 4 findings`; empty if there is neither. */
 export const troubleText = (errors, findings, between = ", ") =>

@@ -2,7 +2,7 @@
 
 import { byId, el, keyed, setAttr, setText } from "./dom.js";
 import { asked, away, count, duration, inFull, many, moment, percent, range, UNKNOWN } from "./format.js";
-import { endText, newestCycle, troubleText } from "./crawls.js";
+import { endText, tellingCycle, troubleText } from "./crawls.js";
 
 const WORST = { failed: "Something has failed.", waiting: "Something is waiting.", warning: "Worth a look." };
 const TONES = { failed: "danger", waiting: "attention", warning: "attention" };
@@ -23,9 +23,20 @@ export function verdict(status) {
 
 const sum = (list, of) => list.reduce((n, x) => n + of(x), 0);
 const trouble = (status) => ({
-    errors: sum(status.crawls, (c) => newestCycle(c)?.errors ?? 0),
-    findings: sum(status.crawls, (c) => newestCycle(c)?.findings ?? 0),
+    errors: sum(status.crawls, (c) => tellingCycle(c)?.errors ?? 0),
+    findings: sum(status.crawls, (c) => tellingCycle(c)?.findings ?? 0),
 });
+
+/** Of which cycles the trouble is told. */
+function whichCycles(crawls) {
+    if (crawls.length === 0) return "";
+    const ended = crawls.filter((c) => c.last_cycle);
+    if (ended.length === 0) return "so far: no cycle has ended yet";
+    const last = "in the last finished cycle of each crawl";
+    const all = crawls.every((c) => tellingCycle(c) === c.last_cycle);
+    return all ? last : `${last}, or in the running one where it has more`;
+}
+
 /** Shows all of it. `now` is the daemon's clock. */
 export function showSummary(status, now) {
     const [sentence, tone] = verdict(status);
@@ -70,8 +81,10 @@ export function showSummary(status, now) {
 
 function vitals(status, now) {
     const b = status.budget;
-    const walking = status.crawls.filter((c) => c.state === "walking").length;
-    const working = status.cleanings.filter((c) => c.state === "working" || c.state === "pausing").length;
+    // A crawl keeps its state while everything is paused; it does not walk.
+    const goes = (list, ...states) => (status.paused ? 0 : list.filter((x) => states.includes(x.state)).length);
+    const walking = goes(status.crawls, "walking");
+    const working = goes(status.cleanings, "working", "pausing");
     const { errors, findings } = trouble(status);
     const done = [
         status.crawls.length && `${walking} of ${many(status.crawls.length, "crawl")} walking`,
@@ -82,7 +95,7 @@ function vitals(status, now) {
         [
             "Found",
             troubleText(errors, findings, " and ") || "nothing",
-            status.crawls.length ? "in the newest cycle of each crawl" : "",
+            whichCycles(status.crawls),
             errors ? "danger" : findings ? "attention" : null,
         ],
         [
