@@ -69,7 +69,7 @@ fn what_the_api_says_is_shown() {
     assert_eq!(browser.text("#verdict"), "Something is waiting.");
     browser.shows("#problems", "240 shares and 251 leases (1.9 GB) would be deleted");
     let vitals = browser.text("#vitals");
-    for part in ["10 d 11 h", "1 error and 4 findings", "49.8 % of 50 %", "2 h 46 min to 3 h 5 min"] {
+    for part in ["10 d 11 h", "2 errors and 3 findings", "49.8 % of 50 %", "2 h 46 min to 3 h 5 min"] {
         assert!(vitals.contains(part), "{part} is not in {vitals}");
     }
     let card = browser.text("[aria-label='Crawl leases']");
@@ -78,6 +78,8 @@ fn what_the_api_says_is_shown() {
     for part in ["walking", "40.6 %", "84,520 buckets, 106,201 shares", "11.7 buckets/s", target] {
         assert!(card.contains(part), "{part} is not in {card}");
     }
+    let both = "1 error, 4 findings in this cycle; 2 errors, 3 findings in the last";
+    assert!(card.contains(both), "{both} is not in {card}");
     browser.shows("#budget-source", "50 % of one core, by the window 22:00 to 06:00; 10 % outside of windows");
     browser.shows("#cycles", "incomplete, 3 prefixes missing");
     browser.shows("#cycles", "≥ 208,113");
@@ -115,6 +117,44 @@ fn what_an_operator_has_done_is_shown_and_nothing_that_is_not_so() {
     assert!(!browser.text("#cycles").contains("Deleted"), "nothing was");
     browser.shows("#findings-table", "4 cycles");
     browser.shows("#findings-count", "5 entries");
+    clean(&stage, &browser);
+}
+
+/// Gives a cycle, running or over, so many errors and findings.
+fn met(cycle: &mut Value, errors: u64, findings: u64) {
+    (cycle["errors"], cycle["findings"]) = (json!(errors), json!(findings));
+}
+
+#[test]
+fn a_cycle_that_has_just_begun_does_not_hide_what_the_last_one_has_found() {
+    let mut play = Play::as_written();
+    play.status["problems"] = json!([]);
+    let leases = crawl(&mut play, "leases");
+    met(leases, 0, 1);
+    met(&mut leases["last_cycle"], 0, 1216);
+    let (stage, browser) = page(play.clone());
+    browser.shows("#verdict", "Running, with 1,216 findings.");
+    browser.shows("#vitals", "in the last finished cycle of each crawl");
+    assert!(!browser.text("#vitals").contains("has more"), "the running one has less");
+    browser.shows("[aria-label='Crawl leases']", "1 finding in this cycle; 1,216 findings in the last");
+    clean(&stage, &browser);
+
+    // Once the running one has more, that is told; an error is more than any findings.
+    met(crawl(&mut play, "leases"), 1, 2);
+    let (stage, browser) = page(play.clone());
+    browser.shows("#verdict", "Running, with 1 error and 2 findings.");
+    browser.shows("#vitals", "in the last finished cycle of each crawl, or in the running one where it has more");
+    clean(&stage, &browser);
+
+    // None has ended yet, and nothing walks.
+    play.status["paused"] = json!(true);
+    play.status["crawls"].as_array_mut().unwrap().retain(|c| c["name"] == "leases");
+    crawl(&mut play, "leases")["last_cycle"] = Value::Null;
+    let (stage, browser) = page(play);
+    browser.shows("#verdict", "Everything is paused.");
+    browser.shows("#vitals", "so far: no cycle has ended yet");
+    browser.shows("#vitals", "0 of 1 crawl walking");
+    browser.shows("#vitals", "0 of 1 cleaning at work");
     clean(&stage, &browser);
 }
 
@@ -219,11 +259,9 @@ fn nothing_is_deleted_without_a_yes() {
     let mut play = Play::as_written();
     play.crawl["settings"]["parameters"]["delete"] = json!("offline");
     let (stage, browser) = page(play);
-    for control in ["[aria-label='Start now: expire']", "[aria-label='Start now: count']"] {
-        browser.click(control);
-        browser.shows("#ask", "may delete what has expired");
-        browser.click("#ask-no");
-    }
+    browser.click("[aria-label='Start now: count']");
+    browser.shows("#ask", "may delete what has expired");
+    browser.click("#ask-no");
     browser.shows("[aria-label='Crawl expire'] .callout", "240 shares with 251 leases (1.9 GB) in 212 buckets");
     let confirm = "[aria-label='Crawl expire'] .callout .button";
     for refuse in [|b: &Browser| b.click("#ask-no"), |b: &Browser| b.press(Key::Escape)] {
@@ -245,6 +283,42 @@ fn nothing_is_deleted_without_a_yes() {
     browser.shows("#toast", "this is a stage");
     let confirmed = ("POST".to_owned(), "/api/crawls/expire/confirm".to_owned(), r#"{"cycle":0}"#.to_owned());
     assert_eq!(stage.changes()[1..], [confirmed]);
+}
+
+#[test]
+fn what_deletes_nothing_is_not_asked_about() {
+    let mut play = Play::as_written();
+    play.crawl["settings"]["parameters"] = json!({"expire": "age:2678400", "delete": "online"});
+    let dry = &mut play.status["cleanings"][0];
+    (dry["dry_run"], dry["state"]) = (json!(true), json!("sleeping"));
+    let (stage, browser) = page(play.clone());
+    // What waits to be confirmed is rehearsed again, and the cleaning only shows what it would do.
+    for control in ["[aria-label='Start now: expire']", "[aria-label='Start now: backup-db']"] {
+        browser.click(control);
+        browser.shows("#toast", "this is a stage");
+        browser.click("#toast button");
+    }
+    let asked: Vec<String> = stage.changes().into_iter().map(|(_, path, _)| path).collect();
+    assert_eq!(asked, ["/api/crawls/expire/start", "/api/cleanings/backup-db/start"]);
+    drop((stage, browser));
+
+    // The question before everything goes on names what may delete, and that only: neither these two, nor what was stopped.
+    play.status["paused"] = json!(true);
+    crawl(&mut play, "count")["state"] = json!("stopped");
+    let (stage, browser) = page(play.clone());
+    browser.wait("document.querySelector('.dial')");
+    browser.click("#pause-all");
+    browser.shows("#ask", "may delete something, for good: leases.");
+    browser.click("#ask-no");
+    assert_eq!(stage.changes(), []);
+    drop((stage, browser));
+
+    play.crawl["settings"]["parameters"] = json!({"expire": "age:2678400", "dry_run": "online"});
+    let (stage, browser) = page(play);
+    browser.wait("document.querySelector('.dial')");
+    browser.click("#pause-all");
+    browser.shows("#toast", "this is a stage");
+    assert_eq!(stage.changes().len(), 1, "nothing may delete anything, so nothing was asked");
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
     Cleaning {
         name: name.clone(),
         database: view.settings.database.display().to_string(),
+        dry_run: view.settings.manner == Manner::DryRun,
         state: state(view, status),
         doing: found.doing.to_string(),
         rows_done: found.rows_done,

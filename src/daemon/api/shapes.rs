@@ -343,6 +343,8 @@ pub enum CleaningState {
 pub struct Cleaning {
     pub name: String,
     pub database: String,
+    /// Whether it only shows what it would do.
+    pub dry_run: bool,
     pub state: CleaningState,
     pub doing: String,
     pub rows_done: u64,

@@ -3,6 +3,7 @@
 import { byId, el, keyed, setText } from "./dom.js";
 import { away, bytes, count, duration, many, moment, percent } from "./format.js";
 import { chip, controls, facts, progress, reason } from "./pieces.js";
+import { mayTouch } from "./questions.js";
 import { SegmentsPicture } from "./segments.js";
 
 const STATES = {
@@ -42,7 +43,7 @@ function cleaningPart(name, now, act) {
     let cleaning = null;
     let shown;
     const [state, bar, list, why] = [chip(), progress(name), facts(), reason()];
-    const buttons = controls(name, (what) => act(cleaning, what), "…");
+    const buttons = controls(name, (what) => act(cleaning, what));
     const segments = new SegmentsPicture(name);
     const path = el("p", { class: "path quiet" });
     const run = el("p", { class: "lead" });
@@ -75,7 +76,7 @@ function cleaningPart(name, now, act) {
         ]);
         why.update(c, now());
         setText(run, runText(c.last_run, now()));
-        buttons.update(c.state, status);
+        buttons.update(c.state, status, mayTouch(c) ? "…" : "");
         if (plan === shown) return;
         shown = plan;
         segments.set(plan);

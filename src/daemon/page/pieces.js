@@ -74,26 +74,27 @@ const STARTABLE = ["slow_start", "sleeping", "stopped", "failed", "rehearsed", "
 const ENDED = ["stopped", "failed", "done"];
 
 /**
- * The buttons, as far as they make sense in a state. `act(what)` is called with start, pause, resume or stop;
- * `dots` stand behind what asks before it is done.
+ * The buttons, as far as they make sense in a state. `act(what)` is called with start, pause, resume or stop; the `dots` of
+ * an update stand behind what asks before it is done.
  */
-export function controls(name, act, dots = "") {
+export function controls(name, act) {
     const button = (text, press) => el("button", { type: "button", class: "button", onclick: press }, text);
     const toggle = button("", () => act(toggle.dataset.what));
-    const start = button(`Start now${dots}`, () => act("start"));
+    const start = button("", () => act("start"));
     const stop = button("Stop", () => act("stop"));
-    setAttr(start, "aria-label", `Start now${dots || ":"} ${name}`);
     setAttr(stop, "aria-label", `Stop ${name}`);
     const node = el("div", { class: "buttons" }, toggle, start, stop);
     return {
         node,
-        update(state, status) {
+        update(state, status, dots = "") {
             const had = [toggle, start, stop].find((one) => one === document.activeElement);
             const paused = state === "paused";
             const word = paused ? `Resume${dots}` : "Pause";
             toggle.dataset.what = paused ? "resume" : "pause";
             setText(toggle, word);
             setAttr(toggle, "aria-label", `${word} ${name}`);
+            setText(start, `Start now${dots}`);
+            setAttr(start, "aria-label", `Start now${dots || ":"} ${name}`);
             toggle.hidden = !paused && !ACTIVE.includes(state);
             start.hidden = !STARTABLE.includes(state);
             stop.hidden = ENDED.includes(state);

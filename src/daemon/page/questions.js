@@ -5,9 +5,14 @@ import { bytes, count, many, moment } from "./format.js";
 
 const FORWARD = ["start", "resume"];
 
+/** States that no resuming of everything ends. */
+const AT_REST = ["stopped", "failed", "done"];
+
 /** Whether a crawl may delete something if it goes on; one of which too little is known may. */
 function mayDelete(crawl, detail) {
-    if (!detail || crawl.rehearsal?.confirmed) return true;
+    // What was rehearsed and not confirmed is rehearsed again, also by an order to start.
+    if (crawl.rehearsal) return crawl.rehearsal.confirmed;
+    if (!detail) return true;
     const { expire, delete: word, dry_run: dry } = detail.settings.parameters ?? {};
     return Boolean(word && word !== "nothing") || (Boolean(expire) && expire !== "none" && dry === false);
 }
@@ -23,9 +28,12 @@ export async function mayCrawl(crawl, detail, what) {
     });
 }
 
+/** Whether a cleaning changes its database if it goes on. */
+export const mayTouch = (cleaning) => cleaning.dry_run !== true;
+
 /** Before a cleaning is started or resumed. */
 export async function mayClean(cleaning, what) {
-    if (!FORWARD.includes(what)) return true;
+    if (!FORWARD.includes(what) || !mayTouch(cleaning)) return true;
     const line =
         "A run takes old snapshots, unused rows and dead segments out of this database, and marks others to be " +
         "written anew by the next backup. This cannot be taken back.";
@@ -39,9 +47,11 @@ export async function mayClean(cleaning, what) {
 
 /** Before everything is resumed. */
 export async function mayResumeAll(status, details) {
-    const names = [...status.crawls.filter((c) => mayDelete(c, details.get(c.name))), ...status.cleanings].map(
-        (x) => x.name,
-    );
+    const what = [
+        ...status.crawls.filter((c) => mayDelete(c, details.get(c.name))),
+        ...status.cleanings.filter(mayTouch),
+    ];
+    const names = what.filter((x) => !AT_REST.includes(x.state)).map((x) => x.name);
     if (names.length === 0) return true;
     return ask({
         title: "Resume everything?",
