@@ -52,6 +52,8 @@ mod page_cleaning;
 #[cfg(feature = "external")]
 mod page_daemon;
 #[cfg(feature = "external")]
+mod page_figures;
+#[cfg(feature = "external")]
 mod page_stage;
 mod resuming;
 mod rules;

@@ -11,7 +11,7 @@ use super::page_browser::Browser;
 use super::page_stage::{Play, Stage};
 
 /// The page with these answers, once it shows them.
-fn page(play: Play) -> (Stage, Browser) {
+pub fn page(play: Play) -> (Stage, Browser) {
     let stage = Stage::open(play);
     let browser = Browser::open(&stage.url);
     browser.wait("document.querySelector('#vitals').children.length === 4");
@@ -19,13 +19,13 @@ fn page(play: Play) -> (Stage, Browser) {
     (stage, browser)
 }
 
-fn crawl<'a>(play: &'a mut Play, name: &str) -> &'a mut Value {
+pub fn crawl<'a>(play: &'a mut Play, name: &str) -> &'a mut Value {
     let crawls = play.status["crawls"].as_array_mut().unwrap();
     crawls.iter_mut().find(|c| c["name"] == name).unwrap()
 }
 
 /// No error in the console, and no request to anywhere but the page's own server.
-fn clean(stage: &Stage, browser: &Browser) {
+pub fn clean(stage: &Stage, browser: &Browser) {
     assert_eq!(browser.complaints(), Vec::<String>::new());
     let foreign: Vec<String> = browser.requests().into_iter().filter(|url| !own(url, &stage.url)).collect();
     assert_eq!(foreign, Vec::<String>::new());

@@ -1,4 +1,5 @@
-// The ages of the leases that the last finished cycle has seen, as bars; those beyond the age of expiry stand out.
+// The ages of the leases that the last finished cycle has seen, as bars; those beyond the age of expiry stand out. The few
+// that are far from all others do not stretch the axis: they have a bar at its end.
 
 import { byId, drawn, lazy, setAttr, setText, svg, table } from "./dom.js";
 import { count, many, percent } from "./format.js";
@@ -10,6 +11,16 @@ const LEFT = 54;
 const RIGHT = 10;
 const TOP = 12;
 const BOTTOM = 164;
+/** What a bar at an end takes, and the bar in it. */
+const END = 58;
+const END_BAR = 26;
+/** The room that the words of the age of expiry take. */
+const RULE_WORDS = 130;
+/** The part of the leases that may lie beyond each end of the axis; of fewer leases than this, none. */
+const FEW = 0.01;
+const MANY_LEAST = 10;
+/** The shortest axis, in days. */
+const SPAN_LEAST = 14;
 const TABLE_ROWS_MOST = 1000;
 
 /** The panel `#ages-panel`. */
@@ -17,10 +28,10 @@ export class AgesPanel {
     #bars = [];
     /** The age of expiry in days; null where that is no age. */
     #rule = null;
-    /** The bars as they are drawn: neighbours put together where there are too many. */
+    /** The bars as they are drawn, neighbours put together where there are too many; and from where to where each is. */
     #merged = [];
+    #places = [];
     #marks = [];
-    #x = () => 0;
     #picture = svg("svg", { class: "bars" });
     #body = svg("g", { "aria-hidden": "true" });
     #redraw;
@@ -35,7 +46,7 @@ export class AgesPanel {
             label: "Leases by age",
             count: () => this.#merged.length,
             start: () => 0,
-            at: (x) => this.#merged.findIndex((b) => x >= this.#x(b.from_days) && x < this.#x(b.to_days)),
+            at: (x) => this.#places.findIndex(([from, to]) => x >= from && x < to),
             show: (index) => this.#show(index),
             describe: (index) => this.#describe(index),
             steps: { PageUp: -10, PageDown: 10 },
@@ -67,7 +78,7 @@ export class AgesPanel {
 
     #describe(index) {
         const bar = this.#merged[index];
-        return `${days(bar)}: ${many(bar.leases, "lease")}, ${percent((100 * bar.leases) / total(this.#bars))}`;
+        return `${bar.end ? `${bar.end}, ` : ""}${days(bar)}: ${many(bar.leases, "lease")}, ${percent((100 * bar.leases) / total(this.#bars))}`;
     }
 
     #show(index) {
@@ -78,42 +89,106 @@ export class AgesPanel {
     #draw(width) {
         setAttr(this.#picture, "viewBox", `0 0 ${width} ${HEIGHT}`);
         setAttr(this.#picture, "height", HEIGHT);
-        this.#merged = thinned(this.#bars, Math.max(12, Math.floor((width - LEFT) / 7)));
-        const far = Math.max(this.#merged.at(-1)?.to_days ?? 0, 1);
+        const [from, to] = span(this.#bars);
+        const [younger, within, older] = parted(this.#bars, from, to);
+        const [left, right] = [LEFT + (younger ? END : 0), width - RIGHT - (older ? END : 0)];
+        const x = scale(from, to, left, right);
+        const drawn = thinned(within, from, to, Math.max(12, Math.floor((right - left) / 7)));
+        this.#merged = [younger, ...drawn, older].filter(Boolean);
+        this.#places = this.#merged.map((b) => {
+            if (!b.end) return [x(b.from_days), x(b.to_days)];
+            const middle = b === younger ? LEFT + END / 2 - 6 : width - RIGHT - END / 2 + 6;
+            return [middle - END_BAR / 2, middle + END_BAR / 2];
+        });
         // Of one lease or two there are no halves.
         const ticks = round(Math.max(...this.#merged.map((b) => b.leases), 1), 3).filter(Number.isInteger);
-        const x = (this.#x = scale(0, far, LEFT, width - RIGHT));
         const y = scale(0, ticks.at(-1), BOTTOM, TOP);
-        this.#marks = this.#merged.map((b) =>
-            svg("rect", {
-                class: this.#rule !== null && b.from_days >= this.#rule ? "bar old" : "bar",
-                x: (x(b.from_days) + 0.5).toFixed(2),
-                width: Math.max(x(b.to_days) - x(b.from_days) - 1, 0.6).toFixed(2),
-                y: y(b.leases).toFixed(2),
-                height: (BOTTOM - y(b.leases)).toFixed(2),
-            }),
+        this.#marks = this.#merged.map((b, i) => bar(b, this.#places[i], y, this.#rule));
+        const shown = round(to, width > 480 ? 8 : 4, from).filter(
+            (v) => v >= from && v <= to && Number.isInteger(v) && x(v) < width - 18,
         );
-        const shown = round(far, width > 480 ? 8 : 4).filter((v) => v <= far && Number.isInteger(v));
+        const ends = this.#merged.filter((b) => b.end);
+        const middle = (b) => (this.#places[this.#merged.indexOf(b)][0] + this.#places[this.#merged.indexOf(b)][1]) / 2;
         this.#body.replaceChildren(
             ...rows(ticks, y, LEFT, width - RIGHT, count),
             ...this.#marks,
-            ...feet(shown, x, BOTTOM, (v) => (v === 0 ? "0 days" : count(v))),
-            ...(this.#rule !== null && this.#rule < far ? ruleLine(this.#rule, x(this.#rule), width) : []),
+            ...feet(shown, x, BOTTOM, (v) => (v === shown[0] ? `${count(v)} days` : count(v))),
+            ...feet(ends, middle, BOTTOM, (b) => b.end),
+            ...ruleLine(this.#rule, from, to, x),
         );
     }
 }
 
-function ruleLine(rule, x, width) {
-    const number = Number(rule.toFixed(1));
-    const place = { class: "tick strong", x: (x + 6).toFixed(1), y: TOP + 8, "text-anchor": "start" };
+function bar(b, [from, to], y, rule) {
+    // A single lease is seen too.
+    const top = b.leases ? Math.min(y(b.leases), BOTTOM - 1.5) : BOTTOM;
+    return svg("rect", {
+        class: rule !== null && b.from_days >= rule ? "bar old" : "bar",
+        x: (from + 0.5).toFixed(2),
+        width: Math.max(to - from - 1, 0.6).toFixed(2),
+        y: top.toFixed(2),
+        height: (BOTTOM - top).toFixed(2),
+    });
+}
+
+/**
+ * From which age to which the axis goes, in days: over all leases but the few far ones at each end, and from 0 unless that
+ * would leave more than half of it empty.
+ */
+function span(bars) {
+    if (bars.length === 0) return [0, SPAN_LEAST];
+    const all = total(bars);
+    const few = all < MANY_LEAST ? 0 : Math.max(1, all * FEW);
+    const [first, last] = [bars[0].from_days, bars.at(-1).to_days];
+    const low = beyond(bars, few).from_days;
+    const high = beyond(bars.toReversed(), few).to_days;
+    const near = Math.max(high - low, SPAN_LEAST) / 2;
+    let from = low - first <= near ? first : low;
+    let to = last - high <= near ? last : high;
+    if (from > 0 && from <= to - from) from = 0;
+    const short = SPAN_LEAST - (to - from);
+    if (short > 0) {
+        from = from > 0 ? Math.max(0, from - Math.floor(short / 2)) : from;
+        to = from + SPAN_LEAST;
+    }
+    return [from, to];
+}
+
+/** The first bar behind the `few` first leases. */
+function beyond(bars, few) {
+    let sum = 0;
+    return bars.find((b) => (sum += b.leases) > few) ?? bars.at(-1);
+}
+
+/** The bars in three: what is younger than the axis as one, those on it, and what is older as one. */
+function parted(bars, from, to) {
+    const end = (end, list) => list.length > 0 && { ...put(list), end };
     return [
-        svg("path", { class: "threshold", d: `M${x.toFixed(1)} ${TOP}V${BOTTOM}` }),
-        svg("text", place, width - x > 130 ? `expires at ${number} days` : `${number} d`),
+        end("younger", bars.filter((b) => b.to_days <= from)),
+        bars.filter((b) => b.to_days > from && b.from_days < to),
+        end("older", bars.filter((b) => b.from_days >= to)),
     ];
 }
 
+const put = (list) => ({ from_days: list[0].from_days, to_days: list.at(-1).to_days, leases: total(list) });
+
+/** The age of expiry as a line; where it is not on the axis, on which side it lies. */
+function ruleLine(rule, from, to, x) {
+    if (rule === null) return [];
+    const text = (at, anchor, words) =>
+        svg("text", { class: "tick strong", x: at.toFixed(1), y: TOP + 8, "text-anchor": anchor }, words);
+    if (rule < from) return [text(x(from) + 6, "start", `← expires at ${number.format(rule)} days`)];
+    if (rule >= to) return [text(x(to) - 4, "end", `expires at ${number.format(rule)} days →`)];
+    const line = svg("path", { class: "threshold", d: `M${x(rule).toFixed(1)} ${TOP}V${BOTTOM}` });
+    const words = `expires at ${number.format(rule)} days`;
+    if (x(to) - x(rule) > RULE_WORDS) return [line, text(x(rule) + 6, "start", words)];
+    if (x(rule) - x(from) > RULE_WORDS) return [line, text(x(rule) - 6, "end", words)];
+    return [line, text(x(rule) + 6, "start", `${number.format(rule)} d`)];
+}
+
 const total = (bars) => bars.reduce((sum, b) => sum + b.leases, 0);
-const days = (b) => `${Number(b.from_days.toFixed(1))} to ${Number(b.to_days.toFixed(1))} days`;
+const number = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 1 });
+const days = (b) => `${number.format(b.from_days)} to ${number.format(b.to_days)} days`;
 
 function ageTable(bars) {
     const columns = [
@@ -130,18 +205,14 @@ function expiryDays(expire) {
     return Number.isFinite(Number(secs ?? NaN)) ? Number(secs) / 86400 : null;
 }
 
-/** At most `most` bars: neighbours are put together; a hole between two stays a hole. */
-function thinned(bars, most) {
-    const by = Math.ceil(bars.length / most);
+/** At most `most` bars, each of as many days, on an axis from `from` to `to`. */
+function thinned(bars, from, to, most) {
+    const by = Math.ceil((to - from) / most);
     if (by <= 1) return bars;
-    const merged = [];
-    for (let i = 0; i < bars.length; i += by) {
-        const group = bars.slice(i, i + by);
-        merged.push({
-            from_days: group[0].from_days,
-            to_days: group.at(-1).to_days,
-            leases: group.reduce((n, b) => n + b.leases, 0),
-        });
-    }
-    return merged;
+    const groups = Map.groupBy(bars, (b) => Math.max(0, Math.floor((b.from_days - from) / by)));
+    return [...groups].map(([nth, group]) => ({
+        from_days: from + nth * by,
+        to_days: Math.min(from + (nth + 1) * by, to),
+        leases: total(group),
+    }));
 }

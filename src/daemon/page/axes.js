@@ -5,13 +5,13 @@ import { svg } from "./dom.js";
 /** A scale from [from, to] to pixels. */
 export const scale = (from, to, first, last) => (value) => first + ((value - from) / (to - from || 1)) * (last - first);
 
-/** Round values from 0 up to at least `top`, about `parts` of them: steps of 1, 2 or 5 times a power of ten. */
-export function round(top, parts) {
-    const rough = Math.max(top, 1e-9) / parts;
+/** Round values from `from` or a little before it up to at least `top`, about `parts` of them: steps of 1, 2 or 5 times a power of ten. */
+export function round(top, parts, from = 0) {
+    const rough = Math.max(top - from, 1e-9) / parts;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].find((n) => n * power >= rough * 0.9999) * power;
     const values = [];
-    for (let n = 0; n <= Math.ceil(top / step - 1e-9); n += 1) values.push(n * step);
+    for (let n = Math.floor(from / step + 1e-9); n <= Math.ceil(top / step - 1e-9); n += 1) values.push(n * step);
     return values;
 }
 

@@ -48,6 +48,7 @@ function card(name, now, on) {
     const line = el("p", { class: "line quiet" });
     const trouble = el("button", { type: "button", class: "link", onclick: () => on.findings(name) });
     const target = el("p", { class: "line quiet" });
+    const spared = el("p", { class: "line quiet" });
     const rehearsal = rehearsalNote(on.confirm);
     const node = el(
         "article",
@@ -57,6 +58,7 @@ function card(name, now, on) {
         bar.node,
         line,
         target,
+        spared,
         why.node,
         rehearsal.node,
         el("div", { class: "foot" }, trouble, buttons.node),
@@ -79,6 +81,8 @@ function card(name, now, on) {
         target.hidden = !c.target;
         setText(target, c.target ? `${c.target.text.replace(/^./, (first) => first.toUpperCase())}.` : "");
         setAttr(target, "data-tone", c.target?.met === false ? "attention" : null);
+        spared.hidden = !sparedCount(c.last_cycle);
+        setText(spared, sparedText(c.last_cycle));
         const found = foundText(c);
         trouble.hidden = !found;
         setText(trouble, found);
@@ -169,6 +173,24 @@ function lineText(c, state, now) {
     ]
         .filter(Boolean)
         .join(" · ");
+}
+
+const SPARED = [
+    ["partly_expired", "with only some leases expired"],
+    ["expired_within_a_day", "expired less than a day ago"],
+    ["touched_within_the_hour", "touched within the hour"],
+];
+
+/** How many shares with expired leases a cycle has left alone since their node runs; null where it does not say. */
+export const sparedCount = (cycle) =>
+    cycle?.spared ? SPARED.reduce((sum, [reason]) => sum + (cycle.spared[reason] ?? 0), 0) : null;
+
+/** How many, and why; empty if there are none. */
+export function sparedText(cycle) {
+    const shares = sparedCount(cycle);
+    if (!shares) return "";
+    const why = SPARED.filter(([reason]) => cycle.spared[reason]).map(([r, words]) => `${count(cycle.spared[r])} ${words}`);
+    return `Cycle ${count(cycle.cycle)} spared ${many(shares, "share")} with expired leases beside the running node: ${why.join(", ")}.`;
 }
 
 /** While nothing was measured, no rate is claimed. */

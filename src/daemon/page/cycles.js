@@ -1,6 +1,7 @@
 // The last cycles of one crawl: when, how long, with what result.
 
 import { byId, el, line, table } from "./dom.js";
+import { sparedCount, sparedText } from "./crawls.js";
 import { bytes, count, duration, inFull, iso, many, moment, UNKNOWN } from "./format.js";
 
 const RESULTS = {
@@ -104,6 +105,11 @@ function cycleColumns(cycles, now) {
     if (cycles.some((c) => c.space?.would_delete_shares)) {
         const told = (c) => c.space?.would_delete_bytes;
         columns.push({ head: "Would delete", number: true, cell: (c) => (Number.isFinite(told(c)) ? bytes(told(c)) : "") });
+    }
+    if (cycles.some(sparedCount)) {
+        const told = (c) => sparedCount(c) ?? "";
+        const cell = (c) => (told(c) === "" ? "" : el("span", { title: sparedText(c) }, count(told(c))));
+        columns.push({ head: "Spared", number: true, cell });
     }
     return columns;
 }
