@@ -6,11 +6,14 @@ import { count, many, percent } from "./format.js";
 import { feet, round, rows, scale } from "./axes.js";
 import { probe } from "./probe.js";
 
-const HEIGHT = 190;
+/** The least height; where the page has room, the picture takes it. */
+const HEIGHT = 196;
 const LEFT = 54;
 const RIGHT = 10;
-const TOP = 12;
-const BOTTOM = 164;
+/** Above the bars, for words that would not be read on them. */
+const TOP = 30;
+/** Below them. */
+const FOOT = 26;
 /** What a bar at an end takes, and the bar in it. */
 const END = 58;
 const END_BAR = 26;
@@ -41,7 +44,7 @@ export class AgesPanel {
     constructor() {
         this.#picture.append(this.#body);
         byId("ages-chart").append(this.#picture);
-        this.#redraw = drawn(byId("ages-chart"), (width) => this.#draw(width));
+        this.#redraw = drawn(byId("ages-chart"), (width, height) => this.#draw(width, Math.max(height, HEIGHT)));
         this.#prober = probe(this.#picture, {
             label: "Leases by age",
             count: () => this.#merged.length,
@@ -86,9 +89,10 @@ export class AgesPanel {
         setText(byId("ages-read"), index < 0 ? "Point at a bar, or move with the arrow keys." : this.#describe(index));
     }
 
-    #draw(width) {
-        setAttr(this.#picture, "viewBox", `0 0 ${width} ${HEIGHT}`);
-        setAttr(this.#picture, "height", HEIGHT);
+    #draw(width, height) {
+        setAttr(this.#picture, "viewBox", `0 0 ${width} ${height}`);
+        setAttr(this.#picture, "height", height);
+        const bottom = height - FOOT;
         const [from, to] = span(this.#bars);
         const [younger, within, older] = parted(this.#bars, from, to);
         const [left, right] = [LEFT + (younger ? END : 0), width - RIGHT - (older ? END : 0)];
@@ -102,32 +106,33 @@ export class AgesPanel {
         });
         // Of one lease or two there are no halves.
         const ticks = round(Math.max(...this.#merged.map((b) => b.leases), 1), 3).filter(Number.isInteger);
-        const y = scale(0, ticks.at(-1), BOTTOM, TOP);
+        const y = scale(0, ticks.at(-1), bottom, TOP);
         this.#marks = this.#merged.map((b, i) => bar(b, this.#places[i], y, this.#rule));
         const shown = round(to, width > 480 ? 8 : 4, from).filter(
-            (v) => v >= from && v <= to && Number.isInteger(v) && x(v) < width - 18,
+            (v) => Number.isInteger(v) && x(v) >= left + (younger ? 18 : 0) && x(v) <= Math.min(right - 6, width - 18),
         );
         const ends = this.#merged.filter((b) => b.end);
         const middle = (b) => (this.#places[this.#merged.indexOf(b)][0] + this.#places[this.#merged.indexOf(b)][1]) / 2;
         this.#body.replaceChildren(
             ...rows(ticks, y, LEFT, width - RIGHT, count),
             ...this.#marks,
-            ...feet(shown, x, BOTTOM, (v) => (v === shown[0] ? `${count(v)} days` : count(v))),
-            ...feet(ends, middle, BOTTOM, (b) => b.end),
-            ...ruleLine(this.#rule, from, to, x),
+            ...feet(shown, x, bottom, (v) => (v === shown[0] ? `${count(v)} days` : count(v))),
+            ...feet(ends, middle, bottom, (b) => b.end),
+            ...ruleLine(this.#rule, from, to, x, bottom),
         );
     }
 }
 
 function bar(b, [from, to], y, rule) {
     // A single lease is seen too.
-    const top = b.leases ? Math.min(y(b.leases), BOTTOM - 1.5) : BOTTOM;
+    const bottom = y(0);
+    const top = b.leases ? Math.min(y(b.leases), bottom - 1.5) : bottom;
     return svg("rect", {
         class: rule !== null && b.from_days >= rule ? "bar old" : "bar",
         x: (from + 0.5).toFixed(2),
         width: Math.max(to - from - 1, 0.6).toFixed(2),
         y: top.toFixed(2),
-        height: (BOTTOM - top).toFixed(2),
+        height: (bottom - top).toFixed(2),
     });
 }
 
@@ -173,13 +178,13 @@ function parted(bars, from, to) {
 const put = (list) => ({ from_days: list[0].from_days, to_days: list.at(-1).to_days, leases: total(list) });
 
 /** The age of expiry as a line; where it is not on the axis, on which side it lies. */
-function ruleLine(rule, from, to, x) {
+function ruleLine(rule, from, to, x, bottom) {
     if (rule === null) return [];
     const text = (at, anchor, words) =>
-        svg("text", { class: "tick strong", x: at.toFixed(1), y: TOP + 8, "text-anchor": anchor }, words);
+        svg("text", { class: "tick strong", x: at.toFixed(1), y: TOP - 10, "text-anchor": anchor }, words);
     if (rule < from) return [text(x(from) + 6, "start", `← expires at ${number.format(rule)} days`)];
     if (rule >= to) return [text(x(to) - 4, "end", `expires at ${number.format(rule)} days →`)];
-    const line = svg("path", { class: "threshold", d: `M${x(rule).toFixed(1)} ${TOP}V${BOTTOM}` });
+    const line = svg("path", { class: "threshold", d: `M${x(rule).toFixed(1)} ${TOP - 22}V${bottom}` });
     const words = `expires at ${number.format(rule)} days`;
     if (x(to) - x(rule) > RULE_WORDS) return [line, text(x(rule) + 6, "start", words)];
     if (x(rule) - x(from) > RULE_WORDS) return [line, text(x(rule) - 6, "end", words)];

@@ -101,17 +101,15 @@ export function lazy(details, make) {
     return refresh;
 }
 
-/** Calls `draw(width)` now and whenever the width of the node changes. Returns a function that draws again. */
+/** Calls `draw(width, height)` now and whenever the size of the node changes. Returns a function that draws again. */
 export function drawn(node, draw) {
-    let width = 0;
-    new ResizeObserver(() => {
-        if (node.clientWidth !== width) {
-            width = node.clientWidth;
-            if (width) draw(width);
-        }
-    }).observe(node);
-    return () => {
-        width = node.clientWidth;
-        if (width) draw(width);
+    let [width, height] = [0, 0];
+    const again = () => {
+        [width, height] = [node.clientWidth, node.clientHeight];
+        if (width) draw(width, height);
     };
+    new ResizeObserver(() => {
+        if (node.clientWidth !== width || node.clientHeight !== height) again();
+    }).observe(node);
+    return again;
 }
