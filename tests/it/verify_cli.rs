@@ -141,6 +141,19 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job verify --expire age:5 --dry-run", "--expire goes with --job leases");
     refused("--job count --sample 5%", "--sample goes with --job verify");
     refused("--job leases --advisories", "--advisories goes with --job verify");
+    let leases = "--expire none,--dry-run,--online,--sharetypes mutable,--max-delete 10%,--accept-clock,--prune-empty-buckets,--compat";
+    let verify = format!(
+        "--sample 5%,--storage-index {INDEX},--since 5,--order ring,--target 30d,--quarantine move,--quarantine-dir q,\
+         --advisories,--keep-cache"
+    );
+    for (jobs, options, goes_with) in
+        [(["verify", "count"], leases, "leases"), (["leases", "count"], &verify[..], "verify")]
+    {
+        for (job, option) in jobs.iter().flat_map(|job| options.split(',').map(move |option| (job, option))) {
+            let name = option.split(' ').next().unwrap();
+            refused(&format!("--job {job} {option}"), &format!("{name} goes with --job {goes_with}"));
+        }
+    }
     assert!(!grid.path("state").exists());
 }
 
