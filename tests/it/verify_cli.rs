@@ -175,6 +175,42 @@ fn the_folder_of_a_state_file_that_was_named_is_not_made() {
     assert!(!grid.path("no").exists());
 }
 
+/// How it happens: a file of holes, or one that was cut and grown again; its header says nothing that can be followed.
+#[test]
+fn of_a_share_that_is_rejected_at_its_header_only_that_counts_as_verified() {
+    let grid = Grid::new();
+    let bytes = |report: &Value| report["verified"]["bytes"].as_u64().unwrap();
+    let good = grid.verify("state", "--json").expect(0).report();
+    let sizes = |number| fs::metadata(grid.share(INDEX, number)).unwrap().len();
+    let one = grid.verify("state", &format!("--json --storage-index {INDEX}")).expect(0).report();
+    assert_eq!(bytes(&one), (0..4).map(sizes).sum::<u64>(), "a sound share counts as a whole");
+    let before = sizes(0);
+    let share = fs::File::create(grid.share(INDEX, 0)).unwrap();
+    share.set_len(100 << 30).unwrap();
+    let report = grid.verify("state", "--json").expect(1).report();
+    assert_eq!(report["verified"]["corrupt"], 1);
+    assert_eq!(bytes(&report), bytes(&good) - before + 4096);
+}
+
+/// How it happens: the quarantine lies on a disk of its own, which is full when the note is written, or the share.
+#[test]
+fn a_quarantine_disk_that_is_full_keeps_nothing_of_a_share_that_did_not_come() {
+    for failing in ["return", "1*off->return"] {
+        let grid = Grid::new();
+        damage(&grid.share(INDEX, 3), 200);
+        let kept = grid.path("kept");
+        fs::create_dir(&kept).unwrap();
+        let args = format!("--job verify --json --quarantine copy --quarantine-dir {}", kept.join("q").display());
+        let mut full = crawl(&grid.fixture.root, &grid.path("state"), &args);
+        let report = run(full.env("FAILPOINTS", format!("quarantine::write={failing}"))).expect(1).report();
+        assert_eq!(report["verified"].get("quarantined"), None);
+        assert!(report["errors"][0]["error"].as_str().unwrap().contains("No space left on device"), "{report}");
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 0, "{failing}");
+        let report = run(&mut crawl(&grid.fixture.root, &grid.path("state"), &args)).expect(1).report();
+        assert_eq!(report["verified"]["quarantined"], 1);
+    }
+}
+
 /// Damages a share in each of four buckets.
 fn damage_some(grid: &Grid) {
     for (index, number, byte) in [
