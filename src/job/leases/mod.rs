@@ -151,7 +151,8 @@ impl Job<TahoeStore> for Leases {
     }
 
     /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
-    /// in force, without the `empty` buckets, which that entry counts in each cycle again; `deleted`, or `would_delete`;
+    /// in force, without what that entry counts beside it, in each cycle again: `empty` buckets, shares without any lease, and
+    /// directories; `deleted`, or `would_delete`;
     /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
     /// `rehearsal`: whether the cycle was one; then also `would_delete_in_buckets`.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
