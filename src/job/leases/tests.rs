@@ -85,7 +85,7 @@ fn what_has_expired_is_what_would_be_deleted_and_no_more_than_was_examined() {
         assert!(expired.disk_bytes <= space["examined-diskbytes"].as_u64().unwrap(), "{name}: {expired:?}");
         let of_tahoe = space["configured-shares"].as_u64().unwrap();
         assert_eq!(expired.shares < of_tahoe, name == "fixture-odd", "{name}: {expired:?}, {of_tahoe}");
-        // The odd store has four more, in directories that are no buckets of their prefix: they are kept.
+        // The odd store has four more that are kept: two in directories that are no buckets, two with a date that cannot be.
         let kept = expired.shares - walked.tally.would_delete.shares;
         assert_eq!(kept, if name == "fixture-odd" { 4 } else { 0 }, "{name}");
     }
