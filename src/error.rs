@@ -166,6 +166,17 @@ pub enum Error {
         fault: String,
     },
 
+    /// Another process changes the store.
+    #[error(
+        "another process, perhaps a daemon, may delete from the store {}: two at once would each count what the other has \
+         deleted; let it end, or stop it",
+        path.display()
+    )]
+    StoreTaken {
+        /// The folder that holds `shares/`.
+        path: PathBuf,
+    },
+
     /// A commit came under a claim that is no longer in force.
     #[error("the claim on prefix {prefix} with fence {fence} is no longer in force")]
     StaleClaim {

@@ -336,6 +336,14 @@ impl JobSettings {
         }
     }
 
+    /// Whether it changes shares, so that no other process should at the same time.
+    pub fn changes_shares(&self) -> bool {
+        match self {
+            JobSettings::Leases(leases) => leases.word.is_some() && !leases.dry_run,
+            JobSettings::Verify { .. } | JobSettings::Count => self.needs_stopped_node(),
+        }
+    }
+
     /// Time from the end of a cycle to the start of the next, unless told otherwise; Tahoe's own values: 1 hour for
     /// `count`, 12 hours for `leases`; 7 days for `verify`.
     pub fn minimum_cycle_time(&self) -> Duration {

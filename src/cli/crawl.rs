@@ -36,6 +36,7 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
     let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
     let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let store = if job.changes_shares() { store.alone()? } else { store };
     let store = match &job {
         JobSettings::Verify { verify, .. } => args.verify.narrow(store, &mut state, &verify.parameters())?,
         _ => store,

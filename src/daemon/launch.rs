@@ -34,6 +34,7 @@ pub enum First {
 pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh, first: First) -> Result<()> {
     let CrawlConfig { settings, store: path, job } = crawl;
     let store = open(path).await?;
+    let store = if job.changes_shares() { store.alone()? } else { store };
     // Expiry asks before each slice's deletions; it may evaluate and rehearse beside a node.
     if let (JobSettings::Verify { .. }, true, Some(node)) = (&job, job.needs_stopped_node(), store.running_node()) {
         return Err(Error::NodeRuns { node: node.to_string() });
@@ -118,7 +119,9 @@ fn max_delete(job: &JobSettings) -> Option<String> {
 
 /// Whether a crawl that has ended with this error is tried again by itself.
 pub fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Store { .. }) || waits_for_node(error) || error.retry() == Retry::Helps
+    matches!(error, Error::Store { .. } | Error::StoreTaken { .. })
+        || waits_for_node(error)
+        || error.retry() == Retry::Helps
 }
 
 /// Whether it is for the node to stop, or to show that it runs.

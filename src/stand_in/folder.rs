@@ -54,7 +54,7 @@ impl Folder {
         self.refuse_pickle(name)?;
         let path = self.path(name);
         let failed = |cause: String| Error::Store { doing: "read", path: path.clone(), cause };
-        let file = match File::open(&path) {
+        let file = match store::open_regular(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed(e.to_string())),

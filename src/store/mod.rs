@@ -4,6 +4,7 @@
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
 mod names;
+mod regular;
 pub mod sample;
 mod tahoe;
 
@@ -11,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use names::{Names, Nature};
+pub(crate) use regular::open_regular;
 pub use tahoe::{
     DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,
     ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,

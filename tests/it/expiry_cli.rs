@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::json;
+use sexton::store::TahoeStore;
 
 use super::harness::{Fixture, NOW, Sample, crawl, run};
 
@@ -31,6 +32,19 @@ fn a_cutoff_to_come_is_refused_by_whoever_only_asks_too() {
     for how in ["--dry-run", "--offline --compat --dry-run", "--offline --compat --max-delete 100%"] {
         run(&mut sample.crawl("state", &format!("{expire} {how}"))).expect(0);
     }
+}
+
+/// Two that delete with a state each would both count what only one of them has deleted.
+#[test]
+fn two_processes_do_not_delete_from_one_store() {
+    let sample = Sample::new(4);
+    let expire = format!("--job leases --expire cutoff:{NOW} --now {NOW} --max-delete 100%");
+    let other = TahoeStore::open(sample.store()).unwrap().alone().unwrap();
+    let crawl = |how: &str| run(&mut sample.crawl("state", &format!("{expire} {how}")));
+    crawl("--offline").expect(3).said("another process, perhaps a daemon, may delete from the store");
+    crawl("--dry-run").expect(0);
+    drop(other);
+    crawl("--offline").expect(0);
 }
 
 #[test]

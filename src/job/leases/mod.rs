@@ -166,8 +166,9 @@ impl Job<TahoeStore> for Leases {
     }
 
     /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
-    /// in force, without the `empty` buckets, which that entry counts in each cycle again; `deleted`, or `would_delete`;
-    /// with `over_max_delete`, whether that is more than the safety catch lets go, and `max_delete`, the part that it does;
+    /// in force, without what that entry counts beside it, in each cycle again: `empty` buckets, shares without any lease, and
+    /// directories; `deleted`, or `would_delete` with `max_delete`, the part that the safety catch lets go, and
+    /// `over_max_delete`, whether that is more;
     /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
     /// `rehearsal`: whether the cycle was one; then also `would_delete_in_buckets`.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {

@@ -13,6 +13,7 @@ mod node;
 mod quiet;
 mod residency;
 mod share;
+mod sole;
 
 use std::ffi::OsStr;
 use std::io;
@@ -70,6 +71,8 @@ pub struct TahoeStore {
     ring: Ring,
     disk_usage: DiskUsage,
     medium: Arc<dyn Medium>,
+    /// Held where this process alone may change it.
+    sole: Option<Arc<OwnedFd>>,
 }
 
 /// An open prefix of a [`TahoeStore`].
@@ -83,7 +86,7 @@ pub struct TahoePrefix {
 }
 
 /// What tells one directory from another that stands at the same path later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct FileId {
     device: u64,
     inode: u64,
@@ -125,7 +128,7 @@ impl TahoeStore {
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
         let (ring, medium) = (names::prefixes(), Arc::new(Disk));
         let given = std::path::absolute(given).unwrap_or_else(|_| root.clone()).into();
-        Ok(TahoeStore { given, root, shares, shares_path, identity, ends, ring, disk_usage, medium })
+        Ok(TahoeStore { given, root, shares, shares_path, identity, ends, ring, disk_usage, medium, sole: None })
     }
 
     /// Sets what changes go through. Default: [`Disk`].

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::TahoeStore;
+use crate::store::open_regular;
 use crate::tahoe::state::{COUNTER_FILE, LEASES_FILE};
 
 /// Within this time a running node saves the state of a crawler: its bucket counter rests for an hour, and works a while.
@@ -71,7 +72,7 @@ pub fn running_node(root: &Path) -> Option<NodeSign> {
 
 /// What a pid file shows, unless that is that no node runs.
 fn shown(file: &Path, root: &Path) -> Option<NodeShows> {
-    let text = match fs::read_to_string(file) {
+    let text = match open_regular(file).and_then(io::read_to_string) {
         Ok(text) => text,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return None,
         Err(e) => return Some(NodeShows::Unclear(format!("cannot be read ({e})"))),
