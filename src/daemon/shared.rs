@@ -74,7 +74,7 @@ pub struct View {
     pub changed: Option<Change>,
     /// Whether the daemon is going down.
     pub stopping: bool,
-    /// Whether what is kept could not be written.
+    /// What of what is kept could not be written, and why.
     pub unsaved: Option<String>,
     /// What the system does with threads at work.
     pub priority: InForce,
