@@ -42,7 +42,9 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
 }
 
 fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState {
-    let Some(found) = status else { return CleaningState::Waiting };
+    let Some(found) = status else {
+        return if view.stopped { CleaningState::Stopped } else { CleaningState::Waiting };
+    };
     match found.phase {
         CleaningPhase::Failed => CleaningState::Failed,
         _ if view.stopped => CleaningState::Stopped,
