@@ -18,6 +18,7 @@ use super::access::Access;
 use super::hub::Hub;
 use super::keep::Kept;
 use super::metrics::Metrics;
+use super::past::Past;
 use super::places::{self, Card};
 use super::shared::{COMMANDS_MOST, Command, Shared};
 use super::signals;
@@ -54,13 +55,14 @@ const EVENTS_MOST: usize = 1 << 14;
 pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let state_path = start.config.state.clone().map_or_else(places::state, Ok)?;
     let mut told = signals::listen()?;
-    let Some(state) = with_room(&mut told, || SqliteStore::open(&state_path))? else { return Ok(()) };
+    let Some(mut state) = with_room(&mut told, || SqliteStore::open(&state_path))? else { return Ok(()) };
     let state_path = state.path().to_owned();
     let daemon = &start.config.daemon;
     let (listener, address) = listen(daemon.listen)?;
     let access = || Access::new(&token_file(&state_path), address, daemon.allowed_hosts.clone());
     let Some(access) = with_room(&mut told, access)? else { return Ok(()) };
     let time = Time::system(true);
+    let past = Past::read(&mut state, &start.config);
     let engine = Engine::builder(start.config.settings.clone())
         .state(state)
         .time(time.clone())
@@ -79,6 +81,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         series: Mutex::default(),
         paces: Mutex::default(),
         view: Mutex::new(supervisor::first_view(&start, &state_path, &time, &working)),
+        past,
         engine,
         access,
         time,

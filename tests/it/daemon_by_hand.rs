@@ -28,11 +28,15 @@ fn stopped_and_paused_outlive_a_restart_until_they_are_taken_back() {
     assert_eq!((&stopped["by_hand"]["what"], &paused["by_hand"]["what"]), (&"stopped".into(), &"paused".into()));
     assert_fits("Status", &daemon.get("/api/status"));
     let said = say(&daemon, "status").stdout;
-    for words in ["leases           stopped: by hand, ", "until it is started\n", "count            paused: by hand, "]
-    {
+    for words in ["leases           stopped: by hand, ", "count            paused: by hand, "] {
         assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
     assert!(!said.contains(": ;"), "{said}");
+    // What it has done before is not forgotten with the process, nor by a reader of programs.
+    assert!(said.contains("until it is started; cycle 0 ended "), "{said}");
+    let of = |key: &str| stopped[key].clone();
+    assert_eq!((of("cycle"), of("buckets"), of("prefixes_done")), (0.into(), 20.into(), of("prefixes_total")));
+    assert_eq!(daemon.get("/api/history?crawl=leases")["cycles"][0], stopped["last_cycle"]);
     say(&daemon, "start leases").expect(0);
     say(&daemon, "resume count").expect(0);
     let (sample, _) = daemon.end(Signal::KILL);

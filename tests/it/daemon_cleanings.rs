@@ -154,7 +154,7 @@ fn a_cleaning_is_paused_resumed_stopped_and_started_and_changes_what_it_has_plan
     let daemon = Daemon::again(sample);
     until_state(&daemon, "stopped");
     let line = said(&daemon);
-    assert!(line.contains("db               stopped: by hand, ") && !line.contains("opening"), "{line}");
+    assert!(line.contains("db               stopped: by hand, ") && line.contains("started; run ended "), "{line}");
 }
 
 #[test]

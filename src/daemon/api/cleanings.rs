@@ -61,7 +61,13 @@ fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState 
 /// How the last run of a cleaning went, also of an earlier process; then only in short.
 pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
     let name = &view.settings.name;
-    let CleaningEnd { ended, result } = picture.status.cleanings.get(name)?.last.clone()?;
+    let CleaningEnd { ended, result } = picture
+        .status
+        .cleanings
+        .get(name)
+        .and_then(|found| found.last.as_ref())
+        .or(picture.shared.past.run(name))?
+        .clone();
     let report = picture.shared.engine.last_cleaning(name);
     let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
         Some(report) => json!(of(&report.plan)),
