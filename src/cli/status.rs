@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::Exit;
 use super::client::{Client, Reach};
+use super::{Exit, output};
 use crate::error::{Error, Result};
 use crate::sizes;
 
@@ -116,6 +116,9 @@ fn for_people(status: &Value) -> String {
     lines.push(format!("priority {}: {}", text(&status["priority"], "asked"), text(&status["priority"], "text")));
     for crawl in list(status, "crawls") {
         lines.push(crawl_line(crawl, status));
+        if let Some(spared) = output::spared_for_people(&crawl["last_cycle"]["spared"]) {
+            lines.push(format!("{:<16} {}", "", spared.trim_start()));
+        }
         if let Some(target) = crawl["target"]["text"].as_str() {
             lines.push(format!("{:<16} {target}", ""));
         }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::shapes::{
     AccessStatus, Budget, BudgetReport, Client, ConfigStatus, Crawl, CrawlDetail, CrawlSettings, CrawlState, Cycle,
-    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Severity, Space, Status,
-    WindowShape,
+    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Severity, Space, Spared,
+    Status, WindowShape,
 };
 use super::target::target;
 use super::{cleanings, problems};
@@ -218,6 +219,7 @@ impl<'a> Picture<'a> {
             vanished: found.vanished,
             incomplete_prefixes: 0,
             space: None,
+            spared: None,
         });
         cycles
     }
@@ -301,6 +303,7 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
         vanished: report.counts.vanished,
         incomplete_prefixes: report.incomplete_prefixes.len(),
         space: space(&report.own),
+        spared: report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok()),
     }
 }
 
