@@ -79,6 +79,7 @@ impl CycleReport {
             started,
             finished,
             tally: &total,
+            counts: &counts,
             prefixes: &prefixes,
             findings: &findings,
         });

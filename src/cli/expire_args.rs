@@ -9,9 +9,9 @@ use crate::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
 /// What `sexton crawl --job leases` takes about expiry.
 #[derive(Debug, Args)]
 pub(super) struct ExpireArgs {
-    /// Which leases count as expired: none, age:SECONDS since granted or renewed, or cutoff:UNIXTIME
-    #[arg(long, value_name = "none|age:SECONDS|cutoff:UNIXTIME", default_value = "none")]
-    expire: Expiry,
+    /// Which leases count as expired: none, age:SECONDS since granted or renewed, or cutoff:UNIXTIME [default: none]
+    #[arg(long, value_name = "none|age:SECONDS|cutoff:UNIXTIME")]
+    expire: Option<Expiry>,
 
     /// Delete nothing, and tell what would be deleted
     #[arg(long)]
@@ -21,14 +21,14 @@ pub(super) struct ExpireArgs {
     #[arg(long, conflicts_with = "offline")]
     online: bool,
 
-    /// Which types of shares may expire
-    #[arg(long, value_name = "TYPES", default_value = "mutable,immutable")]
-    sharetypes: ShareTypes,
+    /// Which types of shares may expire [default: mutable,immutable]
+    #[arg(long, value_name = "TYPES")]
+    sharetypes: Option<ShareTypes>,
 
-    /// Stop before more than this part of the shares examined would be gone; holds once 1,000 were examined, so look with
-    /// --dry-run first in a small store
-    #[arg(long, value_name = "PERCENT%", default_value = "10%", value_parser = parse_part)]
-    max_delete: f64,
+    /// Stop before more than this part of the shares examined would be gone; but for 0% it holds once 1,000 were examined, so
+    /// look with --dry-run first in a small store [default: 10%]
+    #[arg(long, value_name = "PERCENT%", value_parser = parse_part)]
+    max_delete: Option<f64>,
 
     /// Vouch for the clock where a share written after now or, with --online, the files of the node speak against it
     #[arg(long)]
@@ -51,32 +51,40 @@ impl ExpireArgs {
             (false, true) => Some(Word::Online),
             (false, false) => None,
         };
+        let default = LeaseSettings::default();
         LeaseSettings {
-            expiry: self.expire,
-            sharetypes: self.sharetypes.clone(),
+            expiry: self.expire.unwrap_or(default.expiry),
+            sharetypes: self.sharetypes.clone().unwrap_or(default.sharetypes),
             word,
             dry_run: self.dry_run,
             conduct: if self.compat { Conduct::Compat } else { Conduct::Careful },
             prune: self.prune_empty_buckets,
             // Whoever types the word has decided.
             rehearsal: false,
-            max_delete: self.max_delete,
+            max_delete: self.max_delete.unwrap_or(default.max_delete),
             accept_clock: self.accept_clock,
             node_stopped,
         }
     }
 
-    /// Refuses expiry for a job that does not know it.
+    /// Refuses all of them, for a job that knows none.
     ///
     /// # Errors
-    /// [`Error::Config`].
+    /// [`Error::Config`] with the first that was given.
     pub fn refuse(&self) -> Result<()> {
-        if self.expire != Expiry::None {
-            return Err(Error::Config("--expire goes with --job leases".to_owned()));
+        let given = [
+            ("--expire", self.expire.is_some()),
+            ("--dry-run", self.dry_run),
+            ("--online", self.online),
+            ("--sharetypes", self.sharetypes.is_some()),
+            ("--max-delete", self.max_delete.is_some()),
+            ("--accept-clock", self.accept_clock),
+            ("--prune-empty-buckets", self.prune_empty_buckets),
+            ("--compat", self.compat),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(Error::Config(format!("{name} goes with --job leases"))),
+            None => Ok(()),
         }
-        if self.online {
-            return Err(Error::Config("--online goes with --job leases".to_owned()));
-        }
-        Ok(())
     }
 }

@@ -108,6 +108,7 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     for (key, words) in [("deleted", "deleted"), ("would_delete", "would be deleted")] {
         lines.extend(report.own.get(key).map(|freed| freed_for_people(words, freed)));
     }
+    lines.extend(report.own.get("would_delete").and_then(over_max_delete_for_people));
     lines.extend(report.own.get("spared").and_then(spared_for_people));
     if report.own.contains_key("rehearsal") {
         lines.push("  this was a rehearsal: nothing was deleted, the next cycle will".to_owned());
@@ -215,6 +216,12 @@ fn freed_for_people(words: &str, freed: &Value) -> String {
     format!("  {words}: {shares} shares, {leases} leases, {size} by length of files{buckets}")
 }
 
+/// Whether the safety catch would stop a run that deletes what this one only tells.
+fn over_max_delete_for_people(would_delete: &Value) -> Option<String> {
+    let most = 100.0 * would_delete["max_delete"].as_f64().filter(|_| would_delete["over_max_delete"] == true)?;
+    Some(format!("  that is more than --max-delete allows ({most:.1} %): a run that deletes would stop"))
+}
+
 /// Why shares with expired leases are not touched beside a running node, if there are any.
 pub(super) fn spared_for_people(spared: &Value) -> Option<String> {
     let reasons = [
@@ -242,11 +249,12 @@ fn leases_for_people(own: &Map<String, Value>) -> Vec<String> {
     let figure = |of: Option<&Value>, key: &str| of.and_then(|of| of[key].as_u64()).unwrap_or(0);
     let expired = own.get("expired");
     let (by_own_dates, by_rule) = (expired.map(|e| &e["by_own_dates"]), expired.map(|e| &e["by_rule"]));
-    let mut lines = vec![
-        row("examined", &examined),
-        row("expired by their own dates", &|key| figure(by_own_dates, key)),
-        row("expired by the rule in force", &|key| figure(by_rule, key)),
-    ];
+    let mut lines =
+        vec![row("examined", &examined), row("expired by their own dates", &|key| figure(by_own_dates, key))];
+    // Without a rule these keys are missing, and Tahoe's figures follow a rule that nobody has given.
+    if own.contains_key("deleted") || own.contains_key("would_delete") {
+        lines.push(row("expired by the rule in force", &|key| figure(by_rule, key)));
+    }
     if figure(own.get("empty"), "buckets") > 0 {
         lines.push(row("empty, without any share", &|key| figure(own.get("empty"), key)));
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::Args;
 
 use super::{Exit, output};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tahoe::cfg::{Rule, Storage};
@@ -27,6 +28,15 @@ const ON_DELETING_EARLY: [&str; 5] = [
     "stopped (`delete: offline`). Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is",
     "wanted: age(\"31d\") without compat, and `delete: online` beside the running node. The first cycle is a rehearsal:",
     "`sexton confirm leases` shows what it would delete, and asks.",
+];
+
+/// And there where every lease is to go.
+const ON_DELETING_ALL: [&str; 5] = [
+    "Tahoe deletes as the node itself, and by a cutoff that is yet to come every lease goes, however young. Without `compat: true`",
+    "that is refused, and with it leases are cancelled exactly as Tahoe does, which needs the node stopped (`delete: offline`).",
+    "Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is wanted: a date that has passed,",
+    "without compat, and `delete: online` beside the running node. The first cycle is a rehearsal: `sexton confirm leases` shows",
+    "what it would delete, and asks.",
 ];
 
 /// A larger file is no `tahoe.cfg`.
@@ -54,7 +64,7 @@ pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
     let file = args.file.canonicalize().map_err(|e| wrong(&e))?;
     let store = file.parent().unwrap_or(Path::new("/")).join(&storage.folder);
     let store = store.to_str().ok_or_else(|| wrong(&"its folder has a name that is no UTF-8"))?;
-    let (config, doubts) = config(&storage, store);
+    let (config, doubts) = config(&storage, store, SystemClock::default().unix_secs());
     // What is printed is what `config check` takes.
     Config::parse(&config, "config.ron")
         .map_err(|e| Error::Unexpected(format!("the configuration made is wrong: {e}")))?;
@@ -65,8 +75,8 @@ pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The configuration, and what is doubtful about it.
-fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
+/// The configuration at the moment `now`, in seconds since 1970, and what is doubtful about it.
+fn config(storage: &Storage, store: &str, now: f64) -> (String, Vec<String>) {
     let mut doubts = storage.doubts.clone();
     let mut expire = match storage.rule {
         Rule::Never | Rule::By(Mode::Age { secs: None }) => "none".to_owned(),
@@ -81,7 +91,7 @@ fn config(storage: &Storage, store: &str) -> (String, Vec<String>) {
         ));
         "none".clone_into(&mut expire);
     }
-    let Manner { keys, comment, doubt } = manner(storage, &expire);
+    let Manner { keys, comment, doubt } = manner(storage, &expire, now);
     doubts.extend(doubt.map(str::to_owned));
     doubts.push(
         "each of Tahoe's two crawlers has 10 % of a core of its own, by wall time; here both share one budget, so \"20%\" is \
@@ -137,11 +147,29 @@ struct Manner {
     doubt: Option<&'static str>,
 }
 
-fn manner(storage: &Storage, expire: &str) -> Manner {
+fn manner(storage: &Storage, expire: &str, now: f64) -> Manner {
+    // Moments that matter are far below 2^53.
+    let all = matches!(storage.rule, Rule::By(Mode::Cutoff { unix }) if unix as f64 > now);
     let early = matches!(storage.rule, Rule::By(Mode::Age { secs: Some(secs) }) if secs < u64::from(LEASE_SECS));
     match (expire, storage.expires) {
         ("none", _) => Manner { keys: "dry_run: false", comment: &[], doubt: None },
+        (_, false) if all => Manner {
+            keys: "dry_run: true, compat: true",
+            comment: &[],
+            doubt: Some(
+                "expire.cutoff_date is yet to come, so every lease counts as expired, however young; that is evaluated here only \
+                 as Tahoe does it (compat: true)",
+            ),
+        },
         (_, false) => Manner { keys: "dry_run: true", comment: &[], doubt: None },
+        (_, true) if all => Manner {
+            keys: "delete: offline, compat: true, rehearsal: true",
+            comment: &ON_DELETING_ALL,
+            doubt: Some(
+                "expire.cutoff_date is yet to come, so every lease goes, however young; that is deleted here only as Tahoe does it \
+                 (compat: true), which needs the node stopped (delete: offline), after a rehearsal that is to be confirmed",
+            ),
+        },
         (_, true) if early => Manner {
             keys: "delete: offline, compat: true, rehearsal: true",
             comment: &ON_DELETING_EARLY,

@@ -178,7 +178,7 @@ impl Metrics {
                 "Shares verified since the start, by what they have come to.",
                 &["crawl", "result"],
             )?,
-            verified_bytes: counter("sexton_verified_bytes_total", "Bytes of the shares verified.", &["crawl"])?,
+            verified_bytes: counter("sexton_verified_bytes_total", "Bytes read of the shares verified.", &["crawl"])?,
             reloads: counter("sexton_config_reloads_total", "Readings of the configuration.", &["result"])?,
             locks: counter("sexton_cleaning_locks_total", "How often a database was locked.", &["cleaning"])?,
             gauges: Gauges::new(&registry)?,

@@ -124,6 +124,8 @@ pub struct CycleView<'a, T> {
     pub finished: f64,
     /// The tallies of all prefixes, merged in ring order.
     pub tally: &'a T,
+    /// The walk's counts, over all prefixes.
+    pub counts: &'a Counts,
     /// Buckets of each prefix that has any, in ring order.
     pub prefixes: &'a [(String, u64)],
     /// All findings, in the order of the walk.

@@ -50,7 +50,7 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verified {
-    /// Bytes of the shares, whatever they have come to.
+    /// Bytes that were read of the shares, whatever they have come to.
     pub bytes: u64,
     /// Shares without any flaw.
     pub ok: u64,

@@ -40,6 +40,7 @@ impl<T: Tally> Walked<T> {
             started: self.now,
             finished: self.now,
             tally: &self.tally,
+            counts: &self.counts,
             prefixes: &self.prefixes,
             findings: &self.findings,
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cycle::Moment;
 
-/// A part of fewer shares means little: before so many were examined in a cycle the catch stops nothing.
+/// A part of fewer shares means little: before so many were examined in a cycle the catch stops nothing, unless the part is 0.
 const EXAMINED_LEAST: u64 = 1000;
 
 /// How far wall clock and monotonic clock may drift apart, in seconds, before the wall clock counts as having jumped.
@@ -22,10 +22,11 @@ pub struct SafetyCatch {
 
 impl SafetyCatch {
     /// Whether `deletes` of `examined` shares, both counted from the beginning of the cycle, may go: no more than the part,
-    /// once 1,000 shares were examined; before, any number.
+    /// once 1,000 shares were examined; before, any number. A part of 0 means none, from the first share on.
     pub fn allows(self, deletes: u64, examined: u64) -> bool {
+        let means_little = examined < EXAMINED_LEAST && self.most > 0.0;
         // Counts of shares are far below 2^53.
-        examined < EXAMINED_LEAST || deletes as f64 <= self.most * examined as f64
+        means_little || deletes as f64 <= self.most * examined as f64
     }
 }
 
@@ -163,7 +164,7 @@ mod tests {
         assert!(TENTH.allows(1, 1) && TENTH.allows(999, 999));
         assert!(TENTH.allows(100, 1000) && !TENTH.allows(101, 1000));
         assert!(TENTH.allows(101, 1010) && !TENTH.allows(102, 1010));
-        assert!(SafetyCatch { most: 0.0 }.allows(999, 999));
+        assert!(!SafetyCatch { most: 0.0 }.allows(1, 999) && SafetyCatch { most: 0.0 }.allows(0, 999));
         assert!(SafetyCatch { most: 1.0 }.allows(5000, 5000));
         assert!(!SafetyCatch { most: 0.0 }.allows(1, 1_000_000));
     }

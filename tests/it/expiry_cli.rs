@@ -69,6 +69,19 @@ fn empty_buckets_are_told_apart_from_those_that_have_expired() {
 }
 
 #[test]
+fn without_a_rule_nothing_is_said_to_have_expired_by_one() {
+    let sample = Sample::new(40);
+    let told = |args: &str| run(&mut sample.crawl("state", &format!("--job leases {args}"))).expect(0).stdout;
+    let by_rule = "expired by the rule in force";
+    let text = told("");
+    assert!(!text.contains(by_rule) && text.contains("expired by their own dates"), "{text}");
+    let text = told("--expire age:2678400 --dry-run --max-delete 0%");
+    assert!(text.contains(by_rule), "{text}");
+    assert!(text.contains("that is more than --max-delete allows (0.0 %): a run that deletes would stop"), "{text}");
+    assert!(!told("--expire age:2678400 --dry-run").contains("--max-delete"), "a small store");
+}
+
+#[test]
 fn what_is_kept_beside_a_running_node_is_told_with_its_reason() {
     let sample = Sample::new(40);
     // Every share of it was written just now.

@@ -10,6 +10,7 @@ use sexton::Error;
 use sexton::checkpoint::StateStore;
 use sexton::engine::{Cycles, Fresh};
 use sexton::job::leases::{Conduct, LeaseSettings, Word};
+use sexton::report::CycleReport;
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
@@ -43,6 +44,45 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     assert!((0..1200).all(|n| world.share("aa", n, 0).exists()));
     let report = world.run(state, limited(0.25)).unwrap();
     assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &300.into()));
+}
+
+/// What a run that only tells would delete, as it is told of what was deleted.
+fn figures_told(report: &CycleReport) -> serde_json::Value {
+    let mut told = report.own["would_delete"].clone();
+    let limits = told.as_object_mut().unwrap();
+    assert!(limits.remove("max_delete").is_some() && limits.remove("over_max_delete").is_some());
+    told
+}
+
+/// A dry run says so before.
+#[test]
+fn a_dry_run_says_whether_the_catch_would_stop_the_run_that_deletes() {
+    let world = World::new();
+    for n in 0..1200 {
+        let days = if n % 4 == 0 { 40 } else { 3 };
+        world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
+    }
+    for (max_delete, over) in [(0.10, true), (0.2499, true), (0.25, false)] {
+        let limited = LeaseSettings { max_delete, ..settings(Word::Offline) };
+        let told = world.run(SimState::sound(), LeaseSettings { dry_run: true, ..limited.clone() }).unwrap();
+        assert_eq!(told.own["would_delete"]["over_max_delete"], over, "{max_delete}");
+        let stopped = world.run(SimState::sound(), limited);
+        assert_eq!(matches!(stopped, Err(Error::SafetyCatch { .. })), over, "{stopped:?}");
+    }
+}
+
+/// Zero means none at all, in a small store as well.
+#[test]
+fn a_part_of_nothing_holds_from_the_first_share_on() {
+    let world = World::new();
+    two_shares(&world);
+    let nothing = LeaseSettings { max_delete: 0.0, ..settings(Word::Offline) };
+    let Err(Error::SafetyCatch { deletes: 1, .. }) = world.run(SimState::sound(), nothing.clone()) else {
+        panic!("it went on")
+    };
+    assert!(world.share("aa", 0, 0).exists());
+    let told = world.run(SimState::sound(), LeaseSettings { dry_run: true, ..nothing }).unwrap();
+    assert_eq!(told.own["would_delete"]["over_max_delete"], true);
 }
 
 /// Below 1,000 shares a part means little, and nothing is stopped.
@@ -89,7 +129,8 @@ fn a_rehearsal_tells_and_once_confirmed_the_next_cycle_deletes() {
     let rehearsing = LeaseSettings { rehearsal: true, ..settings(Word::Offline) };
     let first = world.run(state.clone(), rehearsing.clone()).unwrap();
     assert_eq!(first.own["rehearsal"], true);
-    assert_eq!(first.own["would_delete"], serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}));
+    let figures = serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0, "max_delete": 1.0, "over_max_delete": false});
+    assert_eq!(first.own["would_delete"], figures);
     assert_eq!(first.own["would_delete_in_buckets"], 1);
     assert_eq!(first.own["history"]["expiration-enabled"], false);
     assert!(world.share("aa", 0, 0).exists());
@@ -157,7 +198,7 @@ fn links_are_never_followed_to_change_anything() {
     let pruning = LeaseSettings { prune: true, ..settings(Word::Offline) };
     let rehearsed = world.run(SimState::sound(), LeaseSettings { dry_run: true, ..pruning.clone() }).unwrap();
     let report = world.run(SimState::sound(), pruning).unwrap();
-    assert_eq!(rehearsed.own["would_delete"], report.own["deleted"]);
+    assert_eq!(figures_told(&rehearsed), report.own["deleted"]);
     assert_eq!(rehearsed.findings, report.findings);
     assert!(report.errors.is_empty(), "{:?}", report.errors);
     for (path, bytes) in [("expired", &expired), ("partly", &partly)] {
@@ -282,7 +323,7 @@ fn a_file_with_other_names_is_not_rewritten() {
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
     assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
     assert!(finding.only_kept && !report.finds_corrupt(), "{finding:?}");
-    assert_eq!((&report.own["deleted"], &report.findings), (&rehearsed.own["would_delete"], &rehearsed.findings));
+    assert_eq!((&report.own["deleted"], &report.findings), (&figures_told(&rehearsed), &rehearsed.findings));
     assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
 

@@ -76,6 +76,35 @@ fn a_duration_below_that_of_leases_is_followed_as_tahoe_does_it() {
     assert_eq!((with(10, false).0.word, with(10, false).0.dry_run), (None, true));
 }
 
+/// By a cutoff yet to come every lease goes: nobody but Tahoe does that either.
+#[test]
+fn a_cutoff_to_come_is_followed_as_tahoe_does_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |date: &str, enabled: bool| {
+        let rule = format!("expire.mode = cutoff-date\nexpire.cutoff_date = {date}");
+        let printed = import(folder.path(), &format!("[storage]\nexpire.enabled = {enabled}\n{rule}\n")).expect(0);
+        let config = Config::parse(&printed.stdout, "config.ron").unwrap();
+        let JobSettings::Leases(leases) = config.crawls[0].job.clone() else { panic!("{}", printed.stdout) };
+        leases.validate().unwrap();
+        leases.validate_at(1.9e9).expect("it can run");
+        (leases, printed)
+    };
+    let (leases, printed) = with("9876-05-04", true);
+    assert_eq!((leases.word, leases.conduct, leases.rehearsal), (Some(Word::Offline), Conduct::Compat, true));
+    printed.said("expire.cutoff_date is yet to come, so every lease goes");
+    assert!(
+        printed.stdout.contains("// Tahoe deletes as the node itself, and by a cutoff that is"),
+        "{}",
+        printed.stdout
+    );
+    let (leases, printed) = with("9876-05-04", false);
+    assert_eq!((leases.word, leases.conduct, leases.dry_run), (None, Conduct::Compat, true));
+    printed.said("expire.cutoff_date is yet to come");
+    let (leases, printed) = with("2020-05-04", true);
+    assert_eq!((leases.word, leases.conduct, leases.rehearsal), (Some(Word::Online), Conduct::Careful, true));
+    assert!(!printed.stderr.contains("yet to come"), "{}", printed.stderr);
+}
+
 #[test]
 fn what_tahoe_only_evaluates_is_only_evaluated() {
     let folder = tempfile::tempdir().unwrap();

@@ -141,6 +141,19 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job verify --expire age:5 --dry-run", "--expire goes with --job leases");
     refused("--job count --sample 5%", "--sample goes with --job verify");
     refused("--job leases --advisories", "--advisories goes with --job verify");
+    let leases = "--expire none,--dry-run,--online,--sharetypes mutable,--max-delete 10%,--accept-clock,--prune-empty-buckets,--compat";
+    let verify = format!(
+        "--sample 5%,--storage-index {INDEX},--since 5,--order ring,--target 30d,--quarantine move,--quarantine-dir q,\
+         --advisories,--keep-cache"
+    );
+    for (jobs, options, goes_with) in
+        [(["verify", "count"], leases, "leases"), (["leases", "count"], &verify[..], "verify")]
+    {
+        for (job, option) in jobs.iter().flat_map(|job| options.split(',').map(move |option| (job, option))) {
+            let name = option.split(' ').next().unwrap();
+            refused(&format!("--job {job} {option}"), &format!("{name} goes with --job {goes_with}"));
+        }
+    }
     assert!(!grid.path("state").exists());
 }
 
@@ -160,6 +173,42 @@ fn the_folder_of_a_state_file_that_was_named_is_not_made() {
     let grid = Grid::new();
     grid.verify("no/such/state.sqlite", "").expect(2).said("make").said("no/such");
     assert!(!grid.path("no").exists());
+}
+
+/// How it happens: a file of holes, or one that was cut and grown again; its header says nothing that can be followed.
+#[test]
+fn of_a_share_that_is_rejected_at_its_header_only_that_counts_as_verified() {
+    let grid = Grid::new();
+    let bytes = |report: &Value| report["verified"]["bytes"].as_u64().unwrap();
+    let good = grid.verify("state", "--json").expect(0).report();
+    let sizes = |number| fs::metadata(grid.share(INDEX, number)).unwrap().len();
+    let one = grid.verify("state", &format!("--json --storage-index {INDEX}")).expect(0).report();
+    assert_eq!(bytes(&one), (0..4).map(sizes).sum::<u64>(), "a sound share counts as a whole");
+    let before = sizes(0);
+    let share = fs::File::create(grid.share(INDEX, 0)).unwrap();
+    share.set_len(100 << 30).unwrap();
+    let report = grid.verify("state", "--json").expect(1).report();
+    assert_eq!(report["verified"]["corrupt"], 1);
+    assert_eq!(bytes(&report), bytes(&good) - before + 4096);
+}
+
+/// How it happens: the quarantine lies on a disk of its own, which is full when the note is written, or the share.
+#[test]
+fn a_quarantine_disk_that_is_full_keeps_nothing_of_a_share_that_did_not_come() {
+    for failing in ["return", "1*off->return"] {
+        let grid = Grid::new();
+        damage(&grid.share(INDEX, 3), 200);
+        let kept = grid.path("kept");
+        fs::create_dir(&kept).unwrap();
+        let args = format!("--job verify --json --quarantine copy --quarantine-dir {}", kept.join("q").display());
+        let mut full = crawl(&grid.fixture.root, &grid.path("state"), &args);
+        let report = run(full.env("FAILPOINTS", format!("quarantine::write={failing}"))).expect(1).report();
+        assert_eq!(report["verified"].get("quarantined"), None);
+        assert!(report["errors"][0]["error"].as_str().unwrap().contains("No space left on device"), "{report}");
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 0, "{failing}");
+        let report = run(&mut crawl(&grid.fixture.root, &grid.path("state"), &args)).expect(1).report();
+        assert_eq!(report["verified"]["quarantined"], 1);
+    }
 }
 
 /// Damages a share in each of four buckets.

@@ -88,11 +88,44 @@ impl Empty {
     }
 }
 
-/// What has expired, by one rule: buckets that hold shares, and shares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What has expired, by one rule: buckets all shares of which have, and shares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Expired {
     pub buckets: u64,
     pub shares: u64,
-    /// Disk usage of the shares and of the directories of the buckets, in bytes.
+    /// Disk usage of the shares, in bytes.
     pub disk_bytes: u64,
+}
+
+impl Expired {
+    pub fn merge(&mut self, other: &Expired) {
+        self.buckets = self.buckets.saturating_add(other.buckets);
+        self.shares = self.shares.saturating_add(other.shares);
+        self.disk_bytes = self.disk_bytes.saturating_add(other.disk_bytes);
+    }
+}
+
+/// What Tahoe counts as expired by each rule though no lease of it has: shares without any lease, which are kept, with their
+/// buckets; buckets without a share; and the directories of buckets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unleased {
+    pub by_own_dates: Expired,
+    pub by_rule: Expired,
+}
+
+impl Unleased {
+    pub fn is_zero(&self) -> bool {
+        *self == Unleased::default()
+    }
+
+    pub fn merge(&mut self, other: &Unleased) {
+        self.by_own_dates.merge(&other.by_own_dates);
+        self.by_rule.merge(&other.by_rule);
+    }
+
+    /// Counts a share without any lease. No rule holds it.
+    pub fn add_share(&mut self, disk_bytes: u64) {
+        let share = Expired { buckets: 0, shares: 1, disk_bytes };
+        self.merge(&Unleased { by_own_dates: share, by_rule: share });
+    }
 }

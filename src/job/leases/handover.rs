@@ -113,6 +113,7 @@ mod tests {
             started: 1.5,
             finished: 2.5,
             tally: &tally,
+            counts: &crate::job::Counts::default(),
             prefixes: &[],
             findings: &[],
         };

@@ -84,9 +84,9 @@ fn space_recovered(tally: &LeaseTally) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Rehearsal;
+    use crate::job::{Counts, Rehearsal};
 
-    fn view(now: f64, fixed_clock: bool, tally: &LeaseTally) -> CycleView<'_, LeaseTally> {
+    fn view<'a>(now: f64, fixed_clock: bool, (tally, counts): &'a (LeaseTally, Counts)) -> CycleView<'a, LeaseTally> {
         CycleView {
             now,
             fixed_clock,
@@ -94,6 +94,7 @@ mod tests {
             started: 10.0,
             finished: 12.5,
             tally,
+            counts,
             prefixes: &[],
             findings: &[],
         }
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn times_are_whole_only_where_the_clock_stands_still() {
-        let tally = LeaseTally::default();
+        let tally = <(LeaseTally, Counts)>::default();
         assert_eq!(times(&view(1.7e9, true, &tally)).to_string(), "[1700000000,1700000000]");
         assert_eq!(times(&view(1.5, true, &tally)).to_string(), "[1.5,1.5]");
         assert_eq!(times(&view(1.7e9, false, &tally)).to_string(), "[10.0,12.5]");
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_empty_store_has_48_zeros() {
-        let entry = entry(&LeaseSettings::default(), Manner::Looks, &view(0.0, true, &LeaseTally::default()));
+        let entry = entry(&LeaseSettings::default(), Manner::Looks, &view(0.0, true, &Default::default()));
         let space = entry["space-recovered"].as_object().unwrap();
         assert_eq!(space.len(), 48);
         assert!(space.values().all(|n| n == 0));

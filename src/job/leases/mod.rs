@@ -78,6 +78,21 @@ impl Leases {
     }
 }
 
+impl Leases {
+    fn catch(&self) -> SafetyCatch {
+        SafetyCatch { most: self.settings.max_delete }
+    }
+
+    /// What a run that deletes would delete, and whether it would be let.
+    fn would_delete(&self, cycle: &CycleView<'_, LeaseTally>) -> Value {
+        let freed = cycle.tally.would_delete;
+        let mut would_delete = json!(freed);
+        would_delete["max_delete"] = json!(self.settings.max_delete);
+        would_delete["over_max_delete"] = json!(!self.catch().allows(freed.shares, cycle.counts.shares));
+        would_delete
+    }
+}
+
 impl Job<TahoeStore> for Leases {
     type Tally = LeaseTally;
 
@@ -143,7 +158,7 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn safety_catch(&self) -> Option<SafetyCatch> {
-        Some(SafetyCatch { most: self.settings.max_delete })
+        Some(self.catch())
     }
 
     fn rehearses_first(&self) -> bool {
@@ -151,7 +166,9 @@ impl Job<TahoeStore> for Leases {
     }
 
     /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
-    /// in force, without the `empty` buckets, which that entry counts in each cycle again; `deleted`, or `would_delete`;
+    /// in force, without what that entry counts beside it, in each cycle again: `empty` buckets, shares without any lease, and
+    /// directories; `deleted`, or `would_delete` with `max_delete`, the part that the safety catch lets go, and
+    /// `over_max_delete`, whether that is more;
     /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
     /// `rehearsal`: whether the cycle was one; then also `would_delete_in_buckets`.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
@@ -170,7 +187,7 @@ impl Job<TahoeStore> for Leases {
         }
         match manner {
             Manner::Looks => {}
-            Manner::Tells => drop(own.insert("would_delete".to_owned(), json!(cycle.tally.would_delete))),
+            Manner::Tells => drop(own.insert("would_delete".to_owned(), self.would_delete(cycle))),
             Manner::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
         }
         if cycle.rehearsal == Rehearsal::Yes {

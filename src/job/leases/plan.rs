@@ -158,7 +158,7 @@ impl BucketPlan {
 
     /// Adds what Tahoe's history has of the bucket.
     pub fn count(&self, tally: &mut LeaseTally, expiration: Expiration) {
-        let (mut kind, mut recovered) = (Kind::None, true);
+        let (mut kind, mut recovered, mut stays) = (Kind::None, true, false);
         let mut held = Held { by_own_date: false, by_settings: false };
         for plan in &self.shares {
             plan.ages.iter().for_each(|(days, leases)| tally.add_leases(*days, *leases));
@@ -171,6 +171,7 @@ impl BucketPlan {
                         tally.add_recovered(share);
                     }
                     recovered &= actual;
+                    stays |= share.leases == 0;
                     kind = Kind::Known(share.share_type);
                     held.by_own_date |= share.held.by_own_date;
                     held.by_settings |= share.held.by_settings;
@@ -190,7 +191,7 @@ impl BucketPlan {
         // A bucket whose shares have all vanished is on its way out itself; as an empty one it would count as recovered.
         let gone = kind == Kind::None && self.vanished > 0;
         if !gone {
-            tally.add_bucket(self.disk_bytes, kind, held, recovered);
+            tally.add_bucket(self.disk_bytes, kind, held, recovered, stays);
         }
     }
 }

@@ -55,7 +55,8 @@ pub struct LeaseSettings {
     /// Whether a crawl's first cycle only tells what it would delete, and the next one waits until that was confirmed.
     /// Default: no.
     pub rehearsal: bool,
-    /// The largest part of the shares examined that a cycle may delete, from 0 to 1, once 1,000 were examined. Default: 0.10.
+    /// The largest part of the shares examined that a cycle may delete, from 0 to 1, once 1,000 were examined; 0 holds from the
+    /// first one on. Default: 0.10.
     pub max_delete: f64,
     /// Whether the clock is vouched for, where a share that was written after it speaks against it, or, with
     /// [`Word::Online`], the files of the node. Default: no.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::figures::{Empty, Expired, Freed, Spared};
+use super::figures::{Empty, Expired, Freed, Spared, Unleased};
 use crate::job::Tally;
 use crate::tahoe::container::ShareType;
 
@@ -52,6 +52,9 @@ pub struct LeaseTally {
     /// Buckets without any share. (Tahoe's own figures of a half-finished cycle do not tell them apart.)
     #[serde(default, skip_serializing_if = "Empty::is_zero")]
     pub(super) empty: Empty,
+    /// What `original` and `configured` have though no lease of it has expired; likewise.
+    #[serde(default, skip_serializing_if = "Unleased::is_zero")]
+    unleased: Unleased,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -210,6 +213,9 @@ impl LeaseTally {
     /// Counts a share that could be read.
     pub(super) fn add_share(&mut self, share: &Share) {
         self.add_examined(share);
+        if share.leases == 0 {
+            self.unleased.add_share(share.disk_bytes);
+        }
         if !share.held.by_own_date {
             self.original.add_share(share);
         }
@@ -223,22 +229,25 @@ impl LeaseTally {
         self.actual.add_share(share);
     }
 
-    /// Counts a bucket, after its shares; `recovered` if each of them was. `disk_bytes` is that of its directory; any number
-    /// will do if it is held firmly.
+    /// Counts a bucket, after its shares; `recovered` if each of them was, `stays` if one of them has no lease at all.
+    /// `disk_bytes` is that of its directory; any number will do if it is held firmly.
     ///
     /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
-    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, recovered: bool) {
+    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, recovered: bool, stays: bool) {
         self.examined.buckets.add(1, kind);
         match kind {
             Kind::Unknown => self.unknown_buckets += 1,
             Kind::None => self.empty.merge(&Empty { buckets: 1, disk_bytes }),
             Kind::Known(_) => {}
         }
+        let directory = Expired { buckets: u64::from(stays || kind == Kind::None), shares: 0, disk_bytes };
         if !held.by_own_date {
             self.original.add_bucket(disk_bytes, kind);
+            self.unleased.by_own_dates.merge(&directory);
         }
         if !held.by_settings {
             self.configured.add_bucket(disk_bytes, kind);
+            self.unleased.by_rule.merge(&directory);
         }
         if recovered {
             self.actual.add_bucket(disk_bytes, kind);
@@ -247,21 +256,21 @@ impl LeaseTally {
 
     /// What has expired by the leases' own dates.
     pub(super) fn expired_by_own_dates(&self) -> Expired {
-        self.without_empty(&self.original)
+        with_leases(&self.original, &self.unleased.by_own_dates)
     }
 
     /// What has expired by the rule in force.
     pub(super) fn expired_by_rule(&self) -> Expired {
-        self.without_empty(&self.configured)
+        with_leases(&self.configured, &self.unleased.by_rule)
     }
+}
 
-    /// In Tahoe's figures every bucket without a share has expired, and in the next cycle has again.
-    fn without_empty(&self, space: &Space) -> Expired {
-        Expired {
-            buckets: space.buckets.all.saturating_sub(self.empty.buckets),
-            shares: space.shares.all,
-            disk_bytes: space.diskbytes.all.saturating_sub(self.empty.disk_bytes),
-        }
+/// Tahoe's figures without what had no lease to expire, and would have expired again in each cycle.
+fn with_leases(space: &Space, unleased: &Expired) -> Expired {
+    Expired {
+        buckets: space.buckets.all.saturating_sub(unleased.buckets),
+        shares: space.shares.all.saturating_sub(unleased.shares),
+        disk_bytes: space.diskbytes.all.saturating_sub(unleased.disk_bytes),
     }
 }
 
@@ -283,6 +292,7 @@ impl Tally for LeaseTally {
         self.would_delete_in = self.would_delete_in.saturating_add(later.would_delete_in);
         self.spared.merge(&later.spared);
         self.empty.merge(&later.empty);
+        self.unleased.merge(&later.unleased);
     }
 }
 
@@ -313,7 +323,7 @@ mod tests {
         tally.add_leases(61, 1);
         let share = Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD };
         tally.add_share(&share);
-        tally.add_bucket(4096, Kind::Unknown, HELD, false);
+        tally.add_bucket(4096, Kind::Unknown, HELD, false, false);
         let saved = serde_json::to_string(&tally).unwrap();
         assert_eq!(
             saved,

@@ -68,6 +68,29 @@ fn job(mode: &Value) -> Leases {
     Leases::new(LeaseSettings { expiry, sharetypes, ..LeaseSettings::default() })
 }
 
+/// Tahoe's own figures count directories, empty buckets, and shares without any lease, which are never deleted.
+#[test]
+fn what_has_expired_is_what_would_be_deleted_and_no_more_than_was_examined() {
+    for name in ["fixture-plain", "fixture-odd"] {
+        let fixture = Fixture::unpack(name);
+        let told = LeaseSettings {
+            word: Some(Word::Offline),
+            dry_run: true,
+            ..job(&fixture.expected["age-override-10d-dry"]["mode"]).settings
+        };
+        let told = Leases::new(told);
+        let walked = fixture.walk(&told, Stops::Never);
+        let (report, expired) = (walked.report(&told), walked.tally.expired_by_rule());
+        let space = &report["history"]["space-recovered"];
+        assert!(expired.disk_bytes <= space["examined-diskbytes"].as_u64().unwrap(), "{name}: {expired:?}");
+        let of_tahoe = space["configured-shares"].as_u64().unwrap();
+        assert_eq!(expired.shares < of_tahoe, name == "fixture-odd", "{name}: {expired:?}, {of_tahoe}");
+        // The odd store has four more that are kept: two in directories that are no buckets, two with a date that cannot be.
+        let kept = expired.shares - walked.tally.would_delete.shares;
+        assert_eq!(kept, if name == "fixture-odd" { 4 } else { 0 }, "{name}");
+    }
+}
+
 #[test]
 fn plain_store_has_tahoes_history_and_no_finding() {
     let walked = Fixture::unpack("fixture-plain").check();

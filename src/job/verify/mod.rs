@@ -7,6 +7,7 @@
 mod advisory;
 mod compare;
 mod folder;
+mod note;
 mod quarantine;
 mod selection;
 mod visit;
@@ -94,7 +95,7 @@ impl Verify {
 pub struct VerifyTally {
     /// Shares that were there.
     pub shares: u64,
-    /// Their sizes, in bytes.
+    /// Bytes that were read of them: of each no more than its size, and of one that is rejected at its header that alone.
     pub bytes: u64,
     /// Shares without any flaw.
     pub ok: u64,
@@ -121,7 +122,7 @@ fn is_zero(n: &u64) -> bool {
 impl Tally for VerifyTally {
     fn merge(&mut self, later: VerifyTally) {
         self.shares += later.shares;
-        self.bytes += later.bytes;
+        self.bytes = self.bytes.saturating_add(later.bytes);
         self.ok += later.ok;
         self.corrupt += later.corrupt;
         self.unreadable += later.unreadable;
@@ -166,7 +167,7 @@ impl Job<TahoeStore> for Verify {
         })
     }
 
-    /// `verified`: shares and bytes, and how many were ok, corrupt, or unreadable. `partial`: what was looked at, where
+    /// `verified`: shares, bytes that were read of them, and how many were ok, corrupt, or unreadable. `partial`: what was looked at, where
     /// that was not everything.
     fn report(&self, cycle: &CycleView<'_, VerifyTally>) -> Map<String, Value> {
         let VerifyTally { shares, bytes, ok, corrupt, unreadable, misread, signatures_not_checked, quarantined } =

@@ -1,29 +1,27 @@
 //! The quarantine folder: where corrupt shares are copied or moved, as `<prefix>/<storage index>/<share>`.
 //!
-//! Never over an existing file: a share of a name that is taken gets `.1`, `.2`, ... behind it. Beside each lies a file
-//! `<share>.json` with the findings. It is written first, so that a crash behind a move loses no finding: the share is
-//! no longer in its bucket when that is verified again, but what was found of it is.
+//! Never over an existing file: a share of a name that is taken, or whose note could not stand beside it, gets `.1`, `.2`, ...
+//! behind it. The note, `<share>.json`, has the findings. It is written first, so that a crash behind a move loses no finding:
+//! the share is no longer in its bucket when that is verified again, but what was found of it is. Where a share does not come,
+//! nothing that was made for it stays.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
+use super::note::{Note, draft, is_free, write_new};
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
 use crate::store::{Stamp, TahoeBucket};
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
-
-/// A longer note is none of ours.
-const NOTE_LEN_MOST: u64 = 1 << 20;
 
 /// What becomes of corrupt shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,19 +60,10 @@ impl FromStr for Quarantine {
 pub(super) struct Corrupt<'a> {
     pub name: &'a [u8],
     pub size: u64,
+    /// How many bytes of it were read.
+    pub read: u64,
     pub stamp: Stamp,
     pub findings: &'a [Finding],
-}
-
-/// What lies beside a share in quarantine.
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    /// The moment that counted as now in the cycle: tells which one it was.
-    now: f64,
-    /// `copy` or `move`.
-    how: String,
-    size: u64,
-    findings: Vec<Finding>,
 }
 
 /// Whether a share stays where it is whatever is wanted, since a link leads to it: what lies behind is not this store's, and
@@ -119,7 +108,7 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
         // A move that was not finished: the share is met again in its bucket. A number may stand behind its name.
         let name = shares.split('.').next().unwrap_or_default();
         let here = bucket.shares().iter().any(|entry| bucket.share_name(entry) == name.as_bytes());
-        let Some(note) = read_note(&folder.join(&shares)).filter(|note| note.now == fold.now && note.how == "move")
+        let Some(note) = Note::of(&folder.join(&shares)).filter(|note| note.now == fold.now && note.how == "move")
         else {
             continue;
         };
@@ -128,7 +117,7 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
         }
         fold.notes.counts.shares += 1;
         fold.tally.shares += 1;
-        fold.tally.bytes += note.size;
+        fold.tally.bytes = fold.tally.bytes.saturating_add(note.read.unwrap_or(note.size));
         fold.tally.corrupt += 1;
         fold.tally.quarantined += 1;
         note.findings.iter().for_each(|finding| fold.notes.finding(finding));
@@ -154,34 +143,48 @@ fn try_put_away(
     if folder::lies_in(&folder, &bucket.beside_shares("shares")) {
         return Err(io::Error::other(format!("{} lies among the shares themselves", folder.display())));
     }
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| is_free(above).is_ok_and(|free| free)).collect();
+    put_into(&folder, settings.quarantine, bucket, corrupt, now).inspect_err(|_| {
+        // Those that were made for it and have nothing in them, the innermost first.
+        let _ = missing.iter().try_for_each(fs::remove_dir);
+    })
+}
+
+fn put_into(
+    folder: &Path,
+    quarantine: Quarantine,
+    bucket: &TahoeBucket<'_>,
+    corrupt: &Corrupt<'_>,
+    now: f64,
+) -> io::Result<()> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("folder {}: {e}", folder.display()));
-    fs::create_dir_all(&folder).map_err(named)?;
+    fs::create_dir_all(folder).map_err(named)?;
     // It may be mounted there.
-    if is_bucket_itself(&folder, bucket)? {
+    if is_bucket_itself(folder, bucket)? {
         return Err(io::Error::other("the quarantine folder is the bucket itself"));
     }
-    let place = place_for(&folder, bucket, corrupt)?;
-    let how = settings.quarantine.as_str().to_owned();
-    let note = Note { now, how, size: corrupt.size, findings: corrupt.findings.to_vec() };
-    match (settings.quarantine, place) {
+    let Corrupt { size, read, .. } = *corrupt;
+    let how = quarantine.as_str().to_owned();
+    let note = Note { now, how, size, read: Some(read), findings: corrupt.findings.to_vec() };
+    match (quarantine, place_for(folder, quarantine, bucket, corrupt, &note)?) {
         (Quarantine::None, _) | (Quarantine::Copy, Place::Holds(_)) => return Ok(()),
         (Quarantine::Copy, Place::Free(target)) => {
-            write_note(&target, &note).map_err(named)?;
-            return copy(bucket, corrupt.name, &target).inspect_err(|_| forget_note(&target));
+            note.write(&target).map_err(named)?;
+            return copy(bucket, corrupt.name, &target).inspect_err(|_| Note::take_back(&target));
         }
         (Quarantine::Move, Place::Free(target)) => {
-            write_note(&target, &note).map_err(named)?;
-            move_away(bucket, corrupt, &target).inspect_err(|_| forget_note(&target))?;
+            note.write(&target).map_err(named)?;
+            move_away(bucket, corrupt, &target).inspect_err(|_| Note::take_back(&target))?;
         }
         (Quarantine::Move, Place::Holds(target)) => {
-            write_note(&target, &note)?;
+            note.replace(&target)?;
             // Whoever put it there may not have seen to that.
             File::open(&target)?.sync_all()?;
-            unlink(bucket, corrupt, &folder)?;
+            unlink(bucket, corrupt, folder)?;
         }
     }
     // The share stands in its new folder for good before it may be gone from the old one.
-    sync_folder(&folder)?;
+    sync_folder(folder)?;
     Ok(rustix::fs::fsync(bucket.dir())?)
 }
 
@@ -193,7 +196,13 @@ enum Place {
     Holds(PathBuf),
 }
 
-fn place_for(folder: &Path, bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Result<Place> {
+fn place_for(
+    folder: &Path,
+    quarantine: Quarantine,
+    bucket: &TahoeBucket<'_>,
+    corrupt: &Corrupt<'_>,
+    note: &Note,
+) -> io::Result<Place> {
     for i in 0..NAMES_MOST {
         let mut name = OsStr::from_bytes(corrupt.name).to_owned();
         if i > 0 {
@@ -201,10 +210,16 @@ fn place_for(folder: &Path, bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> 
         }
         let target = folder.join(name);
         match fs::symlink_metadata(&target) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Place::Free(target)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                if note.may_stand_at(&target)? {
+                    return Ok(Place::Free(target));
+                }
+            }
             Err(e) => return Err(e),
             Ok(there) if there.len() == corrupt.size && there.is_file() => {
-                if same_bytes(File::open(&target)?, source(bucket, corrupt.name)?)? {
+                if same_bytes(File::open(&target)?, source(bucket, corrupt.name)?)?
+                    && (quarantine == Quarantine::Copy || note.may_replace_at(&target)?)
+                {
                     return Ok(Place::Holds(target));
                 }
             }
@@ -242,54 +257,12 @@ fn source(bucket: &TahoeBucket<'_>, name: &[u8]) -> io::Result<File> {
     Ok(openat(bucket.dir(), name, flags, Mode::empty())?.into())
 }
 
-fn note_of(share: &Path) -> PathBuf {
-    let mut name = share.as_os_str().to_owned();
-    name.push(".json");
-    name.into()
-}
-
-fn read_note(share: &Path) -> Option<Note> {
-    let mut text = Vec::new();
-    File::open(note_of(share)).ok()?.take(NOTE_LEN_MOST).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
-}
-
-fn write_note(share: &Path, note: &Note) -> io::Result<()> {
-    // One that is there was left by a crash, or is that of a copy whose share is moved now: the newer one takes its
-    // place at once, so that a crash leaves the one or the other.
-    let mut draft = note_of(share).into_os_string();
-    draft.push(".part");
-    let draft = PathBuf::from(draft);
-    remove_if_there(&draft)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
-    file.write_all(&serde_json::to_vec_pretty(note)?)?;
-    file.sync_all()?;
-    fs::rename(&draft, note_of(share))
-}
-
-/// Takes back the note of a share that did not come; the error that kept it away is what counts.
-fn forget_note(share: &Path) {
-    if fs::symlink_metadata(share).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-        let _ = remove_if_there(&note_of(share));
-    }
-}
-
 fn copy(bucket: &TahoeBucket<'_>, name: &[u8], target: &Path) -> io::Result<()> {
-    let mut draft = target.as_os_str().to_owned();
-    draft.push(".part");
-    let draft = PathBuf::from(draft);
-    remove_if_there(&draft)?;
-    let copied = (|| {
-        let mut to = OpenOptions::new().write(true).create_new(true).open(&draft)?;
-        io::copy(&mut source(bucket, name)?, &mut to)?;
-        to.sync_all()?;
-        rename_new(CWD, &draft, target)
-    })();
-    if copied.is_err() {
-        // The first error counts.
-        let _ = remove_if_there(&draft);
-    }
-    copied.and_then(|()| target.parent().map_or(Ok(()), sync_folder))
+    let draft = draft(target);
+    write_new(&draft, |to| io::copy(&mut source(bucket, name)?, to).map(drop))?;
+    // The first error counts.
+    rename_new(CWD, &draft, target).inspect_err(|_| drop(fs::remove_file(&draft)))?;
+    target.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Moves the share, if it still is the one that was read: by renaming it, or where the folder is on another file system by
@@ -329,13 +302,6 @@ fn rename_new(dir: rustix::fd::BorrowedFd<'_>, from: &Path, to: &Path) -> io::Re
             fs::remove_file(from)
         }
         renamed => Ok(renamed?),
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
     }
 }
 

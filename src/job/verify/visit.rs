@@ -46,6 +46,8 @@ pub(super) struct Judged {
     pub name: Vec<u8>,
     pub number: Option<i64>,
     pub size: u64,
+    /// How many bytes of it were read.
+    pub read: u64,
     pub verdict: Verdict,
 }
 
@@ -122,7 +124,7 @@ impl BucketVisit {
                 let check = ShareCheck::new(file.size(), number);
                 self.current = Some(Reading { name, number, begun, check, pass: Pass::Usual { file, residency } });
             }
-            Err(e) => self.judge(Judged { name, number, size: 0, verdict: Verdict::Unreadable(e) }),
+            Err(e) => self.judge(Judged { name, number, size: 0, read: 0, verdict: Verdict::Unreadable(e) }),
         }
     }
 
@@ -134,7 +136,7 @@ impl BucketVisit {
                 let pass = Pass::Direct { file: file.past_the_cache(), because: Box::new(because) };
                 self.current = Some(Reading { name, number, begun, check, pass });
             }
-            Err(e) => self.judge(Judged { name, number, size: 0, verdict: Verdict::Unreadable(e) }),
+            Err(e) => self.judge(Judged { name, number, size: 0, read: 0, verdict: Verdict::Unreadable(e) }),
         }
     }
 
@@ -217,8 +219,8 @@ impl BucketVisit {
             }
             Pass::Direct { file, because } => (file.into_share(), Some(because)),
         };
-        let (size, stamp) = (file.size(), file.stamp());
-        let judged = |verdict| Judged { name: name.clone(), number, size, verdict };
+        let (size, read, stamp) = (file.size(), check.bytes_read(), file.stamp());
+        let judged = |verdict| Judged { name: name.clone(), number, size, read, verdict };
         let entry = entry_of(bucket, &name);
         match file.has_changed() {
             Ok(false) => {}
@@ -291,7 +293,7 @@ fn put_down_share(
     judged: Judged,
     fold: &mut Fold<'_, VerifyTally>,
 ) {
-    let Judged { name, number, size, verdict } = judged;
+    let Judged { name, number, size, read, verdict } = judged;
     let path = bucket.path_of(&name);
     let (mut checked, stamp, misread) = match verdict {
         Verdict::Unreadable(error) => {
@@ -299,7 +301,7 @@ fn put_down_share(
             let error = io::Error::new(error.kind(), format!("cannot read share: {error}"));
             fold.unreadable(&Unreadable { path, error });
             if fold.notes.counts.vanished == vanished {
-                count(size, fold);
+                count(read, fold);
                 fold.tally.unreadable += 1;
                 fold.notes.counts.verified.unreadable += 1;
             }
@@ -307,7 +309,7 @@ fn put_down_share(
         }
         Verdict::Read(Read { checked, stamp, misread, .. }) => (checked, stamp, misread),
     };
-    count(size, fold);
+    count(read, fold);
     if let Some(Flaw { region, reason, .. }) = misread.filter(|_| checked.flaws.is_empty()) {
         fold.tally.misread += 1;
         let what = format!(
@@ -339,17 +341,17 @@ fn put_down_share(
         fold.notes.error(&path, &format_args!("cannot write a corruption advisory: {e}"));
     }
     if !stays && (advised || settings.quarantine != Quarantine::Move) {
-        let corrupt = quarantine::Corrupt { name: &name, size, stamp, findings: &findings };
+        let corrupt = quarantine::Corrupt { name: &name, size, read, stamp, findings: &findings };
         quarantine::put_away(settings, bucket, &corrupt, fold);
     }
 }
 
-/// Counts a share, whatever it has come to.
-fn count(size: u64, fold: &mut Fold<'_, VerifyTally>) {
+/// Counts a share, whatever it has come to, and the bytes that were read of it.
+fn count(read: u64, fold: &mut Fold<'_, VerifyTally>) {
     fold.notes.counts.shares += 1;
-    fold.notes.counts.verified.bytes = fold.notes.counts.verified.bytes.saturating_add(size);
+    fold.notes.counts.verified.bytes = fold.notes.counts.verified.bytes.saturating_add(read);
     fold.tally.shares += 1;
-    fold.tally.bytes += size;
+    fold.tally.bytes = fold.tally.bytes.saturating_add(read);
 }
 
 /// Notes a flaw of a share, or of the bucket.

@@ -10,6 +10,7 @@ mod immutable;
 mod mutable;
 mod tree;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 
@@ -47,6 +48,7 @@ pub struct ShareCheck {
     share_type: Option<ShareType>,
     signature_not_checked: bool,
     common: Option<Common>,
+    read: u64,
 }
 
 /// What a check has found.
@@ -97,8 +99,8 @@ impl ShareCheck {
     /// Begins the check of a file of this size; its share number is the one in its name.
     pub fn new(size: u64, number: Option<i64>) -> ShareCheck {
         let (flaws, tasks) = (Flaws::default(), VecDeque::from([Task::Head]));
-        let how = Hashing::SideBySide;
-        ShareCheck { size, number, how, tasks, flaws, share_type: None, signature_not_checked: false, common: None }
+        let (how, share_type, common, read) = (Hashing::SideBySide, None, None, 0);
+        ShareCheck { size, number, how, tasks, flaws, share_type, signature_not_checked: false, common, read }
     }
 
     /// The same check by other code for the hashes of blocks, slower: what both find wrong is no fault of either.
@@ -116,21 +118,27 @@ impl ShareCheck {
     pub fn step(&mut self, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Step> {
         assert!(buf.len() >= BUFFER_LEAST, "a buffer of {} bytes is too short", buf.len());
         let Some(mut task) = self.tasks.pop_front() else { return Ok(Step::Done) };
-        let step = match &mut task {
-            Task::Head => self.head(file, buf)?,
-            Task::Blocks(blocks) => blocks.step(file, buf, &mut self.flaws)?,
-            Task::Tree(tree) => tree.step(file, buf, &mut self.flaws)?,
-            Task::Zeros(zeros) => zeros.step(file, buf, &mut self.flaws)?,
-            Task::PrivateKey(digest) => self.private_key(digest, file, buf)?,
-            Task::TellChain(flaw) => {
-                self.tell_chain(flaw);
-                Step::Done
-            }
-        };
-        if step == Step::More {
+        let file = Counting { file, read: Cell::new(self.read) };
+        let worked = self.work(&mut task, &file, buf);
+        self.read = file.read.get();
+        if worked? == Step::More {
             self.tasks.push_front(task);
         }
         Ok(if self.tasks.is_empty() { Step::Done } else { Step::More })
+    }
+
+    fn work(&mut self, task: &mut Task, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Step> {
+        match task {
+            Task::Head => self.head(file, buf),
+            Task::Blocks(blocks) => blocks.step(file, buf, &mut self.flaws),
+            Task::Tree(tree) => tree.step(file, buf, &mut self.flaws),
+            Task::Zeros(zeros) => zeros.step(file, buf, &mut self.flaws),
+            Task::PrivateKey(digest) => self.private_key(digest, file, buf),
+            Task::TellChain(flaw) => {
+                self.tell_chain(flaw);
+                Ok(Step::Done)
+            }
+        }
     }
 
     /// Runs all steps at once.
@@ -148,6 +156,11 @@ impl ShareCheck {
             Some(Task::Blocks(blocks)) => blocks.read_up_to(),
             _ => 0,
         }
+    }
+
+    /// How many bytes of the share were read so far; no more than it has, though some are read twice.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.min(self.size)
     }
 
     /// What was found.
@@ -193,6 +206,24 @@ impl ShareCheck {
         if !self.flaws.0.iter().any(root_is_wrong) {
             self.flaws.add(Flaw { bytes: None, ..flaw.clone() });
         }
+    }
+}
+
+/// A file that counts what is read of it.
+struct Counting<'a, R> {
+    file: &'a R,
+    read: Cell<u64>,
+}
+
+impl<R: ReadAt> ReadAt for Counting<'_, R> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = self.file.read_at(buf, offset)?;
+        self.read.set(self.read.get().saturating_add(len as u64));
+        Ok(len)
+    }
+
+    fn has_offset(&self, offset: u64) -> bool {
+        self.file.has_offset(offset)
     }
 }
 
