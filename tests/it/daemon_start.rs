@@ -120,9 +120,9 @@ fn a_full_disk_is_waited_for_before_it_has_begun() {
     let sample = sample(&config(FAST, CRAWLS, ""));
     let manager = std::os::unix::net::UnixDatagram::bind(sample.path("notify")).unwrap();
     let without_room = || {
-        let mut command = limited(&command(&sample), 0);
-        let plain = self::command(&sample);
-        plain.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
+        let plain = command(&sample);
+        let mut command = limited(&plain, 0);
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("NOTIFY_SOCKET", sample.path("notify"));
         let mut running = Running::start(&mut command);
         running.must_say("no room to save the state in ");
