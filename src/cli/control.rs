@@ -94,9 +94,10 @@ pub fn one(verb: &str, args: &OneArgs) -> Result<Exit> {
 /// If no daemon is reached, or it refuses.
 pub fn one_or_all(verb: &str, args: &OneOrAllArgs) -> Result<Exit> {
     let Some(name) = &args.name else {
-        Client::find(&args.reach)?.post(&format!("/api/{verb}"), None)?;
+        let client = Client::find(&args.reach)?;
+        client.post(&format!("/api/{verb}"), None)?;
         println!("everything: {verb}d");
-        return Ok(Exit::Done);
+        return say_unsaved(&client);
     };
     tell(verb, name, &args.reach)
 }
@@ -105,6 +106,14 @@ fn tell(verb: &str, name: &str, reach: &Reach) -> Result<Exit> {
     let client = Client::find(reach)?;
     let answer = client.post(&format!("{}/{verb}", path_of(&client, name)?), None)?;
     println!("{name}: {}", answer["state"].as_str().unwrap_or("done").replace('_', " "));
+    say_unsaved(&client)
+}
+
+/// Says what the daemon could not save yet of what it was told: that holds, but would not outlive it.
+fn say_unsaved(client: &Client) -> Result<Exit> {
+    let status = client.get("/api/status")?;
+    let unsaved = status["problems"].as_array().into_iter().flatten().filter(|problem| problem["about"] == "state");
+    unsaved.for_each(|problem| println!("{}", problem["text"].as_str().unwrap_or_default()));
     Ok(Exit::Done)
 }
 
@@ -137,7 +146,7 @@ pub fn budget(args: &BudgetArgs) -> Result<Exit> {
         (None, false) => client.get("/api/budget")?["budget"].take(),
     };
     println!("{}", super::status::budget_line(&budget));
-    Ok(Exit::Done)
+    say_unsaved(&client)
 }
 
 /// Lists findings and errors.

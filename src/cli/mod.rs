@@ -238,6 +238,17 @@ enum JobName {
     Verify,
 }
 
+impl Command {
+    /// Whether all that it does is done when it prints: nothing is cut short where it ends with its reader.
+    fn only_prints(&self) -> bool {
+        let works =
+            matches!(self, Command::Demo(_) | Command::Crawl(_) | Command::Clean(_) | Command::TahoeState { .. });
+        #[cfg(feature = "daemon")]
+        let works = works || matches!(self, Command::Run(_));
+        !works
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Write a complete, commented configuration file
@@ -268,7 +279,11 @@ pub fn run() -> ExitCode {
         return guard::run(args);
     }
     allow_open_files();
-    let result = signals::survive_file_size_limit().and_then(|()| match cli.command {
+    let prepared = signals::survive_file_size_limit().and_then(|()| match cli.command.only_prints() {
+        true => signals::end_with_the_reader(),
+        false => Ok(()),
+    });
+    let result = prepared.and_then(|()| match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
         #[cfg(feature = "daemon")]

@@ -223,7 +223,7 @@ fn over_max_delete_for_people(would_delete: &Value) -> Option<String> {
 }
 
 /// Why shares with expired leases are not touched beside a running node, if there are any.
-fn spared_for_people(spared: &Value) -> Option<String> {
+pub(super) fn spared_for_people(spared: &Value) -> Option<String> {
     let reasons = [
         ("partly_expired", "with only some leases expired"),
         ("expired_within_a_day", "expired less than a day ago"),

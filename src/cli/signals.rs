@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::Exit;
@@ -17,6 +17,16 @@ use crate::error::{Error, Result};
 /// If the signal cannot be taken over.
 pub fn survive_file_size_limit() -> Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop).map_err(failed)
+}
+
+/// Ends the process without a word, as other programs end, when nobody reads what it prints any more. For commands that
+/// print and do no work of their own.
+///
+/// # Errors
+/// If the signal cannot be taken over.
+pub fn end_with_the_reader() -> Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_default(SIGPIPE, always).map(drop).map_err(failed)
 }
 
 fn failed(e: io::Error) -> Error {

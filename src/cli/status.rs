@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::Exit;
 use super::client::{Client, Reach};
+use super::{Exit, output};
 use crate::error::{Error, Result};
+use crate::sizes;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -115,14 +116,15 @@ fn for_people(status: &Value) -> String {
     lines.push(format!("priority {}: {}", text(&status["priority"], "asked"), text(&status["priority"], "text")));
     for crawl in list(status, "crawls") {
         lines.push(crawl_line(crawl, status));
+        if let Some(spared) = output::spared_for_people(&crawl["last_cycle"]["spared"]) {
+            lines.push(format!("{:<16} {}", "", spared.trim_start()));
+        }
         if let Some(target) = crawl["target"]["text"].as_str() {
             lines.push(format!("{:<16} {target}", ""));
         }
     }
     for cleaning in list(status, "cleanings") {
-        let (done, planned) = (&cleaning["rows_done"], &cleaning["rows_planned"]);
-        let doing = format!("{}, {done} of {planned} rows", text(cleaning, "doing"));
-        lines.push(line(cleaning, status, [by_hand(cleaning, status), doing]));
+        lines.push(cleaning_line(cleaning, status));
     }
     // What the second line says already.
     let told = format!("priority: {}", text(&status["priority"], "text"));
@@ -141,10 +143,12 @@ fn line<const N: usize>(one: &Value, status: &Value, parts: [String; N]) -> Stri
     format!("{:<16} {state}{colon}{}", text(one, "name"), parts.join("; "))
 }
 
-/// While everything is paused, nothing walks, and nothing begins when its time has come.
+/// While everything is paused, nothing walks, and nothing begins when its time has come. A cleaning that leaves its
+/// database to others for a moment is not called paused: nobody has paused it.
 fn state<'a>(one: &'a Value, status: &Value) -> &'a str {
     match text(one, "state") {
-        "walking" | "sleeping" | "slow_start" | "working" if status["paused"] == true => "paused",
+        "walking" | "sleeping" | "slow_start" | "working" | "pausing" if status["paused"] == true => "paused",
+        "pausing" => "resting",
         state => state,
     }
 }
@@ -157,6 +161,40 @@ fn by_hand(one: &Value, status: &Value) -> String {
         "stopped" => format!("by hand, {ago} ago, until it is started"),
         "paused" => format!("by hand, {ago} ago, until it is resumed"),
         _ => String::new(),
+    }
+}
+
+fn cleaning_line(cleaning: &Value, status: &Value) -> String {
+    let now = number(status, "now");
+    let (done, planned, next) = (&cleaning["rows_done"], &cleaning["rows_planned"], cleaning["next_run_at"].as_f64());
+    let doing = match (state(cleaning, status), next) {
+        ("sleeping", Some(at)) => format!("next run in {}", about(at - now)),
+        // In mid-run; what an ended run has done is told in its own words.
+        ("working" | "resting" | "paused" | "waiting", None) if number(cleaning, "rows_planned") > 0.0 => {
+            format!("{}, {done} of {planned} rows", text(cleaning, "doing"))
+        }
+        _ => String::new(),
+    };
+    line(cleaning, status, [by_hand(cleaning, status), doing, last_run(&cleaning["last_run"], now)])
+}
+
+/// How the last run of a cleaning has ended; of one that never ran there is nothing to say.
+fn last_run(run: &Value, now: f64) -> String {
+    if run.is_null() {
+        return String::new();
+    }
+    let ended = format!("run ended {} ago", about(now - number(run, "finished")));
+    match run["refused"].as_str() {
+        Some(why) if why.starts_with("it failed: ") => format!("{ended}: {why}"),
+        Some(why) => format!("{ended}: refused, {why}"),
+        None => {
+            let (segments, free) = (&run["marked_segments"], sizes::for_people(number(run, "reclaimable_bytes")));
+            let plural = if *segments == 1 { "" } else { "s" };
+            match run["dry_run"] == true {
+                true => format!("{ended}, dry: {segments} segment{plural} would be marked, {free} would come free"),
+                false => format!("{ended}: {segments} segment{plural} marked, {free} come free"),
+            }
+        }
     }
 }
 
@@ -224,6 +262,33 @@ mod tests {
         let fields = differs.as_object().unwrap().clone();
         crawl.as_object_mut().unwrap().extend(fields);
         crawl_line(&crawl, &json!({"now": 100.0, "paused": false}))
+    }
+
+    #[test]
+    fn a_cleaning_speaks_of_its_next_run_its_last_one_or_the_one_it_is_at() {
+        let said = |differs: Value| {
+            let mut cleaning = json!({"name": "lap", "state": "sleeping", "doing": "keeping the plan", "rows_done": 9,
+                "rows_planned": 9, "by_hand": null, "next_run_at": 7300.0, "last_run": null});
+            cleaning.as_object_mut().unwrap().extend(differs.as_object().unwrap().clone());
+            cleaning_line(&cleaning, &json!({"now": 100.0, "paused": false})).replace("lap              ", "")
+        };
+        let run = |refused: Value| {
+            json!({"finished": -10_700.0, "refused": refused, "dry_run": false, "marked_segments": 5,
+                "reclaimable_bytes": 44_700_000})
+        };
+        assert_eq!(said(json!({})), "sleeping: next run in 2h");
+        let done = "run ended 3h ago: 5 segments marked, 44.7 MB come free";
+        assert_eq!(said(json!({"last_run": run(Value::Null)})), format!("sleeping: next run in 2h; {done}"));
+        let failed = said(json!({"last_run": run(json!("it failed: no room"))}));
+        assert_eq!(failed, "sleeping: next run in 2h; run ended 3h ago: it failed: no room");
+        let refused = said(json!({"last_run": run(json!("it would mark all"))}));
+        assert_eq!(refused, "sleeping: next run in 2h; run ended 3h ago: refused, it would mark all");
+        let at_it = json!({"state": "pausing", "next_run_at": null, "rows_done": 4, "doing": "dropping segments"});
+        assert_eq!(said(at_it), "resting: dropping segments, 4 of 9 rows");
+        let gone = json!({"state": "waiting", "next_run_at": null, "rows_done": 0, "rows_planned": 0});
+        assert_eq!(said(gone), "waiting");
+        let stopped = json!({"state": "stopped", "next_run_at": null, "last_run": run(Value::Null)});
+        assert_eq!(said(stopped), format!("stopped: {done}"));
     }
 
     fn last(result: &str) -> Value {

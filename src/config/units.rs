@@ -75,7 +75,10 @@ pub(super) fn bare_percent(n: f64) -> String {
         let cores = Percent::of_cores(n);
         return format!("{n} has no unit: write \"{n}%\", or \"{cores}\" if that part of a core is meant");
     }
-    format!("{n} has no unit: write \"{n}%\"")
+    match settings::within(&RATE_CORES, &Percent(n).cores(), |cores| Percent::of_cores(*cores).to_string()) {
+        Ok(()) => format!("{n} has no unit: write \"{n}%\""),
+        Err(out_of_range) => format!("{n} has no unit, and {out_of_range}"),
+    }
 }
 
 /// A finite number written without sign of infinity or the like.
@@ -248,6 +251,7 @@ mod tests {
     fn wrong_spellings_are_told_what_would_be_right() {
         let percent = |text: &str| text.parse::<Percent>().unwrap_err();
         assert_eq!(percent("10"), "10 has no unit: write \"10%\"");
+        assert_eq!(percent("0"), "0 has no unit, and 0% is out of range: 0.0001% to 102400% would be right");
         assert_eq!(percent("0.1"), "0.1 has no unit: write \"0.1%\", or \"10%\" if that part of a core is meant");
         assert_eq!(percent("ten"), "\"ten\" is no percentage; write it like \"10%\"");
         assert_eq!(percent("inf%"), "\"inf%\" is no percentage; write it like \"10%\"");

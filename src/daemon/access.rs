@@ -205,15 +205,18 @@ fn token(path: &Path) -> Result<String> {
             // Under another name first: a token is never there half.
             let new = path.with_extension("new");
             let _ = fs::remove_file(&new);
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&new)
-                .map_err(|e| failed("make", &e))?;
-            let written =
-                writeln!(file, "{token}").and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
-            written.map(|()| token).map_err(|e| failed("write", &e))
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+            let written = made.and_then(|mut file| {
+                writeln!(file, "{token}")?;
+                file.sync_all()?;
+                fs::rename(&new, path)
+            });
+            written.map(|()| token).map_err(|e| match e.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                    Error::StateFull { path: path.to_owned(), cause: e.to_string() }
+                }
+                _ => failed("make", &e),
+            })
         }
         Err(e) => Err(failed("read", &e)),
     }

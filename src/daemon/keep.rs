@@ -3,7 +3,7 @@
 //!
 //! A file that is lost or damaged costs what was changed by hand and some colour in the picture of the ring, and is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,28 @@ impl Kept {
         beside(state, "-daemon.json")
     }
 
+    /// What was done by hand that is not in what was `saved`, in words: `the stop of count`.
+    pub fn not_in(&self, saved: &Kept) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.budget != saved.budget {
+            let (changed, file) = ("the changed budget", "that the budget is that of the file again");
+            missing.push(if self.budget.is_some() { changed } else { file }.to_owned());
+        }
+        if self.paused.is_some() != saved.paused.is_some() {
+            let what = if self.paused.is_some() { "pause" } else { "end of the pause" };
+            missing.push(format!("the {what} of everything"));
+        }
+        let done = |kept: &Kept, name: &str| kept.by_hand.get(name).map(|by_hand| by_hand.what);
+        let names: BTreeSet<&String> = self.by_hand.keys().chain(saved.by_hand.keys()).collect();
+        let changed = names.into_iter().filter(|name| done(self, name) != done(saved, name));
+        missing.extend(changed.map(|name| match done(self, name) {
+            Some(Done::Stopped) => format!("the stop of {name}"),
+            Some(Done::Paused) => format!("the pause of {name}"),
+            None => format!("that {name} may go on"),
+        }));
+        missing
+    }
+
     /// Reads it; what cannot be read is said, and then as good as nothing.
     pub fn read(path: &Path) -> Kept {
         let read = || -> Result<Kept, String> {
@@ -106,6 +128,23 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_saved_yet_is_named() {
+        let by_hand = |what: Done| ByHand { what, at: 6.0 };
+        let mut saved = Kept { paused: Some(4.0), ..Kept::default() };
+        saved.by_hand.insert("leases".into(), by_hand(Done::Stopped));
+        saved.by_hand.insert("verify".into(), by_hand(Done::Paused));
+        let mut kept = Kept { budget: Some(Change { at: 5.0, rate: 0.25 }), ..Kept::default() };
+        kept.visits.insert("leases".into(), vec![1.0]);
+        kept.by_hand.insert("count".into(), by_hand(Done::Stopped));
+        kept.by_hand.insert("verify".into(), ByHand { what: Done::Paused, at: 7.0 });
+        let named =
+            ["the changed budget", "the end of the pause of everything", "the stop of count", "that leases may go on"];
+        assert_eq!(kept.not_in(&saved), named);
+        assert_eq!(saved.not_in(&kept)[2..], ["that count may go on", "the stop of leases"]);
+        assert!(kept.not_in(&kept).is_empty());
+    }
 
     #[test]
     fn what_is_kept_is_read_again_and_what_is_damaged_is_left_out() {

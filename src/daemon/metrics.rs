@@ -3,15 +3,16 @@
 //! Counters and histograms are fed by what happens; gauges are set from the same status that the API shows, when they
 //! are asked for. Label values are names of crawls, cleanings and clients, and a handful of causes: bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use super::api::shapes::{Cleaning, Crawl, Status, Target};
+use super::api::shapes::{Cleaning, Crawl, Spared, Status, Target};
 use crate::error::{Error, Result};
 use crate::job::{NoteKind, Verified};
 use crate::lock::lock;
@@ -21,9 +22,23 @@ use crate::status::{self, FindingRow, RingPicture, SliceFigures, Totals};
 const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const COMMIT_BUCKETS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
-/// Causes that errors are told apart by, as they stand in messages of the system; all others are `other`.
-const CAUSES: [&str; 6] =
-    ["permission denied", "no such file", "input/output error", "too many open files", "timed out", "panicked"];
+/// Causes that errors are told apart by, each behind the words by which it is known in a message; all others are `other`.
+const CAUSES: [(&str, &str); 14] = [
+    ("permission denied", "permission denied"),
+    ("no such file", "no such file"),
+    ("input/output error", "input/output error"),
+    ("too many open files", "too many open files"),
+    ("no space left", "no space left"),
+    ("read-only file system", "read-only file system"),
+    ("timed out", "timed out"),
+    ("panicked", "panicked"),
+    ("a link to nothing", "link to nothing"),
+    ("but is a directory", "directory for a share"),
+    ("but is no directory", "file for a bucket"),
+    ("no regular file", "no regular file"),
+    (" leases need ", "lease table"),
+    ("extra leases begin", "lease table"),
+];
 
 /// All metrics of the daemon.
 pub struct Metrics {
@@ -36,6 +51,9 @@ pub struct Metrics {
     findings: IntCounterVec,
     errors: IntCounterVec,
     cycles: IntCounterVec,
+    deleted_shares: IntCounterVec,
+    deleted_bytes: IntCounterVec,
+    deleted_leases: IntCounterVec,
     verified_shares: IntCounterVec,
     verified_bytes: IntCounterVec,
     reloads: IntCounterVec,
@@ -101,6 +119,7 @@ gauges! {
     last_findings = "sexton_last_cycle_findings", ["crawl"], "Findings in it.";
     last_errors = "sexton_last_cycle_errors", ["crawl"], "Errors in it.";
     last_bytes = "sexton_last_cycle_bytes", ["crawl", "kind"], "Bytes in it: examined and expired by the rule in force, both on disk; deleted, or in a dry run or rehearsal would_delete, of the files.";
+    last_spared = "sexton_last_cycle_spared_shares", ["crawl", "reason"], "Shares with expired leases that it kept beside a running node, by the first reason that holds.";
     last_leases = "sexton_last_cycle_leases", ["crawl"], "Leases read in it.";
     oldest = "sexton_oldest_prefix_age_seconds", ["crawl"], "Age of the oldest visit of a prefix, as far as known.";
     unvisited = "sexton_prefixes_unvisited", ["crawl"], "Prefixes of which no visit is known.";
@@ -115,7 +134,7 @@ gauges! {
     build = "sexton_build_info", ["version"], "1, with the version as a label.";
 }
 
-fn register<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, c: C) -> prometheus::Result<C> {
+fn register<C: Collector + Clone + 'static>(registry: &Registry, c: C) -> prometheus::Result<C> {
     registry.register(Box::new(c.clone()))?;
     Ok(c)
 }
@@ -147,6 +166,13 @@ impl Metrics {
             findings: counter("sexton_findings_total", "Findings since the start.", &["crawl", "kind"])?,
             errors: counter("sexton_errors_total", "Errors since the start.", &["crawl", "cause"])?,
             cycles: counter("sexton_cycles_finished_total", "Cycles finished since the start.", &["crawl"])?,
+            deleted_shares: counter("sexton_deleted_shares_total", "Shares deleted since the start.", &["crawl"])?,
+            deleted_bytes: counter(
+                "sexton_deleted_bytes_total",
+                "Bytes deleted since the start, as lengths of files.",
+                &["crawl"],
+            )?,
+            deleted_leases: counter("sexton_deleted_leases_total", "Leases cancelled since the start.", &["crawl"])?,
             verified_shares: counter(
                 "sexton_verified_shares_total",
                 "Shares verified since the start, by what they have come to.",
@@ -182,7 +208,7 @@ impl Metrics {
             }
             NoteKind::Error => {
                 let text = row.text.to_ascii_lowercase();
-                let cause = CAUSES.iter().find(|cause| text.contains(**cause)).unwrap_or(&"other");
+                let cause = CAUSES.iter().find(|(words, _)| text.contains(words)).map_or("other", |(_, cause)| cause);
                 self.errors.with_label_values(&[&*row.crawl, cause]).inc();
             }
         }
@@ -206,12 +232,20 @@ impl Metrics {
     }
 
     fn count(&self, crawl: &str, job: &str, added: &Totals) {
-        let Totals { cycles, buckets, shares, vanished, verified } = added;
+        let Totals { cycles, buckets, shares, vanished, deleted, deleted_bytes, deleted_leases, verified } = added;
         let name = &[crawl];
         self.cycles.with_label_values(name).inc_by(*cycles);
         self.buckets.with_label_values(name).inc_by(*buckets);
-        self.shares.with_label_values(name).inc_by(*shares);
         self.vanished.with_label_values(name).inc_by(*vanished);
+        // A count looks into no bucket.
+        if job != "count" {
+            self.shares.with_label_values(name).inc_by(*shares);
+        }
+        if job == "leases" {
+            self.deleted_shares.with_label_values(name).inc_by(*deleted);
+            self.deleted_bytes.with_label_values(name).inc_by(*deleted_bytes);
+            self.deleted_leases.with_label_values(name).inc_by(*deleted_leases);
+        }
         if job != "verify" {
             return;
         }
@@ -220,6 +254,28 @@ impl Metrics {
         for (result, shares) in [("ok", ok), ("corrupt", corrupt), ("unreadable", unreadable)] {
             self.verified_shares.with_label_values(&[crawl, result]).inc_by(shares);
         }
+    }
+
+    /// Forgets what was counted of a crawl or cleaning that has gone from the configuration.
+    pub fn forget(&self, name: &str) {
+        let of_crawls = [
+            &self.buckets,
+            &self.shares,
+            &self.vanished,
+            &self.findings,
+            &self.errors,
+            &self.cycles,
+            &self.deleted_shares,
+            &self.deleted_bytes,
+            &self.deleted_leases,
+            &self.verified_shares,
+            &self.verified_bytes,
+        ];
+        of_crawls.into_iter().for_each(|counter| forget(counter, "crawl", name));
+        forget(&self.locks, "cleaning", name);
+        let mut seen = lock(&self.seen);
+        seen.crawls.remove(name);
+        seen.locks.remove(name);
     }
 
     /// All of them, as text.
@@ -237,6 +293,20 @@ impl Metrics {
         // Writing to memory does not fail, and names were checked when they were registered.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// Takes away every series of a counter that has this value for a label, whatever its other labels.
+fn forget(counter: &IntCounterVec, label: &str, value: &str) {
+    for family in counter.collect() {
+        for metric in family.get_metric() {
+            let labels: HashMap<&str, &str> =
+                metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+            if labels.get(label) == Some(&value) {
+                // It was there a moment ago, and nobody else takes any away.
+                let _ = counter.remove(&labels);
+            }
+        }
     }
 }
 
@@ -303,6 +373,15 @@ impl Gauges {
         self.last_errors.with_label_values(name).set(last.errors as f64);
         if let Some(shares) = last.shares {
             self.last_shares.with_label_values(name).set(shares as f64);
+        }
+        if let Some(Spared { partly_expired, expired_within_a_day, touched_within_the_hour }) = last.spared {
+            for (reason, shares) in [
+                ("partly_expired", partly_expired),
+                ("expired_within_a_day", expired_within_a_day),
+                ("touched_within_the_hour", touched_within_the_hour),
+            ] {
+                self.last_spared.with_label_values(&[&*crawl.name, reason]).set(shares as f64);
+            }
         }
         if let Some(space) = &last.space {
             let kinds = [

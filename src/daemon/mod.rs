@@ -14,6 +14,7 @@ pub(crate) mod launch;
 pub(crate) mod metrics;
 pub(crate) mod notify;
 pub(crate) mod pace;
+pub(crate) mod past;
 pub(crate) mod places;
 pub(crate) mod run;
 pub(crate) mod series;

@@ -5,11 +5,19 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 const SHORTEST: Duration = Duration::from_millis(10);
+/// What one more attempt to begin takes at most, on a slow disk.
+const ANOTHER_TRY: Duration = Duration::from_secs(60);
 
 /// How often the watchdog wants to hear of us; `None` if there is none.
 pub fn watchdog() -> Option<Duration> {
     // Twice as often as it bites; less than this is no time to do anything in.
     sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| (limit / 2).max(SHORTEST))
+}
+
+/// It cannot serve yet, and tries again after so long: it is not to be taken for one that hangs.
+pub fn not_yet(text: &str, wait: Duration) {
+    let until_next = u32::try_from((wait + ANOTHER_TRY).as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Status(text), NotifyState::ExtendTimeoutUsec(until_next)]);
 }
 
 /// It serves.

@@ -1,7 +1,7 @@
 //! Starts the daemon, waits for its end, and ends it.
 //!
 //! The order matters: the state is opened first, since that is what two daemons must not share; then the socket, so that a
-//! port in use is said before any work begins; then the engine.
+//! port in use is said before any work begins; then the engine. A full disk is waited for, at the start as later.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -18,6 +18,7 @@ use super::access::Access;
 use super::hub::Hub;
 use super::keep::Kept;
 use super::metrics::Metrics;
+use super::past::Past;
 use super::places::{self, Card};
 use super::shared::{COMMANDS_MOST, Command, Shared};
 use super::signals;
@@ -28,6 +29,7 @@ use crate::clock::Time;
 use crate::config::Config;
 use crate::engine::{Engine, Life};
 use crate::error::{Error, Result};
+use crate::policy::backoff::Backoff;
 use crate::priority::Working;
 use crate::status::Event;
 
@@ -52,13 +54,15 @@ const EVENTS_MOST: usize = 1 << 14;
 /// If it cannot start (see the module's documentation for the order), or the engine has failed.
 pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let state_path = start.config.state.clone().map_or_else(places::state, Ok)?;
-    let state = SqliteStore::open(&state_path)?;
+    let mut told = signals::listen()?;
+    let Some(mut state) = with_room(&mut told, || SqliteStore::open(&state_path))? else { return Ok(()) };
     let state_path = state.path().to_owned();
     let daemon = &start.config.daemon;
     let (listener, address) = listen(daemon.listen)?;
-    let access = Access::new(&token_file(&state_path), address, daemon.allowed_hosts.clone())?;
-    let told = signals::listen()?;
+    let access = || Access::new(&token_file(&state_path), address, daemon.allowed_hosts.clone());
+    let Some(access) = with_room(&mut told, access)? else { return Ok(()) };
     let time = Time::system(true);
+    let past = Past::read(&mut state, &start.config);
     let engine = Engine::builder(start.config.settings.clone())
         .state(state)
         .time(time.clone())
@@ -77,6 +81,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         series: Mutex::default(),
         paces: Mutex::default(),
         view: Mutex::new(supervisor::first_view(&start, &state_path, &time, &working)),
+        past,
         engine,
         access,
         time,
@@ -90,6 +95,33 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     drop(card);
     info!("ended");
     served.and(ended)
+}
+
+/// Does what needs room on the state's disk as soon as there is some; `None` if it was told to end before that.
+fn with_room<T>(
+    told: &mut mpsc::UnboundedReceiver<signals::Signal>,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<Option<T>> {
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match attempt() {
+            Err(error @ Error::StateFull { .. }) => error,
+            done => return done.map(Some),
+        };
+        if !backoff.is_waiting() {
+            warn!(%error, "waiting for room, then it begins");
+        }
+        let wait = backoff.failed();
+        notify::not_yet(&format!("waiting: {error}"), wait);
+        match System::new().block_on(async { tokio::time::timeout(wait, told.recv()).await }) {
+            Ok(Some(signals::Signal::Stop(why))) => {
+                info!(why, "ended before it has begun");
+                return Ok(None);
+            }
+            Ok(_) => warn!("nothing is read again before it has begun"),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Everything that happens between the start and the end.

@@ -2,7 +2,7 @@
 //! commands.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +11,7 @@ use super::access::Access;
 use super::hub::Hub;
 use super::keep::{ByHand, Change};
 use super::pace::Paces;
+use super::past::{Past, PastCycle};
 use super::series::Series;
 use crate::clock::Time;
 use crate::engine::EngineHandle;
@@ -18,7 +19,9 @@ use crate::lock::lock;
 use crate::messages::Instruction;
 use crate::policy::windows::{Window, Windows};
 use crate::priority::InForce;
+use crate::report::CycleReport;
 use crate::settings::{CleaningSettings, CrawlSettings};
+use crate::status::CrawlStatus;
 
 /// Commands that wait at most; a daemon that is so busy says so.
 pub const COMMANDS_MOST: usize = 64;
@@ -27,6 +30,8 @@ pub const COMMANDS_MOST: usize = 64;
 pub struct Shared {
     /// The engine.
     pub engine: EngineHandle,
+    /// What was in the state when it began.
+    pub past: Past,
     /// Its clock.
     pub time: Time,
     /// Names this run.
@@ -74,7 +79,7 @@ pub struct View {
     pub changed: Option<Change>,
     /// Whether the daemon is going down.
     pub stopping: bool,
-    /// Whether what is kept could not be written.
+    /// What of what is kept could not be written, and why.
     pub unsaved: Option<String>,
     /// What the system does with threads at work.
     pub priority: InForce,
@@ -179,6 +184,43 @@ impl Shared {
     /// A copy of what the supervisor shows.
     pub fn view(&self) -> View {
         lock(&self.view).clone()
+    }
+
+    /// The last finished cycle of a crawl, of this run or an earlier one.
+    pub fn last_report(&self, crawl: &str) -> Option<Arc<CycleReport>> {
+        // While the engine reads of earlier cycles, it begins with the oldest.
+        let past = self.past.cycle(crawl).map(|past| past.report.clone());
+        self.engine.last_report(crawl).into_iter().chain(past).max_by_key(|report| report.key.number)
+    }
+
+    /// The finished cycles of a crawl that are known, the oldest first.
+    pub fn history(&self, crawl: &str) -> Vec<Arc<CycleReport>> {
+        let mut cycles = self.engine.history(crawl);
+        let newest = cycles.last().map(|report| report.key.number);
+        let past = self.past.cycle(crawl).filter(|past| newest < Some(past.report.key.number));
+        cycles.extend(past.map(|past| past.report.clone()));
+        cycles
+    }
+
+    /// How a crawl stands: as it runs, or else as it was left where its last cycle was finished.
+    pub fn standing(&self, crawl: &str, found: CrawlStatus) -> CrawlStatus {
+        let Some(PastCycle { report, prefixes, is_newest: true }) = self.past.cycle(crawl) else { return found };
+        if found.cycle.is_some() {
+            return found;
+        }
+        let counts = &report.counts;
+        CrawlStatus {
+            cycle: Some(report.key.number),
+            cycle_started: Some(report.started),
+            prefixes_done: *prefixes,
+            prefixes_total: *prefixes,
+            buckets: counts.buckets,
+            shares: counts.shares,
+            errors: counts.errors,
+            findings: counts.findings,
+            vanished: counts.vanished,
+            ..found
+        }
     }
 
     /// Hands a wish to the supervisor, and waits for the answer.

@@ -32,6 +32,12 @@ pub struct Counts {
     /// Shares that the job has deleted.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
+    /// Bytes of what it has deleted, as lengths of files.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deleted_bytes: u64,
+    /// Leases that it has cancelled.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deleted_leases: u64,
     /// Prefixes that could not be listed: 0 or 1 for one prefix.
     #[serde(skip_serializing_if = "is_zero")]
     pub unlisted: u64,
@@ -92,6 +98,8 @@ impl Counts {
         self.errors += later.errors;
         self.findings += later.findings;
         self.deleted += later.deleted;
+        self.deleted_bytes = self.deleted_bytes.saturating_add(later.deleted_bytes);
+        self.deleted_leases += later.deleted_leases;
         self.unlisted += later.unlisted;
         self.verified.merge(&later.verified);
     }
@@ -109,6 +117,8 @@ impl Counts {
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
             deleted: self.deleted - earlier.deleted,
+            deleted_bytes: self.deleted_bytes - earlier.deleted_bytes,
+            deleted_leases: self.deleted_leases - earlier.deleted_leases,
             unlisted: self.unlisted - earlier.unlisted,
             verified: self.verified.since(&earlier.verified),
         }

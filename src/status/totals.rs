@@ -15,6 +15,12 @@ pub struct Totals {
     pub shares: u64,
     /// What was gone when its turn came.
     pub vanished: u64,
+    /// Shares deleted.
+    pub deleted: u64,
+    /// Bytes of what was deleted, as lengths of files.
+    pub deleted_bytes: u64,
+    /// Leases cancelled.
+    pub deleted_leases: u64,
     /// What verifying has come to.
     pub verified: Verified,
 }
@@ -25,6 +31,9 @@ impl Totals {
         self.buckets += added.buckets;
         self.shares += added.shares;
         self.vanished += added.vanished;
+        self.deleted += added.deleted;
+        self.deleted_bytes = self.deleted_bytes.saturating_add(added.deleted_bytes);
+        self.deleted_leases += added.deleted_leases;
         self.verified.merge(&added.verified);
     }
 
@@ -38,6 +47,9 @@ impl Totals {
             buckets: added(self.buckets, earlier.buckets),
             shares: added(self.shares, earlier.shares),
             vanished: added(self.vanished, earlier.vanished),
+            deleted: added(self.deleted, earlier.deleted),
+            deleted_bytes: added(self.deleted_bytes, earlier.deleted_bytes),
+            deleted_leases: added(self.deleted_leases, earlier.deleted_leases),
             verified: Verified {
                 bytes: added(now.bytes, was.bytes),
                 ok: added(now.ok, was.ok),

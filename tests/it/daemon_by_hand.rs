@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::daemon::{CRAWLS, Daemon, command_for, config};
 use super::daemon_shapes::assert_fits;
+use super::full_disk::limit;
 use super::harness::{Ended, run};
 
 const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
@@ -27,17 +28,37 @@ fn stopped_and_paused_outlive_a_restart_until_they_are_taken_back() {
     assert_eq!((&stopped["by_hand"]["what"], &paused["by_hand"]["what"]), (&"stopped".into(), &"paused".into()));
     assert_fits("Status", &daemon.get("/api/status"));
     let said = say(&daemon, "status").stdout;
-    for words in ["leases           stopped: by hand, ", "until it is started\n", "count            paused: by hand, "]
-    {
+    for words in ["leases           stopped: by hand, ", "count            paused: by hand, "] {
         assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
     assert!(!said.contains(": ;"), "{said}");
+    // What it has done before is not forgotten with the process, nor by a reader of programs.
+    assert!(said.contains("until it is started; cycle 0 ended "), "{said}");
+    let of = |key: &str| stopped[key].clone();
+    assert_eq!((of("cycle"), of("buckets"), of("prefixes_done")), (0.into(), 20.into(), of("prefixes_total")));
+    assert_eq!(daemon.get("/api/history?crawl=leases")["cycles"][0], stopped["last_cycle"]);
     say(&daemon, "start leases").expect(0);
     say(&daemon, "resume count").expect(0);
     let (sample, _) = daemon.end(Signal::KILL);
     let daemon = Daemon::again(sample);
     daemon.until_crawl("leases", "sleeping");
     assert_eq!(daemon.until_crawl("count", "slow_start")["by_hand"], Value::Null);
+}
+
+#[test]
+fn what_cannot_be_saved_is_named_and_saved_once_there_is_room() {
+    let mut daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    daemon.until_crawl("leases", "sleeping");
+    limit(daemon.running(), Some(0));
+    let said = say(&daemon, "stop count").expect(0).stdout;
+    assert!(said.starts_with("count: stopped\nnot saved yet") && said.contains(": the stop of count: "), "{said}");
+    let said = say(&daemon, "pause").expect(0).stdout;
+    assert!(said.contains(": the pause of everything, the stop of count: "), "{said}");
+    assert!(say(&daemon, "status").expect(1).stdout.contains("! waiting state: not saved yet"));
+    limit(daemon.running(), None);
+    assert_eq!(say(&daemon, "resume").expect(0).stdout, "everything: resumed\n");
+    let (sample, _) = daemon.end(Signal::KILL);
+    Daemon::again(sample).until_crawl("count", "stopped");
 }
 
 #[test]

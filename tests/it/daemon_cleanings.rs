@@ -143,8 +143,18 @@ fn a_cleaning_is_paused_resumed_stopped_and_started_and_changes_what_it_has_plan
     let plan = daemon.get("/api/cleanings/db/plan");
     assert_eq!(expired(&daemon.sample.path("localdb.sqlite")), marked(&plan["segments"]));
     until_state(&daemon, "sleeping");
+    let said = |daemon: &Daemon| super::harness::run(&mut super::daemon::command_for(&daemon.sample, "status")).stdout;
+    let line = said(&daemon);
+    assert!(line.contains("db               sleeping: next run in ") && line.contains("; run ended "), "{line}");
     let text = daemon.send("GET", "/metrics", &[], "").body;
     assert!(text.lines().any(|line| line.starts_with("sexton_clean") && line.contains("\"db\"")), "{text}");
+    do_to(&daemon, "stop");
+    until_state(&daemon, "stopped");
+    let (sample, _) = daemon.end(Signal::KILL);
+    let daemon = Daemon::again(sample);
+    until_state(&daemon, "stopped");
+    let line = said(&daemon);
+    assert!(line.contains("db               stopped: by hand, ") && line.contains("started; run ended "), "{line}");
 }
 
 #[test]

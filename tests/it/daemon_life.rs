@@ -354,6 +354,22 @@ fn completions_and_man_pages_are_made_of_the_command_line() {
     assert_eq!(ended.status.code(), Some(0));
     let page = std::fs::read_to_string(folder.path().join("sexton-run.1")).unwrap();
     assert!(page.contains("SIGHUP") && folder.path().join("sexton.1").is_file());
+    // man(1) leaves the list as it is, and nothing else.
+    let list = page.split_once(".nf\n").and_then(|(_, list)| list.split_once(".fi\n")).unwrap().0;
+    assert!(list.lines().count() == 4 && list.lines().all(|line| line.starts_with("  ")), "{page}");
+}
+
+#[test]
+fn what_is_printed_to_nobody_ends_without_a_word() {
+    for args in ["completions bash", "man", "config init /dev/null/x", "status --url 127.0.0.1:1"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = super::harness::sexton(args.split_whitespace());
+        let ended = command.stdout(writer).output().unwrap();
+        let printed = !args.contains("/x") && !args.contains("--url");
+        let signal = std::os::unix::process::ExitStatusExt::signal(&ended.status);
+        assert_eq!((signal == Some(13), ended.stderr.is_empty()), (printed, printed), "{args}: {ended:?}");
+    }
 }
 
 #[test]

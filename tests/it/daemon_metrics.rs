@@ -4,8 +4,10 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::daemon::{Daemon, config};
+use super::daemon::{Daemon, command_for, config};
 use super::daemon_shapes::assert_fits;
+use super::expiry_crash::immutable_at;
+use super::harness::{Sample, run};
 
 const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
 
@@ -32,6 +34,7 @@ fn a_cycle_that_ends_before_the_first_look_counts_and_each_further_one_once() {
     again(&daemon, "count", 1);
     assert_eq!(finished(&daemon), Some(2.0));
     assert_eq!(metric(&daemon, r#"sexton_buckets_total{crawl="count"}"#), Some(10.0));
+    assert_eq!(metric(&daemon, r#"sexton_shares_total{crawl="count"}"#), None, "it looks into no bucket");
     // What the last process has finished is none of this one's.
     let daemon = Daemon::again(daemon.end(Signal::TERM).0);
     daemon.until_crawl("count", "sleeping");
@@ -87,4 +90,72 @@ fn whether_a_target_is_met_is_told_by_status_and_metrics() {
         let said = super::harness::run(&mut super::daemon::command_for(&daemon.sample, "status")).stdout;
         assert!(said.contains(found["text"].as_str().unwrap()), "{said}");
     }
+}
+
+#[test]
+fn errors_are_told_apart_by_what_is_wrong() {
+    let sample = Sample::new(1);
+    let bucket = |last: char| sample.shares().join("zz").join(format!("zz{}{last}", "b".repeat(23)));
+    std::fs::create_dir_all(bucket('a').join("0")).unwrap();
+    std::fs::create_dir_all(bucket('e')).unwrap();
+    std::os::unix::fs::symlink("nowhere", bucket('e').join("0")).unwrap();
+    std::fs::write(bucket('i'), "").unwrap();
+    std::fs::create_dir_all(bucket('m')).unwrap();
+    // A container of version 1 that counts five leases and has none.
+    std::fs::write(bucket('m').join("0"), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5]).unwrap();
+    let leases = r#"(name: "leases", store: "store", job: leases(), slow_start: "0s", minimum_cycle_time: "1h")"#;
+    std::fs::write(sample.path("config.ron"), config(FAST, leases, "")).unwrap();
+    let daemon = Daemon::again(sample);
+    daemon.until_crawl("leases", "sleeping");
+    let of = |cause: &str| metric(&daemon, &format!(r#"sexton_errors_total{{cause="{cause}",crawl="leases"}}"#));
+    let causes = ["directory for a share", "link to nothing", "file for a bucket", "lease table"];
+    // They are counted at the next look.
+    daemon.until("each of them", |_| causes.iter().all(|cause| of(cause) == Some(1.0)));
+    let body = daemon.send("GET", "/metrics", &[], "").body;
+    assert!(!body.contains(r#"cause="other""#), "{body}");
+}
+
+#[test]
+fn what_was_deleted_is_counted_and_what_was_spared_is_said_with_the_reason() {
+    let sample = Sample::new(0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as u32;
+    let bucket = sample.shares().join("aa").join(format!("aa{}a", "b".repeat(23)));
+    std::fs::create_dir_all(&bucket).unwrap();
+    let expired = immutable_at(now, 2, 50, &[(1, 40)]);
+    std::fs::write(bucket.join("0"), &expired).unwrap();
+    let file = |word: &str| {
+        let job = format!(r#"leases(expire: age("31d"), delete: {word}, rehearsal: false, max_delete: "100%")"#);
+        let times = r#"slow_start: "0s", minimum_cycle_time: "1h""#;
+        config(FAST, &format!(r#"(name: "leases", store: "store", job: {job}, {times})"#), "")
+    };
+    std::fs::write(sample.path("config.ron"), file("online")).unwrap();
+    let mut daemon = Daemon::again(sample);
+    let spared = daemon.until_crawl("leases", "sleeping")["last_cycle"]["spared"].clone();
+    assert_eq!((&spared["touched_within_the_hour"], &spared["partly_expired"]), (&1.into(), &0.into()));
+    assert_fits("Status", &daemon.get("/api/status"));
+    let gauge = r#"sexton_last_cycle_spared_shares{crawl="leases",reason="touched_within_the_hour"}"#;
+    assert_eq!(metric(&daemon, gauge), Some(1.0));
+    let said = run(&mut command_for(&daemon.sample, "status")).stdout;
+    assert!(said.contains(" kept beside a node: 1 touched within the hour\n"), "{said}");
+    let total =
+        |what: &str, daemon: &Daemon| metric(daemon, &format!(r#"sexton_deleted_{what}_total{{crawl="leases"}}"#));
+    assert_eq!(total("shares", &daemon), Some(0.0));
+
+    std::fs::write(daemon.config(), file("offline")).unwrap();
+    daemon.running().signal(Signal::HUP);
+    daemon.until("a cycle that deletes", |status| {
+        status["crawls"][0]["last_cycle"]["space"]["deleted_shares"] == 1 || {
+            daemon.change("POST", "/api/crawls/leases/start", "");
+            false
+        }
+    });
+    assert_eq!(metric(&daemon, gauge), None);
+    let all = ["shares", "leases", "bytes"].map(|what| total(what, &daemon));
+    assert_eq!(all, [Some(1.0), Some(1.0), Some(expired.len() as f64)]);
+
+    // With the crawl goes what was counted of it.
+    std::fs::write(daemon.config(), config(FAST, "", "")).unwrap();
+    daemon.running().signal(Signal::HUP);
+    let told = |daemon: &Daemon| daemon.send("GET", "/metrics", &[], "").body.contains(r#"crawl="leases""#);
+    daemon.until("nothing of the crawl in the metrics", |_| !told(&daemon));
 }

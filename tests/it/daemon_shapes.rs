@@ -175,6 +175,10 @@ fn every_answer_of_a_daemon_is_as_described() {
         ("GET", "/api/nothing", "", 404),
         ("GET", "/api/findings?limit=0", "", 400),
         ("GET", "/api/findings?after=x", "", 400),
+        ("GET", "/api/history?bogus=1", "", 400),
+        ("GET", "/login", "", 400),
+        ("POST", "/api/crawls/leases/pause", &*"x".repeat(5000), 413),
+        ("POST", "/api/pause", &*"x".repeat(5000), 413),
         ("GET", "/api/cleanings/nobody/plan", "", 404),
         ("POST", "/api/crawls/nobody/start", "", 404),
         ("POST", "/api/crawls/leases/dance", "", 404),
@@ -188,6 +192,11 @@ fn every_answer_of_a_daemon_is_as_described() {
         let answer = daemon.change(method, path, body);
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
         assert_fits("Error", &answer.json());
+        let path = path.split('?').next().unwrap().replace("/nobody", "/{name}").replace("/leases", "/{name}");
+        if let Some(described) = description()["paths"][&path].as_object() {
+            let described = &described[&method.to_lowercase()]["responses"][status.to_string()];
+            assert!(described.is_object(), "{method} {path} is not said to answer {status}");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use super::daemon::{CRAWLS, Daemon, command, command_for, config};
+use super::full_disk::{limit, limited};
 use super::harness::{Running, Sample, run, sexton};
 
 const FAST: &str = r#"cpu_percentage: "100%""#;
@@ -112,4 +113,33 @@ fn the_token_that_cannot_be_read_is_named_where_it_is_needed() {
     assert_eq!(ended.status.code(), Some(3));
     let said = "(there is no token to send: nowhere: No such file or directory";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
+}
+
+#[test]
+fn a_full_disk_is_waited_for_before_it_has_begun() {
+    let sample = sample(&config(FAST, CRAWLS, ""));
+    let manager = std::os::unix::net::UnixDatagram::bind(sample.path("notify")).unwrap();
+    let without_room = || {
+        let plain = command(&sample);
+        let mut command = limited(&plain, 0);
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("NOTIFY_SOCKET", sample.path("notify"));
+        let mut running = Running::start(&mut command);
+        running.must_say("no room to save the state in ");
+        running
+    };
+    // Told to end meanwhile, it does.
+    let waiting = without_room();
+    waiting.signal(Signal::TERM);
+    assert_eq!(waiting.end().status.code(), Some(0));
+
+    let mut waiting = without_room();
+    let mut bytes = [0; 4096];
+    let len = manager.recv(&mut bytes).unwrap();
+    let told = String::from_utf8_lossy(&bytes[..len]);
+    assert!(told.contains("STATUS=waiting: no room") && told.contains("EXTEND_TIMEOUT_USEC="), "{told}");
+    limit(&waiting, None);
+    waiting.must_say("the page, once: ");
+    waiting.signal(Signal::TERM);
+    assert_eq!(waiting.end().status.code(), Some(0));
 }

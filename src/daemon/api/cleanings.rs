@@ -43,7 +43,9 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
 }
 
 fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState {
-    let Some(found) = status else { return CleaningState::Waiting };
+    let Some(found) = status else {
+        return if view.stopped { CleaningState::Stopped } else { CleaningState::Waiting };
+    };
     match found.phase {
         CleaningPhase::Failed => CleaningState::Failed,
         _ if view.stopped => CleaningState::Stopped,
@@ -60,7 +62,13 @@ fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState 
 /// How the last run of a cleaning went, also of an earlier process; then only in short.
 pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
     let name = &view.settings.name;
-    let CleaningEnd { ended, result } = picture.status.cleanings.get(name)?.last.clone()?;
+    let CleaningEnd { ended, result } = picture
+        .status
+        .cleanings
+        .get(name)
+        .and_then(|found| found.last.as_ref())
+        .or(picture.shared.past.run(name))?
+        .clone();
     let report = picture.shared.engine.last_cleaning(name);
     let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
         Some(report) => json!(of(&report.plan)),

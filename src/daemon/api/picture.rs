@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::shapes::{
     AccessStatus, Budget, BudgetReport, Client, ConfigStatus, Crawl, CrawlDetail, CrawlSettings, CrawlState, Cycle,
-    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Severity, Space, Status,
-    WindowShape,
+    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Severity, Space, Spared,
+    Status, WindowShape,
 };
 use super::target::target;
 use super::{cleanings, problems};
@@ -129,7 +130,8 @@ impl<'a> Picture<'a> {
         let name = &view.settings.name;
         let status = self.status.crawls.get(name);
         let found = status.cloned().unwrap_or_else(|| CrawlStatus::new(view.job, view.settings.workers, 0));
-        let report = self.shared.engine.last_report(name);
+        let found = self.shared.standing(name, found);
+        let report = self.shared.last_report(name);
         let opening = status.is_none() && !view.stopped && view.failed.is_none();
         let opening = opening.then(|| "its store is being opened".to_owned());
         let waiting_for = view.waiting.clone().or(found.waiting_for.clone()).or(opening);
@@ -172,7 +174,7 @@ impl<'a> Picture<'a> {
     pub fn crawl_detail(&self, view: &CrawlView) -> CrawlDetail {
         let name = &view.settings.name;
         let settings = &view.settings;
-        let report = self.shared.engine.last_report(name);
+        let report = self.shared.last_report(name);
         let mut cycles: Vec<Cycle> = self.cycles(view);
         cycles.reverse();
         CrawlDetail {
@@ -196,7 +198,7 @@ impl<'a> Picture<'a> {
     /// The cycles of a crawl, the oldest first, with the one in progress.
     fn cycles(&self, view: &CrawlView) -> Vec<Cycle> {
         let name = &view.settings.name;
-        let mut cycles: Vec<Cycle> = self.shared.engine.history(name).iter().map(cycle).collect();
+        let mut cycles: Vec<Cycle> = self.shared.history(name).iter().map(cycle).collect();
         let Some(found) = self.status.crawls.get(name) else { return cycles };
         let (Some(number), Some(started)) = (found.cycle, found.cycle_started) else { return cycles };
         if cycles.iter().any(|cycle| cycle.cycle == number) {
@@ -217,6 +219,7 @@ impl<'a> Picture<'a> {
             vanished: found.vanished,
             incomplete_prefixes: 0,
             space: None,
+            spared: None,
         });
         cycles
     }
@@ -300,6 +303,7 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
         vanished: report.counts.vanished,
         incomplete_prefixes: report.incomplete_prefixes.len(),
         space: space(&report.own),
+        spared: report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok()),
     }
 }
 

@@ -14,8 +14,7 @@ pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> V
         found.push(problem("config", None, Severity::Failed, text));
     }
     if let Some(why) = &view.unsaved {
-        let text = format!("a changed budget would not outlive a restart: {why}");
-        found.push(problem("state", None, Severity::Waiting, text));
+        found.push(problem("state", None, Severity::Waiting, why.clone()));
     }
     for crawl in crawls {
         let add = match (crawl.state, &crawl.error, &crawl.waiting_for) {

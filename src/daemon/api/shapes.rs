@@ -258,6 +258,15 @@ pub struct Cycle {
     pub vanished: u64,
     pub incomplete_prefixes: usize,
     pub space: Option<Space>,
+    pub spared: Option<Spared>,
+}
+
+/// Shares with expired leases that are kept beside a running node, each for the first reason that holds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Spared {
+    pub partly_expired: u64,
+    pub expired_within_a_day: u64,
+    pub touched_within_the_hour: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]

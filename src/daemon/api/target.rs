@@ -27,7 +27,7 @@ pub fn target(
     });
     let outlook = expected.map(|expected| outlook(within, expected));
     Some(Target {
-        text: text(within, expected, outlook),
+        text: text(within, expected, outlook, view.settings.minimum_cycle_time.as_secs_f64()),
         within_secs: within,
         oldest_secs: oldest.map(|at| (picture.now - at).max(0.0)),
         expected_secs: expected.map(|(least, most)| Range { least, most }),
@@ -40,7 +40,7 @@ pub fn target(
 }
 
 /// One sentence for people.
-fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>) -> String {
+fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>, between_cycles: f64) -> String {
     let set = format!("every share is to have its turn within {}", shown(within));
     let Some((least, most)) = expected else { return format!("{set}: too little was done to tell whether it will") };
     let pace = match (shown(least), shown(most)) {
@@ -50,7 +50,13 @@ fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>) -> 
     match outlook {
         Some(Outlook::Kept) => format!("{set}: at this pace {pace}, so the target will be met"),
         Some(Outlook::Missed) => {
-            format!("{set}: at this pace {pace}, so the target will be MISSED: more budget is needed")
+            // No budget helps where a cycle is not to begin in time.
+            let needed = if between_cycles >= within {
+                "a shorter minimum_cycle_time is needed"
+            } else {
+                "more budget is needed"
+            };
+            format!("{set}: at this pace {pace}, so the target will be MISSED: {needed}")
         }
         _ => format!("{set}: at this pace {pace}, so the target may be met or missed"),
     }
@@ -85,7 +91,7 @@ mod tests {
         let day = 86_400.0;
         let said = |least: f64, most: f64| {
             let expected = (least * day, most * day + 3661.0);
-            text(30.0 * day, Some(expected), Some(outlook(30.0 * day, expected)))
+            text(30.0 * day, Some(expected), Some(outlook(30.0 * day, expected)), 7.0 * day)
         };
         let set = "every share is to have its turn within 30 days";
         assert_eq!(
@@ -98,7 +104,9 @@ mod tests {
             "{}",
             said(31.0, 40.0)
         );
-        assert_eq!(text(30.0 * day, None, None), format!("{set}: too little was done to tell whether it will"));
+        let too_rare = text(day, Some((2.0 * day, 3.0 * day)), Some(Outlook::Missed), day);
+        assert!(too_rare.ends_with("will be MISSED: a shorter minimum_cycle_time is needed"), "{too_rare}");
+        assert_eq!(text(30.0 * day, None, None, 0.0), format!("{set}: too little was done to tell whether it will"));
         let times = [0.0, 59.9, 3600.0, 86_520.0, 90_000.0].map(shown);
         assert_eq!(times, ["0 s", "59 s", "1 h", "1 day", "1 day 1 h"]);
         assert!(shown(f64::INFINITY).ends_with(" h"));

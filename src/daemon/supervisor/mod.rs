@@ -50,6 +50,8 @@ pub struct Supervisor {
     metrics: Arc<Metrics>,
     start: Start,
     kept: Kept,
+    /// What of that is in its file.
+    saved: Kept,
     working: Working,
     tasks: Vec<Managed>,
     known: BTreeMap<String, Known>,
@@ -97,6 +99,7 @@ impl Supervisor {
             shared,
             metrics,
             start,
+            saved: kept.clone(),
             kept,
             working,
             tasks,
@@ -264,12 +267,27 @@ impl Supervisor {
         {
             warn!(%error, held_back, "what the daemon keeps cannot be written; it is tried again");
         }
-        if written.is_err() {
-            // Sooner than usual.
-            self.due.keep = now + Duration::from_secs(10);
-        }
-        lock(&self.shared.view).unsaved = written.err().map(|error| error.to_string());
+        let unsaved = match &written {
+            Ok(()) => {
+                self.saved.clone_from(&self.kept);
+                None
+            }
+            Err(error) => {
+                // Sooner than usual.
+                self.due.keep = now + Duration::from_secs(10);
+                Some(unsaved(&self.kept.not_in(&self.saved), error))
+            }
+        };
+        lock(&self.shared.view).unsaved = unsaved;
     }
+}
+
+/// What is lost if the daemon were killed now, for people.
+fn unsaved(by_hand: &[String], error: &std::io::Error) -> String {
+    if by_hand.is_empty() {
+        return format!("when each prefix was visited cannot be saved, it is tried again: {error}");
+    }
+    format!("not saved yet, and lost if the daemon is killed, it is tried again: {}: {error}", by_hand.join(", "))
 }
 
 /// The next tick of a watchdog that may not be there.

@@ -105,18 +105,22 @@ impl Supervisor {
                 _ => {}
             }
         }
-        let engine = &self.shared.engine;
+        let order = Task::all(&self.start.config);
+        let (engine, metrics) = (&self.shared.engine, &self.metrics);
         // Gone only when it has ended: until then its name is taken.
         self.tasks.retain(|crawl| {
             let gone = crawl.is_gone() && !crawl.opening && !engine.is_running(crawl.name());
             if gone {
                 engine.forget(crawl.name());
+                // One that begins again with other settings is the same one.
+                if !order.iter().any(|named| named.name() == crawl.name()) {
+                    metrics.forget(crawl.name());
+                }
             }
             !gone
         });
         self.take_in_changed(now);
         // As in the file, whenever each was taken in.
-        let order = Task::all(&self.start.config);
         let place = |task: &Managed| order.iter().position(|known| known.name() == task.name());
         self.tasks.sort_by_key(place);
         // One that ends only to begin with other settings is shown all the while.

@@ -135,7 +135,10 @@ pub(super) fn bucket(
     }
     told.tell(&intent.bucket, deed.notes);
     let freed = plan.freed();
-    deed.notes.counts.deleted += freed.shares;
+    let counts = &mut deed.notes.counts;
+    counts.deleted += freed.shares;
+    counts.deleted_bytes = counts.deleted_bytes.saturating_add(freed.bytes);
+    counts.deleted_leases += freed.leases;
     deed.tally.deleted.merge(&freed);
     plan.count(deed.tally, Expiration::Enabled);
     Ok(Carried::Settled)
