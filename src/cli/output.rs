@@ -26,6 +26,11 @@ pub fn say(line: &str) {
     });
 }
 
+/// Prints a line on stdout. What was done is done, whether or not somebody still reads of it.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// Whether people are looking at stderr.
 pub fn is_terminal() -> bool {
     io::stderr().is_terminal()

@@ -162,7 +162,10 @@ fn import(args: &ImportArgs) -> Result<Exit> {
             if args.common.dry_run { "would take" } else { "took" },
         );
         if plan.extent().is_some() {
-            println!("  carried on by: {}", command_line(&args.common, *crawler, plan.settings(), args.now));
+            output::tell(&format!(
+                "  carried on by: {}",
+                command_line(&args.common, *crawler, plan.settings(), args.now)
+            ));
         }
     }
     Ok(Exit::Done)
@@ -209,9 +212,11 @@ fn export(args: &ExportArgs) -> Result<Exit> {
         for (path, written) in written {
             let path = path.display();
             match written {
-                Written::New => println!("  wrote {path}"),
-                Written::Unchanged => println!("  {path} was the same already"),
-                Written::Replaced { kept } => println!("  wrote {path}; the one before is {}", kept.display()),
+                Written::New => output::tell(&format!("  wrote {path}")),
+                Written::Unchanged => output::tell(&format!("  {path} was the same already")),
+                Written::Replaced { kept } => {
+                    output::tell(&format!("  wrote {path}; the one before is {}", kept.display()))
+                }
             }
         }
     }
@@ -228,13 +233,13 @@ fn told(crawler: Crawler, extent: Option<&Extent>, finished: impl Iterator<Item 
     if let (Some(first), Some(last)) = (finished.first(), finished.last()) {
         let which = if first == last { format!("cycle {first}") } else { format!("cycles, {first} to {last}") };
         let count = if first == last { String::new() } else { format!("{} ", finished.len()) };
-        println!("{crawler}: {did} {count}finished {which}");
+        output::tell(&format!("{crawler}: {did} {count}finished {which}"));
     }
     if let Some(extent) = extent {
-        println!("{crawler}: {did} {}", in_words(extent));
+        output::tell(&format!("{crawler}: {did} {}", in_words(extent)));
     }
     if finished.is_empty() && extent.is_none() {
-        println!("{crawler}: {did} no cycle");
+        output::tell(&format!("{crawler}: {did} no cycle"));
     }
     for remark in remarks {
         output::say(&format!("{crawler}: {remark}"));

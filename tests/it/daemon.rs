@@ -146,8 +146,8 @@ impl Daemon {
         found(&self.until(&format!("{name} {state}"), |status| found(status).is_some())).unwrap()
     }
 
-    #[cfg(feature = "external")]
     /// Sends it a signal that does not end it.
+    #[cfg(feature = "external")]
     pub fn signal(&self, signal: Signal) {
         self.running.as_ref().unwrap().signal(signal);
     }
