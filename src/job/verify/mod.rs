@@ -26,8 +26,9 @@ use crate::lock::lock;
 use crate::store::{TahoeBucket, TahoeStore};
 use visit::BucketVisit;
 
-/// Bytes that are read at once: large enough that calls cost nothing, small enough to stay in a core's own cache.
-pub const BUFFER_LEN: usize = 512 << 10;
+/// Bytes that are read at once: three blocks as Tahoe makes them by default, a third of 1 MiB each, and a little more. Blocks that are
+/// in the buffer together are hashed by turns.
+pub const BUFFER_LEN: usize = 1280 << 10;
 
 /// What becomes of the pages that a check brings into the page cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

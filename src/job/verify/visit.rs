@@ -101,7 +101,7 @@ struct Doubt {
 }
 
 impl BucketVisit {
-    /// Does the next part of the work: half a megabyte of a share at most.
+    /// Does the next part of the work: a buffer full of a share at most.
     pub fn work(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
         if let Some(reading) = self.current.take() {
             self.go_on(settings, bucket, reading, buffer);

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Flaws, Step, next_piece, node_span, read, read_node};
-use crate::tahoe::hash::{BLOCK, HASH_LEN, Hash, Hasher, SIDE_BY_SIDE, tagged_each};
+use crate::tahoe::hash::{BLOCK, HASH_LEN, Hash, Hasher, tagged_each};
 use crate::tahoe::merkle::{self, Shape};
 use crate::tahoe::region::{Flaw, Region, Span};
 use crate::tahoe::table::ReadAt;
@@ -27,8 +27,8 @@ pub(super) struct Against {
 /// How blocks are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hashing {
-    /// As many side by side as there are: fast.
-    SideBySide,
+    /// By turns, all that are in the buffer: fast.
+    ByTurns,
     /// One after the other, by other code: what it says as well is no fault of the code.
     OneByOne,
 }
@@ -89,8 +89,8 @@ impl Blocks {
 
     pub fn step(&mut self, file: &impl ReadAt, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
         let group = self.group(buf.len());
-        if group > 0 {
-            return self.step_by_group(file, &mut buf[..group], flaws);
+        if group > 1 {
+            return self.step_by_group(file, group, buf, flaws);
         }
         let most = BLOCKS_PER_STEP.saturating_mul(self.block.max(1));
         let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
@@ -110,24 +110,29 @@ impl Blocks {
         Ok(Step::Done)
     }
 
-    /// Bytes of the whole blocks to come that fit a buffer of this length and are worth hashing side by side; 0 if there are
-    /// too few, or within a block.
-    fn group(&self, room: usize) -> usize {
-        let Some(len) = usize::try_from(self.block).ok().filter(|len| *len > 0) else { return 0 };
-        let whole =
-            usize::try_from((self.against.tree.leaves() - self.current).saturating_sub(1)).unwrap_or(usize::MAX);
-        let count = (room / len).min(whole).min(BLOCKS_PER_STEP as usize);
-        if self.how == Hashing::OneByOne || self.left != self.block {
-            0
-        } else {
-            count / SIDE_BY_SIDE * SIDE_BY_SIDE * len
+    /// How many of the blocks to come are hashed together in a buffer of this length, in groups as even as can be, so that none is left
+    /// alone; 0 within a block, or if they are to come one by one.
+    fn group(&self, room: usize) -> u64 {
+        let Some(fit) = (room as u64).checked_div(self.block) else { return 0 };
+        let within = self.left != self.len_of(self.current);
+        if fit == 0 || within || self.how == Hashing::OneByOne || self.last_block > self.block {
+            return 0;
         }
+        let left = self.against.tree.leaves() - self.current;
+        left.div_ceil(left.div_ceil(fit.min(BLOCKS_PER_STEP)).max(1))
     }
 
-    /// Whole blocks, side by side.
-    fn step_by_group(&mut self, file: &impl ReadAt, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
-        let piece = next_piece(file, &mut self.next, self.data.end, buf)?;
-        let parts: Vec<&[u8]> = piece.chunks_exact(self.block as usize).collect();
+    /// So many blocks, by turns.
+    fn step_by_group(&mut self, file: &impl ReadAt, group: u64, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
+        let blocks = self.current..self.current + group;
+        let lens: Vec<usize> = blocks.map(|block| self.len_of(block) as usize).collect();
+        let mut piece = next_piece(file, &mut self.next, self.data.end, &mut buf[..lens.iter().sum()])?;
+        let mut parts = Vec::with_capacity(lens.len());
+        for len in lens {
+            let (part, rest) = piece.split_at(len.min(piece.len()));
+            parts.push(part);
+            piece = rest;
+        }
         for hash in tagged_each(BLOCK, &parts) {
             self.end_block(hash, file, flaws)?;
         }

@@ -99,7 +99,7 @@ impl ShareCheck {
     /// Begins the check of a file of this size; its share number is the one in its name.
     pub fn new(size: u64, number: Option<i64>) -> ShareCheck {
         let (flaws, tasks) = (Flaws::default(), VecDeque::from([Task::Head]));
-        let (how, share_type, common, read) = (Hashing::SideBySide, None, None, 0);
+        let (how, share_type, common, read) = (Hashing::ByTurns, None, None, 0);
         ShareCheck { size, number, how, tasks, flaws, share_type, signature_not_checked: false, common, read }
     }
 

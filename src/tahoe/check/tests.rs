@@ -58,7 +58,7 @@ fn real_shares_are_good_whatever_the_buffer() {
     }
 }
 
-/// Blocks that are hashed side by side are judged like blocks that come one by one.
+/// Blocks that are hashed by turns are judged like blocks that come one by one.
 #[test]
 fn both_ways_of_hashing_find_the_same() {
     let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/thirteen-blocks.share")).unwrap();
@@ -70,8 +70,8 @@ fn both_ways_of_hashing_find_the_same() {
             let check = || ShareCheck::new(bytes.len() as u64, Some(number));
             let one_by_one = check().over_again().run(&Bytes(flipped.clone()), &mut [0; 65536]).unwrap();
             for buffer in [4096, 32768, 40000, 524288] {
-                let side_by_side = check().run(&Bytes(flipped.clone()), &mut vec![0; buffer]).unwrap();
-                assert_eq!(side_by_side, one_by_one, "share {number}, byte {at}, buffer {buffer}");
+                let by_turns = check().run(&Bytes(flipped.clone()), &mut vec![0; buffer]).unwrap();
+                assert_eq!(by_turns, one_by_one, "share {number}, byte {at}, buffer {buffer}");
             }
             let in_data = one_by_one.flaws.into_iter().filter(|flaw| flaw.region == Region::Data);
             blocks.extend(in_data.map(|flaw| flaw.reason));
