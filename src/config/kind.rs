@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -90,9 +91,9 @@ impl Kind for Percent {
     }
 }
 
-/// Makes a kind that is written as a duration.
-macro_rules! duration_kind {
-    ($kind:ident, $of:ty, $right:literal, $read:expr) => {
+/// Makes a kind that stands in quotes; a bare number is answered by the last of these.
+macro_rules! quoted_kind {
+    ($kind:ident, $of:ty, $right:literal, $read:expr, $number:expr) => {
         #[derive(Debug)]
         pub(super) struct $kind;
 
@@ -101,66 +102,39 @@ macro_rules! duration_kind {
             const RIGHT: &'static str = $right;
 
             fn text(text: &str) -> Result<$of, String> {
-                $read(text)
+                ($read)(text)
             }
 
             fn number(n: f64) -> Result<$of, String> {
-                Err(format!("{n} has no unit: write \"{n}s\", \"{n}m\" or \"{n}h\""))
+                Err($number(n, Self::RIGHT))
             }
         }
     };
 }
 
-duration_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice);
-duration_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval);
-duration_kind!(Pace, Duration, "a duration such as \"12h\"", parse_pace);
-duration_kind!(History, Duration, "a duration such as \"365d\"", parse_history);
-duration_kind!(Target, Duration, "a duration such as \"30d\"", parse_target);
-duration_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age);
+quoted_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice, no_unit);
+quoted_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval, no_unit);
+quoted_kind!(Pace, Duration, "a duration such as \"12h\"", |text| parse_within(&PACE, text), no_unit);
+quoted_kind!(History, Duration, "a duration such as \"365d\"", |text| parse_within(&HISTORY, text), no_unit);
+quoted_kind!(Target, Duration, "a duration such as \"30d\"", |text| parse_within(&TARGET, text), no_unit);
+quoted_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age, no_unit);
+quoted_kind!(Cutoff, Expiry, "a date such as \"2025-01-01\"", units::parse_cutoff, no_number);
+quoted_kind!(Part, f64, "a part of the shares such as \"10%\"", units::parse_part, no_number);
+quoted_kind!(Name, String, "a name in quotes such as \"leases\"", parse_name, no_number);
+quoted_kind!(FilePath, String, "a path in quotes such as \"/srv/tahoe/storage\"", parse_path, no_number);
 
-fn parse_target(text: &str) -> Result<Duration, String> {
-    let target = units::parse_duration(text)?;
-    settings::within(&TARGET, &target, settings::duration)?;
-    Ok(target)
+fn no_unit(n: f64, _: &str) -> String {
+    format!("{n} has no unit: write \"{n}s\", \"{n}m\" or \"{n}h\"")
 }
 
-fn parse_history(text: &str) -> Result<Duration, String> {
-    let history = units::parse_duration(text)?;
-    settings::within(&HISTORY, &history, settings::duration)?;
-    Ok(history)
+fn no_number(n: f64, right: &str) -> String {
+    format!("{n} is a number; {right} would be right")
 }
 
-fn parse_pace(text: &str) -> Result<Duration, String> {
-    let pace = units::parse_duration(text)?;
-    settings::within(&PACE, &pace, settings::duration)?;
-    Ok(pace)
+fn parse_within(limits: &RangeInclusive<Duration>, text: &str) -> Result<Duration, String> {
+    let duration = units::parse_duration(text)?;
+    settings::within(limits, &duration, settings::duration).map(|()| duration)
 }
-
-/// Makes a kind that is written as text and nothing else.
-macro_rules! text_kind {
-    ($kind:ident, $of:ty, $right:literal, $read:expr) => {
-        #[derive(Debug)]
-        pub(super) struct $kind;
-
-        impl Kind for $kind {
-            type Of = $of;
-            const RIGHT: &'static str = $right;
-
-            fn text(text: &str) -> Result<$of, String> {
-                $read(text)
-            }
-
-            fn number(n: f64) -> Result<$of, String> {
-                Err(format!("{n} is a number; {} would be right", Self::RIGHT))
-            }
-        }
-    };
-}
-
-text_kind!(Cutoff, Expiry, "a date such as \"2025-01-01\"", units::parse_cutoff);
-text_kind!(Part, f64, "a part of the shares such as \"10%\"", units::parse_part);
-text_kind!(Name, String, "a name in quotes such as \"leases\"", parse_name);
-text_kind!(FilePath, String, "a path in quotes such as \"/srv/tahoe/storage\"", parse_path);
 
 fn parse_name(text: &str) -> Result<String, String> {
     settings::check_name(text).map(|()| text.to_owned())
