@@ -40,7 +40,8 @@ impl Export {
     /// Reads one crawl from a state, and decides what Tahoe's files will be; `None` if the state has no cycle of it.
     ///
     /// # Errors
-    /// [`Error::Config`] if the state is another store's, or Tahoe's own files have come further, or are of the old kind;
+    /// [`Error::Config`] if the state is another store's, or changes of its cycle may be half done, or Tahoe's own files have come
+    /// further, or are of the old kind;
     /// and whatever keeps state or files from being read.
     pub fn plan(
         crawler: Crawler,
@@ -55,6 +56,14 @@ impl Export {
         }
         if latest.identity.ring != store.ring().names() {
             return Err(Error::Config("nothing was exported: the state is not of Tahoe's 1,024 prefixes".to_owned()));
+        }
+        let half_done = state.half_done(&latest.key())?;
+        if half_done > 0 {
+            return Err(Error::Config(format!(
+                "nothing was exported: cycle {} has planned changes that may be half done (buckets: {half_done}); run its \
+                 command again before the node is started, and export then",
+                latest.number
+            )));
         }
         let finished = state.finished(crawler.crawl())?;
         let mut export = Export { files: Vec::new(), extent: None, finished: Vec::new(), remarks: Vec::new() };

@@ -1,6 +1,11 @@
 //! Cancelling leases: what is left of a container, as bytes. An immutable container's remaining records move
 //! up, its count and size follow; a mutable container's slots are overwritten. Without leases the file goes.
 //!
+//! An immutable container's leases are its last records, as many as its count says. So where Tahoe writes the records that
+//! remain, the count, and then the size, a crash before the last step leaves the old last records to be read, which may all have
+//! expired. Here the records that remain are written over and over up to the old end: then any run of so many of them is all of
+//! them, and the table reads as before or as after, whatever steps were done. What is left in the end are the same bytes.
+//!
 //! Pure: a table in, changes out. Nothing is written here.
 
 use std::collections::HashSet;
@@ -35,7 +40,7 @@ pub struct Patch {
     pub at: u64,
     /// What stands there.
     pub before: Vec<u8>,
-    /// What will stand there. What `before` has beyond it stays until the file is cut.
+    /// What will stand there, no longer than `before`; what is beyond the new size stands until the file is cut.
     pub after: Vec<u8>,
 }
 
@@ -164,7 +169,9 @@ fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
         return Outcome::Untouched;
     }
     let bytes = |entries: &mut dyn Iterator<Item = &Entry>| entries.flat_map(|e| e.bytes.clone()).collect::<Vec<u8>>();
-    let after = bytes(&mut table.iter().zip(kept).filter(|(_, kept)| **kept).map(|(entry, _)| entry));
+    let remain = || table.iter().zip(kept).filter(|(_, kept)| **kept).map(|(entry, _)| entry);
+    // Over and over: see the head of this file.
+    let after = bytes(&mut remain().cycle().take(table.len()));
     // All of it: a lease that is renewed behind those that stay is seen to be another.
     let before = bytes(&mut table.iter());
     // Counts of a header are 32 bits wide, and no more than such a count were read.
@@ -209,11 +216,39 @@ mod tests {
         let Outcome::Rewritten(rewrite) = exactly(&IMMUTABLE, 400, &table) else { panic!() };
         assert_eq!((rewrite.size_before, rewrite.size_after), (400, 112 + 144));
         let [records, count] = &rewrite.patches[..] else { panic!() };
-        assert_eq!(records.after, [&table[1].bytes[..], &table[3].bytes].concat());
+        assert_eq!(records.after, [&table[1].bytes[..], &table[3].bytes].concat().repeat(2));
         assert_eq!(records.before, table.iter().flat_map(|entry| entry.bytes.clone()).collect::<Vec<u8>>());
         assert_eq!((count.at, &count.before[..], &count.after[..]), (8, &[0, 0, 0, 4][..], &[0, 0, 0, 2][..]));
         assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, true)])), Outcome::Unlinked);
         assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, false)])), Outcome::Untouched);
+    }
+
+    /// The leases as Tahoe finds them: the last records of the file, as many as its count says.
+    fn read(file: &[u8]) -> HashSet<&[u8]> {
+        let count = u32::from_be_bytes(file[8..12].try_into().unwrap()) as usize;
+        file[file.len() - 72 * count..].chunks(72).collect()
+    }
+
+    #[test]
+    fn after_each_step_a_table_reads_as_before_or_as_after() {
+        for (leases, kept) in (2..8u32).flat_map(|leases| (1..(1u32 << leases) - 1).map(move |kept| (leases, kept))) {
+            let expired: Vec<(u8, bool)> = (0..leases).map(|i| (i as u8, kept >> i & 1 == 0)).collect();
+            let table = immutable(&expired);
+            let mut file = vec![0; 112];
+            file[8..12].copy_from_slice(&leases.to_be_bytes());
+            table.iter().for_each(|entry| file.extend_from_slice(&entry.bytes));
+            let (before, size) = (file.clone(), file.len() as u64);
+            let stays: Vec<u8> = table.iter().filter(|e| !e.expired).flat_map(|e| e.bytes.clone()).collect();
+            let Outcome::Rewritten(rewrite) = exactly(&IMMUTABLE, size, &table) else { panic!() };
+            for patch in &rewrite.patches {
+                file[patch.at as usize..][..patch.after.len()].copy_from_slice(&patch.after);
+                let is = read(&file);
+                assert!(is == read(&before) || is == stays.chunks(72).collect(), "{leases} leases, {kept:b}");
+            }
+            file.truncate(rewrite.size_after as usize);
+            assert_eq!(file[112..], stays, "what stays, in its order");
+            assert_eq!(file[8..12], kept.count_ones().to_be_bytes());
+        }
     }
 
     #[test]

@@ -118,7 +118,8 @@ impl OpenedBucket<'_> {
         self.store.medium.unlink(self.bucket.as_fd(), plain(share)?)
     }
 
-    /// Rewrites a share's lease table in place, as Tahoe does: records, count, size; then syncs it.
+    /// Rewrites a share's lease table in place: records, count, size. A table whose end moves is synced after each of them, so
+    /// that it reads as before or as after also if the machine dies in between.
     ///
     /// A file that is neither as it was found (`stamp`) nor anywhere between the beginning and the end of this rewriting
     /// was changed by somebody else, and is left as it is. If it fails half-way, what was written is taken back.
@@ -150,8 +151,9 @@ impl OpenedBucket<'_> {
         let written = self.write(&file, rewrite);
         if let Err(e) = written {
             // The size is set last, so what failed has not cut it.
-            let back =
-                || rewrite.patches.iter().try_for_each(|p| self.store.medium.write(file.as_fd(), &p.before, p.at));
+            let back = || {
+                rewrite.patches.iter().rev().try_for_each(|p| self.store.medium.write(file.as_fd(), &p.before, p.at))
+            };
             let sync = || self.store.medium.sync(file.as_fd());
             // What is taken back has to survive a loss of power too, in whatever order it comes to the disk.
             let is_back = found.size == rewrite.size_before && back().and_then(|()| sync()).is_ok();
@@ -163,11 +165,14 @@ impl OpenedBucket<'_> {
 
     fn write(&self, file: &ShareFile, rewrite: &Rewrite) -> io::Result<()> {
         let (medium, fd) = (&self.store.medium, file.as_fd());
-        rewrite.patches.iter().try_for_each(|patch| medium.write(fd, &patch.after, patch.at))?;
-        if rewrite.size_after != rewrite.size_before {
-            medium.truncate(fd, rewrite.size_after)?;
+        let end_moves = rewrite.size_after != rewrite.size_before;
+        for patch in &rewrite.patches {
+            medium.write(fd, &patch.after, patch.at)?;
+            if end_moves {
+                medium.sync(fd)?;
+            }
         }
-        Ok(())
+        if end_moves { medium.truncate(fd, rewrite.size_after) } else { Ok(()) }
     }
 
     /// Removes the bucket's directory if it is empty; tells whether it is gone.
