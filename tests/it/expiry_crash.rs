@@ -116,7 +116,7 @@ fn tables(root: &Path) -> BTreeMap<String, BTreeSet<Vec<u8>>> {
     files(root).into_keys().map(read).map(|(leases, name)| (name, leases)).collect()
 }
 
-fn is_valid(lease: &Vec<u8>) -> bool {
+fn is_valid(lease: &[u8]) -> bool {
     let fresh = (AT + 31 * DAY - 3 * DAY).to_be_bytes();
     let at = if lease.len() == 92 { 4..8 } else { 68..72 };
     lease[at] == fresh
