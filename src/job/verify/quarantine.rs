@@ -15,7 +15,7 @@ use std::str::FromStr;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::note::{Note, draft, is_free, write_new};
+use super::note::{Note, draft, is_free, rename_new, write_new};
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
 use crate::store::{Stamp, TahoeBucket};
@@ -291,17 +291,6 @@ fn check_unchanged(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Resul
     match bucket.stamp_of(corrupt.name)? {
         stamp if stamp == corrupt.stamp => Ok(()),
         _ => Err(io::Error::other("it has changed since it was read, or is a link")),
-    }
-}
-
-/// Renames a file of ours to a name that must not be taken, also where the file system cannot promise that by itself.
-fn rename_new(dir: rustix::fd::BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        renamed => Ok(renamed?),
     }
 }
 
