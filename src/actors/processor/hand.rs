@@ -107,6 +107,12 @@ impl<S: Store, T: Tally> Hand<S, T> {
         all.into_iter().filter(|claim| !kept.contains(claim)).collect()
     }
 
+    /// Notes that nothing more is carried out: what was not begun is to say so in the state, and then binds no cycle.
+    pub fn lay_down(&mut self) {
+        let current = self.todo.front_mut().map(|(_, state)| state);
+        self.done.iter_mut().chain(current).for_each(|state| state.dirty |= state.intents.lay_down());
+    }
+
     /// What the state does not have yet.
     pub fn gather(&mut self) -> Result<Vec<Progress>> {
         gather(&mut self.done, self.todo.front_mut().map(|(_, state)| state))
