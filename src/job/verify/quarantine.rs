@@ -16,6 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat
 use rustix::io::Errno;
 
 use super::note::{Note, draft, is_free, rename_new, write_new};
+use super::visit::count;
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
 use crate::store::{Stamp, TahoeBucket};
@@ -115,10 +116,9 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
         if here || !folder.join(&shares).is_file() {
             continue;
         }
-        fold.notes.counts.shares += 1;
-        fold.tally.shares += 1;
-        fold.tally.bytes = fold.tally.bytes.saturating_add(note.read.unwrap_or(note.size));
+        count(note.read.unwrap_or(note.size), fold);
         fold.tally.corrupt += 1;
+        fold.notes.counts.verified.corrupt += 1;
         fold.tally.quarantined += 1;
         note.findings.iter().for_each(|finding| fold.notes.finding(finding));
     }
