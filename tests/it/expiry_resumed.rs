@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
 use sexton::job::leases::Word;
@@ -173,4 +174,30 @@ fn a_panic_while_something_is_deleted_loses_no_intent() {
     let report = resumed(&world, &state);
     assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
     assert_eq!((&report.own["deleted"]["leases"], report.counts.errors), (&2.into(), 0));
+}
+
+/// How it happens: while something is about to be deleted, somebody moves `shares/` aside and puts a copy in its place.
+#[test]
+fn in_a_folder_that_was_moved_aside_nothing_is_deleted() {
+    let world = World::new();
+    three_leases(&world);
+    world.put(&world.share("aa", 1, 0), &immutable_at(world.now(), 2, DATA, &[(1, 40)]));
+    let (shares, aside) = (world.store().join("shares"), world.path("aside"));
+    let (from, to, moved) = (shares.clone(), aside.clone(), AtomicBool::new(false));
+    let moving = SimState::new(move |call| {
+        if call == "sync" && !moved.swap(true, Ordering::Relaxed) {
+            fs::rename(&from, &to).unwrap();
+            fs::create_dir(&from).unwrap();
+        }
+        Ok(())
+    });
+    let ended = world.run(moving.clone(), settings(Word::Offline)).map(|report| report.own["deleted"].clone());
+    let Err(error @ Error::Store { doing: "go on with", .. }) = ended else { panic!("{ended:?}") };
+    assert!(error.to_string().contains("was replaced by another"), "{error}");
+    // It was put back, and the crawl is begun again.
+    fs::remove_dir(&shares).unwrap();
+    fs::rename(&aside, &shares).unwrap();
+    assert!(world.share("aa", 1, 0).exists() && leases(&world).len() == 3);
+    let report = resumed(&world, &moving);
+    assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &3.into()));
 }

@@ -84,6 +84,12 @@ pub(super) fn bucket(
         .map_err(|e| Error::Tally { crawl: format!("an intent of prefix {}", deed.prefix), cause: e.to_string() })?;
     let path = store.path(deed.prefix, Some(&intent.bucket));
     job.check_clocks(&deed.clocks, youngest(&plan, &path))?;
+    // What was moved aside is this store's no longer, and a bucket that is not there would count as deleted.
+    store.still_there().map_err(|e| Error::Store {
+        doing: "go on with",
+        path: store.path("", None),
+        cause: e.to_string(),
+    })?;
     let mut told = Told::default();
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
