@@ -76,10 +76,10 @@ pub struct Intents {
 
 /// An intent in hand.
 #[derive(Debug)]
-struct Held {
-    intent: Intent,
+pub(crate) struct Held {
+    pub intent: Intent,
     /// Whether something of it may have been done.
-    begun: bool,
+    pub begun: bool,
 }
 
 impl Intents {
@@ -140,16 +140,16 @@ impl Intents {
     }
 
     /// Takes out the next that was saved for good, to carry it out.
-    pub(crate) fn next(&mut self) -> Option<Intent> {
-        let next = self.recorded.pop_front()?.intent;
-        self.bytes -= next.body.len();
+    pub(crate) fn next(&mut self) -> Option<Held> {
+        let next = self.recorded.pop_front()?;
+        self.bytes -= next.intent.body.len();
         Some(next)
     }
 
     /// Puts back one that could not be carried out.
-    pub(crate) fn put_back(&mut self, intent: Intent) {
-        self.bytes += intent.body.len();
-        self.recorded.push_front(Held { intent, begun: true });
+    pub(crate) fn put_back(&mut self, held: Held) {
+        self.bytes += held.intent.body.len();
+        self.recorded.push_front(held);
     }
 
     /// Has those of which nothing was begun say so when they are saved next. Nothing is carried out after that. Tells
@@ -220,7 +220,7 @@ mod tests {
         intents.record();
         // One that has failed may be half done.
         let first = intents.next().unwrap();
-        intents.put_back(first);
+        intents.put_back(Held { begun: true, ..first });
         assert!(intents.lay_down());
         let saved = rows(&intents);
         let given_up: Vec<bool> = saved.iter().map(Intent::is_all_or_nothing).collect();
