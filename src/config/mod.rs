@@ -9,6 +9,7 @@ mod diagnosis;
 mod kind;
 mod raw;
 mod raw_daemon;
+mod together;
 pub mod units;
 
 use std::fs::File;
@@ -121,7 +122,8 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::Config`] if the file cannot be read; if a quarantine folder lies in a store; or as [`Config::parse`].
+    /// [`Error::Config`] if the file cannot be read; if a quarantine folder lies in a store, or two crawls delete
+    /// the same leases; or as [`Config::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Config> {
         let path = path.as_ref();
         let cannot = |why: &dyn std::fmt::Display| Error::Config(format!("cannot read {}: {why}", path.display()));
@@ -138,6 +140,7 @@ impl Config {
                 verify.validate_for(store).map_err(named)?;
             }
         }
+        together::check(&config.crawls).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
         Ok(config)
     }
 

@@ -29,16 +29,38 @@ pub struct Intent {
     pub body: String,
 }
 
+/// With this in place of the brace, the body of an intent in the state says that nothing of it was begun.
+const NOT_BEGUN: &str = "{\"not_begun\":true,";
+
 impl Intent {
     /// Whether each of its changes is done or not, and never half: then it may be given up at any moment. A body says so
-    /// with `"all_or_nothing": true` beside whatever else is in it.
+    /// with `"all_or_nothing": true` beside whatever else is in it; and one of which nothing was begun says that.
     pub fn is_all_or_nothing(&self) -> bool {
         #[derive(Deserialize)]
         struct Said {
             #[serde(default)]
             all_or_nothing: bool,
+            #[serde(default)]
+            not_begun: bool,
         }
-        serde_json::from_str(&self.body).is_ok_and(|Said { all_or_nothing }| all_or_nothing)
+        let said = serde_json::from_str(&self.body);
+        said.is_ok_and(|Said { all_or_nothing, not_begun }| all_or_nothing || not_begun)
+    }
+
+    /// Writes into the body that nothing of it was begun, where that makes a difference and the body has room for it.
+    fn mark(&mut self) {
+        if let Some(rest) = self.body.strip_prefix('{').filter(|rest| rest.starts_with('"'))
+            && !self.is_all_or_nothing()
+        {
+            self.body = format!("{NOT_BEGUN}{rest}");
+        }
+    }
+
+    /// Takes that out again; tells whether it was there.
+    fn unmark(&mut self) -> bool {
+        let Some(rest) = self.body.strip_prefix(NOT_BEGUN) else { return false };
+        self.body = format!("{{{rest}");
+        true
     }
 }
 
@@ -46,17 +68,27 @@ impl Intent {
 #[derive(Debug, Default)]
 pub struct Intents {
     /// Saved for good by this run, so that they may be carried out.
-    recorded: VecDeque<Intent>,
+    recorded: VecDeque<Held>,
     /// Yet to be saved for good.
-    new: Vec<Intent>,
+    new: Vec<Held>,
     bytes: usize,
+}
+
+/// An intent in hand.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub intent: Intent,
+    /// Whether something of it may have been done.
+    pub begun: bool,
 }
 
 impl Intents {
     /// Goes on with what an earlier run saved and perhaps carried out. Whether that would survive a loss of power, it did
     /// not say.
-    pub(crate) fn resume(new: Vec<Intent>) -> Intents {
-        let bytes = new.iter().map(|intent| intent.body.len()).sum();
+    pub(crate) fn resume(intents: Vec<Intent>) -> Intents {
+        let held = |mut intent: Intent| Held { begun: !intent.unmark(), intent };
+        let new: Vec<Held> = intents.into_iter().map(held).collect();
+        let bytes = new.iter().map(|held| held.intent.body.len()).sum();
         Intents { recorded: VecDeque::new(), new, bytes }
     }
 
@@ -78,7 +110,7 @@ impl Intents {
 
     /// Those there are, in the order in which they are to be carried out.
     pub fn rows(&self) -> impl Iterator<Item = &Intent> {
-        self.recorded.iter().chain(&self.new)
+        self.recorded.iter().chain(&self.new).map(|held| &held.intent)
     }
 
     fn len(&self) -> usize {
@@ -108,16 +140,29 @@ impl Intents {
     }
 
     /// Takes out the next that was saved for good, to carry it out.
-    pub(crate) fn next(&mut self) -> Option<Intent> {
+    pub(crate) fn next(&mut self) -> Option<Held> {
         let next = self.recorded.pop_front()?;
-        self.bytes -= next.body.len();
+        self.bytes -= next.intent.body.len();
         Some(next)
     }
 
     /// Puts back one that could not be carried out.
-    pub(crate) fn put_back(&mut self, intent: Intent) {
-        self.bytes += intent.body.len();
-        self.recorded.push_front(intent);
+    pub(crate) fn put_back(&mut self, held: Held) {
+        self.bytes += held.intent.body.len();
+        self.recorded.push_front(held);
+    }
+
+    /// Has those of which nothing was begun say so when they are saved next. Nothing is carried out after that. Tells
+    /// whether there are any.
+    pub(crate) fn lay_down(&mut self) -> bool {
+        let mut laid_down = false;
+        for Held { intent, .. } in self.recorded.iter_mut().filter(|held| !held.begun) {
+            let before = intent.body.len();
+            intent.mark();
+            self.bytes += intent.body.len() - before;
+            laid_down |= intent.body.len() > before;
+        }
+        laid_down
     }
 
     /// How many shares they delete.
@@ -128,7 +173,7 @@ impl Intents {
     /// Adds one that is to be saved for good.
     pub(crate) fn put(&mut self, intent: Intent) {
         self.bytes += intent.body.len();
-        self.new.push(intent);
+        self.new.push(Held { intent, begun: false });
     }
 }
 
@@ -153,4 +198,43 @@ pub enum Carried {
     Settled,
     /// Something was changed meanwhile and was looked at anew; nothing of it is in the tally yet.
     Again(Intent),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rows(intents: &Intents) -> Vec<Intent> {
+        intents.rows().cloned().collect()
+    }
+
+    #[test]
+    fn what_was_laid_down_says_so_until_it_is_taken_up_and_saved_again() {
+        let mut intents = Intents::default();
+        for body in [json!({"n": 1}), json!({"n": 2}), json!({"n": 3, "all_or_nothing": true}), json!({}), json!("4")] {
+            intents.add(b"b", 1, &body).unwrap();
+        }
+        let plain = rows(&intents);
+        intents.record();
+        // One that has failed may be half done.
+        let first = intents.next().unwrap();
+        intents.put_back(Held { begun: true, ..first });
+        assert!(intents.lay_down());
+        let saved = rows(&intents);
+        let given_up: Vec<bool> = saved.iter().map(Intent::is_all_or_nothing).collect();
+        assert_eq!(given_up, [false, true, true, false, false]);
+
+        let mut resumed = Intents::resume(saved);
+        assert_eq!(rows(&resumed), plain);
+        resumed.record();
+        assert!(resumed.lay_down(), "stopped again, before any is carried out");
+        assert_eq!(rows(&resumed).iter().map(Intent::is_all_or_nothing).collect::<Vec<_>>(), given_up);
+        // After a crash it says nothing.
+        let mut crashed = Intents::resume(plain.clone());
+        crashed.record();
+        assert!(!crashed.lay_down());
+        assert_eq!(rows(&crashed), plain);
+    }
 }

@@ -72,7 +72,8 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     /// already must count as done. Default: nothing, for jobs that change nothing.
     ///
     /// # Errors
-    /// What must stop the crawl. The intent stays saved, and comes again when the crawl goes on.
+    /// What must stop the crawl; nothing of it is in the tally then. The intent stays saved, and comes again when the crawl goes
+    /// on. With [`Error::Store`](crate::Error::Store) it may be half done, with any other nothing of it was begun.
     fn carry_out(&self, store: &S, intent: &Intent, deed: &mut Deed<'_, Self::Tally>) -> crate::error::Result<Carried> {
         let _ = (store, intent, deed);
         Ok(Carried::Settled)

@@ -6,15 +6,17 @@ use std::io;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
+use sexton::engine::Fresh;
 use sexton::job::leases::Word;
 use sexton::report::CycleReport;
 use sexton::settings::Checkpoint;
 use sexton::store::Disk;
 
 use super::expiry_crash::immutable_at;
-use super::expiry_world::{DAY, Failing, World, settings};
+use super::expiry_world::{Ahead, DAY, Failing, World, settings};
 use super::sim_state::SimState;
 
 /// Bytes of data in the share, and where its leases begin.
@@ -180,4 +182,56 @@ fn a_panic_while_something_is_deleted_loses_no_intent() {
     let report = resumed(&world, &state);
     assert_eq!(share(&world), immutable_at(world.now(), 2, DATA, &[(2, 3)]));
     assert_eq!((&report.own["deleted"]["leases"], report.counts.errors), (&2.into(), 0));
+}
+
+/// How it happens: while something is about to be deleted, somebody moves `shares/` aside and puts a copy in its place.
+#[test]
+fn in_a_folder_that_was_moved_aside_nothing_is_deleted() {
+    let world = World::new();
+    three_leases(&world);
+    world.put(&world.share("aa", 1, 0), &immutable_at(world.now(), 2, DATA, &[(1, 40)]));
+    let (shares, aside) = (world.store().join("shares"), world.path("aside"));
+    let (from, to, moved) = (shares.clone(), aside.clone(), AtomicBool::new(false));
+    let moving = SimState::new(move |call| {
+        if call == "sync" && !moved.swap(true, Ordering::Relaxed) {
+            fs::rename(&from, &to).unwrap();
+            fs::create_dir(&from).unwrap();
+        }
+        Ok(())
+    });
+    let ended = world.run(moving.clone(), settings(Word::Offline)).map(|report| report.own["deleted"].clone());
+    let Err(error @ Error::Store { doing: "go on with", .. }) = ended else { panic!("{ended:?}") };
+    assert!(error.to_string().contains("was replaced by another"), "{error}");
+    // It was put back, and the crawl is begun again.
+    fs::remove_dir(&shares).unwrap();
+    fs::rename(&aside, &shares).unwrap();
+    assert!(world.share("aa", 1, 0).exists() && leases(&world).len() == 3);
+    let report = resumed(&world, &moving);
+    assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &3.into()));
+}
+
+/// How it happens: the clock is ahead, so leases expire that are valid; somebody sets it right just before the first of them
+/// goes. What is left of that cycle is nothing to be finished.
+#[test]
+fn a_cycle_that_was_refused_before_anything_was_begun_is_given_up() {
+    let mut world = World::new();
+    world.put(&world.share("aa", 0, 0), &immutable_at(world.now(), 2, DATA, &[(1, 40), (2, 3), (3, 15)]));
+    let before = share(&world);
+    world.clock = Ahead::by(20 * i64::from(DAY));
+    let clock = world.clock.secs.clone();
+    let state = SimState::new(move |call| {
+        if call == "sync" {
+            clock.store(7200, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    for why in ["it has jumped", "the cycle judges by a moment"] {
+        let refused = world.run(state.clone(), settings(Word::Offline)).map(|report| report.own["deleted"].clone());
+        let Err(error @ Error::Clock { .. }) = refused else { panic!("{refused:?}") };
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(share(&world), before);
+    }
+    world.fresh = Fresh::Yes;
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!((report.key.number, leases(&world).len()), (1, 2));
 }

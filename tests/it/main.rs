@@ -30,6 +30,7 @@ mod embed;
 mod expiry_cli;
 mod expiry_crash;
 mod expiry_fixtures;
+mod expiry_long;
 mod expiry_online;
 mod expiry_resumed;
 mod expiry_safety;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sexton::clock::Clock;
-use sexton::engine::{Cycles, EngineHandle};
+use sexton::engine::{Cycles, EngineHandle, Fresh};
 use sexton::job::{Carried, CycleView, Deed, Fold, Intent, Job, Unreadable};
 use sexton::messages::Instruction;
 use sexton::policy::deletion::Clocks;
@@ -63,7 +63,7 @@ impl Job<SimStore> for Changer {
 
     fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> std::result::Result<(), Unreadable> {
         self.clock.work(LOOK);
-        fold.intents.add(bucket.as_bytes(), 1, bucket).unwrap();
+        fold.intents.add(bucket.as_bytes(), 1, &serde_json::json!({ "bucket": bucket })).unwrap();
         Ok(())
     }
 
@@ -200,4 +200,29 @@ async fn changing_ends_a_second_after_it_is_forbidden() {
     // Some may have been made twice, as after a crash: a job takes what is done for done. None counts twice.
     assert_whole(&engine.last_report("c").unwrap(), ALL);
     assert_eq!(changes.made.lock().unwrap().len() as u64, ALL);
+}
+
+/// How it happens: somebody sees that the rule is wrong, stops it in the midst of many changes, and wants a cycle by another one.
+#[actix_rt::test]
+async fn a_cycle_that_was_stopped_in_good_order_is_given_up_though_changes_are_left() {
+    tokio::time::pause();
+    for workers in [1, 2] {
+        let (clock, changes) = (SimClock::new(), Changes::default());
+        let (state, ..) = counting();
+        for _ in 0..2 {
+            let (engine, _) = start(&clock, &state, &changes, (Checkpoint::EverySlice, workers, Duration::MAX));
+            tokio::time::sleep(3 * SECOND).await;
+            engine.shutdown(60 * SECOND).await.unwrap();
+        }
+        assert!((1..ALL).contains(&changes.count()));
+        let (builder, _) = builder(budget(0.5, SLICE), Checkpoint::EverySlice, &clock);
+        let job = Changer { clock: clock.clone(), changes: Changes::default(), until: Duration::MAX };
+        let builder = builder.state(state.clone()).cycles(Cycles::Once).fresh(Fresh::Yes);
+        let crawl = builder.crawl(at_once("c", workers), SimStore::new(&clock, PREFIXES, BUCKETS), job);
+        let engine = crawl.start().unwrap();
+        end(&engine).await.unwrap();
+        let report = engine.last_report("c").unwrap();
+        assert_eq!((report.key.number, report.resumed), (1, false));
+        assert_whole(&report, ALL);
+    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::full_disk;
 use super::harness::{Ended, Fixture, Running, crawl, lasting, run};
 
 /// CHK of 4096 bytes.
@@ -285,4 +286,32 @@ fn what_is_read_wrong_once_is_misread_and_not_corrupt() {
         }
     }
     assert!(misread > 0);
+}
+
+/// How it happens: there is no room for the advisory of a share that is to be moved. Only root can make such a disk.
+#[test]
+fn an_advisory_that_was_begun_on_a_full_disk_is_not_taken_for_one() {
+    let grid = Grid::new();
+    damage(&grid.share(INDEX, 3), 200);
+    let folder = grid.fixture.root.join("corruption-advisories");
+    fs::create_dir(&folder).unwrap();
+    if let Err(refused) = full_disk::mount(&folder, "64k") {
+        return println!("no small file system: {refused}");
+    }
+    full_disk::fill(&folder);
+    // The same cycle comes to the share again, as after a crash.
+    let args = "--json --quarantine move --offline --advisories --now 1700000000";
+    let full = grid.verify("state", args);
+    let left = fs::read_dir(&folder).unwrap().count();
+    fs::remove_file(folder.join("filler")).unwrap();
+    let again = grid.verify("state", args);
+    let texts: Vec<String> =
+        fs::read_dir(&folder).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    full_disk::unmount(&folder);
+    let report = full.expect(1).report();
+    assert!(report["errors"][0]["error"].as_str().unwrap().contains("No space left on device"), "{report}");
+    assert_eq!((left, report["verified"].get("quarantined")), (1, None), "but for what fills it, nothing");
+    assert_eq!(again.expect(1).report()["verified"]["quarantined"], 1);
+    let [text] = &texts[..] else { panic!("{texts:?}") };
+    assert!(text.contains("data blocks: block 0") && text.ends_with("\n\n"), "{text:?}");
 }

@@ -100,11 +100,26 @@ impl<S: Store, T: Tally> Hand<S, T> {
 
     /// Lets go of each prefix that has intents, likewise.
     pub fn forgo_intents(&mut self) -> Vec<(u32, u64)> {
+        self.forgo_where(|intents| !intents.is_empty())
+    }
+
+    /// Lets go of each prefix that has intents which were not saved for good.
+    pub fn forgo_new_intents(&mut self) -> Vec<(u32, u64)> {
+        self.forgo_where(Intents::has_new)
+    }
+
+    fn forgo_where(&mut self, goes: impl Fn(&Intents) -> bool) -> Vec<(u32, u64)> {
         let all = self.claims();
-        self.done.retain(|state| state.intents.is_empty());
-        self.todo.retain(|(_, state)| state.intents.is_empty());
+        self.done.retain(|state| !goes(&state.intents));
+        self.todo.retain(|(_, state)| !goes(&state.intents));
         let kept = self.claims();
         all.into_iter().filter(|claim| !kept.contains(claim)).collect()
+    }
+
+    /// Notes that nothing more is carried out: what was not begun is to say so in the state, and then binds no cycle.
+    pub fn lay_down(&mut self) {
+        let current = self.todo.front_mut().map(|(_, state)| state);
+        self.done.iter_mut().chain(current).for_each(|state| state.dirty |= state.intents.lay_down());
     }
 
     /// What the state does not have yet.

@@ -83,13 +83,13 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
         let Settling { crawl, work, .. } = *self;
         let Some(state) = self.states().find(|state| state.intents.has_recorded()) else { return Ok(false) };
         work.may_go_on_changing(crawl)?;
-        let Some(intent) = state.intents.next() else { return Ok(false) };
+        let Some(mut held) = state.intents.next() else { return Ok(false) };
         state.dirty = true;
         let prefix = work.ring.name(state.position).unwrap_or_default();
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
         let mut deed = Deed { prefix, tally, notes, now, clocks: work.clocks(crawl) };
         // Caught here, where the intent can be put back. It is not the panic of a visit, which would cost its bucket.
-        let carried = catch_unwind(AssertUnwindSafe(|| crawl.job.carry_out(&crawl.store, &intent, &mut deed)));
+        let carried = catch_unwind(AssertUnwindSafe(|| crawl.job.carry_out(&crawl.store, &held.intent, &mut deed)));
         let panicked = |panic: Box<dyn Any + Send>| {
             Err(Error::ActorPanicked { actor: "settling", message: panic_message(&*panic) })
         };
@@ -97,7 +97,9 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
             Ok(Carried::Settled) => {}
             Ok(Carried::Again(changed)) => state.intents.put(changed),
             Err(error) => {
-                state.intents.put_back(intent);
+                // Whatever else refuses does so before anything is done.
+                held.begun |= matches!(error, Error::Store { .. } | Error::ActorPanicked { .. });
+                state.intents.put_back(held);
                 return Err(error);
             }
         }

@@ -313,12 +313,18 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Before the worker ends: what is in hand is saved, claims are given back; what could not be saved will be visited
-    /// again. So will what has intents where a stop is not all that ended it: saved now, they would bind the cycle to them,
-    /// and one that failed may have left its mark on the tally.
+    /// again. So will what was refused: saved now, it would bind the cycle. A panic may have left its mark on the tally.
     async fn hand_over(&mut self, ended: &Result<()>) -> Result<()> {
-        let stopped = matches!(ended, Ok(()) | Err(Error::Stopped));
-        let mut claims = if stopped { Vec::new() } else { self.hand.forgo_intents() };
+        let mut claims = match ended {
+            Ok(()) | Err(Error::Stopped) => Vec::new(),
+            Err(Error::ActorPanicked { .. }) => self.hand.forgo_intents(),
+            Err(_) => self.hand.forgo_new_intents(),
+        };
         let mut kept = self.commit(None).await;
+        if kept.is_ok() {
+            self.hand.lay_down();
+            kept = self.commit(None).await;
+        }
         if kept.is_err() && self.hand.has_intents() {
             claims.extend(self.hand.forgo_intents());
             kept = self.commit(None).await.and(kept);

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::judge::{Flaw, LEASES};
-use super::look::{Looked, Sight};
+use super::look::{LEASES_MOST, Looked, Sight};
 use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
 use super::tally::LeaseTally;
 use super::{Leases, Word};
@@ -84,6 +84,12 @@ pub(super) fn bucket(
         .map_err(|e| Error::Tally { crawl: format!("an intent of prefix {}", deed.prefix), cause: e.to_string() })?;
     let path = store.path(deed.prefix, Some(&intent.bucket));
     job.check_clocks(&deed.clocks, youngest(&plan, &path))?;
+    // What was moved aside is this store's no longer, and a bucket that is not there would count as deleted.
+    store.still_there().map_err(|e| Error::Store {
+        doing: "go on with",
+        path: store.path("", None),
+        cause: e.to_string(),
+    })?;
     let mut told = Told::default();
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
@@ -93,6 +99,7 @@ pub(super) fn bucket(
                 opened: &opened,
                 now: deed.now,
                 latest: deed.clocks.latest(),
+                leases_left: LEASES_MOST.saturating_sub(plan.leases_rewritten()),
                 page: [0; PIECE_LEN],
             };
             for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
@@ -190,6 +197,8 @@ struct Work<'a> {
     opened: &'a OpenedBucket<'a>,
     now: f64,
     latest: f64,
+    /// How many leases more the tables may have that are rewritten.
+    leases_left: u64,
     page: [u8; PIECE_LEN],
 }
 
@@ -242,13 +251,14 @@ impl Work<'_> {
     }
 
     fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
-        let settings = &self.job.settings;
-        Sight { settings, now: self.now, latest: self.latest, page: &mut self.page }.look(name, file)
+        let Work { now, latest, leases_left, .. } = *self;
+        Sight { settings: &self.job.settings, now, latest, leases_left, page: &mut self.page }.look(name, file)
     }
 
     /// A share that was changed counts as what it is now, and is told of; one that is gone, as what it was.
     fn look_anew(&mut self, share: &mut SharePlan, told: &mut Told, path: &Path) {
         let name = share.name.clone().into_bytes();
+        self.leases_left = self.leases_left.saturating_add(share.leases_rewritten());
         let looked = match self.opened.open(&name) {
             Ok(Some(file)) => self.look(&name, &file),
             Ok(None) => {
@@ -260,6 +270,7 @@ impl Work<'_> {
         match looked {
             Ok(Looked { plan, flaws, stops, kept }) => {
                 *share = plan;
+                self.leases_left = self.leases_left.saturating_sub(share.leases_rewritten());
                 for flaw in flaws.into_iter().chain(kept.map(|why| Flaw::kept(LEASES, why))) {
                     told.finding(flaw.of_share(self.bucket, &name));
                 }

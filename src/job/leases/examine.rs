@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::judge::{BUCKET, Flaw, LEASES};
-use super::look::{Looked, Sight};
+use super::look::{LEASES_MOST, Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
@@ -32,6 +32,8 @@ struct Visit<'v, 'f> {
     bucket: &'v TahoeBucket<'v>,
     fold: &'v mut Fold<'f, LeaseTally>,
     plan: BucketPlan,
+    /// How many leases the tables have that it rewrites.
+    leases_rewritten: u64,
     /// Whether Tahoe's lease checker would have stopped in this bucket.
     stopped: bool,
     /// Whether the bucket was reached through a link, once that was asked.
@@ -48,8 +50,8 @@ pub(super) fn bucket(
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<(), Unreadable> {
     fold.notes.counts.no_share += bucket.no_share();
-    let mut visit =
-        Visit { job, bucket, fold, plan: BucketPlan::default(), stopped: false, behind_link: OnceCell::new() };
+    let (plan, behind_link) = (BucketPlan::default(), OnceCell::new());
+    let mut visit = Visit { job, bucket, fold, plan, leases_rewritten: 0, stopped: false, behind_link };
     let mut page = [0; PIECE_LEN];
     for entry in bucket.shares() {
         visit.share(entry, &mut page);
@@ -59,7 +61,9 @@ pub(super) fn bucket(
 
 impl Visit<'_, '_> {
     fn share(&mut self, entry: &ShareEntry, page: &mut [u8; PIECE_LEN]) {
-        let mut sight = Sight { settings: &self.job.settings, now: self.fold.now, latest: self.fold.latest, page };
+        let leases_left = LEASES_MOST.saturating_sub(self.leases_rewritten);
+        let (settings, now, latest) = (&self.job.settings, self.fold.now, self.fold.latest);
+        let mut sight = Sight { settings, now, latest, leases_left, page };
         let name = self.bucket.share_name(entry);
         let looked = self.bucket.open_share(entry).and_then(|file| {
             let looked = sight.look(name, &file)?;
@@ -108,6 +112,7 @@ impl Visit<'_, '_> {
             self.finding(entry, flaw);
         }
         self.stopped |= matches!(plan.seen, Seen::Stops(_));
+        self.leases_rewritten = self.leases_rewritten.saturating_add(plan.leases_rewritten());
         self.plan.shares.push(plan);
     }
 

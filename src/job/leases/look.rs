@@ -17,8 +17,9 @@ use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, ShareBytes};
 /// How long a share must have been untouched before it may go while its node is running, in seconds.
 const UNTOUCHED_SECS: f64 = 3600.0;
 
-/// Leases of a share whose table is rewritten: an intent holds the whole table. (Real shares have a handful.)
-const LEASES_MOST: u64 = 100_000;
+/// Leases of all the tables that are rewritten in one bucket at once: an intent holds the whole tables. (Real shares have a
+/// handful.)
+pub(super) const LEASES_MOST: u64 = 100_000;
 
 /// Leases of a share that are read, unless Tahoe is to be followed in everything: a file of holes has billions of them for
 /// nothing, and reading those would hold a slice for an hour.
@@ -42,6 +43,8 @@ pub(super) struct Sight<'a> {
     pub now: f64,
     /// The latest moment that counts as now, likewise: leases are renewed while a cycle lasts.
     pub latest: f64,
+    /// How many leases a table may have that is to be rewritten: of [`LEASES_MOST`] those that others of its bucket leave.
+    pub leases_left: u64,
     pub page: &'a mut [u8; PIECE_LEN],
 }
 
@@ -133,8 +136,10 @@ impl Sight<'_> {
                 spared => Decision { spared, ..nothing },
             },
             (Conduct::Careful, _) if met.expired == leases => unlink,
-            _ if leases > LEASES_MOST => {
-                let kept = Some(format!("its lease table is not rewritten: it has {leases} leases"));
+            _ if leases > self.leases_left => {
+                let others =
+                    if leases > LEASES_MOST { "" } else { ", and in this cycle other shares of the bucket come first" };
+                let kept = Some(format!("its lease table is not rewritten: it has {leases} leases{others}"));
                 Decision { kept, ..nothing }
             }
             (conduct, _) => self.cancel(header, share, conduct),

@@ -103,6 +103,16 @@ impl SharePlan {
         self.act.is_some() && !self.done
     }
 
+    /// How many leases the table has that is to be rewritten.
+    pub fn leases_rewritten(&self) -> u64 {
+        match (&self.act, &self.seen) {
+            (Some(Act { change: Change::Rewrite(_), .. }), Seen::Whole(share) | Seen::Stops(Some(share))) => {
+                share.leases
+            }
+            _ => 0,
+        }
+    }
+
     /// Whether Tahoe would call the share recovered: no lease is left by the settings, and it was deleted or has
     /// nothing to cancel.
     fn is_recovered(&self, share: &Share) -> bool {
@@ -133,6 +143,11 @@ impl BucketPlan {
             })
         };
         held(|held| held.by_own_date) && held(|held| held.by_settings)
+    }
+
+    /// How many leases the tables have that are to be rewritten.
+    pub fn leases_rewritten(&self) -> u64 {
+        self.shares.iter().map(SharePlan::leases_rewritten).fold(0, u64::saturating_add)
     }
 
     /// How many shares it deletes, those that are gone already included: they are counted nowhere else until it is settled.

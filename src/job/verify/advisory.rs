@@ -1,16 +1,19 @@
 //! Tahoe's corruption advisories: the files in which a storage server keeps what clients report to it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use rustix::fs::CWD;
+
+use super::note::{draft, is_free, remove_if_there, rename_new, write_new};
 use crate::job::Finding;
 use crate::store::TahoeBucket;
 use crate::tahoe::container::ShareType;
 
 /// Writes one advisory for a share, synced, and never over an existing one: a bucket that is verified again after a
-/// crash, at the same moment of the same cycle, keeps the one it has.
+/// crash, at the same moment of the same cycle, keeps the one it has. It gets its name once it is whole, so that one which
+/// was begun on a full disk, or before a crash, is not taken for it.
 pub(super) fn write(
     bucket: &TahoeBucket<'_>,
     share: Option<i64>,
@@ -29,16 +32,14 @@ pub(super) fn write(
         "report: Share Corruption\ntype: {kind}\nstorage_index: {storage_index}\nshare_number: {share}\n\n{}\n\n",
         reasons.join("\n")
     );
-    write_new(&folder, &format!("{}--{storage_index}-{share}", time_of(now)), text.as_bytes())
-}
-
-fn write_new(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut file = match OpenOptions::new().write(true).create_new(true).open(folder.join(name)) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        opened => opened?,
-    };
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let path = folder.join(format!("{}--{storage_index}-{share}", time_of(now)));
+    if !is_free(&path)? {
+        return Ok(());
+    }
+    let draft = draft(&path);
+    remove_if_there(&draft)?;
+    write_new(&draft, |file| file.write_all(text.as_bytes()))?;
+    rename_new(CWD, &draft, &path).inspect_err(|_| drop(fs::remove_file(&draft)))?;
     File::open(folder)?.sync_all()
 }
 

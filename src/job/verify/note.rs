@@ -6,6 +6,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fd::BorrowedFd;
+use rustix::fs::{RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::job::Finding;
@@ -96,6 +99,17 @@ pub(super) fn write_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result
     written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
+/// Renames a file of ours to a name that must not be taken, also where the file system cannot promise that by itself.
+pub(super) fn rename_new(dir: BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
 /// Whether nothing has this name, not even a link that leads nowhere.
 pub(super) fn is_free(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
@@ -122,7 +136,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     Some(text)
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),

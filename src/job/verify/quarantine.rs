@@ -15,7 +15,8 @@ use std::str::FromStr;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::note::{Note, draft, is_free, write_new};
+use super::note::{Note, draft, is_free, rename_new, write_new};
+use super::visit::count;
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
 use crate::store::{Stamp, TahoeBucket};
@@ -115,10 +116,9 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
         if here || !folder.join(&shares).is_file() {
             continue;
         }
-        fold.notes.counts.shares += 1;
-        fold.tally.shares += 1;
-        fold.tally.bytes = fold.tally.bytes.saturating_add(note.read.unwrap_or(note.size));
+        count(note.read.unwrap_or(note.size), fold);
         fold.tally.corrupt += 1;
+        fold.notes.counts.verified.corrupt += 1;
         fold.tally.quarantined += 1;
         note.findings.iter().for_each(|finding| fold.notes.finding(finding));
     }
@@ -291,17 +291,6 @@ fn check_unchanged(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Resul
     match bucket.stamp_of(corrupt.name)? {
         stamp if stamp == corrupt.stamp => Ok(()),
         _ => Err(io::Error::other("it has changed since it was read, or is a link")),
-    }
-}
-
-/// Renames a file of ours to a name that must not be taken, also where the file system cannot promise that by itself.
-fn rename_new(dir: rustix::fd::BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        renamed => Ok(renamed?),
     }
 }
 

@@ -347,7 +347,7 @@ fn put_down_share(
 }
 
 /// Counts a share, whatever it has come to, and the bytes that were read of it.
-fn count(read: u64, fold: &mut Fold<'_, VerifyTally>) {
+pub(super) fn count(read: u64, fold: &mut Fold<'_, VerifyTally>) {
     fold.notes.counts.shares += 1;
     fold.notes.counts.verified.bytes = fold.notes.counts.verified.bytes.saturating_add(read);
     fold.tally.shares += 1;

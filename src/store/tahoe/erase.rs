@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
 use super::share::Stamp;
+use super::turns::Turn;
 use super::{DIRECTORY, ShareFile, TahoeStore};
 use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::table::ReadAt;
@@ -26,6 +27,7 @@ pub struct OpenedBucket<'s> {
     prefix: OwnedFd,
     bucket: OwnedFd,
     name: Vec<u8>,
+    _turn: Turn,
 }
 
 /// What stands under a share's name.
@@ -59,18 +61,21 @@ pub enum Failed {
 }
 
 impl TahoeStore {
-    /// Opens a bucket for changes; `None` if it is not there any more.
+    /// Opens a bucket for changes; `None` if it is not there any more. Waits while another thread of this process has it open
+    /// for changes.
     ///
     /// # Errors
     /// If it cannot be opened without following a link, or at all.
     pub fn open_for_change(&self, prefix: &str, bucket: &[u8]) -> io::Result<Option<OpenedBucket<'_>>> {
-        let open = || -> io::Result<(OwnedFd, OwnedFd)> {
+        let name = bucket.to_vec();
+        let open = || -> io::Result<OpenedBucket<'_>> {
             let prefix = beneath(&self.shares, prefix.as_bytes(), DIRECTORY)?;
             let bucket = beneath(&prefix, bucket, DIRECTORY)?;
-            Ok((prefix, bucket))
+            let turn = Turn::at(&bucket)?;
+            Ok(OpenedBucket { store: self, prefix, bucket, name, _turn: turn })
         };
         match open() {
-            Ok((prefix, dir)) => Ok(Some(OpenedBucket { store: self, prefix, bucket: dir, name: bucket.to_vec() })),
+            Ok(opened) => Ok(Some(opened)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }

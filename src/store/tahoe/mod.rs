@@ -14,6 +14,7 @@ mod quiet;
 mod residency;
 mod share;
 mod sole;
+mod turns;
 
 use std::ffi::OsStr;
 use std::io;
