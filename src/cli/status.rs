@@ -202,8 +202,8 @@ fn crawl_line(crawl: &Value, status: &Value) -> String {
     let now = number(status, "now");
     let doing = match state(crawl, status) {
         "walking" => [at_cycle(crawl), pace(crawl), rest(crawl)].into_iter().flatten().collect::<Vec<_>>().join(", "),
-        "sleeping" | "slow_start" => {
-            crawl["next_cycle_at"].as_f64().map_or(String::new(), |at| format!("next cycle in {}", about(at - now)))
+        "sleeping" | "slow_start" if crawl["next_cycle_at"].is_number() => {
+            format!("next cycle in {}", about(number(crawl, "next_cycle_at") - now))
         }
         _ => at_cycle(crawl).unwrap_or_default(),
     };

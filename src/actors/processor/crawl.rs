@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::super::reins::Reins;
 use super::{Cycles, Ports};
-use crate::checkpoint::{CycleKey, Progress};
+use crate::checkpoint::{Cycle, CycleKey, Progress};
 use crate::clock::Time;
 use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
@@ -18,7 +18,7 @@ use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipp
 use crate::lock::lock;
 use crate::messages::{Opened, WantedCycle};
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, Moment};
+use crate::policy::cycle::{Fresh, Moment, Rehearsed};
 use crate::policy::deletion::{Clocks, Ledger, Toll};
 use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
@@ -102,6 +102,11 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             not_in_ring,
             rehearses_first: self.job.rehearses_first(),
         }
+    }
+
+    /// Whether it is to change nothing before a rehearsal was confirmed, its newest cycle being this.
+    pub fn is_to_rehearse(&self, newest: Option<&Cycle>) -> bool {
+        self.job.rehearses_first() && self.wanted(0).rehearsed(newest) != Rehearsed::Confirmed
     }
 
     /// Its target, if it has one, and what lies between two of its cycles.
