@@ -321,6 +321,22 @@ fn what_deletes_nothing_is_not_asked_about() {
     assert_eq!(stage.changes().len(), 1, "nothing may delete anything, so nothing was asked");
 }
 
+/// A crawl that is to delete is in the middle of its first rehearsal: when it goes on, nothing is deleted before somebody has
+/// looked at what it has shown and confirmed that.
+#[test]
+fn what_is_still_being_rehearsed_is_not_asked_about() {
+    let mut play = Play::as_written();
+    play.crawl["settings"]["parameters"] = json!({"expire": "age:2678400", "delete": "online"});
+    let count = crawl(&mut play, "count");
+    (count["state"], count["cycle"], count["rehearsing"]) = (json!("paused"), json!(0), json!(true));
+    (count["last_cycle"], count["rehearsal"]) = (Value::Null, Value::Null);
+    let (stage, browser) = page(play);
+    browser.click("[aria-label='Resume count']");
+    browser.shows("#toast", "this is a stage");
+    let asked: Vec<String> = stage.changes().into_iter().map(|(_, path, _)| path).collect();
+    assert_eq!(asked, ["/api/crawls/count/resume"]);
+}
+
 #[test]
 fn every_control_is_reached_by_keyboard() {
     let (stage, browser) = page(Play::as_written());
