@@ -1,5 +1,7 @@
 //! What an operator has done to single crawls by hand: it outlives restarts, and is shown, until it is taken back.
 
+use std::io::{Read, Write};
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -195,6 +197,23 @@ fn a_file_that_holds_no_token_is_said_to_hold_none() {
         std::fs::write(&path, text).unwrap();
         let args = format!("pause --token-file {}", path.display());
         say(&daemon, &args).expect(3).said("no-token does not hold a token");
+    }
+}
+
+#[test]
+fn a_server_that_is_no_daemon_is_not_taken_for_one() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = listener.local_addr().unwrap().to_string();
+    // It says yes to everything. The thread ends with the tests.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\nwelcome");
+        }
+    });
+    for args in ["status", "pause", "findings", "budget"] {
+        run(&mut super::harness::sexton([args, "--url", &url])).expect(3).said("is no daemon of Sexton");
     }
 }
 

@@ -337,6 +337,22 @@ fn what_is_still_being_rehearsed_is_not_asked_about() {
     assert_eq!(asked, ["/api/crawls/count/resume"]);
 }
 
+/// How it happens: something between the browser and the daemon has forgotten the stream's connection, and says so to neither.
+/// Calls are answered all the while; but rings, cycles and findings come by the stream.
+#[test]
+fn a_stream_that_has_gone_silent_is_opened_anew_while_the_daemon_answers() {
+    let play = Play { silent: true, ..Play::as_written() };
+    let (_stage, browser) = page(play);
+    let limit = Instant::now() + Duration::from_secs(40);
+    let mut opened = 0;
+    while opened < 2 {
+        opened += browser.requests().iter().filter(|url| url.ends_with("/api/events")).count();
+        assert!(Instant::now() < limit, "it was opened {opened} times");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(browser.js("return document.querySelector('#banner').hidden"), json!(true), "nothing was lost");
+}
+
 #[test]
 fn every_control_is_reached_by_keyboard() {
     let (stage, browser) = page(Play::as_written());
