@@ -223,12 +223,14 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// It went through.
-    pub fn end<S: Store, J: Job<S>>(&mut self, crawl: &Crawl<S, J>) {
-        if std::mem::replace(&mut self.told, false) {
+    /// It went through; says whether it was waited for.
+    pub fn end<S: Store, J: Job<S>>(&mut self, crawl: &Crawl<S, J>) -> bool {
+        let waited = std::mem::replace(&mut self.told, false);
+        if waited {
             crawl.show(|c| c.waiting_for = None);
         }
         self.backoff.succeeded();
+        waited
     }
 }
 
@@ -364,7 +366,7 @@ impl CycleWork {
         lock(&self.lap).ledger.examined(prefix, shares);
     }
 
-    /// Notes that the crawl was held: the time in between says nothing about its pace.
+    /// Notes that the crawl was held, or waited for room: the time in between says nothing about its pace.
     pub fn interrupted<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) {
         lock(&self.lap).remaining.interrupted(crawl.board.allowed());
     }
