@@ -165,6 +165,22 @@ fn what_was_done_to_a_crawl_that_has_gone_is_forgotten() {
 }
 
 #[test]
+fn when_a_crawl_was_where_is_not_kept_when_it_has_gone() {
+    let daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    daemon.until_crawl("leases", "sleeping");
+    let (sample, _) = daemon.end(Signal::TERM);
+    let kept = |sample: &Sample| {
+        let kept = std::fs::read(sample.path("state.sqlite-daemon.json")).unwrap();
+        serde_json::from_slice::<Value>(&kept).unwrap()["visits"]["leases"].clone()
+    };
+    assert_eq!(kept(&sample).as_array().map(Vec::len), Some(1024));
+    std::fs::write(sample.path("config.ron"), config(FAST, &CRAWLS.replace("\"leases\"", "\"other\""), "")).unwrap();
+    let daemon = Daemon::again(sample);
+    daemon.until_crawl("other", "sleeping");
+    assert_eq!(kept(&daemon.end(Signal::TERM).0), Value::Null);
+}
+
+#[test]
 fn while_everything_is_paused_nothing_is_said_to_begin() {
     let daemon = Daemon::start(20, &config(FAST, CRAWLS, ""));
     daemon.until_crawl("leases", "sleeping");

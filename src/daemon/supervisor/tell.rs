@@ -63,7 +63,7 @@ impl Supervisor {
         for row in &self.shared.engine.findings(self.told.counted, None, FINDINGS_KEPT).rows {
             self.told.counted = row.number;
             // What an earlier run has found was counted by it.
-            if row.at >= self.shared.started_unix {
+            if !row.is_earlier {
                 self.metrics.found(row);
             }
         }
