@@ -40,7 +40,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit> {
     let client = Client::find(&args.reach)?;
     if args.open {
         let link = client.post("/api/link", None)?;
-        println!("{}", link["url"].as_str().unwrap_or_default());
+        output::show(link["url"].as_str().unwrap_or_default())?;
         return Ok(Exit::Done);
     }
     loop {

@@ -216,6 +216,28 @@ fn a_file_that_holds_no_token_is_said_to_hold_none() {
     }
 }
 
+/// How it happens: `sexton pause | head -0`, or a script whose log is on a full disk.
+#[test]
+fn what_was_done_is_done_though_nobody_can_read_of_it() {
+    let daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
+    daemon.until_crawl("leases", "sleeping");
+    let unread = |args: &str| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        command_for(&daemon.sample, args).stdout(full).output().unwrap()
+    };
+    for args in ["pause", "resume", "stop count", "start count"] {
+        let ended = unread(args);
+        assert_eq!(ended.status.code(), Some(0), "{args}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+    // What was only asked for was for nothing.
+    for args in ["status", "budget", "status --open", "confirm leases --yes"] {
+        let ended = unread(args);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(3), "{args}: {said}");
+        assert!(!said.contains("panicked"), "{args}: {said}");
+    }
+}
+
 #[test]
 fn a_server_that_is_no_daemon_is_not_taken_for_one() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
