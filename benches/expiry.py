@@ -70,7 +70,12 @@ def main():
         subprocess.run(make + ["--buckets", str(args.buckets), "--seed", "1"], check=True)
         for round_number in range(args.rounds):
             store = os.path.join(work, "store")
-            copy = lambda: (shutil.rmtree(store, ignore_errors=True), shutil.copytree(original, store))
+
+            def copy():
+                shutil.rmtree(store, ignore_errors=True)
+                shutil.copytree(original, store)
+                os.sync()  # otherwise the first commits to be measured wait until the copy is on the disk
+
             copy()
             before = shares(store)
             state = os.path.join(work, "state.sqlite")

@@ -1,34 +1,34 @@
 //! The engine: wires stores, jobs and actors together, and starts and stops them.
 //!
-//! Only wiring stands here. An engine runs inside a host's actix `System` ([`EngineBuilder::start`]) or on a thread of its
-//! own ([`EngineBuilder::spawn`]); either way its [`EngineHandle`] can be used from any thread.
+//! In which order everything comes to life stands here; how each actor is started, in `wiring`. An engine runs inside a host's
+//! actix `System` ([`EngineBuilder::start`]) or on a thread of its own ([`EngineBuilder::spawn`]); either way its [`EngineHandle`]
+//! can be used from any thread.
 
 mod conductor;
 mod handle;
+mod wiring;
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 use actix_rt::System;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 pub use crate::actors::Cycles;
-use crate::actors::{
-    BucketProcessor, Checkpointer, Cleaner, Cleaning, CleaningPorts, Crawl, CrawlPlan, Fuse, Governor, Keeper,
-    Launched, Ports, PrefixLister, Upkeep,
-};
+use crate::actors::{CleaningPorts, CrawlPlan, Fuse, Governor, Launched, Ports};
 use crate::checkpoint::{Desk, StateStore};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::messages::{Stop, Tidy};
 pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
-use crate::settings::{self, Checkpoint, CleaningSettings, CrawlSettings, Settings, UpkeepSettings};
-use crate::status::{Board, CleaningStatus, CrawlStatus, Event};
+use crate::settings::{self, CleaningSettings, CrawlSettings, Settings, UpkeepSettings};
+use crate::status::{Board, Event};
 use crate::store::Store;
 use conductor::{Conductor, Request, Works};
 pub use handle::{EngineHandle, GovernorHandle};
+pub(crate) use wiring::{Plan, Wiring, launch_cleaner};
+use wiring::{start_checkpointer, start_thread, start_upkeep};
 
 /// Crawls under one governor.
 ///
@@ -292,120 +292,4 @@ impl EngineBuilder {
             closed,
         })
     }
-}
-
-fn start_checkpointer(
-    desk: Desk,
-    time: &Time,
-    fuse: &Fuse,
-    threads: Threads,
-) -> Result<(Addr<Checkpointer>, Option<StateThread>)> {
-    let checkpointer = Checkpointer::new(desk, time.clone(), fuse.guard("checkpointer"));
-    if threads == Threads::Shared {
-        return Ok((checkpointer.start(), None));
-    }
-    let (started, address) = std::sync::mpsc::channel();
-    let (end, ended) = oneshot::channel();
-    // In a system of its own: the host's may be stopped before the engine is (actix-web does that at a signal), and the
-    // arbiters in it with it, but the last commit is still to come.
-    start_thread("sexton-state", move || {
-        System::new().block_on(async move {
-            // If the receiver is gone, the engine has not started and the state is closed again.
-            let _ = started.send(checkpointer.start());
-            // An engine that has gone has dropped the sender, which says the same.
-            let _ = ended.await;
-        });
-    })?;
-    let died = |_| Error::ActorPanicked { actor: "checkpointer", message: "it did not start".to_owned() };
-    Ok((address.recv().map_err(died)?, Some(StateThread { _end: end })))
-}
-
-/// The thread on which the state is kept; ends when this is dropped.
-struct StateThread {
-    _end: oneshot::Sender<()>,
-}
-
-fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(Error::Config(format!("cannot start the thread {name}: {e}"))),
-    }
-}
-
-/// What a crawl is wired with.
-#[derive(Clone)]
-pub(crate) struct Wiring {
-    pub ports: Ports,
-    pub cleanings: CleaningPorts,
-    pub time: Time,
-    pub board: Arc<Board>,
-    pub fuse: Fuse,
-    pub checkpoint: Checkpoint,
-    pub cycles: Cycles,
-    pub life: Life,
-    pub fresh: Fresh,
-    pub fixed_clock: Option<f64>,
-    pub working: Working,
-}
-
-impl Wiring {
-    /// The same, for a crawl whose unfinished cycle is, or is not, given up.
-    fn with_fresh(&self, fresh: Fresh) -> Wiring {
-        Wiring { fresh, ..self.clone() }
-    }
-}
-
-pub(crate) struct Plan<S, J> {
-    settings: CrawlSettings,
-    store: S,
-    job: J,
-}
-
-impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
-    fn name(&self) -> &str {
-        &self.settings.name
-    }
-
-    fn workers(&self) -> u32 {
-        self.settings.workers
-    }
-
-    fn validate(&self) -> Result<()> {
-        self.settings.validate()
-    }
-
-    fn launch(self: Box<Self>, wiring: &Wiring) -> Launched {
-        let Plan { settings, store, job } = *self;
-        let status = CrawlStatus::new(job.name(), settings.workers, store.ring().len());
-        wiring.board.add_crawl(&settings.name, status, store.ring());
-        let workers = settings.workers;
-        let (store, name) = (Arc::new(store), settings.name.clone());
-        let slices = wiring.ports.slices.clone();
-        let guard = wiring.fuse.guard("prefix lister");
-        let lister =
-            PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, wiring.working, guard)
-                .start();
-        let crawl = Arc::new(Crawl::new(settings, store, Arc::new(job), wiring));
-        let (ended_set, ended) = oneshot::channel();
-        let guard = wiring.fuse.guard("bucket processor");
-        let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        let (tune, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
-        let confirm = Some(processor.clone().recipient());
-        Launched { name, tune, orders, confirm, stop: processor.recipient(), workers, ended }
-    }
-}
-
-pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
-    let name = settings.name.clone();
-    wiring.board.add_cleaning(&name, CleaningStatus::new(settings.database.clone()));
-    let (ended_set, ended) = oneshot::channel();
-    let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
-    let orders = cleaner.clone().recipient();
-    Launched { name, tune: None, orders, confirm: None, stop: cleaner.recipient(), workers: 1, ended }
-}
-
-fn start_upkeep(settings: UpkeepSettings, tidy: Recipient<Tidy>, wiring: &Wiring) -> Recipient<Stop> {
-    let slices = wiring.ports.slices.clone();
-    let keeper = Keeper::new(settings, slices, tidy, wiring.time.clone(), wiring.board.clone());
-    Upkeep::new(keeper, wiring.fuse.guard("upkeep")).start().recipient()
 }

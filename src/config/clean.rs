@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::below;
-use super::raw::{FilePath, Kind, Name, Pace, Slice, Value, Weight};
+use super::kind::{FilePath, Kind, Name, Pace, Slice, Value, Weight};
 use super::units::{self, Percent};
 use crate::error::Error;
 use crate::policy::cleaning::{Clock, Limits, Mode, Options, Policy};

@@ -6,6 +6,7 @@
 
 mod clean;
 mod diagnosis;
+mod kind;
 mod raw;
 mod raw_daemon;
 pub mod units;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::raw::{Kind, Value};
+use super::kind::{Kind, Value};
 use super::units::Percent;
 use super::{DaemonConfig, LogFormat};
 use crate::error::{Error, Result};

@@ -9,7 +9,8 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::{Life, StateThread, Wiring};
+use super::wiring::StateThread;
+use super::{Life, Wiring};
 use crate::actors::Launched;
 use crate::error::{Error, Result};
 use crate::lock::lock;

@@ -5,25 +5,19 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::conn::transact;
-use super::faults::{Fault, Out};
-use super::intents;
-use super::notes::{self, Go};
-use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
-use super::runs;
+use super::faults::Out;
+use super::notes::Go;
+use super::rows::Prefix;
 use super::whole::{self, Whole};
 use super::{
-    BEGIN, CLAIM, COMMIT, CONFIRM, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, crash_point, random,
-    visits,
+    BEGIN, CLAIM, COMMIT, CONFIRM, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, crash_point, runs,
+    steps, visits,
 };
 use crate::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
-    Tidied, TidyStep, check,
+    Claim, Cycle, CycleIdentity, CycleKey, LastRun, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Note, NoteKind};
-
-/// Ids of cycles end here, as an id and a position share 64 bits.
-const CYCLE_ID_MAX: i64 = i32::MAX as i64;
 
 impl StateStore for SqliteStore {
     fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
@@ -63,7 +57,7 @@ impl StateStore for SqliteStore {
         let session = self.session;
         let claims = self.write(&CLAIM, |conn| {
             let free = Prefix::free(conn, seal, first_free, most, session)?;
-            free.into_iter().map(|prefix| claim(conn, seal, prefix, session)).collect::<Out<Vec<_>>>()
+            free.into_iter().map(|prefix| steps::claim(conn, seal, prefix, session)).collect::<Out<Vec<_>>>()
         })?;
         if let Some(lap) = self.laps.get_mut(cycle) {
             let all = claims.len() < most as usize;
@@ -93,7 +87,7 @@ impl StateStore for SqliteStore {
                 looked_at += 1;
                 let prefix = Prefix::at(conn, seal, *position)?.filter(|p| !p.done && p.claimant != session);
                 if let Some(prefix) = prefix {
-                    claims.push(claim(conn, seal, prefix, session)?);
+                    claims.push(steps::claim(conn, seal, prefix, session)?);
                 }
             }
             Ok((claims, looked_at))
@@ -117,15 +111,15 @@ impl StateStore for SqliteStore {
         }
         let session = self.session;
         let left = self.write(&COMMIT, |conn| {
-            progress.iter().try_for_each(|p| advance(conn, lap.seal, session, p))?;
+            progress.iter().try_for_each(|p| steps::advance(conn, lap.seal, session, p))?;
             for p in progress.iter().filter(|p| p.done && p.whole) {
                 let prefix = lap.ring.get(p.prefix as usize).map_or("", String::as_str);
                 visits::save(conn, lap.subject, prefix, at)?;
             }
             let done = progress.iter().filter(|p| p.done).count() as u32;
-            let left = lap.left.checked_sub(done).ok_or_else(|| too_many_done(cycle))?;
+            let left = lap.left.checked_sub(done).ok_or_else(|| steps::too_many_done(cycle))?;
             if left == 0 {
-                end(conn, cycle, at)?;
+                steps::end(conn, cycle, at)?;
             }
             Ok(left)
         })?;
@@ -143,7 +137,7 @@ impl StateStore for SqliteStore {
     fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
         self.read(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            half_done(conn, row.seal())
+            steps::half_done(conn, row.seal())
         })
     }
 
@@ -153,7 +147,7 @@ impl StateStore for SqliteStore {
         let first = self.write(&RELEASE, |conn| {
             let mut first = lap.first_free;
             for (position, fence) in claims {
-                let Some(mut prefix) = in_force(conn, lap.seal, session, *position, *fence)? else { continue };
+                let Some(mut prefix) = steps::in_force(conn, lap.seal, session, *position, *fence)? else { continue };
                 prefix.claimant = 0;
                 prefix.save(conn, lap.seal)?;
                 first = first.min(*position);
@@ -186,7 +180,7 @@ impl StateStore for SqliteStore {
         if lap.left > 0 {
             return Err(check::prefixes_left(cycle, lap.left));
         }
-        self.write(&FINISH, |conn| end(conn, cycle, at))?;
+        self.write(&FINISH, |conn| steps::end(conn, cycle, at))?;
         self.empty_or_owe();
         Ok(())
     }
@@ -278,7 +272,7 @@ impl SqliteStore {
         let prefixes = check::identity(identity, at)?;
         let json = serde_json::to_string(identity)
             .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
-        let row = self.write(&BEGIN, |conn| begin(conn, crawl, json, number, prefixes, at))?;
+        let row = self.write(&BEGIN, |conn| steps::begin(conn, crawl, json, number, prefixes, at))?;
         self.laps.retain(|key, _| key.crawl != crawl);
         self.empty_or_owe();
         Ok(Whole::new(row, identity.clone()).into_cycle())
@@ -320,120 +314,4 @@ impl SqliteStore {
         self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)
     }
-}
-
-fn begin(
-    conn: &Connection,
-    crawl: &str,
-    identity: String,
-    number: Option<u64>,
-    prefixes: u32,
-    at: f64,
-) -> Out<CycleRow> {
-    let kept = whole::kept(conn, crawl)?;
-    let crawls = CrawlRow::all(conn)?;
-    let number = number.unwrap_or_else(|| kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1));
-    let newest = kept.as_ref().and_then(|kept| kept.cycles.last());
-    check::number(crawl, number, newest.map(|cycle| (cycle.number, cycle.finished.is_some())))?;
-    let crawl_id = match &kept {
-        Some(kept) => kept.crawl.id,
-        None => crawls.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1),
-    };
-    let id = CycleRow::all(conn)?.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1);
-    if id > CYCLE_ID_MAX {
-        return Err(Fault::Damaged(format!("it has had {id} cycles")));
-    }
-    let (finished, given_up): (Vec<_>, Vec<_>) =
-        kept.map(|kept| kept.cycles).unwrap_or_default().into_iter().partition(|c| c.finished.is_some());
-    let too_old = finished.len().saturating_sub(FINISHED_CYCLES_KEPT as usize);
-    for cycle in &given_up {
-        check::may_be_given_up(crawl, cycle.number, half_done(conn, cycle.seal())?)?;
-    }
-    given_up.iter().chain(&finished[..too_old]).try_for_each(|cycle| cycle.delete(conn))?;
-
-    CrawlRow { id: crawl_id, name: crawl.to_owned(), latest: number }.save(conn)?;
-    let row = CycleRow {
-        id,
-        crawl: crawl.to_owned(),
-        number,
-        nonce: random(),
-        identity,
-        started: at,
-        finished: None,
-        delivered: false,
-        confirmed: None,
-    };
-    row.insert(conn)?;
-    let mut prefix = Prefix::default();
-    for position in 0..prefixes {
-        prefix.position = position;
-        prefix.insert(conn, row.seal())?;
-    }
-    Ok(row)
-}
-
-/// How many intents of a cycle may be half done.
-fn half_done(conn: &Connection, seal: Seal) -> Out<u64> {
-    let mut half_done = 0;
-    Prefix::each(conn, seal, |prefix| {
-        let intents = intents::of(conn, seal, &prefix)?;
-        half_done += intents.iter().filter(|intent| !intent.is_all_or_nothing()).count() as u64;
-        Ok(())
-    })?;
-    Ok(half_done)
-}
-
-fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out<Claim> {
-    prefix.fence += 1;
-    prefix.claimant = session;
-    prefix.save(conn, seal)?;
-    let intents = intents::of(conn, seal, &prefix)?;
-    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally, intents })
-}
-
-/// The prefix at a position, if it is claimed by this session with this fence.
-fn in_force(conn: &Connection, seal: Seal, session: i64, position: u32, fence: u64) -> Out<Option<Prefix>> {
-    let prefix = Prefix::at(conn, seal, position)?;
-    Ok(prefix.filter(|p| !p.done && p.claimant == session && p.fence == fence))
-}
-
-fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> Out<()> {
-    let Some(mut prefix) = in_force(conn, seal, session, progress.prefix, progress.fence)? else {
-        return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
-    };
-    prefix.notes = check::note_numbers(progress, prefix.notes)?;
-    check::intents(progress)?;
-    intents::replace(conn, seal, &mut prefix, &progress.intents)?;
-    for note in &progress.notes {
-        let sum = notes::insert(conn, seal, progress.prefix, note)?;
-        prefix.chain = notes::chained(prefix.chain, sum);
-    }
-    prefix.cursor.clone_from(&progress.cursor);
-    prefix.tally = Some(progress.tally.clone());
-    prefix.done = progress.done;
-    prefix.claimant = if progress.done { 0 } else { session };
-    prefix.save(conn, seal)
-}
-
-/// Ends a cycle, unless it has ended.
-fn end(conn: &Connection, cycle: &CycleKey, at: f64) -> Out<()> {
-    let mut row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-    let mut left = 0u32;
-    Prefix::each(conn, row.seal(), |prefix| {
-        left += u32::from(!prefix.done);
-        Ok(())
-    })?;
-    match (left, row.finished) {
-        (0, Some(_)) => Ok(()),
-        (0, None) => {
-            row.finished = Some(at);
-            row.save_end(conn)
-        }
-        _ => Err(too_many_done(cycle)),
-    }
-}
-
-/// The prefixes in the file are not those that were counted. Only another program's writing can make it so.
-fn too_many_done(cycle: &CycleKey) -> Fault {
-    Fault::Damaged(format!("the prefixes of cycle {} changed under its owner", cycle.number))
 }

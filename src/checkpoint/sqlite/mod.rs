@@ -39,6 +39,7 @@ mod notes;
 mod rows;
 mod runs;
 mod schema;
+mod steps;
 mod tidy;
 mod visits;
 mod whole;
