@@ -27,6 +27,8 @@ use crate::report::CycleReport;
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
+#[cfg(feature = "daemon")]
+pub(crate) use board::OTHERS;
 pub use cleaning::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
@@ -172,7 +174,7 @@ pub struct BudgetStatus {
     pub slices: u64,
     /// The longest of them, or of those that are out.
     pub longest_slice_secs: f64,
-    /// Everyone who ever had a slice.
+    /// Everyone who ever had a slice; those who have gone are counted as `others`.
     pub clients: BTreeMap<String, ClientStatus>,
 }
 
@@ -285,6 +287,9 @@ pub struct CrawlStatus {
     pub(crate) aim: Option<(Duration, Duration)>,
     /// The rehearsal that waits to be confirmed, or was, until the next cycle begins.
     pub rehearsal: Option<RehearsalStatus>,
+    /// Whether nothing is deleted before somebody has confirmed a rehearsal: the cycle in progress or the last one is such,
+    /// or the next one will be. Never for jobs that do not rehearse.
+    pub rehearsing: bool,
     /// Why progress cannot be saved just now.
     pub waiting_for: Option<String>,
     /// Why it failed.
@@ -334,17 +339,32 @@ impl CrawlStatus {
             target: None,
             aim: None,
             rehearsal: None,
+            rehearsing: false,
             waiting_for: None,
             error: None,
             failure: None,
         }
     }
 
+    /// Stands where another has left off, until it opens a cycle itself.
+    pub(crate) fn stands_as(&mut self, known: &CrawlStatus) {
+        let CrawlStatus { cycle, cycle_started, prefixes_done, prefixes_total, .. } = *known;
+        let CrawlStatus { buckets, shares, errors, findings, vanished, .. } = *known;
+        (self.cycle, self.cycle_started) = (cycle, cycle_started);
+        (self.prefixes_done, self.prefixes_total) = (prefixes_done, prefixes_total);
+        (self.buckets, self.shares, self.errors) = (buckets, shares, errors);
+        (self.findings, self.vanished) = (findings, vanished);
+        self.last_complete_prefix.clone_from(&known.last_complete_prefix);
+        self.last_complete_bucket.clone_from(&known.last_complete_bucket);
+    }
+
     /// Tells remaining time and target as they stand when so much has been allowed; `takes` says how long it takes until
     /// so much more is.
     fn estimate(&mut self, allowed: Duration, takes: impl Fn((Duration, Duration)) -> (f64, f64)) {
         let left = self.prefixes_total.saturating_sub(self.prefixes_done);
-        let range = if self.held { self.remaining.whole(left) } else { self.remaining.range(left, allowed) };
+        // Of one that does not walk, the time that passes says nothing about what is left.
+        let walks = self.phase == Phase::Walking && !self.held && self.waiting_for.is_none();
+        let range = if walks || left == 0 { self.remaining.range(left, allowed) } else { self.remaining.whole(left) };
         self.remaining_secs = range.map(&takes);
         self.target = self.aim.map(|(target, between_cycles)| {
             let total = self.prefixes_total;
@@ -357,5 +377,58 @@ impl CrawlStatus {
                 outlook: visits.map(|visits| outlook(target.as_secs_f64(), visits)),
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Time;
+    use crate::settings::BudgetSettings;
+
+    /// How it happens: a crawl is stopped or fails in the middle of a cycle, and nobody starts it again.
+    #[test]
+    fn what_is_left_does_not_grow_while_nothing_is_done() {
+        let mut crawl = CrawlStatus::new("count", 1, 1024);
+        for second in 1..=20 {
+            crawl.remaining.saved(10, Duration::from_secs(second));
+        }
+        crawl.prefixes_done = 200;
+        let mut left = |phase: Phase, waits: bool, at: u64| {
+            (crawl.phase, crawl.waiting_for) = (phase, waits.then(|| "no room".to_owned()));
+            crawl.estimate(Duration::from_secs(at), |(least, most)| (least.as_secs_f64(), most.as_secs_f64()));
+            crawl.remaining_secs
+        };
+        let whole = Some((82.4, 82.4));
+        for (phase, waits) in [(Phase::Ended, false), (Phase::Failed, false), (Phase::Walking, true)] {
+            assert_eq!((left(phase, waits, 20), left(phase, waits, 90_000)), (whole, whole), "{phase:?}");
+        }
+        assert!(left(Phase::Walking, false, 90_000).unwrap().1 > 1000.0);
+    }
+
+    #[test]
+    fn a_client_that_has_gone_is_counted_among_the_others() {
+        let board = Board::new(&BudgetSettings::default(), Time::system(false).clock);
+        let slice = |id: u64, client: &str, ends: bool| {
+            let client: Arc<str> = client.into();
+            let (since, second) = (Duration::ZERO, Duration::from_secs(1));
+            board.budget(|budget| budget.granted(id, &client, since, second));
+            let figures =
+                SliceFigures { client, since, out: second, cost: second, spent: Spent::default(), sleep: since };
+            let settle = move |board: &Board| board.budget(|budget| budget.settled(id, &figures));
+            if ends {
+                settle(&board)
+            }
+            settle
+        };
+        for (id, client) in (0..).zip(["a", "a/read-ahead", "ab", "b"]) {
+            let _ = slice(id, client, true);
+        }
+        let late = slice(9, "a/history", false);
+        board.remove("a");
+        late(&board);
+        let clients = board.status().budget.clients;
+        let costs: Vec<(&str, f64)> = clients.iter().map(|(name, client)| (name.as_str(), client.cost_secs)).collect();
+        assert_eq!(costs, [("ab", 1.0), ("b", 1.0), (OTHERS, 3.0)]);
     }
 }

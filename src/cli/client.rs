@@ -124,7 +124,9 @@ impl Client {
         let text = answer.body_mut().read_to_string().map_err(|e| failed(&e))?;
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
         if answer.status().is_success() {
-            return Ok(value);
+            // Any server may say yes to whatever it is asked.
+            let other = || Error::Daemon(format!("what answers at {}{whose} is no daemon of Sexton", self.url));
+            return if value.is_object() { Ok(value) } else { Err(other()) };
         }
         let said = value["error"].as_str().unwrap_or("it gives no reason");
         let hint = if answer.status().as_u16() == 401 && self.token.is_none() {

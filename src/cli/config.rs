@@ -28,15 +28,15 @@ fn init(path: &Path) -> Result<Exit> {
     let failed = |e: std::io::Error| Error::Config(format!("cannot write {}: {e}", path.display()));
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(EXAMPLE.as_bytes()).map_err(failed)?;
-    println!("wrote {}: look through it, then try it with `sexton config check {0}`", path.display());
+    output::tell(&format!("wrote {}: look through it, then try it with `sexton config check {0}`", path.display()));
     Ok(Exit::Done)
 }
 
 fn check(path: &Path) -> Result<Exit> {
     let config = Config::load(path)?;
-    println!("{} is valid", path.display());
+    output::show(&format!("{} is valid", path.display()))?;
     for line in meaning(&config) {
-        println!("  {line}");
+        output::show(&format!("  {line}"))?;
     }
     for warning in warnings(&config, SystemClock::default().unix_secs()) {
         output::say(&format!("warning: {warning}"));

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Exit;
 use super::client::{Client, Reach};
+use super::{Exit, output};
 use crate::config::units::Percent;
 use crate::error::{Error, Result};
 use crate::sizes;
@@ -96,7 +96,7 @@ pub fn one_or_all(verb: &str, args: &OneOrAllArgs) -> Result<Exit> {
     let Some(name) = &args.name else {
         let client = Client::find(&args.reach)?;
         client.post(&format!("/api/{verb}"), None)?;
-        println!("everything: {verb}d");
+        output::tell(&format!("everything: {verb}d"));
         return say_unsaved(&client);
     };
     tell(verb, name, &args.reach)
@@ -105,7 +105,7 @@ pub fn one_or_all(verb: &str, args: &OneOrAllArgs) -> Result<Exit> {
 fn tell(verb: &str, name: &str, reach: &Reach) -> Result<Exit> {
     let client = Client::find(reach)?;
     let answer = client.post(&format!("{}/{verb}", path_of(&client, name)?), None)?;
-    println!("{name}: {}", answer["state"].as_str().unwrap_or("done").replace('_', " "));
+    output::tell(&format!("{name}: {}", answer["state"].as_str().unwrap_or("done").replace('_', " ")));
     say_unsaved(&client)
 }
 
@@ -113,7 +113,7 @@ fn tell(verb: &str, name: &str, reach: &Reach) -> Result<Exit> {
 fn say_unsaved(client: &Client) -> Result<Exit> {
     let status = client.get("/api/status")?;
     let unsaved = status["problems"].as_array().into_iter().flatten().filter(|problem| problem["about"] == "state");
-    unsaved.for_each(|problem| println!("{}", problem["text"].as_str().unwrap_or_default()));
+    unsaved.for_each(|problem| output::tell(problem["text"].as_str().unwrap_or_default()));
     Ok(Exit::Done)
 }
 
@@ -145,7 +145,7 @@ pub fn budget(args: &BudgetArgs) -> Result<Exit> {
         (None, true) => client.delete("/api/budget")?,
         (None, false) => client.get("/api/budget")?["budget"].take(),
     };
-    println!("{}", super::status::budget_line(&budget));
+    output::show(&super::status::budget_line(&budget))?;
     say_unsaved(&client)
 }
 
@@ -209,18 +209,19 @@ pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     };
     let figure = |key: &str| rehearsal[key].as_u64().unwrap_or(0);
     let (buckets, shares, leases) = (figure("buckets"), figure("shares"), figure("leases"));
-    println!(
+    // What nobody has seen is not confirmed.
+    output::show(&format!(
         "{}: {shares} shares in {buckets} buckets, {leases} leases, {} will be deleted for good, as cycle {cycle} has \
          rehearsed",
         args.name,
         sizes::for_people(figure("bytes") as f64)
-    );
+    ))?;
     if !args.yes && !agreed()? {
-        println!("nothing was confirmed");
+        output::tell("nothing was confirmed");
         return Ok(Exit::Failed);
     }
     client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&json!({ "cycle": cycle })))?;
-    println!("confirmed: the next cycle deletes them");
+    output::tell("confirmed: the next cycle deletes them");
     Ok(Exit::Done)
 }
 

@@ -1,4 +1,4 @@
-//! What goes to stderr, and the lock that keeps it from tearing a progress bar.
+//! What goes to stdout and stderr, and the lock that keeps stderr from tearing a progress bar.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 
+use crate::error::{Error, Result};
 use crate::job::Counts;
 use crate::lock::lock;
 use crate::policy::target::Outlook;
@@ -29,6 +30,16 @@ pub fn say(line: &str) {
 /// Prints a line on stdout. What was done is done, whether or not somebody still reads of it.
 pub fn tell(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Prints a line on stdout that was asked for.
+///
+/// # Errors
+/// If nobody can read it.
+pub fn show(line: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    written.map_err(|e| Error::Store { doing: "write to", path: "stdout".into(), cause: e.to_string() })
 }
 
 /// Whether people are looking at stderr.

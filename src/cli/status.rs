@@ -40,7 +40,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit> {
     let client = Client::find(&args.reach)?;
     if args.open {
         let link = client.post("/api/link", None)?;
-        println!("{}", link["url"].as_str().unwrap_or_default());
+        output::show(link["url"].as_str().unwrap_or_default())?;
         return Ok(Exit::Done);
     }
     loop {
@@ -202,8 +202,8 @@ fn crawl_line(crawl: &Value, status: &Value) -> String {
     let now = number(status, "now");
     let doing = match state(crawl, status) {
         "walking" => [at_cycle(crawl), pace(crawl), rest(crawl)].into_iter().flatten().collect::<Vec<_>>().join(", "),
-        "sleeping" | "slow_start" => {
-            crawl["next_cycle_at"].as_f64().map_or(String::new(), |at| format!("next cycle in {}", about(at - now)))
+        "sleeping" | "slow_start" if crawl["next_cycle_at"].is_number() => {
+            format!("next cycle in {}", about(number(crawl, "next_cycle_at") - now))
         }
         _ => at_cycle(crawl).unwrap_or_default(),
     };

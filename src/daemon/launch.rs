@@ -92,6 +92,7 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         job: crawl.job.name(),
         parameters,
         store: crawl.store.clone(),
+        rehearses_first: rehearses_first(&crawl.job),
         max_delete: max_delete(&crawl.job),
         stopped: false,
         by_hand: None,
@@ -110,6 +111,11 @@ fn parameters(job: &impl Job<TahoeStore>) -> Value {
         parameters @ Value::Object(_) => parameters,
         _ => Value::Object(serde_json::Map::new()),
     }
+}
+
+fn rehearses_first(job: &JobSettings) -> bool {
+    let JobSettings::Leases(leases) = job else { return false };
+    Job::<TahoeStore>::rehearses_first(&Leases::new(leases.clone()))
 }
 
 fn max_delete(job: &JobSettings) -> Option<String> {

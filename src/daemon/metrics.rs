@@ -3,7 +3,7 @@
 //! Counters and histograms are fed by what happens; gauges are set from the same status that the API shows, when they
 //! are asked for. Label values are names of crawls, cleanings and clients, and a handful of causes: bounded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -271,8 +271,9 @@ impl Metrics {
             &self.verified_shares,
             &self.verified_bytes,
         ];
-        of_crawls.into_iter().for_each(|counter| forget(counter, "crawl", name));
-        forget(&self.locks, "cleaning", name);
+        let others = |value: &str| value != name;
+        of_crawls.into_iter().for_each(|counter| forget(counter, "crawl", others, |labels| counter.remove(labels)));
+        forget(&self.locks, "cleaning", others, |labels| self.locks.remove(labels));
         let mut seen = lock(&self.seen);
         seen.crawls.remove(name);
         seen.locks.remove(name);
@@ -282,6 +283,8 @@ impl Metrics {
     pub fn text(&self, status: &Status, unsaved: bool, ring: impl Fn(&str) -> Option<RingPicture>) -> String {
         self.gauges.reset();
         self.gauges.daemon(status, unsaved);
+        let clients: BTreeSet<&str> = status.budget.clients.iter().map(|client| &*client.name).collect();
+        forget(&self.slice, "client", |client| clients.contains(client), |labels| self.slice.remove(labels));
         for crawl in &status.crawls {
             self.gauges.crawl(crawl);
             if let Some(ring) = ring(&crawl.name) {
@@ -296,15 +299,20 @@ impl Metrics {
     }
 }
 
-/// Takes away every series of a counter that has this value for a label, whatever its other labels.
-fn forget(counter: &IntCounterVec, label: &str, value: &str) {
-    for family in counter.collect() {
+/// Takes away every series whose value of a label does not stay, whatever its other labels.
+fn forget(
+    series: &impl Collector,
+    label: &str,
+    stays: impl Fn(&str) -> bool,
+    remove: impl Fn(&HashMap<&str, &str>) -> prometheus::Result<()>,
+) {
+    for family in series.collect() {
         for metric in family.get_metric() {
             let labels: HashMap<&str, &str> =
                 metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-            if labels.get(label) == Some(&value) {
+            if labels.get(label).is_some_and(|value| !stays(value)) {
                 // It was there a moment ago, and nobody else takes any away.
-                let _ = counter.remove(&labels);
+                let _ = remove(&labels);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What earlier processes have left in the state: the last cycle of each crawl, and the last run of each cleaning.
+//! What earlier processes have left in the state: how far each crawl has come and its last finished cycle, and the last run
+//! of each cleaning.
 //!
 //! Read once, at the start, before the engine has the state. The engine reads the same and more when a crawl begins, under
 //! its budget; but what is stopped, paused or waits for its store does not begin, and has a past all the same.
@@ -11,12 +12,13 @@ use tracing::warn;
 
 use crate::checkpoint::{Cycle, StateStore};
 use crate::config::{Config, CrawlConfig};
-use crate::error::Result;
-use crate::job::{Count, Leases, NoteKind, Verify};
+use crate::error::{Error, Result};
+use crate::job::{Count, Counts, Leases, NoteKind, Rehearsal, Verify};
 use crate::messages::CycleRows;
+use crate::policy::ring::Lap;
 use crate::report::CycleReport;
 use crate::settings::JobSettings;
-use crate::status::CleaningEnd;
+use crate::status::{CleaningEnd, CrawlStatus};
 use crate::store::TahoeStore;
 
 /// Findings and errors of a cycle that are listed, each.
@@ -25,19 +27,17 @@ const NOTES_LISTED: u64 = 10_000;
 /// What was there at the start, by name.
 #[derive(Debug, Default)]
 pub struct Past {
-    cycles: BTreeMap<String, PastCycle>,
+    crawls: BTreeMap<String, PastCrawl>,
     runs: BTreeMap<String, CleaningEnd>,
 }
 
-/// The last finished cycle of a crawl.
-#[derive(Debug, Clone)]
-pub struct PastCycle {
-    /// Its report.
-    pub report: Arc<CycleReport>,
-    /// Prefixes in its ring.
-    pub prefixes: u32,
-    /// Whether none was begun after it.
-    pub is_newest: bool,
+/// What was there of a crawl.
+#[derive(Debug)]
+struct PastCrawl {
+    /// The report of its last finished cycle.
+    report: Option<Arc<CycleReport>>,
+    /// How its newest cycle stands, as it was saved.
+    stands: CrawlStatus,
 }
 
 impl Past {
@@ -46,9 +46,9 @@ impl Past {
         let mut past = Past::default();
         for crawl in &config.crawls {
             let name = &crawl.settings.name;
-            match last_cycle(state, crawl) {
-                Ok(found) => past.cycles.extend(found.map(|cycle| (name.clone(), cycle))),
-                Err(error) => warn!(crawl = name, %error, "its last cycle cannot be shown"),
+            match past_crawl(state, crawl) {
+                Ok(found) => past.crawls.extend(found.map(|crawl| (name.clone(), crawl))),
+                Err(error) => warn!(crawl = name, %error, "what it has done so far cannot be shown"),
             }
         }
         for cleaning in &config.cleanings {
@@ -64,24 +64,77 @@ impl Past {
         past
     }
 
-    /// The last cycle of a crawl that was finished before the start.
-    pub fn cycle(&self, crawl: &str) -> Option<&PastCycle> {
-        self.cycles.get(crawl)
+    /// The report of the last cycle of a crawl that was finished before the start.
+    pub fn report(&self, crawl: &str) -> Option<Arc<CycleReport>> {
+        self.crawls.get(crawl)?.report.clone()
+    }
+
+    /// How a crawl stood at the start, as it was saved.
+    pub fn stands(&self, crawl: &str) -> Option<&CrawlStatus> {
+        self.crawls.get(crawl).map(|crawl| &crawl.stands)
     }
 
     /// How the last run of a cleaning ended before the start.
     pub fn run(&self, cleaning: &str) -> Option<&CleaningEnd> {
         self.runs.get(cleaning)
     }
+
+    /// Forgets a crawl or a cleaning: what has its name from now on is another one.
+    pub fn forget(&mut self, name: &str) {
+        self.crawls.remove(name);
+        self.runs.remove(name);
+    }
 }
 
-fn last_cycle(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option<PastCycle>> {
+fn past_crawl(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option<PastCrawl>> {
     let name = &crawl.settings.name;
     // The name may have been another job's.
     let same_job = |cycle: &Cycle| cycle.identity.job == crawl.job.name();
-    let Some(cycle) = state.finished(name)?.pop().filter(same_job) else { return Ok(None) };
-    let (key, prefixes) = (cycle.key(), u32::try_from(cycle.identity.ring.len()).unwrap_or(u32::MAX));
-    let is_newest = state.latest(name)?.is_none_or(|latest| latest.number <= cycle.number);
+    let Some(newest) = state.latest(name)?.filter(same_job) else { return Ok(None) };
+    let stands = stands(state, crawl, &newest)?;
+    let report = match state.finished(name)?.pop().filter(same_job) {
+        Some(cycle) => Some(Arc::new(report(state, crawl, cycle)?)),
+        None => None,
+    };
+    Ok(Some(PastCrawl { report, stands }))
+}
+
+/// How a cycle stands, by its checkpoint.
+fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CrawlStatus> {
+    let ring = &cycle.identity.ring;
+    let mut lap = Lap::new(u32::try_from(ring.len()).unwrap_or(u32::MAX));
+    let (mut counts, mut cursors) = (Counts::default(), BTreeMap::new());
+    for row in state.prefixes(&cycle.key())? {
+        if let Some(tally) = &row.tally {
+            let crawl = || crawl.settings.name.clone();
+            counts.merge(&Counts::of_saved(tally).map_err(|cause| Error::Tally { crawl: crawl(), cause })?);
+        }
+        if row.done {
+            lap.complete(row.prefix);
+        } else if let Some(cursor) = row.cursor {
+            cursors.insert(row.prefix, cursor);
+        }
+    }
+    let last = lap.last_contiguous();
+    let next = cursors.get(&last.map_or(0, |last| last + 1));
+    Ok(CrawlStatus {
+        cycle: Some(cycle.number),
+        cycle_started: Some(cycle.started),
+        prefixes_done: lap.completed(),
+        last_complete_prefix: last.and_then(|last| ring.get(last as usize).cloned()),
+        last_complete_bucket: next.map(|name| String::from_utf8_lossy(name).into_owned()),
+        buckets: counts.buckets,
+        shares: counts.shares,
+        errors: counts.errors,
+        findings: counts.findings,
+        vanished: counts.vanished,
+        rehearsing: cycle.identity.rehearsal == Rehearsal::Yes && cycle.confirmed.is_none(),
+        ..CrawlStatus::new(crawl.job.name(), crawl.settings.workers, lap.len())
+    })
+}
+
+fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: Cycle) -> Result<CycleReport> {
+    let key = cycle.key();
     let took = cycle.finished.unwrap_or(cycle.started) - cycle.started;
     let elapsed = Duration::try_from_secs_f64(took).unwrap_or_default();
     let rows = CycleRows {
@@ -90,7 +143,7 @@ fn last_cycle(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option
         errors: state.notes(&key, NoteKind::Error, NOTES_LISTED)?,
         cycle,
     };
-    let report = match &crawl.job {
+    match &crawl.job {
         JobSettings::Count => CycleReport::new::<TahoeStore, _>(&Count, rows, false, elapsed),
         JobSettings::Leases(leases) => {
             CycleReport::new::<TahoeStore, _>(&Leases::new(leases.clone()), rows, false, elapsed)
@@ -98,6 +151,5 @@ fn last_cycle(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option
         JobSettings::Verify { verify, .. } => {
             CycleReport::new::<TahoeStore, _>(&Verify::new(verify.clone()), rows, false, elapsed)
         }
-    }?;
-    Ok(Some(PastCycle { report: Arc::new(report), prefixes, is_newest }))
+    }
 }

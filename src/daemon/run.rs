@@ -81,7 +81,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         series: Mutex::default(),
         paces: Mutex::default(),
         view: Mutex::new(supervisor::first_view(&start, &state_path, &time, &working)),
-        past,
+        past: Mutex::new(past),
         engine,
         access,
         time,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::status::Status;
+use crate::status::{OTHERS, Status};
 
 /// Time between two samples.
 pub const STEP: Duration = Duration::from_secs(10);
@@ -56,9 +56,12 @@ impl Series {
             return None;
         }
         let after = &self.last.as_ref()?.costs;
+        // Those that are no longer told apart: what they had cost by then, the others did not use in this step.
+        let gone: f64 = before.costs.iter().filter(|(name, _)| !after.contains_key(*name)).map(|(_, cost)| cost).sum();
         let part = |(name, cost): (&String, &f64)| {
+            let moved = if name == OTHERS { gone } else { 0.0 };
             // What is out is counted up to the moment and may cost less in the end.
-            let used = (cost - before.costs.get(name).unwrap_or(&0.0)).max(0.0);
+            let used = (cost - before.costs.get(name).unwrap_or(&0.0) - moved).max(0.0);
             (name.clone(), round(100.0 * used / elapsed))
         };
         let clients = largest(after.iter().map(part).filter(|(_, percent)| *percent > 0.0).collect());
@@ -100,7 +103,7 @@ fn largest(clients: BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
     let others: f64 = sorted.drain(CLIENTS_MOST..).map(|(_, percent)| percent).sum();
     let mut kept: BTreeMap<String, f64> = sorted.into_iter().collect();
-    *kept.entry("others".to_owned()).or_default() += others;
+    *kept.entry(OTHERS.to_owned()).or_default() += others;
     kept
 }
 
@@ -142,6 +145,14 @@ mod tests {
         // What was out may have cost less in the end.
         series.take(&status(&[("a", 5.9)]), Duration::from_secs(120), 3.0);
         assert_eq!(series.last_hour(), Some(7.5));
+    }
+
+    #[test]
+    fn a_client_that_is_counted_among_the_others_has_used_only_what_it_used() {
+        let mut series = Series::default();
+        series.take(&status(&[("a", 500.0), ("b", 1.0)]), Duration::from_secs(100), 1.0);
+        let sample = series.take(&status(&[("b", 2.0), (OTHERS, 500.5)]), Duration::from_secs(110), 2.0).unwrap();
+        assert_eq!(sample.clients, BTreeMap::from([("b".to_owned(), 10.0), (OTHERS.to_owned(), 5.0)]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::access::Access;
 use super::hub::Hub;
 use super::keep::{ByHand, Change};
 use super::pace::Paces;
-use super::past::{Past, PastCycle};
+use super::past::Past;
 use super::series::Series;
 use crate::clock::Time;
 use crate::engine::EngineHandle;
@@ -31,7 +31,7 @@ pub struct Shared {
     /// The engine.
     pub engine: EngineHandle,
     /// What was in the state when it began.
-    pub past: Past,
+    pub past: Mutex<Past>,
     /// Its clock.
     pub time: Time,
     /// Names this run.
@@ -100,6 +100,8 @@ pub struct CrawlView {
     pub parameters: Value,
     /// The folder that is walked.
     pub store: PathBuf,
+    /// Whether nothing is deleted before a rehearsal of it was confirmed.
+    pub rehearses_first: bool,
     /// The largest part of the shares examined that a cycle may delete, in percent; `None` where nothing is deleted.
     pub max_delete: Option<String>,
     /// Whether an operator has stopped it.
@@ -189,7 +191,7 @@ impl Shared {
     /// The last finished cycle of a crawl, of this run or an earlier one.
     pub fn last_report(&self, crawl: &str) -> Option<Arc<CycleReport>> {
         // While the engine reads of earlier cycles, it begins with the oldest.
-        let past = self.past.cycle(crawl).map(|past| past.report.clone());
+        let past = lock(&self.past).report(crawl);
         self.engine.last_report(crawl).into_iter().chain(past).max_by_key(|report| report.key.number)
     }
 
@@ -197,30 +199,18 @@ impl Shared {
     pub fn history(&self, crawl: &str) -> Vec<Arc<CycleReport>> {
         let mut cycles = self.engine.history(crawl);
         let newest = cycles.last().map(|report| report.key.number);
-        let past = self.past.cycle(crawl).filter(|past| newest < Some(past.report.key.number));
-        cycles.extend(past.map(|past| past.report.clone()));
+        cycles.extend(lock(&self.past).report(crawl).filter(|past| newest < Some(past.key.number)));
         cycles
     }
 
-    /// How a crawl stands: as it runs, or else as it was left where its last cycle was finished.
-    pub fn standing(&self, crawl: &str, found: CrawlStatus) -> CrawlStatus {
-        let Some(PastCycle { report, prefixes, is_newest: true }) = self.past.cycle(crawl) else { return found };
-        if found.cycle.is_some() {
-            return found;
+    /// How a crawl stands: by the cycle that it has opened in this run, or else as an earlier one has saved it.
+    pub fn standing(&self, crawl: &str, mut found: CrawlStatus) -> CrawlStatus {
+        if found.cycle.is_none()
+            && let Some(saved) = lock(&self.past).stands(crawl)
+        {
+            found.stands_as(saved);
         }
-        let counts = &report.counts;
-        CrawlStatus {
-            cycle: Some(report.key.number),
-            cycle_started: Some(report.started),
-            prefixes_done: *prefixes,
-            prefixes_total: *prefixes,
-            buckets: counts.buckets,
-            shares: counts.shares,
-            errors: counts.errors,
-            findings: counts.findings,
-            vanished: counts.vanished,
-            ..found
-        }
+        found
     }
 
     /// Hands a wish to the supervisor, and waits for the answer.

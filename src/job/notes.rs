@@ -106,6 +106,19 @@ impl Counts {
 }
 
 impl Counts {
+    /// Those in what is saved of one prefix, whichever job's tally stands beside them ([`PrefixTally`]).
+    ///
+    /// # Errors
+    /// Why it is none.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn of_saved(saved: &[u8]) -> Result<Counts, String> {
+        #[derive(Deserialize)]
+        struct Saved {
+            counts: Counts,
+        }
+        serde_json::from_slice(saved).map(|Saved { counts }| counts).map_err(|e| e.to_string())
+    }
+
     /// What was counted since `earlier`.
     pub(crate) fn since(&self, earlier: &Counts) -> Counts {
         Counts {

@@ -22,7 +22,7 @@ use crate::report::CycleReport;
 use crate::settings::{Basis, BudgetSettings};
 
 /// Clients that are no longer listed one by one.
-const OTHERS: &str = "others";
+pub(crate) const OTHERS: &str = "others";
 
 /// Where the actors write what they do.
 pub(crate) struct Board {
@@ -115,9 +115,14 @@ impl Board {
     }
 
     pub fn add_crawl(&self, name: &str, mut status: CrawlStatus, ring: &Ring) {
-        // One that is started again keeps what it knew.
         let mut crawls = lock(&self.crawls);
-        status.since_start = crawls.get(name).map(|known| known.since_start).unwrap_or_default();
+        // One that is started again keeps what it knew.
+        if let Some(known) = crawls.get(name) {
+            status.since_start = known.since_start;
+            if known.prefixes_total == status.prefixes_total {
+                status.stands_as(known);
+            }
+        }
         crawls.insert(name.to_owned(), status);
         drop(crawls);
         let mut rings = lock(&self.rings);
@@ -126,8 +131,9 @@ impl Board {
         }
     }
 
-    /// Forgets a crawl or a cleaning.
+    /// Forgets a crawl or a cleaning. What it has cost is counted among the others from then on.
     pub fn remove(&self, name: &str) {
+        lock(&self.budget).forget(name);
         lock(&self.crawls).remove(name);
         lock(&self.rings).remove(name);
         lock(&self.reports).remove(name);
@@ -168,8 +174,12 @@ impl Board {
         }
     }
 
-    pub fn add_cleaning(&self, name: &str, status: CleaningStatus) {
-        lock(&self.cleanings).insert(name.to_owned(), status);
+    pub fn add_cleaning(&self, name: &str, mut status: CleaningStatus) {
+        let mut cleanings = lock(&self.cleanings);
+        if let Some(known) = cleanings.get(name) {
+            (status.runs, status.last) = (known.runs, known.last.clone());
+        }
+        cleanings.insert(name.to_owned(), status);
     }
 
     pub fn cleaning(&self, name: &str, write: impl FnOnce(&mut CleaningStatus)) {
@@ -301,7 +311,10 @@ impl BudgetBoard {
         self.longest = self.longest.max(figures.out);
         self.cost += figures.cost;
         self.forget_one();
-        let client = self.clients.entry(figures.client.clone()).or_default();
+        // It was there when the slice was granted: who is not any more was forgotten meanwhile.
+        let known = self.clients.contains_key(&figures.client);
+        let name = if known { figures.client.clone() } else { OTHERS.into() };
+        let client = self.clients.entry(name).or_default();
         client.cost += figures.cost;
         client.slices += 1;
         client.longest = client.longest.max(figures.out);
@@ -313,8 +326,21 @@ impl BudgetBoard {
             return;
         }
         let idle = |name: &&Arc<str>| &***name != OTHERS && !self.out.values().any(|out| out.client == **name);
-        let Some(name) = self.clients.keys().find(idle).cloned() else { return };
-        if let Some(gone) = self.clients.remove(&name) {
+        if let Some(name) = self.clients.keys().find(idle).cloned() {
+            self.count_among_others(&name);
+        }
+    }
+
+    /// Lists a crawl or cleaning no longer that has gone, nor what else it is a client as: its history, its read-ahead.
+    fn forget(&mut self, gone: &str) {
+        let is_its_own =
+            |name: &&Arc<str>| name.strip_prefix(gone).is_some_and(|more| more.is_empty() || more.starts_with('/'));
+        let names: Vec<Arc<str>> = self.clients.keys().filter(is_its_own).cloned().collect();
+        names.iter().for_each(|name| self.count_among_others(name));
+    }
+
+    fn count_among_others(&mut self, name: &Arc<str>) {
+        if let Some(gone) = self.clients.remove(name) {
             let others = self.clients.entry(OTHERS.into()).or_default();
             others.cost += gone.cost;
             others.slices += gone.slices;

@@ -30,6 +30,9 @@ pub struct FindingRow {
     pub replaces: Option<u64>,
     /// When it was saved, in seconds since 1970; of those from before the engine's start, when their cycle began.
     pub at: f64,
+    /// Whether it is from before the engine's start, whatever the wall clock said then.
+    #[serde(skip)]
+    pub is_earlier: bool,
     /// The prefix.
     pub prefix: String,
     /// The bucket; `None` for errors.
@@ -57,6 +60,7 @@ impl FindingRow {
             since: at,
             replaces: None,
             at,
+            is_earlier: false,
             prefix,
             storage_index: None,
             share: None,

@@ -11,7 +11,8 @@ use super::harness::{Sample, run};
 
 const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
 
-fn metric(daemon: &Daemon, name: &str) -> Option<f64> {
+/// The value of a series, if it is there.
+pub fn metric(daemon: &Daemon, name: &str) -> Option<f64> {
     let body = daemon.send("GET", "/metrics", &[], "").body;
     let line = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map(|value| value.parse().unwrap())
@@ -156,6 +157,30 @@ fn what_was_deleted_is_counted_and_what_was_spared_is_said_with_the_reason() {
     // With the crawl goes what was counted of it.
     std::fs::write(daemon.config(), config(FAST, "", "")).unwrap();
     daemon.running().signal(Signal::HUP);
-    let told = |daemon: &Daemon| daemon.send("GET", "/metrics", &[], "").body.contains(r#"crawl="leases""#);
-    daemon.until("nothing of the crawl in the metrics", |_| !told(&daemon));
+    let series = |daemon: &Daemon| daemon.send("GET", "/metrics", &[], "").body;
+    assert!(series(&daemon).contains(r#"client="leases""#));
+    // As a crawl and as a client, and its history and its read-ahead are clients too.
+    daemon.until("nothing of the crawl in the metrics", |_| !series(&daemon).contains(r#"="leases"#));
+    let clients = daemon.get("/api/budget")["budget"]["clients"].clone();
+    let cost = |name: &str| clients.as_array().unwrap().iter().find(|one| one["name"] == name)?["cost_secs"].as_f64();
+    assert!(cost("leases").is_none() && cost("others") > Some(0.0), "what it has cost is told all the same: {clients}");
+}
+
+/// How it happens: a whole part of a store cannot be read, and thousands of errors come in a moment.
+#[test]
+fn many_errors_at_once_are_counted_at_once() {
+    let sample = Sample::new(1);
+    let prefix = sample.shares().join("zz");
+    std::fs::create_dir_all(&prefix).unwrap();
+    let letters = || ('a'..='z').filter(|c| *c != 'l');
+    let names = letters().flat_map(|a| letters().map(move |b| format!("zz{}{a}{b}a", "b".repeat(21)))).take(600);
+    names.for_each(|name| std::fs::write(prefix.join(name), "").unwrap());
+    let leases = r#"(name: "leases", store: "store", job: leases(), slow_start: "0s", minimum_cycle_time: "1h")"#;
+    std::fs::write(sample.path("config.ron"), config(FAST, leases, "")).unwrap();
+    let daemon = Daemon::again(sample);
+    daemon.until_crawl("leases", "sleeping");
+    // Two looks, and what a busy machine takes for them.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let errors = metric(&daemon, r#"sexton_errors_total{cause="file for a bucket",crawl="leases"}"#);
+    assert_eq!(errors, Some(600.0));
 }

@@ -261,3 +261,28 @@ fn other_parameters_are_rehearsed_anew_and_the_file_can_confirm() {
     take(&mut daemon, &(other + ", rehearsal: false"));
     deleted(&daemon, 3);
 }
+
+/// Whether a question before it goes on would have a meaning.
+#[test]
+fn a_crawl_in_the_middle_of_its_rehearsal_is_known_to_delete_nothing() {
+    let slowly = |parameters: &str| crawl(parameters, "1h").replace(FAST, r#"cpu_percentage: "1%", cpu_slice: "5ms""#);
+    let daemon = Daemon::start(3000, &slowly(PARAMETERS));
+    let is = |daemon: &Daemon, state: &str| daemon.until_crawl("expire", state)["rehearsing"].clone();
+    daemon.until("some progress", |status| status["crawls"][0]["prefixes_done"].as_u64() > Some(0));
+    assert_eq!(is(&daemon, "walking"), true);
+    say(&daemon, "stop expire").expect(0);
+    assert_eq!(is(&daemon, "stopped"), true);
+    let daemon = Daemon::again(daemon.end(Signal::KILL).0);
+    assert_eq!(is(&daemon, "stopped"), true);
+    // With other settings it goes on to delete when it has ended.
+    fs::write(daemon.config(), slowly(&format!("{PARAMETERS}, rehearsal: false"))).unwrap();
+    daemon.change("POST", "/api/reload", "");
+    assert_eq!(is(&daemon, "stopped"), false);
+    fs::write(daemon.config(), slowly(PARAMETERS)).unwrap();
+    daemon.change("POST", "/api/reload", "");
+    say(&daemon, "budget 100%").expect(0);
+    say(&daemon, "start expire").expect(0);
+    assert_eq!(is(&daemon, "rehearsed"), true);
+    say(&daemon, "confirm expire --yes").expect(0);
+    assert_eq!(daemon.crawl("expire")["rehearsing"], false);
+}

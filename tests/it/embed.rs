@@ -2,14 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use serde_json::{Value, json};
 use sexton::checkpoint::{SqliteStore, StateStore};
-use sexton::engine::Engine;
+use sexton::clock::{Clock, SystemClock, Time};
+use sexton::engine::{Engine, EngineHandle, Life};
+use sexton::job::Leases;
+use sexton::job::leases::LeaseSettings;
+use sexton::messages::Instruction;
 use sexton::settings::{BudgetSettings, Checkpoint, Settings};
+use sexton::store::TahoeStore;
 use sexton::store::sample::SampleStore;
 
 use super::sim::{SimClock, SimJob, SimStore};
@@ -158,4 +163,61 @@ fn assert_the_budget_holds(budget: &Value, most_secs: f64) {
     let cost: f64 = clients.iter().map(|c| figure(c, "cost_secs")).sum();
     let most = 0.10 * most_secs + figure(budget, "cpu_slice_secs") + figure(budget, "longest_slice_secs");
     assert!(cost <= most, "{cost} s of {most} s were used: {budget:#}");
+}
+
+/// The machine's clock, by which it is so many seconds earlier.
+struct Behind(SystemClock, f64);
+
+impl Clock for Behind {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+
+    fn unix_secs(&self) -> f64 {
+        self.0.unix_secs() - self.1
+    }
+}
+
+/// How it happens: the clock is set back by a day, between two runs of an engine. What is met again is news all the same, and
+/// what is read back is none.
+#[actix_rt::test]
+async fn what_an_earlier_run_has_found_is_told_apart_whatever_the_clock_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = dir.path().join("shares/zz");
+    std::fs::create_dir_all(&prefix).unwrap();
+    std::fs::write(prefix.join(format!("zz{}a", "b".repeat(23))), "no bucket").unwrap();
+    for (behind, expected) in [(0.0, vec![false]), (86_400.0, vec![true, false])] {
+        let time = Time { clock: Arc::new(Behind(SystemClock::new(), behind)), ..Time::system(false) };
+        let (store, job) = (TahoeStore::open(dir.path()).unwrap(), Leases::new(LeaseSettings::default()));
+        let state = SqliteStore::open(&dir.path().join("state.sqlite")).unwrap();
+        let builder = Engine::builder(Settings::default()).time(time).state(state).life(Life::UntilShutdown);
+        let engine = builder.crawl(at_once("c", 1), store, job).start().unwrap();
+        let told = async || {
+            let limit = Instant::now() + Duration::from_secs(60);
+            loop {
+                if let Some(row) =
+                    engine.findings(0, None, 9).rows.pop().filter(|row| Some(row.cycle) == newest(&engine))
+                {
+                    return row.is_earlier;
+                }
+                assert!(Instant::now() < limit, "nothing is told");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let mut seen = vec![told().await];
+        if behind > 0.0 {
+            engine.order("c", Instruction::Start).unwrap();
+            while newest(&engine) == Some(0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            seen.push(told().await);
+        }
+        assert_eq!(seen, expected);
+        engine.shutdown(Duration::from_secs(60)).await.unwrap();
+    }
+}
+
+/// The number of the last cycle that is told of.
+fn newest(engine: &EngineHandle) -> Option<u64> {
+    engine.last_report("c").map(|report| report.key.number)
 }

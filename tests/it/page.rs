@@ -321,6 +321,38 @@ fn what_deletes_nothing_is_not_asked_about() {
     assert_eq!(stage.changes().len(), 1, "nothing may delete anything, so nothing was asked");
 }
 
+/// A crawl that is to delete is in the middle of its first rehearsal: when it goes on, nothing is deleted before somebody has
+/// looked at what it has shown and confirmed that.
+#[test]
+fn what_is_still_being_rehearsed_is_not_asked_about() {
+    let mut play = Play::as_written();
+    play.crawl["settings"]["parameters"] = json!({"expire": "age:2678400", "delete": "online"});
+    let count = crawl(&mut play, "count");
+    (count["state"], count["cycle"], count["rehearsing"]) = (json!("paused"), json!(0), json!(true));
+    (count["last_cycle"], count["rehearsal"]) = (Value::Null, Value::Null);
+    let (stage, browser) = page(play);
+    browser.click("[aria-label='Resume count']");
+    browser.shows("#toast", "this is a stage");
+    let asked: Vec<String> = stage.changes().into_iter().map(|(_, path, _)| path).collect();
+    assert_eq!(asked, ["/api/crawls/count/resume"]);
+}
+
+/// How it happens: something between the browser and the daemon has forgotten the stream's connection, and says so to neither.
+/// Calls are answered all the while; but rings, cycles and findings come by the stream.
+#[test]
+fn a_stream_that_has_gone_silent_is_opened_anew_while_the_daemon_answers() {
+    let play = Play { silent: true, ..Play::as_written() };
+    let (_stage, browser) = page(play);
+    let limit = Instant::now() + Duration::from_secs(40);
+    let mut opened = 0;
+    while opened < 2 {
+        opened += browser.requests().iter().filter(|url| url.ends_with("/api/events")).count();
+        assert!(Instant::now() < limit, "it was opened {opened} times");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(browser.js("return document.querySelector('#banner').hidden"), json!(true), "nothing was lost");
+}
+
 #[test]
 fn every_control_is_reached_by_keyboard() {
     let (stage, browser) = page(Play::as_written());

@@ -27,6 +27,8 @@ pub struct Play {
     pub plan: Value,
     /// Whether this page may not even look.
     pub locked: bool,
+    /// Whether the stream of events has nothing more to say after its first word.
+    pub silent: bool,
 }
 
 impl Play {
@@ -43,6 +45,7 @@ impl Play {
             findings: settled(example("findings.json")),
             plan: example("plan.json"),
             locked: false,
+            silent: false,
         }
     }
 
@@ -150,7 +153,9 @@ fn answer(play: &Play, seen: &Mutex<Vec<Change>>, request: &HttpRequest, body: &
     }
     if path == "/api/events" {
         let first = format!("retry: 2000\n\nevent: status\ndata: {}\n\n", play.status);
-        return HttpResponse::Ok().content_type("text/event-stream").body(Once(Some(first)));
+        let looks = actix_web::rt::time::interval(Duration::from_secs(1));
+        let stream = Stream { word: first, said: false, looks, silent: play.silent };
+        return HttpResponse::Ok().content_type("text/event-stream").body(stream);
     }
     if let Some(json) = play.answer(path) {
         return HttpResponse::Ok().json(json);
@@ -172,10 +177,15 @@ fn answer(play: &Play, seen: &Mutex<Vec<Change>>, request: &HttpRequest, body: &
     }
 }
 
-/// A stream that says one thing and then stays open.
-struct Once(Option<String>);
+/// A stream that says one thing each second, as a daemon does, or once; it stays open.
+struct Stream {
+    word: String,
+    said: bool,
+    looks: actix_web::rt::time::Interval,
+    silent: bool,
+}
 
-impl MessageBody for Once {
+impl MessageBody for Stream {
     type Error = std::convert::Infallible;
 
     fn size(&self) -> BodySize {
@@ -184,11 +194,13 @@ impl MessageBody for Once {
 
     fn poll_next(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<actix_web::web::Bytes, Self::Error>>> {
-        match self.0.take() {
-            Some(text) => Poll::Ready(Some(Ok(text.into()))),
-            None => Poll::Pending,
+        if self.said && self.silent {
+            return Poll::Pending;
         }
+        std::task::ready!(self.looks.poll_tick(context));
+        self.said = true;
+        Poll::Ready(Some(Ok(self.word.clone().into())))
     }
 }

@@ -253,6 +253,36 @@ async fn the_remaining_time_leaves_out_pauses_and_shows_an_unusually_long_prefix
     engine.shutdown(100_000 * SECOND).await.unwrap();
 }
 
+/// How it happens: the disk with the state is full for a day, and then has room again.
+#[actix_rt::test]
+async fn the_remaining_time_leaves_out_a_wait_for_room() {
+    tokio::time::pause();
+    let clock = SimClock::new();
+    let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &clock);
+    let full = Arc::new(AtomicBool::new(false));
+    let refuses = full.clone();
+    let state = SimState::new(
+        move |call| {
+            if call == "commit" && refuses.load(Ordering::SeqCst) { Err(no_room()) } else { Ok(()) }
+        },
+    );
+    let (store, job) = (SimStore::new(&clock, 1000, 10), job(&clock, 100 * MILLISECOND));
+    let engine = builder.state(state).cycles(Cycles::Once).crawl(at_once("c", 1), store, job).start().unwrap();
+    let remaining = || engine.status().crawls["c"].remaining_secs.unwrap();
+    tokio::time::sleep(200 * SECOND).await;
+    let before = remaining();
+    full.store(true, Ordering::SeqCst);
+    tokio::time::sleep(24 * HOUR).await;
+    let waiting = remaining();
+    full.store(false, Ordering::SeqCst);
+    tokio::time::sleep(60 * SECOND).await;
+    // What is worked in these 60 s passes besides, and is as much.
+    for (least, most) in [waiting, remaining()] {
+        assert!(least > before.0 - 150.0 && most < before.1 + 10.0, "{before:?}, then {least} to {most}");
+    }
+    engine.shutdown(SECOND).await.unwrap();
+}
+
 /// A thousand prefixes of one second at half a core: 2000 s.
 #[actix_rt::test]
 async fn the_remaining_time_is_what_then_really_passes_at_the_budget_in_force() {

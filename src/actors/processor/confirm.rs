@@ -93,6 +93,7 @@ pub(super) async fn take<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, number: 
     crawl.show(|c| {
         if let Some(shown) = c.rehearsal.as_mut().filter(|shown| shown.cycle == number) {
             shown.confirmed = Some(at);
+            c.rehearsing = false;
             c.phase = Phase::SleepingBetweenCycles;
         }
     });

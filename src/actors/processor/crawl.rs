@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::super::reins::Reins;
 use super::{Cycles, Ports};
-use crate::checkpoint::{CycleKey, Progress};
+use crate::checkpoint::{Cycle, CycleKey, Progress};
 use crate::clock::Time;
 use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
@@ -18,7 +18,7 @@ use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipp
 use crate::lock::lock;
 use crate::messages::{Opened, WantedCycle};
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, Moment};
+use crate::policy::cycle::{Fresh, Moment, Rehearsed};
 use crate::policy::deletion::{Clocks, Ledger, Toll};
 use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
@@ -102,6 +102,11 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             not_in_ring,
             rehearses_first: self.job.rehearses_first(),
         }
+    }
+
+    /// Whether it is to change nothing before a rehearsal was confirmed, its newest cycle being this.
+    pub fn is_to_rehearse(&self, newest: Option<&Cycle>) -> bool {
+        self.job.rehearses_first() && self.wanted(0).rehearsed(newest) != Rehearsed::Confirmed
     }
 
     /// Its target, if it has one, and what lies between two of its cycles.
@@ -218,12 +223,14 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// It went through.
-    pub fn end<S: Store, J: Job<S>>(&mut self, crawl: &Crawl<S, J>) {
-        if std::mem::replace(&mut self.told, false) {
+    /// It went through; says whether it was waited for.
+    pub fn end<S: Store, J: Job<S>>(&mut self, crawl: &Crawl<S, J>) -> bool {
+        let waited = std::mem::replace(&mut self.told, false);
+        if waited {
             crawl.show(|c| c.waiting_for = None);
         }
         self.backoff.succeeded();
+        waited
     }
 }
 
@@ -359,7 +366,7 @@ impl CycleWork {
         lock(&self.lap).ledger.examined(prefix, shares);
     }
 
-    /// Notes that the crawl was held: the time in between says nothing about its pace.
+    /// Notes that the crawl was held, or waited for room: the time in between says nothing about its pace.
     pub fn interrupted<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) {
         lock(&self.lap).remaining.interrupted(crawl.board.allowed());
     }

@@ -192,6 +192,8 @@ async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<LastE
     let latest = crawl.persist(&crawl.ports.latest, LatestCycle(crawl.settings.name.clone())).await?;
     let finished = latest.as_ref().and_then(|cycle| cycle.finished);
     crawl.show(|c| c.first_cycle_finished = finished.is_some() || latest.as_ref().is_some_and(|c| c.number > 0));
+    let rehearsing = crawl.is_to_rehearse(latest.as_ref());
+    crawl.show(|c| c.rehearsing = rehearsing);
     // What is only to be handed over need not wait.
     let waits = latest.is_some_and(|cycle| cycle.delivered);
     Ok(finished.filter(|_| waits).map_or(LastEnd::Never, LastEnd::Earlier))
@@ -203,10 +205,12 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     let (origin, key) = (opened.origin, opened.cycle.key());
     let begun = crawl.time.clock.now();
     info!(crawl = key.crawl, cycle = key.number, ?origin, "cycle opened");
+    let rehearsing = crawl.is_to_rehearse(Some(&opened.cycle));
     crawl.show(|c| {
         c.cycle = Some(key.number);
         c.cycle_started = Some(opened.cycle.started);
         c.rehearsal = None;
+        c.rehearsing = rehearsing;
         c.prefixes_done_before = (origin != Origin::Begun).then_some(opened.cycle.done.len() as u32);
     });
     if origin != Origin::Undelivered {

@@ -128,6 +128,6 @@ fn log<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, key: &CycleKey, at: f64, ring: 
     for (position, note) in notes {
         let prefix = ring.get(*position as usize).map_or("", String::as_str);
         let row = FindingRow::of(note, &crawl.settings.name, key.number, at, prefix);
-        row.into_iter().for_each(|row| crawl.board.found(row));
+        row.into_iter().for_each(|row| crawl.board.found(FindingRow { is_earlier: true, ..row }));
     }
 }

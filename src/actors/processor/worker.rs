@@ -166,7 +166,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let (cycle, most) = (self.work.key.clone(), share.clamp(1, CLAIMS_AT_ONCE));
         let order = self.crawl.settings.order;
         let claims = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most, order }).await.map_err(gone)??;
-        self.patience.end(&self.crawl);
+        self.went_through();
         Ok(claims.into())
     }
 
@@ -285,6 +285,13 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         }
     }
 
+    /// What was asked of the state was done, perhaps after a wait.
+    fn went_through(&mut self) {
+        if self.patience.end(&self.crawl) {
+            self.work.interrupted(&self.crawl);
+        }
+    }
+
     /// One attempt to save what is in hand. Where it fails it stays there.
     async fn save(&mut self, slice: Option<&TimeSlice>) -> Result<Result<()>> {
         let progress = self.hand.gather()?;
@@ -297,7 +304,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             self.hand.give_back(committed.progress);
             return Ok(Err(error));
         }
-        self.patience.end(&self.crawl);
+        self.went_through();
         let added = self.hand.saved(self.crawl.time.clock.now());
         self.work.saved(&self.crawl, &committed.progress, &added);
         Ok(Ok(()))

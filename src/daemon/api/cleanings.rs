@@ -8,6 +8,7 @@ use super::picture::Picture;
 use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
 use crate::cumulus::CleaningReport;
 use crate::daemon::shared::CleaningView;
+use crate::lock::lock;
 use crate::policy::cleaning::{CleaningPlan, Number, Policy};
 use crate::settings::Manner;
 use crate::status::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
@@ -62,13 +63,8 @@ fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState 
 /// How the last run of a cleaning went, also of an earlier process; then only in short.
 pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
     let name = &view.settings.name;
-    let CleaningEnd { ended, result } = picture
-        .status
-        .cleanings
-        .get(name)
-        .and_then(|found| found.last.as_ref())
-        .or(picture.shared.past.run(name))?
-        .clone();
+    let found = picture.status.cleanings.get(name).and_then(|found| found.last.clone());
+    let CleaningEnd { ended, result } = found.or_else(|| lock(&picture.shared.past).run(name).cloned())?;
     let report = picture.shared.engine.last_cleaning(name);
     let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
         Some(report) => json!(of(&report.plan)),

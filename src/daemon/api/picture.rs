@@ -129,11 +129,10 @@ impl<'a> Picture<'a> {
     pub fn crawl(&self, view: &CrawlView) -> Crawl {
         let name = &view.settings.name;
         let status = self.status.crawls.get(name);
-        let found = status.cloned().unwrap_or_else(|| CrawlStatus::new(view.job, view.settings.workers, 0));
-        let found = self.shared.standing(name, found);
+        let found = self.found(view);
         let report = self.shared.last_report(name);
-        let opening = status.is_none() && !view.stopped && view.failed.is_none();
-        let opening = opening.then(|| "its store is being opened".to_owned());
+        let begins = status.is_none_or(|found| found.phase == Phase::Ended) && !view.stopped && view.failed.is_none();
+        let opening = begins.then(|| "its store is being opened".to_owned());
         let waiting_for = view.waiting.clone().or(found.waiting_for.clone()).or(opening);
         let target = target(self, view, &found, report.as_deref());
         let error = view.failed.clone().or(found.error.clone().filter(|_| view.waiting.is_none()));
@@ -167,8 +166,25 @@ impl<'a> Picture<'a> {
             by_hand: view.by_hand,
             target,
             rehearsal: found.rehearsal.and_then(|rehearsal| shown(view, rehearsal)),
+            rehearsing: self.is_rehearsing(view),
             last_cycle: report.map(|report| cycle(&report)),
         }
+    }
+
+    /// What is known of a crawl, whether or not it runs.
+    fn found(&self, view: &CrawlView) -> CrawlStatus {
+        let name = &view.settings.name;
+        let found = self.status.crawls.get(name).cloned();
+        let found = found.unwrap_or_else(|| CrawlStatus::new(view.job, view.settings.workers, 0));
+        self.shared.standing(name, found)
+    }
+
+    /// Whether nothing is deleted before somebody has confirmed a rehearsal, by what the crawl has found where it runs.
+    fn is_rehearsing(&self, view: &CrawlView) -> bool {
+        let name = &view.settings.name;
+        let found = self.status.crawls.get(name).map(|found| found.rehearsing);
+        let saved = || lock(&self.shared.past).stands(name).is_some_and(|saved| saved.rehearsing);
+        view.rehearses_first && found.unwrap_or_else(saved)
     }
 
     pub fn crawl_detail(&self, view: &CrawlView) -> CrawlDetail {
@@ -199,7 +215,7 @@ impl<'a> Picture<'a> {
     fn cycles(&self, view: &CrawlView) -> Vec<Cycle> {
         let name = &view.settings.name;
         let mut cycles: Vec<Cycle> = self.shared.history(name).iter().map(cycle).collect();
-        let Some(found) = self.status.crawls.get(name) else { return cycles };
+        let found = self.found(view);
         let (Some(number), Some(started)) = (found.cycle, found.cycle_started) else { return cycles };
         if cycles.iter().any(|cycle| cycle.cycle == number) {
             return cycles;
@@ -268,7 +284,8 @@ fn state(view: &CrawlView, status: Option<&CrawlStatus>) -> CrawlState {
     match found.phase {
         _ if found.held => CrawlState::Paused,
         Phase::Failed => CrawlState::Failed,
-        Phase::Ended => CrawlState::Stopped,
+        // Nobody has stopped it: it has ended to begin with other settings.
+        Phase::Ended => CrawlState::Waiting,
         _ if found.waiting_for.is_some() => CrawlState::Waiting,
         Phase::SlowStart => CrawlState::SlowStart,
         Phase::Walking => CrawlState::Walking,

@@ -196,6 +196,7 @@ pub struct Crawl {
     pub by_hand: Option<ByHand>,
     pub target: Option<Target>,
     pub rehearsal: Option<Rehearsal>,
+    pub rehearsing: bool,
     pub last_cycle: Option<Cycle>,
 }
 

@@ -58,11 +58,13 @@ export function live(on) {
         const status = await getStatus(SILENCE_MS).catch(() => null);
         asking = false;
         // A stream that was opened meanwhile, and what was heard meanwhile, count for more.
-        if (source !== asked) return;
-        if (status) {
-            hear();
-            on.status(status);
-        } else if (silent()) lose();
+        if (source !== asked || !silent()) return;
+        if (!status) return lose();
+        hear();
+        on.status(status);
+        // The daemon is there, and the stream is not: what else it would have told is loaded when another is open.
+        source.close();
+        connect();
     };
     setInterval(look, LOOK_MS);
     connect();

@@ -258,7 +258,7 @@ live({
     bye: ({ why }) => connection.goodbye(why),
 });
 
-// Ages and "ago" grow by themselves; the status comes each second only while something changes.
+// Ages and "ago" grow also while no status comes.
 setInterval(() => {
     if (!connection.lost && !document.hidden) {
         render();

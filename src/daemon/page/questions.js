@@ -10,7 +10,8 @@ const AT_REST = ["stopped", "failed", "done"];
 
 /** Whether a crawl may delete something if it goes on; one of which too little is known may. */
 function mayDelete(crawl, detail) {
-    // What was rehearsed and not confirmed is rehearsed again, also by an order to start.
+    // What was not rehearsed to its end, or not confirmed, is rehearsed first, also by an order to start.
+    if (crawl.rehearsing) return false;
     if (crawl.rehearsal) return crawl.rehearsal.confirmed;
     if (!detail) return true;
     const { expire, delete: word, dry_run: dry } = detail.settings.parameters ?? {};

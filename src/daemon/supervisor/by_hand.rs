@@ -3,7 +3,6 @@
 use tracing::info;
 
 use super::Supervisor;
-use super::known::Known;
 use crate::daemon::keep::{ByHand, Done};
 use crate::daemon::shared::Verb;
 use crate::messages::Instruction;
@@ -17,21 +16,23 @@ impl Supervisor {
             // Before anything is added that could ask for a slice.
             self.shared.engine.pause();
         }
-        let now = self.shared.time.clock.now();
         for task in &mut self.tasks {
-            let name = task.task.name().to_owned();
-            let Some(ByHand { what, .. }) = self.kept.by_hand.get(&name).copied() else { continue };
-            match what {
-                Done::Stopped => {
+            let name = task.name().to_owned();
+            match self.kept.by_hand.get(&name).map(|by_hand| by_hand.what) {
+                Some(Done::Stopped) => {
                     info!(name, "was stopped by hand, and stays so until it is started");
                     task.stop();
                 }
-                Done::Paused => {
-                    info!(name, "was paused by hand, and stays so until it is resumed");
-                    self.known.entry(name).or_insert_with(|| Known::new(now)).held = true;
-                }
+                // Whenever it begins, it begins paused.
+                Some(Done::Paused) => info!(name, "was paused by hand, and stays so until it is resumed"),
+                None => {}
             }
         }
+    }
+
+    /// Whether it is to begin paused.
+    pub(super) fn is_paused(&self, name: &str) -> bool {
+        self.kept.by_hand.get(name).is_some_and(|by_hand| by_hand.what == Done::Paused)
     }
 
     /// Takes down what a wish that was granted means for later.
@@ -59,11 +60,12 @@ impl Supervisor {
         self.keep();
     }
 
-    /// Forgets what has gone from the configuration.
+    /// Forgets what has gone from the configuration, and when it was where.
     pub(super) fn forget_by_hand(&mut self) {
         let config = &self.start.config;
         let crawls = config.crawls.iter().map(|crawl| crawl.settings.name.as_str());
         let names: Vec<&str> = crawls.chain(config.cleanings.iter().map(|cleaning| cleaning.name.as_str())).collect();
         self.kept.by_hand.retain(|name, _| names.contains(&name.as_str()));
+        self.kept.visits.retain(|name, _| names.contains(&name.as_str()));
     }
 }

@@ -11,22 +11,20 @@ pub(super) struct Known {
     since: Duration,
     /// Whether that is over: by itself, or by command.
     begun: bool,
-    /// Whether an operator has paused it.
-    pub held: bool,
 }
 
 impl Known {
     pub fn new(now: Duration) -> Self {
-        Known { since: now, begun: false, held: false }
+        Known { since: now, begun: false }
     }
 
     /// Takes down how it stands, before it is ended to begin with other settings.
     pub fn note(&mut self, name: &str, status: &Status) {
         if let Some(crawl) = status.crawls.get(name) {
-            (self.begun, self.held) = (self.begun || crawl.phase != Phase::SlowStart, crawl.held);
+            self.begun |= crawl.phase != Phase::SlowStart;
         }
         if let Some(cleaning) = status.cleanings.get(name) {
-            (self.begun, self.held) = (self.begun || cleaning.phase != CleaningPhase::SlowStart, cleaning.paused);
+            self.begun |= cleaning.phase != CleaningPhase::SlowStart;
         }
     }
 

@@ -59,6 +59,11 @@ impl Managed {
         }
     }
 
+    /// One that takes the place of another: that one's end is not taken for its own.
+    pub fn again(task: Task) -> Self {
+        Managed { waiting: Some(BEING_STARTED.to_owned()), ..Managed::new(task) }
+    }
+
     pub fn name(&self) -> &str {
         self.task.name()
     }

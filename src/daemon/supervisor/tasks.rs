@@ -65,6 +65,14 @@ impl Task {
         self
     }
 
+    /// Whether the other is the same thing with other settings: the same job on the same store, or a cleaning as well.
+    fn is_as(&self, other: &Task) -> bool {
+        match (self, other) {
+            (Task::Crawl(one), Task::Crawl(two)) => one.store == two.store && one.job.name() == two.job.name(),
+            (one, two) => one.kind() == two.kind(),
+        }
+    }
+
     /// With what kind of thing it is, for people.
     pub fn title(&self) -> String {
         match self {
@@ -106,16 +114,18 @@ impl Supervisor {
             }
         }
         let order = Task::all(&self.start.config);
-        let (engine, metrics) = (&self.shared.engine, &self.metrics);
+        let (engine, past, metrics) = (&self.shared.engine, &self.shared.past, &self.metrics);
         // Gone only when it has ended: until then its name is taken.
         self.tasks.retain(|crawl| {
             let gone = crawl.is_gone() && !crawl.opening && !engine.is_running(crawl.name());
-            if gone {
+            let again = order.iter().find(|named| named.name() == crawl.name());
+            // One that begins again with other settings is the same one: what it has done stays known.
+            if gone && !again.is_some_and(|again| again.is_as(&crawl.task)) {
                 engine.forget(crawl.name());
-                // One that begins again with other settings is the same one.
-                if !order.iter().any(|named| named.name() == crawl.name()) {
-                    metrics.forget(crawl.name());
-                }
+                lock(past).forget(crawl.name());
+            }
+            if gone && again.is_none() {
+                metrics.forget(crawl.name());
             }
             !gone
         });
@@ -138,7 +148,7 @@ impl Supervisor {
         for task in Task::all(&self.start.config) {
             self.known.entry(task.name().to_owned()).or_insert_with(|| Known::new(now));
             if !self.tasks.iter().any(|known| known.name() == task.name()) {
-                self.tasks.push(Managed::new(task));
+                self.tasks.push(Managed::again(task));
             }
         }
     }
@@ -182,10 +192,11 @@ impl Supervisor {
                     // It may have ended already, which the next look shows.
                     let _ = self.shared.engine.order(&name, Instruction::Start);
                 }
-                if self.known.get_mut(&name).is_some_and(|known| std::mem::take(&mut known.held)) {
+                let is_wanted = crawl.wanted == Wanted::Running;
+                if self.is_paused(&name) {
                     let _ = self.shared.engine.order(&name, Instruction::Pause);
                 }
-                if crawl.wanted != Wanted::Running {
+                if !is_wanted {
                     self.end(&name);
                 }
             }
@@ -229,8 +240,10 @@ impl Supervisor {
         let engine = self.shared.engine.clone();
         match verb {
             Verb::Order(Instruction::Start) => {
-                // Known to the engine a moment before the next look shows it here.
+                // Known to the engine a moment before the next look shows it here. Of one that is to be tried again it is
+                // what was wrong before.
                 let found = engine.status().crawls.get(name).and_then(|found| found.failure.clone());
+                let found = found.filter(|_| crawl.waiting.is_none());
                 // A cycle that was begun with other parameters is given up for a new one: that is what is asked for.
                 if matches!(crawl.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
                     crawl.fresh = Fresh::Yes;
@@ -243,13 +256,12 @@ impl Supervisor {
                 }
                 Ok(Vec::new())
             }
+            // Also while it is still ending: it will not be running.
+            Verb::Order(_) if !crawl.is_coming() => conflict("is not running; start it"),
             Verb::Order(order) => {
-                let pause = order == Instruction::Pause;
-                match (engine.order(name, order), self.known.get_mut(name)) {
-                    (Ok(()), _) => self.settled_task(name, pause).await,
-                    // It is on its way, or waits for its store: then it is paused when it comes.
-                    (Err(_), Some(known)) if crawl.is_coming() => known.held = pause,
-                    _ => return conflict("is not running; start it"),
+                // One that is on its way, or waits for its store, is paused when it comes.
+                if engine.order(name, order).is_ok() {
+                    self.settled_task(name, order == Instruction::Pause).await;
                 }
                 Ok(Vec::new())
             }

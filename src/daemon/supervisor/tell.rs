@@ -13,7 +13,7 @@ use crate::daemon::api::shapes::{CleaningEvent, CycleEvent, PrefixesEvent};
 use crate::daemon::hub::event;
 use crate::daemon::series::Sample;
 use crate::settings::BudgetSettings;
-use crate::status::{Phase, Status};
+use crate::status::{FINDINGS_KEPT, Phase, Status};
 
 /// Findings told at one look at most; a reader asks for the rest, as it sees the number of the last one.
 const FINDINGS_AT_ONCE: usize = 50;
@@ -26,6 +26,8 @@ pub(super) struct Told {
     /// The budget that the engine was given.
     pub budget: Option<BudgetSettings>,
     finding: u64,
+    /// The last finding that the metrics have counted: they are not as slow as a reader.
+    counted: u64,
     crawls: BTreeMap<String, ToldOfCrawl>,
     /// Runs that have ended, of each cleaning.
     cleanings: BTreeMap<String, u64>,
@@ -58,13 +60,15 @@ impl Supervisor {
     }
 
     fn tell_findings(&mut self) {
-        let page = self.shared.engine.findings(self.told.finding, None, FINDINGS_AT_ONCE);
-        for row in &page.rows {
-            self.told.finding = row.number;
+        for row in &self.shared.engine.findings(self.told.counted, None, FINDINGS_KEPT).rows {
+            self.told.counted = row.number;
             // What an earlier run has found was counted by it.
-            if row.at >= self.shared.started_unix {
+            if !row.is_earlier {
                 self.metrics.found(row);
             }
+        }
+        for row in &self.shared.engine.findings(self.told.finding, None, FINDINGS_AT_ONCE).rows {
+            self.told.finding = row.number;
             self.shared.hub.send(&event("finding", row));
         }
     }
