@@ -96,6 +96,7 @@ pub mod priority;
 pub mod report;
 pub mod settings;
 #[cfg(feature = "cli")]
+mod shown;
 mod sizes;
 pub mod slice;
 pub mod stand_in;

@@ -204,7 +204,7 @@ fn verified_for_people(verified: &Value) -> String {
         of("corrupt"),
         of("unreadable")
     );
-    for key in ["misread", "signatures_not_checked", "quarantined"] {
+    for key in ["in_doubt", "misread", "signatures_not_checked", "quarantined"] {
         if of(key) > 0 {
             line += &format!(", {} {}", of(key), key.replace('_', " "));
         }

@@ -249,9 +249,10 @@ impl Metrics {
         if job != "verify" {
             return;
         }
-        let Verified { bytes, ok, corrupt, unreadable } = *verified;
+        let Verified { bytes, ok, corrupt, unreadable, in_doubt } = *verified;
         self.verified_bytes.with_label_values(name).inc_by(bytes);
-        for (result, shares) in [("ok", ok), ("corrupt", corrupt), ("unreadable", unreadable)] {
+        let results = [("ok", ok), ("corrupt", corrupt), ("unreadable", unreadable), ("in_doubt", in_doubt)];
+        for (result, shares) in results {
             self.verified_shares.with_label_values(&[crawl, result]).inc_by(shares);
         }
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Tally;
+use crate::shown;
 
 /// Counts that every walk keeps, whatever the job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,9 @@ pub struct Verified {
     pub corrupt: u64,
     /// Shares that could not be read to their end.
     pub unreadable: u64,
+    /// Shares that differ from others of their bucket, where nothing tells which are right.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub in_doubt: u64,
 }
 
 impl Verified {
@@ -71,6 +75,7 @@ impl Verified {
         self.ok += later.ok;
         self.corrupt += later.corrupt;
         self.unreadable += later.unreadable;
+        self.in_doubt += later.in_doubt;
     }
 
     fn since(&self, earlier: &Verified) -> Verified {
@@ -79,6 +84,7 @@ impl Verified {
             ok: self.ok - earlier.ok,
             corrupt: self.corrupt - earlier.corrupt,
             unreadable: self.unreadable - earlier.unreadable,
+            in_doubt: self.in_doubt - earlier.in_doubt,
         }
     }
 }
@@ -177,7 +183,7 @@ pub struct Note {
 /// A share that Sexton has something to say about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The bucket's name.
+    /// The bucket's name; what is no text of one line is escaped.
     pub storage_index: String,
     /// The share's number, as its name says; `null` where it is about the bucket.
     pub share: Option<i64>,
@@ -199,7 +205,7 @@ pub struct Finding {
 /// One line under `errors`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorNote {
-    /// Path of what could not be read; bytes that are no UTF-8 are shown as U+FFFD.
+    /// Path of what could not be read; what is no text of one line is escaped.
     pub path: String,
     /// The cause.
     pub error: String,
@@ -235,7 +241,7 @@ impl Notes {
     /// Adds an error.
     pub fn error(&mut self, path: &std::path::Path, error: &dyn std::fmt::Display) {
         self.counts.errors += 1;
-        self.row(NoteKind::Error, &ErrorNote { path: path.to_string_lossy().into_owned(), error: error.to_string() });
+        self.row(NoteKind::Error, &ErrorNote { path: shown::path(path), error: error.to_string() });
     }
 
     /// Takes out the rows collected since the last call.

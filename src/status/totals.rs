@@ -55,6 +55,7 @@ impl Totals {
                 ok: added(now.ok, was.ok),
                 corrupt: added(now.corrupt, was.corrupt),
                 unreadable: added(now.unreadable, was.unreadable),
+                in_doubt: added(now.in_doubt, was.in_doubt),
             },
         }
     }

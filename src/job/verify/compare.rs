@@ -1,13 +1,15 @@
 //! The shares of one bucket beside each other: what each must have in common with the rest.
 //!
 //! Pure. Two shares show that there is a difference, three show which of them is odd: where more than half of the shares
-//! agree, the others are named; else the bucket is.
+//! agree, the others are named; else all of them are in doubt. A share that is corrupt by itself is under no suspicion here, and
+//! is a witness only for what a sound one says as well: chance makes no two shares wrong in the same way.
 
 use std::collections::BTreeMap;
 
+use crate::shown;
 use crate::tahoe::check::Common;
 use crate::tahoe::container::ShareType;
-use crate::tahoe::hash::Hash;
+use crate::tahoe::hash::{HASH_LEN, Hash};
 use crate::tahoe::region::{Flaw, Region, Span};
 use crate::tahoe::ueb::Ueb;
 
@@ -27,51 +29,62 @@ pub(super) struct Odd {
     /// Shares, by name.
     pub of_shares: Vec<(Vec<u8>, Flaw)>,
     /// What cannot be laid to any one share.
-    pub of_bucket: Vec<Flaw>,
+    pub ties: Vec<Tie>,
+}
+
+/// Shares that differ, and nothing tells which of them is right.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tie {
+    pub flaw: Flaw,
+    /// All that are in doubt, by name.
+    pub names: Vec<Vec<u8>>,
 }
 
 /// Compares all shares of a bucket.
 pub(super) fn across(members: &[Member<'_>]) -> Odd {
     let mut odd = Odd::default();
     let kinds = agree(members, |m| (m.share_type == ShareType::Mutable).to_string().into_bytes());
-    kinds.tell(&mut odd, "are of one kind, this is of the other", "some shares are mutable, some are not", |_| {
-        (Region::Bucket, None)
-    });
-    let mut versions: BTreeMap<(u64, Hash), Vec<Member<'_>>> = BTreeMap::new();
-    let (mut immutable, mut mutable) = (Vec::new(), Vec::new());
-    for member in members {
-        match member.common {
-            Common::Immutable { .. } => immutable.push(*member),
-            Common::Mutable { version, .. } => {
-                mutable.push(*member);
-                versions.entry(*version).or_default().push(*member);
-            }
-        }
-    }
+    let tied = "some are mutable, some are not, and which are right cannot be told";
+    kinds.tell(&mut odd, "are of one kind, this is of the other", tied, |_, _| (Region::Bucket, None));
+    let of_kind = members.iter().copied().filter(|member| !odd.names(member));
+    let (immutable, mutable): (Vec<_>, Vec<_>) =
+        of_kind.partition(|member| matches!(member.common, Common::Immutable { .. }));
     let uebs = agree(&immutable, |m| ueb_of(m).0.to_vec());
-    let normal = uebs.normal.as_ref().map(|members| ueb_of(&members[0]).0);
-    uebs.tell(&mut odd, "have another UEB", "its shares have different UEBs, and which is right cannot be told", |m| {
-        differing_ueb(m, normal)
-    });
+    let tied = "its shares have different UEBs, and which is right cannot be told";
+    uebs.tell(&mut odd, "have another UEB", tied, differing_ueb);
     // A file has one key in all its versions; its storage index is made from it.
     let keys = agree(&mutable, |m| part_of(m, Region::PublicKey).map_or(Vec::new(), |(_, hash)| hash.to_vec()));
     let what = "its shares are of files with different keys, and which is right cannot be told";
-    keys.tell(&mut odd, "have another public key: this one is of another file", what, |_| (Region::Bucket, None));
+    keys.tell(&mut odd, "have another public key: this one is of another file", what, |_, _| (Region::Bucket, None));
+    let mut versions: BTreeMap<(u64, Hash), Vec<Member<'_>>> = BTreeMap::new();
+    for member in mutable.into_iter().filter(|member| !odd.names(member)) {
+        if let Common::Mutable { version, .. } = member.common {
+            versions.entry(*version).or_default().push(member);
+        }
+    }
     for version in versions.values() {
         for region in [Region::SignedFields, Region::Signature, Region::PrivateKey] {
             let parts = agree(version, |m| part_of(m, region).map_or(Vec::new(), |(_, hash)| hash.to_vec()));
             let tied = format!("the shares of one version differ in their {region}, and which is right cannot be told");
             let said = format!("and of this version have another {region}");
-            parts.tell(&mut odd, &said, &tied, |m| (region, part_of(m, region).map(|(span, _)| span)));
+            parts.tell(&mut odd, &said, &tied, |m, _| (region, part_of(m, region).map(|(span, _)| span)));
         }
     }
     odd
+}
+
+impl Odd {
+    /// Whether a share was found odd: then it has no more to say, and nothing more is said of it.
+    fn names(&self, member: &Member<'_>) -> bool {
+        self.of_shares.iter().any(|(name, _)| name == member.name)
+    }
 }
 
 /// Shares by what they say.
 struct Agreement<'a> {
     /// Those of the largest group, if it is more than half.
     normal: Option<Vec<Member<'a>>>,
+    /// Sound shares that say something else; all sound ones, where there is no such group.
     others: Vec<Member<'a>>,
 }
 
@@ -80,35 +93,40 @@ fn agree<'a>(members: &[Member<'a>], say: impl Fn(&Member<'a>) -> Vec<u8>) -> Ag
     for member in members {
         groups.entry(say(member)).or_default().push(*member);
     }
-    let largest = groups.iter().max_by_key(|(_, group)| group.len()).map(|(key, _)| key.clone());
+    groups.retain(|_, group| group.iter().any(|member| !member.has_flaws));
+    let all: usize = groups.values().map(Vec::len).sum();
+    let largest = groups.iter().find(|(_, group)| 2 * group.len() > all).map(|(key, _)| key.clone());
     let normal = largest.and_then(|key| groups.remove(&key));
-    let by_name = |mut members: Vec<Member<'a>>| {
-        members.sort_unstable_by_key(|member| member.name);
-        members
-    };
-    let others: Vec<Member<'a>> = by_name(groups.into_values().flatten().collect());
-    match normal {
-        Some(normal) if 2 * normal.len() > members.len() => Agreement { normal: Some(normal), others },
-        normal => Agreement { normal: None, others: by_name([normal.unwrap_or_default(), others].concat()) },
-    }
+    let mut others: Vec<Member<'a>> = groups.into_values().flatten().filter(|member| !member.has_flaws).collect();
+    others.sort_unstable_by_key(|member| member.name);
+    Agreement { normal, others }
 }
 
 impl Agreement<'_> {
     /// Tells who is odd: those who do not agree with more than half; or, where there is no such half, that they differ.
-    fn tell(&self, odd: &mut Odd, said: &str, tied: &str, place: impl Fn(&Member<'_>) -> (Region, Option<Span>)) {
-        let Some(normal) = &self.normal else {
-            if let Some(first) = self.others.first() {
-                let names: Vec<_> = self.others.iter().map(|m| String::from_utf8_lossy(m.name)).collect();
-                let reason = format!("{tied} (shares {})", names.join(", "));
-                odd.of_bucket.push(Flaw { region: place(first).0, reason, bytes: None });
+    /// `place` says where a share differs from another.
+    fn tell(
+        &self,
+        odd: &mut Odd,
+        said: &str,
+        tied: &str,
+        place: impl Fn(&Member<'_>, &Member<'_>) -> (Region, Option<Span>),
+    ) {
+        if let Some(normal) = &self.normal {
+            for member in &self.others {
+                let (region, bytes) = place(member, &normal[0]);
+                let reason = format!("{} other shares of the bucket {said}", normal.len());
+                odd.of_shares.push((member.name.to_vec(), Flaw { region, reason, bytes }));
             }
             return;
-        };
-        for member in &self.others {
-            let (region, bytes) = place(member);
-            let reason = format!("{} other shares of the bucket {said}", normal.len());
-            odd.of_shares.push((member.name.to_vec(), Flaw { region, reason, bytes }));
         }
+        // The widest of the regions: whoever is right, they are the same.
+        let regions = self.others.iter().map(|member| place(member, &self.others[0]).0);
+        let Some(region) = regions.max() else { return };
+        let names: Vec<_> = self.others.iter().map(|member| shown::name(member.name)).collect();
+        let reason = format!("{tied} (shares {})", names.join(", "));
+        let names = self.others.iter().map(|member| member.name.to_vec()).collect();
+        odd.ties.push(Tie { flaw: Flaw { region, reason, bytes: None }, names });
     }
 }
 
@@ -128,26 +146,19 @@ fn part_of(member: &Member<'_>, region: Region) -> Option<(Span, Hash)> {
     }
 }
 
-/// Where a UEB differs from the one that is right: in the hash that nothing else in a share agrees with, somewhere else, or
-/// so that it is of another file, all by itself in order.
-fn differing_ueb(member: &Member<'_>, normal: Option<&[u8]>) -> (Region, Option<Span>) {
-    let (ueb, at) = ueb_of(member);
-    let whole = Span::new(at, at + ueb.len() as u64);
-    let Some(normal) = normal.filter(|normal| normal.len() == ueb.len()) else {
-        return (if member.has_flaws { Region::Ueb } else { Region::Bucket }, Some(whole));
-    };
-    let differs = |(_, (a, b)): &(usize, (&u8, &u8))| a != b;
-    let mut places = ueb.iter().zip(normal).enumerate().filter(differs).map(|(place, _)| place);
-    let (first, last) = match (places.next(), places.next_back()) {
-        (Some(first), last) => (first, last.unwrap_or(first)),
-        (None, _) => return (Region::Ueb, Some(whole)),
-    };
-    let bytes = Some(Span::new(at + first as u64, at + last as u64 + 1));
-    match Ueb::crypttext_hash_at(ueb) {
-        Some(hash) if (hash..hash + 32).contains(&first) && last < hash + 32 => (Region::UebCrypttextHash, bytes),
-        _ if member.has_flaws => (Region::Ueb, bytes),
-        _ => (Region::Bucket, bytes),
+/// Where a UEB differs from another: at most in the hash that nothing else in a share agrees with, or so that it is of another
+/// file, all by itself in order.
+fn differing_ueb(member: &Member<'_>, other: &Member<'_>) -> (Region, Option<Span>) {
+    let ((ueb, at), (other, _)) = (ueb_of(member), ueb_of(other));
+    let of_another_file = (Region::Bucket, None);
+    let Some(hash) = Ueb::crypttext_hash_at(ueb).filter(|_| ueb.len() == other.len()) else { return of_another_file };
+    let differs = |place: &usize| ueb[*place] != other[*place];
+    let Some(first) = (0..ueb.len()).find(differs) else { return (Region::UebCrypttextHash, None) };
+    let last = (0..ueb.len()).rfind(differs).unwrap_or(first);
+    if first < hash || last >= hash + HASH_LEN {
+        return of_another_file;
     }
+    (Region::UebCrypttextHash, Some(Span::new(at + first as u64, at + last as u64 + 1)))
 }
 
 #[cfg(test)]
@@ -161,11 +172,16 @@ mod tests {
     }
 
     fn odd_of(all: &[Common]) -> Odd {
+        odd_with(&all.iter().map(|common| (common, false)).collect::<Vec<_>>())
+    }
+
+    /// What is odd in shares that are corrupt by themselves, or not.
+    fn odd_with(all: &[(&Common, bool)]) -> Odd {
         let names: Vec<Vec<u8>> = (0..all.len()).map(|i| i.to_string().into_bytes()).collect();
-        let member = |(common, name)| {
+        let member = |(&(common, has_flaws), name)| {
             let share_type =
                 if matches!(common, &Common::Mutable { .. }) { ShareType::Mutable } else { ShareType::Immutable };
-            Member { name, common, share_type, has_flaws: false }
+            Member { name, common, share_type, has_flaws }
         };
         across(&all.iter().zip(names.iter().map(Vec::as_slice)).map(member).collect::<Vec<_>>())
     }
@@ -178,11 +194,49 @@ mod tests {
         let [(name, flaw)] = &odd.of_shares[..] else { panic!("{odd:?}") };
         assert_eq!((&name[..], flaw.region, flaw.bytes), (&b"1"[..], Region::PrivateKey, Some(Span::new(1, 2))));
         assert_eq!(flaw.reason, "2 other shares of the bucket and of this version have another encrypted private key");
-        assert!(odd.of_bucket.is_empty());
+        assert!(odd.ties.is_empty());
         let odd = odd_of(&[good.clone(), mutable(1, 1, 9)]);
         assert!(odd.of_shares.is_empty());
-        assert_eq!(odd.of_bucket.iter().map(|f| f.region).collect::<Vec<_>>(), [Region::PrivateKey]);
-        assert!(odd.of_bucket[0].reason.ends_with("cannot be told (shares 0, 1)"));
+        let [Tie { flaw, names }] = &odd.ties[..] else { panic!("{odd:?}") };
+        assert_eq!((flaw.region, &names[..]), (Region::PrivateKey, &[b"0".to_vec(), b"1".to_vec()][..]));
+        assert!(flaw.reason.ends_with("cannot be told (shares 0, 1)"));
+    }
+
+    #[test]
+    fn a_corrupt_share_is_no_suspect_and_a_witness_only_beside_a_sound_one() {
+        let (one, other) = (mutable(1, 1, 1), mutable(1, 1, 9));
+        let found = |all: &[(&Common, bool)]| {
+            let Odd { of_shares, ties } = odd_with(all);
+            let names: Vec<_> = of_shares.into_iter().map(|(name, _)| name).collect();
+            (names.concat(), ties.into_iter().flat_map(|tie| tie.names).collect::<Vec<_>>().concat())
+        };
+        let none = || (Vec::new(), Vec::new());
+        for corrupt in [[true, false], [false, true], [true, true]] {
+            assert_eq!(found(&[(&one, corrupt[0]), (&other, corrupt[1])]), none(), "{corrupt:?}");
+        }
+        // Two corrupt ones that say the same do not outvote a sound one.
+        assert_eq!(found(&[(&one, false), (&other, true), (&other, true)]), none());
+        // But they support one.
+        assert_eq!(found(&[(&one, false), (&other, false), (&one, true)]), (b"1".to_vec(), Vec::new()));
+        let tied = found(&[(&one, false), (&other, false), (&one, true), (&other, true)]);
+        assert_eq!(tied, (Vec::new(), b"01".to_vec()));
+    }
+
+    #[test]
+    fn the_region_of_a_tie_is_the_same_whichever_share_is_wrong() {
+        let ueb = |byte: u8, size: &str| {
+            let ueb = [b"crypttext_hash:32:".to_vec(), vec![byte; 32], format!(",size:{size},").into_bytes()].concat();
+            Common::Immutable { ueb, at: 9 }
+        };
+        let region = |all: &[Common]| odd_of(all).ties.iter().map(|tie| tie.flaw.region).collect::<Vec<_>>();
+        let (one, hash, file) = (ueb(1, "1:5"), ueb(2, "1:5"), ueb(1, "1:6"));
+        assert_eq!(region(&[one.clone(), hash.clone()]), [Region::UebCrypttextHash]);
+        assert_eq!(region(&[hash.clone(), one.clone()]), [Region::UebCrypttextHash]);
+        assert_eq!(region(&[one.clone(), one.clone(), hash.clone(), hash.clone()]), [Region::UebCrypttextHash]);
+        assert_eq!(region(&[one.clone(), file.clone()]), [Region::Bucket]);
+        for all in [[&one, &hash, &file], [&hash, &file, &one], [&file, &one, &hash]] {
+            assert_eq!(region(&all.map(Clone::clone)), [Region::Bucket]);
+        }
     }
 
     #[test]
@@ -203,6 +257,6 @@ mod tests {
             odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(),
             [(&b"1"[..], Region::Bucket)]
         );
-        assert_eq!(odd_of(&[immutable.clone(), mutable(1, 1, 1)]).of_bucket.len(), 1);
+        assert_eq!(odd_of(&[immutable.clone(), mutable(1, 1, 1)]).ties.len(), 1);
     }
 }

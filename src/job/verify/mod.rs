@@ -104,7 +104,11 @@ pub struct VerifyTally {
     pub corrupt: u64,
     /// Shares that could not be read to their end, or that changed whenever they were read.
     pub unreadable: u64,
-    /// Of those that are ok, the ones that had flaws until they were read past the page cache.
+    /// Shares without a flaw of their own that differ from others of their bucket, where nothing tells which are right. With
+    /// those that are ok, corrupt or unreadable they are all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub in_doubt: u64,
+    /// Of those that are ok or in doubt, the ones that had flaws until they were read past the page cache.
     #[serde(skip_serializing_if = "is_zero")]
     pub misread: u64,
     /// Of those that are ok, the mutable ones whose signature could not be checked: their key is not of 2,048 to 8,192
@@ -127,6 +131,7 @@ impl Tally for VerifyTally {
         self.ok += later.ok;
         self.corrupt += later.corrupt;
         self.unreadable += later.unreadable;
+        self.in_doubt += later.in_doubt;
         self.misread += later.misread;
         self.signatures_not_checked += later.signatures_not_checked;
         self.quarantined += later.quarantined;
@@ -168,17 +173,20 @@ impl Job<TahoeStore> for Verify {
         })
     }
 
-    /// `verified`: shares, bytes that were read of them, and how many were ok, corrupt, or unreadable. `partial`: what was looked at, where
+    /// `verified`: shares, bytes that were read of them, and how many were ok, corrupt, unreadable or, if any were, in doubt. `partial`: what was looked at, where
     /// that was not everything.
     fn report(&self, cycle: &CycleView<'_, VerifyTally>) -> Map<String, Value> {
-        let VerifyTally { shares, bytes, ok, corrupt, unreadable, misread, signatures_not_checked, quarantined } =
-            *cycle.tally;
+        let VerifyTally { shares, bytes, ok, corrupt, unreadable, .. } = *cycle.tally;
+        let VerifyTally { in_doubt, misread, signatures_not_checked, quarantined, .. } = *cycle.tally;
         let mut verified = json!({
             "shares": shares, "bytes": bytes, "ok": ok, "corrupt": corrupt, "unreadable": unreadable,
         });
-        for (key, count) in
-            [("misread", misread), ("signatures_not_checked", signatures_not_checked), ("quarantined", quarantined)]
-        {
+        for (key, count) in [
+            ("in_doubt", in_doubt),
+            ("misread", misread),
+            ("signatures_not_checked", signatures_not_checked),
+            ("quarantined", quarantined),
+        ] {
             if count > 0 {
                 verified[key] = count.into();
             }

@@ -6,9 +6,10 @@
 
 use std::io;
 
-use super::compare::{self, Member};
+use super::compare::{self, Member, Tie};
 use super::{Advisories, PageCache, Quarantine, VerifySettings, VerifyTally, advisory, quarantine};
 use crate::job::{Finding, Fold, Unreadable};
+use crate::shown;
 use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
 use crate::tahoe::check::{Checked, ShareCheck, Step};
 use crate::tahoe::region::{Flaw, Region};
@@ -21,6 +22,9 @@ const COMPARED_MOST: usize = 1024;
 
 /// What is said of a corrupt share that no quarantine takes.
 pub(super) const LEFT_IN_PLACE: &str = "; a link leads to it, so it is left in place";
+
+/// What is said of shares that differ where corrupt ones are put in quarantine.
+pub(super) const LEFT_IN_DOUBT: &str = ", so none of them is copied or moved for that";
 
 /// Whether a bucket has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub(super) struct Read {
     pub stamp: Stamp,
     /// The flaw that it had only in the page cache.
     pub misread: Option<Flaw>,
+    /// Whether it or another share of its bucket is wrong, and nothing tells which.
+    pub in_doubt: bool,
     /// How often it was begun, and whether the last time was past the page cache.
     begun: u32,
     is_direct: bool,
@@ -170,8 +176,8 @@ impl BucketVisit {
         let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
         let odd = compare::across(&members);
         let mut doubtful = odd.of_shares;
-        if let Some(flaw) = odd.of_bucket.first() {
-            doubtful.extend(members.iter().map(|member| (member.name.to_vec(), flaw.clone())));
+        for Tie { flaw, names } in odd.ties {
+            doubtful.extend(names.into_iter().map(|name| (name, flaw.clone())));
         }
         let was_read_again = |name: &[u8]| {
             let judged = self.judged.binary_search_by(|judged| judged.name[..].cmp(name)).map(|at| &self.judged[at]);
@@ -248,7 +254,7 @@ impl BucketVisit {
         let is_direct = because.is_some();
         let misread =
             because.filter(|doubt| checked.flaws.is_empty() && checked != doubt.checked).map(|doubt| doubt.flaw);
-        self.judge(judged(Verdict::Read(Read { checked, stamp, misread, begun, is_direct })));
+        self.judge(judged(Verdict::Read(Read { checked, stamp, misread, in_doubt: false, begun, is_direct })));
     }
 
     /// Compares the shares with each other, and puts everything down: figures, findings, errors; and does what is to be
@@ -258,18 +264,34 @@ impl BucketVisit {
         let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
         let odd = compare::across(&members);
         for (name, flaw) in odd.of_shares {
-            if let Some(Judged { verdict: Verdict::Read(Read { checked, .. }), .. }) =
-                self.judged.iter_mut().find(|judged| judged.name == name)
-            {
-                checked.flaws.push(flaw);
+            if let Some(read) = self.read_mut(&name) {
+                read.checked.flaws.push(flaw);
             }
         }
         quarantine::take_up(settings, bucket, fold);
-        for flaw in odd.of_bucket {
+        for Tie { mut flaw, names } in odd.ties {
+            if settings.quarantine != Quarantine::None {
+                flaw.reason.push_str(LEFT_IN_DOUBT);
+            }
             finding(bucket, None, &flaw, fold);
+            for name in names {
+                if let Some(read) = self.read_mut(&name) {
+                    read.in_doubt = true;
+                }
+            }
         }
         for judged in self.judged {
             put_down_share(settings, bucket, judged, fold);
+        }
+    }
+}
+
+impl BucketVisit {
+    fn read_mut(&mut self, name: &[u8]) -> Option<&mut Read> {
+        let place = self.judged.binary_search_by(|judged| judged.name[..].cmp(name)).ok()?;
+        match &mut self.judged[place].verdict {
+            Verdict::Read(read) => Some(read),
+            Verdict::Unreadable(_) => None,
         }
     }
 }
@@ -295,7 +317,7 @@ fn put_down_share(
 ) {
     let Judged { name, number, size, read, verdict } = judged;
     let path = bucket.path_of(&name);
-    let (mut checked, stamp, misread) = match verdict {
+    let Read { mut checked, stamp, misread, in_doubt, .. } = match verdict {
         Verdict::Unreadable(error) => {
             let vanished = fold.notes.counts.vanished;
             let error = io::Error::new(error.kind(), format!("cannot read share: {error}"));
@@ -307,7 +329,7 @@ fn put_down_share(
             }
             return;
         }
-        Verdict::Read(Read { checked, stamp, misread, .. }) => (checked, stamp, misread),
+        Verdict::Read(read) => read,
     };
     count(read, fold);
     if let Some(Flaw { region, reason, .. }) = misread.filter(|_| checked.flaws.is_empty()) {
@@ -317,6 +339,11 @@ fn put_down_share(
              controller, or the processor where it is so of many shares"
         );
         fold.notes.error(&path, &what);
+    }
+    if checked.flaws.is_empty() && in_doubt {
+        fold.tally.in_doubt += 1;
+        fold.notes.counts.verified.in_doubt += 1;
+        return;
     }
     if checked.flaws.is_empty() {
         fold.tally.ok += 1;
@@ -363,7 +390,7 @@ fn finding(
 ) -> Finding {
     let number = share.and_then(|(number, _)| number);
     let reason = match share {
-        Some((None, name)) => format!("share {}: {}", String::from_utf8_lossy(name), flaw.reason),
+        Some((None, name)) => format!("share {}: {}", shown::name(name), flaw.reason),
         _ => flaw.reason.clone(),
     };
     let bytes = flaw.bytes.filter(|_| flaw.region != Region::Bucket).map(|span| (span.start, span.end));
