@@ -12,6 +12,7 @@ use tracing::trace;
 use super::{Counts, Fold, Intents, Notes, PrefixTally, Rehearsal, Tally, Unreadable};
 use crate::error::Error;
 use crate::policy::deletion::{Clocks, Toll};
+use crate::shown;
 use crate::slice::TimeSlice;
 use crate::store::{Names, Nature, Store};
 
@@ -214,7 +215,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     ) -> Result<(), Why> {
         while let Some((name, nature)) = self.names.peek() {
             // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
-            trace!(slice = self.slice.id(), bucket = %String::from_utf8_lossy(name), "visiting bucket");
+            trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
             self.state.notes.enter(name);
             let is_there = |path: &std::path::Path| self.store.is_there(path);
             let mut fold = Fold {

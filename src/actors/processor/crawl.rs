@@ -24,6 +24,7 @@ use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
+use crate::shown;
 use crate::status::{Board, CrawlStatus, Event, FindingRow, Phase, RingMarks};
 use crate::store::Store;
 
@@ -386,13 +387,13 @@ impl CycleWork {
     ) -> Result<()> {
         let prefix = self.ring.name(position).unwrap_or_default();
         let path = crawl.store.path(prefix, (!bucket.is_empty()).then_some(&*bucket));
-        warn!(crawl = crawl.settings.name, bucket = %path.display(), message, "the job panicked, bucket skipped");
+        warn!(crawl = crawl.settings.name, bucket = %shown::path(&path), message, "the job panicked, bucket skipped");
         Arc::make_mut(&mut *lock(&self.skipped)).insert((position, bucket), message.clone());
         let panics = self.panics.fetch_add(1, Ordering::Relaxed) + 1;
         if panics <= PANICS_TOLERATED {
             return Ok(());
         }
-        let (crawl, bucket) = (crawl.settings.name.clone(), path.display().to_string());
+        let (crawl, bucket) = (crawl.settings.name.clone(), shown::path(&path));
         Err(Error::JobPanicked { crawl, panics, bucket, message })
     }
 
@@ -435,7 +436,7 @@ impl CycleWork {
             c.cycle = Some(self.key.number);
             c.prefixes_done = view.lap.completed();
             c.last_complete_prefix = contiguous.and_then(|p| self.ring.name(p)).map(str::to_owned);
-            c.last_complete_bucket = view.cursors.get(&current).map(|name| String::from_utf8_lossy(name).into_owned());
+            c.last_complete_bucket = view.cursors.get(&current).map(|name| shown::name(name));
             let Counts { buckets, shares, errors, findings, vanished, .. } = view.totals;
             (c.buckets, c.shares, c.errors, c.findings, c.vanished) = (buckets, shares, errors, findings, vanished);
             c.remaining = view.remaining.clone();

@@ -3,6 +3,7 @@
 //! At most one finding per share and region, in plain words with the numbers. Never touches the history's counters.
 
 use crate::job::Finding;
+use crate::shown;
 use crate::tahoe::container::{Header, Misfit};
 use crate::tahoe::lease::{DAY_SECS, LEASE_SECS, Lease};
 use crate::tahoe::number::ShareNumber;
@@ -50,9 +51,9 @@ impl Flaw {
         let Flaw { region, mut reason, tahoe_corrupt, only_kept } = self;
         let number = ShareNumber::parse(share).and_then(|number| number.value());
         if number.is_none() {
-            reason = format!("share {}: {reason}", String::from_utf8_lossy(share));
+            reason = format!("share {}: {reason}", shown::name(share));
         }
-        let (storage_index, region) = (String::from_utf8_lossy(bucket).into_owned(), region.to_owned());
+        let (storage_index, region) = (shown::name(bucket), region.to_owned());
         Finding { storage_index, share: number, region, reason, tahoe_corrupt, only_kept, bytes: None }
     }
 }

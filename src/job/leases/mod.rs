@@ -33,6 +33,7 @@ use youngest::Youngest;
 use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
 use crate::error::Error;
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
+use crate::shown;
 use crate::store::{Store, TahoeBucket, TahoeStore};
 
 /// Checks the leases of every share of a [`TahoeStore`].
@@ -70,7 +71,7 @@ impl Leases {
                 why: format!(
                     "a share was written {ahead:.0} s after it, {} (if the clock is right and that date is wrong, say so with \
                      --accept-clock, or `accept_clock: true` in config.ron)",
-                    share().display()
+                    shown::path(&share())
                 ),
             }),
             _ => Ok(()),

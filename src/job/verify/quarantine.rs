@@ -19,6 +19,7 @@ use super::note::{Note, draft, is_free, rename_new, write_new};
 use super::visit::count;
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
+use crate::shown;
 use crate::store::{Stamp, TahoeBucket};
 
 /// Names that are tried for one share.
@@ -141,7 +142,7 @@ fn try_put_away(
 ) -> io::Result<()> {
     let folder = folder::of_bucket(settings, bucket);
     if folder::lies_in(&folder, &bucket.beside_shares("shares")) {
-        return Err(io::Error::other(format!("{} lies among the shares themselves", folder.display())));
+        return Err(io::Error::other(format!("{} lies among the shares themselves", shown::path(&folder))));
     }
     let missing: Vec<&Path> = folder.ancestors().take_while(|above| is_free(above).is_ok_and(|free| free)).collect();
     put_into(&folder, settings.quarantine, bucket, corrupt, now).inspect_err(|_| {
@@ -157,7 +158,7 @@ fn put_into(
     corrupt: &Corrupt<'_>,
     now: f64,
 ) -> io::Result<()> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("folder {}: {e}", folder.display()));
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("folder {}: {e}", shown::path(folder)));
     fs::create_dir_all(folder).map_err(named)?;
     // It may be mounted there.
     if is_bucket_itself(folder, bucket)? {
@@ -226,7 +227,7 @@ fn place_for(
             Ok(_) => {}
         }
     }
-    Err(io::Error::other(format!("{NAMES_MOST} names are taken in {}", folder.display())))
+    Err(io::Error::other(format!("{NAMES_MOST} names are taken in {}", shown::path(folder))))
 }
 
 /// Whether what lies in the folder is what lies in the bucket: then a share there is no second one.

@@ -13,6 +13,7 @@ use super::ends::Ends;
 use super::node::{NodeSign, running_node};
 use super::quiet::open_quietly;
 use super::{DIRECTORY, DiskUsage, ShareFile, Stamp, TahoePrefix, is_dot};
+use crate::shown;
 use crate::tahoe::number::ShareNumber;
 
 /// Bytes of names that are read at once; an ordinary bucket needs some 100.
@@ -94,9 +95,9 @@ impl<'a> TahoeBucket<'a> {
         &self.prefix.prefix
     }
 
-    /// The bucket's name as text; bytes that are no UTF-8 are shown as U+FFFD.
+    /// The bucket's name as text for people; what is no text of one line is escaped.
     pub fn storage_index(&self) -> String {
-        String::from_utf8_lossy(self.name).into_owned()
+        shown::name(self.name)
     }
 
     /// Disk usage of the directory itself, in bytes, as it is now. Costs a system call.
