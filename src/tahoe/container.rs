@@ -109,6 +109,7 @@ pub enum Malformed {
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Malformed::Short { len: 0, .. } => write!(f, "the file is empty"),
             Malformed::Short { share_type, len } => {
                 let (one, needed) = match share_type {
                     ShareType::Immutable => ("an immutable", IMMUTABLE_DATA_AT),

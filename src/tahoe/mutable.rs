@@ -95,12 +95,18 @@ impl Layout {
         }
     }
 
+    /// Where fields and offsets stand.
+    pub fn head(&self) -> Span {
+        Span::new(self.signed.start, self.offsets.end)
+    }
+
     /// Checks the relations between the fields, and gives the sizes that follow.
     ///
     /// # Errors
     /// Which relation does not hold.
     pub fn geometry(&self) -> Result<Geometry, Flaw> {
-        let flaw = |reason: String| Flaw::at(Region::SignedFields, self.signed, reason);
+        // The data's length follows from the offsets, and all of them from the version.
+        let flaw = |reason: String| Flaw::at(Region::SignedFields, self.head(), reason);
         let (k, n) = (u64::from(self.needed_shares), u64::from(self.total_shares));
         if !(1 <= k && k <= n) {
             return Err(flaw(format!("{k} of {n} shares cannot be")));
@@ -146,10 +152,17 @@ struct Draft {
 impl Draft {
     fn checked(self, data_length: u64) -> Result<Layout, Flaw> {
         let Draft { layout, ascending, first } = self;
-        let flaw = |reason: &str| Flaw::at(Region::Offsets, layout.offsets, reason);
+        // Which offsets there are is what the version says.
+        let flaw = |reason: &str| Flaw::at(Region::Offsets, layout.head(), reason);
         let in_order = ascending.windows(2).all(|two| two[0] <= two[1]);
-        if ascending.first() != Some(&first) || !in_order || ascending.last().is_none_or(|eof| *eof > data_length) {
-            return Err(flaw("the offsets are not ascending from the end of the head to within the share data"));
+        if ascending.first() != Some(&first) || !in_order {
+            return Err(flaw("the offsets are not ascending from the end of the head"));
+        }
+        if let Some(eof) = ascending.last().filter(|eof| **eof > data_length) {
+            let reason = format!(
+                "the offsets lead to byte {eof} of the share data, which by the container has {data_length}: either has changed"
+            );
+            return Err(Flaw::in_doubt(Region::Offsets, reason));
         }
         if layout.kind == Kind::Mdmf && layout.data.start != MUTABLE_DATA_AT + MDMF_DATA_AT {
             return Err(flaw("the data does not begin where it does in every MDMF share"));

@@ -108,13 +108,18 @@ pub struct Flaw {
     pub region: Region,
     /// What, for people.
     pub reason: String,
-    /// The bytes at fault, as far as can be told.
+    /// The bytes at fault: all that may be; `None` where they may stand in several places, or are missing.
     pub bytes: Option<Span>,
 }
 
 impl Flaw {
-    /// A flaw somewhere in these bytes.
+    /// A flaw somewhere in these bytes, and nowhere else.
     pub fn at(region: Region, bytes: Span, reason: impl Into<String>) -> Flaw {
-        Flaw { region, reason: reason.into(), bytes: Some(bytes) }
+        Flaw { region, reason: reason.into(), bytes: (!bytes.is_empty()).then_some(bytes) }
+    }
+
+    /// A flaw that may lie here or elsewhere; the reason says where.
+    pub fn in_doubt(region: Region, reason: impl Into<String>) -> Flaw {
+        Flaw { region, reason: reason.into(), bytes: None }
     }
 }

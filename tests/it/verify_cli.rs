@@ -61,6 +61,56 @@ fn a_good_store_ends_with_0_and_a_corrupt_share_with_1() {
 }
 
 #[test]
+fn shares_of_which_nobody_can_tell_the_right_one_are_neither_ok_nor_corrupt() {
+    let grid = Grid::new();
+    [2, 3].iter().for_each(|number| fs::remove_file(grid.share(INDEX, *number)).unwrap());
+    let bytes = fs::read(grid.share(INDEX, 1)).unwrap();
+    let key = b"crypttext_hash:32:";
+    damage(&grid.share(INDEX, 1), bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len());
+    let report = grid.verify("state", "--json").expect(1).report();
+    let verified = &report["verified"];
+    assert_eq!((&verified["ok"], &verified["corrupt"], &verified["in_doubt"]), (&json!(108), &json!(0), &json!(2)));
+    let people = grid.verify("state", "--quarantine copy").expect(1).stdout;
+    assert!(people.contains("108 shares ok, 0 corrupt, 0 unreadable, 2 in doubt\n"), "{people}");
+    assert!(people.contains("(shares 0, 1), so none of them is copied or moved for that\n"), "{people}");
+}
+
+#[test]
+fn an_empty_file_is_said_to_be_one() {
+    let grid = Grid::new();
+    fs::write(grid.share(INDEX, 1), "").unwrap();
+    let ended = grid.verify("state", "").expect(1).stdout;
+    assert!(ended.contains(&format!("{INDEX} share 1: container header: the file is empty\n")), "{ended}");
+}
+
+/// How it happens: whoever may write to the store names a folder so that its name acts on the terminal of the one who reads of it.
+#[test]
+fn names_from_the_disk_neither_act_on_a_terminal_nor_break_a_line() {
+    use std::os::unix::ffi::OsStrExt;
+    let grid = Grid::new();
+    let odd = std::ffi::OsStr::from_bytes(b"aa\x1b]0;mine\x07\nerrors: 0\xff");
+    let bucket = grid.fixture.root.join("shares/aa").join(odd);
+    fs::create_dir(&bucket).unwrap();
+    fs::copy(grid.share(INDEX, 1), bucket.join("1")).unwrap();
+    damage(&bucket.join("1"), 200);
+    fs::create_dir(bucket.join("2")).unwrap();
+    let shown = r"aa\u{1b}]0;mine\u{7}\nerrors: 0\xff";
+    let args = "--now 1700000000 --advisories --quarantine copy";
+    let ended = grid.verify("state", &format!("{args} -vv --cpu 90%")).expect(1);
+    ended.said(&format!("bucket={shown}"));
+    for text in [&ended.stdout, &ended.stderr] {
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n') && !text.contains("\nerrors"), "{text}");
+    }
+    assert!(ended.stdout.contains(&format!("{shown} share 1: data blocks: block 0")), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("/shares/aa/{shown}/2: cannot read share")), "{}", ended.stdout);
+    let advisory = format!("2023-11-14T221320--{shown}-1");
+    let text = fs::read_to_string(grid.fixture.root.join("corruption-advisories").join(advisory)).unwrap();
+    assert!(text.contains(&format!("storage_index: {shown}\n")), "{text}");
+    // The share lies in quarantine under the name that it really has.
+    assert!(grid.fixture.root.join("quarantine/aa").join(odd).join("1").is_file());
+}
+
+#[test]
 fn the_result_is_the_same_whatever_the_slice_the_workers_and_the_checkpoint() {
     let grid = Grid::new();
     damage(&grid.share(INDEX, 1), 2000);

@@ -22,7 +22,7 @@ pub(super) fn plan(
     file: &impl ReadAt,
 ) -> io::Result<Result<Vec<Task>, Flaw>> {
     check.share_type = Some(ShareType::Immutable);
-    let planned = misfit(Region::ContainerHeader, Span::new(0, 12), header.misfit(check.size))
+    let planned = misfit(Region::ContainerHeader, header.misfit(check.size))
         .and_then(|()| Layout::parse(head, header.leases_at(check.size).unwrap_or(0)));
     let layout = match planned {
         Ok(layout) => layout,
@@ -51,15 +51,13 @@ fn read_ueb(layout: &Layout, file: &impl ReadAt) -> io::Result<Result<Vec<u8>, F
     let (said, there) = (layout.ueb_len(field), layout.ueb.len());
     if said != Some(there) {
         let said = said.unwrap_or(0);
-        let reason = format!("it says {said} bytes, but {there} are left up to the leases");
-        return Ok(Err(Flaw::at(Region::UebLength, layout.ueb_length, reason)));
+        let reason = format!(
+            "it says {said} bytes, but {there} are left up to the leases: it has changed, or the offset of the UEB"
+        );
+        return Ok(Err(Flaw::in_doubt(Region::UebLength, reason)));
     }
     if there > UEB_LEN_MOST {
-        return Ok(Err(Flaw::at(
-            Region::UebLength,
-            layout.ueb_length,
-            format!("{there} bytes are too many for a UEB"),
-        )));
+        return Ok(Err(Flaw::in_doubt(Region::UebLength, format!("{there} bytes are too many for a UEB"))));
     }
     let mut bytes = vec![0; there as usize];
     read(file, layout.ueb.start, &mut bytes)?;
@@ -116,7 +114,7 @@ fn tasks(
 }
 
 /// The root of a tree against the UEB; gives whether they agree. Where they do not, the tree is to blame if its root does
-/// not fit it either.
+/// not fit it either; of a tree that is a root alone nobody can tell.
 fn check_root<R: ReadAt>(
     check: &mut ShareCheck,
     region: Region,
@@ -129,11 +127,13 @@ fn check_root<R: ReadAt>(
     if root == *said {
         return Ok(true);
     }
-    let fits = shape.nodes() > 1 && {
-        let (left, right) = (read_node(file, tree.start, 1)?, read_node(file, tree.start, 2)?);
-        pair(&left, &right) == root
-    };
-    check.flaws.add(if fits {
+    if shape.nodes() == 1 {
+        let reason = "its root is not the one in the UEB: either of them has changed";
+        check.flaws.add(Flaw::in_doubt(region, reason));
+        return Ok(false);
+    }
+    let (left, right) = (read_node(file, tree.start, 1)?, read_node(file, tree.start, 2)?);
+    check.flaws.add(if pair(&left, &right) == root {
         Flaw::at(Region::Ueb, layout.ueb, format!("its root of the {region} is not the one that stands there"))
     } else {
         Flaw::at(region, node_span(tree.start, 0), "its root is not the one in the UEB".to_owned())

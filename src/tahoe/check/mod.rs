@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 
-use super::container::{Header, Misfit, ShareType};
+use super::container::{Header, Malformed, Misfit, ShareType};
 use super::hash::{HASH_LEN, Hash};
 use super::region::{Flaw, Region, Span};
 use super::table::ReadAt;
@@ -178,6 +178,7 @@ impl ShareCheck {
         let planned = match Header::parse(&head[..len]) {
             Ok(Header::Immutable(header)) => immutable::plan(self, &header, &head[..len], file)?,
             Ok(Header::Mutable(header)) => mutable::plan(self, &header, &head[..len], file, rest)?,
+            Err(short @ Malformed::Short { .. }) => Err(Flaw::in_doubt(Region::ContainerHeader, short.to_string())),
             Err(malformed) => {
                 let bytes = Span::new(0, self.size.min(32));
                 Err(Flaw::at(Region::ContainerHeader, bytes, malformed.to_string()))
@@ -315,8 +316,9 @@ fn node_span(tree_at: u64, node: u64) -> Span {
     Span::new(start, start.saturating_add(HASH_LEN as u64))
 }
 
-fn misfit(region: Region, bytes: Span, misfit: Option<Misfit>) -> Result<(), Flaw> {
-    misfit.map_or(Ok(()), |misfit| Err(Flaw::at(region, bytes, misfit.to_string())))
+/// What does not fit; where it says so by the file's size, the file may as well be cut.
+fn misfit(region: Region, misfit: Option<Misfit>) -> Result<(), Flaw> {
+    misfit.map_or(Ok(()), |misfit| Err(Flaw::in_doubt(region, misfit.to_string())))
 }
 
 #[cfg(test)]

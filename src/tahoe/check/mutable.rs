@@ -44,23 +44,23 @@ pub(super) fn plan(
     let due = geometry.tree.bytes();
     if layout.block_tree.len() != due {
         let reason = format!("the block hash tree has {} bytes, not {due}", layout.block_tree.len());
-        return Ok(Err(Flaw::at(Region::Offsets, layout.offsets, reason)));
+        return Ok(Err(Flaw::at(Region::Offsets, layout.head(), reason)));
     }
     tasks(check, &layout, &geometry, file).map(Ok)
 }
 
 fn check_container(size: u64, header: &Mutable, file: &impl ReadAt) -> io::Result<Result<(), Flaw>> {
-    let lengths = misfit(Region::ContainerLengths, LENGTHS, header.misfit());
-    let count_end = header.extra_leases_at.checked_add(4).filter(|end| *end <= size && MUTABLE_DATA_AT <= size);
-    let Some(count_end) = count_end else {
+    let lengths = header.misfit().map(|misfit| Flaw::at(Region::ContainerLengths, LENGTHS, misfit.to_string()));
+    let lengths = lengths.map_or(Ok(()), Err);
+    let count_end = header.extra_leases_at.checked_add(4);
+    if count_end.is_none_or(|end| end > size) || MUTABLE_DATA_AT > size {
         let reason = format!("the extra leases would begin at {}, the file has {size} bytes", header.extra_leases_at);
-        return Ok(lengths.and(Err(Flaw::at(Region::ContainerLengths, LENGTHS, reason))));
-    };
+        return Ok(lengths.and(Err(Flaw::in_doubt(Region::ContainerLengths, reason))));
+    }
     let mut count = [0; 4];
     read(file, header.extra_leases_at, &mut count)?;
     let extra = be32(&count, 0).unwrap_or(0);
-    let bytes = Span::new(header.extra_leases_at, count_end);
-    Ok(lengths.and_then(|()| misfit(Region::ExtraLeases, bytes, header.misfit_at_end(extra, size))))
+    Ok(lengths.and_then(|()| misfit(Region::ExtraLeases, header.misfit_at_end(extra, size))))
 }
 
 /// Checks the key's form and the signature, and keeps what the shares of this version have in common.
@@ -74,8 +74,8 @@ fn check_signature(
     let Layout { public_key, signature, signed, .. } = *layout;
     for (region, span) in [(Region::PublicKey, public_key), (Region::Signature, signature)] {
         if span.len() > KEY_LEN_MOST {
-            let reason = format!("{} bytes are too many for it", span.len());
-            return Ok(Err(Flaw::at(region, span, reason)));
+            let reason = format!("{} bytes are too many for it: the offsets have changed", span.len());
+            return Ok(Err(Flaw::at(region, layout.head(), reason)));
         }
     }
     // Both are a page at most, and a buffer has room for less only where it is the rest of a short one.
@@ -91,15 +91,16 @@ fn check_signature(
     read(file, public_key.start, key_bytes)?;
     read(file, signature.start, signature_bytes)?;
     let Some(key) = PublicKey::parse(key_bytes) else {
-        return Ok(Err(Flaw::at(Region::PublicKey, public_key, "it is no RSA key in DER".to_owned())));
+        let reason = "it is no RSA key in DER: it has changed, or the offsets have";
+        return Ok(Err(Flaw::in_doubt(Region::PublicKey, reason)));
     };
     let message = head.get(signed.start as usize..signed.end as usize).unwrap_or_default();
     match key.judge(message, signature_bytes) {
         Validity::Valid => {}
         Validity::NotChecked => check.signature_not_checked = true,
         Validity::Invalid => {
-            let reason = "it is not valid: signed fields, public key or signature have changed".to_owned();
-            return Ok(Err(Flaw::at(Region::Signature, signature, reason)));
+            let reason = "it is not valid: signed fields, offsets, public key or signature have changed";
+            return Ok(Err(Flaw::in_doubt(Region::Signature, reason)));
         }
     }
     let parts = vec![
