@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::CWD;
@@ -10,6 +11,11 @@ use super::note::{draft, is_free, remove_if_there, rename_new, write_new};
 use crate::job::Finding;
 use crate::store::TahoeBucket;
 use crate::tahoe::container::ShareType;
+
+/// The folder where they are kept.
+pub(super) fn folder(bucket: &TahoeBucket<'_>) -> PathBuf {
+    bucket.beside_shares("corruption-advisories")
+}
 
 /// Writes one advisory for a share, synced, and never over an existing one: a bucket that is verified again after a
 /// crash, at the same moment of the same cycle, keeps the one it has. It gets its name once it is whole, so that one which
@@ -21,7 +27,7 @@ pub(super) fn write(
     findings: &[Finding],
     now: f64,
 ) -> io::Result<()> {
-    let folder = bucket.beside_shares("corruption-advisories");
+    let folder = folder(bucket);
     fs::create_dir_all(&folder)?;
     let storage_index = bucket.storage_index();
     let share = share.map_or_else(|| "unknown".to_owned(), |number| number.to_string());

@@ -249,6 +249,9 @@ fn a_share_is_not_moved_before_its_advisory_stands() {
     let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::Write));
     assert!(share.exists());
     assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 0, 1));
+    let folder = grid.path("corruption-advisories").canonicalize().unwrap();
+    let named = format!("cannot write a corruption advisory: folder {}: ", folder.display());
+    assert!(walked.errors[0].error.starts_with(&named), "{:?}", walked.errors);
     // A copy takes nothing away.
     let (walked, _) = grid.verify(settings(Quarantine::Copy, Advisories::Write));
     assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (1, 1, 1));

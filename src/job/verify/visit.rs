@@ -365,7 +365,8 @@ fn put_down_share(
         && let Err(e) = advisory::write(bucket, number, checked.share_type, &findings, fold.now)
     {
         advised = false;
-        fold.notes.error(&path, &format_args!("cannot write a corruption advisory: {e}"));
+        let folder = shown::path(&advisory::folder(bucket));
+        fold.notes.error(&path, &format_args!("cannot write a corruption advisory: folder {folder}: {e}"));
     }
     if !stays && (advised || settings.quarantine != Quarantine::Move) {
         let corrupt = quarantine::Corrupt { name: &name, size, read, stamp, findings: &findings };
