@@ -151,7 +151,7 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     };
     print(args, engine, &report)?;
     if let Some(target) = engine.status().crawls.get(name).and_then(|crawl| crawl.target) {
-        output::say(&output::target_for_people(&target));
+        output::say(&output::target_for_people(&target, &report));
     }
     let delivered = patiently(|error| error.retry() == Retry::Helps, || block_on(engine.deliver(&report)));
     if matches!(delivered, Err(Error::Stopped)) {

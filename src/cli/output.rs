@@ -161,13 +161,19 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     lines.join("\n") + "\n"
 }
 
-/// Whether a target will be kept.
-pub fn target_for_people(target: &TargetStatus) -> String {
+/// Whether a target will be kept, by the cycle of this report.
+pub fn target_for_people(target: &TargetStatus, report: &CycleReport) -> String {
     let shown = |secs: f64| {
         Duration::try_from_secs_f64(secs.ceil()).unwrap_or(Duration::MAX).min(Duration::from_secs(u64::from(u32::MAX)))
     };
     let time = |secs: f64| humantime::format_duration(shown(secs)).to_string();
     let set = time(target.target_secs);
+    if report.own.contains_key("partial") {
+        return format!("target {set}: this run looked at a part only, which does not tell whether it will be kept");
+    }
+    if report.counts.buckets == 0 {
+        return format!("target {set}: no bucket was visited, which does not tell whether it will be kept");
+    }
     let (Some((least, most)), Some(outlook)) = (target.between_visits_secs, target.outlook) else {
         return format!("target {set}: too little was done in this run to tell whether it will be kept");
     };

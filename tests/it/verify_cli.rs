@@ -173,6 +173,15 @@ fn a_target_is_told_whether_it_will_be_kept() {
     let grid = Grid::new();
     grid.verify("state", "--target 30d").expect(0).said("target 30days").said("it will be kept");
     grid.verify("state", "--target 1s --cpu 4% --slice 1ms").expect(0).said("MISSED");
+    // None of 28 buckets is drawn; and what a few of them took says nothing of all.
+    for part in ["--sample 0.0001%".to_owned(), "--since 1000".to_owned(), format!("--storage-index {INDEX}")] {
+        let ended = grid.verify("part", &format!("--target 30d {part}")).expect(0);
+        assert!(!ended.stderr.contains("has its turn"), "{}", ended.stderr);
+        ended.said("target 30days: this run looked at a part only");
+    }
+    fs::remove_dir_all(grid.fixture.root.join("shares")).unwrap();
+    fs::create_dir(grid.fixture.root.join("shares")).unwrap();
+    grid.verify("empty", "--target 30d").expect(0).said("target 30days: no bucket was visited");
 }
 
 #[test]
@@ -184,6 +193,7 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job verify --sample 5", "write it as \"5%\"");
     refused("--job verify --storage-index abc", "no storage index");
     refused("--job verify --quarantine away", "none, copy or move would be right");
+    refused("--job verify --quarantine copy --quarantine-dir /dev/full", "/dev/full is no folder");
     let among = grid.fixture.root.join("shares/quarantine");
     refused(&format!("--job verify --quarantine-dir {}", among.display()), "where the node looks for shares");
     refused("--job verify --since 99999999999", "is after now");
