@@ -22,6 +22,9 @@ pub struct Fold<'a, T> {
     pub rehearsal: Rehearsal,
     /// The slice in force; `slice.is_over()` says when to yield.
     pub slice: &'a TimeSlice,
+    /// When the cycle began by the clock, in seconds since 1970: tells it from all others, also where one `now` was given to
+    /// several.
+    pub began: f64,
     /// The moment that counts as now in this cycle, in seconds since 1970.
     pub now: f64,
     /// The latest moment that counts as now, in seconds since 1970: a cycle may last for weeks, and `now` is when it began.

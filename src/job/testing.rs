@@ -135,6 +135,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             slice: &TimeSlice::unlimited(),
             saver: &mut StopAfter { stops, visited: 0 },
             skipped: &Skipped::default(),
+            began: now,
             now,
             latest: now,
             clocks: &|| standing_still(now),

@@ -143,6 +143,35 @@ fn corrupt_shares_are_moved_only_offline_and_stay_found() {
 }
 
 #[test]
+fn another_cycle_at_the_same_moment_does_not_find_again_what_the_first_has_moved() {
+    let grid = Grid::new();
+    damage(&grid.share(INDEX, 3), 200);
+    let args = "--quarantine move --offline --now 1700000000 --json";
+    let first = grid.verify("state", args).expect(1).report();
+    assert_eq!(first["verified"]["quarantined"], 1);
+    // Another state file numbers its cycles anew.
+    for state in ["state", "state", "another"] {
+        let after = grid.verify(state, args).expect(0).report();
+        assert_eq!((&after["verified"]["shares"], &after["findings"]), (&json!(111), &json!([])), "{state}");
+    }
+}
+
+/// How it happens: the process is killed when a share was moved away, and is started again with another folder.
+#[test]
+fn a_cycle_is_not_resumed_with_another_quarantine_folder() {
+    let grid = Grid::new();
+    let [one, other] = ["one", "other"].map(|name| grid.path(name).display().to_string());
+    let args = "--quarantine move --offline --now 1700000000 --quarantine-dir";
+    let slow = format!("--job verify {args} {one} --cpu 30% --slice 1ms -vv");
+    let mut running = Running::start(&mut crawl(&grid.fixture.root, &grid.path("state"), &slow));
+    assert!((0..9).all(|_| running.says("visiting bucket").is_some()), "it ended before");
+    running.kill();
+    let refused = grid.verify("state", &format!("{args} {other}")).expect(2);
+    refused.said(&format!("quarantine_dir: was \"{one}\", is \"{other}\""));
+    grid.verify("state", &format!("{args} {one}")).expect(0);
+}
+
+#[test]
 fn parts_are_named_leave_the_whole_alone_and_are_remembered_only_where_they_are_whole() {
     let grid = Grid::new();
     let named = grid.verify("state", &format!("--json --storage-index {INDEX}")).expect(0).report();

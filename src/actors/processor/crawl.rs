@@ -238,6 +238,8 @@ impl Patience {
 /// A cycle being worked on.
 pub(super) struct CycleWork {
     pub key: CycleKey,
+    /// When it began by the clock, in seconds since 1970.
+    pub began: f64,
     pub now: f64,
     /// Whether `now` was given rather than read from the clock.
     fixed: bool,
@@ -306,6 +308,7 @@ impl CycleWork {
         }
         let work = CycleWork {
             key: opened.cycle.key(),
+            began: opened.cycle.started,
             now: opened.cycle.identity.now,
             fixed: opened.cycle.identity.fixed_clock,
             rehearsal: opened.cycle.identity.rehearsal,

@@ -232,6 +232,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
         slice,
         saver,
         skipped,
+        began: work.began,
         now,
         latest,
         rehearsal,

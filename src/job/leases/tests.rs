@@ -227,6 +227,7 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
         intents: &mut intents,
         rehearsal: Rehearsal::No,
         slice: &slice,
+        began: 1.7e9,
         now: 1.7e9,
         latest: 1.7e9 + 2.0 * 86_400.0,
         clocks: &|| standing_still(1.7e9),

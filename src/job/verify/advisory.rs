@@ -1,19 +1,20 @@
 //! Tahoe's corruption advisories: the files in which a storage server keeps what clients report to it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::CWD;
 
+use super::folder;
 use super::note::{draft, is_free, remove_if_there, rename_new, write_new};
 use crate::job::Finding;
 use crate::store::TahoeBucket;
 use crate::tahoe::container::ShareType;
 
 /// The folder where they are kept.
-pub(super) fn folder(bucket: &TahoeBucket<'_>) -> PathBuf {
+pub(super) fn place(bucket: &TahoeBucket<'_>) -> PathBuf {
     bucket.beside_shares("corruption-advisories")
 }
 
@@ -27,8 +28,8 @@ pub(super) fn write(
     findings: &[Finding],
     now: f64,
 ) -> io::Result<()> {
-    let folder = folder(bucket);
-    fs::create_dir_all(&folder)?;
+    let folder = place(bucket);
+    folder::make(&folder, &folder::missing(&folder))?;
     let storage_index = bucket.storage_index();
     let share = share.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
     // A container that is neither is taken for immutable.
@@ -46,7 +47,7 @@ pub(super) fn write(
     remove_if_there(&draft)?;
     write_new(&draft, |file| file.write_all(text.as_bytes()))?;
     rename_new(CWD, &draft, &path).inspect_err(|_| drop(fs::remove_file(&draft)))?;
-    File::open(folder)?.sync_all()
+    folder::sync(&folder)
 }
 
 /// The moment as Tahoe writes it in such names: ISO 8601, UTC, without colons.

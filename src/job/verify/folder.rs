@@ -2,13 +2,14 @@
 //! folder can be.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FsWord, PROC_SUPER_MAGIC, StatVfsMountFlags, statfs, statvfs};
 
+use super::note::is_free;
 use super::{Quarantine, VerifySettings};
 use crate::error::{Error, Result};
 use crate::shown;
@@ -45,6 +46,26 @@ impl VerifySettings {
 
 fn top(settings: &VerifySettings, store: &Path) -> PathBuf {
     settings.quarantine_dir.clone().unwrap_or_else(|| store.join("quarantine"))
+}
+
+/// The folders that are missing for this one to be there, the innermost first.
+pub(super) fn missing(folder: &Path) -> Vec<&Path> {
+    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && is_free(above).is_ok_and(|free| free);
+    folder.ancestors().take_while(is_missing).collect()
+}
+
+/// Makes a folder and those that are [`missing`], for good: one that its parent forgets in a loss of power takes along what was
+/// moved there.
+pub(super) fn make(folder: &Path, missing: &[&Path]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let parents = missing.iter().filter_map(|made| made.parent());
+    let is_here = |parent: &Path| parent.as_os_str().is_empty();
+    parents.map(|parent| if is_here(parent) { Path::new(".") } else { parent }).try_for_each(sync)
+}
+
+/// Waits until what was changed in a folder is there for good.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Why a folder is none and cannot be made, as far as that is so for everybody.

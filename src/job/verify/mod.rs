@@ -23,6 +23,7 @@ pub use selection::{Sample, Selection};
 
 use super::{CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited};
 use crate::lock::lock;
+use crate::shown;
 use crate::store::{TahoeBucket, TahoeStore};
 use visit::BucketVisit;
 
@@ -203,6 +204,11 @@ impl VerifySettings {
             "quarantine": self.quarantine.as_str(),
             "advisories": self.advisories == Advisories::Write,
         });
+        // What a cycle has moved away it looks for where it has put it.
+        if let (true, Some(folder)) = (self.quarantine != Quarantine::None, &self.quarantine_dir) {
+            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+            parameters["quarantine_dir"] = shown::path(&folder).into();
+        }
         if let Some(partial) = self.selection.to_json() {
             parameters["partial"] = partial;
         }

@@ -11,7 +11,7 @@ use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::job::Finding;
+use crate::job::{Finding, Fold};
 
 /// A longer note is none of ours.
 const NOTE_LEN_MOST: u64 = 1 << 20;
@@ -19,8 +19,11 @@ const NOTE_LEN_MOST: u64 = 1 << 20;
 /// What lies beside a share in quarantine.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Note {
-    /// The moment that counted as now in the cycle: tells which one it was.
+    /// The moment that counted as now in the cycle, in seconds since 1970.
     pub now: f64,
+    /// When the cycle began by the clock, likewise: with `now` it tells which one it was. Older notes do not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<f64>,
     /// `copy` or `move`.
     pub how: String,
     pub size: u64,
@@ -31,6 +34,11 @@ pub(super) struct Note {
 }
 
 impl Note {
+    /// Whether it was written in the cycle that this is a part of.
+    pub fn is_of_cycle<T>(&self, fold: &Fold<'_, T>) -> bool {
+        self.now == fold.now && self.began.is_none_or(|began| began == fold.began)
+    }
+
     /// Reads the note of a share, if there is one of ours.
     pub fn of(share: &Path) -> Option<Note> {
         serde_json::from_slice(&read(&path(share))?).ok()

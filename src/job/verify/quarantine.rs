@@ -15,7 +15,7 @@ use std::str::FromStr;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::note::{Note, draft, is_free, rename_new, write_new};
+use super::note::{Note, draft, rename_new, write_new};
 use super::visit::count;
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
@@ -91,10 +91,13 @@ pub(super) fn put_away(
         fold.notes.error(&bucket.path_of(corrupt.name), &format_args!("not moved to quarantine: {node}"));
         return;
     }
-    match try_put_away(settings, bucket, corrupt, fold.now) {
+    let how = settings.quarantine.as_str();
+    let Corrupt { size, read, .. } = *corrupt;
+    let (began, read, findings) = (Some(fold.began), Some(read), corrupt.findings.to_vec());
+    let note = Note { now: fold.now, began, how: how.to_owned(), size, read, findings };
+    match try_put_away(settings, bucket, corrupt, &note) {
         Ok(()) => fold.tally.quarantined += 1,
         Err(e) => {
-            let how = settings.quarantine.as_str();
             fold.notes.error(&bucket.path_of(corrupt.name), &format_args!("cannot {how} share to quarantine: {e}"));
         }
     }
@@ -110,7 +113,7 @@ pub(super) fn take_up(settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold:
         // A move that was not finished: the share is met again in its bucket. A number may stand behind its name.
         let name = shares.split('.').next().unwrap_or_default();
         let here = bucket.shares().iter().any(|entry| bucket.share_name(entry) == name.as_bytes());
-        let Some(note) = Note::of(&folder.join(&shares)).filter(|note| note.now == fold.now && note.how == "move")
+        let Some(note) = Note::of(&folder.join(&shares)).filter(|note| note.is_of_cycle(fold) && note.how == "move")
         else {
             continue;
         };
@@ -138,14 +141,16 @@ fn try_put_away(
     settings: &VerifySettings,
     bucket: &TahoeBucket<'_>,
     corrupt: &Corrupt<'_>,
-    now: f64,
+    note: &Note,
 ) -> io::Result<()> {
     let folder = folder::of_bucket(settings, bucket);
     if folder::lies_in(&folder, &bucket.beside_shares("shares")) {
         return Err(io::Error::other(format!("{} lies among the shares themselves", shown::path(&folder))));
     }
-    let missing: Vec<&Path> = folder.ancestors().take_while(|above| is_free(above).is_ok_and(|free| free)).collect();
-    put_into(&folder, settings.quarantine, bucket, corrupt, now).inspect_err(|_| {
+    let missing = folder::missing(&folder);
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("folder {}: {e}", shown::path(&folder)));
+    let made = folder::make(&folder, &missing).map_err(named);
+    made.and_then(|()| put_into(&folder, settings.quarantine, bucket, corrupt, note)).inspect_err(|_| {
         // Those that were made for it and have nothing in them, the innermost first.
         let _ = missing.iter().try_for_each(fs::remove_dir);
     })
@@ -156,18 +161,14 @@ fn put_into(
     quarantine: Quarantine,
     bucket: &TahoeBucket<'_>,
     corrupt: &Corrupt<'_>,
-    now: f64,
+    note: &Note,
 ) -> io::Result<()> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("folder {}: {e}", shown::path(folder)));
-    fs::create_dir_all(folder).map_err(named)?;
     // It may be mounted there.
     if is_bucket_itself(folder, bucket)? {
         return Err(io::Error::other("the quarantine folder is the bucket itself"));
     }
-    let Corrupt { size, read, .. } = *corrupt;
-    let how = quarantine.as_str().to_owned();
-    let note = Note { now, how, size, read: Some(read), findings: corrupt.findings.to_vec() };
-    match (quarantine, place_for(folder, quarantine, bucket, corrupt, &note)?) {
+    match (quarantine, place_for(folder, quarantine, bucket, corrupt, note)?) {
         (Quarantine::None, _) | (Quarantine::Copy, Place::Holds(_)) => return Ok(()),
         (Quarantine::Copy, Place::Free(target)) => {
             note.write(&target).map_err(named)?;
@@ -185,7 +186,7 @@ fn put_into(
         }
     }
     // The share stands in its new folder for good before it may be gone from the old one.
-    sync_folder(folder)?;
+    folder::sync(folder)?;
     Ok(rustix::fs::fsync(bucket.dir())?)
 }
 
@@ -263,7 +264,7 @@ fn copy(bucket: &TahoeBucket<'_>, name: &[u8], target: &Path) -> io::Result<()> 
     write_new(&draft, |to| io::copy(&mut source(bucket, name)?, to).map(drop))?;
     // The first error counts.
     rename_new(CWD, &draft, target).inspect_err(|_| drop(fs::remove_file(&draft)))?;
-    target.parent().map_or(Ok(()), sync_folder)
+    target.parent().map_or(Ok(()), folder::sync)
 }
 
 /// Moves the share, if it still is the one that was read: by renaming it, or where the folder is on another file system by
@@ -283,7 +284,7 @@ fn move_away(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>, target: &Path) -> 
 
 /// Unlinks the share, if it still is the one that was read, when all that was written to the folder is there for good.
 fn unlink(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>, folder: &Path) -> io::Result<()> {
-    sync_folder(folder)?;
+    folder::sync(folder)?;
     check_unchanged(bucket, corrupt)?;
     Ok(unlinkat(bucket.dir(), corrupt.name, rustix::fs::AtFlags::empty())?)
 }
@@ -293,8 +294,4 @@ fn check_unchanged(bucket: &TahoeBucket<'_>, corrupt: &Corrupt<'_>) -> io::Resul
         stamp if stamp == corrupt.stamp => Ok(()),
         _ => Err(io::Error::other("it has changed since it was read, or is a link")),
     }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }

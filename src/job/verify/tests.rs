@@ -365,6 +365,7 @@ fn visit_with(
         intents: &mut intents,
         rehearsal,
         slice: &slice,
+        began: NOW,
         now: NOW,
         latest: NOW,
         clocks: &|| crate::job::testing::standing_still(NOW),

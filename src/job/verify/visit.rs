@@ -365,7 +365,7 @@ fn put_down_share(
         && let Err(e) = advisory::write(bucket, number, checked.share_type, &findings, fold.now)
     {
         advised = false;
-        let folder = shown::path(&advisory::folder(bucket));
+        let folder = shown::path(&advisory::place(bucket));
         fold.notes.error(&path, &format_args!("cannot write a corruption advisory: folder {folder}: {e}"));
     }
     if !stays && (advised || settings.quarantine != Quarantine::Move) {
