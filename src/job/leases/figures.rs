@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tally::Held;
+
 /// What deleting frees.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Freed {
@@ -105,8 +107,8 @@ impl Expired {
     }
 }
 
-/// What Tahoe counts as expired by each rule though no lease of it has: shares without any lease, which are kept, with their
-/// buckets; buckets without a share; and the directories of buckets.
+/// What Tahoe counts as expired by each rule though no lease of it has: shares without any lease, and damaged ones, whose leases
+/// are none to go by, all of which are kept, with their buckets; buckets without a share; and the directories of buckets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unleased {
     pub by_own_dates: Expired,
@@ -123,9 +125,9 @@ impl Unleased {
         self.by_rule.merge(&other.by_rule);
     }
 
-    /// Counts a share without any lease. No rule holds it.
-    pub fn add_share(&mut self, disk_bytes: u64) {
-        let share = Expired { buckets: 0, shares: 1, disk_bytes };
-        self.merge(&Unleased { by_own_dates: share, by_rule: share });
+    /// Counts a share that stays, by the rules that do not hold it.
+    pub fn add_share(&mut self, disk_bytes: u64, held: Held) {
+        let share = |held| if held { Expired::default() } else { Expired { buckets: 0, shares: 1, disk_bytes } };
+        self.merge(&Unleased { by_own_dates: share(held.by_own_date), by_rule: share(held.by_settings) });
     }
 }

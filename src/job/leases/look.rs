@@ -103,6 +103,7 @@ impl Sight<'_> {
             disk_bytes: file.disk_bytes(),
             leases: met.dates.met(),
             held: met.held,
+            damaged: self.settings.conduct == Conduct::Careful && !flaws.is_empty(),
         };
         let (seen, decision) = match read {
             Ok(_) => {

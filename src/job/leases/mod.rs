@@ -167,8 +167,8 @@ impl Job<TahoeStore> for Leases {
     }
 
     /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
-    /// in force, without what that entry counts beside it, in each cycle again: `empty` buckets, shares without any lease, and
-    /// directories; `deleted`, or `would_delete` with `max_delete`, the part that the safety catch lets go, and
+    /// in force, without what that entry counts beside it, in each cycle again: `empty` buckets, shares without any lease, damaged ones,
+    /// which are kept, and directories; `deleted`, or `would_delete` with `max_delete`, the part that the safety catch lets go, and
     /// `over_max_delete`, whether that is more;
     /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
     /// `rehearsal`: whether the cycle was one; then also `would_delete_in_buckets`.

@@ -186,7 +186,7 @@ impl BucketPlan {
                         tally.add_recovered(share);
                     }
                     recovered &= actual;
-                    stays |= share.leases == 0;
+                    stays |= share.stays();
                     kind = Kind::Known(share.share_type);
                     held.by_own_date |= share.held.by_own_date;
                     held.by_settings |= share.held.by_settings;

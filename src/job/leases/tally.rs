@@ -130,6 +130,16 @@ pub(super) struct Share {
     pub disk_bytes: u64,
     pub leases: u64,
     pub held: Held,
+    /// Whether something is wrong with it, so that nothing of it is deleted on the word of its leases.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
+}
+
+impl Share {
+    /// Whether it stays whatever the rule: nothing of it has expired, though Tahoe counts it.
+    pub fn stays(&self) -> bool {
+        self.leases == 0 || self.damaged
+    }
 }
 
 impl From<[Split; 4]> for Space {
@@ -213,8 +223,8 @@ impl LeaseTally {
     /// Counts a share that could be read.
     pub(super) fn add_share(&mut self, share: &Share) {
         self.add_examined(share);
-        if share.leases == 0 {
-            self.unleased.add_share(share.disk_bytes);
+        if share.stays() {
+            self.unleased.add_share(share.disk_bytes, share.held);
         }
         if !share.held.by_own_date {
             self.original.add_share(share);
@@ -229,7 +239,7 @@ impl LeaseTally {
         self.actual.add_share(share);
     }
 
-    /// Counts a bucket, after its shares; `recovered` if each of them was, `stays` if one of them has no lease at all.
+    /// Counts a bucket, after its shares; `recovered` if each of them was, `stays` if one of them [does](Share::stays).
     /// `disk_bytes` is that of its directory; any number will do if it is held firmly.
     ///
     /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
@@ -265,7 +275,7 @@ impl LeaseTally {
     }
 }
 
-/// Tahoe's figures without what had no lease to expire, and would have expired again in each cycle.
+/// Tahoe's figures without what had no lease to expire, or none to go by, and would have expired again in each cycle.
 fn with_leases(space: &Space, unleased: &Expired) -> Expired {
     Expired {
         buckets: space.buckets.all.saturating_sub(unleased.buckets),
@@ -321,7 +331,8 @@ mod tests {
         let mut tally = LeaseTally::default();
         tally.add_leases(-3, 1);
         tally.add_leases(61, 1);
-        let share = Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD };
+        let share =
+            Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD, damaged: false };
         tally.add_share(&share);
         tally.add_bucket(4096, Kind::Unknown, HELD, false, false);
         let saved = serde_json::to_string(&tally).unwrap();
@@ -339,7 +350,8 @@ mod tests {
     fn sums_of_impossible_sizes_stop_at_the_largest_number() {
         let mut tally = LeaseTally::default();
         let held = Held { by_own_date: false, by_settings: false };
-        let share = Share { share_type: ShareType::Immutable, size: u64::MAX, disk_bytes: u64::MAX, leases: 0, held };
+        let (size, disk_bytes) = (u64::MAX, u64::MAX);
+        let share = Share { share_type: ShareType::Immutable, size, disk_bytes, leases: 0, held, damaged: false };
         tally.add_share(&share);
         tally.add_share(&share);
         let mut sum = tally.clone();
