@@ -18,6 +18,7 @@ use crate::messages::CycleRows;
 use crate::policy::ring::Lap;
 use crate::report::CycleReport;
 use crate::settings::JobSettings;
+use crate::shown;
 use crate::status::{CleaningEnd, CrawlStatus};
 use crate::store::TahoeStore;
 
@@ -122,7 +123,7 @@ fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
         cycle_started: Some(cycle.started),
         prefixes_done: lap.completed(),
         last_complete_prefix: last.and_then(|last| ring.get(last as usize).cloned()),
-        last_complete_bucket: next.map(|name| String::from_utf8_lossy(name).into_owned()),
+        last_complete_bucket: next.map(|name| shown::name(name)),
         buckets: counts.buckets,
         shares: counts.shares,
         errors: counts.errors,
