@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::{Quarantine, VerifySettings};
 use crate::error::{Error, Result};
-use crate::store::TahoeBucket;
+use crate::store::{TahoeBucket, lies_in};
 
 impl VerifySettings {
     /// Checks that the quarantine folder of the store in this folder, the one that holds `shares/`, does not lie among the
@@ -39,25 +39,6 @@ fn top(settings: &VerifySettings, store: &Path) -> PathBuf {
 pub(super) fn of_bucket(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> PathBuf {
     let top = top(settings, &bucket.beside_shares(""));
     top.join(OsStr::from_bytes(bucket.prefix())).join(OsStr::from_bytes(bucket.name()))
-}
-
-/// Whether a folder, there or not yet, is another or lies in it.
-pub(super) fn lies_in(folder: &Path, other: &Path) -> bool {
-    resolved(folder).starts_with(resolved(other))
-}
-
-/// The path without links, as far as it exists; what does not exist yet is no link.
-fn resolved(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let there = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
-    let Some((mut real, rest)) = there else { return path };
-    for part in rest.components() {
-        match part {
-            Component::ParentDir => drop(real.pop()),
-            part => real.push(part),
-        }
-    }
-    real
 }
 
 #[cfg(test)]

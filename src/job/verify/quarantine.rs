@@ -19,7 +19,7 @@ use super::note::{Note, draft, is_free, rename_new, write_new};
 use super::visit::count;
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
-use crate::store::{Stamp, TahoeBucket};
+use crate::store::{Stamp, TahoeBucket, lies_in};
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
@@ -140,7 +140,7 @@ fn try_put_away(
     now: f64,
 ) -> io::Result<()> {
     let folder = folder::of_bucket(settings, bucket);
-    if folder::lies_in(&folder, &bucket.beside_shares("shares")) {
+    if lies_in(&folder, &bucket.beside_shares("shares")) {
         return Err(io::Error::other(format!("{} lies among the shares themselves", folder.display())));
     }
     let missing: Vec<&Path> = folder.ancestors().take_while(|above| is_free(above).is_ok_and(|free| free)).collect();
