@@ -20,6 +20,14 @@ pub trait Clock: Send + Sync + 'static {
     fn unix_secs(&self) -> f64;
 }
 
+/// A moment as people read it, in UTC: `2023-11-14T22:13:20Z`. `None` before 1970, and where the year has more than four digits.
+pub(crate) fn rfc3339(unix_secs: f64) -> Option<String> {
+    /// 10000-01-01.
+    const END_SECS: f64 = 253_402_300_800.0;
+    let since = Duration::try_from_secs_f64(unix_secs).ok().filter(|_| unix_secs < END_SECS)?;
+    Some(humantime::format_rfc3339_seconds(UNIX_EPOCH.checked_add(since)?).to_string())
+}
+
 /// Tells what the calling thread has used so far, for the budget's basis `cpu`.
 pub trait CostMeter: Send + Sync + 'static {
     /// Cost so far of the calling thread; only differences on one thread mean anything.
@@ -104,5 +112,19 @@ impl Time {
 impl std::fmt::Debug for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Time")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn moments_of_four_digit_years_are_shown() {
+        assert_eq!(rfc3339(1_700_000_000.9).as_deref(), Some("2023-11-14T22:13:20Z"));
+        assert_eq!(rfc3339(253_402_300_799.5).as_deref(), Some("9999-12-31T23:59:59Z"));
+        for none in [-1.0, 253_402_300_800.0, 1e300, f64::INFINITY, f64::NAN] {
+            assert_eq!(rfc3339(none), None, "{none}");
+        }
     }
 }

@@ -214,7 +214,11 @@ function expiryDays(expire) {
 function thinned(bars, from, to, most) {
     const by = Math.ceil((to - from) / most);
     if (by <= 1) return bars;
-    const groups = Map.groupBy(bars, (b) => Math.max(0, Math.floor((b.from_days - from) / by)));
+    const groups = new Map();
+    for (const bar of bars) {
+        const nth = Math.max(0, Math.floor((bar.from_days - from) / by));
+        groups.set(nth, [...(groups.get(nth) ?? []), bar]);
+    }
     return [...groups].map(([nth, group]) => ({
         from_days: from + nth * by,
         to_days: Math.min(from + (nth + 1) * by, to),

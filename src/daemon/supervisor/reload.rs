@@ -69,7 +69,8 @@ impl Supervisor {
             if *wanted == task.task {
                 continue;
             }
-            let live = live_changes(wanted, &task.task);
+            // What is just being opened comes up with the settings that it has: it begins again instead.
+            let live = live_changes(wanted, &task.task).filter(|_| !task.opening);
             if let Some(settings) = live.as_ref().map(|_| wanted).and_then(Task::as_crawl) {
                 // One that does not run takes them when it is started.
                 let _ = self.shared.engine.set_minimum_cycle_time(wanted.name(), settings.minimum_cycle_time);

@@ -2,6 +2,7 @@
 //!
 //! At most one finding per share and region, in plain words with the numbers. Never touches the history's counters.
 
+use crate::clock;
 use crate::job::Finding;
 use crate::tahoe::container::{Header, Misfit};
 use crate::tahoe::lease::{DAY_SECS, LEASE_SECS, Lease};
@@ -94,11 +95,11 @@ impl Dates {
         let (number, date) = self.first?;
         let (met, now) = (self.met, self.latest);
         let why = if self.is_ahead(date) {
-            format!("more than 32 days after now ({now})")
+            format!("more than 32 days after now ({})", shown(now))
         } else {
-            format!("before 2006 ({EARLIEST_UNIX})")
+            "before 2006".to_owned()
         };
-        let mut reason = format!("lease {number} of {met} expires at {date}, {why}");
+        let mut reason = format!("lease {number} of {met} expires at {}, {why}", shown(f64::from(date)));
         if self.impossible > 1 {
             let others = self.impossible - 1;
             reason.push_str(&format!("; {others} more cannot have the dates they have"));
@@ -140,6 +141,11 @@ fn misfit(header: &Header, size: u64, leases: &Result<Option<u32>, Fault>) -> Op
     }
 }
 
+/// A moment as people read it, or the number where it is none.
+fn shown(unix_secs: f64) -> String {
+    clock::rfc3339(unix_secs).unwrap_or_else(|| unix_secs.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,11 +164,11 @@ mod tests {
         let possible = [1_136_073_600, 1_500_000_000, 1_700_000_000 + 32 * 86_400];
         assert_eq!(dates(&possible).reason(), None);
         let reason = dates(&[1_500_000_000, 1_702_764_801, 0]).reason().unwrap();
-        assert!(
-            reason.starts_with("lease 2 of 3 expires at 1702764801, more than 32 days after now (1700000000); 1 more")
-        );
+        assert!(reason.starts_with(
+            "lease 2 of 3 expires at 2023-12-16T22:13:21Z, more than 32 days after now (2023-11-14T22:13:20Z); 1 more"
+        ));
         let reason = dates(&[1_136_073_599]).reason().unwrap();
-        assert_eq!(reason, "lease 1 of 1 expires at 1136073599, before 2006 (1136073600)");
+        assert_eq!(reason, "lease 1 of 1 expires at 2005-12-31T23:59:59Z, before 2006");
     }
 
     #[test]
