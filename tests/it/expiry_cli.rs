@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use sexton::store::TahoeStore;
 
+use super::expiry_crash::immutable_at;
 use super::harness::{Fixture, NOW, Sample, crawl, run};
 
 #[test]
@@ -84,6 +85,28 @@ fn a_dry_run_beside_a_node_that_is_silent_is_refused_as_the_run_is() {
         let vouched = format!("{online} {dry_run} --accept-clock --fresh");
         run(&mut sample.crawl("state", &vouched)).expect(0);
     }
+}
+
+#[test]
+fn a_dry_run_by_a_clock_that_is_behind_a_share_is_refused_as_the_run_is() {
+    let sample = Sample::new(0);
+    let share = sample.shares().join(format!("aa/aa{}a/0", "b".repeat(23)));
+    fs::create_dir_all(share.parent().unwrap()).unwrap();
+    fs::write(&share, immutable_at(NOW.parse().unwrap(), 2, 50, &[(1, 40)])).unwrap();
+    let ahead = SystemTime::now() + Duration::from_secs(86_400);
+    File::options().write(true).open(&share).unwrap().set_modified(ahead).unwrap();
+    let crawl = |how: &str| {
+        let rule = "--job leases --expire age:2678400 --offline --fresh";
+        run(&mut sample.crawl("state", &format!("{rule} {how}")))
+    };
+    for how in ["--dry-run", ""] {
+        crawl(how).expect(3).said("a share was written").said("--accept-clock");
+    }
+    let told = crawl("--dry-run --accept-clock").expect(0).stdout;
+    assert!(told.contains("would be deleted: 1 share, 1 lease,"), "{told}");
+    assert!(share.exists());
+    crawl("--accept-clock").expect(0);
+    assert!(!share.exists());
 }
 
 #[test]
