@@ -105,7 +105,7 @@ export class AgesPanel {
             return [middle - END_BAR / 2, middle + END_BAR / 2];
         });
         // Of one lease or two there are no halves.
-        const ticks = round(Math.max(...this.#merged.map((b) => b.leases), 1), 3).filter(Number.isInteger);
+        const ticks = round(Math.max(...this.#merged.map((b) => b.leases), 1), 4).filter(Number.isInteger);
         const y = scale(0, ticks.at(-1), bottom, TOP);
         this.#marks = this.#merged.map((b, i) => bar(b, this.#places[i], y, this.#rule));
         const shown = round(to, width > 480 ? 8 : 4, from).filter(
