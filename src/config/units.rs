@@ -285,7 +285,7 @@ mod tests {
         assert_eq!("CPU".parse::<Basis>().unwrap_err(), "\"CPU\" is no basis; wall or cpu would be right");
         assert_eq!(
             "always".parse::<Checkpoint>().unwrap_err(),
-            "\"always\" is no checkpoint; every_bucket, every_slice or every(10s) would be right"
+            "\"always\" is no checkpoint; every_bucket, every_slice or a duration such as 10s would be right"
         );
         assert_eq!("10".parse::<Checkpoint>().unwrap_err(), "10 has no unit: write \"10s\", \"10m\" or \"10h\"");
     }

@@ -256,7 +256,10 @@ fn a_lease_renewed_while_a_long_cycle_lasts_has_a_date_that_can_be() {
     let (_, mut notes, _) = visit(&Leases::default(), dir.path(), name, || ());
     let findings: Vec<String> = notes.take_rows().into_iter().map(|note| note.body).collect();
     assert_eq!(findings.len(), 1, "{findings:?}");
-    assert!(findings[0].contains(r#""share":1"#) && findings[0].contains("after now (1700172800)"), "{findings:?}");
+    assert!(
+        findings[0].contains(r#""share":1"#) && findings[0].contains("after now (2023-11-16T22:13:20Z)"),
+        "{findings:?}"
+    );
 }
 
 /// A file of holes can have as many leases as it likes; what is kept and saved of them must not grow with that.
