@@ -115,9 +115,9 @@ pub enum Error {
     /// A crawl would delete more than it may.
     #[error(
         "crawl {crawl} stopped before it deleted anything more: {deletes} of the {examined} shares examined in this cycle \
-         would be gone, and {:.1} % is the most allowed; see with a dry run what has expired (--dry-run, or `dry_run: true` in \
-         config.ron), and check the clock, the \
-         rule of expiry and whether clients still renew their leases; if all is right, allow more with --max-delete \
+         would be gone (deleted already: {deleted}), and {:.1} % is the most allowed; see with a dry run what has \
+         expired (`sexton crawl` with --dry-run and a --state of its own, so that this cycle keeps its count), and check the \
+         clock, the rule of expiry and whether clients still renew their leases; if all is right, allow more with --max-delete \
          (`max_delete` in config.ron)",
         most * 100.0
     )]
@@ -126,6 +126,8 @@ pub enum Error {
         crawl: String,
         /// Shares deleted in this cycle, and those that would be deleted now.
         deletes: u64,
+        /// How many of them are deleted already.
+        deleted: u64,
         /// Shares examined in this cycle.
         examined: u64,
         /// The largest part that may be deleted, from 0 to 1.

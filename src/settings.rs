@@ -25,9 +25,9 @@ pub const SLICE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration:
 /// Limits of [`BudgetSettings::max_sleep`] and [`Checkpoint::Every`].
 pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 /// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`], and of the like of cleanings.
-pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 86_400);
+pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(2 * 31_557_600);
 /// Limits of [`CrawlSettings::target`].
-pub const TARGET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(36_600 * 86_400);
+pub const TARGET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 31_557_600);
 /// Limits of [`CrawlSettings::workers`].
 pub const WORKERS: RangeInclusive<u32> = 1..=256;
 /// Limits of [`CrawlSettings::weight`].

@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::units::Percent;
 use crate::config::{Config, EXAMPLE};
 use crate::error::{Error, Result};
-use crate::job::leases::LeaseSettings;
+use crate::job::leases::{Conduct, Expiry, LeaseSettings};
 use crate::policy::cleaning::Policy;
 use crate::settings::{CleaningSettings, JobSettings, Manner};
 
@@ -25,10 +25,13 @@ pub fn run(command: &ConfigCommand) -> Result<Exit> {
 }
 
 fn init(path: &Path) -> Result<Exit> {
+    if path == Path::new("-") {
+        return output::show(EXAMPLE.trim_end()).map(|()| Exit::Done);
+    }
     let failed = |e: std::io::Error| Error::Config(format!("cannot write {}: {e}", path.display()));
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(EXAMPLE.as_bytes()).map_err(failed)?;
-    output::tell(&format!("wrote {}: look through it, then try it with `sexton config check {0}`", path.display()));
+    output::show(&format!("wrote {}: look through it, then try it with `sexton config check {0}`", path.display()))?;
     Ok(Exit::Done)
 }
 
@@ -51,6 +54,16 @@ fn warnings(config: &Config, now: f64) -> Vec<String> {
         _ => None,
     });
     refused.map(|(name, why)| format!("crawl {name} would stop with an error: {why}")).collect()
+}
+
+/// By which rule leases expire, if they do.
+fn expires(job: &JobSettings) -> Option<String> {
+    let JobSettings::Leases(LeaseSettings { expiry, sharetypes, conduct, dry_run, .. }) = job else { return None };
+    let types: Vec<&str> = sharetypes.0.iter().map(|t| t.as_str()).collect();
+    let way = if *conduct == Conduct::Compat { ", exactly as Tahoe does (compat)" } else { "" };
+    let only = if *dry_run { ", and nothing is deleted (dry_run)" } else { "" };
+    let rule = format!("  leases of {} shares expire by {expiry}{way}{only}", types.join(" and "));
+    (*expiry != Expiry::None).then_some(rule)
 }
 
 /// What a crawl deletes, if it does.
@@ -84,7 +97,7 @@ fn meaning(config: &Config) -> Vec<String> {
             every(settings.minimum_cycle_time),
             every(settings.slow_start)
         ));
-        lines.extend(deletes(&crawl.job));
+        lines.extend(expires(&crawl.job).into_iter().chain(deletes(&crawl.job)));
     }
     if config.crawls.is_empty() {
         lines.push("no crawls".to_owned());

@@ -7,6 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
+use super::output::plural;
+use super::status::over_max_delete;
 use super::{Exit, output};
 use crate::config::units::Percent;
 use crate::error::{Error, Result};
@@ -202,26 +204,35 @@ fn moment(secs: f64) -> Option<String> {
 pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     let client = Client::find(&args.reach)?;
     let detail = client.get(&format!("/api/crawls/{}", args.name))?;
-    let rehearsal = &detail["crawl"]["rehearsal"];
+    let crawl = &detail["crawl"];
+    let rehearsal = &crawl["rehearsal"];
     let waits = rehearsal["cycle"].as_u64().filter(|_| rehearsal["confirmed"] == false);
     let Some(cycle) = waits else {
         return Err(Error::Daemon(format!("{} has no rehearsal that waits to be confirmed", args.name)));
     };
     let figure = |key: &str| rehearsal[key].as_u64().unwrap_or(0);
-    let (buckets, shares, leases) = (figure("buckets"), figure("shares"), figure("leases"));
     // What nobody has seen is not confirmed.
     output::show(&format!(
-        "{}: {shares} shares in {buckets} buckets, {leases} leases, {} will be deleted for good, as cycle {cycle} has \
-         rehearsed",
+        "{}: {} in {}, {}, {} will be deleted for good, as cycle {cycle} has rehearsed",
         args.name,
+        plural(figure("shares"), "share"),
+        plural(figure("buckets"), "bucket"),
+        plural(figure("leases"), "lease"),
         sizes::for_people(figure("bytes") as f64)
     ))?;
+    let stops = over_max_delete(crawl);
+    if let Some(stops) = &stops {
+        output::show(stops)?;
+    }
     if !args.yes && !agreed()? {
         output::tell("nothing was confirmed");
         return Ok(Exit::Failed);
     }
     client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&json!({ "cycle": cycle })))?;
-    output::tell("confirmed: the next cycle deletes them");
+    output::tell(match stops {
+        None => "confirmed: the next cycle deletes them",
+        Some(_) => "confirmed: the next cycle deletes them until max_delete stops it",
+    });
     Ok(Exit::Done)
 }
 
@@ -229,9 +240,10 @@ fn agreed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::Config("nobody is there to be asked: add --yes".to_owned()));
     }
-    print!("Delete them? [y/N] ");
+    let mut stdout = std::io::stdout().lock();
     // A prompt that is not seen is answered with no.
-    let _ = std::io::stdout().flush();
+    let _ = write!(stdout, "Delete them? [y/N] ").and_then(|()| stdout.flush());
+    drop(stdout);
     let mut answer = String::new();
     let _ = std::io::stdin().lock().read_line(&mut answer);
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -16,11 +16,13 @@ use crate::checkpoint::SqliteStore;
 use crate::clock::{Clock, SystemClock, Time};
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::{Count, Leases, Verify};
+use crate::job::{Count, Job, Leases, Verify};
 use crate::policy::backoff::Backoff;
+use crate::policy::cycle::Moment;
+use crate::policy::deletion::Clocks;
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
-use crate::store::{Store, TahoeStore, running_node};
+use crate::store::{Store, TahoeStore};
 
 /// Closing the state takes a moment at most.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -30,8 +32,34 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Whatever keeps the crawl from being finished.
 pub fn run(args: &CrawlArgs) -> Result<Exit> {
+    crawl(args).map_err(|error| advised(args, error))
+}
+
+/// Where an unfinished cycle deletes, to begin anew costs more than it does elsewhere; says so.
+fn advised(args: &CrawlArgs, error: Error) -> Error {
+    let Error::CycleDiffers { crawl, cycle, differences } = &error else { return error };
+    // What deletes has this parameter, and what does not has none.
+    let named = differences.iter().find_map(|difference| difference.strip_prefix("delete: was "));
+    let deletes = named.map_or(!args.expiry.is_dry(), |was| !was.starts_with("not set"));
+    if args.job != JobName::Leases || !deletes {
+        return error;
+    }
+    let differences = differences.join(", ");
+    let advice = if args.expiry.is_dry() {
+        "this run deletes nothing, so give it a state file of its own with --state FILE; --fresh would give that cycle up, and \
+         what it has deleted so far would no longer count for --max-delete"
+    } else {
+        "use those again, or begin anew with --fresh, and what it has deleted so far no longer counts for --max-delete"
+    };
+    Error::Config(format!(
+        "the unfinished cycle {cycle} of {crawl}, which deletes, was begun with other parameters: {differences}; {advice}"
+    ))
+}
+
+fn crawl(args: &CrawlArgs) -> Result<Exit> {
     let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
+    refuse_what_may_not_change(args, &job, &store)?;
     let name = crawl_name(&job);
     let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
@@ -77,7 +105,7 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
             return Err(Error::Config("--offline goes with a job that changes the store".to_owned()));
         }
         JobName::Count => args.expiry.refuse().map(|()| JobSettings::Count)?,
-        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline, args.node_stopped)),
+        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline, args.node_stopped)?),
     };
     job.validate()?;
     if let JobSettings::Leases(leases) = &job
@@ -86,7 +114,6 @@ fn job(args: &CrawlArgs) -> Result<JobSettings> {
     {
         leases.validate_at(now(args))?;
     }
-    refuse_running_node(args, &job)?;
     Ok(job)
 }
 
@@ -95,12 +122,20 @@ fn now(args: &CrawlArgs) -> f64 {
     args.now.unwrap_or_else(|| SystemClock::default().unix_secs())
 }
 
-/// Refuses to change what a running node may be writing to, whatever was said.
-fn refuse_running_node(args: &CrawlArgs, job: &JobSettings) -> Result<()> {
-    if !job.needs_stopped_node() || args.node_stopped {
-        return Ok(());
+/// Refuses to change the store by a word that node or clock speak against; a dry run with a word refuses the same.
+fn refuse_what_may_not_change(args: &CrawlArgs, job: &JobSettings, store: &TahoeStore) -> Result<()> {
+    match job {
+        JobSettings::Leases(leases) if leases.word.is_some() => {
+            let (clock, cycle_now) = (SystemClock::default(), now(args));
+            let moment = Moment { monotonic: clock.now(), unix_secs: clock.unix_secs() };
+            let clocks = Clocks { started: moment, moment, cycle_now, fixed: args.now.is_some() };
+            Leases::new(leases.clone()).may_change(store, &clocks)
+        }
+        job if job.needs_stopped_node() && !args.node_stopped => {
+            store.running_node().map_or(Ok(()), |node| Err(Error::NodeRuns { node: node.to_string() }))
+        }
+        _ => Ok(()),
     }
-    running_node(&args.store).map_or(Ok(()), |node| Err(Error::NodeRuns { node: node.to_string() }))
 }
 
 /// A crawl over a part has a name of its own, so that it is not in the way of the whole.
@@ -112,10 +147,7 @@ fn crawl_name(job: &JobSettings) -> &'static str {
 }
 
 fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf> {
-    match &args.state {
-        Some(path) => state_file::given_path(path),
-        None => state_file::default_path(&args.store, &store.identity(), job),
-    }
+    state_file::path(args.state.as_deref(), &args.store, &store.identity(), job)
 }
 
 fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteStore) -> Result<EngineHandle> {

@@ -42,41 +42,46 @@ const SHOW_SECS: f64 = 4.0;
 
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Prints a line, made as by `format!`.
+macro_rules! show {
+    ($($words:tt)*) => { output::show(&format!($($words)*)) };
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// If the folder cannot be used, or anything comes out other than it went in.
+/// If the folder cannot be used, nobody can read what is printed, or anything comes out other than it went in.
 pub fn run(args: &DemoArgs) -> Result<Exit> {
     let dir = folder(args)?;
     let sample = SampleStore { buckets: args.buckets, ..SampleStore::default() };
-    println!("1. A store in Tahoe-LAFS's format, {} buckets, below {}", args.buckets, dir.display());
+    show!("1. A store in Tahoe-LAFS's format, {} buckets, below {}", args.buckets, dir.display())?;
     let made = make(&sample, &dir)?;
-    println!(
+    show!(
         "   {} shares ({} of them mutable) with {} leases, {}",
         made.shares,
         made.mutable_shares,
         made.leases,
         sizes::for_people(made.bytes as f64)
-    );
+    )?;
     #[cfg(feature = "daemon")]
     if args.serve {
         return serve(&dir, args.buckets);
     }
     let database = dir.join("localdb.sqlite");
     let rows = SampleDb::default().write(&database)?;
-    println!("   and a local database of LBS, {}:", database.display());
-    println!(
+    show!("   and a local database of LBS, {}:", database.display())?;
+    show!(
         "   {} blocks ({}) in {} segments, of which {} snapshots use a part\n",
         rows.blocks,
         sizes::for_people(rows.bytes as f64),
         rows.segments,
         rows.snapshots
-    );
+    )?;
     let Some(whole) = under_one_budget(&sample, &dir, &made)? else { return Ok(Exit::Interrupted) };
     stopped_killed_resumed(&sample, &dir, &whole)?;
-    println!("\nThe store, the database and the state files are kept in {}", dir.display());
-    println!("Try:  sexton crawl {} --job leases --cpu 10%", dir.display());
-    println!("      sexton clean {} --dry-run --now {}", database.display(), cleaned_at());
+    show!("\nThe store, the database and the state files are kept in {}", dir.display())?;
+    show!("Try:  sexton crawl {} --job leases --cpu 10%", dir.display())?;
+    show!("      sexton clean {} --dry-run --now {}", database.display(), cleaned_at())?;
     Ok(Exit::Done)
 }
 
@@ -98,11 +103,12 @@ fn serve(dir: &Path, buckets: u32) -> Result<Exit> {
         )"#,
     );
     let config = crate::config::Config::parse(&text, dir.join("demo.ron"))?;
-    println!("2. Two crawls over its {buckets} buckets, as a daemon under 5 % of a core. Ctrl-C ends it.\n");
+    show!("2. Two crawls over its {buckets} buckets, as a daemon under 5 % of a core. Ctrl-C ends it.\n")?;
+    let mut shown = Ok(());
     crate::daemon::run(crate::daemon::Start { config, config_path: None }, |link| {
-        println!("   Its page, with the right to change things (the link works once):\n\n   {link}\n");
+        shown = show!("   Its page, with the right to change things (the link works once):\n\n   {link}\n");
     })?;
-    Ok(Exit::Done)
+    shown.map(|()| Exit::Done)
 }
 
 fn folder(args: &DemoArgs) -> Result<PathBuf> {
@@ -139,7 +145,7 @@ fn cleaning(dir: &Path) -> CleaningSettings {
 
 /// Both jobs and the cleaning in one engine; `None` if it was interrupted.
 fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<Option<Whole>> {
-    println!("2. Both jobs and a cleaning, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE);
+    show!("2. Both jobs and a cleaning, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE)?;
     let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
     let leases = LeaseSettings { expiry: EXPIRY, ..LeaseSettings::default() };
     let interrupts = Interrupts::take_over()?;
@@ -164,13 +170,13 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
     if ending == Ending::Interrupted {
         return Ok(None);
     }
-    println!("   {:<20} {:>7} {:>10} {:>9} {:>13}", "client", "slices", "work", "of a core", "longest slice");
+    show!("   {:<20} {:>7} {:>10} {:>9} {:>13}", "client", "slices", "work", "of a core", "longest slice")?;
     for (name, client) in &status.budget.clients {
         let (slices, work, part) = (client.slices, client.cost_secs, client.percentage);
-        println!("   {name:<20} {slices:>7} {work:>8.2} s {part:>7.1} % {:>10.1} ms", 1e3 * client.longest_slice_secs);
+        show!("   {name:<20} {slices:>7} {work:>8.2} s {part:>7.1} % {:>10.1} ms", 1e3 * client.longest_slice_secs)?;
     }
     let measured = status.budget.measured_percentage;
-    println!("   together {measured:.1} % of a core, {:.0} % asked for", 100.0 * RATE);
+    show!("   together {measured:.1} % of a core, {:.0} % asked for", 100.0 * RATE)?;
     let report = |crawl: &str| engine.last_report(crawl).map(|r| r.to_json(&status.budget)).unwrap_or_default();
     let (count, leases) = (report("count"), report("leases"));
     check("buckets counted", &count["buckets"], made.buckets)?;
@@ -190,15 +196,15 @@ fn show_cleaning(engine: &EngineHandle) -> Result<()> {
         return Err(Error::Unexpected(format!("the cleaning refused: {why}")));
     }
     let plan = &report.plan;
-    println!(
+    show!(
         "   segments marked: {} of {}; {} come free, {} are to be written again",
         plan.marked().count(),
         plan.segments.len(),
         sizes::for_people(plan.reclaimable_bytes.to_f64()),
         sizes::for_people(plan.rewrite_bytes.to_f64())
-    );
+    )?;
     let longest = report.steps.longest_ms.unwrap_or(0.0);
-    println!("   the database was locked {} times, at most {longest:.1} ms", report.steps.count);
+    show!("   the database was locked {} times, at most {longest:.1} ms", report.steps.count)?;
     report.handed_over()
 }
 
@@ -214,7 +220,7 @@ fn show_pace(engine: &EngineHandle) {
 
 fn check(what: &str, found: &Value, written: u64) -> Result<()> {
     if found.as_u64() == Some(written) {
-        println!("   {what}: {written}, as many as were written");
+        show!("   {what}: {written}, as many as were written")?;
         return Ok(());
     }
     Err(Error::Unexpected(format!("{what}: {found}, but {written} were written")))
@@ -222,12 +228,12 @@ fn check(what: &str, found: &Value, written: u64) -> Result<()> {
 
 /// The same crawl as a process of its own: interrupted, then killed, then left to end; the report is the same.
 fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Result<()> {
-    println!("\n3. The same crawl as a process of its own: stopped, killed, resumed");
+    show!("\n3. The same crawl as a process of its own: stopped, killed, resumed")?;
     let percent = (100.0 * whole.cost_secs / SHOW_SECS).clamp(1.0, 100.0);
     let state = dir.join("killed.sqlite");
     let start = |fresh: bool| crawl_process(sample, dir, &state, percent, fresh);
     let part = Duration::from_secs_f64(SHOW_SECS / 4.0);
-    println!("   $ sexton crawl {} --job leases --cpu {percent:.1}% --slice 20ms", dir.display());
+    show!("   $ sexton crawl {} --job leases --cpu {percent:.1}% --slice 20ms", dir.display())?;
     for (signal, name) in [(Signal::INT, "Ctrl-C"), (Signal::KILL, "kill -9")] {
         let mut child = start(name == "Ctrl-C")?;
         std::thread::sleep(part);
@@ -237,16 +243,16 @@ fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Re
             kill_process(Pid::from_child(&child), signal).map_err(|e| cannot_run(e.into()))?;
         }
         let ended = child.wait().map_err(cannot_run)?;
-        println!(
+        show!(
             "   {name} after {:.1} s: {}",
             part.as_secs_f64(),
             if alive { ended.to_string() } else { "too late".into() }
-        );
+        )?;
     }
     let ended = start(false)?.wait_with_output().map_err(cannot_run)?;
     let mut report: Value = serde_json::from_slice(&ended.stdout)
         .map_err(|e| Error::Unexpected(format!("the resumed crawl printed no report: {e}")))?;
-    println!("   left alone: {}, resumed: {}", ended.status, report["resumed"]);
+    show!("   left alone: {}, resumed: {}", ended.status, report["resumed"])?;
     let mut expected = whole.report.clone();
     for report in [&mut report, &mut expected] {
         for key in ["elapsed_secs", "budget", "resumed", "cycle"] {
@@ -256,7 +262,7 @@ fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Re
     if report != expected {
         return Err(Error::Unexpected("its report differs from the undisturbed one".to_owned()));
     }
-    println!("   its report is the same as the undisturbed one, to the last number");
+    show!("   its report is the same as the undisturbed one, to the last number")?;
     Ok(())
 }
 

@@ -45,14 +45,26 @@ pub(super) struct ExpireArgs {
 
 impl ExpireArgs {
     /// The settings of the job.
-    pub fn settings(&self, offline: bool, node_stopped: bool) -> LeaseSettings {
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first that means nothing where no rule is given.
+    pub fn settings(&self, offline: bool, node_stopped: bool) -> Result<LeaseSettings> {
+        let of_a_rule = [
+            ("--dry-run", self.dry_run),
+            ("--max-delete", self.max_delete.is_some()),
+            ("--accept-clock", self.accept_clock),
+            ("--compat", self.compat),
+        ];
+        if let Some((name, _)) = of_a_rule.iter().find(|(_, given)| *given && self.expire.is_none()) {
+            return Err(Error::Config(format!("{name} goes with --expire age:SECONDS or --expire cutoff:UNIXTIME")));
+        }
         let word = match (offline, self.online) {
             (true, _) => Some(Word::Offline),
             (false, true) => Some(Word::Online),
             (false, false) => None,
         };
         let default = LeaseSettings::default();
-        LeaseSettings {
+        Ok(LeaseSettings {
             expiry: self.expire.unwrap_or(default.expiry),
             sharetypes: self.sharetypes.clone().unwrap_or(default.sharetypes),
             word,
@@ -64,7 +76,12 @@ impl ExpireArgs {
             max_delete: self.max_delete.unwrap_or(default.max_delete),
             accept_clock: self.accept_clock,
             node_stopped,
-        }
+        })
+    }
+
+    /// Whether the run deletes nothing, whatever was said besides.
+    pub fn is_dry(&self) -> bool {
+        self.dry_run || self.expire.unwrap_or(Expiry::None) == Expiry::None
     }
 
     /// Refuses all of them, for a job that knows none.

@@ -185,14 +185,14 @@ struct CrawlArgs {
     offline: bool,
 
     /// The node is stopped, whatever its pid file says; goes with --offline
-    #[arg(long, requires = "offline")]
+    #[arg(long, requires = "offline", conflicts_with = "online")]
     node_stopped: bool,
 
     #[command(flatten)]
     verify: verify_args::VerifyArgs,
 
     /// The moment that counts as now, in seconds since 1970 [default: when the cycle begins]
-    #[arg(long, value_name = "UNIXTIME", value_parser = unix_time)]
+    #[arg(long, value_name = "UNIXTIME", value_parser = unix_time, allow_negative_numbers = true)]
     now: Option<f64>,
 
     /// How much may be used, of one core: 10%, 150% [default: 100% for each worker]
@@ -219,7 +219,8 @@ struct CrawlArgs {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
-    /// Give an unfinished cycle up and begin a new one
+    /// Give an unfinished cycle up and begin a new one; what it has examined and deleted so far no longer counts for
+    /// --max-delete
     #[arg(long)]
     fresh: bool,
 
@@ -253,7 +254,7 @@ impl Command {
 enum ConfigCommand {
     /// Write a complete, commented configuration file
     Init {
-        /// The file to write; an existing one is kept
+        /// The file to write; an existing one is kept; - for stdout
         #[arg(default_value = "config.ron")]
         file: PathBuf,
     },

@@ -28,8 +28,46 @@ pub fn say(line: &str) {
 }
 
 /// Prints a line on stdout. What was done is done, whether or not somebody still reads of it.
+#[cfg(feature = "daemon")]
 pub fn tell(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Lines on stdout about what is being done. Where nobody can read them, the rest is done nevertheless, and what kept them
+/// from being read is told at the end.
+pub struct Account(Result<()>);
+
+impl Account {
+    /// Begins one.
+    pub fn new() -> Account {
+        Account(Ok(()))
+    }
+
+    /// Prints a line.
+    pub fn tell(&mut self, line: &str) {
+        let shown = show(line);
+        // The first cause is the one that matters.
+        if self.0.is_ok() {
+            self.0 = shown;
+        }
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// If one of the lines was lost.
+    pub fn end(self) -> Result<()> {
+        self.0
+    }
+}
+
+/// A number of things, in one word or the other: `1 bucket`, `2 buckets`.
+pub fn plural(number: u64, one: &str) -> String {
+    format!("{number} {}", unit(number, one))
+}
+
+fn unit(number: u64, one: &str) -> String {
+    format!("{one}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints a line on stdout that was asked for.
@@ -104,14 +142,16 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     lines.push(format!("{}: cycle {}{resumed}, {:.1} s", report.job, report.key.number, report.elapsed.as_secs_f64()));
     if !report.complete {
         let left_out = report.incomplete_prefixes.len();
-        lines.push(format!("  INCOMPLETE: {left_out} prefixes could not be listed, so every number here is at least"));
+        let prefixes = if left_out == 1 { "prefix" } else { "prefixes" };
+        lines
+            .push(format!("  INCOMPLETE: {left_out} {prefixes} could not be listed, so every number here is at least"));
     }
     let shares = if report.own.get("shares") == Some(&Value::Null) {
         String::new()
     } else {
-        format!(", {} shares", report.counts.shares)
+        format!(", {}", plural(report.counts.shares, "share"))
     };
-    lines.push(format!("  {} buckets{shares}", report.counts.buckets));
+    lines.push(format!("  {}{shares}", plural(report.counts.buckets, "bucket")));
     if report.own.contains_key("history") {
         lines.extend(leases_for_people(&report.own));
     }
@@ -155,8 +195,8 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     let (asked, measured) = (budget.cpu_percentage, budget.measured_percentage);
     let longest = 1e3 * budget.longest_slice_secs;
     lines.push(format!(
-        "  budget {asked:.1} %, measured {measured:.1} %, longest of {} slices {longest:.1} ms",
-        budget.slices
+        "  budget {asked:.1} %, measured {measured:.1} %, longest of {} {longest:.1} ms",
+        plural(budget.slices, "slice")
     ));
     lines.join("\n") + "\n"
 }
@@ -204,9 +244,9 @@ fn partial_for_people(partial: &Value) -> String {
 fn verified_for_people(verified: &Value) -> String {
     let of = |key: &str| verified[key].as_u64().unwrap_or(0);
     let mut line = format!(
-        "  verified {}: {} shares ok, {} corrupt, {} unreadable",
+        "  verified {}: {} ok, {} corrupt, {} unreadable",
         sizes::for_people(of("bytes") as f64),
-        of("ok"),
+        plural(of("ok"), "share"),
         of("corrupt"),
         of("unreadable")
     );
@@ -230,12 +270,13 @@ fn few(what: &str, total: u64, items: impl Iterator<Item = String>) -> Vec<Strin
 
 fn freed_for_people(words: &str, freed: &Value) -> String {
     let of = |key: &str| freed[key].as_u64().unwrap_or(0);
-    let (shares, leases, size) = (of("shares"), of("leases"), sizes::for_people(of("bytes") as f64));
+    let (shares, leases) = (plural(of("shares"), "share"), plural(of("leases"), "lease"));
+    let size = sizes::for_people(of("bytes") as f64);
     let buckets = match of("buckets") {
         0 => String::new(),
-        buckets => format!(", {buckets} empty buckets"),
+        buckets => format!(", {}", plural(buckets, "empty bucket")),
     };
-    format!("  {words}: {shares} shares, {leases} leases, {size} by length of files{buckets}")
+    format!("  {words}: {shares}, {leases}, {size} by length of files{buckets}")
 }
 
 /// Whether the safety catch would stop a run that deletes what this one only tells.
@@ -261,7 +302,8 @@ pub(super) fn spared_for_people(spared: &Value) -> Option<String> {
 fn leases_for_people(own: &Map<String, Value>) -> Vec<String> {
     let row = |label: &str, of: &dyn Fn(&str) -> u64| {
         let (buckets, shares, disk) = (of("buckets"), of("shares"), sizes::for_people(of("disk_bytes") as f64));
-        format!("  {label:<34} {buckets:>9} buckets {shares:>9} shares {disk:>13} on disk")
+        let (of_buckets, of_shares) = (unit(buckets, "bucket"), unit(shares, "share"));
+        format!("  {label:<34} {buckets:>9} {of_buckets:<7} {shares:>9} {of_shares:<6} {disk:>13} on disk")
     };
     let space = own.get("history").map(|history| &history["space-recovered"]);
     let examined = |key: &str| {

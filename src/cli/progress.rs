@@ -141,7 +141,7 @@ fn cleaning_line(cleaning: &CleaningStatus) -> String {
 }
 
 fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {
-    let mut line = format!("{} buckets  {per_sec:.0}/s", crawl.buckets);
+    let mut line = format!("{}  {per_sec:.0}/s", output::plural(crawl.buckets, "bucket"));
     if let Some(prefix) = &crawl.last_complete_prefix {
         line += &format!("  to {prefix}");
     }

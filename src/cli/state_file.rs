@@ -6,12 +6,31 @@ use directories::ProjectDirs;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
+use crate::store::lies_in;
+
+/// The state file of one job over the store in this folder: the one that was named, or else that in the user's state folder.
+/// It never lies among the shares, where a node would come upon it.
+///
+/// # Errors
+/// [`Error::Config`] names the folder that is not there or that it must not lie in; and if the user has no home folder.
+pub fn path(given: Option<&Path>, store: &Path, identity: &str, job: &str) -> Result<PathBuf> {
+    let path = given.map_or_else(|| default_path(store, identity, job), given_path)?;
+    let shares = store.join("shares");
+    if lies_in(&path, &shares) {
+        return Err(Error::Config(format!(
+            "the state file {} lies in {}, where the node looks for shares: name one outside with --state",
+            path.display(),
+            shares.display()
+        )));
+    }
+    Ok(path)
+}
 
 /// The state file that was named, if its folder is there: one that is made up for a slip of the pen would begin everything anew.
 ///
 /// # Errors
 /// [`Error::Config`] names the folder.
-pub fn given_path(path: &Path) -> Result<PathBuf> {
+fn given_path(path: &Path) -> Result<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match folder.try_exists() {
         Ok(false) => Err(Error::Config(format!(
@@ -29,7 +48,7 @@ pub fn given_path(path: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// If the user has no home folder.
-pub fn default_path(store: &Path, identity: &str, job: &str) -> Result<PathBuf> {
+fn default_path(store: &Path, identity: &str, job: &str) -> Result<PathBuf> {
     let dirs = ProjectDirs::from("", "", "sexton").ok_or_else(|| {
         Error::Config("you have no home folder to keep the state in: say where with --state FILE".to_owned())
     })?;

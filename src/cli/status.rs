@@ -7,8 +7,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::{Client, Reach};
+use super::output::plural;
 use super::{Exit, output};
+use crate::config::units::parse_part;
 use crate::error::{Error, Result};
+use crate::policy::deletion::SafetyCatch;
 use crate::sizes;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -119,6 +122,7 @@ fn for_people(status: &Value) -> String {
         if let Some(spared) = output::spared_for_people(&crawl["last_cycle"]["spared"]) {
             lines.push(format!("{:<16} {}", "", spared.trim_start()));
         }
+        lines.extend(over_max_delete(crawl).map(|stops| format!("{:<16} {stops}", "")));
         if let Some(target) = crawl["target"]["text"].as_str() {
             lines.push(format!("{:<16} {target}", ""));
         }
@@ -133,6 +137,20 @@ fn for_people(status: &Value) -> String {
         lines.push(format!("! {} {name}: {}", text(problem, "severity"), text(problem, "text")));
     }
     lines.join("\n") + "\n"
+}
+
+/// That what a crawl has rehearsed is more than its safety catch lets go, if so, and what there is to do.
+pub fn over_max_delete(crawl: &Value) -> Option<String> {
+    let (rehearsal, last) = (&crawl["rehearsal"], &crawl["last_cycle"]);
+    let max_delete = text(rehearsal, "max_delete");
+    let catch = SafetyCatch { most: parse_part(max_delete).ok()? };
+    let examined = last["shares"].as_u64().filter(|_| last["cycle"] == rehearsal["cycle"])?;
+    let shares = rehearsal["shares"].as_u64().filter(|shares| !catch.allows(*shares, examined))?;
+    Some(format!(
+        "rehearsed to delete {shares} of {}, more than max_delete ({max_delete}) allows: the cycle that deletes will stop with an \
+         error; if all of them are to go, raise max_delete in config.ron and reload it before you confirm",
+        plural(examined, "share")
+    ))
 }
 
 /// One crawl or cleaning: its name, its state, and what there is to say of it.
@@ -234,7 +252,7 @@ fn rest(crawl: &Value) -> Option<String> {
 fn newest_cycle(crawl: &Value, now: f64) -> String {
     let last = &crawl["last_cycle"];
     if is_begun(crawl) {
-        return format!("{} errors, {} findings", crawl["errors"], crawl["findings"]);
+        return met(crawl);
     }
     if last.is_null() {
         return String::new();
@@ -243,9 +261,17 @@ fn newest_cycle(crawl: &Value, now: f64) -> String {
     let rehearsal = if crawl["rehearsal"]["cycle"] == last["cycle"] { ", a rehearsal," } else { "" };
     let result = if last["result"] == "complete" { String::new() } else { format!(", {}", text(last, "result")) };
     format!(
-        "cycle {}{rehearsal} ended {ago} ago{result}: {} buckets, {} errors, {} findings",
-        last["cycle"], last["buckets"], last["errors"], last["findings"]
+        "cycle {}{rehearsal} ended {ago} ago{result}: {}, {}",
+        last["cycle"],
+        plural(last["buckets"].as_u64().unwrap_or(0), "bucket"),
+        met(last)
     )
+}
+
+/// What went wrong, and what was found.
+fn met(cycle: &Value) -> String {
+    let of = |key: &str| cycle[key].as_u64().unwrap_or(0);
+    format!("{}, {}", plural(of("errors"), "error"), plural(of("findings"), "finding"))
 }
 
 #[cfg(test)]
@@ -315,17 +341,35 @@ mod tests {
     }
 
     #[test]
+    fn a_rehearsal_of_more_than_the_catch_lets_go_is_told() {
+        let stops = |shares: u64, examined: u64, max_delete: &str| {
+            let rehearsal = json!({"cycle": 3, "shares": shares, "max_delete": max_delete});
+            over_max_delete(&json!({"rehearsal": rehearsal, "last_cycle": {"cycle": 3, "shares": examined}}))
+        };
+        let told = stops(2908, 10_000, "10%").unwrap();
+        assert!(
+            told.starts_with("rehearsed to delete 2908 of 10000 shares, more than max_delete (10%) allows"),
+            "{told}"
+        );
+        for (shares, examined, max_delete) in [(1000, 10_000, "10%"), (999, 999, "10%"), (2908, 10_000, "30%")] {
+            assert_eq!(stops(shares, examined, max_delete), None);
+        }
+        assert!(stops(1, 999, "0%").is_some());
+        assert_eq!(over_max_delete(&json!({"rehearsal": null, "last_cycle": {"cycle": 3, "shares": 9}})), None);
+    }
+
+    #[test]
     fn a_cycle_that_is_begun_is_spoken_of_and_its_pace_once_it_is_known() {
         let walks =
             json!({"state": "walking", "cycle": 1, "prefixes_done": 512, "errors": 1, "last_cycle": last("complete")});
-        assert_eq!(said(&walks), "verify           walking: cycle 1, 50.0 %; 1 errors, 0 findings");
+        assert_eq!(said(&walks), "verify           walking: cycle 1, 50.0 %; 1 error, 0 findings");
         let mut known = walks.clone();
         known["buckets_per_sec"] = json!(2.25);
         known["remaining_secs"] = json!({"least": 60.0, "most": 90.0});
         let expected =
-            "verify           walking: cycle 1, 50.0 %, 2.2 buckets/s, 1m to 1m 30s left; 1 errors, 0 findings";
+            "verify           walking: cycle 1, 50.0 %, 2.2 buckets/s, 1m to 1m 30s left; 1 error, 0 findings";
         assert_eq!(said(&known), expected);
         known["state"] = json!("waiting");
-        assert_eq!(said(&known), "verify           waiting: cycle 1, 50.0 %; 1 errors, 0 findings");
+        assert_eq!(said(&known), "verify           waiting: cycle 1, 50.0 %; 1 error, 0 findings");
     }
 }

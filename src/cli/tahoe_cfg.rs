@@ -71,7 +71,7 @@ pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
     for doubt in doubts {
         output::say(&format!("doubtful: {doubt}"));
     }
-    print!("{config}");
+    output::show(config.trim_end())?;
     Ok(Exit::Done)
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::output::{Account, plural};
 use super::{Exit, output, state_file};
 use crate::checkpoint::SqliteStore;
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ state only when it starts, and overwrites it when it stops: EXPORT WITH THE NODE
 
 Of a half-finished cycle of the lease checker everything is handed back but the ages of the leases met so far, which Tahoe \
 cannot load in mid-cycle. A half-finished count is handed back as not begun: Tahoe never finishes a count that was \
-interrupted. Prefixes that several workers completed out of turn are left out.";
+interrupted. Prefixes that are complete behind one that is not (with several workers, or since they are empty) are left out.";
 
 /// What to do with Tahoe's state.
 #[derive(Debug, Subcommand)]
@@ -76,7 +77,7 @@ pub struct ImportArgs {
     common: Common,
 
     /// The moment that counts as now in the rest of the cycle, in seconds since 1970 [default: the clock's]
-    #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time)]
+    #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time, allow_negative_numbers = true)]
     now: Option<f64>,
 
     /// Give up an unfinished cycle of Sexton's own
@@ -107,10 +108,7 @@ impl Which {
 
 impl Common {
     fn state_path(&self, store: &TahoeStore, crawler: Crawler) -> Result<PathBuf> {
-        match &self.state {
-            Some(path) => state_file::given_path(path),
-            None => state_file::default_path(&self.store, &store.identity(), crawler.crawl()),
-        }
+        state_file::path(self.state.as_deref(), &self.store, &store.identity(), crawler.crawl())
     }
 }
 
@@ -150,11 +148,13 @@ fn import(args: &ImportArgs) -> Result<Exit> {
             plan.check(&mut state, fresh)?;
         }
     }
+    let mut account = Account::new();
     for ((crawler, plan), path) in plans.iter().zip(&states) {
         if !args.common.dry_run && !plan.is_empty() {
             plan.apply(&mut SqliteStore::open(path)?, fresh)?;
         }
         told(
+            &mut account,
             *crawler,
             plan.extent(),
             plan.finished(),
@@ -162,19 +162,17 @@ fn import(args: &ImportArgs) -> Result<Exit> {
             if args.common.dry_run { "would take" } else { "took" },
         );
         if plan.extent().is_some() {
-            output::tell(&format!(
-                "  carried on by: {}",
-                command_line(&args.common, *crawler, plan.settings(), args.now)
-            ));
+            let command = command_line(&args.common, *crawler, plan.settings(), args.now);
+            account.tell(&format!("  carried on by: {command}"));
         }
     }
-    Ok(Exit::Done)
+    account.end().map(|()| Exit::Done)
 }
 
 fn export(args: &ExportArgs) -> Result<Exit> {
     let store = TahoeStore::open(&args.common.store)?;
     let folder = Folder::new(&args.common.store);
-    if let Some(node) = running_node(&folder).filter(|_| !args.node_stopped && !args.common.dry_run) {
+    if let Some(node) = running_node(&folder).filter(|_| !args.node_stopped) {
         return Err(Error::Config(format!(
             "nothing was exported: {node}, and a node overwrites its state when it stops; stop it first, or say \
              --node-stopped if it is"
@@ -199,10 +197,12 @@ fn export(args: &ExportArgs) -> Result<Exit> {
             "nothing to export: crawl the store first, or name the state with --state".to_owned(),
         ));
     }
+    let mut account = Account::new();
     for (crawler, plan) in plans {
         let written = if args.common.dry_run { Vec::new() } else { plan.apply(&folder)? };
         let finished = plan.finished().iter().copied();
         told(
+            &mut account,
             crawler,
             plan.extent(),
             finished,
@@ -211,16 +211,14 @@ fn export(args: &ExportArgs) -> Result<Exit> {
         );
         for (path, written) in written {
             let path = path.display();
-            match written {
-                Written::New => output::tell(&format!("  wrote {path}")),
-                Written::Unchanged => output::tell(&format!("  {path} was the same already")),
-                Written::Replaced { kept } => {
-                    output::tell(&format!("  wrote {path}; the one before is {}", kept.display()))
-                }
-            }
+            account.tell(&match written {
+                Written::New => format!("  wrote {path}"),
+                Written::Unchanged => format!("  {path} was the same already"),
+                Written::Replaced { kept } => format!("  wrote {path}; the one before is {}", kept.display()),
+            });
         }
     }
-    Ok(Exit::Done)
+    account.end().map(|()| Exit::Done)
 }
 
 /// The state, if there is one; none is made.
@@ -228,18 +226,25 @@ fn existing(path: &Path) -> Result<Option<SqliteStore>> {
     if path.symlink_metadata().is_err() { Ok(None) } else { SqliteStore::open(path).map(Some) }
 }
 
-fn told(crawler: Crawler, extent: Option<&Extent>, finished: impl Iterator<Item = u64>, remarks: &[String], did: &str) {
+fn told(
+    account: &mut Account,
+    crawler: Crawler,
+    extent: Option<&Extent>,
+    finished: impl Iterator<Item = u64>,
+    remarks: &[String],
+    did: &str,
+) {
     let finished: Vec<u64> = finished.collect();
     if let (Some(first), Some(last)) = (finished.first(), finished.last()) {
         let which = if first == last { format!("cycle {first}") } else { format!("cycles, {first} to {last}") };
         let count = if first == last { String::new() } else { format!("{} ", finished.len()) };
-        output::tell(&format!("{crawler}: {did} {count}finished {which}"));
+        account.tell(&format!("{crawler}: {did} {count}finished {which}"));
     }
     if let Some(extent) = extent {
-        output::tell(&format!("{crawler}: {did} {}", in_words(extent)));
+        account.tell(&format!("{crawler}: {did} {}", in_words(extent)));
     }
     if finished.is_empty() && extent.is_none() {
-        output::tell(&format!("{crawler}: {did} no cycle"));
+        account.tell(&format!("{crawler}: {did} no cycle"));
     }
     for remark in remarks {
         output::say(&format!("{crawler}: {remark}"));
@@ -252,10 +257,9 @@ fn in_words(extent: &Extent) -> String {
     let since =
         since.map_or_else(|| format!("at {started}"), |since| humantime::format_rfc3339_seconds(since).to_string());
     let bucket = last_bucket.as_ref().map(|bucket| format!(", and the next up to {bucket}")).unwrap_or_default();
-    let shares = shares.map(|shares| format!(", {shares} shares, {corrupt_shares} corrupt")).unwrap_or_default();
-    format!(
-        "cycle {cycle}, begun {since}: {prefixes_done} of 1024 prefixes complete{bucket}; {buckets} buckets{shares}"
-    )
+    let shares = shares.map(|shares| format!(", {}, {corrupt_shares} corrupt", plural(shares, "share")));
+    let (shares, buckets) = (shares.unwrap_or_default(), plural(*buckets, "bucket"));
+    format!("cycle {cycle}, begun {since}: {prefixes_done} of 1024 prefixes complete{bucket}; {buckets}{shares}")
 }
 
 /// The command that carries the cycle on: its parameters are those that are frozen in it, so nothing is deleted before the

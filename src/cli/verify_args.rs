@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::checkpoint::StateStore;
-use crate::config::units::parse_duration;
+use crate::config::units::parse_target;
 use crate::error::{Error, Result};
 use crate::job::verify::{Advisories, PageCache, Quarantine, Sample, Selection, VerifySettings};
 use crate::settings::{CrawlSettings, Order};
@@ -30,7 +30,7 @@ pub struct VerifyArgs {
     storage_indexes: Vec<String>,
 
     /// Verify only prefixes that were last verified before this moment, in seconds since 1970
-    #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time)]
+    #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time, allow_negative_numbers = true)]
     since: Option<f64>,
 
     /// Which prefixes first: ring, in byte order, or oldest_first, those verified longest ago [default: oldest_first]
@@ -38,7 +38,7 @@ pub struct VerifyArgs {
     order: Option<Order>,
 
     /// Within which time every share is to be verified again, such as 30d: says whether this pace will keep it
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_target)]
     target: Option<Duration>,
 
     /// What becomes of corrupt shares: they stay, are copied, or (with --offline) moved to the quarantine folder
@@ -124,12 +124,15 @@ impl VerifyArgs {
     /// What they mean for the job, at the moment `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// [`Error::Config`] if a storage index is none, or a moment is yet to come.
+    /// [`Error::Config`] if a storage index is none, or a moment is yet to come, or a folder is given for nothing.
     pub fn settings(&self, now: f64) -> Result<VerifySettings> {
         if let Some(since) = self.since.filter(|since| *since > now) {
             return Err(Error::Config(format!(
                 "--since {since} is after now ({now:.0}): give a moment that has passed, in seconds (not milliseconds) since 1970"
             )));
+        }
+        if self.quarantine_dir.is_some() && self.quarantine.unwrap_or_default() == Quarantine::None {
+            return Err(Error::Config("--quarantine-dir goes with --quarantine copy or move".to_owned()));
         }
         let mut selection = Selection { sample: self.sample, since: self.since, ..Selection::default() };
         for storage_index in &self.storage_indexes {

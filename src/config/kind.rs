@@ -13,7 +13,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 use super::units::{self, Percent};
 use crate::job::leases::Expiry;
-use crate::settings::{self, HISTORY, PACE, READ_AHEAD, TARGET, WEIGHT, WORKERS};
+use crate::settings::{self, HISTORY, PACE, READ_AHEAD, WEIGHT, WORKERS};
 
 /// How one kind of value is read.
 pub(super) trait Kind {
@@ -116,7 +116,7 @@ quoted_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice, n
 quoted_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval, no_unit);
 quoted_kind!(Pace, Duration, "a duration such as \"12h\"", |text| parse_within(&PACE, text), no_unit);
 quoted_kind!(History, Duration, "a duration such as \"365d\"", |text| parse_within(&HISTORY, text), no_unit);
-quoted_kind!(Target, Duration, "a duration such as \"30d\"", |text| parse_within(&TARGET, text), no_unit);
+quoted_kind!(Target, Duration, "a duration such as \"30d\"", units::parse_target, no_unit);
 quoted_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age, no_unit);
 quoted_kind!(Cutoff, Expiry, "a date such as \"2025-01-01\"", units::parse_cutoff, no_number);
 quoted_kind!(Part, f64, "a part of the shares such as \"10%\"", units::parse_part, no_number);

@@ -122,8 +122,8 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::Config`] if the file cannot be read; if a quarantine folder lies in a store, or two crawls delete
-    /// the same leases; or as [`Config::parse`].
+    /// [`Error::Config`] if the file cannot be read; if the state file or a quarantine folder lies among shares, or two
+    /// crawls delete the same leases; or as [`Config::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Config> {
         let path = path.as_ref();
         let cannot = |why: &dyn std::fmt::Display| Error::Config(format!("cannot read {}: {why}", path.display()));
@@ -140,7 +140,7 @@ impl Config {
                 verify.validate_for(store).map_err(named)?;
             }
         }
-        together::check(&config.crawls).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
+        together::check(&config).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
         Ok(config)
     }
 

@@ -1,18 +1,42 @@
-//! Crawls of one file that would do the same twice.
+//! Parts of one file that are in each other's way.
 
 use std::path::PathBuf;
 
-use super::CrawlConfig;
+use super::{Config, CrawlConfig};
 use crate::error::{Error, Result};
 use crate::settings::JobSettings;
+use crate::store::lies_in;
 use crate::tahoe::container::ShareType;
+
+/// Checks all of it.
+///
+/// # Errors
+/// [`Error::Config`] with what would be right.
+pub(super) fn check(config: &Config) -> Result<()> {
+    state_lies_apart(config)?;
+    each_deletes_its_own(&config.crawls)
+}
+
+/// Checks that the state file does not lie among the shares of a store, where a node would come upon it.
+fn state_lies_apart(config: &Config) -> Result<()> {
+    let Some(state) = &config.state else { return Ok(()) };
+    let shares = config.crawls.iter().map(|crawl| crawl.store.join("shares"));
+    match shares.into_iter().find(|shares| lies_in(state, shares)) {
+        Some(shares) => Err(Error::Config(format!(
+            "the state file {} lies in {}, where the node looks for shares: name one outside",
+            state.display(),
+            shares.display()
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// Checks that no two crawls delete expired leases of the same shares: each would count as its own what the other has taken,
 /// and by two rules the shorter one would hold for all.
 ///
 /// # Errors
 /// [`Error::Config`] with the names of the crawls, and what would be right.
-pub(super) fn check(crawls: &[CrawlConfig]) -> Result<()> {
+fn each_deletes_its_own(crawls: &[CrawlConfig]) -> Result<()> {
     for (n, crawl) in crawls.iter().enumerate() {
         let Some((store, types)) = deletes(crawl) else { continue };
         let others = crawls[..n].iter().filter_map(|other| Some((other, deletes(other)?)));
@@ -41,7 +65,20 @@ fn deletes(crawl: &CrawlConfig) -> Option<(PathBuf, &[ShareType])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
+    use super::*;
+
+    #[test]
+    fn the_state_does_not_lie_among_the_shares() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |state: &str| {
+            let file = folder.path().join("c.ron");
+            std::fs::write(&file, format!(r#"(state: "{state}", crawls: [(store: "store", job: count)])"#)).unwrap();
+            Config::load(file)
+        };
+        let why = load("store/shares/aa/state.sqlite").unwrap_err().to_string();
+        assert!(why.contains("state.sqlite lies in") && why.contains("store/shares, where the node looks"), "{why}");
+        load("store/state.sqlite").unwrap();
+    }
 
     #[test]
     fn shares_expire_by_one_crawl_alone() {

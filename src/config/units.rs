@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::job::leases::Expiry;
-use crate::settings::{self, Basis, Checkpoint, INTERVAL, RATE_CORES, SLICE};
+use crate::settings::{self, Basis, Checkpoint, INTERVAL, RATE_CORES, SLICE, TARGET};
 
 /// Part of one core, in percent; above 100 where there are more cores.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -154,6 +154,16 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
+/// Reads the time within which all is to be visited again: a duration from 1 s to 100 years.
+///
+/// # Errors
+/// Says what would be right.
+pub fn parse_target(text: &str) -> Result<Duration, String> {
+    let target = parse_duration(text)?;
+    settings::within(&TARGET, &target, settings::duration)?;
+    Ok(target)
+}
+
 /// Reads the age at which leases expire: a duration in whole seconds, at least one.
 ///
 /// # Errors
@@ -219,7 +229,9 @@ impl FromStr for Checkpoint {
         let begins_like_duration = text.starts_with(|c: char| c.is_ascii_digit());
         match inside.or(begins_like_duration.then_some(text)) {
             Some(interval) => parse_interval(interval.trim().trim_matches('"')).map(Checkpoint::Every),
-            None => Err(format!("{text:?} is no checkpoint; every_bucket, every_slice or every(10s) would be right")),
+            None => Err(format!(
+                "{text:?} is no checkpoint; every_bucket, every_slice or a duration such as 10s would be right"
+            )),
         }
     }
 }
@@ -273,7 +285,7 @@ mod tests {
         assert_eq!("CPU".parse::<Basis>().unwrap_err(), "\"CPU\" is no basis; wall or cpu would be right");
         assert_eq!(
             "always".parse::<Checkpoint>().unwrap_err(),
-            "\"always\" is no checkpoint; every_bucket, every_slice or every(10s) would be right"
+            "\"always\" is no checkpoint; every_bucket, every_slice or a duration such as 10s would be right"
         );
         assert_eq!("10".parse::<Checkpoint>().unwrap_err(), "10 has no unit: write \"10s\", \"10m\" or \"10h\"");
     }

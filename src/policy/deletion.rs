@@ -39,6 +39,15 @@ pub struct Toll {
     pub deletes: u64,
 }
 
+/// What a cycle would have come to, had the catch not held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excess {
+    /// Shares examined, and shares that would be gone: those deleted already, and those that were about to be.
+    pub toll: Toll,
+    /// How many of them are deleted already, or allowed to be.
+    pub deleted: u64,
+}
+
 /// The toll of a cycle, prefix by prefix, whoever works on it: every worker asks here before it deletes.
 ///
 /// An entry is the whole toll of its prefix so far and takes the place of the one before, so a prefix that is given back and
@@ -65,20 +74,19 @@ impl Ledger {
         self.enter(prefix, Toll { examined, deletes });
     }
 
-    /// Enters the tolls of prefixes if the catch allows what the cycle then deletes. Otherwise only what was examined, and
-    /// the error is what the toll of the cycle would have been.
-    pub fn reserve(&mut self, catch: SafetyCatch, tolls: &[(u32, Toll)]) -> Result<(), Toll> {
+    /// Enters the tolls of prefixes if the catch allows what the cycle then deletes. Otherwise only what was examined.
+    pub fn reserve(&mut self, catch: SafetyCatch, tolls: &[(u32, Toll)]) -> Result<(), Excess> {
         let before: Vec<Toll> =
             tolls.iter().map(|(prefix, _)| self.prefixes.get(prefix).copied().unwrap_or_default()).collect();
         tolls.iter().for_each(|(prefix, toll)| self.enter(*prefix, *toll));
-        let sum = self.sum;
-        if catch.allows(sum.deletes, sum.examined) {
+        let toll = self.sum;
+        if catch.allows(toll.deletes, toll.examined) {
             return Ok(());
         }
         for ((prefix, toll), before) in tolls.iter().zip(before) {
             self.enter(*prefix, Toll { deletes: before.deletes, ..*toll });
         }
-        Err(sum)
+        Err(Excess { toll, deleted: self.sum.deletes })
     }
 }
 
@@ -198,7 +206,8 @@ mod tests {
             ledger.reserve(TENTH, &[(7, Toll { examined: 900, deletes: 60 })]).unwrap();
         }
         let more = [(7, Toll { examined: 1000, deletes: 70 }), (8, Toll { examined: 9, deletes: 31 })];
-        assert_eq!(ledger.reserve(TENTH, &more), Err(Toll { examined: 1009, deletes: 101 }));
+        let toll = Toll { examined: 1009, deletes: 101 };
+        assert_eq!(ledger.reserve(TENTH, &more), Err(Excess { toll, deleted: 60 }));
         assert_eq!(ledger.sum, Toll { examined: 1009, deletes: 60 });
         ledger.examined(7, 1400);
         ledger.reserve(TENTH, &[(8, Toll { examined: 10, deletes: 31 })]).unwrap();

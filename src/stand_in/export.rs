@@ -1,7 +1,7 @@
 //! The export: the contiguous part of a crawl as the files that Tahoe's node reads at its next start.
 //!
-//! A crawl with several workers may have completed prefixes beyond the first incomplete one; Tahoe has one position, so
-//! those are left out, and its node does them again. So is a started prefix whose last bucket does not begin with its
+//! A crawl may have completed prefixes beyond the first incomplete one: with several workers, or where they are empty. Tahoe
+//! has one position, so those are left out, and its node does them again. So is a started prefix whose last bucket does not begin with its
 //! name: Tahoe would skip buckets of the following prefixes for it.
 
 use std::path::PathBuf;
@@ -120,7 +120,7 @@ impl Export {
             self.finished.push(last.number);
         }
         let last_finished = if latest.finished.is_some() { Some(latest.number) } else { latest.number.checked_sub(1) };
-        let started = Some(finished.last().map_or(latest.started, |last| last.started));
+        let started = Some(began(finished.last().unwrap_or(latest)));
         counter.position = Position { last_finished, started, current: None };
         if latest.finished.is_none() {
             self.remarks.push(format!(
@@ -155,7 +155,7 @@ impl Export {
         self.finished.retain(|number| history.0.contains_key(number));
         let (position, so_far) = match latest.finished {
             Some(_) => {
-                let (last_finished, started) = (Some(latest.number), Some(latest.started));
+                let (last_finished, started) = (Some(latest.number), Some(began(latest)));
                 (Position { last_finished, started, current: None }, None)
             }
             None => self.in_progress(state, ring, latest)?,
@@ -179,7 +179,10 @@ impl Export {
         let mut rows = state.prefixes(&cycle.key())?;
         let beyond = rows.iter().filter(|row| row.done && row.prefix > next).count();
         if beyond > 0 {
-            self.remarks.push(format!("{beyond} prefixes were completed out of turn; the node does them again"));
+            self.remarks.push(format!(
+                "prefixes that are complete behind the first one that is not: {beyond}; Tahoe has one position, so its node \
+                 does them again"
+            ));
         }
         let last_bucket = rows.get(next as usize).and_then(|row| bucket(row, ring));
         rows.truncate(next as usize + usize::from(last_bucket.is_some()));
@@ -194,9 +197,10 @@ impl Export {
                 cycle.number
             ));
         }
+        let started = began(cycle);
         self.extent = Some(Extent {
             cycle: cycle.number,
-            started: cycle.started,
+            started,
             prefixes_done,
             last_bucket: last_bucket.clone(),
             buckets: figures.space.groups[3][0][0],
@@ -205,7 +209,7 @@ impl Export {
         });
         let current = Some(CycleAt { number: cycle.number, last_prefix, last_bucket });
         let last_finished = cycle.number.checked_sub(1);
-        Ok((Position { last_finished, started: Some(cycle.started), current }, Some(figures)))
+        Ok((Position { last_finished, started: Some(started), current }, Some(figures)))
     }
 
     /// What Tahoe's own file says; one that cannot be read is replaced, and kept beside it.
@@ -250,6 +254,11 @@ fn entry(state: &mut dyn StateStore, cycle: &Cycle, rows: Vec<PrefixRow>) -> Res
         history["expiration-enabled"] = json!(true);
     }
     Entry::read(&history).map_err(unreadable)
+}
+
+/// When a cycle began, in seconds since 1970. One that goes by a moment that was given has not begun after it.
+fn began(cycle: &Cycle) -> f64 {
+    if cycle.identity.fixed_clock { cycle.started.min(cycle.identity.now) } else { cycle.started }
 }
 
 /// How far a crawler has come: in a cycle, or to its end.

@@ -4,6 +4,7 @@
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
 mod names;
+mod place;
 mod regular;
 pub mod sample;
 mod tahoe;
@@ -12,6 +13,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use names::{Names, Nature};
+pub(crate) use place::lies_in;
 pub(crate) use regular::open_regular;
 pub use tahoe::{
     DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,

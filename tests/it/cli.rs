@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::harness::{Ended, Fixture, NOW, Running, Sample, crawl, run, sexton};
+use super::tahoe_state::{NAMES, Scene};
 
 /// A share of an immutable file without leases.
 const SHARE: [u8; 12] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -77,13 +79,35 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job count --slice 1", "write \"1s\"");
     refused("--job count --workers 0", "0 is not in 1..=256");
     refused("--job count --basis disk", "wall or cpu would be right");
-    refused("--job count --checkpoint often", "every_bucket, every_slice or every(10s) would be right");
+    refused("--job count --checkpoint often", "every_bucket, every_slice or a duration such as 10s would be right");
     refused("--job count --now yesterday", "seconds since 1970");
-    refused("--job count --now -1", "");
+    refused("--job count --now -5", "give seconds since 1970, such as 1700000000");
+    refused("--job verify --since -5", "give seconds since 1970");
+    refused("--job verify --target 1ms", "1s to 100years would be right");
     refused("--job count --frehs", "--fresh");
+    refused("--job leases --expire age:2678400 --online --node-stopped", "cannot be used with");
+    for option in ["--dry-run", "--compat", "--max-delete 5%", "--accept-clock"] {
+        let name = option.split(' ').next().unwrap();
+        refused(&format!("--job leases {option}"), &format!("{name} goes with --expire"));
+    }
+    for quarantine in ["", "--quarantine none"] {
+        refused(&format!("--job verify --quarantine-dir q {quarantine}"), "goes with --quarantine copy or move");
+    }
     assert!(!state.exists(), "nothing that was refused has made a state file");
     words("").expect(2).said("Usage: sexton");
     words("crawl --job count").expect(2).said("<STORE>");
+}
+
+#[test]
+fn the_state_never_lies_among_the_shares() {
+    let sample = Sample::new(1);
+    let store = sample.store();
+    symlink("store/shares", sample.path("link")).unwrap();
+    for state in ["store/shares/x.sqlite", "link/x.sqlite"] {
+        run(&mut sample.crawl(state, "--job count")).expect(2).said("where the node looks for shares");
+        let args = ["tahoe-state".as_ref(), "export".as_ref(), store.as_os_str(), "--state".as_ref()];
+        run(sexton(args).arg(sample.path(state))).expect(2).said("where the node looks for shares");
+    }
 }
 
 #[test]
@@ -111,11 +135,16 @@ fn a_node_that_runs_is_noticed_and_so_are_rules_that_take_valid_leases() {
     let delete = "--job leases --expire age:2678400 --max-delete 100%";
     crawl(&format!("{delete} --offline")).expect(3).said("the node of this store runs").said("--node-stopped");
     crawl("--job verify --quarantine move --offline").expect(3).said("the node of this store runs");
+    crawl(&format!("{delete} --offline --dry-run")).expect(3).said("the node of this store runs");
+    crawl(&format!("{delete} --dry-run")).expect(0);
     crawl(&format!("{delete} --offline --node-stopped --dry-run")).expect(0);
     crawl(&format!("{delete} --offline --node-stopped")).expect(0);
     fs::remove_file(&running).unwrap();
     crawl(&format!("{delete} --offline")).expect(0);
-    crawl("--job leases --expire age:31 --offline").expect(2).said("leases are granted for 31 days");
+    for dry_run in ["", " --dry-run"] {
+        let refused = crawl(&format!("--job leases --expire age:31 --offline{dry_run}")).expect(2);
+        refused.said("leases are granted for 31 days");
+    }
     crawl("--job leases --expire cutoff:99999999999 --offline").expect(2).said("not milliseconds");
 }
 
@@ -211,7 +240,7 @@ fn a_prefix_that_cannot_be_listed_makes_the_totals_incomplete() {
         assert!(report["errors"][0]["path"].as_str().unwrap().ends_with("/shares/ab"));
         let people = run(&mut crawl(folder.path(), &state, &format!("--job {job}"))).expect(1).stdout;
         assert!(
-            people.contains("INCOMPLETE: 1 prefixes could not be listed, so every number here is at least"),
+            people.contains("INCOMPLETE: 1 prefix could not be listed, so every number here is at least"),
             "{people}"
         );
         assert!(people.contains("prefixes that could not be listed: ab"), "{people}");
@@ -276,13 +305,20 @@ fn a_configuration_is_made_kept_and_checked() {
     assert_eq!(made, fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.ron")).unwrap());
     let checked = config("check").expect(0).stdout;
     assert!(checked.contains("10% of one core") && checked.contains("crawl leases"), "{checked}");
+    assert_eq!(config("init -").expect(0).stdout, made);
+    assert!(!folder.path().join("-").exists());
     let rule = "(crawls: [(store: \"/srv\", job: leases(expire: cutoff(\"2999-01-01\"), delete: offline))])";
     fs::write(folder.path().join("late.ron"), rule).unwrap();
     config("check late.ron")
         .expect(0)
         .said("warning: crawl leases would stop with an error: the cutoff 32472144000 is after now");
+    let rule = "leases(expire: age(\"31d\"), sharetypes: [mutable], dry_run: true, compat: true)";
+    fs::write(folder.path().join("rule.ron"), format!("(crawls: [(store: \"/srv\", job: {rule})])")).unwrap();
+    let told = "leases of mutable shares expire by age:2678400, exactly as Tahoe does (compat), and nothing is deleted (dry_run)";
+    let checked = config("check rule.ron").expect(0).stdout;
+    assert!(checked.contains(told), "{checked}");
     fs::create_dir_all(folder.path().join("store/shares")).unwrap();
-    std::os::unix::fs::symlink("store/shares", folder.path().join("away")).unwrap();
+    symlink("store/shares", folder.path().join("away")).unwrap();
     let among = "(crawls: [(store: \"store\", job: verify(quarantine: copy, quarantine_dir: \"away/q\"))])";
     fs::write(folder.path().join("among.ron"), among).unwrap();
     config("check among.ron")
@@ -296,6 +332,35 @@ fn a_configuration_is_made_kept_and_checked() {
     config("check").expect(2).said("1:27").said("10%");
     fs::write(folder.path().join("other.ron"), "(\n  bugdet: (),\n)").unwrap();
     config("check other.ron").expect(2).said("other.ron:2:").said("bugdet").said("budget");
+}
+
+/// How it happens: the disk is full to which the output goes.
+#[test]
+fn what_cannot_be_printed_is_an_error_and_no_panic() {
+    let scene = Scene::new("fixture-plain", "between");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).into_os_string().into_string().unwrap();
+    fs::write(folder.path().join("tahoe.cfg"), "[storage]\nenabled = true\n").unwrap();
+    let store = scene.fixture.root.to_str().unwrap();
+    let all = [
+        format!("config init {}", path("config.ron")),
+        "config init -".to_owned(),
+        format!("config check {}", path("config.ron")),
+        format!("import-tahoe-cfg {}", path("tahoe.cfg")),
+        format!("demo --buckets 10 --dir {}", path("demo")),
+        format!("crawl {store} --job count --state {}", path("count")),
+        format!("tahoe-state import {store} --state {}", path("state")),
+        format!("tahoe-state export {store} --state {}", path("state")),
+    ];
+    for args in all {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = sexton(args.split(' ')).stdout(full).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{args}: {said}");
+        assert!(said.contains("stdout: No space left on device") && !said.contains("panicked"), "{args}: {said}");
+    }
+    // What was done is done: both crawlers are taken over and handed back.
+    assert!(NAMES.iter().all(|name| scene.fixture.root.join(format!("{name}.bak")).exists() || *name == NAMES[2]));
 }
 
 #[test]

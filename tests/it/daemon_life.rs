@@ -234,7 +234,7 @@ fn findings_are_numbered_told_and_known_after_a_restart() {
     assert_eq!((&again["text"], &again["prefix"]), (&finding["text"], &finding["prefix"]));
     daemon.until("its last cycle", |status| status["crawls"][0]["last_cycle"].is_object());
     let said = run(&mut command_for(&daemon.sample, "status")).stdout;
-    assert!(said.contains("cycle 0 ended ") && said.contains(": 300 buckets, 0 errors, 1 findings"), "{said}");
+    assert!(said.contains("cycle 0 ended ") && said.contains(": 300 buckets, 0 errors, 1 finding"), "{said}");
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     assert_eq!(are_there(&daemon), [true, true]);
 
     let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
-    assert!(confirmed.starts_with("expire: 1 shares in 1 buckets, 1 leases, 134 B will be deleted"), "{confirmed}");
+    assert!(confirmed.starts_with("expire: 1 share in 1 bucket, 1 lease, 134 B will be deleted"), "{confirmed}");
     assert!(confirmed.ends_with("confirmed: the next cycle deletes them\n"), "{confirmed}");
     deleted(&daemon, 1);
     let status = daemon.until("its account", |status| status["crawls"][0]["last_cycle"]["cycle"] == 1);
@@ -260,6 +260,24 @@ fn other_parameters_are_rehearsed_anew_and_the_file_can_confirm() {
     assert_eq!(are_there(&daemon), [true, true]);
     take(&mut daemon, &(other + ", rehearsal: false"));
     deleted(&daemon, 3);
+}
+
+/// Nobody is left to believe that it will be done.
+#[test]
+fn a_confirmation_of_more_than_the_catch_lets_go_says_so() {
+    let mut daemon = start("1h");
+    rehearsed(&daemon, 0);
+    take(&mut daemon, &PARAMETERS.replace("60%", "0%"));
+    daemon.until("the other limit", |status| status["crawls"][0]["rehearsal"]["max_delete"] == "0%");
+    let over = "rehearsed to delete 1 of 2 shares, more than max_delete (0%) allows";
+    assert!(say(&daemon, "status").stdout.contains(over));
+    let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
+    assert!(confirmed.contains(over) && confirmed.ends_with("deletes them until max_delete stops it\n"), "{confirmed}");
+    daemon.until("that it stops", |status| {
+        let why = status["problems"][0]["text"].as_str();
+        why.is_some_and(|why| why.contains("1 of the 2 shares") && why.contains("(deleted already: 0)"))
+    });
+    assert_eq!(are_there(&daemon), [true, true]);
 }
 
 /// Whether a question before it goes on would have a meaning.

@@ -1,10 +1,12 @@
 //! `sexton crawl --job leases` as its users meet it: exit codes, refusals, and what the report says beside Tahoe's history.
 
-use std::fs;
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use sexton::store::TahoeStore;
 
+use super::expiry_crash::immutable_at;
 use super::harness::{Fixture, NOW, Sample, crawl, run};
 
 #[test]
@@ -45,6 +47,66 @@ fn two_processes_do_not_delete_from_one_store() {
     crawl("--dry-run").expect(0);
     drop(other);
     crawl("--offline").expect(0);
+}
+
+/// What the error says to do is possible, and the count is kept.
+#[test]
+fn a_catch_that_holds_is_looked_into_without_giving_its_cycle_up() {
+    let sample = Sample::new(1500);
+    let rule = format!("--job leases --expire age:2678400 --now {NOW} --checkpoint every_bucket");
+    let crawl = |state: &str, args: &str| run(&mut sample.crawl(state, args));
+    let deleted = |said: &str| {
+        let (_, rest) = said.split_once("(deleted already: ").expect("what is deleted already");
+        rest.split_once(')').unwrap().0.parse::<u64>().unwrap()
+    };
+    let first = crawl("state", &format!("{rule} --offline")).expect(3);
+    let gone = deleted(&first.stderr);
+    assert!(gone > 0, "{}", first.stderr);
+    let alone = "give it a state file of its own with --state FILE; --fresh would give that cycle up";
+    for words in ["--offline --dry-run", "--dry-run"] {
+        crawl("state", &format!("{rule} {words}")).expect(2).said(alone);
+        crawl("other", &format!("{rule} {words} --fresh")).expect(0);
+    }
+    crawl("state", &format!("--job leases --now {NOW}")).expect(2).said(alone);
+    let costs = "begin anew with --fresh, and what it has deleted so far no longer counts for --max-delete";
+    crawl("state", &format!("--job leases --expire age:2678401 --now {NOW} --offline")).expect(2).said(costs);
+    assert_eq!(deleted(&crawl("state", &format!("{rule} --offline")).expect(3).stderr), gone);
+}
+
+#[test]
+fn a_dry_run_beside_a_node_that_is_silent_is_refused_as_the_run_is() {
+    let sample = Sample::new(4);
+    let saved = File::create(sample.store().join("bucket_counter.state.json")).unwrap();
+    saved.set_modified(SystemTime::now() - Duration::from_secs(4 * 86_400)).unwrap();
+    let online = "--job leases --expire age:2678400 --online --max-delete 100%";
+    for dry_run in ["", "--dry-run"] {
+        let refused = run(&mut sample.crawl("state", &format!("{online} {dry_run}"))).expect(3);
+        refused.said("is 4.0 days old by this clock");
+        let vouched = format!("{online} {dry_run} --accept-clock --fresh");
+        run(&mut sample.crawl("state", &vouched)).expect(0);
+    }
+}
+
+#[test]
+fn a_dry_run_by_a_clock_that_is_behind_a_share_is_refused_as_the_run_is() {
+    let sample = Sample::new(0);
+    let share = sample.shares().join(format!("aa/aa{}a/0", "b".repeat(23)));
+    fs::create_dir_all(share.parent().unwrap()).unwrap();
+    fs::write(&share, immutable_at(NOW.parse().unwrap(), 2, 50, &[(1, 40)])).unwrap();
+    let ahead = SystemTime::now() + Duration::from_secs(86_400);
+    File::options().write(true).open(&share).unwrap().set_modified(ahead).unwrap();
+    let crawl = |how: &str| {
+        let rule = "--job leases --expire age:2678400 --offline --fresh";
+        run(&mut sample.crawl("state", &format!("{rule} {how}")))
+    };
+    for how in ["--dry-run", ""] {
+        crawl(how).expect(3).said("a share was written").said("--accept-clock");
+    }
+    let told = crawl("--dry-run --accept-clock").expect(0).stdout;
+    assert!(told.contains("would be deleted: 1 share, 1 lease,"), "{told}");
+    assert!(share.exists());
+    crawl("--accept-clock").expect(0);
+    assert!(!share.exists());
 }
 
 #[test]

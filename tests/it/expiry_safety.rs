@@ -11,6 +11,7 @@ use sexton::checkpoint::StateStore;
 use sexton::engine::{Cycles, Fresh};
 use sexton::job::leases::{Conduct, LeaseSettings, Word};
 use sexton::report::CycleReport;
+use sexton::settings::Checkpoint;
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
@@ -36,9 +37,9 @@ fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
     let state = SimState::sound();
     let limited = |max_delete| LeaseSettings { max_delete, ..settings(Word::Offline) };
     let Err(error) = world.run(state.clone(), limited(0.10)) else { panic!("it went on") };
-    let Error::SafetyCatch { deletes: 300, examined: 1200, .. } = error else { panic!("{error}") };
-    let keys = ["--dry-run", "`dry_run: true`", "--max-delete", "`max_delete` in config.ron"];
-    for words in ["300 of the 1200 shares", "10.0 %", "the clock"].into_iter().chain(keys) {
+    let Error::SafetyCatch { deletes: 300, deleted: 0, examined: 1200, .. } = error else { panic!("{error}") };
+    let keys = ["--dry-run and a --state of its own", "--max-delete", "`max_delete` in config.ron"];
+    for words in ["300 of the 1200 shares", "(deleted already: 0)", "10.0 %", "the clock"].into_iter().chain(keys) {
         assert!(error.to_string().contains(words), "{error}");
     }
     assert!((0..1200).all(|n| world.share("aa", n, 0).exists()));
@@ -88,15 +89,22 @@ fn a_part_of_nothing_holds_from_the_first_share_on() {
 /// Below 1,000 shares a part means little, and nothing is stopped.
 #[test]
 fn the_catch_holds_once_a_thousand_shares_were_examined() {
-    let world = World::new();
+    let mut world = World::new();
     let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
-    let run = |shares: u32| {
+    let run = |world: &World, shares: u32| {
         (0..shares).for_each(|n| world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 10, &[(1, 40)])));
         world.run(SimState::sound(), limited.clone())
     };
-    assert_eq!(run(999).unwrap().own["deleted"]["shares"], 999);
-    let Err(Error::SafetyCatch { deletes: 1000, examined: 1000, .. }) = run(1000) else { panic!("it went on") };
-    assert!((0..1000).all(|n| world.share("aa", n, 0).exists()));
+    assert_eq!(run(&world, 999).unwrap().own["deleted"]["shares"], 999);
+    let Err(Error::SafetyCatch { deletes: 1000, examined: 1000, .. }) = run(&world, 1000) else { panic!("it went on") };
+    let left = |world: &World| (0..1000).filter(|n| world.share("aa", *n, 0).exists()).count();
+    assert_eq!(left(&world), 1000);
+    // What has gone before it holds is told.
+    world.checkpoint = Checkpoint::EveryBucket;
+    let Err(error) = run(&world, 1000) else { panic!("it went on") };
+    let told = "1000 of the 1000 shares examined in this cycle would be gone (deleted already: 999)";
+    assert!(error.to_string().contains(told), "{error}");
+    assert_eq!(left(&world), 1);
 }
 
 /// How it happens: each worker saves and deletes after each of its slices, before the others have saved what they examined.

@@ -92,7 +92,7 @@ fn other_parameters_are_refused_with_the_difference_until_fresh() {
         assert_eq!(ended.stdout, "");
     };
     let common = "--job leases --json --dry-run";
-    refused(&format!("{common} --now {NOW}"), "expire: was \"age:2678400\", is \"none\"");
+    refused(&format!("{common} --now {NOW} --expire none"), "expire: was \"age:2678400\", is \"none\"");
     refused(&format!("{common} --now {NOW} --expire age:1"), "is \"age:1\"");
     refused(&format!("{common} --now 1700000001 --expire age:2678400"), "now: was 1700000000, is 1700000001");
     let only_mutable = args("--sharetypes mutable");

@@ -20,7 +20,7 @@ use sexton::store::{DiskUsage, Store, TahoeStore};
 use sexton::tahoe::state::counter::Counter;
 use sexton::tahoe::state::leases::{History, LeaseChecker};
 
-use super::harness::{Fixture, NOW, run, sexton};
+use super::harness::{Fixture, NOW, crawl, run, sexton};
 
 const MOMENT: Moment = Moment { unix_secs: 1_700_000_000.0, fixed: true };
 pub const NAMES: [&str; 3] = ["bucket_counter.state.json", "lease_checker.state.json", "lease_checker.history.json"];
@@ -262,6 +262,19 @@ fn program_imports_crawls_and_exports() {
     let kept = |suffix: &str| std::fs::read(scene.fixture.root.join(format!("{}{suffix}", NAMES[1]))).unwrap();
     assert_eq!(kept(".bak.1"), b"x", "a backup is never overwritten");
     assert_eq!(Some(&kept(".bak")), before.iter().find(|(of, _)| of == NAMES[1]).map(|(_, text)| text));
+}
+
+#[test]
+fn a_cycle_that_goes_by_a_moment_given_has_not_begun_after_it() {
+    let scene = Scene::new("fixture-plain", "between");
+    NAMES.iter().for_each(|name| std::fs::remove_file(scene.fixture.root.join(name)).unwrap());
+    let args = format!("--job leases --now {NOW} --checkpoint every_bucket");
+    let mut stopped = crawl(&scene.fixture.root, &scene.state("state"), &args);
+    let stopped = run(stopped.env("FAILPOINTS", "checkpoint::before_commit=20*off->return"));
+    assert_eq!(stopped.signal(), Some(6), "{}", stopped.stderr);
+    let exported = run(&mut scene.program("export", "state", "--job leases")).expect(0).stdout;
+    assert!(exported.contains("cycle 0, begun 2023-11-14T22:13:20Z"), "{exported}");
+    assert_eq!(scene.json(NAMES[1])["current-cycle-start-time"], 1_700_000_000.0);
 }
 
 #[test]

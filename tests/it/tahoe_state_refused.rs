@@ -69,7 +69,9 @@ fn export_beside_a_running_node_is_refused() {
     };
     program("import", &[]).expect(0);
     std::fs::write(outer.path().join("running.process"), format!("{} 1700000000.5\n", std::process::id())).unwrap();
-    program("export", &[]).expect(2).said("stop it first");
+    for more in [&[][..], &["--dry-run"]] {
+        program("export", more).expect(2).said("stop it first");
+    }
     assert!(!storage.join("lease_checker.state.json.bak").exists());
     program("export", &["--node-stopped"]).expect(0);
     assert!(storage.join("lease_checker.state.json.bak").exists());

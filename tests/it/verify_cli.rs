@@ -224,7 +224,10 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job verify --quarantine away", "none, copy or move would be right");
     refused("--job verify --quarantine copy --quarantine-dir /dev/full", "/dev/full is no folder");
     let among = grid.fixture.root.join("shares/quarantine");
-    refused(&format!("--job verify --quarantine-dir {}", among.display()), "where the node looks for shares");
+    refused(
+        &format!("--job verify --quarantine copy --quarantine-dir {}", among.display()),
+        "where the node looks for shares",
+    );
     refused("--job verify --since 99999999999", "is after now");
     refused("--job verify --order random", "ring or oldest_first would be right");
     refused("--job verify --target 30", "no unit");

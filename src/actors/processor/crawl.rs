@@ -19,7 +19,7 @@ use crate::lock::lock;
 use crate::messages::{Opened, WantedCycle};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, Moment, Rehearsed};
-use crate::policy::deletion::{Clocks, Ledger, Toll};
+use crate::policy::deletion::{Clocks, Excess, Ledger, Toll};
 use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
 use crate::priority::Working;
@@ -345,9 +345,9 @@ impl CycleWork {
     pub fn allow<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, tolls: &[(u32, Toll)]) -> Result<()> {
         let Some(catch) = crawl.job.safety_catch() else { return Ok(()) };
         let reserved = lock(&self.lap).ledger.reserve(catch, tolls);
-        reserved.map_err(|Toll { examined, deletes }| {
+        reserved.map_err(|Excess { toll: Toll { examined, deletes }, deleted }| {
             let (crawl, most) = (crawl.settings.name.clone(), catch.most);
-            Error::SafetyCatch { crawl, deletes, examined, most }
+            Error::SafetyCatch { crawl, deletes, deleted, examined, most }
         })
     }
 

@@ -13,7 +13,8 @@ use super::look::{LEASES_MOST, Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
-use super::{Conduct, Leases, Word};
+use super::{Conduct, LeaseSettings, Leases, Word};
+use crate::error::Error;
 use crate::job::{Fold, Unreadable};
 use crate::policy::deletion::secs_ahead;
 use crate::store::{ShareEntry, TahoeBucket};
@@ -185,6 +186,18 @@ impl Visit<'_, '_> {
             && !self.is_behind_link()
     }
 
+    /// Refuses in a dry run with the word what the run would refuse before it deletes anything of the bucket: a clock that is
+    /// behind a share. Beside a running node every share was asked for that already, see [`meet`](Self::meet).
+    fn check_dry_run(&self) -> Result<(), Error> {
+        let LeaseSettings { dry_run, word, .. } = self.job.settings;
+        if !dry_run || word != Some(Word::Offline) || !self.plan.is_pending() {
+            return Ok(());
+        }
+        let Some((touched_unix, share)) = self.job.youngest.get() else { return Ok(()) };
+        let clocks = self.fold.clocks();
+        if clocks.fixed { Ok(()) } else { self.job.check_date(touched_unix, &clocks, || share) }
+    }
+
     /// Where something is to be deleted the tally has to wait for it.
     fn finish(mut self) -> Result<(), Unreadable> {
         self.plan.prune = self.prunes();
@@ -192,6 +205,10 @@ impl Visit<'_, '_> {
         if !self.plan.is_held_firmly() {
             let disk_bytes = self.bucket.disk_bytes();
             self.plan.disk_bytes = disk_bytes.map_err(|error| Unreadable { path: self.bucket.path(), error })?;
+        }
+        if let Err(why) = self.check_dry_run() {
+            self.fold.refuse(why);
+            return Ok(());
         }
         let (plan, tally) = (self.plan, &mut *self.fold.tally);
         let manner = self.job.settings.manner(self.fold.rehearsal);

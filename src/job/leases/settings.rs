@@ -157,7 +157,8 @@ impl LeaseSettings {
             _ if compat && self.prune => {
                 wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
             }
-            Some(_) if !self.dry_run && !compat && self.cuts_short() => wrong(
+            // A dry run with the word tells what the run would do: be refused.
+            Some(_) if !compat && self.cuts_short() => wrong(
                 "leases are granted for 31 days, and a shorter age deletes leases that are valid by their own dates: give 31 days, \
                  on the command line in seconds (age:2678400), in config.ron as age(\"31d\"); or, where clients are known to have \
                  renewed since, a cutoff: cutoff:UNIXTIME, or cutoff(\"2025-01-01\")",
@@ -237,7 +238,8 @@ mod tests {
                 change(s);
             })
         };
-        short(|s| s.dry_run = true).validate().unwrap();
+        assert!(short(|s| s.dry_run = true).validate().is_err(), "what the run refuses is not told");
+        short(|s| (s.dry_run, s.word) = (true, None)).validate().unwrap();
         short(|s| s.conduct = Conduct::Compat).validate().unwrap();
         // Milliseconds.
         let cutoff = |unix| deleting(Expiry::Cutoff { unix });

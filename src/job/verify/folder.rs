@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FsWord, PROC_SUPER_MAGIC, StatVfsMountFlags, statfs, statvfs};
 
@@ -13,7 +13,7 @@ use super::note::is_free;
 use super::{Quarantine, VerifySettings};
 use crate::error::{Error, Result};
 use crate::shown;
-use crate::store::TahoeBucket;
+use crate::store::{TahoeBucket, lies_in};
 
 /// The file system of `/sys` (`SYSFS_MAGIC` in `linux/magic.h`): like that of `/proc` it takes no files, whoever asks.
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
@@ -96,25 +96,6 @@ fn why_it_cannot_be(folder: &Path) -> Option<String> {
 pub(super) fn of_bucket(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> PathBuf {
     let top = top(settings, &bucket.beside_shares(""));
     top.join(OsStr::from_bytes(bucket.prefix())).join(OsStr::from_bytes(bucket.name()))
-}
-
-/// Whether a folder, there or not yet, is another or lies in it.
-pub(super) fn lies_in(folder: &Path, other: &Path) -> bool {
-    resolved(folder).starts_with(resolved(other))
-}
-
-/// The path without links, as far as it exists; what does not exist yet is no link.
-fn resolved(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let there = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
-    let Some((mut real, rest)) = there else { return path };
-    for part in rest.components() {
-        match part {
-            Component::ParentDir => drop(real.pop()),
-            part => real.push(part),
-        }
-    }
-    real
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::visit::count;
 use super::{VerifySettings, VerifyTally, folder};
 use crate::job::{Finding, Fold};
 use crate::shown;
-use crate::store::{Stamp, TahoeBucket};
+use crate::store::{Stamp, TahoeBucket, lies_in};
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
@@ -144,7 +144,7 @@ fn try_put_away(
     note: &Note,
 ) -> io::Result<()> {
     let folder = folder::of_bucket(settings, bucket);
-    if folder::lies_in(&folder, &bucket.beside_shares("shares")) {
+    if lies_in(&folder, &bucket.beside_shares("shares")) {
         return Err(io::Error::other(format!("{} lies among the shares themselves", shown::path(&folder))));
     }
     let missing = folder::missing(&folder);
