@@ -95,8 +95,8 @@ pub mod policy;
 pub mod priority;
 pub mod report;
 pub mod settings;
-#[cfg(feature = "cli")]
 mod shown;
+#[cfg(feature = "cli")]
 mod sizes;
 pub mod slice;
 pub mod stand_in;

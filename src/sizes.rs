@@ -1,4 +1,5 @@
-//! Sizes as people read them, the same wherever the program names one: by thousands, in the unit that fits.
+//! Sizes and numbers as people read them, the same wherever the program names one: by thousands, in the unit that fits; in the
+//! singular or the plural.
 
 /// Writes a number of bytes: `812 B`, `44.7 MB`, `1.9 GB`. What would be rounded up to a thousand takes the next unit.
 pub(crate) fn for_people(bytes: f64) -> String {
@@ -13,6 +14,15 @@ pub(crate) fn for_people(bytes: f64) -> String {
         value /= 1e3;
     }
     format!("{value:.1} PB")
+}
+
+/// A number of things, in one word or the other: `1 bucket`, `2 buckets`.
+pub(crate) fn plural(number: u64, one: &str) -> String {
+    format!("{number} {}", unit(number, one))
+}
+
+pub(crate) fn unit(number: u64, one: &str) -> String {
+    format!("{one}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
-use super::output::plural;
 use super::status::over_max_delete;
 use super::{Exit, output};
 use crate::config::units::Percent;
 use crate::error::{Error, Result};
 use crate::sizes;
+use crate::sizes::plural;
 
 /// One crawl or cleaning, or everything.
 #[derive(Debug, Args)]

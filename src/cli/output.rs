@@ -14,6 +14,7 @@ use crate::lock::lock;
 use crate::policy::target::Outlook;
 use crate::report::CycleReport;
 use crate::sizes;
+use crate::sizes::{plural, unit};
 use crate::status::{BudgetStatus, TargetStatus};
 
 /// The bar on the terminal, while there is one.
@@ -59,15 +60,6 @@ impl Account {
     pub fn end(self) -> Result<()> {
         self.0
     }
-}
-
-/// A number of things, in one word or the other: `1 bucket`, `2 buckets`.
-pub fn plural(number: u64, one: &str) -> String {
-    format!("{number} {}", unit(number, one))
-}
-
-fn unit(number: u64, one: &str) -> String {
-    format!("{one}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints a line on stdout that was asked for.

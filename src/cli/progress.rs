@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
+use crate::sizes::plural;
 use crate::status::{CleaningStatus, CrawlStatus, Status};
 
 /// Time between two lines where stderr is no terminal.
@@ -141,7 +142,7 @@ fn cleaning_line(cleaning: &CleaningStatus) -> String {
 }
 
 fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {
-    let mut line = format!("{}  {per_sec:.0}/s", output::plural(crawl.buckets, "bucket"));
+    let mut line = format!("{}  {per_sec:.0}/s", plural(crawl.buckets, "bucket"));
     if let Some(prefix) = &crawl.last_complete_prefix {
         line += &format!("  to {prefix}");
     }

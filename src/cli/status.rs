@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::{Client, Reach};
-use super::output::plural;
 use super::{Exit, output};
 use crate::config::units::parse_part;
 use crate::error::{Error, Result};
 use crate::policy::deletion::SafetyCatch;
 use crate::sizes;
+use crate::sizes::plural;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 

@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::output::{Account, plural};
+use super::output::Account;
 use super::{Exit, output, state_file};
 use crate::checkpoint::SqliteStore;
 use crate::error::{Error, Result};
 use crate::job::leases::{Expiry, LeaseSettings};
 use crate::policy::cycle::Fresh;
+use crate::sizes::plural;
 use crate::stand_in::{Crawler, Export, Extent, Folder, Import, Moment, Written, running_node};
 use crate::store::{Store, TahoeStore};
 

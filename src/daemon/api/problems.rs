@@ -56,5 +56,6 @@ fn rehearsed(crawl: &Crawl) -> String {
         return "a rehearsal waits to be confirmed; what it has shown is being read".to_owned();
     };
     let size = sizes::for_people(bytes as f64);
-    format!("a rehearsal waits to be confirmed: {shares} shares and {leases} leases ({size}) would be deleted")
+    let (shares, leases) = (sizes::plural(shares, "share"), sizes::plural(leases, "lease"));
+    format!("a rehearsal waits to be confirmed: {shares} and {leases} ({size}) would be deleted")
 }

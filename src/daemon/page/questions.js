@@ -61,6 +61,13 @@ export async function mayResumeAll(status, details) {
     });
 }
 
+/** Whether a rehearsal has shown more than the safety catch lets go: it holds from 1,000 shares on, and 0 % from the first. */
+function isTooMuch({ rehearsal, last_cycle }) {
+    if (rehearsal.max_delete === null || last_cycle?.cycle !== rehearsal.cycle) return false;
+    const most = Number.parseFloat(rehearsal.max_delete) / 100;
+    return (most === 0 || last_cycle.shares >= 1000) && rehearsal.shares > most * last_cycle.shares;
+}
+
 /** Before a rehearsal is confirmed. */
 export function mayConfirm(crawl, now) {
     const r = crawl.rehearsal;
@@ -69,6 +76,7 @@ export function mayConfirm(crawl, now) {
         yes: `Delete ${many(r.shares, "share")}`,
         lines: [
             "The next cycle deletes what the rehearsal has shown, for good. Shares whose leases are renewed until then stay.",
+            ...(isTooMuch(crawl) ? ["That is more than the limit in the settings allows: the cycle stops with an error when it comes to it."] : []),
         ],
         facts: [
             ["Store", crawl.store],

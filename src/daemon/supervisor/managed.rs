@@ -165,7 +165,7 @@ fn advice(error: &Error) -> String {
     match error {
         Error::CycleDiffers { crawl, cycle, differences } => format!(
             "the unfinished cycle {cycle} was begun with other parameters: {}; put those back, or give it up for a new one \
-             with `sexton start {crawl}`",
+             with `sexton start {crawl}` (what it has deleted so far then no longer counts for max_delete)",
             differences.join(", ")
         ),
         Error::Clock { why } => format!(
