@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crawl::{Crawl, CycleWork};
+use super::crawl::Crawl;
 use super::settle::{Settling, are_many};
+use super::work::CycleWork;
 use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::job::{

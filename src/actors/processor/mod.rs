@@ -11,6 +11,7 @@ mod hand;
 mod past;
 mod save;
 mod settle;
+mod work;
 mod worker;
 
 use std::sync::Arc;
@@ -35,7 +36,8 @@ use crate::status::{Event, Phase, WorkerState};
 use crate::store::Store;
 
 pub(crate) use crawl::Crawl;
-use crawl::{CycleWork, gone};
+use crawl::gone;
+use work::CycleWork;
 use worker::Worker;
 
 /// Errors that a report lists at most; all are counted.

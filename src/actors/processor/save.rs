@@ -6,7 +6,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::crawl::{Crawl, CycleWork, gone};
+use super::crawl::{Crawl, gone};
+use super::work::CycleWork;
 use crate::checkpoint::{Progress, StateStore};
 use crate::error::{Error, Result};
 use crate::job::{Job, panic_message};

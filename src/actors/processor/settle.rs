@@ -9,8 +9,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::crawl::{Crawl, CycleWork};
+use super::crawl::Crawl;
 use super::hand::{gather, give_back, saved};
+use super::work::CycleWork;
 use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intents, Job, PrefixState, Tally, panic_message};
 use crate::slice::TimeSlice;

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::crawl::{Course, Crawl, CycleWork, Patience, gone};
+use super::crawl::{Crawl, Patience, gone};
 use super::hand::{Ended, Hand, fold};
+use super::work::{Course, CycleWork};
 use crate::checkpoint::Claim;
 use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
