@@ -163,8 +163,11 @@ fn sigterm_ends_it_in_each_phase_with_the_state_saved() {
             // What the first one has found is known to the second.
             let status = daemon.until("the history", |status| status["crawls"][0]["last_cycle"].is_object());
             assert_eq!(status["crawls"][0]["last_cycle"]["buckets"], 1000);
-            let ring = daemon.get("/api/crawls/leases")["ring"]["visited"].clone();
-            assert!(ring.as_array().unwrap().iter().all(Value::is_number));
+            // The history is there at once, the ring as soon as the crawl is.
+            daemon.until("the visits", |_| {
+                let ring = daemon.get("/api/crawls/leases")["ring"]["visited"].clone();
+                ring.as_array().is_some_and(|visits| visits.len() == 1024 && visits.iter().all(Value::is_number))
+            });
         }
     }
 }
