@@ -1,7 +1,6 @@
 //! The commands that talk to a running daemon: pause, resume, start, stop, budget, findings, confirm.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -9,10 +8,10 @@ use serde_json::{Value, json};
 use super::client::{Client, Reach};
 use super::status::over_max_delete;
 use super::{Exit, output};
+use crate::clock;
 use crate::config::units::Percent;
 use crate::error::{Error, Result};
-use crate::sizes;
-use crate::sizes::plural;
+use crate::sizes::{self, plural};
 
 /// One crawl or cleaning, or everything.
 #[derive(Debug, Args)]
@@ -183,18 +182,11 @@ fn finding_line(row: &Value) -> String {
     };
     let (number, cycle) = (&row["number"], &row["cycle"]);
     // The same in earlier cycles is not listed again.
-    let again = match (row["cycles"].as_u64(), row["since"].as_f64().and_then(moment)) {
+    let again = match (row["cycles"].as_u64(), row["since"].as_f64().and_then(clock::rfc3339)) {
         (Some(cycles @ 2..), Some(since)) => format!(" (in {cycles} cycles since {since})"),
         _ => String::new(),
     };
     format!("{number:>6}  {} cycle {cycle}  {}  {place}: {}{again}", text("crawl"), text("kind"), text("text"))
-}
-
-/// A moment in seconds since 1970, as people read it, in UTC.
-fn moment(secs: f64) -> Option<String> {
-    let since = Duration::try_from_secs_f64(secs).ok()?;
-    let at = SystemTime::UNIX_EPOCH.checked_add(since).filter(|_| since < Duration::from_secs(1 << 37))?;
-    Some(humantime::format_rfc3339_seconds(at).to_string())
 }
 
 /// Shows what a rehearsal would delete, asks, and confirms it.

@@ -3,13 +3,14 @@
 //! What was done goes to stdout, a line for each cycle; what is not as one might expect goes to stderr.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::Account;
 use super::{Exit, output, state_file};
 use crate::checkpoint::SqliteStore;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::job::leases::{Expiry, LeaseSettings};
 use crate::policy::cycle::Fresh;
@@ -254,9 +255,7 @@ fn told(
 
 fn in_words(extent: &Extent) -> String {
     let Extent { cycle, started, prefixes_done, last_bucket, buckets, shares, corrupt_shares } = extent;
-    let since = Duration::try_from_secs_f64(*started).ok().and_then(|since| UNIX_EPOCH.checked_add(since));
-    let since =
-        since.map_or_else(|| format!("at {started}"), |since| humantime::format_rfc3339_seconds(since).to_string());
+    let since = clock::rfc3339(*started).unwrap_or_else(|| format!("at {started}"));
     let bucket = last_bucket.as_ref().map(|bucket| format!(", and the next up to {bucket}")).unwrap_or_default();
     let shares = shares.map(|shares| format!(", {}, {corrupt_shares} corrupt", plural(shares, "share")));
     let (shares, buckets) = (shares.unwrap_or_default(), plural(*buckets, "bucket"));

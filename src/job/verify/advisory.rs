@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::CWD;
 
 use super::folder;
 use super::note::{draft, is_free, remove_if_there, rename_new, write_new};
+use crate::clock;
 use crate::job::Finding;
 use crate::store::TahoeBucket;
 use crate::tahoe::container::ShareType;
@@ -52,8 +52,7 @@ pub(super) fn write(
 
 /// The moment as Tahoe writes it in such names: ISO 8601, UTC, without colons.
 fn time_of(now: f64) -> String {
-    let moment = Duration::try_from_secs_f64(now).ok().and_then(|since| UNIX_EPOCH.checked_add(since));
-    let text = humantime::format_rfc3339_seconds(moment.unwrap_or(UNIX_EPOCH)).to_string();
+    let text = clock::rfc3339(now).unwrap_or_else(|| now.to_string());
     text.trim_end_matches('Z').replace(':', "")
 }
 
