@@ -131,8 +131,9 @@ fn refuse_what_may_not_change(args: &CrawlArgs, job: &JobSettings, store: &Tahoe
             let clocks = Clocks { started: moment, moment, cycle_now, fixed: args.now.is_some() };
             Leases::new(leases.clone()).may_change(store, &clocks)
         }
-        job if job.needs_stopped_node() && !args.node_stopped => {
-            store.running_node().map_or(Ok(()), |node| Err(Error::NodeRuns { node: node.to_string() }))
+        job if job.needs_stopped_node() => {
+            let node = store.running_node().filter(|node| node.forbids(args.node_stopped));
+            node.map_or(Ok(()), |node| Err(node.refusal()))
         }
         _ => Ok(()),
     }

@@ -184,7 +184,8 @@ struct CrawlArgs {
     #[arg(long)]
     offline: bool,
 
-    /// The node is stopped, whatever its pid file says; goes with --offline
+    /// The node is stopped, though its state was saved within two hours (as it also is when it stops) or its pid file is unclear;
+    /// goes with --offline. Does not help where the pid file names a running process: remove that file
     #[arg(long, requires = "offline", conflicts_with = "online")]
     node_stopped: bool,
 
