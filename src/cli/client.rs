@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::daemon::places::{self, Card, FoundCard};
 use crate::error::{Error, Result};
-use crate::own_files::OwnFile;
+use crate::own_files::{self, OwnFile};
 use crate::store;
 
 /// A daemon that answers at all answers within this time.
@@ -177,7 +177,7 @@ fn may_have_token(url: &str, configured: Option<SocketAddr>) -> bool {
 /// The token of a daemon, from the file that its card names: it must belong to the card's owner.
 fn daemon_token(path: &Path, owner: u32) -> std::result::Result<String, String> {
     let read = OwnFile::at(path).and_then(|file| file.read_of(owner, TOKEN_MOST_BYTES));
-    let bytes = read.map_err(|e| format!("{}: {e}", path.display()))?;
+    let bytes = read.map_err(|e| format!("{}: {}", path.display(), own_files::cause(&e, path)))?;
     token(path, &bytes.ok_or_else(|| format!("{} is not there", path.display()))?)
 }
 

@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use crate::errno::is_no_room;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::own_files::OwnFile;
+use crate::own_files::{self, OwnFile};
 
 /// Sessions of pages at once; the oldest goes.
 const SESSIONS_MOST: usize = 32;
@@ -192,7 +192,7 @@ fn token(path: &Path) -> Result<String> {
         let opened = file.open_bounded(TOKEN_MOST_BYTES)?;
         Ok((file, opened))
     };
-    let (file, opened) = place().map_err(|e| failed("use", &e))?;
+    let (file, opened) = place().map_err(|e| failed("use", &own_files::cause(&e, path)))?;
     let Some(opened) = opened else { return make_token(&file) };
     let metadata = opened.get_ref().metadata().map_err(|e| failed("read", &e))?;
     if metadata.permissions().mode() & 0o077 != 0 {

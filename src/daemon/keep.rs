@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::places::beside;
-use crate::own_files::OwnFile;
+use crate::own_files::{self, OwnFile};
 use crate::settings::RATE_CORES;
 
 const VERSION: u32 = 1;
@@ -93,7 +93,8 @@ impl Kept {
     /// Reads it; what cannot be read is said, and then as good as nothing.
     pub fn read(path: &Path) -> Kept {
         let read = || -> Result<Kept, String> {
-            let text = OwnFile::at(path).and_then(|file| file.read(MOST_BYTES)).map_err(|e| e.to_string())?;
+            let text = OwnFile::at(path).and_then(|file| file.read(MOST_BYTES));
+            let text = text.map_err(|e| own_files::cause(&e, path))?;
             let Some(text) = text else { return Ok(Kept::default()) };
             let kept: Kept = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
             let sound = kept.budget.is_none_or(|change| RATE_CORES.contains(&change.rate) && change.at.is_finite());

@@ -48,14 +48,15 @@ impl Folder {
         Ok(Folder { stat: fstat(&fd)?, fd, path: path.to_owned() })
     }
 
-    /// Opens a folder of Sexton's own, or makes it with this mode. If it is a link, it must be the user's or root's.
+    /// Opens a folder of Sexton's own, or makes it with this mode, and those above it for their owner alone. If it is a link, it must be the user's or root's.
     ///
     /// # Errors
     /// What the system says; and if others than its owner may create names in it.
     pub(crate) fn open_or_make(path: &Path, mode: u32) -> io::Result<Folder> {
         let (above, name) = split(path)?;
+        make(above)?;
         match mkdirat(&Folder::open(above)?, name, Mode::from_raw_mode(mode)) {
-            Err(e) if e != Errno::EXIST => return Err(e.into()),
+            Err(e) if e != Errno::EXIST => Err(e.into()),
             _ => Folder::open_own(path),
         }
     }

@@ -48,6 +48,7 @@ pub(crate) use database::{COMPANIONS, OwnDatabase};
 pub(crate) use folder::{Folder, MissingFolder};
 pub(crate) use lockable::{Make, open_to_lock};
 use refusal::Refusal;
+pub(crate) use refusal::cause;
 pub(crate) use rename::rename_new;
 
 /// Nothing is followed, waited for or inherited.

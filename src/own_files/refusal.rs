@@ -56,33 +56,34 @@ impl std::error::Error for Refused {}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        write!(f, "{}: ", self.path.display())?;
         match self.why {
-            Refusal::Link => write!(f, "{path} is a symbolic link, which is not followed: remove it"),
-            Refusal::NotRegular => write!(f, "{path} is not a regular file: remove it"),
+            Refusal::Link => write!(f, "it is a symbolic link, which is not followed: remove it"),
+            Refusal::NotRegular => write!(f, "it is no file but a folder, a pipe or a device: remove it"),
             Refusal::ManyNames => {
-                write!(
-                    f,
-                    "{path} has several names (hard links), so that another file would be changed with it: remove it"
-                )
+                write!(f, "it has several names (hard links), so that another file would change with it: remove it")
             }
             Refusal::Foreign { uid } => write!(
                 f,
-                "{path} belongs to user {uid}, who is neither you nor root nor the owner of its folder: remove it, or \
-                 give it to you with `chown`"
+                "it belongs to user {uid}, who is neither you nor root nor the owner of its folder: remove it, or make it \
+                 yours with `chown`"
             ),
-            Refusal::NotOf { uid, owner } => write!(f, "{path} belongs to user {uid}, and must belong to user {owner}"),
-            Refusal::Long { most_bytes } => write!(f, "{path} is longer than {most_bytes} bytes: remove it"),
-            Refusal::Exchanged => {
-                write!(f, "another program has put another file in the place of {path} while it was in use")
-            }
+            Refusal::NotOf { uid, owner } => write!(f, "it belongs to user {uid} and not, as it must, to user {owner}"),
+            Refusal::Long { most_bytes } => write!(f, "it is longer than {most_bytes} bytes: remove it"),
+            Refusal::Exchanged => write!(f, "another program has put something else in its place while it was in use"),
             Refusal::ForeignLink { uid } => write!(
                 f,
-                "{path} is a symbolic link of user {uid}, who is neither you nor root nor the owner of the folder that it \
-                 leads to: name the file itself"
+                "it is a symbolic link of user {uid}, who is neither you nor root nor the owner of the folder that it leads \
+                 to: name the file itself"
             ),
         }
     }
+}
+
+/// The text of an error about a file, without the file's path in front: for messages that name it anyway.
+pub(crate) fn cause(error: &io::Error, path: &Path) -> String {
+    let text = error.to_string();
+    text.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned).unwrap_or(text)
 }
 
 /// A folder in which others than its owner may create names.
