@@ -22,6 +22,7 @@ mod daemon_guard;
 mod daemon_life;
 mod daemon_metrics;
 mod daemon_notify;
+mod daemon_readers;
 mod daemon_rehearsal;
 mod daemon_reload;
 mod daemon_shapes;
