@@ -73,6 +73,7 @@ mod simulated_intents;
 mod simulated_order;
 mod simulated_panic;
 mod simulated_parts;
+mod simulated_passes;
 mod simulated_regressions;
 mod simulated_rehearsal;
 mod simulated_schedule;
