@@ -83,7 +83,12 @@ fn crawl(args: &CrawlArgs) -> Result<Exit> {
     };
     let exit = finish(args, &engine, name, ending)?;
     match missing {
-        Some(missing) if exit != Exit::Interrupted => Err(missing),
+        Some(missing) if exit == Exit::Well => Err(missing),
+        // Damage comes first.
+        Some(missing) if exit == Exit::Damage => {
+            output::say(&format!("sexton: {missing}"));
+            Ok(exit)
+        }
         _ => Ok(exit),
     }
 }
@@ -193,8 +198,7 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     }
     delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    let clean = report.counts.errors == 0 && report.complete && !report.finds_corrupt();
-    Ok(if clean { Exit::Done } else { Exit::WithErrors })
+    Ok(Exit::by(report.verdict()))
 }
 
 /// Tries again and again while it fails for causes that pass, and says so once.

@@ -168,7 +168,7 @@ fn import(args: &ImportArgs) -> Result<Exit> {
             account.tell(&format!("  carried on by: {command}"));
         }
     }
-    account.end().map(|()| Exit::Done)
+    account.end().map(|()| Exit::Well)
 }
 
 fn export(args: &ExportArgs) -> Result<Exit> {
@@ -220,7 +220,7 @@ fn export(args: &ExportArgs) -> Result<Exit> {
             });
         }
     }
-    account.end().map(|()| Exit::Done)
+    account.end().map(|()| Exit::Well)
 }
 
 /// The state, if there is one; none is made.

@@ -35,7 +35,7 @@ fn words(args: &str) -> Ended {
 #[test]
 fn help_says_what_there_is() {
     let help = words("--help").expect(0).stdout;
-    for word in ["demo", "crawl", "config", "Exit codes: 0 done", "130 interrupted"] {
+    for word in ["demo", "crawl", "config", "Exit codes: 0 well", "4 waits for a person", "130 interrupted"] {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
     let help = words("crawl --help").expect(0).stdout;
