@@ -4,6 +4,7 @@ mod clean_backups;
 mod clean_cli;
 mod clean_crash;
 mod clean_faults;
+mod clean_paced;
 mod cli;
 mod crash;
 mod cumulus_backups;
