@@ -85,7 +85,7 @@ impl CleaningRun {
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> CleaningRun {
         let database = local_db::file_of(&settings.database);
-        let make = if settings.manner == Manner::DryRun { Make::No } else { Make::Yes };
+        let make = if settings.manner == Manner::DryRun { Make::No } else { Make::IfAllowed };
         CleaningRun {
             options: settings.options_at(now),
             gate: Gate::new(&database, make),

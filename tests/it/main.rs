@@ -23,6 +23,7 @@ mod daemon_guard;
 mod daemon_life;
 mod daemon_metrics;
 mod daemon_notify;
+mod daemon_readers;
 mod daemon_rehearsal;
 mod daemon_reload;
 mod daemon_shapes;
@@ -40,6 +41,7 @@ mod expiry_world;
 mod external;
 #[cfg(feature = "external")]
 mod external_grid;
+#[cfg(feature = "external")]
 mod external_prometheus;
 mod fail_points;
 mod fixtures;
@@ -72,6 +74,7 @@ mod simulated_intents;
 mod simulated_order;
 mod simulated_panic;
 mod simulated_parts;
+mod simulated_passes;
 mod simulated_regressions;
 mod simulated_rehearsal;
 mod simulated_schedule;

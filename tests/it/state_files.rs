@@ -44,7 +44,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Fails unless the program has refused a state file, with this advice.
 #[track_caller]
 fn refused(ended: Ended, advice: &str) {
-    assert_eq!(ended.expect(3).said(advice).stdout, "");
+    refused_with(3, ended, advice);
+}
+
+#[track_caller]
+fn refused_with(code: i32, ended: Ended, advice: &str) {
+    assert_eq!(ended.expect(code).said(advice).stdout, "");
 }
 
 // ---- Damage ----
@@ -188,17 +193,18 @@ fn what_is_no_state_file_is_refused_and_left_as_it_is() {
     Connection::open(sample.path("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     fs::write(sample.path("text"), "my notes\n").unwrap();
     fs::write(sample.path("empty"), "").unwrap();
-    for (name, cause, advice) in [
-        ("other.sqlite", "is not a Sexton state file", "name another one (--state"),
-        ("text", "is not a Sexton state file", "name another one (--state"),
-        ("empty", "is damaged: it is empty", "move it away"),
-        ("newer", "has schema version 99", "use the newer Sexton"),
+    // 2: what is there has a layout that is not known here. 3: the state is damaged, so the crawl cannot go on.
+    for (name, code, cause, advice) in [
+        ("other.sqlite", 2, "is not a Sexton state file", "name another one (--state"),
+        ("text", 2, "is not a Sexton state file", "name another one (--state"),
+        ("empty", 3, "is damaged: it is empty", "move it away"),
+        ("newer", 2, "has schema version 99", "use the newer Sexton"),
     ] {
         let before = fs::read(sample.path(name)).unwrap();
         for more in ["", "--fresh"] {
             let ended = run(&mut sample.crawl(name, &args(more)));
             ended.said(cause);
-            refused(ended, advice);
+            refused_with(code, ended, advice);
         }
         assert_eq!(fs::read(sample.path(name)).unwrap(), before, "{name} was changed");
     }
@@ -226,6 +232,13 @@ fn unprivileged(sample: &Sample, command: Command) -> Command {
     unprivileged
 }
 
+/// Makes a folder one of the user as whom [`unprivileged`] runs.
+fn give_to_nobody(folder: &Path) {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
 #[test]
 fn a_state_that_may_not_be_written_is_refused_with_advice() {
     let sample = Sample::new(60);
@@ -240,7 +253,8 @@ fn a_state_that_may_not_be_written_is_refused_with_advice() {
 
     set("state-lock", 0o666);
     set("state", 0o444);
-    set("", 0o777);
+    // In a folder of the user's own: one in which everybody may write is refused for that.
+    give_to_nobody(&folder);
     refused(crawl("folder/state"), advice);
     set("", 0o555);
     refused(crawl("folder/state"), advice);
@@ -271,7 +285,7 @@ fn a_store_that_may_not_be_read_everywhere_is_walked_as_far_as_it_may() {
     shut("bb");
     let state = sample.path("writable");
     fs::create_dir(&state).unwrap();
-    fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
+    give_to_nobody(&state);
     let ended = run(&mut unprivileged(&sample, sample.crawl("writable/state", &args("")))).expect(1);
     let report = ended.report();
     let errors: Vec<&str> = report["errors"].as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap()).collect();
