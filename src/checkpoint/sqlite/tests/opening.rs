@@ -11,6 +11,7 @@ use crate::checkpoint::sqlite::schema::{self, MIGRATIONS};
 use crate::checkpoint::sqlite::{beside, faults};
 use crate::checkpoint::{Progress, SqliteStore, StateStore};
 use crate::error::{Error, Result};
+use crate::own_files::OwnFile;
 
 const SCRIPT: Script = Script::new("opened", 2);
 
@@ -74,7 +75,7 @@ fn files_that_are_no_whole_state_are_no_new_one() {
 fn newer_version_is_refused() {
     let newer = MIGRATIONS.len() as i64 + 1;
     let error = refused(|path| {
-        schema::create(path).unwrap();
+        schema::create(&OwnFile::at(path).unwrap()).unwrap();
         Connection::open(path).unwrap().pragma_update(None, "user_version", newer).unwrap();
     });
     let Error::StateNewer { found, known, .. } = error else { panic!("{error}") };
@@ -85,7 +86,7 @@ fn newer_version_is_refused() {
 fn older_version_is_brought_forward_step_by_step() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    schema::create(&path).unwrap();
+    schema::create(&OwnFile::at(&path).unwrap()).unwrap();
     let conn = Connection::open(&path).unwrap();
     let version = || conn.pragma_query_value(None, "user_version", |row| row.get::<_, isize>(0)).unwrap();
     assert_eq!(version() as usize, MIGRATIONS.len());
@@ -115,7 +116,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     // What the versions behind it have added is taken away again.
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
-         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; PRAGMA user_version = 2;",
+         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; DROP TABLE damage; DROP TABLE damage_total; PRAGMA user_version = 2;",
     )
     .unwrap();
     drop(conn);
@@ -123,7 +124,17 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     assert_eq!(store.latest(SCRIPT.crawl).unwrap().unwrap(), begun);
     let claim = store.claim_oldest(&begun.key(), 1).unwrap().remove(0);
     let (fence, tally, notes, intents) = (claim.fence, vec![], vec![], vec![]);
-    let progress = Progress { prefix: 0, fence, cursor: None, tally, done: true, whole: true, notes, intents };
+    let progress = Progress {
+        prefix: 0,
+        fence,
+        cursor: None,
+        tally,
+        done: true,
+        whole: true,
+        notes,
+        intents,
+        judged: crate::checkpoint::Judged::default(),
+    };
     store.commit(&begun.key(), &[progress], 2.0).unwrap();
     let visits = store.visits(&begun.identity.store, &begun.identity.job).unwrap();
     assert_eq!(visits.into_iter().collect::<Vec<_>>(), [(begun.identity.ring[0].clone(), 2.0)]);
