@@ -4,6 +4,7 @@ mod clean_backups;
 mod clean_cli;
 mod clean_crash;
 mod clean_faults;
+mod clean_paced;
 mod clean_places;
 mod clean_schemas;
 mod clean_untouched;
