@@ -1,0 +1,70 @@
+//! Where a store lies: the folder that holds `shares/`, and `shares/` itself, held open for what is changed there; and whether
+//! anything may be changed.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, openat};
+use rustix::io::Errno;
+
+use crate::store::HeldFolder;
+use crate::store::open::{DIRECTORY, is_of_kernel};
+use crate::store::way::Way;
+
+/// The folders of a store.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// The path by which it was opened, from the root of the file system; may lead through links.
+    pub given: Box<Path>,
+    root: HeldFolder,
+    shares: HeldFolder,
+    /// Why nothing is changed in it, if so: a link on the way there.
+    pub strange_link: Option<String>,
+}
+
+impl Site {
+    /// Opens the store at the path `given`, which is `root` without links.
+    pub fn open(given: &Path, root: &Path) -> io::Result<Site> {
+        let given = std::path::absolute(given).unwrap_or_else(|_| root.to_path_buf());
+        let held = |way: OwnedFd, path: &Path| -> io::Result<HeldFolder> {
+            if is_of_kernel(&way)? {
+                return Err(Errno::NODEV.into());
+            }
+            Ok(HeldFolder::new(openat(&way, ".", DIRECTORY, Mode::empty())?, path.to_path_buf()))
+        };
+        let (to_root, to_shares) = (Way::to(&given)?, Way::to(&given.join("shares"))?);
+        Ok(Site {
+            root: held(to_root.folder, root)?,
+            shares: held(to_shares.folder, &root.join("shares"))?,
+            strange_link: to_root.strange_link.or(to_shares.strange_link),
+            given: given.into(),
+        })
+    }
+
+    /// A handle of `shares/` for reading.
+    pub fn shares_for_reading(&self) -> io::Result<OwnedFd> {
+        Ok(openat(&self.shares, ".", DIRECTORY, Mode::empty())?)
+    }
+
+    /// Fails if nothing is changed in it.
+    pub fn allow(&self) -> io::Result<()> {
+        self.strange_link.as_ref().map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
+    }
+
+    /// The folder that holds `shares/`, for what is written beside them.
+    ///
+    /// # Errors
+    /// If nothing is changed in it.
+    pub fn root(&self) -> io::Result<&HeldFolder> {
+        self.allow().map(|()| &self.root)
+    }
+
+    /// The folder `shares/`, for what is changed in it.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn shares(&self) -> io::Result<&HeldFolder> {
+        self.allow().map(|()| &self.shares)
+    }
+}
