@@ -144,12 +144,9 @@ pub enum Error {
     },
 
     /// Something is to be changed that only a stopped node allows, and the node runs.
-    #[error(
-        "nothing more is changed: {node}, and offline is for a node that is stopped; stop it, or, if no node of this store \
-         runs, remove that file (on the command line: or say --node-stopped)"
-    )]
+    #[error("nothing more is changed: {node}")]
     NodeRuns {
-        /// How that shows: the pid file, and what it says.
+        /// How that shows (the file, and what it says), and what to do.
         node: String,
     },
 

@@ -8,7 +8,7 @@ use crate::checkpoint::{Cycle, CycleKey};
 use crate::error::{Error, Result};
 use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixState, Tally};
 use crate::messages::CycleRows;
-use crate::status::BudgetStatus;
+use crate::status::{BudgetStatus, Verdict};
 use crate::store::Store;
 
 /// What a finished cycle has found.
@@ -100,9 +100,11 @@ impl CycleReport {
         })
     }
 
-    /// Whether it has findings of shares with which something is wrong, not only of such as are kept.
-    pub fn finds_corrupt(&self) -> bool {
-        self.findings.iter().any(|finding| !finding.only_kept)
+    /// How the store stands by it. A sound object that is only kept, and said to be so, is no damage.
+    pub fn verdict(&self) -> Verdict {
+        let damaged = self.findings.iter().filter(|finding| !finding.only_kept).count() as u64;
+        let unlisted = self.incomplete_prefixes.len() as u64;
+        Verdict::found(damaged, self.counts.errors.saturating_add(unlisted))
     }
 
     /// The report as the command line prints it: one object; the job's own keys stand beside the common ones.

@@ -10,6 +10,7 @@ mod rehearsal;
 mod ring;
 mod totals;
 mod upkeep;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) use ring::RingMarks;
 pub use ring::{Mark, RingPicture};
 pub use totals::Totals;
 pub use upkeep::UpkeepStatus;
+pub use verdict::Verdict;
 
 /// Something that happened, sent to every subscriber.
 #[derive(Debug, Clone, Message)]

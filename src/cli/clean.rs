@@ -22,8 +22,8 @@ use crate::policy::cleaning::{Clock, Limits, Mode, Options, Part, Policy};
 use crate::settings::{BudgetSettings, CleaningSettings, LongLocks, Manner, Settings};
 
 const NAME: &str = "clean";
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, but something odd was found and left alone; 2 usage; \
-    3 refused or failed; 130 interrupted, with the plan kept";
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 well; 1 the database is damaged, or something odd was found and left alone; 2 usage, \
+    or not a local database that is known here; 3 refused or could not finish; 130 interrupted, with the plan kept";
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
@@ -168,8 +168,8 @@ pub fn run(args: &CleanArgs) -> Result<Exit> {
             output::say(&format!("sexton: will not clean {}: {why}", args.localdb.display()));
             Exit::Failed
         }
-        None if report.left_alone() > 0 => Exit::WithErrors,
-        None => Exit::Done,
+        None if report.left_alone() > 0 => Exit::Damage,
+        None => Exit::Well,
     })
 }
 

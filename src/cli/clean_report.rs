@@ -6,7 +6,7 @@ use crate::cumulus::CleaningReport;
 use crate::policy::cleaning::{Number, SegmentEntry, SegmentList};
 use crate::sizes;
 
-/// Segments and odd things that are shown; `--json` has all.
+/// Segments that are shown; `--json` has all.
 const SHOWN: usize = 20;
 
 /// Makes the text. A dry run says what would be.
@@ -41,8 +41,8 @@ pub fn for_people(report: &CleaningReport, dry_run: bool) -> String {
     lines.extend(names("obsolete segments", plan.obsolete()));
     lines.extend(names("obsolete after the next backup of each scheme", plan.obsolete_after_backup()));
     if !plan.odd.is_empty() {
-        lines.push(format!("  odd: {}{}", plan.odd.len(), more(plan.odd.len())));
-        lines.extend(plan.odd.iter().take(SHOWN).map(|odd| match odd.segment {
+        lines.push(format!("  odd: {}", plan.odd.len()));
+        lines.extend(plan.odd.iter().map(|odd| match odd.segment {
             None => format!("    {}", odd.what),
             Some(id) => format!("    segment {id} {}: {}", odd.name.as_deref().unwrap_or("-"), odd.what),
         }));

@@ -68,7 +68,7 @@ impl Client {
     /// Reads.
     ///
     /// # Errors
-    /// [`Error::Daemon`] if it does not answer, or refuses.
+    /// [`Error::Daemon`] if it does not answer, or refuses; [`Error::Config`] if what is asked for is wrong or not there.
     pub fn get(&self, path: &str) -> Result<Value> {
         let request = self.agent.get(self.at(path));
         self.answer(self.authorized(request).call())
@@ -134,7 +134,10 @@ impl Client {
         } else {
             String::new()
         };
-        Err(Error::Daemon(format!("the daemon says: {said}{hint}")))
+        let said = format!("the daemon says: {said}{hint}");
+        // What was asked for is wrong, or is about something that is not there: no daemon would do it.
+        let is_wrong = matches!(answer.status().as_u16(), 400 | 404);
+        Err(if is_wrong { Error::Config(said) } else { Error::Daemon(said) })
     }
 }
 

@@ -26,13 +26,13 @@ pub fn run(command: &ConfigCommand) -> Result<Exit> {
 
 fn init(path: &Path) -> Result<Exit> {
     if path == Path::new("-") {
-        return output::show(EXAMPLE.trim_end()).map(|()| Exit::Done);
+        return output::show(EXAMPLE.trim_end()).map(|()| Exit::Well);
     }
     let failed = |e: std::io::Error| Error::Config(format!("cannot write {}: {e}", path.display()));
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(EXAMPLE.as_bytes()).map_err(failed)?;
     output::show(&format!("wrote {}: look through it, then try it with `sexton config check {0}`", path.display()))?;
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }
 
 fn check(path: &Path) -> Result<Exit> {
@@ -44,7 +44,7 @@ fn check(path: &Path) -> Result<Exit> {
     for warning in warnings(&config, SystemClock::default().unix_secs()) {
         output::say(&format!("warning: {warning}"));
     }
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }
 
 /// What is valid as it is written, and will stop a crawl if it begins now, in seconds since 1970.

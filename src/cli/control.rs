@@ -115,7 +115,7 @@ fn say_unsaved(client: &Client) -> Result<Exit> {
     let status = client.get("/api/status")?;
     let unsaved = status["problems"].as_array().into_iter().flatten().filter(|problem| problem["about"] == "state");
     unsaved.for_each(|problem| output::tell(problem["text"].as_str().unwrap_or_default()));
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }
 
 /// The path of a crawl or cleaning in the API.
@@ -130,7 +130,7 @@ fn path_of(client: &Client, name: &str) -> Result<String> {
                 .flat_map(|kind| status[*kind].as_array().into_iter().flatten())
                 .filter_map(|one| one["name"].as_str())
                 .collect();
-            Err(Error::Daemon(format!("there is no crawl or cleaning {name:?}; there is {}", names.join(", "))))
+            Err(Error::Config(format!("there is no crawl or cleaning {name:?}; there is {}", names.join(", "))))
         }
     }
 }
@@ -168,7 +168,7 @@ pub fn findings(args: &FindingsArgs) -> Result<Exit> {
         }
         match rows.last().and_then(|row| row["number"].as_u64()) {
             Some(last) if page["more"] == true && last > after => after = last,
-            _ => return Ok(Exit::Done),
+            _ => return Ok(Exit::Well),
         }
     }
 }
@@ -218,14 +218,14 @@ pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     }
     if !args.yes && !agreed()? {
         output::tell("nothing was confirmed");
-        return Ok(Exit::Failed);
+        return Ok(Exit::Waits);
     }
     client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&json!({ "cycle": cycle })))?;
     output::tell(match stops {
         None => "confirmed: the next cycle deletes them",
         Some(_) => "confirmed: the next cycle deletes them until max_delete stops it",
     });
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }
 
 fn agreed() -> Result<bool> {

@@ -83,7 +83,12 @@ fn crawl(args: &CrawlArgs) -> Result<Exit> {
     };
     let exit = finish(args, &engine, name, ending)?;
     match missing {
-        Some(missing) if exit != Exit::Interrupted => Err(missing),
+        Some(missing) if exit == Exit::Well => Err(missing),
+        // Damage comes first.
+        Some(missing) if exit == Exit::Damage => {
+            output::say(&format!("sexton: {missing}"));
+            Ok(exit)
+        }
         _ => Ok(exit),
     }
 }
@@ -131,8 +136,9 @@ fn refuse_what_may_not_change(args: &CrawlArgs, job: &JobSettings, store: &Tahoe
             let clocks = Clocks { started: moment, moment, cycle_now, fixed: args.now.is_some() };
             Leases::new(leases.clone()).may_change(store, &clocks)
         }
-        job if job.needs_stopped_node() && !args.node_stopped => {
-            store.running_node().map_or(Ok(()), |node| Err(Error::NodeRuns { node: node.to_string() }))
+        job if job.needs_stopped_node() => {
+            let node = store.running_node().filter(|node| node.forbids(args.node_stopped));
+            node.map_or(Ok(()), |node| Err(node.refusal()))
         }
         _ => Ok(()),
     }
@@ -192,8 +198,7 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     }
     delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    let clean = report.counts.errors == 0 && report.complete && !report.finds_corrupt();
-    Ok(if clean { Exit::Done } else { Exit::WithErrors })
+    Ok(Exit::by(report.verdict()))
 }
 
 /// Tries again and again while it fails for causes that pass, and says so once.

@@ -82,7 +82,7 @@ pub fn run(args: &DemoArgs) -> Result<Exit> {
     show!("\nThe store, the database and the state files are kept in {}", dir.display())?;
     show!("Try:  sexton crawl {} --job leases --cpu 10%", dir.display())?;
     show!("      sexton clean {} --dry-run --now {}", database.display(), cleaned_at())?;
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }
 
 /// The sample store under a daemon with its page, on any port that is free.
@@ -108,7 +108,7 @@ fn serve(dir: &Path, buckets: u32) -> Result<Exit> {
     crate::daemon::run(crate::daemon::Start { config, config_path: None }, |link| {
         shown = show!("   Its page, with the right to change things (the link works once):\n\n   {link}\n");
     })?;
-    shown.map(|()| Exit::Done)
+    shown.map(|()| Exit::Well)
 }
 
 fn folder(args: &DemoArgs) -> Result<PathBuf> {

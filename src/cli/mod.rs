@@ -1,7 +1,7 @@
 //! The command line: what `sexton` takes, and which command does what.
 //!
-//! Exit codes: 0 done; 1 done, with errors or corrupt shares listed; 2 usage or configuration; 3 failed; 130 interrupted with the state
-//! saved.
+//! Exit codes, of every command but `guard`: 0 well; 1 damage, or something that could not be read; 2 usage, or an unrecognised
+//! layout; 3 could not finish, or no daemon was reached; 4 waits for a person; 130 interrupted, with the state saved.
 
 mod clean;
 mod clean_report;
@@ -38,18 +38,21 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::config::units::{Percent, parse_slice};
 use crate::error::Error;
 use crate::settings::{Basis, Checkpoint};
+use crate::status::Verdict;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All done.
-    Done,
-    /// Done, and there is a list of errors.
-    WithErrors,
-    /// The arguments or a configuration are wrong.
+    /// All is well.
+    Well,
+    /// There is damage, or something could not be read.
+    Damage,
+    /// The arguments or a configuration are wrong, or what they name has a layout that is not known here.
     Usage,
-    /// It could not be done.
+    /// It could not be finished, or no daemon was reached.
     Failed,
+    /// It waits until a person decides.
+    Waits,
     /// Stopped by a signal; the state is saved.
     Interrupted,
 }
@@ -58,25 +61,43 @@ impl Exit {
     /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
-            Exit::Done => 0,
-            Exit::WithErrors => 1,
+            Exit::Well => 0,
+            Exit::Damage => 1,
             Exit::Usage => 2,
             Exit::Failed => 3,
+            Exit::Waits => 4,
             Exit::Interrupted => 130,
+        }
+    }
+
+    /// What the verdict means for the exit code.
+    pub fn by(verdict: Verdict) -> Exit {
+        match verdict {
+            Verdict::Damage | Verdict::Errors => Exit::Damage,
+            Verdict::Failed => Exit::Failed,
+            Verdict::Waiting => Exit::Waits,
+            Verdict::Warning | Verdict::Well => Exit::Well,
         }
     }
 
     /// What an error that ends the program means for its exit code.
     pub fn of(error: &Error) -> Exit {
         match error {
-            Error::Config(_) | Error::CycleDiffers { .. } => Exit::Usage,
+            Error::Config(_)
+            | Error::CycleDiffers { .. }
+            | Error::StateForeign { .. }
+            | Error::StateNewer { .. }
+            | Error::LocalDbForeign { .. } => Exit::Usage,
+            // What is cared for is damaged. A state of Sexton's own that is damaged only keeps the work from being done.
+            Error::LocalDbDamaged { .. } => Exit::Damage,
+            Error::SafetyCatch { .. } => Exit::Waits,
             _ => Exit::Failed,
         }
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 done, with errors or corrupt shares listed; 2 usage or configuration; 3 failed; \
-    130 interrupted, with the state saved";
+const EXIT_CODES: &str = "Exit codes: 0 well; 1 damage, or something that could not be read; 2 usage, or an unrecognised layout; \
+    3 could not finish, or no daemon was reached; 4 waits for a person; 130 interrupted, with the state saved";
 
 /// The caretaker of a store: walks every object, again and again, inside one budget, and never loses its place.
 #[derive(Debug, Parser)]
@@ -93,6 +114,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a sample store, crawl it under a budget, and show what the governor gave to whom
+    #[command(after_help = EXIT_CODES)]
     Demo(DemoArgs),
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
     #[command(after_help = EXIT_CODES)]
@@ -103,33 +125,42 @@ enum Command {
     Run(run::RunArgs),
     /// Show what a running daemon does
     #[cfg(feature = "daemon")]
-    #[command(after_help = "Exit codes: 0 all is well; 1 there is something to look at; 3 no daemon is reached")]
+    #[command(after_help = EXIT_CODES)]
     Status(status::StatusArgs),
     /// Pause one crawl or cleaning of a running daemon, or everything
     #[cfg(feature = "daemon")]
+    #[command(after_help = EXIT_CODES)]
     Pause(control::OneOrAllArgs),
     /// Go on after a pause
     #[cfg(feature = "daemon")]
+    #[command(after_help = EXIT_CODES)]
     Resume(control::OneOrAllArgs),
     /// Begin the next cycle or run of a crawl or cleaning now, also of one that was stopped or has failed; a crawl that waits
     /// for `confirm` rehearses anew
     #[cfg(feature = "daemon")]
+    #[command(after_help = EXIT_CODES)]
     Start(control::OneArgs),
     /// End a crawl or cleaning after its running slice, until it is started
     #[cfg(feature = "daemon")]
+    #[command(after_help = EXIT_CODES)]
     Stop(control::OneArgs),
     /// Show or change the budget of a running daemon
     #[cfg(feature = "daemon")]
+    #[command(after_help = EXIT_CODES)]
     Budget(control::BudgetArgs),
     /// List what a running daemon has found
     #[cfg(feature = "daemon")]
+    #[command(after_help = EXIT_CODES)]
     Findings(control::FindingsArgs),
     /// Confirm what a rehearsal of expiry has shown, so that it is deleted
     #[cfg(feature = "daemon")]
+    #[command(after_help = EXIT_CODES)]
     Confirm(control::ConfirmArgs),
     /// Print completions for a shell
+    #[command(after_help = EXIT_CODES)]
     Completions(shell::CompletionsArgs),
     /// Write man pages
+    #[command(after_help = EXIT_CODES)]
     Man(shell::ManArgs),
     /// Clean a local database of LBS or Cumulus: drop what no snapshot needs, mark segments with much waste
     #[command(after_help = clean::EXIT_CODES)]
@@ -144,8 +175,10 @@ enum Command {
         command: tahoe_state::TahoeStateCommand,
     },
     /// Print the config.ron that means what a Tahoe node's tahoe.cfg tells its crawlers
+    #[command(after_help = EXIT_CODES)]
     ImportTahoeCfg(tahoe_cfg::TahoeCfgArgs),
     /// Make or check a configuration file
+    #[command(after_help = EXIT_CODES)]
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -184,7 +217,8 @@ struct CrawlArgs {
     #[arg(long)]
     offline: bool,
 
-    /// The node is stopped, whatever its pid file says; goes with --offline
+    /// The node is stopped, though its state was saved within two hours (as it also is when it stops) or its pid file is unclear;
+    /// goes with --offline. Does not help where the pid file names a running process: remove that file
     #[arg(long, requires = "offline", conflicts_with = "online")]
     node_stopped: bool,
 
@@ -311,7 +345,7 @@ pub fn run() -> ExitCode {
         Command::TahoeState { command } => tahoe_state::run(&command),
         Command::ImportTahoeCfg(args) => tahoe_cfg::run(&args),
         // Answered above: it ends with the exit code of its command.
-        Command::Guard(_) => Ok(Exit::Done),
+        Command::Guard(_) => Ok(Exit::Well),
         Command::Config { command } => config::run(&command),
     });
     let exit = result.unwrap_or_else(|error| {

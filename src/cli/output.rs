@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
-use crate::job::Counts;
+use crate::job::{Counts, Finding};
 use crate::lock::lock;
 use crate::policy::target::Outlook;
 use crate::report::CycleReport;
@@ -170,17 +170,8 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     if vanished > 0 {
         lines.push(format!("  vanished meanwhile: {vanished}"));
     }
-    lines.extend(few(
-        "findings",
-        report.counts.findings,
-        report.findings.iter().map(|f| {
-            let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
-            let bytes = f.bytes.map_or(String::new(), |(start, end)| format!(" (bytes {start} to {end})"));
-            format!("{}{share}: {}: {}{bytes}", f.storage_index, f.region, f.reason)
-        }),
-    ));
-    let errors = report.errors.iter().map(|e| format!("{}: {}", e.path, e.error));
-    lines.extend(few("errors", report.counts.errors, errors));
+    lines.extend(findings_for_people(report));
+    lines.extend(errors_for_people(report));
     if !report.incomplete_prefixes.is_empty() {
         lines.push(format!("  prefixes that could not be listed: {}", report.incomplete_prefixes.join(" ")));
     }
@@ -250,14 +241,42 @@ fn verified_for_people(verified: &Value) -> String {
     line
 }
 
-/// The first few of a list; `--json` has them all.
-fn few(what: &str, total: u64, items: impl Iterator<Item = String>) -> Vec<String> {
-    const SHOWN: usize = 20;
+/// Of the findings about sound objects that are only kept, so many are shown; `--json` has them all.
+const KEPT_SHOWN: usize = 20;
+
+/// Every finding about something damaged, and the first few about what is only kept.
+fn findings_for_people(report: &CycleReport) -> Vec<String> {
+    let total = report.counts.findings;
     if total == 0 {
         return Vec::new();
     }
-    let more = if total > SHOWN as u64 { format!(", the first {SHOWN} (all with --json)") } else { String::new() };
-    std::iter::once(format!("  {what}: {total}{more}")).chain(items.take(SHOWN).map(|i| format!("    {i}"))).collect()
+    let line = |f: &Finding| {
+        let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
+        let bytes = f.bytes.map_or(String::new(), |(start, end)| format!(" (bytes {start} to {end})"));
+        format!("    {}{share}: {}: {}{bytes}", f.storage_index, f.region, f.reason)
+    };
+    let mut kept = 0;
+    let shown = report.findings.iter().filter(|finding| {
+        kept += usize::from(finding.only_kept);
+        !finding.only_kept || kept <= KEPT_SHOWN
+    });
+    let shown: Vec<String> = shown.map(line).collect();
+    let more = match kept.saturating_sub(KEPT_SHOWN) {
+        0 => String::new(),
+        left => format!(", of which {left} about shares that are only kept are not shown here (all with --json)"),
+    };
+    std::iter::once(format!("  findings: {total}{more}")).chain(shown).collect()
+}
+
+/// Every error that the report has.
+fn errors_for_people(report: &CycleReport) -> Vec<String> {
+    let (total, listed) = (report.counts.errors, report.errors.len());
+    if total == 0 {
+        return Vec::new();
+    }
+    let more = if total > listed as u64 { format!(", the first {listed}") } else { String::new() };
+    let lines = report.errors.iter().map(|e| format!("    {}: {}", e.path, e.error));
+    std::iter::once(format!("  errors: {total}{more}")).chain(lines).collect()
 }
 
 fn freed_for_people(words: &str, freed: &Value) -> String {

@@ -19,7 +19,7 @@ Where things are, unless the configuration says otherwise:
   token          beside the state, as state.sqlite-token; made at the first start, for its owner alone
   page, API      http://127.0.0.1:7377 with /api/openapi.json and /metrics
 
-Exit codes: 0 ended as told; 2 usage or configuration; 3 failed; 130 told to end twice";
+Exit codes: 0 ended as told; 2 usage or configuration; 3 could not go on; 130 told to end twice";
 
 /// What the command takes.
 #[derive(Debug, Args)]
@@ -52,5 +52,5 @@ pub fn run(args: &RunArgs, verbose: u8) -> Result<Exit> {
             output::say(&format!("the page, once: {link}"));
         }
     })?;
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }

@@ -56,7 +56,7 @@ fn pages(command: Command, dir: &Path) -> Result<Exit> {
     let man = Man::new(command);
     let path = dir.join(man.get_filename());
     std::fs::write(&path, page(&man, &path)?).map_err(|e| failed(&path, &e))?;
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }
 
 /// A man page. Lists that are aligned by hand stay as they are: without a word, man(1) fills and justifies them.
@@ -77,7 +77,7 @@ fn page(man: &Man, path: &Path) -> Result<Vec<u8>> {
 fn print(bytes: &[u8]) -> Result<Exit> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
-    written.map(|()| Exit::Done).map_err(|e| failed(Path::new("stdout"), &e))
+    written.map(|()| Exit::Well).map_err(|e| failed(Path::new("stdout"), &e))
 }
 
 fn failed(path: &Path, e: &std::io::Error) -> Error {

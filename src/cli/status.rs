@@ -44,7 +44,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit> {
     if args.open {
         let link = client.post("/api/link", None)?;
         output::show(link["url"].as_str().unwrap_or_default())?;
-        return Ok(Exit::Done);
+        return Ok(Exit::Well);
     }
     loop {
         let status = client.get("/api/status")?;
@@ -56,7 +56,7 @@ pub fn run(args: &StatusArgs) -> Result<Exit> {
         written.map_err(|e| Error::Store { doing: "write to", path: "stdout".into(), cause: e.to_string() })?;
         if !args.watch {
             let failed = list(&status, "problems").any(|problem| problem["severity"] != "warning");
-            return Ok(if failed { Exit::WithErrors } else { Exit::Done });
+            return Ok(if failed { Exit::Damage } else { Exit::Well });
         }
         drop(stdout);
         std::thread::sleep(WATCH_EVERY);

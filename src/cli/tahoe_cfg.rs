@@ -75,7 +75,7 @@ pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
         output::say(&format!("doubtful: {doubt}"));
     }
     output::show(config.trim_end())?;
-    Ok(Exit::Done)
+    Ok(Exit::Well)
 }
 
 /// The configuration at the moment `now`, in seconds since 1970, and what is doubtful about it.

@@ -93,7 +93,7 @@ pub struct ExportArgs {
     #[command(flatten)]
     common: Common,
 
-    /// The node is stopped, whatever its pid file says
+    /// The node is stopped, though its pid file cannot be read or its state is fresh; no word for a process that is seen
     #[arg(long)]
     node_stopped: bool,
 }
@@ -168,18 +168,12 @@ fn import(args: &ImportArgs) -> Result<Exit> {
             account.tell(&format!("  carried on by: {command}"));
         }
     }
-    account.end().map(|()| Exit::Done)
+    account.end().map(|()| Exit::Well)
 }
 
 fn export(args: &ExportArgs) -> Result<Exit> {
     let store = TahoeStore::open(&args.common.store)?;
     let folder = Folder::new(&args.common.store);
-    if let Some(node) = running_node(&folder).filter(|_| !args.node_stopped) {
-        return Err(Error::Config(format!(
-            "nothing was exported: {node}, and a node overwrites its state when it stops; stop it first, or say \
-             --node-stopped if it is"
-        )));
-    }
     let mut plans = Vec::new();
     for crawler in args.common.job.crawlers() {
         let path = args.common.state_path(&store, *crawler)?;
@@ -198,6 +192,12 @@ fn export(args: &ExportArgs) -> Result<Exit> {
         return Err(Error::Config(
             "nothing to export: crawl the store first, or name the state with --state".to_owned(),
         ));
+    }
+    if let Some(node) = running_node(&folder).filter(|node| node.forbids(args.node_stopped)) {
+        return Err(Error::Config(format!(
+            "nothing was exported: {node}, and a node overwrites its state when it stops; {}",
+            node.remedy()
+        )));
     }
     let mut account = Account::new();
     for (crawler, plan) in plans {
@@ -220,7 +220,7 @@ fn export(args: &ExportArgs) -> Result<Exit> {
             });
         }
     }
-    account.end().map(|()| Exit::Done)
+    account.end().map(|()| Exit::Well)
 }
 
 /// The state, if there is one; none is made.

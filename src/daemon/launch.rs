@@ -37,7 +37,7 @@ pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh, fir
     let store = if job.changes_shares() { store.alone()? } else { store };
     // Expiry asks before each slice's deletions; it may evaluate and rehearse beside a node.
     if let (JobSettings::Verify { .. }, true, Some(node)) = (&job, job.needs_stopped_node(), store.running_node()) {
-        return Err(Error::NodeRuns { node: node.to_string() });
+        return Err(node.refusal());
     }
     match job {
         JobSettings::Count => add(engine, settings, store, Count, fresh, first).await,

@@ -35,7 +35,7 @@ fn words(args: &str) -> Ended {
 #[test]
 fn help_says_what_there_is() {
     let help = words("--help").expect(0).stdout;
-    for word in ["demo", "crawl", "config", "Exit codes: 0 done", "130 interrupted"] {
+    for word in ["demo", "crawl", "config", "Exit codes: 0 well", "4 waits for a person", "130 interrupted"] {
         assert!(help.contains(word), "{word} is not in\n{help}");
     }
     let help = words("crawl --help").expect(0).stdout;
@@ -133,14 +133,31 @@ fn a_node_that_runs_is_noticed_and_so_are_rules_that_take_valid_leases() {
     fs::write(&running, format!("{} 1.0\n", std::process::id())).unwrap();
     let crawl = |args: &str| run(&mut sample.crawl("state", args));
     let delete = "--job leases --expire age:2678400 --max-delete 100%";
-    crawl(&format!("{delete} --offline")).expect(3).said("the node of this store runs").said("--node-stopped");
+    let seen = "the node of this store runs";
+    crawl(&format!("{delete} --offline")).expect(3).said(seen).said("if no node of this store runs, remove that file");
     crawl("--job verify --quarantine move --offline").expect(3).said("the node of this store runs");
     crawl(&format!("{delete} --offline --dry-run")).expect(3).said("the node of this store runs");
     crawl(&format!("{delete} --dry-run")).expect(0);
+    // What is seen cannot be vouched for.
+    crawl(&format!("{delete} --offline --node-stopped --dry-run")).expect(3).said(seen);
+    crawl(&format!("{delete} --offline --node-stopped")).expect(3).said(seen);
+    crawl("--job verify --quarantine move --offline --node-stopped").expect(3).said(seen);
+    fs::write(&running, "no number").unwrap();
+    crawl(&format!("{delete} --offline")).expect(3).said("may be running").said("--node-stopped");
     crawl(&format!("{delete} --offline --node-stopped --dry-run")).expect(0);
     crawl(&format!("{delete} --offline --node-stopped")).expect(0);
     fs::remove_file(&running).unwrap();
     crawl(&format!("{delete} --offline")).expect(0);
+    // A node whose pid file is somewhere else shows itself by what it saves.
+    let saved = sample.store().join("bucket_counter.state.json");
+    fs::write(&saved, r#"{"version": 1, "last-cycle-finished": 3, "current-cycle": null}"#).unwrap();
+    let two_hours = "a node saves its state also when it stops, so this asks for two hours after each stop";
+    for args in [delete, &format!("{delete} --dry-run"), "--job verify --quarantine move"] {
+        let refused = crawl(&format!("{args} --offline")).expect(3);
+        refused.said("bucket_counter.state.json was saved 0 min ago").said("--node-stopped").said(two_hours);
+        crawl(&format!("{args} --offline --node-stopped")).expect(0);
+    }
+    fs::remove_file(&saved).unwrap();
     for dry_run in ["", " --dry-run"] {
         let refused = crawl(&format!("--job leases --expire age:31 --offline{dry_run}")).expect(2);
         refused.said("leases are granted for 31 days");
@@ -350,7 +367,7 @@ fn what_cannot_be_printed_is_an_error_and_no_panic() {
         format!("demo --buckets 10 --dir {}", path("demo")),
         format!("crawl {store} --job count --state {}", path("count")),
         format!("tahoe-state import {store} --state {}", path("state")),
-        format!("tahoe-state export {store} --state {}", path("state")),
+        format!("tahoe-state export {store} --node-stopped --state {}", path("state")),
     ];
     for args in all {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();

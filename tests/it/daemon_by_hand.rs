@@ -201,7 +201,7 @@ fn while_everything_is_paused_nothing_is_said_to_begin() {
 fn findings_of_a_crawl_that_is_not_there_are_refused() {
     let daemon = Daemon::start(5, &config(FAST, CRAWLS, ""));
     say(&daemon, "findings --crawl leases").expect(0);
-    say(&daemon, "findings --crawl nope").expect(3).said(r#"there is no crawl "nope""#);
+    say(&daemon, "findings --crawl nope").expect(2).said(r#"there is no crawl "nope""#);
     assert_eq!(daemon.send("GET", "/api/findings?crawl=nope", &[], "").status, 404);
 }
 

@@ -1,10 +1,12 @@
 //! What `/metrics` and the status say of a crawl's figures: every finished cycle counts once, and what was not deleted is not
 //! said to be.
 
+use std::path::Path;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::daemon::{Daemon, command_for, config};
+use super::daemon::{CRAWLS, Daemon, command_for, config};
 use super::daemon_shapes::assert_fits;
 use super::expiry_crash::immutable_at;
 use super::harness::{Sample, run};
@@ -23,6 +25,33 @@ fn again(daemon: &Daemon, name: &str, cycle: u64) -> Value {
     assert_eq!(daemon.change("POST", &format!("/api/crawls/{name}/start"), "").status, 200);
     let status = daemon.until("the next cycle", |status| status["crawls"][0]["last_cycle"]["cycle"] == cycle);
     status["crawls"][0].clone()
+}
+
+#[test]
+fn the_metrics_tell_what_a_crawl_and_its_last_cycle_have_come_to() {
+    let daemon = Daemon::start(300, &config(FAST, CRAWLS, ""));
+    daemon.until_crawl("leases", "sleeping");
+    let answer = daemon.send("GET", "/metrics", &[], "");
+    assert!(answer.headers.contains("text/plain; version=0.0.4"), "{}", answer.headers);
+    for line in ["sexton_buckets_total{crawl=\"leases\"} 300", "sexton_last_cycle_buckets{crawl=\"leases\"} 300"] {
+        assert!(answer.body.contains(line), "{line} is not in {}", answer.body);
+    }
+}
+
+#[test]
+fn alert_rules_and_dashboard_name_metrics_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let known = std::fs::read_to_string(root.join("src/daemon/metrics.rs")).unwrap();
+    for file in ["packaging/alerts.yml", "packaging/grafana.json"] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_' && !c.is_ascii_digit());
+        let named: Vec<&str> = words.filter(|word| word.starts_with("sexton_")).collect();
+        assert!(named.len() > 5, "{named:?}");
+        for name in named {
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(known.contains(&format!("\"{name}\"")), "{file} names {name}");
+        }
+    }
 }
 
 #[test]

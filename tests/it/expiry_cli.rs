@@ -59,7 +59,7 @@ fn a_catch_that_holds_is_looked_into_without_giving_its_cycle_up() {
         let (_, rest) = said.split_once("(deleted already: ").expect("what is deleted already");
         rest.split_once(')').unwrap().0.parse::<u64>().unwrap()
     };
-    let first = crawl("state", &format!("{rule} --offline")).expect(3);
+    let first = crawl("state", &format!("{rule} --offline")).expect(4);
     let gone = deleted(&first.stderr);
     assert!(gone > 0, "{}", first.stderr);
     let alone = "give it a state file of its own with --state FILE; --fresh would give that cycle up";
@@ -70,7 +70,7 @@ fn a_catch_that_holds_is_looked_into_without_giving_its_cycle_up() {
     crawl("state", &format!("--job leases --now {NOW}")).expect(2).said(alone);
     let costs = "begin anew with --fresh, and what it has deleted so far no longer counts for --max-delete";
     crawl("state", &format!("--job leases --expire age:2678401 --now {NOW} --offline")).expect(2).said(costs);
-    assert_eq!(deleted(&crawl("state", &format!("{rule} --offline")).expect(3).stderr), gone);
+    assert_eq!(deleted(&crawl("state", &format!("{rule} --offline")).expect(4).stderr), gone);
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! the tests fail and say so.
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 
@@ -69,20 +71,15 @@ pub fn ways() -> Vec<Way> {
     ways
 }
 
-/// Mounts a small file system in memory.
+/// Mounts a small file system in memory, which only root may.
 pub fn mount(folder: &Path, size: &str) -> Result<(), String> {
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder);
-    match mount.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        Err(e) => Err(format!("mount: {e}")),
-    }
+    let options = CString::new(format!("size={size}")).unwrap();
+    rustix::mount::mount("tmpfs", folder, "tmpfs", MountFlags::empty(), &*options).map_err(|e| format!("mount: {e}"))
 }
 
 pub fn unmount(folder: &Path) {
     // Lazily: whoever still has a file open there does not keep it mounted.
-    let _ = Command::new("umount").arg("-l").arg(folder).status();
+    let _ = rustix::mount::unmount(folder, UnmountFlags::DETACH);
 }
 
 /// Takes all room in a folder.
@@ -155,8 +152,7 @@ impl<'a> Disk<'a> {
             Way::SmallFileSystem => {
                 // Missing where the file system was too small from the start.
                 let _ = fs::remove_file(self.folder.join("filler"));
-                let remount = ["-o", "remount,size=16m"];
-                assert!(Command::new("mount").args(remount).arg(&self.folder).status().unwrap().success());
+                rustix::mount::mount_remount(&self.folder, MountFlags::empty(), "size=16m").unwrap();
             }
             Way::LimitedFiles => limit(running, None),
         }

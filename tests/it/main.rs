@@ -39,6 +39,7 @@ mod expiry_world;
 mod external;
 #[cfg(feature = "external")]
 mod external_grid;
+#[cfg(feature = "external")]
 mod external_prometheus;
 mod fail_points;
 mod fixtures;

@@ -73,6 +73,8 @@ impl Scene {
         let state = self.state(state);
         let mut program = sexton(["tahoe-state".as_ref(), command.as_ref(), self.fixture.root.as_os_str()]);
         program.arg("--state").arg(state).args(args.split_whitespace());
+        // The files of the node were copied just now.
+        program.args((command == "export").then_some("--node-stopped"));
         program
     }
 

@@ -70,18 +70,30 @@ fn export_beside_a_running_node_is_refused() {
     program("import", &[]).expect(0);
     std::fs::write(outer.path().join("running.process"), format!("{} 1700000000.5\n", std::process::id())).unwrap();
     for more in [&[][..], &["--dry-run"]] {
-        program("export", more).expect(2).said("stop it first");
+        program("export", more).expect(2).said("stop it, or,").said("remove that file");
     }
-    assert!(!storage.join("lease_checker.state.json.bak").exists());
-    program("export", &["--node-stopped"]).expect(0);
-    assert!(storage.join("lease_checker.state.json.bak").exists());
+    // What is seen cannot be vouched for.
+    program("export", &["--node-stopped"]).expect(2).said("the node of this store runs");
     std::fs::write(outer.path().join("running.process"), "999999999 1700000000.5\n").unwrap();
     // Where the node saved something lately, it may run where its process is not seen.
     program("export", &[]).expect(2).said("process 999999999").said("in a container or on another machine");
+    std::fs::remove_file(outer.path().join("running.process")).unwrap();
+    // Or its pid file is somewhere else.
+    let asks = "a node saves its state also when it stops, so this asks for two hours after each stop";
+    program("export", &[]).expect(2).said("with a pid file somewhere else").said(asks);
+    assert!(!storage.join("lease_checker.state.json.bak").exists());
+    program("export", &["--node-stopped"]).expect(0);
+    assert!(storage.join("lease_checker.state.json.bak").exists());
+    // What this wrote is no sign of a node; what the node has saved since is one.
     let long_ago = SystemTime::now() - Duration::from_secs(3 * 3600);
-    for name in ["bucket_counter.state.json", "lease_checker.state.json"] {
+    let set_back = |name: &str| {
         File::options().write(true).open(storage.join(name)).unwrap().set_modified(long_ago).unwrap();
-    }
+    };
+    set_back("bucket_counter.state.json");
+    program("export", &[]).expect(0);
+    std::fs::copy(storage.join("lease_checker.state.json.bak"), storage.join("lease_checker.state.json")).unwrap();
+    program("export", &[]).expect(2).said("with a pid file somewhere else");
+    set_back("lease_checker.state.json");
     program("export", &[]).expect(0);
 }
 

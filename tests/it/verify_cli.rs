@@ -388,7 +388,7 @@ fn an_advisory_that_was_begun_on_a_full_disk_is_not_taken_for_one() {
     let folder = grid.fixture.root.join("corruption-advisories");
     fs::create_dir(&folder).unwrap();
     if let Err(refused) = full_disk::mount(&folder, "64k") {
-        return println!("no small file system: {refused}");
+        return println!("skipped: no small file system: {refused}");
     }
     full_disk::fill(&folder);
     // The same cycle comes to the share again, as after a crash.

@@ -143,10 +143,10 @@ impl Job<TahoeStore> for Leases {
         let LeaseSettings { word, accept_clock, node_stopped, .. } = self.settings;
         match word {
             // It may have been started since the crawl was.
-            Some(Word::Offline) if !node_stopped => match store.running_node() {
-                Some(node) => Err(Error::NodeRuns { node: node.to_string() }),
-                None => Ok(()),
-            },
+            Some(Word::Offline) => store
+                .running_node()
+                .filter(|node| node.forbids(node_stopped))
+                .map_or(Ok(()), |node| Err(node.refusal())),
             // The node beside which anything is deleted has a clock as well.
             Some(Word::Online) if !accept_clock => {
                 let fault = node_fault(store.node_saved_unix(), clocks.moment.unix_secs);

@@ -61,7 +61,8 @@ pub struct LeaseSettings {
     /// Whether the clock is vouched for, where a share that was written after it speaks against it, or, with
     /// [`Word::Online`], the files of the node. Default: no.
     pub accept_clock: bool,
-    /// Whether the node is vouched for to be stopped, whatever its pid file says; goes with [`Word::Offline`]. Default: no.
+    /// Whether the node is vouched for to be stopped, as far as that cannot be seen from here: a pid file that names a living
+    /// process refuses all the same. Goes with [`Word::Offline`]. Default: no.
     pub node_stopped: bool,
 }
 

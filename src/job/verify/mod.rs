@@ -64,7 +64,7 @@ pub struct VerifySettings {
     pub advisories: Advisories,
     /// What becomes of the page cache. Default: it is spared.
     pub page_cache: PageCache,
-    /// Whether the node is stopped although its pid file says that it runs; for [`Quarantine::Move`]. Default: no.
+    /// Whether the node is vouched for to be stopped, as far as that cannot be seen from here; for [`Quarantine::Move`]. Default: no.
     pub node_stopped: bool,
 }
 

@@ -86,8 +86,9 @@ pub(super) fn put_away(
     if settings.quarantine == Quarantine::None {
         return;
     }
-    let asks = settings.quarantine == Quarantine::Move && !settings.node_stopped;
-    if let Some(node) = asks.then(|| bucket.running_node()).flatten() {
+    let asks = settings.quarantine == Quarantine::Move;
+    let node = if asks { bucket.running_node() } else { None };
+    if let Some(node) = node.filter(|node| node.forbids(settings.node_stopped)) {
         fold.notes.error(&bucket.path_of(corrupt.name), &format_args!("not moved to quarantine: {node}"));
         return;
     }

@@ -32,6 +32,36 @@ pub const HISTORY_FILE: &str = "lease_checker.history.json";
 /// The only version of these files that there has been.
 const VERSION: u64 = 1;
 
+/// How many bytes of a state file [`is_as_exported`] looks at.
+pub const EXPORT_HEAD_LEN: usize = 4096;
+
+/// Whether a state file that begins like this is as Sexton's export wrote it. No node has saved it since.
+///
+/// A node writes a state file anew each time, with Python's `json.dumps`: a space behind every colon and comma, also where it
+/// goes on from a file of Sexton's. Sexton's files have no space between two words.
+///
+/// Whoever owns the store can imitate that, as they can set a file's times.
+///
+/// ```
+/// use sexton::tahoe::state::is_as_exported;
+///
+/// assert!(is_as_exported(br#"{"version":1,"last-cycle-finished":null,"current-cycle":null}"#));
+/// assert!(!is_as_exported(br#"{"version": 1, "last-cycle-finished": null, "current-cycle": null}"#));
+/// ```
+pub fn is_as_exported(head: &[u8]) -> bool {
+    let head = &head[..head.len().min(EXPORT_HEAD_LEN)];
+    let (mut quoted, mut escaped, mut spaced) = (false, false, false);
+    for byte in head {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            byte => spaced |= !quoted && byte.is_ascii_whitespace(),
+        }
+    }
+    head.starts_with(br#"{"version":1,"last-cycle-finished":"#) && !spaced
+}
+
 /// Reads one JSON document; the error says where it is no such thing.
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     serde_json::from_slice(text).map_err(|e| e.to_string())

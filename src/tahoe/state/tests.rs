@@ -7,7 +7,7 @@ use serde_json::json;
 use super::counter::Counter;
 use super::figures::{Figures, Mode, Space};
 use super::leases::{AGES_KEPT, Entry, History, LeaseChecker};
-use super::{CycleAt, Position};
+use super::{CycleAt, Position, is_as_exported};
 use crate::tahoe::container::ShareType;
 use crate::tahoe::names::prefixes;
 
@@ -71,6 +71,7 @@ proptest! {
         let ring = prefixes();
         let counter = Counter { position, counts, last_count };
         let text = counter.write(&ring).to_string();
+        prop_assert!(is_as_exported(text.as_bytes()));
         prop_assert_eq!(Counter::parse(text.as_bytes(), &ring), Ok(counter));
     }
 
@@ -86,6 +87,7 @@ proptest! {
         let history = History(history.into_iter().map(|(cycle, times)| (cycle, entry(times))).collect());
         let checker = LeaseChecker { position, so_far };
         let text = checker.write(&history, &ring).to_string();
+        prop_assert!(is_as_exported(text.as_bytes()));
         prop_assert_eq!(LeaseChecker::parse(text.as_bytes(), &ring), Ok(checker));
         let text = history.write().to_string();
         prop_assert_eq!(History::parse(text.as_bytes()), Ok(history));
@@ -101,6 +103,18 @@ proptest! {
             let _ = (Counter::parse(text, &ring), LeaseChecker::parse(text, &ring), History::parse(text));
         }
     }
+}
+
+#[test]
+fn what_a_node_writes_is_not_taken_for_an_export() {
+    for folder in ["between", "doubled", "odd", "plain"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tahoe-state").join(folder);
+        for file in std::fs::read_dir(folder).unwrap() {
+            assert!(!is_as_exported(&std::fs::read(file.unwrap().path()).unwrap()));
+        }
+    }
+    assert!(!is_as_exported(b""));
+    assert!(!is_as_exported(br#"{"version":1,"last-cycle-finished":1,"history": {}}"#), "nobody writes it so");
 }
 
 #[test]

@@ -40,6 +40,8 @@ impl Scene {
 
     fn tahoe_state(&self, command: &str, args: &[&str]) -> Ended {
         let mut program = sexton(["tahoe-state", command, &self.store, "--state"]);
+        // The node has saved its state just now, when it stopped.
+        program.args((command == "export").then_some("--node-stopped"));
         run(program.arg(self.state()).args(args)).expect(0)
     }
 
