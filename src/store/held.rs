@@ -74,6 +74,11 @@ impl HeldFolder {
         &self.path
     }
 
+    /// A second handle of it.
+    pub fn again(&self) -> io::Result<HeldFolder> {
+        Ok(HeldFolder { folder: self.folder.try_clone()?, path: self.path.clone() })
+    }
+
     /// Which folder it is.
     pub fn id(&self) -> io::Result<FileId> {
         Ok(FileId::of(&fstat(&self.folder)?))

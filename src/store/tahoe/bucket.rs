@@ -5,13 +5,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, FileType, RawDir, fstat, statat};
 
 use super::ends::Ends;
 use super::node::{NodeSign, running_node};
-use super::{DiskUsage, FileId, ShareFile, Site, Stamp, TahoePrefix, is_dot};
+use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot};
 use crate::shown;
 use crate::store::{HeldFolder, open};
 use crate::tahoe::number::ShareNumber;
@@ -126,14 +126,9 @@ impl<'a> TahoeBucket<'a> {
         self.text.get(share.at..share.at + share.len).unwrap_or_default()
     }
 
-    /// The directory itself, for what is done with a share beside reading it.
-    pub(crate) fn dir(&self) -> &OwnedFd {
-        &self.dir
-    }
-
-    /// Which file a share is and when it was changed; a link is not followed.
-    pub(crate) fn stamp_of(&self, name: &[u8]) -> io::Result<Stamp> {
-        Ok(Stamp::of(&statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    /// Which folder it is.
+    pub(crate) fn id(&self) -> io::Result<FileId> {
+        Ok(FileId::of(&fstat(&self.dir)?))
     }
 
     /// The path of the bucket.
@@ -151,13 +146,6 @@ impl<'a> TahoeBucket<'a> {
         self.path().join(OsStr::from_bytes(name))
     }
 
-    /// The path of a folder of this name beside `shares/`.
-    pub(crate) fn beside_shares(&self, name: &str) -> PathBuf {
-        // A prefix stands in `shares/`, which stands in the store.
-        let store = self.prefix.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-        store.join(name)
-    }
-
     /// The store that it is in, for what is written there.
     pub(crate) fn site(&self) -> &Site {
         &self.prefix.site
@@ -169,7 +157,7 @@ impl<'a> TahoeBucket<'a> {
     /// If it was reached through a link, or was moved away, or nothing is changed in this store.
     pub(crate) fn for_change(&self) -> io::Result<HeldFolder> {
         let bucket = self.site().shares()?.folder(self.prefix())?.folder(self.name)?;
-        if bucket.id()? != FileId::of(&fstat(&self.dir)?) {
+        if bucket.id()? != self.id()? {
             return Err(io::Error::other("another bucket stands in its place"));
         }
         Ok(bucket)

@@ -42,7 +42,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(stat: &Stat) -> Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
         // Nanoseconds since 1970 fit until 2262.
         let ns = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
         Stamp {

@@ -1,16 +1,20 @@
 //! Where a store lies: the folder that holds `shares/`, and `shares/` itself, held open for what is changed there; and whether
 //! anything may be changed.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, openat};
 use rustix::io::Errno;
 
-use crate::store::HeldFolder;
 use crate::store::open::{DIRECTORY, is_of_kernel};
 use crate::store::way::Way;
+use crate::store::{HeldFolder, open_regular};
+use crate::tahoe::cfg;
+
+/// A larger file is no `tahoe.cfg`.
+const TAHOE_CFG_MAX: u64 = 1 << 20;
 
 /// The folders of a store.
 #[derive(Debug)]
@@ -40,6 +44,36 @@ impl Site {
             strange_link: to_root.strange_link.or(to_shares.strange_link),
             given: given.into(),
         })
+    }
+
+    /// The path of something beside `shares/`, for messages.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// What `reserved_space` in the node's tahoe.cfg says, in bytes; 0 where there is none. The file stands where the pid file does,
+    /// in the folder above.
+    ///
+    /// # Errors
+    /// That it cannot be read, in words.
+    pub fn reserved_space(&self) -> Result<u64, String> {
+        let bases = [&*self.given, self.root.path()].into_iter().filter_map(Path::parent);
+        for file in bases.map(|base| base.join("tahoe.cfg")) {
+            let wrong = |why: &dyn std::fmt::Display| format!("reserved_space in {} is unknown: {why}", file.display());
+            let (opened, mut text) = (open_regular(&file), String::new());
+            match opened {
+                Ok(opened) => {
+                    opened.take(TAHOE_CFG_MAX + 1).read_to_string(&mut text).map_err(|e| wrong(&e))?;
+                }
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                Err(e) => return Err(wrong(&e)),
+            }
+            if text.len() as u64 > TAHOE_CFG_MAX {
+                return Err(wrong(&"the file is larger than 1 MiB"));
+            }
+            return cfg::reserved_space(&text).map_err(|e| wrong(&e));
+        }
+        Ok(0)
     }
 
     /// A handle of `shares/` for reading.
