@@ -91,6 +91,7 @@ mod error;
 pub mod job;
 mod lock;
 pub mod messages;
+mod own_files;
 pub mod policy;
 pub mod priority;
 pub mod report;

@@ -174,6 +174,11 @@ pub enum Contents<S: Store> {
     },
     /// It is there and cannot be listed.
     Unlistable(io::Error),
+    /// It has more names than are listed at once, and all up to this one were visited.
+    Later {
+        /// That name; greater ones are listed in another pass.
+        after: Vec<u8>,
+    },
 }
 
 impl<S: Store> std::fmt::Debug for ListedPrefix<S> {

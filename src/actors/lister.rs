@@ -17,8 +17,8 @@ use crate::store::Store;
 use cache::Cache;
 use reading::read;
 
-/// Names after which enough is read ahead: some 2 MB of them.
-const AHEAD_NAMES: u32 = 65_536;
+/// Bytes of names after which enough is read ahead.
+const AHEAD_BYTES: usize = 2 << 20;
 
 /// The weight of the read-ahead beside a worker's 1.
 const READ_AHEAD_WEIGHT: f64 = 0.1;
@@ -74,7 +74,7 @@ impl<S: Store> PrefixLister<S> {
                 return slice.settle();
             }
             let positions: Vec<u32> = todo.iter().map(|r| r.wanted.position).collect();
-            match working.run(move || read(&*store, todo, AHEAD_NAMES, slice)).await {
+            match working.run(move || read(&*store, todo, AHEAD_BYTES, slice)).await {
                 Ok(read) => drop(cache.put_back(cycle, read)),
                 Err(_) => cache.forget(&positions),
             }

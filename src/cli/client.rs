@@ -1,5 +1,7 @@
 //! Finds a running daemon and talks to it.
 
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,11 +9,15 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::daemon::places::{self, Card};
+use crate::daemon::places::{self, Card, FoundCard};
 use crate::error::{Error, Result};
+use crate::own_files::{self, OwnFile};
+use crate::store;
 
 /// A daemon that answers at all answers within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// A larger token file is none.
+const TOKEN_MOST_BYTES: u64 = 1024;
 
 /// How to reach the daemon.
 #[derive(Debug, Args)]
@@ -49,18 +55,32 @@ impl Client {
         let config = ureq::Agent::config_builder();
         // A proxy of the environment is for other hosts.
         let config = config.timeout_global(Some(ANSWER_WITHIN)).http_status_as_error(false).proxy(None);
+        // The daemon redirects nobody, and the token is not to go elsewhere.
+        let config = config.max_redirects(0);
         let agent: ureq::Agent = config.build().into();
-        let (url, token_file, pid) = match &reach.url {
-            Some(url) => (with_scheme(url.trim_end_matches('/')), reach.token_file.clone(), None),
+        let given = reach.token_file.as_deref().map(given_token);
+        let (url, token, pid) = match &reach.url {
+            // Whoever names both wants the one to go to the other.
+            Some(url) => {
+                let none = Err("no --token-file was given".to_owned());
+                (with_scheme(url.trim_end_matches('/')), given.unwrap_or(none), None)
+            }
             None => {
-                let card = card(reach)?;
-                (card.url, reach.token_file.clone().or(Some(card.token_file)), Some(card.pid))
+                let (FoundCard { card, owner }, configured) = card(reach)?;
+                let token = match may_have_token(&card.url, configured) {
+                    true => given.unwrap_or_else(|| daemon_token(&card.token_file, owner)),
+                    false => Err(format!(
+                        "{} is neither this machine's own address nor the one in the configuration: name it with --url, and \
+                         the token with --token-file",
+                        card.url
+                    )),
+                };
+                (card.url, token, Some(card.pid))
             }
         };
-        let (token, no_token) = match token_file.as_deref().map(read_token) {
-            Some(Ok(token)) => (Some(token), String::new()),
-            Some(Err(why)) => (None, why),
-            None => (None, "no --token-file was given".to_owned()),
+        let (token, no_token) = match token {
+            Ok(token) => (Some(token), String::new()),
+            Err(why) => (None, why),
         };
         Ok(Client { agent, url, token, no_token, pid })
     }
@@ -146,72 +166,103 @@ fn with_scheme(url: &str) -> String {
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
-fn read_token(path: &Path) -> std::result::Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+/// Whether a token may go to the address on a card: to this machine, or where the configuration says.
+fn may_have_token(url: &str, configured: Option<SocketAddr>) -> bool {
+    let Ok(uri) = url.parse::<ureq::http::Uri>() else { return false };
+    let Some(host) = uri.host().filter(|_| uri.scheme_str() == Some("http")) else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_configured = |ip: IpAddr| {
+        configured.is_some_and(|known| known.ip() == ip && (known.port() == 0 || uri.port_u16() == Some(known.port())))
+    };
+    host == "localhost" || address.is_ok_and(|ip| ip.is_loopback() || is_configured(ip))
+}
+
+/// The token of a daemon, from the file that its card names: it must belong to the card's owner.
+fn daemon_token(path: &Path, owner: u32) -> std::result::Result<String, String> {
+    let read = OwnFile::at(path).and_then(|file| file.read_of(owner, TOKEN_MOST_BYTES));
+    let bytes = read.map_err(|e| format!("{}: {}", path.display(), own_files::cause(&e, path)))?;
+    token(path, &bytes.ok_or_else(|| format!("{} is not there", path.display()))?)
+}
+
+/// The token from the file that the user names, through links too.
+fn given_token(path: &Path) -> std::result::Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = store::open_regular(path).and_then(|file| file.take(TOKEN_MOST_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|e| format!("{}: {e}", path.display()))?;
+    token(path, &bytes)
+}
+
+fn token(path: &Path, bytes: &[u8]) -> std::result::Result<String, String> {
+    let text = String::from_utf8_lossy(bytes);
     let token = text.trim();
     // As it goes into a header; what is no token at all is not sent anywhere.
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if token.is_empty() || bytes.len() as u64 > TOKEN_MOST_BYTES || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!("{} does not hold a token", path.display()));
     }
     Ok(token.to_owned())
 }
 
-/// The card of the daemon that is meant.
-fn card(reach: &Reach) -> Result<Card> {
+/// The card of the daemon that is meant, and the address in the configuration, if that is known.
+fn card(reach: &Reach) -> Result<(FoundCard, Option<SocketAddr>)> {
     match &reach.config {
-        Some(path) => match state_of(path) {
-            Ok(state) => {
-                let cards = Card::all(std::slice::from_ref(&state));
+        Some(path) => match named_by(path) {
+            Ok((state, listen)) => {
+                let cards = Card::all(std::slice::from_ref(&state), &[]);
                 let none = format!("no daemon runs for the state {}", state.display());
-                only(cards.into_iter().filter(|card| card.state == state), none)
+                let card = only(cards.into_iter().filter(|found| found.card.state == state), none)?;
+                Ok((card, Some(listen)))
             }
-            Err(refused) => started_with(path, refused),
+            Err(refused) => Ok((started_with(path, refused)?, None)),
         },
         None => {
-            let (states, unread) = usual_states();
+            let (named, unread) = usual();
             let none = "no daemon runs; start one with `sexton run`, or name it with --url or --config";
             let why = unread.map_or(String::new(), |why| format!(" (the usual configuration cannot be read: {why})"));
-            only(Card::all(&states).into_iter(), format!("{none}{why}"))
+            let (state, listen) = named.unzip();
+            let card = only(Card::all(state.as_slice(), &[]).into_iter(), format!("{none}{why}"))?;
+            Ok((card, listen))
         }
     }
 }
 
-/// The state file of the configuration that is used when none is named, if there is one; and why it cannot be read.
-fn usual_states() -> (Vec<PathBuf>, Option<Error>) {
-    match places::config().map(|path| state_of(&path)) {
-        Ok(Ok(state)) => (vec![state], None),
-        Ok(Err(why)) => (Vec::new(), Some(why)),
-        Err(_) => (Vec::new(), None),
+/// The state file and the address of the configuration that is used when none is named, if there is one; or why it cannot
+/// be read.
+fn usual() -> (Option<(PathBuf, SocketAddr)>, Option<Error>) {
+    match places::config().map(|path| named_by(&path)) {
+        Ok(Ok(named)) => (Some(named), None),
+        Ok(Err(why)) => (None, Some(why)),
+        Err(_) => (None, None),
     }
 }
 
-/// The state file of a configuration.
-fn state_of(config: &Path) -> Result<PathBuf> {
-    let state = Config::load(config)?.state.map_or_else(places::state, Ok)?;
-    Ok(places::resolved(&state))
+/// The state file and the address that a configuration names.
+fn named_by(config: &Path) -> Result<(PathBuf, SocketAddr)> {
+    let config = Config::load(config)?;
+    let state = config.state.map_or_else(places::state, Ok)?;
+    Ok((places::resolved(&state), config.daemon.listen))
 }
 
 /// The daemon that was started with a file which cannot be read any more: its status says why it refuses that.
-fn started_with(path: &Path, refused: Error) -> Result<Card> {
+fn started_with(path: &Path, refused: Error) -> Result<FoundCard> {
     // Where its state is, nobody can say but the file; beside it is a good guess.
     let known = places::resolved(path);
-    let (mut states, _) = usual_states();
-    states.push(places::beside(&known, "-state"));
-    let cards = Card::all(&states);
-    let Ok(card) = only(cards.into_iter().filter(|card| card.config.as_ref() == Some(&known)), String::new()) else {
-        return Err(refused);
-    };
+    let named: Vec<PathBuf> = usual().0.into_iter().map(|(state, _)| state).collect();
+    let cards = Card::all(&named, &[places::beside(&known, "-state")]);
+    let meant = cards.into_iter().filter(|found| found.card.config.as_ref() == Some(&known));
+    let Ok(found) = only(meant, String::new()) else { return Err(refused) };
     super::output::say(&format!("sexton: {refused}"));
-    super::output::say(&format!("sexton: this is the daemon that was started with that file, process {}", card.pid));
-    Ok(card)
+    let pid = found.card.pid;
+    super::output::say(&format!("sexton: this is the daemon that was started with that file, process {pid}"));
+    Ok(found)
 }
 
 /// The one daemon of those that may be meant.
-fn only(cards: impl Iterator<Item = Card>, none: String) -> Result<Card> {
-    let mut cards: Vec<Card> = cards.collect();
+fn only(cards: impl Iterator<Item = FoundCard>, none: String) -> Result<FoundCard> {
+    let mut cards: Vec<FoundCard> = cards.collect();
     if cards.len() < 2 {
         return cards.pop().ok_or(Error::Daemon(none));
     }
-    let known: Vec<String> = cards.iter().map(|card| format!("{} (process {})", card.url, card.pid)).collect();
+    let known: Vec<String> =
+        cards.iter().map(|found| format!("{} (process {})", found.card.url, found.card.pid)).collect();
     Err(Error::Daemon(format!("several daemons run: {}; choose one with --url or --config", known.join(", "))))
 }

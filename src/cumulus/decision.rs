@@ -6,8 +6,7 @@
 //! what is kept stays until somebody has had the report: a run that is started again would otherwise mark more, where
 //! there are limits.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -18,6 +17,7 @@ use super::faults;
 use super::locks::{LockSummary, LockTimes};
 use super::touched::TouchedList;
 use crate::error::Result;
+use crate::own_files::{self, OwnFile};
 use crate::policy::cleaning::{Era, Options, Regroup, Retention};
 
 const VERSION: u32 = 3;
@@ -131,13 +131,11 @@ impl Decision {
 
     /// Reads what was kept. What cannot be read is as good as nothing: the plan is made again.
     pub(super) fn kept(database: &Path) -> Result<Option<Decision>> {
-        let path = Self::path(database);
-        let file = match File::open(&path) {
-            Ok(file) => BufReader::new(file.take(MOST_BYTES)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(faults::io(&e, "read the plan beside", database)),
+        let opened = OwnFile::at(&Self::path(database)).and_then(|file| file.open_bounded(MOST_BYTES));
+        let Some(file) = opened.map_err(|e| faults::io(&e, "read the plan beside", database))? else {
+            return Ok(None);
         };
-        match serde_json::from_reader::<_, Decision>(file) {
+        match serde_json::from_reader::<_, Decision>(BufReader::new(file)) {
             Ok(decision) => Ok(Some(decision).filter(|decision| decision.version == VERSION)),
             Err(e) if e.is_io() => Err(faults::io(&e.into(), "read the plan beside", database)),
             Err(_) => Ok(None),
@@ -146,10 +144,7 @@ impl Decision {
 
     /// Takes away what was kept.
     pub(super) fn forget(database: &Path) -> Result<()> {
-        match fs::remove_file(Self::path(database)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "remove the plan beside", database)),
-            _ => Ok(()),
-        }
+        forget(database, &Self::path(database))
     }
 
     /// Whether the snapshots are those for which the plan was made, or what its steps make of them.
@@ -197,23 +192,23 @@ pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Writes something into a file beside a database: all of it or nothing, whatever happens.
+/// Writes something into a file beside a database: all of it or nothing, whatever happens. It belongs to the database's
+/// owner, who may be another user than the one who cleans.
 pub(super) fn keep(what: &impl Serialize, database: &Path, path: &Path) -> Result<()> {
     let write = || {
-        let new = beside(path, ".new");
-        let mut file = BufWriter::new(File::create(&new)?);
+        let file = OwnFile::at(path)?;
+        let owner = OwnFile::at(database)?.look()?;
         // An error of the disk comes out as what it is.
-        serde_json::to_writer(&mut file, what).map_err(io::Error::from)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&new, path)?;
-        File::open(folder(path))?.sync_all()
+        file.replace(
+            |new| owner.as_ref().map_or(Ok(()), |database| own_files::give_to_owner_of(new, database)),
+            |new| serde_json::to_writer(new, what).map_err(io::Error::from),
+        )
     };
     write().map_err(|e| faults::io(&e, "keep the plan beside", database))
 }
 
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+/// Takes away a file beside a database, if it is there.
+pub(super) fn forget(database: &Path, path: &Path) -> Result<()> {
+    let removed = OwnFile::at(path).and_then(|file| file.remove());
+    removed.map_err(|e| faults::io(&e, "remove the plan beside", database))
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use crate::errno::{behind, is_no_room};
 use crate::error::Error;
+use crate::own_files;
 
 /// Something that went wrong in the middle of a transaction.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ pub(super) fn read_only(doing: &'static str, path: &Path) -> Error {
 
 /// Makes an error of a failure with the file itself or one beside it.
 pub(super) fn io(error: &io::Error, doing: &'static str, path: &Path) -> Error {
-    let (path, cause) = (path.to_owned(), error.to_string());
+    let (path, cause) = (path.to_owned(), own_files::cause(error, path));
     match error {
         error if is_no_room(error) => Error::LocalDbFull { path, cause },
         error if is_about_rights(error) => Error::LocalDb { doing, path, cause: format!("{cause}; {WRITABLE}") },

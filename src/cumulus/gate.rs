@@ -1,10 +1,11 @@
 //! The gate between backups and the cleaner: a lock on a file beside the database.
 //!
 //! `sexton guard` holds it alone while a backup runs; the cleaner holds it with others of its kind while it holds the
-//! database's lock, and never waits for it. The file is empty and stays where it is: to remove it would let two
+//! database's lock, and never waits for it. A folder in which nobody may make the file needs none: nothing in it can be
+//! changed. The file is empty and stays where it is: to remove it would let two
 //! processes hold two files of the same name.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,15 +15,8 @@ use rustix::io::Errno;
 use super::decision::beside;
 use super::faults;
 use crate::error::{Error, Result};
-
-/// Whether the file is made if it is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Make {
-    /// Yes: a guard that begins at this moment must find it.
-    Yes,
-    /// No: nothing is to be written.
-    No,
-}
+pub(super) use crate::own_files::Make;
+use crate::own_files::open_to_lock;
 
 /// The cleaner's side of the gate.
 #[derive(Debug)]
@@ -46,7 +40,7 @@ impl Gate {
     /// [`Error::LocalDbBusy`] while a guard holds it.
     pub(super) fn enter(&mut self) -> Result<Entered<'_>> {
         if self.file.is_none() {
-            self.file = open(&path(&self.database), self.make).map_err(|e| self.failed(&e))?;
+            self.file = open_to_lock(&path(&self.database), &self.database, self.make).map_err(|e| self.failed(&e))?;
         }
         // Without a file there is no guard.
         let Some(file) = &self.file else { return Ok(Entered(None)) };
@@ -84,7 +78,8 @@ impl Guard {
     pub fn shut(database: impl AsRef<Path>) -> Result<Guard> {
         let database = super::local_db::file_of(database.as_ref());
         let lock = || {
-            let file = OpenOptions::new().read(true).append(true).create(true).open(path(&database))?;
+            let opened = open_to_lock(&path(&database), &database, Make::Yes)?;
+            let file = opened.ok_or(io::ErrorKind::NotFound)?;
             loop {
                 match flock(&file, FlockOperation::LockExclusive) {
                     Err(Errno::INTR) => {}
@@ -112,22 +107,6 @@ fn path(database: &Path) -> PathBuf {
     beside(database, ".sexton-guard")
 }
 
-/// Opens the file, if it is there or may be made. A folder in which it can be neither needs no guard of ours: nothing in
-/// it can be changed.
-fn open(path: &Path, make: Make) -> io::Result<Option<File>> {
-    if make == Make::Yes {
-        match OpenOptions::new().read(true).append(true).create(true).open(path) {
-            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {}
-            other => return other.map(Some),
-        }
-    }
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +118,7 @@ mod tests {
         let mut looking = Gate::new(&database, Make::No);
         looking.enter().unwrap();
         assert!(!path(&database).exists(), "who only looks leaves nothing behind");
-        let (mut one, mut other) = (Gate::new(&database, Make::Yes), Gate::new(&database, Make::Yes));
+        let (mut one, mut other) = (Gate::new(&database, Make::IfAllowed), Gate::new(&database, Make::IfAllowed));
         {
             let _one = one.enter().unwrap();
             other.enter().unwrap();

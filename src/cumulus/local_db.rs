@@ -1,7 +1,5 @@
 //! One open local database, with the operations of the old programs.
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,12 +11,16 @@ use super::faults::{self, Trouble};
 use super::schema::Schema;
 use super::survey::plan;
 use crate::error::{Error, Result};
+use crate::own_files::{Access, MissingFolder, OwnDatabase, OwnFile};
 use crate::policy::cleaning::{
     Balance, CleaningPlan, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry, SegmentList,
 };
 
 /// The name that the old programs give the file.
 const FILE: &str = "localdb.sqlite";
+/// How every connection is opened: never making a file, never through a link, never taking a path for a URI.
+pub(super) const FLAGS: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 /// Most memory for pages, with what SQLite keeps beside each.
 const CACHE_BYTES: i64 = 32 << 20;
 /// That, on a machine of 64 bits: 272 bytes in the same piece of memory, and 16 of the allocator.
@@ -91,8 +93,10 @@ impl LocalDb {
     /// If it cannot be read, is in use, or is not a local database of a known era.
     pub fn open(path: impl AsRef<Path>) -> Result<LocalDb> {
         let path = file_of(path.as_ref());
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&path, flags).map_err(|e| faults::sqlite(&e, "open", &path, None))?;
+        let found =
+            OwnFile::named(&path, MissingFolder::Refuse).and_then(|file| Ok((OwnDatabase::look(&file)?, file.path())));
+        let (database, path) = found.map_err(|e| faults::io(&e, "open", &path))?;
+        let conn = Connection::open_with_flags(&path, FLAGS).map_err(|e| faults::sqlite(&e, "open", &path, None))?;
         let set = settings(&conn).and_then(|()| reading(&conn));
         let reading = set.map_err(|e| faults::sqlite(&e, "open", &path, Some(&conn)))?;
         if reading != "BEGIN" && conn.is_readonly(MAIN_DB).unwrap_or(false) {
@@ -101,6 +105,8 @@ impl LocalDb {
         }
         let schema = transact(&conn, &path, "open", reading, |conn| Ok(Schema::detect(conn)?))?;
         let schema = schema.map_err(|cause| Error::LocalDbForeign { path: path.clone(), cause })?;
+        let checked = database.as_ref().map_or(Ok(()), OwnDatabase::check_again);
+        checked.map_err(|e| faults::io(&e, "open", &path))?;
         Ok(LocalDb { conn, path, schema, reading, mode: Mode::Careful, now: None })
     }
 
@@ -228,10 +234,10 @@ impl LocalDb {
 
     /// Has the write-ahead log on the disk, if there is one: committed steps may wait in memory until then.
     pub(super) fn sync_log(&self) -> Result<()> {
-        match File::open(beside(&self.path, "-wal")).and_then(|log| log.sync_all()) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "save the log of", &self.path)),
-            _ => Ok(()),
-        }
+        // SQLite has no locks on the log, which closing it would give up.
+        let log = OwnFile::at(&beside(&self.path, "-wal")).and_then(|log| log.open(Access::Read));
+        let synced = log.and_then(|log| log.map_or(Ok(()), |log| log.sync_all()));
+        synced.map_err(|e| faults::io(&e, "save the log of", &self.path))
     }
 
     /// Whether reading takes the write lock too: with a rollback journal.

@@ -24,6 +24,7 @@
 mod applier;
 mod block_set;
 mod copier;
+mod copies;
 mod decision;
 mod faults;
 mod gate;

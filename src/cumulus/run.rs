@@ -68,7 +68,7 @@ impl CleaningRun {
     /// is opened yet.
     pub fn new(settings: CleaningSettings, now: f64) -> CleaningRun {
         let database = local_db::file_of(&settings.database);
-        let make = if settings.manner == Manner::DryRun { Make::No } else { Make::Yes };
+        let make = if settings.manner == Manner::DryRun { Make::No } else { Make::IfAllowed };
         CleaningRun {
             options: settings.options_at(now),
             gate: Gate::new(&database, make),

@@ -87,7 +87,9 @@ impl SampleDb {
         }
         remove_older(path)?;
         let written = || -> std::result::Result<Summary, Trouble> {
-            let conn = Connection::open(path)?;
+            // Without the flag for it, a path is never taken for a URI.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+            let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             conn.pragma_update(None, "application_id", APPLICATION_ID)?;
             // A sample that is torn by a crash is made anew.
             conn.execute_batch("PRAGMA synchronous = OFF; BEGIN")?;

@@ -3,14 +3,16 @@
 //!
 //! Only for people to look at: what is done follows from the decisions alone, and a run goes on without this file.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::decision::{self, beside};
-use super::faults;
 use crate::error::Result;
+use crate::own_files::OwnFile;
 use crate::policy::cleaning::{CleaningPlan, Era, Odd, Options};
+
+/// A larger file is none of ours: some 400 bytes for each of 10^7 segments.
+const MOST_BYTES: u64 = 1 << 32;
 
 fn path(database: &Path) -> PathBuf {
     beside(database, ".sexton-shown")
@@ -23,7 +25,7 @@ pub(super) fn keep(plan: &CleaningPlan, database: &Path) -> Result<()> {
 
 /// Reads it, if there is one that can be read.
 pub(super) fn read(database: &Path) -> Option<CleaningPlan> {
-    let file = File::open(path(database)).ok()?;
+    let file = OwnFile::at(&path(database)).and_then(|file| file.open_bounded(MOST_BYTES)).ok()??;
     serde_json::from_reader(BufReader::new(file)).ok()
 }
 
@@ -37,14 +39,13 @@ pub(super) fn lost(era: Era, options: &Options) -> CleaningPlan {
 
 /// Takes it away.
 pub(super) fn forget(database: &Path) -> Result<()> {
-    match fs::remove_file(path(database)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(faults::io(&e, "remove the plan beside", database)),
-        _ => Ok(()),
-    }
+    decision::forget(database, &path(database))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::policy::cleaning::{Fate, Figure, Judge, Mark, Moment, Number, SegmentList, SegmentTable};
 

@@ -4,18 +4,19 @@
 //! or a foreign `Origin`, and the session cookie is `SameSite=Strict`. Secrets are compared in constant time.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use crate::errno::is_no_room;
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::own_files::{self, OwnFile};
 
 /// Sessions of pages at once; the oldest goes.
 const SESSIONS_MOST: usize = 32;
@@ -186,44 +187,38 @@ fn token(path: &Path) -> Result<String> {
     let failed = |doing: &str, e: &dyn std::fmt::Display| {
         Error::Config(format!("cannot {doing} the token file {}: {e}", path.display()))
     };
-    match fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => Err(failed("use", &"it is no file")),
-        Ok(meta) if meta.len() <= TOKEN_MOST_BYTES => {
-            if meta.permissions().mode() & 0o077 != 0 {
-                let advice = "others may read it: remove it, so that a new one is made, or `chmod 600` it";
-                return Err(failed("use", &advice));
-            }
-            let token = fs::read_to_string(path).map_err(|e| failed("read", &e))?.trim().to_owned();
-            if token.len() < 16 {
-                return Err(failed("use", &"it holds less than 16 characters: remove it, so that a new one is made"));
-            }
-            Ok(token)
-        }
-        Ok(_) => Err(failed("use", &"it is too large for one")),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            let token = random_hex()? + &random_hex()?;
-            // Under another name first: a token is never there half.
-            let new = path.with_extension("new");
-            let _ = fs::remove_file(&new);
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
-            let written = made.and_then(|mut file| {
-                writeln!(file, "{token}")?;
-                file.sync_all()?;
-                fs::rename(&new, path)
-            });
-            written.map(|()| token).map_err(|e| match e.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                    Error::StateFull { path: path.to_owned(), cause: e.to_string() }
-                }
-                _ => failed("make", &e),
-            })
-        }
-        Err(e) => Err(failed("read", &e)),
+    let place = || -> std::io::Result<_> {
+        let file = OwnFile::at(path)?;
+        let opened = file.open_bounded(TOKEN_MOST_BYTES)?;
+        Ok((file, opened))
+    };
+    let (file, opened) = place().map_err(|e| failed("use", &own_files::cause(&e, path)))?;
+    let Some(opened) = opened else { return make_token(&file) };
+    let metadata = opened.get_ref().metadata().map_err(|e| failed("read", &e))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let advice = "others may read it: remove it, so that a new one is made, or `chmod 600` it";
+        return Err(failed("use", &advice));
+    }
+    let token = std::io::read_to_string(opened).map_err(|e| failed("read", &e))?.trim().to_owned();
+    if token.len() < 16 {
+        return Err(failed("use", &"it holds less than 16 characters: remove it, so that a new one is made"));
+    }
+    Ok(token)
+}
+
+fn make_token(file: &OwnFile) -> Result<String> {
+    let token = random_hex()? + &random_hex()?;
+    match file.replace(|_| Ok(()), |new| writeln!(new, "{token}")) {
+        Ok(()) => Ok(token),
+        Err(e) if is_no_room(&e) => Err(Error::StateFull { path: file.path(), cause: e.to_string() }),
+        Err(e) => Err(Error::Config(format!("cannot make the token file {}: {e}", file.path().display()))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn access(listen: &str, allowed: &[&str]) -> (tempfile::TempDir, Access) {

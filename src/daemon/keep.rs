@@ -4,14 +4,13 @@
 //! A file that is lost or damaged costs what was changed by hand and some colour in the picture of the ring, and is said.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::places::beside;
+use crate::own_files::{self, OwnFile};
 use crate::settings::RATE_CORES;
 
 const VERSION: u32 = 1;
@@ -94,14 +93,10 @@ impl Kept {
     /// Reads it; what cannot be read is said, and then as good as nothing.
     pub fn read(path: &Path) -> Kept {
         let read = || -> Result<Kept, String> {
-            match fs::metadata(path) {
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Kept::default()),
-                Err(e) => return Err(e.to_string()),
-                Ok(meta) if meta.len() > MOST_BYTES => return Err("it is too large".to_owned()),
-                Ok(_) => {}
-            }
-            let kept: Kept =
-                serde_json::from_slice(&fs::read(path).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+            let text = OwnFile::at(path).and_then(|file| file.read(MOST_BYTES));
+            let text = text.map_err(|e| own_files::cause(&e, path))?;
+            let Some(text) = text else { return Ok(Kept::default()) };
+            let kept: Kept = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
             let sound = kept.budget.is_none_or(|change| RATE_CORES.contains(&change.rate) && change.at.is_finite());
             if kept.version == VERSION && sound { Ok(kept) } else { Err("it is of another version".to_owned()) }
         };
@@ -117,16 +112,14 @@ impl Kept {
     /// As the system says it, such as for a full disk.
     pub fn write(&mut self, path: &Path) -> std::io::Result<()> {
         self.version = VERSION;
-        let new = beside(path, ".new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        OwnFile::at(path)?.replace(|_| Ok(()), |new| Ok(serde_json::to_writer(new, self)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -4,16 +4,18 @@
 //! `RUNTIME_DIRECTORY` where it sets them, else the user's own folders.
 
 use std::env;
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
+use crate::own_files::{self, Folder, OwnFile};
 
 /// The system's own configuration.
 const SYSTEM_CONFIG: &str = "/etc/sexton/config.ron";
@@ -95,14 +97,23 @@ pub struct Card {
     pub token_file: PathBuf,
 }
 
+/// A card that is believed, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundCard {
+    /// What it says.
+    pub card: Card,
+    /// The user to whom the card and its folder belong, and the daemon.
+    pub owner: u32,
+}
+
 /// A card that lies in its folders until this is dropped.
 #[derive(Debug)]
-pub struct Laid(Vec<PathBuf>);
+pub struct Laid(Vec<OwnFile>);
 
 impl Drop for Laid {
     fn drop(&mut self) {
         // One that stays behind is known as old by its process being gone.
-        self.0.iter().for_each(|path| drop(fs::remove_file(path)));
+        self.0.iter().for_each(|file| drop(file.remove()));
     }
 }
 
@@ -115,10 +126,9 @@ impl Card {
     pub fn lay(&self) -> Result<Laid> {
         let (mut laid, mut failed) = (Laid(Vec::new()), String::new());
         for folder in own_runtime(&self.state) {
-            let path = folder.join(format!("{:016x}.json", xxh3_64(self.state.as_os_str().as_encoded_bytes())));
-            match self.write(&folder, &path) {
-                Ok(()) => laid.0.push(path),
-                Err(e) => failed = format!("{}: {e}", path.display()),
+            match self.write(&folder) {
+                Ok(file) => laid.0.push(file),
+                Err(e) => failed = format!("{}: {e}", folder.display()),
             }
         }
         match laid.0.is_empty() {
@@ -127,38 +137,55 @@ impl Card {
         }
     }
 
-    fn write(&self, folder: &Path, path: &Path) -> std::io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let new = path.with_extension("new");
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+    fn write(&self, folder: &Path) -> io::Result<OwnFile> {
+        let folder = Arc::new(Folder::open_or_make(folder, 0o755)?);
+        if folder.owner() != own_files::me() {
+            // Nobody would believe it there.
+            return Err(io::Error::other(format!("the folder belongs to another user ({})", folder.owner())));
+        }
+        let file = folder.file(format!("{:016x}.json", xxh3_64(self.state.as_os_str().as_encoded_bytes())));
         // For whoever may enter the folder, whatever the umask: it says where to ask, and holds no secret.
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-        fs::rename(&new, path)
+        let readable = |new: &fs::File| new.set_permissions(Permissions::from_mode(0o644));
+        file.replace(readable, |new| new.write_all(&serde_json::to_vec_pretty(self)?))?;
+        Ok(file)
     }
 
-    /// The cards of daemons that seem to run, whoever has started them, also of those with these state files.
-    pub fn all(state_files: &[PathBuf]) -> Vec<Card> {
-        let states = state_files.iter().cloned().chain(state().ok());
-        let mut folders: Vec<PathBuf> = states.flat_map(|state| own_runtime(&state)).collect();
-        folders.push(PathBuf::from(SYSTEM_RUNTIME));
-        folders.dedup();
-        let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().take(CARDS_MOST);
-        let paths = files.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut cards: Vec<Card> = Vec::new();
-        for card in paths.filter_map(|path| Card::read(&path)).filter(Card::is_alive) {
-            if !cards.contains(&card) {
-                cards.push(card);
+    /// The cards of daemons that seem to run, if they may be believed: those of this user, of root, and of the owners of these
+    /// state files, which a configuration names. Also looked for beside other state files; and in `/run/sexton`, which only
+    /// root can have made, so that there any user is believed.
+    pub fn all(named: &[PathBuf], guessed: &[PathBuf]) -> Vec<FoundCard> {
+        let owners: Vec<u32> = named.iter().filter_map(|state| Some(fs::symlink_metadata(state).ok()?.uid())).collect();
+        let states = named.iter().chain(guessed).cloned().chain(state().ok());
+        let folders = states.flat_map(|state| own_runtime(&state)).map(|folder| (folder, false));
+        let mut cards: Vec<FoundCard> = Vec::new();
+        for (path, is_system) in folders.chain([(PathBuf::from(SYSTEM_RUNTIME), true)]) {
+            let Ok(folder) = Folder::open_own(&path).map(Arc::new) else { continue };
+            let owner = folder.owner();
+            if is_system || owner == own_files::me() || owner == 0 || owners.contains(&owner) {
+                let found = Card::in_folder(&folder).into_iter().map(|card| FoundCard { card, owner });
+                cards.extend(found);
             }
         }
+        // Most daemons have laid theirs twice.
+        let mut seen = Vec::new();
+        cards.retain(|card| {
+            !seen.contains(card) && {
+                seen.push(card.clone());
+                card.card.is_alive()
+            }
+        });
         cards
     }
 
-    fn read(path: &Path) -> Option<Card> {
-        let small = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= CARD_MOST_BYTES);
-        let is_card = path.extension().is_some_and(|e| e == "json");
-        let text = (small && is_card).then(|| fs::read(path).ok()).flatten()?;
-        serde_json::from_slice(&text).ok()
+    /// The cards in a folder that belong to its owner.
+    fn in_folder(folder: &Arc<Folder>) -> Vec<Card> {
+        let names = folder.names(CARDS_MOST).unwrap_or_default();
+        let files = names.into_iter().filter(|name| Path::new(name).extension().is_some_and(|e| e == "json"));
+        files.filter_map(|name| Card::read(&folder.file(name), folder.owner())).collect()
+    }
+
+    fn read(file: &OwnFile, owner: u32) -> Option<Card> {
+        serde_json::from_slice(&file.read_of(owner, CARD_MOST_BYTES).ok()??).ok()
     }
 
     fn is_alive(&self) -> bool {

@@ -136,8 +136,6 @@ async fn serve(
 ) -> Result<()> {
     shared.engine.subscribe(Listener(metrics.clone()).start().recipient());
     let server = api::serve(listener, shared.clone(), metrics)?;
-    let serving = server.handle();
-    actix_rt::spawn(server);
     let code = shared.access.new_link(shared.time.clock.now())?;
     announce(&format!("{}/login?code={code}", shared.url));
     notify::ready(&format!("serving {}", shared.url));
@@ -147,7 +145,7 @@ async fn serve(
     let saved = tokio::task::spawn_blocking(move || futures_executor::block_on(stopping.shutdown(END_WITHIN)));
     supervisor.keep();
     shared.hub.close();
-    serving.stop(true).await;
+    server.stop().await;
     let saved = saved.await.unwrap_or(Err(Error::Stopped));
     ended.and(saved)
 }

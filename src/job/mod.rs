@@ -62,7 +62,7 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     /// when it is no longer there, and the walk goes on. What was put into the tally until then stays.
     fn process_bucket(&self, bucket: &mut S::Bucket<'_>, fold: &mut Fold<'_, Self::Tally>) -> Result<(), Unreadable>;
 
-    /// Works off one prefix, or as much of it as fits the slice. Override it in a job that needs no bucket.
+    /// Works off one prefix, or as much of it as fits the slice; one with very many names comes in several passes. Override it in a job that needs no bucket.
     ///
     /// Default: [`PrefixWalk::each_bucket`] with [`process_bucket`](Self::process_bucket).
     ///

@@ -171,9 +171,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
 
     /// Counts all names that are left as buckets without opening any, and gives their number.
     pub fn count_rest(&mut self) -> u64 {
-        let left = u64::from(self.names.left());
+        let left = u64::from(self.names.left()) + self.names.later();
         self.state.notes.counts.buckets += left;
-        self.state.notes.counts.no_bucket += u64::from(self.names.strays_left());
+        self.state.notes.counts.no_bucket += u64::from(self.names.strays_left()) + self.names.later_strays();
         self.names.clear();
         self.state.dirty = true;
         left

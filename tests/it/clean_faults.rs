@@ -93,9 +93,10 @@ fn on_a_full_disk_it_waits_and_goes_on_and_a_kill_loses_nothing() {
     }
 }
 
+const NOBODY: u32 = 65534;
+
 /// Root may write everywhere, so root runs it as somebody else, from where that user can reach it.
 fn as_user_without_rights(command: &std::process::Command, folder: &Path) -> Ended {
-    const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
         return run(std::process::Command::new(command.get_program()).args(command.get_args()));
     }
@@ -109,7 +110,7 @@ fn as_user_without_rights(command: &std::process::Command, folder: &Path) -> End
 #[test]
 fn what_may_not_be_written_is_told_and_left_as_it_is() {
     for (wal, file_mode, folder_mode) in
-        [(false, 0o444, 0o777), (false, 0o666, 0o555), (true, 0o444, 0o777), (true, 0o666, 0o555)]
+        [(false, 0o444, 0o755), (false, 0o666, 0o555), (true, 0o444, 0o755), (true, 0o666, 0o555)]
     {
         let (dir, path) = golden("real_a_weekly").copy(wal);
         let rights = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -117,6 +118,10 @@ fn what_may_not_be_written_is_told_and_left_as_it_is() {
         rights(outside.path(), 0o755);
         rights(&path, file_mode);
         rights(dir.path(), folder_mode);
+        // A folder of that user's own: one in which everybody may write is refused for that.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
         let before = (fs::read(&path).unwrap(), beside(&path));
         let what = format!("wal={wal} {file_mode:o} {folder_mode:o}");
         for how in ["", "--at-once"] {
@@ -130,7 +135,7 @@ fn what_may_not_be_written_is_told_and_left_as_it_is() {
             |name: &String| !before.1.contains(name) && !["-guard", "-wal", "-shm"].iter().any(|s| name.ends_with(s));
         let left: Vec<String> = beside(&path).into_iter().filter(new).collect();
         assert!(fs::read(&path).unwrap() == before.0 && left.is_empty(), "{what}: {left:?}");
-        rights(dir.path(), 0o777);
+        rights(dir.path(), 0o755);
     }
 }
 

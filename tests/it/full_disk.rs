@@ -73,7 +73,7 @@ pub fn ways() -> Vec<Way> {
 
 /// Mounts a small file system in memory, which only root may.
 pub fn mount(folder: &Path, size: &str) -> Result<(), String> {
-    let options = CString::new(format!("size={size}")).unwrap();
+    let options = CString::new(format!("size={size},mode=755")).unwrap();
     rustix::mount::mount("tmpfs", folder, "tmpfs", MountFlags::empty(), &*options).map_err(|e| format!("mount: {e}"))
 }
 

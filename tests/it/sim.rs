@@ -198,6 +198,8 @@ pub struct SimStore {
     pub buckets: u32,
     /// How long it takes to list a prefix.
     pub listing: Duration,
+    /// How long the names are.
+    pub name_len: usize,
     /// Whether listing a prefix, or opening a bucket, panics, by its name.
     pub panics: fn(&str) -> bool,
     /// Set when a prefix was listed.
@@ -217,6 +219,7 @@ impl SimStore {
             ring: Ring::new((0..prefixes).map(|i| format!("{i:04}"))),
             buckets,
             listing: Duration::ZERO,
+            name_len: 6,
             panics: |_| false,
             after_listing: None,
             nameless: false,
@@ -260,7 +263,8 @@ impl Store for SimStore {
     fn read_names(&self, prefix: &mut SimPrefix, names: &mut Names) -> std::io::Result<More> {
         self.clock.work(self.listing);
         assert!(!(self.panics)(&prefix.name), "the store does not like {}", prefix.name);
-        (0..self.buckets).for_each(|i| names.push(format!("{i:06}").as_bytes(), Nature::Bucket));
+        let len = self.name_len;
+        (0..self.buckets).for_each(|i| names.push(format!("{i:0len$}").as_bytes(), Nature::Bucket));
         names.end_chunk();
         if let Some(listed) = &self.after_listing {
             listed.store(true, Ordering::SeqCst);

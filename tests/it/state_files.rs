@@ -232,6 +232,13 @@ fn unprivileged(sample: &Sample, command: Command) -> Command {
     unprivileged
 }
 
+/// Makes a folder one of the user as whom [`unprivileged`] runs.
+fn give_to_nobody(folder: &Path) {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
 #[test]
 fn a_state_that_may_not_be_written_is_refused_with_advice() {
     let sample = Sample::new(60);
@@ -246,7 +253,8 @@ fn a_state_that_may_not_be_written_is_refused_with_advice() {
 
     set("state-lock", 0o666);
     set("state", 0o444);
-    set("", 0o777);
+    // In a folder of the user's own: one in which everybody may write is refused for that.
+    give_to_nobody(&folder);
     refused(crawl("folder/state"), advice);
     set("", 0o555);
     refused(crawl("folder/state"), advice);
@@ -277,7 +285,7 @@ fn a_store_that_may_not_be_read_everywhere_is_walked_as_far_as_it_may() {
     shut("bb");
     let state = sample.path("writable");
     fs::create_dir(&state).unwrap();
-    fs::set_permissions(&state, Permissions::from_mode(0o777)).unwrap();
+    give_to_nobody(&state);
     let ended = run(&mut unprivileged(&sample, sample.crawl("writable/state", &args("")))).expect(1);
     let report = ended.report();
     let errors: Vec<&str> = report["errors"].as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap()).collect();

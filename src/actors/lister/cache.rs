@@ -13,8 +13,9 @@ use crate::priority::Working;
 use crate::slice::TimeSlice;
 use crate::store::Store;
 
-/// Names after which a batch is large enough: well over what a slice of some milliseconds visits.
-const BATCH_NAMES: u32 = 4096;
+/// Bytes of names after which a batch is large enough: more than 4,000 names of Tahoe buckets, well over what a slice of some
+/// milliseconds visits.
+const BATCH_BYTES: usize = 144 * 1024;
 
 /// Prefixes of one batch at most: each holds an open directory.
 const BATCH_PREFIXES: usize = 64;
@@ -83,8 +84,8 @@ impl<S: Store> Cache<S> {
         let wanted = &wanted[..wanted.len().min(BATCH_PREFIXES)];
         self.first_is_free(cycle, wanted).await;
         let mut ready = self.take_ready(cycle, wanted);
-        let names: u32 = ready.iter().map(|p| p.names_left()).sum();
-        if names >= BATCH_NAMES || ready.len() == wanted.len() || slice.is_over() && !ready.is_empty() {
+        let bytes: usize = ready.iter().map(|p| p.bytes()).sum();
+        if bytes >= BATCH_BYTES || ready.len() == wanted.len() || slice.is_over() && !ready.is_empty() {
             return Listing { ready, slice };
         }
         let todo = self.reserve(cycle, &wanted[ready.len()..], BATCH_PREFIXES);
@@ -92,7 +93,7 @@ impl<S: Store> Cache<S> {
             return Listing { ready, slice };
         }
         let positions: Vec<u32> = todo.iter().map(|r| r.wanted.position).collect();
-        let reading = working.run(move || read(&*store, todo, BATCH_NAMES - names, slice));
+        let reading = working.run(move || read(&*store, todo, BATCH_BYTES - bytes, slice));
         match reading.await {
             Ok(read) => {
                 let (listed, slice) = self.put_back_rest(cycle, read);

@@ -28,19 +28,20 @@ pub(super) struct Read<S: Store> {
 }
 
 impl<S: Store> ListedPrefix<S> {
-    pub(super) fn names_left(&self) -> u32 {
+    /// Bytes of the names in it.
+    pub(super) fn bytes(&self) -> usize {
         match &self.contents {
-            Contents::Names { names, .. } => names.left(),
-            Contents::Nothing | Contents::Unlistable(_) => 0,
+            Contents::Names { names, .. } => names.bytes(),
+            Contents::Nothing | Contents::Unlistable(_) | Contents::Later { .. } => 0,
         }
     }
 }
 
-/// Lists prefixes one after the other, chunk by chunk, until there are `enough` names or the slice is over; at least one
+/// Lists prefixes one after the other, chunk by chunk, until there are `enough` bytes of names or the slice is over; at least one
 /// chunk in any case. A prefix on which the store panics cannot be listed, that is all.
-pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: u32, slice: TimeSlice) -> Read<S> {
+pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: usize, slice: TimeSlice) -> Read<S> {
     let mut todo = todo.into_iter();
-    let (mut ready, mut partial, mut names) = (Vec::new(), None, 0u32);
+    let (mut ready, mut partial, mut bytes) = (Vec::new(), None, 0usize);
     slice.charge(Stage::List, || {
         for mut reading in todo.by_ref() {
             let one = catch_unwind(AssertUnwindSafe(|| read_one(store, &mut reading, &slice)));
@@ -58,9 +59,9 @@ pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: u32, slic
                 return;
             }
             let listed = ListedPrefix { position: reading.wanted.position, contents };
-            names = names.saturating_add(listed.names_left());
+            bytes += listed.bytes();
             ready.push((reading.wanted, listed));
-            if names >= enough || slice.is_over() {
+            if bytes >= enough || slice.is_over() {
                 return;
             }
         }

@@ -17,7 +17,7 @@ use crate::job::{
     Counts, Intent, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message,
 };
 use crate::lock::lock;
-use crate::messages::{Contents, ListedPrefix};
+use crate::messages::{Contents, ListedPrefix, Wanted};
 use crate::policy::deletion::Clocks;
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
@@ -77,6 +77,13 @@ impl<S: Store, T: Tally> Hand<S, T> {
     /// Whether there are intents that were saved for good: nothing new is folded before they were carried out.
     pub fn has_recorded_intents(&self) -> bool {
         self.done.iter().chain(self.current()).any(|state| state.intents.has_recorded())
+    }
+
+    /// The prefix in hand of which more names are to be listed before it can be folded on.
+    pub fn wants_names(&self) -> Option<Wanted> {
+        let (listed, _) = self.todo.front()?;
+        let Contents::Later { after } = &listed.contents else { return None };
+        Some(Wanted { position: listed.position, after: Some(after.clone()) })
     }
 
     fn current(&self) -> Option<&PrefixState<T>> {
@@ -169,6 +176,10 @@ pub(super) fn fold<S: Store, J: Job<S>>(
             let folded = fold_prefix(crawl, work, &mut listed, &mut state, slice, &mut saver, &skipped);
             work.examined(state.position, state.notes.counts.shares);
             match folded {
+                Ok(()) if goes_on_later(&mut listed) => {
+                    hand.todo.push_front((listed, state));
+                    return Ended::Paused;
+                }
                 Ok(()) => hand.done.push(state),
                 Err(Stopped(why)) => {
                     let position = state.position;
@@ -216,6 +227,8 @@ fn fold_prefix<S: Store, J: Job<S>>(
             return Ok(());
         }
         Contents::Names { open, names } => (open, names),
+        // Waits for its names.
+        Contents::Later { .. } => return Ok(()),
     };
     if let Some(message) = skipped.get(&(state.position, Vec::new())) {
         give_up(state, &format_args!("the job panicked on it: {message}"));
@@ -245,6 +258,18 @@ fn fold_prefix<S: Store, J: Job<S>>(
         .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })));
     // A job that takes a walk which was stopped for one that is done would lose the rest of the prefix.
     worked.and_then(|()| walk.stopped.take().map_or(Ok(()), |why| Err(Stopped(why))))
+}
+
+/// Whether a prefix whose names were all visited has more of them, which are to be listed in another pass.
+fn goes_on_later<S: Store>(listed: &mut ListedPrefix<S>) -> bool {
+    let after = match &listed.contents {
+        Contents::Names { names, .. } => names.next_pass_after().map(<[u8]>::to_vec),
+        Contents::Later { after } => Some(after.clone()),
+        Contents::Nothing | Contents::Unlistable(_) => None,
+    };
+    let Some(after) = after else { return false };
+    listed.contents = Contents::Later { after };
+    true
 }
 
 /// Saves in mid-slice where the setting asks for it.

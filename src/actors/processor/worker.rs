@@ -17,7 +17,7 @@ use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::{Intents, Job, PrefixState};
 use crate::messages::{
-    ClaimPrefixes, Commit, Contents, ListedPrefix, NextListing, ReleaseClaims, SliceRequest, Wanted,
+    ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, SliceRequest, Wanted,
 };
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
@@ -135,6 +135,15 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                     break;
                 }
             }
+            if let Some(wanted) = self.hand.wants_names()
+                && !self.hand.has_recorded_intents()
+            {
+                self.enter(WorkerState::Listing);
+                slice = self.list_on(wanted, slice).await?;
+                if self.hand.wants_names().is_some() {
+                    break;
+                }
+            }
             self.enter(WorkerState::Folding);
             let position = self.hand.todo.front().map(|(listed, _)| listed.position);
             self.crawl.board.ring(&self.crawl.settings.name, |marks| marks.worker(self.number, position));
@@ -174,16 +183,32 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     /// Has claimed prefixes listed and takes them in hand; none if the slice ended before the first was complete.
     async fn list(&mut self, slice: TimeSlice) -> Result<TimeSlice> {
         let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
+        let listing = self.ask_for(wanted, slice).await?;
+        for listed in listing.ready {
+            self.take_in_hand(listed)?;
+        }
+        Ok(listing.slice)
+    }
+
+    /// Has the next names of the prefix in hand listed, where they did not fit in at once.
+    async fn list_on(&mut self, wanted: Wanted, slice: TimeSlice) -> Result<TimeSlice> {
+        let listing = self.ask_for(vec![wanted], slice).await?;
+        for listed in listing.ready {
+            if let Some((current, _)) = self.hand.todo.front_mut() {
+                current.contents = listed.contents;
+            }
+        }
+        Ok(listing.slice)
+    }
+
+    async fn ask_for(&mut self, wanted: Vec<Wanted>, slice: TimeSlice) -> Result<Listing<S>> {
         let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
         let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
         let unlistable = listing.ready.iter().any(|listed| matches!(listed.contents, Contents::Unlistable(_)));
         if unlistable && self.crawl.life == Life::UntilShutdown {
             self.store_is_there().await?;
         }
-        for listed in listing.ready {
-            self.take_in_hand(listed)?;
-        }
-        Ok(listing.slice)
+        Ok(listing)
     }
 
     /// A store that has gone as a whole ends the walk, to go on when it is back: its prefixes are not to blame.

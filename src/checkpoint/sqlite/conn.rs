@@ -9,9 +9,9 @@ use super::faults::{self, Fault, Out};
 use super::schema::{self, MIGRATIONS};
 use crate::error::{Error, Result};
 
-/// How every connection is opened: never making a file, never taking a path for a URI.
+/// How every connection is opened: never making a file, never through a link, never taking a path for a URI.
 pub(super) fn flags() -> OpenFlags {
-    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
 }
 
 /// Opens the file; nothing is read yet.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use crate::errno::{behind, is_no_room};
 use crate::error::{Error, Result};
+use crate::own_files;
 
 /// A result of the calls that know no path yet.
 pub(super) type Out<T> = std::result::Result<T, Fault>;
@@ -53,7 +54,7 @@ pub(super) fn io(path: &Path, doing: &'static str, error: &io::Error) -> Error {
     if is_no_room(error) {
         return Error::StateFull { path: path.to_owned(), cause: error.to_string() };
     }
-    Error::State { doing, path: path.to_owned(), cause: with_advice(error.to_string(), Some(error)) }
+    Error::State { doing, path: path.to_owned(), cause: with_advice(own_files::cause(error, path), Some(error)) }
 }
 
 fn sqlite(error: &rusqlite::Error, path: &Path, doing: &'static str, system: Option<io::Error>) -> Error {
@@ -98,7 +99,7 @@ pub(super) const WRITABLE: &str =
 fn with_advice(cause: String, system: Option<&io::Error>) -> String {
     let Some(system) = system else { return cause };
     let text = system.to_string();
-    let cause = if cause == text { cause } else { format!("{cause} ({text})") };
+    let cause = if text.ends_with(&cause) { cause } else { format!("{cause} ({text})") };
     match system.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!("{cause}; {WRITABLE}"),
         _ => cause,

@@ -3,14 +3,15 @@
 //! `flock` ends with the process, however it ends, so a lock left behind by a dead one does not exist. The file itself
 //! stays: to remove it would race with the next process that opens it. Its text says who holds it, for the error.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use super::faults;
 use crate::error::{Error, Result};
+use crate::own_files::{Access, OwnFile};
 
 /// Bytes of a holder's text that are shown.
 const HOLDER_MAX_BYTES: u64 = 300;
@@ -26,10 +27,21 @@ impl StateLock {
     ///
     /// # Errors
     /// [`Error::StateHeld`] with the text of whoever holds it.
-    pub(super) fn take(state: &Path) -> Result<StateLock> {
-        let path = lock_path(state);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = opened.map_err(|e| faults::io(state, "make a lock file beside", &e))?;
+    pub(super) fn take(state: &OwnFile) -> Result<StateLock> {
+        let path = state.path();
+        let opened = lock_file(state).open_or_create();
+        Self::lock(&path, opened.map_err(|e| faults::io(&path, "make a lock file beside", &e))?)
+    }
+
+    /// Takes the lock only if its file is there; `None` tells that nobody can hold it.
+    pub(super) fn take_existing(state: &OwnFile) -> Result<Option<StateLock>> {
+        let path = state.path();
+        let opened =
+            lock_file(state).open(Access::Write).map_err(|e| faults::io(&path, "open the lock file beside", &e));
+        opened?.map(|file| Self::lock(&path, file)).transpose()
+    }
+
+    fn lock(state: &Path, mut file: File) -> Result<StateLock> {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -41,11 +53,6 @@ impl StateLock {
         let _ = file.set_len(0).and_then(|()| file.write_all(own_name().as_bytes()));
         Ok(StateLock { file })
     }
-
-    /// Takes the lock only if its file is there; `None` tells that nobody can hold it.
-    pub(super) fn take_existing(state: &Path) -> Result<Option<StateLock>> {
-        if lock_path(state).exists() { Self::take(state).map(Some) } else { Ok(None) }
-    }
 }
 
 impl Drop for StateLock {
@@ -56,8 +63,8 @@ impl Drop for StateLock {
     }
 }
 
-fn lock_path(state: &Path) -> PathBuf {
-    super::beside(state, "-lock")
+fn lock_file(state: &OwnFile) -> OwnFile {
+    state.beside("-lock")
 }
 
 fn own_name() -> String {
@@ -86,7 +93,7 @@ mod tests {
     #[test]
     fn second_holder_is_refused_and_told_who_the_first_is() {
         let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
+        let state = OwnFile::at(&folder.path().join("state")).unwrap();
         let lock = StateLock::take(&state).unwrap();
         let refused = StateLock::take(&state).unwrap_err().to_string();
         assert!(refused.contains(&format!("held by process {}, since 20", std::process::id())), "{refused}");
@@ -97,9 +104,9 @@ mod tests {
     #[test]
     fn text_of_a_dead_holder_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
-        std::fs::write(lock_path(&state), "process 1 (x)".repeat(1000)).unwrap();
+        let state = OwnFile::at(&folder.path().join("state")).unwrap();
+        std::fs::write(lock_file(&state).path(), "process 1 (x)".repeat(1000)).unwrap();
         let _lock = StateLock::take(&state).unwrap();
-        assert_eq!(std::fs::read_to_string(lock_path(&state)).unwrap(), own_name());
+        assert_eq!(std::fs::read_to_string(lock_file(&state).path()).unwrap(), own_name());
     }
 }

@@ -65,6 +65,7 @@ use rows::Seal;
 
 use super::CycleKey;
 use crate::error::{Error, Result};
+use crate::own_files::{MissingFolder, OwnDatabase, OwnFile};
 
 /// How long opening waits for another program's lock, and how long everything later does; there the caller retries.
 const BUSY_AT_OPEN: Duration = Duration::from_secs(3);
@@ -148,19 +149,23 @@ impl SqliteStore {
     /// [`Error::StateDamaged`] if it is something else than a sound state file of a version known here (it
     /// is not touched then), [`Error::StateFull`] or [`Error::State`] if it cannot be made, read or written.
     pub fn open(path: &Path) -> Result<SqliteStore> {
-        let path = resolve(path)?;
+        let file = place(path)?;
+        let path = file.path();
         // A foreign file gets no lock file beside it. Yet no state that is held is looked into, even for its first
         // bytes: closing a file gives up all POSIX locks of the process on it, SQLite's among them.
-        let lock = match StateLock::take_existing(&path)? {
+        let lock = match StateLock::take_existing(&file)? {
             Some(lock) => lock,
             None => {
-                schema::inspect(&path)?;
-                StateLock::take(&path)?
+                schema::inspect(&file)?;
+                StateLock::take(&file)?
             }
         };
-        if schema::inspect(&path)? == schema::Found::Nothing {
-            schema::create(&path)?;
+        if schema::inspect(&file)? == schema::Found::Nothing {
+            schema::create(&file)?;
         }
+        // Not opened any more from here on by anybody but SQLite: closing it gives up SQLite's locks.
+        let database = OwnDatabase::look(&file).map_err(|e| faults::io(&path, "open", &e))?;
+        let database = database.ok_or_else(|| faults::io(&path, "open", &std::io::ErrorKind::NotFound.into()))?;
         let first = connect(&path)?;
         located(&path, "open", &first, |conn| {
             check_writable(conn, &path)?;
@@ -171,7 +176,12 @@ impl SqliteStore {
             empty_wal(conn)?;
             Ok(())
         })?;
-        let settled = |conn: &mut Connection| settings(conn, BUSY_LATER);
+        database.check_again().map_err(|e| faults::io(&path, "open", &e))?;
+        let settled = move |conn: &mut Connection| {
+            // SQLite goes by name each time.
+            database.check_again().map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+            settings(conn, BUSY_LATER)
+        };
         let manager = SqliteConnectionManager::file(&path).with_flags(flags()).with_init(settled);
         let pool = Pool::builder()
             .max_size(POOL_MAX)
@@ -247,29 +257,16 @@ impl Drop for SqliteStore {
     }
 }
 
-/// The path with its folder and itself resolved, so that a state has one lock whatever links lead to it. Makes the folder.
-fn resolve(path: &Path) -> Result<PathBuf> {
-    let failed = |doing: &'static str| move |e: std::io::Error| faults::io(path, doing, &e);
-    match path.canonicalize() {
-        Ok(found) if found.is_dir() => {
-            let cause = "it is a folder".to_owned();
-            return Err(Error::State { doing: "open", path: found, cause });
-        }
-        Ok(found) => return Ok(found),
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed("find")(e)),
-        Err(e) if path.is_symlink() => return Err(failed("follow the link to")(e)),
-        Err(_) => {}
+/// The file that a path leads to, so that a state has one lock whatever links lead to it. Makes the folder.
+fn place(path: &Path) -> Result<OwnFile> {
+    if path.is_dir() {
+        let cause = "it is a folder".to_owned();
+        return Err(Error::State { doing: "open", path: path.to_owned(), cause });
     }
-    let Some(name) = path.file_name() else {
-        let cause = "that is no name of a file".to_owned();
-        return Err(Error::State { doing: "make", path: path.to_owned(), cause });
-    };
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
-    Ok(folder.canonicalize().map_err(failed("find the folder of"))?.join(name))
+    OwnFile::named(path, MissingFolder::Make).map_err(|e| {
+        let doing = if path.is_symlink() { "follow the link to" } else { "open" };
+        faults::io(path, doing, &e)
+    })
 }
 
 /// The path of a file that stands beside another one.

@@ -4,16 +4,17 @@
 //! never ours. Whatever stands at the path already is looked at before SQLite gets to see it, and only a file with our
 //! marks is ever opened for writing.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::conn::connect;
+use super::crash_point;
 use super::faults::{self, Out};
-use super::{beside, crash_point};
 use crate::error::{Error, Result};
+use crate::own_files::{Access, COMPANIONS, OwnDatabase, OwnFile};
 
 /// `Sext`, in the header's field for that purpose.
 pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
@@ -30,9 +31,6 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_LEN: usize = 100;
 const USER_VERSION_AT: usize = 60;
 const APPLICATION_ID_AT: usize = 68;
-
-/// Files that SQLite keeps beside a database.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Every table of version 1. No secondary indexes: a row stands in one place only, so none can disagree with another.
 /// `prefix.id` is the cycle's id times 2^32 plus the position, which keeps a cycle's rows together without a key column.
@@ -108,13 +106,14 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// [`Error::StateForeign`], [`Error::StateNewer`] or [`Error::StateDamaged`] for a file that must not be touched.
-pub(super) fn inspect(state: &Path) -> Result<Found> {
-    let mut header = Vec::with_capacity(HEADER_LEN);
-    let read = File::open(state).and_then(|file| file.take(HEADER_LEN as u64).read_to_end(&mut header));
-    match read {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(e) => return Err(faults::io(state, "read", &e)),
-        Ok(_) => {}
+pub(super) fn inspect(file: &OwnFile) -> Result<Found> {
+    let (state, mut header) = (&file.path(), Vec::with_capacity(HEADER_LEN));
+    let mut read = || match file.open(Access::Read)? {
+        Some(opened) => opened.take(HEADER_LEN as u64).read_to_end(&mut header).map(Some),
+        None => Ok(None),
+    };
+    if read().map_err(|e| faults::io(state, "read", &e))?.is_none() {
+        return Ok(Found::Nothing);
     }
     let path = || state.to_owned();
     let damaged = |cause: String| Err(Error::StateDamaged { path: path(), cause });
@@ -163,29 +162,37 @@ fn check_version(state: &Path, found: i64) -> Result<()> {
 
 /// Makes a state file at a path where there is none. The caller holds the lock, so whatever has the temporary name was
 /// left by a process that died.
-pub(super) fn create(state: &Path) -> Result<()> {
-    let draft = beside(state, "-new");
+pub(super) fn create(state: &OwnFile) -> Result<()> {
+    let (path, draft) = (state.path(), state.beside("-new"));
     // A write-ahead log without its database (somebody moved the state file away, and only that) would be replayed
     // into the new one.
-    remove_companions(state, state)?;
-    remove(state, &draft)?;
-    remove_companions(state, &draft)?;
-    let made = write_draft(state, &draft).and_then(|()| {
+    remove_companions(&path, state)?;
+    remove(&path, &draft)?;
+    remove_companions(&path, &draft)?;
+    let made = write_draft(&path, &draft).and_then(|file| {
         crash_point("checkpoint::before_create");
-        put_in_place(&draft, state).map_err(|e| faults::io(state, "create", &e))
+        let put_in_place = || {
+            file.sync_all()?;
+            draft.rename_to(state, &file)?;
+            state.folder().sync()
+        };
+        put_in_place().map_err(|e| faults::io(&path, "create", &e))
     });
     if made.is_err() {
         // The first error counts; what is left now is removed by the next attempt.
-        let _ = remove(state, &draft).and_then(|()| remove_companions(state, &draft));
+        let _ = remove(&path, &draft).and_then(|()| remove_companions(&path, &draft));
     }
     crash_point("checkpoint::after_create");
     made
 }
 
-fn write_draft(state: &Path, draft: &Path) -> Result<()> {
+fn write_draft(state: &Path, draft: &OwnFile) -> Result<File> {
+    let failed = |e: std::io::Error| faults::io(state, "create", &e);
     // Not left to SQLite, which would not say why it cannot.
-    File::create_new(draft).map_err(|e| faults::io(state, "create", &e))?;
-    let conn = connect(draft)?;
+    let file = draft.create_new().map_err(failed)?;
+    let database = OwnDatabase::look(draft).map_err(failed)?;
+    let conn = connect(&draft.path())?;
+    database.map_or(Ok(()), |database| database.check_again()).map_err(failed)?;
     faults::located(state, "create", &conn, |conn| {
         // Before the first table, or never: a file without it would have to be written anew as a whole. Free pages of
         // such a file are used again, but never given back.
@@ -196,27 +203,16 @@ fn write_draft(state: &Path, draft: &Path) -> Result<()> {
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         Ok(())
     })?;
-    conn.close().map_err(|(_, e)| faults::Fault::from(e).into_error(state, "create", None))
+    conn.close().map_err(|(_, e)| faults::Fault::from(e).into_error(state, "create", None))?;
+    Ok(file)
 }
 
-fn put_in_place(draft: &Path, state: &Path) -> std::io::Result<()> {
-    File::open(draft)?.sync_all()?;
-    fs::rename(draft, state)?;
-    match state.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+fn remove_companions(state: &Path, database: &OwnFile) -> Result<()> {
+    COMPANIONS.iter().try_for_each(|companion| remove(state, &database.beside(companion)))
 }
 
-fn remove_companions(state: &Path, database: &Path) -> Result<()> {
-    COMPANIONS.iter().try_for_each(|companion| remove(state, &beside(database, companion)))
-}
-
-fn remove(state: &Path, path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(faults::io(state, "remove what is left of an older", &e)),
-        _ => Ok(()),
-    }
+fn remove(state: &Path, file: &OwnFile) -> Result<()> {
+    file.remove().map_err(|e| faults::io(state, "remove what is left of an older", &e))
 }
 
 /// Brings a database to the newest version, each step and its number in one transaction.

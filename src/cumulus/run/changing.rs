@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::timing::Work;
 use super::{CleaningRun, Stage, fail_point};
 use crate::cumulus::applier::Applier;
-use crate::cumulus::copier::{self, Copier};
+use crate::cumulus::copier::Copier;
 use crate::cumulus::decision::Finished;
 use crate::cumulus::local_db::Begin;
 use crate::cumulus::shown;
 use crate::cumulus::steps::{Step, StepDone};
 use crate::error::Result;
-use crate::settings::{Manner, OlderCopy};
+use crate::settings::Manner;
 
 impl CleaningRun {
     /// Begins to do a plan: with a copy if one is wanted and not made yet.
@@ -24,10 +24,8 @@ impl CleaningRun {
         self.rows_planned = changes.iter().fold(self.rows_done, |sum, rows| sum.saturating_add(*rows));
         self.stage = match self.settings.backup.as_ref().filter(|_| !self.backed_up) {
             Some(to) => {
-                if self.settings.older_copy == OlderCopy::SetAside {
-                    copier::set_aside(to)?;
-                }
-                Stage::Copying(Copier::start(&self.database, to)?, Box::new(applier))
+                let copier = Copier::start(&self.database, to, self.settings.older_copy)?;
+                Stage::Copying(copier, Box::new(applier))
             }
             None => Stage::Keeping(None, Box::new(applier)),
         };
@@ -35,7 +33,7 @@ impl CleaningRun {
     }
 
     /// Keeps the plan, then gives the copy its name: who finds both knows that the copy came before the first change.
-    pub(super) fn keep(&mut self, copier: Option<Copier>, mut applier: Box<Applier>) -> Result<()> {
+    pub(super) fn keep(&mut self, mut copier: Option<Copier>, mut applier: Box<Applier>) -> Result<()> {
         let mut keep = || {
             if let Some(plan) = &self.shown {
                 shown::keep(plan, &self.database)?;
@@ -43,7 +41,7 @@ impl CleaningRun {
             fail_point("cleaning::before_keep");
             applier.keep(self.db())?;
             fail_point("cleaning::after_keep");
-            copier.as_ref().map_or(Ok(()), Copier::finish)
+            copier.as_mut().map_or(Ok(()), Copier::finish)
         };
         if let Err(error) = keep() {
             self.stage = Stage::Keeping(copier, applier);

@@ -10,7 +10,7 @@ use crate::cumulus::local_db::{Begin, LocalDb};
 use crate::cumulus::shown;
 use crate::cumulus::survey::{Planned, Survey, plan};
 use crate::error::{Error, Result};
-use crate::settings::{Manner, OlderCopy};
+use crate::settings::Manner;
 
 impl CleaningRun {
     pub(super) fn open(&mut self) -> Result<()> {
@@ -25,9 +25,8 @@ impl CleaningRun {
         self.db().refuse_read_only()?;
         match self.locked(Some(Begin::Reading), |run| Applier::kept(run.db(), &run.options))? {
             Kept::Nothing => {
-                let refused = !self.backed_up && self.settings.older_copy == OlderCopy::Refuse;
-                if let Some(to) = self.settings.backup.as_ref().filter(|_| refused) {
-                    copier::refuse_existing(&self.database, to)?;
+                if let Some(to) = self.settings.backup.as_ref().filter(|_| !self.backed_up) {
+                    copier::refuse_target(&self.database, to, self.settings.older_copy)?;
                 }
                 self.survey()
             }

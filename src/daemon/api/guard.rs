@@ -14,6 +14,7 @@ use actix_web::{Error, HttpMessage, ResponseError, web};
 
 use super::{BODY_MOST_BYTES, Failed, pages, too_large};
 use crate::daemon::access::{Access, Caller};
+use crate::daemon::http::{Answer, Answering, Place};
 use crate::daemon::shared::Shared;
 
 /// Everything the page needs comes from the daemon itself.
@@ -29,6 +30,9 @@ pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'stati
         Some(shared) => check(&request, &shared.access),
         None => Err(Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "the daemon has no state")),
     };
+    let place = request.conn_data::<Place>().cloned();
+    // Also where what follows fails, or is given up.
+    let answering = place.as_ref().map(|place| Answering::new(&place.seat));
     let mut response = match caller {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -37,7 +41,12 @@ pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'stati
         Err(failed) => request.into_response(failed.error_response().map_into_boxed_body()),
     };
     harden(response.headers_mut());
-    Ok::<ServiceResponse<BoxBody>, Error>(response)
+    Ok::<ServiceResponse<BoxBody>, Error>(match (answering, place) {
+        (Some(answering), Some(place)) => {
+            response.map_body(|_, body| Answer::new(answering, &place.seats, body).boxed())
+        }
+        _ => response,
+    })
 }
 
 fn check(request: &ServiceRequest, access: &Access) -> Result<Caller, Failed> {

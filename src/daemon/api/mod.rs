@@ -14,29 +14,20 @@ mod target;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::dev::Server;
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+use actix_web::{App, HttpResponse, ResponseError, web};
 
+use super::http::{self, Server};
 use super::metrics::Metrics;
 use super::shared::{Refused, Shared};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use at::at;
 use shapes::ErrorBody;
 
 /// A larger body is refused: the largest that makes sense has some fifty bytes.
 pub const BODY_MOST_BYTES: usize = 4096;
-/// Connections at once; more wait in the system's queue.
-const CONNECTIONS_MOST: usize = 512;
-/// How long a connection may take to send its request.
-const REQUEST_WITHIN: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// How long requests in flight may take when the daemon ends.
-const END_WITHIN_SECS: u64 = 2;
 
 /// What an endpoint answers that fails.
 #[derive(Debug)]
@@ -78,16 +69,16 @@ impl From<Refused> for Failed {
     }
 }
 
-/// Serves on a socket that listens already, on one thread of its own. The future ends when it is told to stop.
+/// Serves on a socket that listens already, until it is told to stop.
 ///
 /// # Errors
-/// [`Error::Config`] if the thread cannot be started.
+/// [`Error::Config`](crate::Error::Config) if its thread cannot be started.
 pub fn serve(listener: TcpListener, shared: Arc<Shared>, metrics: Arc<Metrics>) -> Result<Server> {
     let (shared, metrics) = (web::Data::from(shared), web::Data::from(metrics));
-    let app = move || {
+    http::serve(listener, move || {
         App::new()
-            .app_data(shared.clone())
-            .app_data(metrics.clone())
+            .app_data(shared)
+            .app_data(metrics)
             .app_data(web::PayloadConfig::new(BODY_MOST_BYTES))
             .app_data(json_config())
             .app_data(web::PathConfig::default().error_handler(|e, _| wrong(&e)))
@@ -100,17 +91,7 @@ pub fn serve(listener: TcpListener, shared: Arc<Shared>, metrics: Arc<Metrics>) 
                 HttpResponse::NotFound()
                     .json(ErrorBody { error: "there is nothing here: see /api/openapi.json".into() })
             }))
-    };
-    let server = HttpServer::new(app)
-        .workers(1)
-        .max_connections(CONNECTIONS_MOST)
-        .client_request_timeout(REQUEST_WITHIN)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(END_WITHIN_SECS)
-        .disable_signals()
-        .listen(listener)
-        .map_err(|e| Error::Config(format!("cannot serve: {e}")))?;
-    Ok(server.run())
+    })
 }
 
 fn json_config() -> web::JsonConfig {

@@ -8,6 +8,7 @@ use super::script::Script;
 use crate::checkpoint::{Progress, StateStore};
 use crate::error::Error;
 use crate::job::Intent;
+use crate::own_files::OwnFile;
 
 const SCRIPT: Script = Script::new("c", 2);
 
@@ -70,7 +71,7 @@ fn an_older_file_keeps_its_progress() {
     )
     .unwrap();
     drop(conn);
-    assert_eq!(schema::inspect(&path).unwrap(), schema::Found::Ours);
+    assert_eq!(schema::inspect(&OwnFile::at(&path).unwrap()).unwrap(), schema::Found::Ours);
     let mut store = SqliteStore::open(&path).unwrap();
     let found = store.latest("c").unwrap().unwrap();
     assert_eq!(found.key(), cycle);

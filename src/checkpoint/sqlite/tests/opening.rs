@@ -11,6 +11,7 @@ use crate::checkpoint::sqlite::schema::{self, MIGRATIONS};
 use crate::checkpoint::sqlite::{beside, faults};
 use crate::checkpoint::{Progress, SqliteStore, StateStore};
 use crate::error::{Error, Result};
+use crate::own_files::OwnFile;
 
 const SCRIPT: Script = Script::new("opened", 2);
 
@@ -74,7 +75,7 @@ fn files_that_are_no_whole_state_are_no_new_one() {
 fn newer_version_is_refused() {
     let newer = MIGRATIONS.len() as i64 + 1;
     let error = refused(|path| {
-        schema::create(path).unwrap();
+        schema::create(&OwnFile::at(path).unwrap()).unwrap();
         Connection::open(path).unwrap().pragma_update(None, "user_version", newer).unwrap();
     });
     let Error::StateNewer { found, known, .. } = error else { panic!("{error}") };
@@ -85,7 +86,7 @@ fn newer_version_is_refused() {
 fn older_version_is_brought_forward_step_by_step() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    schema::create(&path).unwrap();
+    schema::create(&OwnFile::at(&path).unwrap()).unwrap();
     let conn = Connection::open(&path).unwrap();
     let version = || conn.pragma_query_value(None, "user_version", |row| row.get::<_, isize>(0)).unwrap();
     assert_eq!(version() as usize, MIGRATIONS.len());
