@@ -80,6 +80,8 @@ mod simulated_schedule;
 mod simulated_stop;
 mod simulated_upkeep;
 mod state_files;
+#[cfg(feature = "external")]
+mod store_owner;
 mod tahoe_cfg;
 mod tahoe_state;
 mod tahoe_state_refused;
