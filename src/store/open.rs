@@ -115,6 +115,14 @@ pub(crate) fn is_of_kernel(folder: impl AsFd) -> io::Result<bool> {
     Ok(KERNEL_FILE_SYSTEMS.contains(&kind))
 }
 
+/// Fails for what stands on a file system in which the kernel itself answers.
+pub(crate) fn refuse_kernel(at: impl AsFd) -> io::Result<()> {
+    if is_of_kernel(at)? {
+        return Err(io::Error::other("it is on a file system of the kernel's own (such as /proc), and is not read"));
+    }
+    Ok(())
+}
+
 /// Something that was looked at and not opened.
 struct Seen {
     at: OwnedFd,
@@ -153,12 +161,7 @@ impl Seen {
     }
 
     fn refuse_kernel(&self) -> io::Result<()> {
-        if is_of_kernel(&self.at)? {
-            return Err(io::Error::other(
-                "it is on a file system of the kernel's own (such as /proc), and is not read",
-            ));
-        }
-        Ok(())
+        refuse_kernel(&self.at)
     }
 }
 

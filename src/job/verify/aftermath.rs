@@ -157,7 +157,7 @@ impl Aftermath {
             findings.iter().for_each(|finding| fold.notes.finding(finding));
         }
         for Tie { flaw, .. } in self.ties {
-            fold.notes.finding(&finding(bucket, None, &flaw));
+            fold.notes.finding_in(b"", &finding(bucket, None, &flaw));
         }
         for (place, judged) in self.judged.into_iter().enumerate() {
             put_down_share(bucket, judged, self.dealt.remove(&place), fold);
@@ -197,7 +197,7 @@ fn put_down_share(bucket: &TahoeBucket<'_>, judged: Judged, dealt: Option<Dealt>
             "read from the page cache it had a flaw ({region}: {reason}), read past it none: suspect memory, cable or \
              controller, or the processor where it is so of many shares"
         );
-        fold.notes.error(&path, &what);
+        fold.notes.error_of_judged(&path, &what);
     }
     if checked.flaws.is_empty() && in_doubt {
         fold.tally.in_doubt += 1;
@@ -212,8 +212,8 @@ fn put_down_share(bucket: &TahoeBucket<'_>, judged: Judged, dealt: Option<Dealt>
     }
     let Dealt { findings, errors, quarantined } = dealt.unwrap_or_default();
     count_corrupt(quarantined, fold);
-    findings.iter().for_each(|finding| fold.notes.finding(finding));
-    errors.iter().for_each(|error| fold.notes.error(&path, error));
+    findings.iter().for_each(|finding| fold.notes.finding_in(&name, finding));
+    errors.iter().for_each(|error| fold.notes.error_of_judged(&path, error));
 }
 
 /// Counts a share, whatever it has come to, and the bytes that were read of it.

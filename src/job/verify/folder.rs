@@ -213,6 +213,11 @@ mod tests {
         default.validate_for(&path("store")).unwrap();
         symlink("shares", path("store/quarantine")).unwrap();
         assert!(default.validate_for(&path("store")).is_err());
+        // And must not: its owner could lead it anywhere.
+        fs::remove_file(path("store/quarantine")).unwrap();
+        symlink("../q", path("store/quarantine")).unwrap();
+        let why = default.validate_for(&path("store")).unwrap_err().to_string();
+        assert!(why.contains("is a link") && why.contains("--quarantine-dir"), "{why}");
         VerifySettings::default().validate_for(&path("store")).unwrap();
     }
 

@@ -6,9 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, openat};
-use rustix::io::Errno;
 
-use crate::store::open::{DIRECTORY, is_of_kernel};
+use crate::store::open::{DIRECTORY, refuse_kernel};
 use crate::store::way::Way;
 use crate::store::{HeldFolder, open_regular};
 use crate::tahoe::cfg;
@@ -32,9 +31,7 @@ impl Site {
     pub fn open(given: &Path, root: &Path) -> io::Result<Site> {
         let given = std::path::absolute(given).unwrap_or_else(|_| root.to_path_buf());
         let held = |way: OwnedFd, path: &Path| -> io::Result<HeldFolder> {
-            if is_of_kernel(&way)? {
-                return Err(Errno::NODEV.into());
-            }
+            refuse_kernel(&way)?;
             Ok(HeldFolder::new(openat(&way, ".", DIRECTORY, Mode::empty())?, path.to_path_buf()))
         };
         let (to_root, to_shares) = (Way::to(&given)?, Way::to(&given.join("shares"))?);
