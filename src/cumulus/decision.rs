@@ -8,13 +8,13 @@
 
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::faults;
-use super::locks::{LockSummary, LockTimes};
+use super::locks::{LockOverrun, LockSummary, LockTimes};
 use super::touched::TouchedList;
 use crate::error::Result;
 use crate::own_files::{self, OwnFile};
@@ -66,12 +66,14 @@ pub(super) struct Decision {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Finished {
     pub(super) steps: LockSummary,
+    #[serde(default)]
+    pub(super) lock_overrun: Option<LockOverrun>,
     pub(super) elapsed_secs: f64,
 }
 
 impl Finished {
-    pub(super) fn new(locks: &LockTimes, begun: Instant) -> Finished {
-        Finished { steps: locks.summary(), elapsed_secs: begun.elapsed().as_secs_f64() }
+    pub(super) fn new(locks: &LockTimes, lock_overrun: Option<LockOverrun>, elapsed: Duration) -> Finished {
+        Finished { steps: locks.summary(), lock_overrun, elapsed_secs: elapsed.as_secs_f64() }
     }
 }
 

@@ -44,7 +44,7 @@ mod value;
 pub use applier::Applier;
 pub use gate::Guard;
 pub use local_db::{LocalDb, Segment};
-pub use locks::{LockSummary, LockTimes};
+pub use locks::{LockOverrun, LockSummary, LockTimes};
 pub use report::{CleaningReport, Doing, Outcome, Progress};
 pub use run::CleaningRun;
 pub use steps::{Step, StepDone, Upcoming};
