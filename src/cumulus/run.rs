@@ -16,7 +16,7 @@ use super::applier::Applier;
 use super::copier::Copier;
 use super::decision::{Decision, Finished};
 use super::gate::{Gate, Make};
-use super::local_db::{self, LocalDb};
+use super::local_db::LocalDb;
 use super::locks::{LockOverrun, LockTimes};
 use super::report::{CleaningReport, Doing, Outcome, Progress};
 use super::shown;
@@ -43,6 +43,7 @@ enum Stage {
 pub struct CleaningRun {
     settings: CleaningSettings,
     options: Options,
+    /// The file itself, once it was looked for: whatever stands beside it stands beside that name.
     database: PathBuf,
     gate: Gate,
     db: Option<LocalDb>,
@@ -84,11 +85,10 @@ impl CleaningRun {
         now: f64,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> CleaningRun {
-        let database = local_db::file_of(&settings.database);
-        let make = if settings.manner == Manner::DryRun { Make::No } else { Make::IfAllowed };
+        let database = settings.database.clone();
         CleaningRun {
             options: settings.options_at(now),
-            gate: Gate::new(&database, make),
+            gate: Gate::new(&database, Make::No),
             db: None,
             stage: Stage::Opening,
             pace: Pace::new(settings.slice),
@@ -177,7 +177,10 @@ impl CleaningRun {
                 Outcome::Stale
             }
             Err(error) if error.retry() == crate::Retry::Helps => Outcome::Later(error),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.leave_nothing_new();
+                return Err(error);
+            }
         };
         let lock = if self.locks.count() > locks_before { self.locks.last() } else { Duration::ZERO };
         let (rows_done, rows_planned) = (self.rows_done, self.rows_planned.max(self.rows_done));
@@ -199,6 +202,13 @@ impl CleaningRun {
             resumed: self.resumed,
             planned_again: self.planned_again,
             kept_beside: kept.then_some(self.database),
+        }
+    }
+
+    /// Where nothing was changed, takes the guard file away that was made for it.
+    fn leave_nothing_new(&mut self) {
+        if !self.db.as_ref().is_some_and(LocalDb::has_changed) {
+            self.gate.take_away();
         }
     }
 
