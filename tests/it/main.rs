@@ -48,6 +48,8 @@ mod external;
 mod external_grid;
 #[cfg(feature = "external")]
 mod external_prometheus;
+#[cfg(feature = "external")]
+mod external_threads;
 mod fail_points;
 mod fixtures;
 mod full_disk;
@@ -89,5 +91,6 @@ mod state_files;
 mod tahoe_cfg;
 mod tahoe_state;
 mod tahoe_state_refused;
+mod threads;
 mod verify_cli;
 mod verify_flips;
