@@ -4,13 +4,14 @@
 //! `RUNTIME_DIRECTORY` where it sets them, else the user's own folders.
 
 use std::env;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use directories::ProjectDirs;
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -145,7 +146,7 @@ impl Card {
         }
         let file = folder.file(format!("{:016x}.json", xxh3_64(self.state.as_os_str().as_encoded_bytes())));
         // For whoever may enter the folder, whatever the umask: it says where to ask, and holds no secret.
-        let readable = |new: &fs::File| new.set_permissions(Permissions::from_mode(0o644));
+        let readable = |new: &fs::File| own_files::set_mode(new, Mode::from_raw_mode(0o644));
         file.replace(readable, |new| new.write_all(&serde_json::to_vec_pretty(self)?))?;
         Ok(file)
     }
