@@ -46,6 +46,7 @@ mod fail_points;
 mod fixtures;
 mod full_disk;
 mod harness;
+mod own_files;
 #[cfg(feature = "external")]
 mod page;
 #[cfg(feature = "external")]
