@@ -80,6 +80,7 @@ fn commit(c: &mut Criterion) {
             whole: true,
             notes: Vec::new(),
             intents: Vec::new(),
+            judged: sexton::checkpoint::Judged::default(),
         }]
     };
     c.bench_function("checkpoint: commit one prefix", |b| {

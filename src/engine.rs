@@ -250,6 +250,7 @@ impl EngineBuilder {
             read: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
             confirm: checkpointer.clone().recipient(),
+            damaged: checkpointer.clone().recipient(),
         };
         let cleanings =
             CleaningPorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };

@@ -14,6 +14,7 @@
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
 //! | Checkpointer | [`ConfirmCycle`] | |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
+//! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
@@ -367,6 +368,16 @@ pub struct ConfirmCycle {
     pub cycle: CycleKey,
     /// The wall clock, in seconds since 1970.
     pub at: f64,
+}
+
+/// Asks how many objects of a store are damaged by the judgement of a job.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<u64>")]
+pub struct DamagedBy {
+    /// The store's identity.
+    pub store: String,
+    /// The job.
+    pub job: String,
 }
 
 /// Asks how the last run of a cleaning ended.

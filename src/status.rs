@@ -275,6 +275,12 @@ pub struct CrawlStatus {
     pub findings: u64,
     /// What had vanished, likewise.
     pub vanished: u64,
+    /// Objects of the store that are damaged now by the judgement of this job, in whichever cycle and by whichever crawl it was
+    /// found: from the moment that it is saved until a later visit finds them well or gone.
+    pub damaged: u64,
+    /// The store's identity; empty until the crawl has asked the state for its damage.
+    #[serde(skip)]
+    pub(crate) store: String,
     /// What was saved since the engine's start, over all cycles.
     pub since_start: Totals,
     /// Remaining time as a range, from the prefixes done and by the budget in force; `None` until enough are done.
@@ -335,6 +341,8 @@ impl CrawlStatus {
             errors: 0,
             findings: 0,
             vanished: 0,
+            damaged: 0,
+            store: String::new(),
             since_start: Totals::default(),
             remaining_secs: None,
             remaining: RemainingTime::default(),

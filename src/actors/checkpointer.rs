@@ -12,8 +12,8 @@ use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::NoteKind;
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, ConfirmCycle, CycleRows, Deliver, FinishedCycles, LastRunOf, LatestCycle,
-    OpenCycle, Opened, Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
+    ClaimPrefixes, Commit, Committed, ConfirmCycle, CycleRows, DamagedBy, Deliver, FinishedCycles, LastRunOf,
+    LatestCycle, OpenCycle, Opened, Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
 };
 use crate::policy::cycle::{Decision, decide};
 use crate::settings::Order;
@@ -118,6 +118,14 @@ impl Handler<ConfirmCycle> for Checkpointer {
 
     fn handle(&mut self, msg: ConfirmCycle, _: &mut Self::Context) -> Self::Result {
         self.desk.with(|state| state.confirm(&msg.cycle, msg.at))
+    }
+}
+
+impl Handler<DamagedBy> for Checkpointer {
+    type Result = Result<u64>;
+
+    fn handle(&mut self, msg: DamagedBy, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.damaged(&msg.store, &msg.job))
     }
 }
 

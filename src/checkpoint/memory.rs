@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Claim, Cycle, CycleIdentity, CycleKey, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore,
-    Tidied, TidyStep, Tidying, check,
+    Claim, Cycle, CycleIdentity, CycleKey, DamagedObject, FINISHED_CYCLES_KEPT, LastRun, ObjectName, PrefixRow,
+    Progress, Standing, StateStore, Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Intent, Note, NoteKind};
@@ -18,6 +18,8 @@ pub struct MemoryStore {
     /// By store and job.
     visits: BTreeMap<(String, String), BTreeMap<String, f64>>,
     runs: BTreeMap<String, LastRun>,
+    /// By store and job; when each was first found so, by prefix and name.
+    damage: BTreeMap<(String, String), BTreeMap<(String, ObjectName), f64>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -137,6 +139,22 @@ impl MemoryStore {
     }
 }
 
+/// Changes what is known of damage by what the visits to a prefix behind the cursor `after` have come to.
+fn judge(
+    known: &mut BTreeMap<(String, ObjectName), f64>,
+    prefix: &str,
+    after: Option<&[u8]>,
+    progress: &Progress,
+    at: f64,
+) {
+    let up_to = progress.cursor.as_deref().filter(|_| !progress.done);
+    let passed = |bucket: &[u8]| after.is_none_or(|after| bucket > after) && up_to.is_none_or(|up_to| bucket <= up_to);
+    known.retain(|(of, name), _| of != prefix || !passed(&name.bucket) || progress.judged.keeps(name));
+    for name in &progress.judged.damaged {
+        known.entry((prefix.to_owned(), name.clone())).or_insert(at);
+    }
+}
+
 impl StateStore for MemoryStore {
     fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
         let newest = self.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
@@ -201,6 +219,19 @@ impl StateStore for MemoryStore {
         Ok(self.visits.get(&(store.to_owned(), job.to_owned())).cloned().unwrap_or_default())
     }
 
+    fn damaged(&mut self, store: &str, job: &str) -> Result<u64> {
+        Ok(self.damage.get(&(store.to_owned(), job.to_owned())).map_or(0, |known| known.len() as u64))
+    }
+
+    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
+        let known = self.damage.get(&(store.to_owned(), job.to_owned())).into_iter().flatten();
+        let object = |((prefix, name), since): (&(String, ObjectName), &f64)| {
+            let (prefix, name, since) = (prefix.clone(), name.clone(), *since);
+            DamagedObject { prefix, name, since }
+        };
+        Ok(known.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(object).collect())
+    }
+
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         check::moment(at)?;
         let Some(state) = self.find(cycle) else { return Err(check::commit_to_nothing(cycle, progress)) };
@@ -208,6 +239,10 @@ impl StateStore for MemoryStore {
         let before: Vec<(usize, Prefix)> = progress
             .iter()
             .filter_map(|p| Some((p.prefix as usize, state.prefixes.get(p.prefix as usize)?.clone())))
+            .collect();
+        let cursors: Vec<Option<Vec<u8>>> = progress
+            .iter()
+            .map(|p| state.prefixes.get(p.prefix as usize).and_then(|prefix| prefix.cursor.clone()))
             .collect();
         if let Err(refused) = progress.iter().try_for_each(|p| state.advance(p)) {
             // Backwards: of two copies of one prefix the first is the one from before.
@@ -222,8 +257,18 @@ impl StateStore for MemoryStore {
         let whole = progress.iter().filter(|p| p.done && p.whole);
         let names: Vec<String> = whole.filter_map(|p| ring.get(p.prefix as usize).cloned()).collect();
         let subject = (store.clone(), job.clone());
+        let prefixes: Vec<String> =
+            progress.iter().map(|p| ring.get(p.prefix as usize).cloned().unwrap_or_default()).collect();
+        let known = self.damage.entry(subject.clone()).or_default();
+        for (i, (p, saved)) in progress.iter().zip(cursors).enumerate() {
+            // What this very commit has saved of the prefix before.
+            let earlier = progress[..i].iter().rfind(|earlier| earlier.prefix == p.prefix);
+            let after = earlier.map_or(saved, |earlier| earlier.cursor.clone());
+            judge(known, &prefixes[i], after.as_deref(), p, at);
+        }
+        let damaged = known.len() as u64;
         self.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
-        Ok(Standing { left })
+        Ok(Standing { left, damaged })
     }
 
     fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {

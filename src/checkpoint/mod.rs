@@ -7,6 +7,7 @@
 mod check;
 #[cfg(test)]
 mod contract;
+mod damage;
 mod desk;
 mod memory;
 mod sqlite;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use check::may_be_given_up;
+pub use damage::{Coverage, DamagedObject, Judged, ObjectName, Picked};
 pub use desk::Desk;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
@@ -121,6 +123,8 @@ pub struct Progress {
     pub notes: Vec<Note>,
     /// All intents of the prefix that are not settled; those of earlier commits go. A prefix that is complete has none.
     pub intents: Vec<Intent>,
+    /// What the visits since the last commit say about damaged objects.
+    pub judged: Judged,
 }
 
 /// How a cycle stands after a commit.
@@ -128,6 +132,8 @@ pub struct Progress {
 pub struct Standing {
     /// Prefixes that are not complete.
     pub left: u32,
+    /// Objects of the store that are damaged, by what its job has found in this cycle and before, whatever the crawl.
+    pub damaged: u64,
 }
 
 /// One prefix of a cycle, as saved.
@@ -242,6 +248,13 @@ pub trait StateStore: Send + 'static {
     /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
     /// by name. Known for as long as the state is kept.
     fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>>;
+
+    /// How many objects of a store are damaged by the judgement of this job, whatever the crawl: found so, and not found well or
+    /// gone since. Known for as long as the state is kept.
+    fn damaged(&mut self, store: &str, job: &str) -> Result<u64>;
+
+    /// The first of them, at most `limit`, by the names of prefix, bucket and object.
+    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>>;
 
     /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`.
     ///

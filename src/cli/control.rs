@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config::units::Percent;
 use crate::error::{Error, Result};
 use crate::sizes::{self, plural};
+use crate::status::Verdict;
 
 /// One crawl or cleaning, or everything.
 #[derive(Debug, Args)]
@@ -168,9 +169,22 @@ pub fn findings(args: &FindingsArgs) -> Result<Exit> {
         }
         match rows.last().and_then(|row| row["number"].as_u64()) {
             Some(last) if page["more"] == true && last > after => after = last,
-            _ => return Ok(Exit::Well),
+            _ => break,
         }
     }
+    stdout.flush().map_err(failed)?;
+    Ok(Exit::by(found(&client.get("/api/status")?, args.crawl.as_deref())))
+}
+
+/// The verdict over what is damaged or could not be read, in one crawl or in all: what is listed may be mended since.
+fn found(status: &Value, crawl: Option<&str>) -> Verdict {
+    let problems = status["problems"].as_array().into_iter().flatten();
+    let of_crawl = problems.filter(|problem| crawl.is_none_or(|crawl| problem["name"] == crawl));
+    Verdict::over(of_crawl.filter_map(|problem| match problem["severity"].as_str() {
+        Some("damage") => Some(Verdict::Damage),
+        Some("errors") => Some(Verdict::Errors),
+        _ => None,
+    }))
 }
 
 fn finding_line(row: &Value) -> String {

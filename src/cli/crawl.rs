@@ -22,6 +22,7 @@ use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::report::CycleReport;
 use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
+use crate::sizes::plural;
 use crate::store::{Store, TahoeStore};
 
 /// Closing the state takes a moment at most.
@@ -76,11 +77,15 @@ fn crawl(args: &CrawlArgs) -> Result<Exit> {
     let engine = start(args, &job, store, state)?;
     let ending = {
         let mut progress = Progress::new(name, prefixes);
-        let ending = until_end(&engine, interrupts, |engine| progress.show(&engine.status()))?;
+        let ending = until_end(&engine, interrupts, |engine| progress.show(&engine.status()));
         // What a short run has not shown yet.
         progress.show(&engine.status());
         ending
     };
+    if ending.as_ref().map_or(true, |ending| *ending == Ending::Interrupted) {
+        say_damage(&engine, name);
+    }
+    let ending = ending?;
     let exit = finish(args, &engine, name, ending)?;
     match missing {
         Some(missing) if exit == Exit::Well => Err(missing),
@@ -90,6 +95,15 @@ fn crawl(args: &CrawlArgs) -> Result<Exit> {
             Ok(exit)
         }
         _ => Ok(exit),
+    }
+}
+
+/// Says of a crawl that did not come to its end what is damaged by what it knows so far.
+fn say_damage(engine: &EngineHandle, name: &str) {
+    let damaged = engine.status().crawls.get(name).map_or(0, |crawl| crawl.damaged);
+    if damaged > 0 {
+        let are = if damaged == 1 { "is" } else { "are" };
+        output::say(&format!("damage: {} {are} damaged, by what was visited so far", plural(damaged, "object")));
     }
 }
 

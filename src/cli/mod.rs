@@ -376,6 +376,36 @@ fn unix_time(text: &str) -> Result<f64, String> {
 mod tests {
     use clap::CommandFactory;
 
+    use std::path::PathBuf;
+
+    use super::Exit;
+    use crate::error::Error;
+    use crate::status::Verdict;
+
+    #[test]
+    fn each_exit_code_has_one_meaning() {
+        let by = Verdict::ALL.map(|verdict| Exit::by(verdict).code());
+        assert_eq!(by, [1, 1, 3, 4, 0, 0]);
+        let (path, cause) = (PathBuf::from("x"), "why".to_owned());
+        let catch = Error::SafetyCatch { crawl: "c".to_owned(), deletes: 2, deleted: 1, examined: 9, most: 0.1 };
+        for (error, code) in [
+            (Error::Config(cause.clone()), 2),
+            (Error::StateForeign { path: path.clone(), cause: cause.clone() }, 2),
+            (Error::StateNewer { path: path.clone(), found: 9, known: 1 }, 2),
+            (Error::LocalDbForeign { path: path.clone(), cause: cause.clone() }, 2),
+            (Error::LocalDbDamaged { path: path.clone(), cause: cause.clone() }, 1),
+            (Error::StateDamaged { path: path.clone(), cause: cause.clone() }, 3),
+            (Error::StateFull { path: path.clone(), cause: cause.clone() }, 3),
+            (Error::Store { doing: "list", path, cause: cause.clone() }, 3),
+            (Error::Daemon(cause.clone()), 3),
+            (Error::Clock { why: cause }, 3),
+            (catch, 4),
+        ] {
+            assert_eq!(Exit::of(&error).code(), code, "{error}");
+        }
+        assert_eq!(Exit::Interrupted.code(), 130);
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::policy::deletion::SafetyCatch;
 use crate::sizes;
 use crate::sizes::plural;
+use crate::status::Verdict;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,7 +36,7 @@ pub struct StatusArgs {
     reach: Reach,
 }
 
-/// Runs the command. Exit code 1 if there is something to look at.
+/// Runs the command. The exit code goes by the daemon's verdict.
 ///
 /// # Errors
 /// If no daemon is reached, or standard output is closed.
@@ -55,12 +56,17 @@ pub fn run(args: &StatusArgs) -> Result<Exit> {
         let written = write!(stdout, "{clear}{text}").and_then(|()| stdout.flush());
         written.map_err(|e| Error::Store { doing: "write to", path: "stdout".into(), cause: e.to_string() })?;
         if !args.watch {
-            let failed = list(&status, "problems").any(|problem| problem["severity"] != "warning");
-            return Ok(if failed { Exit::Damage } else { Exit::Well });
+            return Ok(Exit::by(verdict(&status)));
         }
         drop(stdout);
         std::thread::sleep(WATCH_EVERY);
     }
+}
+
+/// The daemon's verdict; one that is not known here comes from a newer daemon, and is worth a look.
+pub fn verdict(status: &Value) -> Verdict {
+    let said = text(status, "verdict");
+    Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == said).unwrap_or(Verdict::Failed)
 }
 
 fn list<'a>(status: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -16,7 +16,7 @@ use super::api::shapes::{Cleaning, Crawl, Spared, Status, Target};
 use crate::error::{Error, Result};
 use crate::job::{NoteKind, Verified};
 use crate::lock::lock;
-use crate::status::{self, FindingRow, RingPicture, SliceFigures, Totals};
+use crate::status::{self, FindingRow, RingPicture, SliceFigures, Totals, Verdict};
 
 /// Seconds: from a fraction of the shortest slice to beyond the longest.
 const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -101,6 +101,10 @@ gauges! {
     refused = "sexton_config_refused", [], "1 while the configuration file was refused and an old one is in force.";
     loaded = "sexton_config_loaded_timestamp_seconds", [], "When the settings in force were read.";
     unsaved = "sexton_daemon_unsaved", [], "1 while what the daemon keeps cannot be written.";
+    problems = "sexton_problems", ["severity"], "What an operator should look at, by severity: damage, errors, failed, waiting, warning.";
+    damaged = "sexton_damaged_objects", ["crawl"], "Objects damaged now: each from the moment at which it is found so until a later visit finds it well or gone.";
+    unread = "sexton_unreadable", ["crawl"], "Things that could not be read in the last finished cycle, or in the running one where it is more.";
+    walking = "sexton_crawl_walking", ["crawl"], "1 while the crawl walks, also in a pause of everything.";
     up = "sexton_crawl_up", ["crawl", "job"], "1 unless the crawl has failed or was stopped.";
     crawl_waiting = "sexton_crawl_waiting", ["crawl"], "1 while something keeps the crawl from working.";
     rehearsed = "sexton_crawl_rehearsed", ["crawl"], "1 while a rehearsal waits to be confirmed.";
@@ -110,6 +114,7 @@ gauges! {
     cycle_remaining = "sexton_cycle_remaining_seconds", ["crawl"], "What is left of it at most, as far as can be told.";
     target_within = "sexton_target_seconds", ["crawl"], "Within which time every prefix is to be visited again.";
     target_expected = "sexton_target_expected_seconds", ["crawl"], "In which time it is at most, at the pace so far.";
+    target_missed = "sexton_target_missed", ["crawl"], "1 if the target will be missed at that pace, 0 if not, or while that is open.";
     target_met = "sexton_target_met", ["crawl"], "1 if the target will be met at that pace, 0 if not; absent while that is open.";
     last_end = "sexton_last_cycle_end_timestamp_seconds", ["crawl"], "When the last finished cycle ended.";
     last_duration = "sexton_last_cycle_duration_seconds", ["crawl"], "How long it took.";
@@ -121,7 +126,7 @@ gauges! {
     last_bytes = "sexton_last_cycle_bytes", ["crawl", "kind"], "Bytes in it: examined and expired by the rule in force, both on disk; deleted, or in a dry run or rehearsal would_delete, of the files.";
     last_spared = "sexton_last_cycle_spared_shares", ["crawl", "reason"], "Shares with expired leases that it kept beside a running node, by the first reason that holds.";
     last_leases = "sexton_last_cycle_leases", ["crawl"], "Leases read in it.";
-    oldest = "sexton_oldest_prefix_age_seconds", ["crawl"], "Age of the oldest visit of a prefix, as far as known.";
+    oldest = "sexton_oldest_prefix_age_seconds", ["crawl"], "Age of the oldest visit of a prefix; of prefixes of which no visit is known, the time since the cycle or the daemon began.";
     unvisited = "sexton_prefixes_unvisited", ["crawl"], "Prefixes of which no visit is known.";
     clean_up = "sexton_cleaning_up", ["cleaning"], "1 unless the cleaning has failed or was stopped.";
     clean_waiting = "sexton_cleaning_waiting", ["cleaning"], "1 while something keeps the cleaning from working.";
@@ -231,6 +236,19 @@ impl Metrics {
         seen.crawls.retain(|name, _| status.crawls.contains_key(name));
     }
 
+    /// Makes the counters of a crawl exist, at 0 where nothing was counted: what begins with its first value never rises to it.
+    fn exist(&self, crawl: &Crawl) {
+        let name = &[&*crawl.name];
+        for counter in [&self.cycles, &self.buckets, &self.vanished] {
+            counter.with_label_values(name).inc_by(0);
+        }
+        if crawl.job == "verify" {
+            for result in ["ok", "corrupt", "unreadable", "in_doubt"] {
+                self.verified_shares.with_label_values(&[&*crawl.name, result]).inc_by(0);
+            }
+        }
+    }
+
     fn count(&self, crawl: &str, job: &str, added: &Totals) {
         let Totals { cycles, buckets, shares, vanished, deleted, deleted_bytes, deleted_leases, verified } = added;
         let name = &[crawl];
@@ -287,9 +305,11 @@ impl Metrics {
         let clients: BTreeSet<&str> = status.budget.clients.iter().map(|client| &*client.name).collect();
         forget(&self.slice, "client", |client| clients.contains(client), |labels| self.slice.remove(labels));
         for crawl in &status.crawls {
+            self.exist(crawl);
             self.gauges.crawl(crawl);
+            self.gauges.oldest.with_label_values(&[&crawl.name]).set(waited(crawl, status));
             if let Some(ring) = ring(&crawl.name) {
-                self.gauges.ring(&crawl.name, &ring, status.now);
+                self.gauges.ring(crawl, &ring, status);
             }
         }
         status.cleanings.iter().for_each(|cleaning| self.gauges.cleaning(cleaning));
@@ -319,6 +339,14 @@ fn forget(
     }
 }
 
+/// For how long a prefix may have waited of which no visit is known: since the cycle in progress began or, as far as is known,
+/// the last one; of a crawl without any, since the daemon began.
+fn waited(crawl: &Crawl, status: &Status) -> f64 {
+    let last = crawl.last_cycle.as_ref().map(|cycle| cycle.started);
+    let since = last.or(crawl.cycle_started).unwrap_or(status.started);
+    (status.now - since).max(0.0)
+}
+
 fn flag(on: bool) -> f64 {
     f64::from(u8::from(on))
 }
@@ -341,6 +369,10 @@ impl Gauges {
         plain(&self.loaded).set(status.config.loaded);
         plain(&self.unsaved).set(flag(unsaved));
         plain(&self.started).set(status.started);
+        for severity in Verdict::ALL.into_iter().filter(|severity| *severity != Verdict::Well) {
+            let problems = status.problems.iter().filter(|problem| problem.severity == severity).count();
+            self.problems.with_label_values(&[severity.as_str()]).set(problems as f64);
+        }
         self.build.with_label_values(&[status.version]).set(1.0);
         plain(&self.priority).set(match status.priority.in_force {
             "yes" => 1.0,
@@ -354,8 +386,14 @@ impl Gauges {
     }
 
     fn crawl(&self, crawl: &Crawl) {
-        use super::api::shapes::CrawlState::{Failed, Stopped, Waiting};
+        use super::api::shapes::CrawlState::{Failed, Stopped, Waiting, Walking};
         let name = &[&*crawl.name];
+        self.damaged.with_label_values(name).set(crawl.damaged as f64);
+        self.unread.with_label_values(name).set(crawl.unread() as f64);
+        self.walking.with_label_values(name).set(flag(crawl.state == Walking));
+        let missed = crawl.target.as_ref().is_some_and(|target| target.met == Some(false));
+        self.target_missed.with_label_values(name).set(flag(missed));
+        self.last_incomplete.with_label_values(name).set(0.0);
         self.up.with_label_values(&[&*crawl.name, &*crawl.job]).set(flag(!matches!(crawl.state, Failed | Stopped)));
         self.crawl_waiting.with_label_values(name).set(flag(crawl.state == Waiting));
         self.rehearsed.with_label_values(name).set(flag(crawl.waits_to_be_confirmed()));
@@ -416,13 +454,13 @@ impl Gauges {
         }
     }
 
-    fn ring(&self, crawl: &str, ring: &RingPicture, now: f64) {
+    fn ring(&self, crawl: &Crawl, ring: &RingPicture, status: &Status) {
         let visits = ring.marks.iter().filter_map(|mark| mark.visited);
         let unvisited = ring.marks.iter().filter(|mark| mark.visited.is_none()).count();
-        self.unvisited.with_label_values(&[crawl]).set(unvisited as f64);
-        if let Some(oldest) = visits.reduce(f64::min) {
-            self.oldest.with_label_values(&[crawl]).set((now - oldest).max(0.0));
-        }
+        self.unvisited.with_label_values(&[&*crawl.name]).set(unvisited as f64);
+        let oldest = visits.reduce(f64::min).map_or(0.0, |oldest| (status.now - oldest).max(0.0));
+        let unvisited_for = if unvisited > 0 { waited(crawl, status) } else { 0.0 };
+        self.oldest.with_label_values(&[&*crawl.name]).set(oldest.max(unvisited_for));
     }
 
     fn cleaning(&self, cleaning: &Cleaning) {
@@ -432,6 +470,7 @@ impl Gauges {
         self.clean_waiting.with_label_values(name).set(flag(cleaning.state == Waiting));
         self.clean_done.with_label_values(name).set(cleaning.rows_done as f64);
         self.clean_planned.with_label_values(name).set(cleaning.rows_planned as f64);
+        self.clean_refused.with_label_values(name).set(0.0);
         self.clean_longest.with_label_values(name).set(cleaning.longest_lock_secs);
         if let Some(run) = &cleaning.last_run {
             self.clean_end.with_label_values(name).set(run.finished);

@@ -37,7 +37,7 @@ pub struct Past {
 struct PastCrawl {
     /// The report of its last finished cycle.
     report: Option<Arc<CycleReport>>,
-    /// How its newest cycle stands, as it was saved.
+    /// How its newest cycle stands, as it was saved, with the damage that was known then.
     stands: CrawlStatus,
 }
 
@@ -92,7 +92,9 @@ fn past_crawl(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option
     // The name may have been another job's.
     let same_job = |cycle: &Cycle| cycle.identity.job == crawl.job.name();
     let Some(newest) = state.latest(name)?.filter(same_job) else { return Ok(None) };
-    let stands = stands(state, crawl, &newest)?;
+    let mut stands = stands(state, crawl, &newest)?;
+    stands.damaged = state.damaged(&newest.identity.store, &newest.identity.job)?;
+    stands.store.clone_from(&newest.identity.store);
     let report = match state.finished(name)?.pop().filter(same_job) {
         Some(cycle) => Some(Arc::new(report(state, crawl, cycle)?)),
         None => None,

@@ -210,6 +210,12 @@ impl Shared {
         {
             found.stands_as(saved);
         }
+        // A crawl that does not run is judged by others of its kind, or by what the state knew at the start.
+        if found.store.is_empty()
+            && let Some(saved) = lock(&self.past).stands(crawl)
+        {
+            found.damaged = self.engine.damaged(&saved.store, &saved.job).unwrap_or(saved.damaged);
+        }
         found
     }
 

@@ -51,6 +51,12 @@ impl EngineHandle {
         self.board.cleaning_report(name)
     }
 
+    /// How many objects of a store are damaged by the judgement of a job, where a crawl of this run has asked for it.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn damaged(&self, store: &str, job: &str) -> Option<u64> {
+        self.board.damaged_by(store, job)
+    }
+
     /// Notes that the report has reached whoever wanted it; see [`Cycles::Once`](super::Cycles::Once).
     ///
     /// # Errors

@@ -1,8 +1,13 @@
 //! What a walk notes beside the tally: counts that every job has, and findings and errors as rows.
 
+use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::Tally;
+use crate::checkpoint::{Judged, ObjectName};
 use crate::shown;
 
 /// Counts that every walk keeps, whatever the job.
@@ -202,6 +207,13 @@ pub struct Finding {
     pub bytes: Option<(u64, u64)>,
 }
 
+impl Finding {
+    /// The object that it is about, where nothing else names it: the share's number, or nothing for the bucket.
+    pub(crate) fn object(&self) -> Vec<u8> {
+        self.share.map_or(Vec::new(), |share| share.to_string().into_bytes())
+    }
+}
+
 /// One line under `errors`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorNote {
@@ -218,6 +230,7 @@ pub struct Notes {
     pub counts: Counts,
     rows: Vec<Note>,
     bucket: Vec<u8>,
+    judged: Judged,
 }
 
 impl Notes {
@@ -232,16 +245,41 @@ impl Notes {
         self.bucket.extend_from_slice(bucket);
     }
 
-    /// Adds a finding.
+    /// Adds a finding. Unless it is about what is only kept, the share that it names is damaged, or else the bucket.
     pub fn finding(&mut self, finding: &Finding) {
+        self.finding_in(&finding.object(), finding);
+    }
+
+    /// Adds a finding about the object of this name in the bucket; an empty name stands for the bucket itself.
+    pub fn finding_in(&mut self, object: &[u8], finding: &Finding) {
         self.counts.findings += 1;
+        if !finding.only_kept {
+            let (bucket, object) = (self.bucket.clone(), object.to_vec());
+            self.judged.damaged.insert(ObjectName { bucket, object });
+        }
         self.row(NoteKind::Finding, finding);
     }
 
-    /// Adds an error.
-    pub fn error(&mut self, path: &std::path::Path, error: &dyn std::fmt::Display) {
+    /// Adds an error: what is at the path could not be judged. If it was damaged before, it counts as damaged still.
+    pub fn error(&mut self, path: &Path, error: &dyn Display) {
+        let bucket = self.bucket.clone();
+        // Below the bucket lie its objects. Whatever else the path leads to, the whole bucket is in question.
+        let is_object = path.parent().and_then(Path::file_name).is_some_and(|name| name.as_bytes() == bucket);
+        let object = path.file_name().filter(|_| is_object && !bucket.is_empty());
+        let object = object.map_or(Vec::new(), |name| name.as_bytes().to_vec());
+        self.judged.unclear.insert(ObjectName { bucket, object });
+        self.error_of_judged(path, error);
+    }
+
+    /// Adds an error about something that was judged nevertheless.
+    pub fn error_of_judged(&mut self, path: &Path, error: &dyn Display) {
         self.counts.errors += 1;
         self.row(NoteKind::Error, &ErrorNote { path: shown::path(path), error: error.to_string() });
+    }
+
+    /// Takes out what was judged since the last call.
+    pub(crate) fn take_judged(&mut self) -> Judged {
+        std::mem::take(&mut self.judged)
     }
 
     /// Takes out the rows collected since the last call.
@@ -254,10 +292,11 @@ impl Notes {
         self.rows.len()
     }
 
-    /// Puts rows back that were taken and could not be saved.
-    pub(crate) fn give_back(&mut self, mut rows: Vec<Note>) {
+    /// Puts back what was taken and could not be saved.
+    pub(crate) fn give_back(&mut self, mut rows: Vec<Note>, judged: Judged) {
         rows.append(&mut self.rows);
         self.rows = rows;
+        self.judged.take_up(judged);
     }
 
     fn row(&mut self, kind: NoteKind, body: &impl Serialize) {

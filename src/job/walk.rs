@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing::trace;
 
 use super::{Counts, Fold, Intents, Notes, PrefixTally, Rehearsal, Tally, Unreadable};
+use crate::checkpoint::{Coverage, Picked};
 use crate::error::Error;
 use crate::policy::deletion::{Clocks, Toll};
 use crate::shown;
@@ -36,6 +37,8 @@ pub(crate) struct PrefixState<T> {
     pub dirty: bool,
     /// Whether every bucket of the prefix is visited, none left out.
     pub whole: bool,
+    /// Which of its buckets are.
+    pub coverage: Coverage,
     /// What is half done of the bucket behind the cursor. Never saved: after a crash that bucket begins anew.
     part: Option<Box<dyn Any + Send>>,
 }
@@ -61,6 +64,7 @@ impl<T: Tally> PrefixState<T> {
             saved: Counts::default(),
             dirty: false,
             whole: true,
+            coverage: Coverage::Nothing,
             part: None,
         }
     }
@@ -71,7 +75,8 @@ impl<T: Tally> PrefixState<T> {
         let notes = Notes::resume(saved.counts.clone());
         let (dirty, whole, part) = (false, !saved.partial, None);
         let (tally, saved, intents) = (saved.tally, saved.counts, Intents::default());
-        Ok(PrefixState { position, fence, cursor, tally, notes, intents, saved, dirty, whole, part })
+        let coverage = Coverage::Nothing;
+        Ok(PrefixState { position, fence, cursor, tally, notes, intents, saved, dirty, whole, coverage, part })
     }
 
     /// What it is to the safety catch: all that was examined and deleted of the prefix so far, and is about to be.
@@ -164,9 +169,11 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     }
 
     /// Leaves out the buckets that are not wanted, as if they were not there. Such a prefix is not remembered as visited.
-    pub fn only(&mut self, wanted: impl Fn(&[u8]) -> bool) {
+    pub fn only(&mut self, wanted: impl Fn(&[u8]) -> bool + Send + Sync + 'static) {
         self.state.whole = false;
-        self.names.retain(wanted);
+        let picked = Picked::new(wanted);
+        self.names.retain(|name| picked.picks(name));
+        self.state.coverage = Coverage::Only(picked);
     }
 
     /// Counts all names that are left as buckets without opening any, and gives their number.
@@ -214,6 +221,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         &mut self,
         mut visit: impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
     ) -> Result<(), Why> {
+        if self.state.coverage == Coverage::Nothing {
+            self.state.coverage = Coverage::All;
+        }
         while let Some((name, nature)) = self.names.peek() {
             // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
             trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");

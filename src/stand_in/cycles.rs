@@ -7,7 +7,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::checkpoint::{CycleIdentity, Progress, StateStore};
+use crate::checkpoint::{CycleIdentity, Judged, Progress, StateStore};
 use crate::error::{Error, Result};
 use crate::job::leases::LeaseTally;
 use crate::job::{Count, Counts, Finding, Job, Note, Notes, PrefixTally, Tally};
@@ -24,6 +24,8 @@ pub(super) struct Row {
     /// Counts and tally as they are saved.
     pub saved: Vec<u8>,
     pub notes: Vec<Note>,
+    /// The shares that Tahoe has found corrupt.
+    pub judged: Judged,
 }
 
 /// A cycle to be put into a state.
@@ -67,11 +69,11 @@ pub(super) fn lease_rows(ring: &Ring, reach: Reach<'_>, figures: &Figures) -> Re
             notes.enter(finding.storage_index.as_bytes());
             notes.finding(&finding);
         }
-        let rows = notes.take_rows();
+        let (rows, judged) = (notes.take_rows(), notes.take_judged());
         let saved = encode("leases", &PrefixTally { counts: notes.counts, tally, partial: false })?;
         let done = prefix < reach.done;
         let cursor = if done { None } else { reach.cursor.map(<[u8]>::to_vec) };
-        out.push(Row { prefix, done, cursor, saved, notes: rows });
+        out.push(Row { prefix, done, cursor, saved, notes: rows, judged });
     }
     Ok(out)
 }
@@ -105,7 +107,7 @@ pub(super) fn count_rows(counts: impl Iterator<Item = (u32, u64)>) -> Result<Vec
             let counts = Counts { buckets, ..Counts::default() };
             let tally = <Count as Job<TahoeStore>>::Tally::default();
             let saved = encode("count", &PrefixTally { counts, tally, partial: false })?;
-            Ok(Row { prefix, done: true, cursor: None, saved, notes: Vec::new() })
+            Ok(Row { prefix, done: true, cursor: None, saved, notes: Vec::new(), judged: Judged::default() })
         })
         .collect()
 }
@@ -129,10 +131,10 @@ impl Cycle {
         let claims = state.claim(&key, u32::MAX)?;
         let fence = |prefix: u32| claims.get(prefix as usize).filter(|claim| claim.prefix == prefix).map(|c| c.fence);
         let progress = self.rows.iter().map(|row| {
-            let Row { prefix, done, cursor, saved, notes } = row.clone();
+            let Row { prefix, done, cursor, saved, notes, judged } = row.clone();
             let fence = fence(prefix).ok_or_else(|| Error::Unexpected(format!("prefix {prefix} was not to be had")))?;
             let intents = Vec::new();
-            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes, intents })
+            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes, intents, judged })
         });
         let progress = progress.collect::<Result<Vec<_>>>()?;
         state.commit(&key, &progress, self.finished.unwrap_or(self.started))?;

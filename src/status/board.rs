@@ -37,6 +37,8 @@ pub(crate) struct Board {
     reports: Mutex<BTreeMap<String, VecDeque<Arc<CycleReport>>>>,
     rings: Mutex<BTreeMap<String, RingMarks>>,
     findings: Mutex<FindingLog>,
+    /// Damaged objects by store and job.
+    damaged: Mutex<BTreeMap<(String, String), u64>>,
 }
 
 /// The governor's part of the board.
@@ -101,6 +103,7 @@ impl Board {
             reports: Mutex::default(),
             rings: Mutex::default(),
             findings: Mutex::default(),
+            damaged: Mutex::default(),
         }
     }
 
@@ -149,6 +152,20 @@ impl Board {
 
     pub fn ring_picture(&self, crawl: &str) -> Option<RingPicture> {
         lock(&self.rings).get(crawl).map(RingMarks::picture)
+    }
+
+    /// So many objects of a store are damaged by the judgement of a job.
+    pub fn damaged(&self, store: &str, job: &str, objects: u64) {
+        let mut damaged = lock(&self.damaged);
+        match damaged.iter_mut().find(|((of, by), _)| of == store && by == job) {
+            Some((_, known)) => *known = objects,
+            None => drop(damaged.insert((store.to_owned(), job.to_owned()), objects)),
+        }
+    }
+
+    /// How many they are, where that is known.
+    pub fn damaged_by(&self, store: &str, job: &str) -> Option<u64> {
+        lock(&self.damaged).get(&(store.to_owned(), job.to_owned())).copied()
     }
 
     pub fn found(&self, row: FindingRow) {
@@ -262,6 +279,9 @@ impl Board {
     pub fn status(&self) -> Status {
         let now = self.clock.now();
         let mut crawls = lock(&self.crawls).clone();
+        for crawl in crawls.values_mut() {
+            crawl.damaged = self.damaged_by(&crawl.store, &crawl.job).unwrap_or(0);
+        }
         let budget = {
             let budget = lock(&self.budget);
             for crawl in crawls.values_mut() {

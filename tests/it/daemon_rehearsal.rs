@@ -161,6 +161,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     let problem = &status["problems"][0];
     assert_eq!((&problem["about"], &problem["severity"]), (&"crawl".into(), &"waiting".into()));
     assert!(problem["text"].as_str().unwrap().contains("1 share and 1 lease (134 B) would be deleted"), "{problem}");
+    say(&daemon, "status").expect(4);
     let space = |status: &Value| {
         let space = &status["crawls"][0]["last_cycle"]["space"];
         ["deleted_bytes", "deleted_shares", "would_delete_bytes", "would_delete_shares"].map(|key| space[key].clone())

@@ -29,3 +29,18 @@ fn promtool_is_content_with_the_alert_rules() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/alerts.yml");
     promtool(&["check", "rules", rules.to_str().unwrap()], "");
 }
+
+#[test]
+fn each_alert_rings_when_it_should_and_no_longer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = root.join("tests/data/alerts.yml");
+    promtool(&["test", "rules", tests.to_str().unwrap()], "");
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let (rules, tests) = (text(&root.join("packaging/alerts.yml")), text(&tests));
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    for alert in alerts {
+        let tested = tests.split("  - interval: ").filter(|test| test.contains(&format!("alertname: {alert}\n")));
+        assert!(tested.clone().any(|test| test.contains("exp_alerts:")), "nothing tests that {alert} rings");
+    }
+}

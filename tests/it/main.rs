@@ -18,6 +18,7 @@ mod daemon;
 mod daemon_attacks;
 mod daemon_by_hand;
 mod daemon_cleanings;
+mod daemon_damage;
 mod daemon_guard;
 mod daemon_life;
 mod daemon_metrics;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sexton::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, LastRun, MemoryStore, PrefixRow, Progress, Standing, StateStore, Tidied,
-    TidyStep,
+    Claim, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, MemoryStore, PrefixRow, Progress, Standing,
+    StateStore, Tidied, TidyStep,
 };
 use sexton::job::{Note, NoteKind};
 use sexton::{Error, Result};
@@ -64,6 +64,14 @@ impl StateStore for SimState {
 
     fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
         self.call("visits", |s| s.visits(store, job))
+    }
+
+    fn damaged(&mut self, store: &str, job: &str) -> Result<u64> {
+        self.call("damaged", |s| s.damaged(store, job))
+    }
+
+    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
+        self.call("damage", |s| s.damage(store, job, limit))
     }
 
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sexton::checkpoint::{SqliteStore, StateStore};
 
 use super::full_disk;
 use super::harness::{Ended, Fixture, Running, crawl, lasting, run};
@@ -406,4 +407,37 @@ fn an_advisory_that_was_begun_on_a_full_disk_is_not_taken_for_one() {
     assert_eq!(again.expect(1).report()["verified"]["quarantined"], 1);
     let [text] = &texts[..] else { panic!("{texts:?}") };
     assert!(text.contains("data blocks: block 0") && text.ends_with("\n\n"), "{text:?}");
+}
+
+/// How it happens: a little is read every day, and everything once a month; what was mended is looked at by name.
+#[test]
+fn what_is_damaged_is_known_beyond_the_run_that_has_found_it() {
+    let grid = Grid::new();
+    let damaged = || {
+        let mut state = SqliteStore::open(&grid.path("state")).unwrap();
+        let store = grid.fixture.root.canonicalize().unwrap();
+        state.damage(store.to_str().unwrap(), "verify", 10).unwrap()
+    };
+    grid.verify("state", "").expect(0);
+    damage(&grid.share(INDEX, 2), 100);
+    grid.verify("state", "--sample 100%").expect(1);
+    let found = damaged();
+    let [one] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&*one.prefix, &one.name.bucket[..], &one.name.object[..]), ("aa", INDEX.as_bytes(), &b"2"[..]));
+    // A run over another part says nothing of it, and neither does one that ends before it gets there.
+    let other = fs::read_dir(grid.fixture.root.join("shares")).unwrap().map(|entry| entry.unwrap().file_name());
+    let prefix = other.into_iter().find(|name| name != "aa" && name.len() == 2).unwrap();
+    let bucket = fs::read_dir(grid.fixture.root.join("shares").join(prefix)).unwrap().next().unwrap().unwrap();
+    grid.verify("state", &format!("--storage-index {}", bucket.file_name().to_str().unwrap())).expect(0);
+    assert_eq!(damaged(), found);
+    damage(&grid.share(INDEX, 2), 100);
+    grid.verify("state", &format!("--storage-index {INDEX}")).expect(0);
+    assert_eq!(damaged(), []);
+    // Gone is as good: the whole bucket, or what cannot be read is not.
+    damage(&grid.share(INDEX, 1), 100);
+    grid.verify("state", "").expect(1);
+    assert_eq!(damaged().len(), 1);
+    fs::remove_dir_all(grid.share(INDEX, 1).parent().unwrap()).unwrap();
+    grid.verify("state", "--sample 100%").expect(0);
+    assert_eq!(damaged(), []);
 }

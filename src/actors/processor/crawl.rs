@@ -116,6 +116,11 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.board.crawl(&self.settings.name, write);
     }
 
+    /// Shows how many objects of its store are damaged, in each crawl that judges it likewise.
+    pub fn shows_damage(&self, objects: u64) {
+        self.board.damaged(&self.store.identity(), self.job.name(), objects);
+    }
+
     /// Sleeps until the next cycle may begin, or an order to start comes; a stop ends it with [`Error::Stopped`].
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.

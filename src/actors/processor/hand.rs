@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::crawl::Crawl;
 use super::settle::{Settling, are_many};
 use super::work::CycleWork;
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Coverage, Judged, Progress};
 use crate::error::{Error, Result};
 use crate::job::{
     Counts, Intent, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message,
@@ -221,7 +221,11 @@ fn fold_prefix<S: Store, J: Job<S>>(
         state.notes.counts.unlisted = 1;
     };
     let (open, names) = match &mut listed.contents {
-        Contents::Nothing => return Ok(()),
+        Contents::Nothing => {
+            // Whatever was there is gone.
+            state.coverage = Coverage::All;
+            return Ok(());
+        }
         Contents::Unlistable(error) => {
             give_up(state, &format_args!("cannot list it: {error}"));
             return Ok(());
@@ -347,6 +351,11 @@ pub(super) fn gather<T: Tally>(
             whole: state.whole && state.notes.counts.unlisted == 0,
             notes: state.notes.take_rows(),
             intents,
+            judged: Judged {
+                // What could not be listed, nobody has looked for.
+                coverage: if state.notes.counts.unlisted == 0 { state.coverage.clone() } else { Coverage::Nothing },
+                ..state.notes.take_judged()
+            },
         })
     };
     unsaved(done, current).map(entry).collect()
@@ -370,6 +379,6 @@ pub(super) fn give_back<T: Tally>(
     current: Option<&mut PrefixState<T>>,
 ) {
     for ((state, _), progress) in unsaved(done, current).zip(progress) {
-        state.notes.give_back(progress.notes);
+        state.notes.give_back(progress.notes, progress.judged);
     }
 }

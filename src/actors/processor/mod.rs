@@ -27,8 +27,8 @@ use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Confirm, ConfirmCycle, Deliver, FinishedCycles, Instruction, LatestCycle, NextListing,
-    OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SliceRequest, Stop, SyncState, Tune,
+    ClaimPrefixes, Commit, Confirm, ConfirmCycle, DamagedBy, Deliver, FinishedCycles, Instruction, LatestCycle,
+    NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SliceRequest, Stop, SyncState, Tune,
 };
 use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
 use crate::report::CycleReport;
@@ -59,6 +59,7 @@ pub(crate) struct Ports {
     pub read: Recipient<ReadCycle>,
     pub deliver: Recipient<Deliver>,
     pub confirm: Recipient<ConfirmCycle>,
+    pub damaged: Recipient<DamagedBy>,
 }
 
 /// How many cycles an engine runs.
@@ -160,6 +161,7 @@ async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<N
 
 async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     let started = crawl.time.clock.now();
+    tell_damage(crawl).await?;
     let (mut cycles, mut last) = (0, last_end(crawl).await?);
     if crawl.life == Life::UntilShutdown {
         // Before the walk adds to it, so that nothing is told twice.
@@ -184,6 +186,15 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
             return Ok(());
         }
     }
+}
+
+/// Shows how many objects are damaged by what the state knows, before anything is walked.
+async fn tell_damage<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
+    let (store, job) = (crawl.store.identity(), crawl.job.name().to_owned());
+    let known = crawl.persist(&crawl.ports.damaged, DamagedBy { store: store.clone(), job }).await?;
+    crawl.show(|c| c.store = store);
+    crawl.shows_damage(known);
+    Ok(())
 }
 
 /// When the last cycle of an earlier run ended; one that is unfinished need not wait.

@@ -22,9 +22,12 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         if is_stuck() {
             let message = Commit { cycle: work.key.clone(), progress: progress.to_vec(), at };
             let committed = futures_executor::block_on(self.ports.commit.send(message)).map_err(gone)?;
-            return committed.result.map(|_| ());
+            return committed.result.map(|standing| self.shows_damage(standing.damaged));
         }
-        self.at_desk(|state| state.commit(&work.key, progress, at).map(|_| ()))
+        let mut damaged = 0;
+        self.at_desk(|state| state.commit(&work.key, progress, at).map(|standing| damaged = standing.damaged))?;
+        self.shows_damage(damaged);
+        Ok(())
     }
 
     /// Makes sure that what was committed survives a loss of power.

@@ -326,9 +326,12 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         if let Some(slice) = slice {
             slice.add(Stage::Commit, committed.cost);
         }
-        if let Err(error) = committed.result {
-            self.hand.give_back(committed.progress);
-            return Ok(Err(error));
+        match committed.result {
+            Ok(standing) => self.crawl.shows_damage(standing.damaged),
+            Err(error) => {
+                self.hand.give_back(committed.progress);
+                return Ok(Err(error));
+            }
         }
         self.went_through();
         let added = self.hand.saved(self.crawl.time.clock.now());

@@ -1,6 +1,7 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
 mod confirm;
+mod damage;
 mod intents;
 mod tidy;
 mod visits;
@@ -93,6 +94,10 @@ on_every_backend!(
     only_the_newest_finished_rehearsal_is_confirmed,
     random_walk_agrees_with_the_model,
     visits_are_remembered_where_they_were_whole,
+    damage_is_known_until_a_visit_finds_it_well_or_gone,
+    a_sample_judges_what_it_has_picked_alone,
+    a_refused_commit_changes_no_damage,
+    much_damage_is_forgotten_at_once,
     oldest_first_claims_what_was_visited_longest_ago,
     old_cycles_go_and_what_is_needed_stays,
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it,
@@ -100,6 +105,10 @@ on_every_backend!(
 );
 
 use confirm::{a_confirmation_is_kept_with_its_rehearsal, only_the_newest_finished_rehearsal_is_confirmed};
+use damage::{
+    a_refused_commit_changes_no_damage, a_sample_judges_what_it_has_picked_alone,
+    damage_is_known_until_a_visit_finds_it_well_or_gone, much_damage_is_forgotten_at_once,
+};
 use intents::{
     a_complete_prefix_with_intents_is_refused, a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,
     a_cycle_with_intents_that_may_be_half_done_is_not_given_up, intents_stay_until_a_commit_without_them,
@@ -135,6 +144,7 @@ fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
         whole: true,
         notes: Vec::new(),
         intents: Vec::new(),
+        judged: crate::checkpoint::Judged::default(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The calls of [`StateStore`], each one transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::conn::transact;
+use super::damage::{self, Stretch, Subject};
 use super::faults::Out;
 use super::notes::Go;
 use super::rows::Prefix;
@@ -14,7 +16,8 @@ use super::{
     steps, visits,
 };
 use crate::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, LastRun, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep, check,
+    Claim, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, PrefixRow, Progress, Standing, StateStore, Tidied,
+    TidyStep, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Note, NoteKind};
@@ -102,16 +105,35 @@ impl StateStore for SqliteStore {
         self.read(|conn| visits::read(conn, visits::subject(store, job)))
     }
 
+    fn damaged(&mut self, store: &str, job: &str) -> Result<u64> {
+        self.read(|conn| damage::objects(conn, Subject { store, job }))
+    }
+
+    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
+        self.read(|conn| damage::read(conn, Subject { store, job }, limit))
+    }
+
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
         let Some(lap) = self.lap(cycle)? else { return Err(check::commit_to_nothing(cycle, progress)) };
+        let known = self.damaged_by(&lap.of)?;
         if progress.is_empty() {
-            return Ok(Standing { left: lap.left });
+            return Ok(Standing { left: lap.left, damaged: known });
         }
         let session = self.session;
-        let left = self.write(&COMMIT, |conn| {
-            progress.iter().try_for_each(|p| steps::advance(conn, lap.seal, session, p))?;
+        let (left, damaged) = self.write(&COMMIT, |conn| {
+            let mut damaged = known;
+            for p in progress {
+                let after = steps::advance(conn, lap.seal, session, p)?;
+                if p.judged.changes_nothing(damaged) {
+                    continue;
+                }
+                let prefix = lap.ring.get(p.prefix as usize).map_or("", String::as_str);
+                let up_to = if p.done { None } else { p.cursor.as_deref() };
+                let on = Stretch { prefix, after: after.as_deref(), up_to };
+                damaged = damage::apply(conn, Subject { store: &lap.of.0, job: &lap.of.1 }, on, &p.judged, at)?;
+            }
             for p in progress.iter().filter(|p| p.done && p.whole) {
                 let prefix = lap.ring.get(p.prefix as usize).map_or("", String::as_str);
                 visits::save(conn, lap.subject, prefix, at)?;
@@ -121,8 +143,11 @@ impl StateStore for SqliteStore {
             if left == 0 {
                 steps::end(conn, cycle, at)?;
             }
-            Ok(left)
+            Ok((left, damaged))
         })?;
+        if damaged != known {
+            self.damaged.insert(lap.of.clone(), damaged);
+        }
         if let Some(lap) = self.laps.get_mut(cycle) {
             lap.left = left;
         }
@@ -131,7 +156,7 @@ impl StateStore for SqliteStore {
         } else {
             self.empty_if_long();
         }
-        Ok(Standing { left })
+        Ok(Standing { left, damaged })
     }
 
     fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
@@ -287,7 +312,10 @@ impl SqliteStore {
         });
         match &done {
             Ok(_) => crash_point(call.after),
-            Err(_) => self.laps.clear(),
+            Err(_) => {
+                self.laps.clear();
+                self.damaged.clear();
+            }
         }
         done
     }
@@ -295,6 +323,16 @@ impl SqliteStore {
     /// Reads within one transaction, so that all of it is of one moment.
     pub(super) fn read<T>(&self, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         transact(&self.writer, &self.path, "read", "BEGIN", body)
+    }
+
+    /// How many objects of this store are damaged by the judgement of this job.
+    fn damaged_by(&mut self, of: &(Arc<str>, Arc<str>)) -> Result<u64> {
+        if let Some(known) = self.damaged.get(of) {
+            return Ok(*known);
+        }
+        let damaged = self.read(|conn| damage::objects(conn, Subject { store: &of.0, job: &of.1 }))?;
+        self.damaged.insert(of.clone(), damaged);
+        Ok(damaged)
     }
 
     /// What to remember of a cycle; `None` if it is not kept.
@@ -309,7 +347,8 @@ impl SqliteStore {
             let prefixes = left + whole.done.len() as u32;
             let (seal, CycleIdentity { store, job, ring, .. }) = (whole.seal(), whole.identity);
             let subject = visits::subject(&store, &job);
-            Ok(Some(Lap { seal, subject, ring: ring.into(), prefixes, left, first_free: 0, oldest: None }))
+            let of = (store.into(), job.into());
+            Ok(Some(Lap { seal, subject, of, ring: ring.into(), prefixes, left, first_free: 0, oldest: None }))
         })?;
         self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)

@@ -32,6 +32,8 @@
 
 mod calls;
 mod conn;
+mod damage;
+mod damage_before;
 mod faults;
 mod intents;
 mod lock;
@@ -85,6 +87,8 @@ pub struct SqliteStore {
     session: i64,
     /// What is worth remembering of cycles in work; forgotten after any error, and read again.
     laps: HashMap<CycleKey, Lap>,
+    /// Damaged objects by store and job, as far as they were asked for; forgotten as laps are.
+    damaged: HashMap<(Arc<str>, Arc<str>), u64>,
     /// Whether the database must know more than it does before anything is claimed or committed.
     emptying_owed: bool,
     /// The length of the log at which it is emptied, in bytes.
@@ -101,6 +105,8 @@ struct Lap {
     seal: Seal,
     /// What its visits are remembered by, and the names of its prefixes.
     subject: i64,
+    /// The store and the job.
+    of: (Arc<str>, Arc<str>),
     ring: Arc<[String]>,
     prefixes: u32,
     left: u32,
@@ -196,8 +202,9 @@ impl SqliteStore {
             Error::State { doing: "open", path: path.clone(), cause }
         })?;
         let (wal, session) = (beside(&path, "-wal"), random());
-        let (laps, empty_wal_at) = (HashMap::new(), WAL_GROWTH_MAX_BYTES);
-        Ok(SqliteStore { path, wal, session, laps, emptying_owed: false, empty_wal_at, writer, pool, _lock: lock })
+        let (laps, damaged, empty_wal_at) = (HashMap::new(), HashMap::new(), WAL_GROWTH_MAX_BYTES);
+        let emptying_owed = false;
+        Ok(SqliteStore { path, wal, session, laps, damaged, emptying_owed, empty_wal_at, writer, pool, _lock: lock })
     }
 
     /// More connections to the same file, for readers and for work that has its own tables. They must not outlive the

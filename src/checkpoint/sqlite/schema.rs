@@ -11,8 +11,8 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::conn::connect;
-use super::crash_point;
 use super::faults::{self, Out};
+use super::{crash_point, damage_before};
 use crate::error::{Error, Result};
 use crate::own_files::{Access, COMPANIONS, OwnDatabase, OwnFile};
 
@@ -24,7 +24,7 @@ pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
 pub(super) const MIGRATIONS: &[Migration] =
-    &[first_version, second_version, third_version, fourth_version, fifth_version];
+    &[first_version, second_version, third_version, fourth_version, fifth_version, damage_version];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -91,6 +91,21 @@ const VERSION_5: &str = "ALTER TABLE cycle ADD COLUMN confirmed REAL;";
 
 fn fifth_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_5)?)
+}
+
+/// What this version adds: the objects that are damaged, by a hash of store and job, and how many they are; both also in the
+/// cycles that are there already.
+const VERSION_DAMAGE: &str = "
+CREATE TABLE damage (subject INTEGER NOT NULL, prefix TEXT NOT NULL, bucket BLOB NOT NULL, object BLOB NOT NULL,
+    since REAL NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (subject, prefix, bucket, object)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE damage_total (subject INTEGER PRIMARY KEY, store TEXT NOT NULL, job TEXT NOT NULL, objects INTEGER NOT NULL,
+    mix INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
+";
+
+fn damage_version(conn: &Connection) -> Out<()> {
+    conn.execute_batch(VERSION_DAMAGE)?;
+    damage_before::enter(conn)
 }
 
 /// What stands at the path of a state file.

@@ -87,7 +87,8 @@ pub(super) fn in_force(conn: &Connection, seal: Seal, session: i64, position: u3
     Ok(prefix.filter(|p| !p.done && p.claimant == session && p.fence == fence))
 }
 
-pub(super) fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> Out<()> {
+/// Adds progress to a prefix; gives the cursor that was saved before.
+pub(super) fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> Out<Option<Vec<u8>>> {
     let Some(mut prefix) = in_force(conn, seal, session, progress.prefix, progress.fence)? else {
         return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
     };
@@ -98,11 +99,12 @@ pub(super) fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Pr
         let sum = notes::insert(conn, seal, progress.prefix, note)?;
         prefix.chain = notes::chained(prefix.chain, sum);
     }
-    prefix.cursor.clone_from(&progress.cursor);
+    let before = std::mem::replace(&mut prefix.cursor, progress.cursor.clone());
     prefix.tally = Some(progress.tally.clone());
     prefix.done = progress.done;
     prefix.claimant = if progress.done { 0 } else { session };
-    prefix.save(conn, seal)
+    prefix.save(conn, seal)?;
+    Ok(before)
 }
 
 /// Ends a cycle, unless it has ended.

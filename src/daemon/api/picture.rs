@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::shapes::{
     AccessStatus, Budget, BudgetReport, Client, ConfigStatus, Crawl, CrawlDetail, CrawlSettings, CrawlState, Cycle,
-    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Severity, Space, Spared,
-    Status, WindowShape,
+    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Space, Spared, Status,
+    WindowShape,
 };
 use super::target::target;
 use super::{cleanings, problems};
@@ -18,7 +18,7 @@ use crate::lock::lock;
 use crate::policy::windows::Window;
 use crate::report::CycleReport;
 use crate::settings::Priority as Asked;
-use crate::status::{self, BudgetStatus, CrawlStatus, Phase, RehearsalStatus, WouldDelete};
+use crate::status::{self, BudgetStatus, CrawlStatus, Phase, RehearsalStatus, Verdict, WouldDelete};
 
 const DAY_SECS: f64 = 86_400.0;
 
@@ -62,6 +62,7 @@ impl<'a> Picture<'a> {
             priority: self.priority(),
             crawls,
             cleanings,
+            verdict: Verdict::over(problems.iter().map(|problem| problem.severity)),
             problems,
             last_finding: self.shared.engine.last_finding(),
         }
@@ -153,6 +154,7 @@ impl<'a> Picture<'a> {
             errors: found.errors,
             findings: found.findings,
             vanished: found.vanished,
+            damaged: found.damaged,
             buckets_per_sec: lock(&self.shared.paces).buckets_per_sec(
                 name,
                 found.buckets,
@@ -365,6 +367,6 @@ fn ring(picture: status::RingPicture) -> RingPicture {
 }
 
 /// One problem.
-pub fn problem(about: &'static str, name: Option<&str>, severity: Severity, text: String) -> Problem {
+pub fn problem(about: &'static str, name: Option<&str>, severity: Verdict, text: String) -> Problem {
     Problem { about, name: name.map(str::to_owned), severity, text }
 }

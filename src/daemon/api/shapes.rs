@@ -10,6 +10,7 @@ pub use cleaning::*;
 pub use crawl::*;
 
 use crate::daemon::series::Sample;
+use crate::status::Verdict;
 
 #[derive(Debug, Serialize)]
 pub struct ErrorBody {
@@ -32,6 +33,7 @@ pub struct Status {
     pub priority: Priority,
     pub crawls: Vec<Crawl>,
     pub cleanings: Vec<Cleaning>,
+    pub verdict: Verdict,
     pub problems: Vec<Problem>,
     pub last_finding: u64,
 }
@@ -54,16 +56,8 @@ pub struct AccessStatus {
 pub struct Problem {
     pub about: &'static str,
     pub name: Option<String>,
-    pub severity: Severity,
+    pub severity: Verdict,
     pub text: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    Failed,
-    Waiting,
-    Warning,
 }
 
 #[derive(Debug, Serialize)]

@@ -86,7 +86,7 @@ function card(name, now, on) {
         const found = foundText(c);
         trouble.hidden = !found;
         setText(trouble, found);
-        setAttr(trouble, "data-tone", tellingCycle(c)?.errors ? "danger" : "attention");
+        setAttr(trouble, "data-tone", c.damaged || tellingCycle(c)?.errors ? "danger" : "attention");
         why.update(c, now());
         rehearsal.update(c, status);
         buttons.update(c.state, status);
@@ -136,8 +136,13 @@ export function tellingCycle(c) {
     return more > 0 ? newest : last;
 }
 
-/** What the running cycle has met so far, and what the last one had; empty if neither has met anything. */
+/** What is damaged, what the running cycle has met so far, and what the last one had; empty if there is nothing of it. */
 function foundText(c) {
+    const damaged = c.damaged ? `${many(c.damaged, "object")} damaged` : "";
+    return [damaged, metText(c)].filter(Boolean).join("; ");
+}
+
+function metText(c) {
     const newest = newestCycle(c);
     const running = newest === c ? troubleText(c.errors, c.findings) : "";
     const last = c.last_cycle ? troubleText(c.last_cycle.errors, c.last_cycle.findings) : "";

@@ -4,22 +4,36 @@ import { byId, el, keyed, setAttr, setText } from "./dom.js";
 import { asked, away, count, duration, inFull, many, moment, percent, range, UNKNOWN } from "./format.js";
 import { endText, tellingCycle, troubleText } from "./crawls.js";
 
-const WORST = { failed: "Something has failed.", waiting: "Something is waiting.", warning: "Worth a look." };
-const TONES = { failed: "danger", waiting: "attention", warning: "attention" };
+const WORST = {
+    errors: "Something could not be read.",
+    failed: "Something has failed.",
+    waiting: "Something is waiting.",
+    warning: "Worth a look.",
+};
+const TONES = { damage: "danger", errors: "danger", failed: "danger", waiting: "attention", warning: "attention" };
 
 /** The sentence, with its tone. It says that all is well only if nothing at all was found. */
 export function verdict(status) {
+    // The daemon lists them worst first.
+    const worst = status.problems[0]?.severity;
+    if (worst === "damage") return [damageText(status.crawls), TONES.damage];
     if (status.stopping) return ["The daemon is going down.", "attention"];
-    const worst = ["failed", "waiting", "warning"].find((s) => status.problems.some((p) => p.severity === s));
-    if (worst === "failed") return [WORST.failed, TONES.failed];
+    if (TONES[worst] === "danger") return [WORST[worst], TONES[worst]];
     if (status.paused) return ["Everything is paused.", "attention"];
-    if (worst) return [WORST[worst], TONES[worst]];
+    if (worst) return [WORST[worst] ?? WORST.warning, TONES[worst] ?? "attention"];
     const { errors, findings } = trouble(status);
     if (errors || findings)
         return [`Running, with ${troubleText(errors, findings, " and ")}.`, errors ? "danger" : "attention"];
     if (status.crawls.length + status.cleanings.length === 0) return ["There is nothing to do.", "calm"];
     return ["All is well.", "good"];
 }
+
+/** How many objects are damaged; two crawls that judge one store alike know of the same ones. */
+const damaged = (crawls) => sum([...new Map(crawls.map((c) => [`${c.job} ${c.store}`, c.damaged])).values()], (n) => n);
+const damageText = (crawls) => {
+    const objects = damaged(crawls);
+    return `${many(objects, "object")} ${objects === 1 ? "is" : "are"} damaged.`;
+};
 
 const sum = (list, of) => list.reduce((n, x) => n + of(x), 0);
 const trouble = (status) => ({
@@ -96,7 +110,7 @@ function vitals(status, now) {
             "Found",
             troubleText(errors, findings, " and ") || "nothing",
             whichCycles(status.crawls),
-            errors ? "danger" : findings ? "attention" : null,
+            errors || damaged(status.crawls) ? "danger" : findings ? "attention" : null,
         ],
         [
             "Budget used",

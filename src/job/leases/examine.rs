@@ -119,7 +119,8 @@ impl Visit<'_, '_> {
 
     fn finding(&mut self, entry: &ShareEntry, flaw: Flaw) {
         let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.stopped, ..flaw };
-        self.fold.notes.finding(&flaw.of_share(self.bucket.name(), self.bucket.share_name(entry)));
+        let share = self.bucket.share_name(entry);
+        self.fold.notes.finding_in(share, &flaw.of_share(self.bucket.name(), share));
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as

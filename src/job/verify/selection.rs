@@ -83,8 +83,8 @@ impl Selection {
         if self.sample.is_none() && self.storage_indexes.is_empty() {
             return;
         }
-        let (sample, indexes, now) = (self.sample, &self.storage_indexes, walk.now());
-        walk.only(|name| {
+        let (sample, indexes, now) = (self.sample, self.storage_indexes.clone(), walk.now());
+        walk.only(move |name| {
             let named = || std::str::from_utf8(name).is_ok_and(|name| indexes.contains(name));
             (indexes.is_empty() || named()) && sample.is_none_or(|sample| sample.picks(name, now))
         });

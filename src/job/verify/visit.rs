@@ -338,7 +338,7 @@ fn put_down_share(
             "read from the page cache it had a flaw ({region}: {reason}), read past it none: suspect memory, cable or \
              controller, or the processor where it is so of many shares"
         );
-        fold.notes.error(&path, &what);
+        fold.notes.error_of_judged(&path, &what);
     }
     if checked.flaws.is_empty() && in_doubt {
         fold.tally.in_doubt += 1;
@@ -398,6 +398,6 @@ fn finding(
     let (storage_index, region) = (bucket.storage_index(), flaw.region.as_str().to_owned());
     let finding =
         Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, only_kept: false, bytes };
-    fold.notes.finding(&finding);
+    fold.notes.finding_in(share.map_or(b"", |(_, name)| name), &finding);
     finding
 }

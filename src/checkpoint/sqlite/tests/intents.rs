@@ -26,6 +26,7 @@ fn committed(path: &std::path::Path) {
         whole: true,
         notes: Vec::new(),
         intents: vec![intent("one"), intent("two")],
+        judged: crate::checkpoint::Judged::default(),
     };
     store.commit(&cycle, &[progress], 2.0).unwrap();
     store.sync().unwrap();
@@ -59,14 +60,24 @@ fn an_older_file_keeps_its_progress() {
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
     let (prefix, fence, tally) = (0, claim.fence, b"{}".to_vec());
     let (cursor, notes, intents) = (Some(b"b".to_vec()), vec![], vec![]);
-    let progress = Progress { prefix, fence, cursor, tally, done: false, whole: true, notes, intents };
+    let progress = Progress {
+        prefix,
+        fence,
+        cursor,
+        tally,
+        done: false,
+        whole: true,
+        notes,
+        intents,
+        judged: crate::checkpoint::Judged::default(),
+    };
     store.commit(&cycle, &[progress], 2.0).unwrap();
     drop(store);
-    // What versions 4 and 5 have added is taken away again: so a file of version 3 looks.
+    // What the versions from 4 on have added is taken away again: so a file of version 3 looks.
     let conn = Connection::open(&path).unwrap();
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
-         ALTER TABLE cycle DROP COLUMN confirmed;
+         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE damage; DROP TABLE damage_total;
          PRAGMA user_version = 3;",
     )
     .unwrap();

@@ -7,6 +7,7 @@ mod damage;
 mod full;
 mod intents;
 mod missing;
+mod objects;
 mod opening;
 mod script;
 mod tidy;

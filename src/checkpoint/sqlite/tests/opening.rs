@@ -116,7 +116,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     // What the versions behind it have added is taken away again.
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
-         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; PRAGMA user_version = 2;",
+         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; DROP TABLE damage; DROP TABLE damage_total; PRAGMA user_version = 2;",
     )
     .unwrap();
     drop(conn);
@@ -124,7 +124,17 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     assert_eq!(store.latest(SCRIPT.crawl).unwrap().unwrap(), begun);
     let claim = store.claim_oldest(&begun.key(), 1).unwrap().remove(0);
     let (fence, tally, notes, intents) = (claim.fence, vec![], vec![], vec![]);
-    let progress = Progress { prefix: 0, fence, cursor: None, tally, done: true, whole: true, notes, intents };
+    let progress = Progress {
+        prefix: 0,
+        fence,
+        cursor: None,
+        tally,
+        done: true,
+        whole: true,
+        notes,
+        intents,
+        judged: crate::checkpoint::Judged::default(),
+    };
     store.commit(&begun.key(), &[progress], 2.0).unwrap();
     let visits = store.visits(&begun.identity.store, &begun.identity.job).unwrap();
     assert_eq!(visits.into_iter().collect::<Vec<_>>(), [(begun.identity.ring[0].clone(), 2.0)]);

@@ -71,7 +71,17 @@ impl Script {
         let PrefixRow { prefix, done, cursor, tally } = self.row(claim.prefix, n);
         let notes = self.notes(prefix, n).split_off(self.notes(prefix, n - 1).len());
         let tally = tally.unwrap();
-        Progress { prefix, fence: claim.fence, cursor, tally, done, whole: true, notes, intents: Vec::new() }
+        Progress {
+            prefix,
+            fence: claim.fence,
+            cursor,
+            tally,
+            done,
+            whole: true,
+            notes,
+            intents: Vec::new(),
+            judged: crate::checkpoint::Judged::default(),
+        }
     }
 
     /// Goes on with the crawl as the engine would, for at most that many commits, to the delivery of its first cycle.

@@ -39,6 +39,7 @@ pub struct Crawl {
     pub errors: u64,
     pub findings: u64,
     pub vanished: u64,
+    pub damaged: u64,
     pub buckets_per_sec: Option<f64>,
     pub remaining_secs: Option<Range>,
     pub next_cycle_at: Option<f64>,
@@ -53,6 +54,11 @@ pub struct Crawl {
 }
 
 impl Crawl {
+    /// What could not be read: in the last finished cycle, or in the running one where it is more.
+    pub fn unread(&self) -> u64 {
+        self.last_cycle.as_ref().map_or(0, |cycle| cycle.errors).max(self.errors)
+    }
+
     /// Whether a rehearsal waits to be confirmed, also while the crawl is paused.
     pub fn waits_to_be_confirmed(&self) -> bool {
         self.state == CrawlState::Rehearsed || self.rehearsal.as_ref().is_some_and(|rehearsal| !rehearsal.confirmed)
