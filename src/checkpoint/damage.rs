@@ -54,7 +54,9 @@ pub enum Coverage {
 
 /// Tells which names of buckets are picked.
 #[derive(Clone)]
-pub struct Picked(Arc<dyn Fn(&[u8]) -> bool + Send + Sync>);
+pub struct Picked(Arc<Pick>);
+
+type Pick = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 impl Picked {
     /// Those of which this is true.

@@ -253,12 +253,14 @@ fn a_database_or_a_folder_that_was_exchanged_while_it_was_opened_is_noticed() {
     assert!(database.check_again().unwrap_err().to_string().contains("something else in its place"));
 }
 
+type Rename = fn(&Folder, &OsStr, &OsStr) -> io::Result<()>;
+
 /// With and without `RENAME_NOREPLACE` and hard links: what the file systems cannot do is left out here.
 #[test]
 fn a_file_gets_a_new_name_and_never_that_of_another() {
     let place = Place::new();
     let folder = Folder::open(place.folder.path()).unwrap();
-    let ways: [fn(&Folder, &OsStr, &OsStr) -> io::Result<()>; 2] = [
+    let ways: [Rename; 2] = [
         |folder, from, to| rename_new(folder, from, folder, to),
         |folder, from, to| take_name_and_rename(folder, from, folder, to),
     ];
