@@ -250,7 +250,8 @@ struct CrawlArgs {
     #[arg(long, value_name = "WHEN", default_value = "every_slice")]
     checkpoint: Checkpoint,
 
-    /// Where progress is kept [default: in your state folder, named after store and job]
+    /// Where progress is kept, in a folder that only its owner may write to [default: in your state folder, named after store
+    /// and job]
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 

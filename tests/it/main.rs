@@ -54,6 +54,7 @@ mod fail_points;
 mod fixtures;
 mod full_disk;
 mod harness;
+mod own_files;
 #[cfg(feature = "external")]
 mod page;
 #[cfg(feature = "external")]
@@ -88,6 +89,8 @@ mod simulated_schedule;
 mod simulated_stop;
 mod simulated_upkeep;
 mod state_files;
+#[cfg(feature = "external")]
+mod store_owner;
 mod tahoe_cfg;
 mod tahoe_state;
 mod tahoe_state_refused;
