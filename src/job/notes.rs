@@ -35,6 +35,18 @@ pub struct Counts {
     /// Findings noted.
     #[serde(skip_serializing_if = "is_zero")]
     pub findings: u64,
+    /// Buckets that examining has shown to change: [candidates](super::Candidate).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub candidates: u64,
+    /// Shares that would be deleted in them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete: u64,
+    /// Bytes of these, as lengths of files.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete_bytes: u64,
+    /// Leases that would be cancelled.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete_leases: u64,
     /// Shares that the job has deleted.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
@@ -113,6 +125,10 @@ impl Counts {
         self.vanished += later.vanished;
         self.errors += later.errors;
         self.findings += later.findings;
+        self.candidates += later.candidates;
+        self.would_delete = self.would_delete.saturating_add(later.would_delete);
+        self.would_delete_bytes = self.would_delete_bytes.saturating_add(later.would_delete_bytes);
+        self.would_delete_leases = self.would_delete_leases.saturating_add(later.would_delete_leases);
         self.deleted += later.deleted;
         self.deleted_bytes = self.deleted_bytes.saturating_add(later.deleted_bytes);
         self.deleted_leases += later.deleted_leases;
@@ -145,6 +161,10 @@ impl Counts {
             vanished: self.vanished - earlier.vanished,
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
+            candidates: self.candidates - earlier.candidates,
+            would_delete: self.would_delete - earlier.would_delete,
+            would_delete_bytes: self.would_delete_bytes - earlier.would_delete_bytes,
+            would_delete_leases: self.would_delete_leases - earlier.would_delete_leases,
             deleted: self.deleted - earlier.deleted,
             deleted_bytes: self.deleted_bytes - earlier.deleted_bytes,
             deleted_leases: self.deleted_leases - earlier.deleted_leases,

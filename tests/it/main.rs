@@ -38,6 +38,7 @@ mod expiry_crash;
 mod expiry_fixtures;
 mod expiry_long;
 mod expiry_online;
+mod expiry_phases;
 mod expiry_resumed;
 mod expiry_safety;
 mod expiry_world;
@@ -53,6 +54,7 @@ mod fail_points;
 mod fixtures;
 mod full_disk;
 mod harness;
+mod own_files;
 #[cfg(feature = "external")]
 mod page;
 #[cfg(feature = "external")]

@@ -15,7 +15,7 @@ use super::work::{Course, CycleWork};
 use crate::checkpoint::Claim;
 use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
-use crate::job::{Intents, Job, PrefixState};
+use crate::job::{CyclePhase, Intents, Job, PrefixState};
 use crate::messages::{
     ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, SliceRequest, Wanted,
 };
@@ -39,13 +39,13 @@ enum Left {
 
 /// Works on one cycle of one crawl.
 pub(super) struct Worker<S: Store, J: Job<S>> {
-    crawl: Arc<Crawl<S, J>>,
-    work: Arc<CycleWork>,
+    pub(super) crawl: Arc<Crawl<S, J>>,
+    pub(super) work: Arc<CycleWork>,
     lister: Recipient<NextListing<S>>,
     number: u32,
     /// Claimed, not listed yet.
-    claims: VecDeque<Claim>,
-    hand: Hand<S, J::Tally>,
+    pub(super) claims: VecDeque<Claim>,
+    pub(super) hand: Hand<S, J::Tally>,
     patience: Patience,
 }
 
@@ -117,20 +117,21 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 if self.claims.is_empty() {
                     match self.claim().await {
                         Ok(claims) => self.claims = claims,
-                        Err(error) if error.retry() == Retry::Helps => {
-                            // Nobody waits with a slice in hand.
-                            self.commit(Some(slice)).await?;
-                            self.crawl.wait_for(&error, &mut self.patience).await?;
-                            return Ok(Left::Something);
-                        }
-                        Err(error) => return Err(error),
+                        Err(error) => return self.try_again_later(error, slice).await,
                     }
                 }
                 if self.claims.is_empty() {
                     left = Left::Nothing;
                     break;
                 }
-                slice = self.list(slice).await?;
+                let (listed, back) = match self.work.phase {
+                    CyclePhase::CarryOut => self.list_candidates(slice).await?,
+                    CyclePhase::Examine | CyclePhase::OnePass => (Ok(()), self.list(slice).await?),
+                };
+                slice = back;
+                if let Err(error) = listed {
+                    return self.try_again_later(error, slice).await;
+                }
                 if self.hand.todo.is_empty() {
                     break;
                 }
@@ -152,6 +153,14 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             match ended {
                 Ended::Paused if slice.is_over() || self.hand.is_full() => break,
                 Ended::Paused => {}
+                Ended::PageEnd if slice.is_over() => break,
+                Ended::PageEnd => {
+                    let (listed, back) = self.next_candidates(slice).await?;
+                    slice = back;
+                    if let Err(error) = listed {
+                        return self.try_again_later(error, slice).await;
+                    }
+                }
                 Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
                 Ended::Unsaved(error) => return Err(error),
                 Ended::Refused(error) => {
@@ -168,6 +177,16 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             self.commit(Some(slice)).await?;
         }
         Ok(if self.hand.has_intents() { Left::Something } else { left })
+    }
+
+    /// Saves what is in hand and waits, if the state may be there for us again; nobody waits with a slice in hand.
+    async fn try_again_later(&mut self, error: Error, slice: TimeSlice) -> Result<Left> {
+        if error.retry() == Retry::Useless {
+            return Err(error);
+        }
+        self.commit(Some(slice)).await?;
+        self.crawl.wait_for(&error, &mut self.patience).await?;
+        Ok(Left::Something)
     }
 
     /// Claims the next prefixes, fewer when few are left.
@@ -212,7 +231,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// A store that has gone as a whole ends the walk, to go on when it is back: its prefixes are not to blame.
-    async fn store_is_there(&self) -> Result<()> {
+    pub(super) async fn store_is_there(&self) -> Result<()> {
         let store = self.crawl.store.clone();
         let found = tokio::task::spawn_blocking(move || store.still_there()).await;
         let found = found.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
@@ -220,7 +239,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         found.map_err(|e| Error::Store { doing: "go on with", path: path(), cause: e.to_string() })
     }
 
-    fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
+    pub(super) fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
         let Some(claim) = self.claims.pop_front() else { return Ok(()) };
         let mut state = match claim.tally {
             None => PrefixState::new(claim.prefix, claim.fence),
@@ -312,7 +331,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// What was asked of the state was done, perhaps after a wait.
-    fn went_through(&mut self) {
+    pub(super) fn went_through(&mut self) {
         if self.patience.end(&self.crawl) {
             self.work.interrupted(&self.crawl);
         }
@@ -320,7 +339,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
     /// One attempt to save what is in hand. Where it fails it stays there.
     async fn save(&mut self, slice: Option<&TimeSlice>) -> Result<Result<()>> {
-        let progress = self.hand.gather()?;
+        let progress = self.hand.gather(self.work.phase)?;
         let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
         let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
         if let Some(slice) = slice {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::judge::{Flaw, LEASES};
 use super::look::{LEASES_MOST, Looked, Sight};
-use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
+use super::plan::{Act, BucketPlan, Change, SharePlan};
 use super::tally::LeaseTally;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ pub(super) fn bucket(
         path: store.path("", None),
         cause: e.to_string(),
     })?;
-    let mut told = Told::default();
+    let (mut told, planned) = (Told::default(), plan.deletion());
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
             let mut work = Work {
@@ -114,6 +114,13 @@ pub(super) fn bucket(
                     Fate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
                     }
+                }
+            }
+            // What was judged with the whole ring is not exceeded; in one pass nothing was.
+            if plan.examined && !plan.deletion().is_within(&planned) {
+                for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
+                    let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
+                    keep(share, &mut told, &path, &"the bucket was changed, and more would be deleted than was shown");
                 }
             }
             if plan.shares.iter().any(SharePlan::is_pending) {
@@ -147,7 +154,10 @@ pub(super) fn bucket(
     counts.deleted_bytes = counts.deleted_bytes.saturating_add(freed.bytes);
     counts.deleted_leases += freed.leases;
     deed.tally.deleted.merge(&freed);
-    plan.count(deed.tally, Expiration::Enabled);
+    if !plan.examined {
+        plan.count_examined(deed.tally);
+    }
+    plan.count_recovered(deed.tally);
     Ok(Carried::Settled)
 }
 

@@ -3,8 +3,8 @@
 //! Its report holds, under `history`, the entry that Tahoe's own lease checker would have written for the cycle, as
 //! coded, with its peculiarities. Sexton's own judgement goes to the findings and never changes that entry.
 //!
-//! Where expired leases are deleted, a visit (`examine`) only plans it; `carry` does it, once the plan was saved for
-//! good. `look` decides what is to become of a share, and says it with the same words to both.
+//! Where expired leases are deleted, a visit (`examine`) only plans it, twice: when the bucket is examined, and when the whole
+//! ring was. `carry` does it, once the second plan was saved for good. `look` decides what is to become of a share, and says it with the same words to both.
 
 mod carry;
 mod examine;
@@ -30,7 +30,7 @@ pub use settings::{Conduct, LeaseSettings, Word};
 pub use tally::LeaseTally;
 use youngest::Youngest;
 
-use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
+use super::{Carried, CycleView, Deed, Fold, Intent, Job, Unreadable};
 use crate::error::Error;
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
 use crate::shown;
@@ -162,8 +162,12 @@ impl Job<TahoeStore> for Leases {
         Some(self.catch())
     }
 
+    fn deletes_in_one_pass(&self) -> bool {
+        self.settings.conduct == Conduct::Compat && self.settings.manner() == Manner::Deletes
+    }
+
     fn rehearses_first(&self) -> bool {
-        self.settings.rehearsal && self.settings.manner(Rehearsal::No) == Manner::Deletes
+        self.settings.rehearsal && self.settings.manner() == Manner::Deletes
     }
 
     /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
@@ -171,9 +175,12 @@ impl Job<TahoeStore> for Leases {
     /// which are kept, and directories; `deleted`, or `would_delete` with `max_delete`, the part that the safety catch lets go, and
     /// `over_max_delete`, whether that is more;
     /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
-    /// `rehearsal`: whether the cycle was one; then also `would_delete_in_buckets`.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
-        let manner = self.settings.manner(cycle.rehearsal);
+        let manner = match self.settings.manner() {
+            // A rehearsal of 0.1.0 was a cycle of its own, which only told.
+            Manner::Deletes if !cycle.tally.would_delete.is_zero() => Manner::Tells,
+            manner => manner,
+        };
         let expired = json!({
             "by_own_dates": cycle.tally.expired_by_own_dates(),
             "by_rule": cycle.tally.expired_by_rule(),
@@ -190,10 +197,6 @@ impl Job<TahoeStore> for Leases {
             Manner::Looks => {}
             Manner::Tells => drop(own.insert("would_delete".to_owned(), self.would_delete(cycle))),
             Manner::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
-        }
-        if cycle.rehearsal == Rehearsal::Yes {
-            own.insert("rehearsal".to_owned(), json!(true));
-            own.insert("would_delete_in_buckets".to_owned(), json!(cycle.tally.would_delete_in));
         }
         own
     }
