@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::policy::deletion::{Clocks, Toll};
 use crate::shown;
 use crate::slice::TimeSlice;
-use crate::store::{Names, Nature, Store};
+use crate::store::{Names, Nature, STRAYS_NAMED, Store};
 
 /// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
 pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
@@ -181,6 +181,10 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         let left = u64::from(self.names.left()) + self.names.later();
         self.state.notes.counts.buckets += left;
         self.state.notes.counts.no_bucket += u64::from(self.names.strays_left()) + self.names.later_strays();
+        for name in self.names.first_strays_left(STRAYS_NAMED) {
+            self.state.notes.enter(&name);
+            self.state.notes.stray(&self.store.path(self.prefix, Some(&name)));
+        }
         self.names.clear();
         self.state.dirty = true;
         left
@@ -272,7 +276,10 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 }
             }
             self.state.notes.counts.buckets += 1;
-            self.state.notes.counts.no_bucket += u64::from(nature == Nature::Stray);
+            if nature == Nature::Stray {
+                self.state.notes.counts.no_bucket += 1;
+                self.state.notes.stray(&self.store.path(self.prefix, Some(name)));
+            }
             advance_cursor(&mut self.state.cursor, name);
             self.state.dirty = true;
             self.names.advance();

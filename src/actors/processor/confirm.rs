@@ -17,7 +17,7 @@ use crate::job::{Job, Rehearsal};
 use crate::messages::{ConfirmCycle, LatestCycle};
 use crate::policy::cycle::Rehearsed;
 use crate::status::{Event, Phase, RehearsalStatus, WouldDelete};
-use crate::store::Store;
+use crate::store::{Store, Strays};
 
 /// Waits while the newest cycle is a rehearsal of what is wanted that nobody has confirmed. An order to start ends it too,
 /// and is left to be taken: the next cycle is then a rehearsal again.
@@ -66,7 +66,7 @@ async fn rehearsal<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opti
     let latest = crawl.persist(&crawl.ports.latest, LatestCycle(crawl.settings.name.clone())).await?;
     Ok(latest.filter(|cycle| {
         let over = cycle.delivered && cycle.identity.rehearsal == Rehearsal::Yes;
-        over && crawl.wanted(0).rehearsed(Some(cycle)) != Rehearsed::NotYet
+        over && crawl.wanted(&Strays::default()).rehearsed(Some(cycle)) != Rehearsed::NotYet
     }))
 }
 

@@ -261,6 +261,7 @@ impl BucketVisit {
     /// done about corrupt shares.
     pub fn put_down(mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
         fold.notes.counts.no_share += bucket.no_share();
+        bucket.strays().for_each(|path| fold.notes.stray(&path));
         let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
         let odd = compare::across(&members);
         for (name, flaw) in odd.of_shares {

@@ -37,13 +37,16 @@ use quiet::open_quietly;
 pub use residency::Residency;
 pub use share::{ShareFile, Stamp};
 
-use super::{More, Names, Nature, Store};
+use super::{More, Names, Nature, Store, Strays};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::tahoe::{STOPS_TAHOE, names};
 
 /// Bytes of names that are read at once: some 2,700 names of buckets.
 const LISTING_LEN: usize = 128 * 1024;
+
+/// Where a node keeps shares that are still being uploaded, beside the prefixes: every node has it.
+const INCOMING: &[u8] = b"incoming";
 
 /// How a directory is opened.
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -210,19 +213,24 @@ impl Store for TahoeStore {
         self.check_still_there()
     }
 
-    fn strays(&self) -> io::Result<u64> {
+    fn strays(&self) -> io::Result<Strays> {
         self.check_still_there()?;
         let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
         // Prefixes that this crawl leaves out are prefixes all the same.
-        let (all, mut strays) = (names::prefixes(), 0);
+        let (all, mut strays, mut prefixes) = (names::prefixes(), Strays::default(), 0u64);
         while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             let in_ring = std::str::from_utf8(name).is_ok_and(|name| all.position(name).is_some());
-            strays += u64::from(!in_ring && !is_dot(name));
+            if in_ring {
+                prefixes += 1;
+            } else if !is_dot(name) && name != INCOMING {
+                strays.push(name);
+            }
         }
+        strays.no_prefix = strays.count > 0 && prefixes == 0;
         Ok(strays)
     }
 
