@@ -18,3 +18,8 @@ pub(crate) fn behind(conn: &Connection) -> Option<io::Error> {
 pub(crate) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
+
+/// Whether it means that a file system has no locks: a network file system without its lock daemon, or one that knows none.
+pub(crate) fn has_no_locks(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP))
+}

@@ -100,6 +100,7 @@ mod shown;
 #[cfg(feature = "cli")]
 mod sizes;
 pub mod slice;
+mod sqlite_file;
 pub mod stand_in;
 pub mod status;
 pub mod store;

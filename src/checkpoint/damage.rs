@@ -52,9 +52,12 @@ pub enum Coverage {
     Only(Picked),
 }
 
+/// Says whether it is one of them.
+type Predicate = dyn Fn(&[u8]) -> bool + Send + Sync;
+
 /// Tells which names of buckets are picked.
 #[derive(Clone)]
-pub struct Picked(Arc<dyn Fn(&[u8]) -> bool + Send + Sync>);
+pub struct Picked(Arc<Predicate>);
 
 impl Picked {
     /// Those of which this is true.

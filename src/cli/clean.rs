@@ -95,7 +95,7 @@ pub struct CleanArgs {
     #[arg(long, value_name = "PERCENT%", default_value = "100%", hide_default_value = true)]
     cpu: Percent,
 
-    /// How long the database may be locked at a time
+    /// How long the database may be locked at a time, or twice as long as one save takes, if that is more
     #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = parse_slice)]
     slice: Duration,
 

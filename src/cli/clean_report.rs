@@ -48,6 +48,7 @@ pub fn for_people(report: &CleaningReport, dry_run: bool) -> String {
         }));
     }
     lines.push(locks(report));
+    lines.extend(report.lock_overrun.map(|overrun| format!("  {overrun}")));
     lines.join("\n") + "\n"
 }
 

@@ -51,6 +51,9 @@ fn guarded(args: &GuardArgs) -> Result<ExitStatus> {
     // clap has seen to it that there is one.
     let Some((program, arguments)) = args.command.split_first() else { return Err(Error::Stopped) };
     let guard = cumulus::Guard::shut(&args.localdb)?;
+    if let Some(fault) = guard.fault() {
+        output::say(&format!("sexton: this guard may not keep the cleaner off {}: {fault}", args.localdb.display()));
+    }
     let failed = |e: io::Error| Error::Config(format!("cannot run {}: {e}", program.display()));
     // Closed with this process; a copy goes on into the command.
     let inherited = fcntl_dupfd_cloexec(guard.file(), INHERITED_FD).map_err(|e| failed(e.into()))?;

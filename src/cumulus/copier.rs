@@ -15,10 +15,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 
 use super::copies::CopyList;
 use super::faults;
-use super::local_db::FLAGS;
+use super::opening::FLAGS;
 use crate::error::{Error, Result};
 use crate::own_files::{self, Access, COMPANIONS, MissingFolder, OwnFile};
 use crate::settings::OlderCopy;
@@ -194,6 +195,8 @@ impl Copying {
         // Without the flag to create them: what is not there is not to be copied, and the part is.
         let source = Connection::open_with_flags(&self.from, FLAGS).map_err(failed)?;
         source.busy_timeout(std::time::Duration::ZERO).map_err(failed)?;
+        // It may outlive the run by a moment, and would then move the log into the database as it closes.
+        source.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
         let into = self.part.path();
         let mut target = Connection::open_with_flags(&into, FLAGS).map_err(failed)?;
         // SQLite goes by name: nothing is written before it is known that it has opened the part.

@@ -8,19 +8,23 @@
 
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::faults;
-use super::locks::{LockSummary, LockTimes};
+use super::locks::{LockOverrun, LockSummary, LockTimes};
 use super::touched::TouchedList;
 use crate::error::Result;
 use crate::own_files::{self, OwnFile};
 use crate::policy::cleaning::{Era, Options, Regroup, Retention};
 
 const VERSION: u32 = 3;
+/// A cell of a snapshot is kept as it is up to this length.
+const MARKED_MAX_BYTES: usize = 256;
 /// A file larger than this is none of ours: some 25 bytes for each of 10^7 segments.
 const MOST_BYTES: u64 = 1 << 28;
 
@@ -66,12 +70,14 @@ pub(super) struct Decision {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Finished {
     pub(super) steps: LockSummary,
+    #[serde(default)]
+    pub(super) lock_overrun: Option<LockOverrun>,
     pub(super) elapsed_secs: f64,
 }
 
 impl Finished {
-    pub(super) fn new(locks: &LockTimes, begun: Instant) -> Finished {
-        Finished { steps: locks.summary(), elapsed_secs: begun.elapsed().as_secs_f64() }
+    pub(super) fn new(locks: &LockTimes, lock_overrun: Option<LockOverrun>, elapsed: Duration) -> Finished {
+        Finished { steps: locks.summary(), lock_overrun, elapsed_secs: elapsed.as_secs_f64() }
     }
 }
 
@@ -178,10 +184,20 @@ impl Newest {
             if column.eq_ignore_ascii_case("snapshotid") {
                 newest.id = cell.as_i64().unwrap_or(0);
             } else {
-                newest.mark.push_str(&format!("{column}={cell:?};"));
+                newest.mark.push_str(&format!("{column}={};", marked(cell)));
             }
         }
         Ok(Some(newest))
+    }
+}
+
+/// A cell in a mark: as it is, or, if it is long, by its length and its hash.
+fn marked(cell: ValueRef<'_>) -> String {
+    match cell {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) if bytes.len() > MARKED_MAX_BYTES => {
+            format!("{} bytes, {:032x}", bytes.len(), xxh3_128(bytes))
+        }
+        cell => format!("{cell:?}"),
     }
 }
 

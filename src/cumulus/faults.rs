@@ -6,9 +6,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
-use crate::errno::{behind, is_no_room};
+use crate::errno::{behind, has_no_locks, is_no_room};
 use crate::error::Error;
 use crate::own_files;
+use crate::sqlite_file::lock_fault;
 
 /// Something that went wrong in the middle of a transaction.
 #[derive(Debug)]
@@ -31,16 +32,25 @@ impl From<Error> for Trouble {
     }
 }
 
-const WRITABLE: &str = "make the file and its folder writable for this user";
+/// What is said of a text or blob beyond the bound.
+pub(super) const TOO_LARGE: &str = "larger than 1 MiB, which none of a local database is";
+pub(super) const WRITABLE: &str = "make the file and its folder writable for this user";
 
 /// Makes an error of what SQLite reports. `conn` is the connection on which it happened, right after it happened.
 pub(super) fn sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, conn: Option<&Connection>) -> Error {
-    behind_sqlite(error, doing, path, conn.and_then(behind))
+    let fault = behind_sqlite(error, doing, path, conn.and_then(behind));
+    // To SQLite a file system without locks is a busy one.
+    let no_locks = conn.filter(|_| matches!(fault, Error::LocalDbBusy { .. })).and_then(lock_fault);
+    no_locks.map_or(fault, |system| locking(&system, path))
 }
 
 fn behind_sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, system: Option<io::Error>) -> Error {
     let path = path.to_owned();
-    let cause = error.to_string();
+    let cause = match error {
+        // Without the statement, which says nothing to whoever did not write it.
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        error => error.to_string(),
+    };
     let Some(code) = error.sqlite_error() else {
         // The rest is about values of another type than the column's.
         return Error::LocalDb { doing, path, cause };
@@ -61,6 +71,7 @@ fn behind_sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, syst
         ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
             Error::LocalDbDamaged { path, cause: "it ends in the middle of a page".to_owned() }
         }
+        ErrorCode::TooBig => Error::LocalDbForeign { path, cause: format!("a cell of it is {TOO_LARGE}") },
         ErrorCode::NotADatabase => Error::LocalDbForeign { path, cause: "it is not an SQLite database".to_owned() },
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
             Error::LocalDb { doing, path, cause: format!("{cause}; {WRITABLE}") }
@@ -93,6 +104,19 @@ fn is_about_rights(error: &io::Error) -> bool {
 pub(super) fn read_only(doing: &'static str, path: &Path) -> Error {
     let cause = format!("it may only be read; {WRITABLE}, or work on a copy");
     Error::LocalDb { doing, path: path.to_owned(), cause }
+}
+
+/// Makes an error of a failure to lock the database or the guard file beside it.
+pub(super) fn locking(error: &io::Error, path: &Path) -> Error {
+    if !has_no_locks(error) {
+        return io(error, "lock", path);
+    }
+    let cause = format!(
+        "the file system that it lies on gives no locks ({error}), so nobody can tell whether a backup runs; have its lock \
+         service run (for NFS, rpc.statd on both sides), or copy the database to a local disk while no backup runs, clean it \
+         there and copy it back"
+    );
+    Error::LocalDb { doing: "lock", path: path.to_owned(), cause }
 }
 
 /// Makes an error of a failure with the file itself or one beside it.

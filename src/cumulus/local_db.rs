@@ -1,30 +1,21 @@
 //! One open local database, with the operations of the old programs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension};
 
 use super::applier::{Applier, ROWS_AT_ONCE};
 use super::decision::beside;
 use super::faults::{self, Trouble};
+use super::opening::{self, End, Handle, Opened, Purpose, named};
+use super::place;
 use super::schema::Schema;
 use super::survey::plan;
 use crate::error::{Error, Result};
-use crate::own_files::{Access, MissingFolder, OwnDatabase, OwnFile};
+use crate::own_files::{Access, OwnFile};
 use crate::policy::cleaning::{
     Balance, CleaningPlan, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry, SegmentList,
 };
-
-/// The name that the old programs give the file.
-const FILE: &str = "localdb.sqlite";
-/// How every connection is opened: never making a file, never through a link, never taking a path for a URI.
-pub(super) const FLAGS: OpenFlags =
-    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX).union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
-/// Most memory for pages, with what SQLite keeps beside each.
-const CACHE_BYTES: i64 = 32 << 20;
-/// That, on a machine of 64 bits: 272 bytes in the same piece of memory, and 16 of the allocator.
-const BESIDE_A_PAGE_BYTES: i64 = 288;
 
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +67,7 @@ impl<'a> From<&'a SegmentEntry> for Segment<'a> {
 /// ```
 #[derive(Debug)]
 pub struct LocalDb {
-    conn: Connection,
+    conn: Handle,
     path: PathBuf,
     schema: Schema,
     /// How a reading transaction begins. Asked once: the question reads, too, and a database that gets a write-ahead log
@@ -87,27 +78,19 @@ pub struct LocalDb {
 }
 
 impl LocalDb {
-    /// Opens a local database: the file, or the folder that holds `localdb.sqlite`. Nothing is changed.
+    /// Opens a local database: the file, or the folder that holds `localdb.sqlite`; links are resolved. Nothing is changed,
+    /// but for what a program that died has left half written: that is rolled back.
     ///
     /// # Errors
     /// If it cannot be read, is in use, or is not a local database of a known era.
     pub fn open(path: impl AsRef<Path>) -> Result<LocalDb> {
-        let path = file_of(path.as_ref());
-        let found =
-            OwnFile::named(&path, MissingFolder::Refuse).and_then(|file| Ok((OwnDatabase::look(&file)?, file.path())));
-        let (database, path) = found.map_err(|e| faults::io(&e, "open", &path))?;
-        let conn = Connection::open_with_flags(&path, FLAGS).map_err(|e| faults::sqlite(&e, "open", &path, None))?;
-        let set = settings(&conn).and_then(|()| reading(&conn));
-        let reading = set.map_err(|e| faults::sqlite(&e, "open", &path, Some(&conn)))?;
-        if reading != "BEGIN" && conn.is_readonly(MAIN_DB).unwrap_or(false) {
-            // It could be read, but not locked: a backup that commits meanwhile would lose its snapshot without a word.
-            return Err(faults::read_only("lock", &path));
-        }
-        let schema = transact(&conn, &path, "open", reading, |conn| Ok(Schema::detect(conn)?))?;
-        let schema = schema.map_err(|cause| Error::LocalDbForeign { path: path.clone(), cause })?;
-        let checked = database.as_ref().map_or(Ok(()), OwnDatabase::check_again);
-        checked.map_err(|e| faults::io(&e, "open", &path))?;
-        Ok(LocalDb { conn, path, schema, reading, mode: Mode::Careful, now: None })
+        LocalDb::open_for(&place::resolve_own(path.as_ref())?, Purpose::Clean)
+    }
+
+    /// As [`open`](Self::open), by a name that is resolved.
+    pub(super) fn open_for(path: &Path, purpose: Purpose) -> Result<LocalDb> {
+        let Opened { conn, schema, reading } = opening::open(path, purpose)?;
+        Ok(LocalDb { conn, path: path.to_owned(), schema, reading, mode: Mode::Careful, now: None })
     }
 
     /// The era of the database.
@@ -174,6 +157,8 @@ impl LocalDb {
             Segment::Entry(entry) => entry.id,
         };
         self.begin_pending()?;
+        let failed = |e: rusqlite::Error| faults::sqlite(&e, "mark a segment in", &self.path, Some(&self.conn));
+        opening::bound_rows(&self.conn, End::Change).map_err(failed)?;
         let expire_time = (self.era() == Era::B && self.schema.has("segments", "expire_time")).then_some(
             "UPDATE segments SET expire_time = (SELECT max(snapshotid) FROM snapshots) WHERE segmentid = ?1",
         );
@@ -182,9 +167,7 @@ impl LocalDb {
             Era::B | Era::C => "UPDATE block_index SET expired = 0 WHERE segmentid = ?1",
         };
         for sql in expire_time.into_iter().chain([blocks]) {
-            self.conn
-                .execute(sql, [id])
-                .map_err(|e| faults::sqlite(&e, "mark a segment in", &self.path, Some(&self.conn)))?;
+            self.conn.execute(sql, [id]).map_err(failed)?;
         }
         Ok(())
     }
@@ -202,7 +185,12 @@ impl LocalDb {
     /// # Errors
     /// If the database is in use or the disk is full: the changes are still pending, and this may be called again.
     pub fn commit(&mut self) -> Result<()> {
-        self.end_pending("COMMIT", "commit the changes to")
+        let pending = !self.conn.is_autocommit();
+        self.end_pending("COMMIT", "commit the changes to")?;
+        if pending {
+            self.conn.note_change();
+        }
+        Ok(())
     }
 
     /// Takes the changes back.
@@ -245,6 +233,11 @@ impl LocalDb {
         self.reading != "BEGIN"
     }
 
+    /// Whether anything was changed by way of this one.
+    pub(super) fn has_changed(&self) -> bool {
+        self.conn.has_changed()
+    }
+
     fn options(&self, part: Part, policy: Option<Policy>) -> Result<Options> {
         let clock = if self.now.is_some() { Clock::Given } else { Clock::Wall };
         Ok(Options { mode: self.mode, clock, part, policy, ..Options::at(self.now()?) })
@@ -262,6 +255,7 @@ impl LocalDb {
         if !self.conn.is_autocommit() {
             return Ok(());
         }
+        opening::refuse_reserved(&self.conn, &self.path)?;
         self.conn
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(|e| faults::sqlite(&e, "change", &self.path, Some(&self.conn)))
@@ -289,6 +283,9 @@ impl LocalDb {
         doing: &'static str,
         work: impl FnOnce(&Connection) -> std::result::Result<T, Trouble>,
     ) -> Result<T> {
+        let end = if begin == Begin::Writing { End::Change } else { End::Look };
+        let failed = |e: rusqlite::Error| faults::sqlite(&e, doing, &self.path, Some(&self.conn));
+        opening::bound_rows(&self.conn, end).map_err(failed)?;
         if !self.conn.is_autocommit() {
             return work(&self.conn).map_err(|trouble| named(trouble, doing, &self.path, &self.conn));
         }
@@ -296,67 +293,12 @@ impl LocalDb {
             Begin::Reading => self.reading,
             Begin::Writing => "BEGIN IMMEDIATE",
         };
-        transact(&self.conn, &self.path, doing, begin, work)
+        opening::transact(&self.conn, &self.path, doing, begin, end, work)
     }
 
     /// A number that differs once another connection has changed the database.
     pub(super) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
         conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
-    }
-}
-
-/// The file itself, or the one in a folder.
-pub(super) fn file_of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(FILE) } else { path.to_owned() }
-}
-
-/// How to begin to read: with a write-ahead log nobody minds; otherwise under the write lock.
-fn reading(conn: &Connection) -> rusqlite::Result<&'static str> {
-    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-    Ok(if mode == "wal" { "BEGIN" } else { "BEGIN IMMEDIATE" })
-}
-
-fn settings(conn: &Connection) -> rusqlite::Result<()> {
-    // Whoever waits here would not see that a backup runs, and could not say so.
-    conn.busy_timeout(Duration::ZERO)?;
-    conn.set_prepared_statement_cache_capacity(64);
-    // In pages: given in bytes, SQLite does not count all that it keeps beside each, which for pages of 1 KiB is a quarter.
-    let page_bytes: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    conn.pragma_update(None, "cache_size", CACHE_BYTES / (page_bytes + BESIDE_A_PAGE_BYTES))?;
-    conn.execute_batch(
-        "PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;
-         PRAGMA wal_autocheckpoint = 0;",
-    )?;
-    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-    // In a log, a loss of power may take the last steps back, never tear one: they are done again.
-    conn.pragma_update(None, "synchronous", if mode == "wal" { "NORMAL" } else { "FULL" })
-}
-
-fn transact<T>(
-    conn: &Connection,
-    path: &Path,
-    doing: &'static str,
-    begin: &str,
-    work: impl FnOnce(&Connection) -> std::result::Result<T, Trouble>,
-) -> Result<T> {
-    let whole = || {
-        conn.prepare_cached(begin)?.execute([])?;
-        let value = work(conn)?;
-        conn.prepare_cached("COMMIT")?.execute([])?;
-        Ok(value)
-    };
-    let done = whole().map_err(|trouble| named(trouble, doing, path, conn));
-    if done.is_err() && !conn.is_autocommit() {
-        // The first error counts. SQLite rolls back by itself after some errors, not after others.
-        let _ = conn.execute_batch("ROLLBACK");
-    }
-    done
-}
-
-fn named(trouble: Trouble, doing: &'static str, path: &Path, conn: &Connection) -> Error {
-    match trouble {
-        Trouble::Sqlite(error) => faults::sqlite(&error, doing, path, Some(conn)),
-        Trouble::Named(error) => error,
     }
 }
 

@@ -1,5 +1,6 @@
 //! How long a run has held the lock, time after time.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,39 @@ pub struct LockSummary {
     pub p99_ms: Option<f64>,
     /// The longest.
     pub longest_ms: Option<f64>,
+}
+
+/// Why the lock was held for longer than a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "cause")]
+pub enum LockOverrun {
+    /// A step takes so long however few rows it changes, mostly to save them. The rows take as long again.
+    FixedCost {
+        /// How long, in milliseconds.
+        fixed_ms: f64,
+    },
+    /// The blocks of a segment are changed together.
+    LargeSegment {
+        /// How many there are.
+        blocks: u64,
+    },
+}
+
+impl fmt::Display for LockOverrun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockOverrun::FixedCost { fixed_ms } => write!(
+                f,
+                "the database is locked for longer than a slice, for about {:.0} ms at a time: \
+                 on this disk a step takes {fixed_ms:.0} ms however small it is",
+                2.0 * fixed_ms
+            ),
+            LockOverrun::LargeSegment { blocks } => write!(
+                f,
+                "the database is locked for longer than a slice: the {blocks} blocks of a segment are changed together"
+            ),
+        }
+    }
 }
 
 #[cfg(test)]

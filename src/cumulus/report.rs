@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::decision::Decision;
-use super::locks::LockSummary;
+use super::locks::{LockOverrun, LockSummary};
 use super::shown;
 use super::steps::Step;
 use crate::error::{Error, Result};
@@ -89,6 +89,9 @@ pub struct CleaningReport {
     pub plan: CleaningPlan,
     /// The times for which the lock was held, by the process that made the last change.
     pub steps: LockSummary,
+    /// Why some of them were longer than a slice, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_overrun: Option<LockOverrun>,
     /// How long that process worked on it, pauses included.
     pub elapsed_secs: f64,
     /// Whether an earlier run had begun it.

@@ -9,14 +9,15 @@ mod planning;
 mod timing;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::applier::Applier;
 use super::copier::Copier;
 use super::decision::{Decision, Finished};
 use super::gate::{Gate, Make};
-use super::local_db::{self, LocalDb};
-use super::locks::LockTimes;
+use super::local_db::LocalDb;
+use super::locks::{LockOverrun, LockTimes};
 use super::report::{CleaningReport, Doing, Outcome, Progress};
 use super::shown;
 use super::survey::Survey;
@@ -42,13 +43,18 @@ enum Stage {
 pub struct CleaningRun {
     settings: CleaningSettings,
     options: Options,
+    /// The file itself, once it was looked for: whatever stands beside it stands beside that name.
     database: PathBuf,
     gate: Gate,
     db: Option<LocalDb>,
     stage: Stage,
     pace: Pace<Work>,
     locks: LockTimes,
-    begun: Instant,
+    /// Why the lock was held for longer than a slice, once it was and that is known.
+    lock_overrun: Option<LockOverrun>,
+    /// Tells how long something takes.
+    now: Arc<dyn Fn() -> Duration + Send + Sync>,
+    begun: Duration,
     rows_done: u64,
     rows_planned: u64,
     usage_rows: u64,
@@ -61,22 +67,35 @@ pub struct CleaningRun {
     backed_up: bool,
     /// What of the write-ahead log is not yet in the database, as the time it took to write.
     untidied: Duration,
+    /// How long it took last time to move it there.
+    tidying: Duration,
 }
 
 impl CleaningRun {
     /// Begins a cleaning at a moment that counts as now: a Julian day (UTC), for settings that do not give one. Nothing
     /// is opened yet.
     pub fn new(settings: CleaningSettings, now: f64) -> CleaningRun {
-        let database = local_db::file_of(&settings.database);
-        let make = if settings.manner == Manner::DryRun { Make::No } else { Make::IfAllowed };
+        let started = Instant::now();
+        CleaningRun::timed_by(settings, now, move || started.elapsed())
+    }
+
+    /// As [`new`](Self::new), with a monotonic clock of the caller's to tell how long steps take: for simulations.
+    pub fn timed_by(
+        settings: CleaningSettings,
+        now: f64,
+        clock: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> CleaningRun {
+        let database = settings.database.clone();
         CleaningRun {
             options: settings.options_at(now),
-            gate: Gate::new(&database, make),
+            gate: Gate::new(&database, Make::No),
             db: None,
             stage: Stage::Opening,
             pace: Pace::new(settings.slice),
             locks: LockTimes::default(),
-            begun: Instant::now(),
+            lock_overrun: None,
+            begun: clock(),
+            now: Arc::new(clock),
             rows_done: 0,
             rows_planned: 0,
             usage_rows: 0,
@@ -86,6 +105,7 @@ impl CleaningRun {
             planned_again: 0,
             backed_up: false,
             untidied: Duration::ZERO,
+            tidying: Duration::ZERO,
             database,
             settings,
         }
@@ -108,6 +128,11 @@ impl CleaningRun {
     /// The lock times so far.
     pub fn locks(&self) -> &LockTimes {
         &self.locks
+    }
+
+    /// Why the lock was held for longer than a slice, once it was.
+    pub fn lock_overrun(&self) -> Option<LockOverrun> {
+        self.lock_overrun
     }
 
     /// Whether it goes on where an earlier run has ended.
@@ -152,7 +177,10 @@ impl CleaningRun {
                 Outcome::Stale
             }
             Err(error) if error.retry() == crate::Retry::Helps => Outcome::Later(error),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.leave_nothing_new();
+                return Err(error);
+            }
         };
         let lock = if self.locks.count() > locks_before { self.locks.last() } else { Duration::ZERO };
         let (rows_done, rows_planned) = (self.rows_done, self.rows_planned.max(self.rows_done));
@@ -163,11 +191,13 @@ impl CleaningRun {
     /// [`CleaningReport::handed_over`] is called.
     pub fn into_report(self) -> CleaningReport {
         let kept = self.finished.is_some();
-        let finished = self.finished.unwrap_or_else(|| Finished::new(&self.locks, self.begun));
+        let elapsed = self.elapsed();
+        let finished = self.finished.unwrap_or_else(|| Finished::new(&self.locks, self.lock_overrun, elapsed));
         let era = self.db.as_ref().map_or(crate::policy::cleaning::Era::A, LocalDb::era);
         CleaningReport {
             plan: self.shown.unwrap_or_else(|| shown::lost(era, &self.options)),
             steps: finished.steps,
+            lock_overrun: finished.lock_overrun,
             elapsed_secs: finished.elapsed_secs,
             resumed: self.resumed,
             planned_again: self.planned_again,
@@ -175,18 +205,26 @@ impl CleaningRun {
         }
     }
 
+    /// Where nothing was changed, takes the guard file away that was made for it.
+    fn leave_nothing_new(&mut self) {
+        if !self.db.as_ref().is_some_and(LocalDb::has_changed) {
+            self.gate.take_away();
+        }
+    }
+
     fn is_to_be_tidied(&self) -> bool {
-        let due = self.untidied > self.settings.slice;
+        // Half of the time at most: on a disk that is slow at saving, this takes long however little there is to move.
+        let due = self.untidied > self.settings.slice.max(self.tidying);
         due && self.db.as_ref().is_some_and(|db| !db.reading_locks())
     }
 
     fn tidy(&mut self, stage: Stage) -> Result<()> {
         self.stage = stage;
         self.untidied = Duration::ZERO;
-        match &self.db {
-            Some(db) => db.checkpoint(),
-            None => Ok(()),
-        }
+        let since = (self.now)();
+        let done = self.db.as_ref().map_or(Ok(()), LocalDb::checkpoint);
+        self.tidying = (self.now)().saturating_sub(since);
+        done
     }
 
     fn plan_again(&mut self) -> Result<()> {

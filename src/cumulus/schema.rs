@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::ordinary::{self, Object};
 use crate::policy::cleaning::Era;
 
 /// The layout of one database.
@@ -18,9 +19,11 @@ pub(super) struct Schema {
     /// Whether blocks have signatures of their parts.
     pub(super) signatures: bool,
     columns: HashMap<&'static str, HashSet<String>>,
+    /// Whether signatures have an index, too.
+    signatures_indexed: bool,
 }
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "snapshots",
     "segments",
     "block_index",
@@ -28,41 +31,54 @@ const TABLES: [&str; 7] = [
     "segments_used",
     "segment_utilization",
     "subblock_signatures",
+    "schema_version",
 ];
 const SCHEMA_VERSION: (i64, i64) = (0, 11);
 
 impl Schema {
+    /// More columns than this has no table of any era.
+    pub(super) const COLUMNS_MAX: usize = 32;
+
     /// Looks at a database. The inner error says why it cannot be worked with.
     pub(super) fn detect(conn: &Connection) -> rusqlite::Result<Result<Schema, String>> {
-        let mut names = HashSet::new();
-        let mut list = conn.prepare("SELECT lower(name) FROM sqlite_master WHERE type = 'table'")?;
-        for name in list.query_map([], |row| row.get::<_, String>(0))? {
-            names.insert(name?);
-        }
-        let usage: Vec<_> = [("snapshot_contents", Era::A), ("segments_used", Era::B), ("segment_utilization", Era::C)]
-            .into_iter()
-            .filter(|(table, _)| names.contains(*table))
-            .collect();
+        let objects = Object::all(conn)?;
+        let is_table = |name: &str| objects.iter().any(|object| object.is_table(name));
+        let in_place_of = |name: &str| objects.iter().find_map(|object| object.in_place_of(name));
+        let eras = [("snapshot_contents", Era::A), ("segments_used", Era::B), ("segment_utilization", Era::C)];
+        let usage: Vec<_> = eras.into_iter().filter(|(table, _)| is_table(table)).collect();
         let (usage, era) = match usage[..] {
             [only] => only,
-            [] => return Ok(Err("it has no table of what snapshots use".to_owned())),
+            [] => {
+                let odd = eras.iter().find_map(|(table, _)| in_place_of(table));
+                return Ok(Err(odd.unwrap_or_else(|| "it has no table of what snapshots use".to_owned())));
+            }
             [(one, _), (other, _), ..] => {
                 let why = format!("it has both {one} and {other}: an upgrade was interrupted; finish it, or go back");
                 return Ok(Err(why));
             }
         };
-        let mut columns = HashMap::new();
-        for table in TABLES.into_iter().filter(|table| names.contains(*table)) {
-            columns.insert(table, table_columns(conn, table)?);
+        let is_used = |table: &str| table == usage || !eras.iter().any(|(other, _)| *other == table);
+        if let Some(why) = TABLES.into_iter().filter(|table| is_used(table)).find_map(in_place_of) {
+            return Ok(Err(why));
         }
-        let schema = Schema { era, usage, signatures: names.contains("subblock_signatures"), columns };
-        Ok(match schema.fault(&names, conn)? {
+        let used: Vec<_> = TABLES.into_iter().filter(|table| is_used(table) && is_table(table)).collect();
+        let mut columns = HashMap::new();
+        for table in &used {
+            columns.insert(*table, table_columns(conn, table)?);
+        }
+        let signatures = used.contains(&"subblock_signatures");
+        let signatures_indexed = signatures && objects.iter().any(|object| object.is_index_of("subblock_signatures"));
+        let schema = Schema { era, usage, signatures, columns, signatures_indexed };
+        if let Some(why) = schema.fault(&used, conn)? {
+            return Ok(Err(why));
+        }
+        Ok(match ordinary::fault(conn, &objects, &used)? {
             Some(why) => Err(why),
             None => Ok(schema),
         })
     }
 
-    fn fault(&self, tables: &HashSet<String>, conn: &Connection) -> rusqlite::Result<Option<String>> {
+    fn fault(&self, tables: &[&str], conn: &Connection) -> rusqlite::Result<Option<String>> {
         const NEEDED: [(&str, &[&str]); 6] = [
             ("snapshots", &["snapshotid"]),
             ("segments", &["segmentid", "segment"]),
@@ -72,14 +88,14 @@ impl Schema {
             ("segment_utilization", &["snapshotid", "segmentid", "bytes_referenced"]),
         ];
         for (table, columns) in NEEDED.into_iter().filter(|(t, _)| *t == self.usage || tables_of_all_eras(t)) {
-            if !tables.contains(table) {
+            if !tables.contains(&table) {
                 return Ok(Some(format!("it has no table {table}")));
             }
             if let Some(column) = columns.iter().find(|column| !self.has(table, column)) {
                 return Ok(Some(format!("its table {table} has no column {column}")));
             }
         }
-        let versioned = tables.contains("schema_version");
+        let versioned = tables.contains(&"schema_version");
         match self.era {
             Era::C if !versioned => Ok(Some("it has the tables of era C, but no schema_version".to_owned())),
             Era::C => wrong_version(conn),
@@ -99,6 +115,20 @@ impl Schema {
     /// An SQL expression for a column, or for NULL where it is missing.
     pub(super) fn column(&self, table: &str, column: &'static str) -> &'static str {
         if self.has(table, column) { column } else { "NULL" }
+    }
+
+    /// The other columns of a table, as a list to be appended. Whoever reads them sees that none is too large to be written
+    /// again.
+    pub(super) fn others(&self, table: &str, read: &[&str]) -> String {
+        let columns = self.columns.get(table).into_iter().flatten();
+        let mut others: Vec<_> = columns.filter(|column| !read.contains(&column.as_str())).collect();
+        others.sort_unstable();
+        others.iter().map(|column| format!(", \"{}\"", column.replace('"', "\"\""))).collect()
+    }
+
+    /// The columns of the signatures that are read as they are deleted.
+    pub(super) fn read_with_signatures(&self) -> String {
+        if self.signatures_indexed { self.others("subblock_signatures", &["blockid"]) } else { String::new() }
     }
 
     /// The column of `segments` that says when a segment was written.

@@ -18,13 +18,18 @@ pub(super) fn number(cell: ValueRef<'_>) -> Option<Number> {
     }
 }
 
+/// Of a text that should be a number or a moment, more than this is not looked at.
+const MOMENT_MAX_BYTES: usize = 64;
+
 /// A moment as it stands there.
 pub(super) fn moment(cell: ValueRef<'_>) -> Moment {
     match cell {
         ValueRef::Null => Moment::Unknown,
         ValueRef::Integer(n) => Moment::Day(n as f64),
         ValueRef::Real(x) => Moment::Day(x),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Moment::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Moment::Text(String::from_utf8_lossy(&bytes[..bytes.len().min(MOMENT_MAX_BYTES)]).into_owned())
+        }
     }
 }
 

@@ -13,5 +13,6 @@ pub mod pace;
 pub mod quiet;
 pub mod remaining;
 pub mod ring;
+pub mod step_cost;
 pub mod target;
 pub mod windows;

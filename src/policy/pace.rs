@@ -1,21 +1,29 @@
 //! How much to do under one lock, and how long to leave it alone afterwards.
 //!
-//! What a row costs differs by a factor of a hundred between kinds of work, machines and moments; so the next step's size
-//! follows from how long the last one of its kind has taken.
+//! What a row costs differs by a factor of a hundred between kinds of work, machines and moments, and so does what a step
+//! costs without any row: saving it, on most disks. So the next step's size follows from what those before it have
+//! shown about both (see [`step_cost`](crate::policy::step_cost)).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use super::step_cost::{StepCost, StepCosts};
+
 /// The part of a slice that a step should take: the rest is for steps that turn out dearer than the one before.
 const AIM: f64 = 0.4;
+/// A step takes at least this many times its fixed cost, so that its rows are half of it: a little more than twice, for the
+/// smaller steps in between.
+const FIXED_TIMES: f64 = 2.06;
+/// A step that is smaller only to tell the fixed cost from the price of a row has this part of the rows, as a divisor.
+const SMALLER: u64 = 4;
 /// How fast the size of a step grows at most.
 const MOST_GROWTH: u64 = 2;
+/// How fast while rows are a small part of the step: where they cost less than a quarter of what is fixed, four times as
+/// many cost less than that.
+const MOST_GROWTH_WHILE_CHEAP: u64 = 4;
 /// Steps larger than this gain nothing.
 const MOST_ROWS: u64 = 10_000_000;
-
-/// Times that differ by less than this factor are the same.
-const SAME: f64 = 1.25;
 
 /// The sizes of steps, by kind of work.
 #[derive(Debug, Clone)]
@@ -24,12 +32,11 @@ pub struct Pace<K> {
     kinds: HashMap<K, Kind>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Kind {
-    /// For the next step.
-    rows: u64,
-    /// Of the last step: how many it was given, and how long it took.
-    last: (u64, Duration),
+    /// For the next step; none before the first.
+    rows: Option<u64>,
+    costs: StepCosts,
 }
 
 impl<K: Copy + Eq + Hash> Pace<K> {
@@ -40,40 +47,44 @@ impl<K: Copy + Eq + Hash> Pace<K> {
 
     /// How many rows the next step of this kind should have, `first` if there was none yet; at least 1.
     pub fn rows(&self, kind: K, first: u64) -> u64 {
-        self.kinds.get(&kind).map_or(first, |k| k.rows).clamp(1, MOST_ROWS)
+        self.kinds.get(&kind).and_then(|k| k.rows).unwrap_or(first).clamp(1, MOST_ROWS)
+    }
+
+    /// What a step of this kind costs, as far as is known.
+    pub fn cost(&self, kind: K) -> Option<StepCost> {
+        self.kinds.get(&kind)?.costs.cost()
     }
 
     /// Takes note of a step of so many rows that has taken so long.
     ///
-    /// The next one is to take two fifths of a slice. It is at most twice as large; after a step that was longer
-    /// than a slice, at most half as large, unless that has been seen not to help.
+    /// The next one is to take two fifths of a slice, or twice its fixed cost where that is more: then its rows are half
+    /// of it, and smaller steps would only be more of them. Its size grows by a factor of two at most (four while rows
+    /// cost next to nothing), and is at most half after a step that was unexpectedly long. One in eight is smaller, to
+    /// tell the two costs apart.
     pub fn measured(&mut self, kind: K, first: u64, rows: u64, took: Duration) {
-        let now = self.rows(kind, first);
-        let aim = AIM * self.slice.as_secs_f64();
-        // A float too large for the integer becomes its greatest value, and is cut.
-        let fitting = (rows.max(1) as f64 * aim / took.as_secs_f64().max(1e-6)) as u64;
-        let most = now.saturating_mul(MOST_GROWTH);
-        let next = if took.as_secs_f64() > aim && self.is_no_matter_of_rows(kind, now, took) {
-            most
-        } else if took > self.slice {
-            fitting.min(now / 2)
-        } else if rows < now / 2 && fitting > now {
-            // The short end of something tells nothing about larger steps.
-            now
-        } else {
-            fitting.min(most)
-        };
-        self.kinds.insert(kind, Kind { rows: next.clamp(1, MOST_ROWS), last: (now, took) });
+        let (asked, slice_secs) = (self.rows(kind, first), self.slice.as_secs_f64());
+        let kind = self.kinds.entry(kind).or_default();
+        kind.costs.measured(rows, took.as_secs_f64());
+        kind.rows = Some(next_rows(&kind.costs, asked, slice_secs));
     }
+}
 
-    /// Whether a step took as long as the last one, which had far more or far fewer rows: then what takes the time is
-    /// saving them, on a disk that is slow at that, and smaller steps would only be more of them.
-    fn is_no_matter_of_rows(&self, kind: K, rows: u64, took: Duration) -> bool {
-        let Some(Kind { last: (rows_before, before), .. }) = self.kinds.get(&kind) else { return false };
-        let other_size = rows / 2 >= *rows_before || rows_before / 2 >= rows;
-        let (took, before) = (took.as_secs_f64(), before.as_secs_f64());
-        other_size && took < SAME * before && before < SAME * took
+/// The size of the next step after one that was to have so many rows.
+fn next_rows(costs: &StepCosts, asked: u64, slice_secs: f64) -> u64 {
+    let Some(cost) = costs.cost() else { return asked };
+    let secs = (AIM * slice_secs).max(FIXED_TIMES * cost.fixed_secs);
+    let is_cheap = cost.row_secs * (asked as f64) < cost.fixed_secs / MOST_GROWTH_WHILE_CHEAP as f64;
+    let growth = if is_cheap { MOST_GROWTH_WHILE_CHEAP } else { MOST_GROWTH };
+    // A float too large for the integer becomes its greatest value, no number becomes 0; both are cut.
+    let fitting = if cost.row_secs > 0.0 { ((secs - cost.fixed_secs) / cost.row_secs) as u64 } else { u64::MAX };
+    let mut rows = fitting.min(asked.saturating_mul(growth));
+    if let Some((long, took_secs)) = costs.doubtfully_long() {
+        rows = rows.min(long / 2).min((long as f64 * secs / took_secs) as u64);
     }
+    if costs.wants_other_size(rows.clamp(1, MOST_ROWS)) {
+        rows = if rows > 1 { rows / SMALLER } else { 2 };
+    }
+    rows.clamp(1, MOST_ROWS)
 }
 
 /// How long the lock has to be left alone after it was held for `lock`, so that it is held for at most the part `duty` of
@@ -85,6 +96,8 @@ pub fn pause_after(lock: Duration, duty: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SLICE: Duration = Duration::from_millis(50);
@@ -130,6 +143,96 @@ mod tests {
             (count, longest) = (count + 1, longest.max(took));
         }
         assert!(count < 100 && longest < 0.04, "{count} steps, the longest {longest} s");
+    }
+
+    /// A machine on which a step costs so much, but for a factor on the whole that is drawn for each.
+    struct Machine {
+        cost: StepCost,
+        rng: fastrand::Rng,
+        noise: f64,
+    }
+
+    impl Machine {
+        /// Does one step; gives its rows and how long it has taken.
+        fn step(&mut self, pace: &mut Pace<u8>, first: u64) -> (u64, f64) {
+            let rows = pace.rows(0, first);
+            let took = self.cost.secs(rows) * (1.0 + self.noise * (2.0 * self.rng.f64() - 1.0));
+            pace.measured(0, first, rows, Duration::from_secs_f64(took));
+            (rows, took)
+        }
+
+        /// Does so many steps; gives the part of the time that their rows took, and by how much the longest exceeded the
+        /// greater of the slice and twice what is fixed (or what one row takes).
+        fn steps(&mut self, pace: &mut Pace<u8>, first: u64, count: usize) -> (f64, f64) {
+            let most = pace.slice.as_secs_f64().max(2.0 * self.cost.fixed_secs).max(self.cost.secs(1));
+            let done: Vec<(u64, f64)> = (0..count).map(|_| self.step(pace, first)).collect();
+            let all: f64 = done.iter().map(|(_, took)| took).sum();
+            let of_rows: f64 = done.iter().map(|(rows, _)| self.cost.row_secs * *rows as f64).sum();
+            (of_rows / all, done.iter().map(|(_, took)| took / most).fold(0.0, f64::max))
+        }
+    }
+
+    fn machines() -> impl Strategy<Value = (Duration, StepCost, u64)> {
+        // Spread over the orders of magnitude.
+        let part = |least: f64, most: f64| (least.ln()..most.ln()).prop_map(f64::exp);
+        let cost = (part(1e-5, 0.1), part(1e-7, 1e-4));
+        (part(0.001, 1.0), cost, 1..5000u64).prop_map(|(slice, (fixed_secs, row_secs), first)| {
+            (Duration::from_secs_f64(slice), StepCost { fixed_secs, row_secs }, first)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However dear a row, and what is fixed, and however long a slice.
+        #[test]
+        fn rows_are_half_of_the_time_and_no_lock_is_longer_than_slice_and_twice_what_is_fixed(
+            (slice, cost, first) in machines(),
+            seed in any::<u64>(),
+        ) {
+            let mut pace = Pace::new(slice);
+            let mut machine = Machine { cost, rng: fastrand::Rng::with_seed(seed), noise: 0.05 };
+            // As many steps as it takes to grow from one row to as many as there are.
+            machine.steps(&mut pace, first, 30);
+            let (part, excess) = machine.steps(&mut pace, first, 200);
+            prop_assert!(part > 0.44, "{part}");
+            prop_assert!(excess < 1.25, "{excess}");
+        }
+
+        /// A disk that becomes slow or fast, rows that become dear or cheap.
+        #[test]
+        fn what_changes_is_learnt_anew(
+            (slice, cost, first) in machines(),
+            (_, other, _) in machines(),
+            seed in any::<u64>(),
+        ) {
+            let mut pace = Pace::new(slice);
+            let mut machine = Machine { cost, rng: fastrand::Rng::with_seed(seed), noise: 0.05 };
+            machine.steps(&mut pace, first, 60);
+            machine.cost = other;
+            machine.steps(&mut pace, first, 60);
+            let (part, excess) = machine.steps(&mut pace, first, 200);
+            prop_assert!(part > 0.44, "{part}");
+            prop_assert!(excess < 1.25, "{excess}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_hangs_once_does_not_slow_down_the_others() {
+        for fixed_secs in [1e-5, 0.02] {
+            let cost = StepCost { fixed_secs, row_secs: 1e-6 };
+            let mut machine = Machine { cost, rng: fastrand::Rng::with_seed(1), noise: 0.05 };
+            let mut pace = Pace::new(SLICE);
+            machine.steps(&mut pace, 250, 30);
+            let before = pace.rows(0, 250);
+            for _ in 0..20 {
+                let rows = pace.rows(0, 250);
+                pace.measured(0, 250, rows, Duration::from_secs(1));
+                machine.steps(&mut pace, 250, 6);
+                let after = pace.rows(0, 250);
+                assert!(after > before / 2 && after < 2 * before, "{before} rows became {after}");
+            }
+        }
     }
 
     #[test]

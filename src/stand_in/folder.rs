@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::store::{self, NodeSign};
 use crate::tahoe::state::{MIGRATE_COMMAND, pickled_name};
 
-/// A larger file is none of these: a million corrupt shares take 40 MB.
-const SIZE_MAX: u64 = 256 << 20;
+/// A larger file is none of these: 20,000 corrupt shares take 1 MB.
+const SIZE_MAX: u64 = 4 << 20;
 
 /// Backups of one file that are kept before somebody has to look after them.
 const BACKUPS_MAX: u32 = 100;

@@ -59,6 +59,8 @@ pub struct CleaningStatus {
     pub locks: usize,
     /// The longest time for which it was.
     pub longest_lock_secs: f64,
+    /// Why it was longer than a slice, once it was: see [`LockOverrun`](crate::cumulus::LockOverrun).
+    pub lock_overrun: Option<String>,
     /// Whether it goes on where an earlier run has ended.
     pub resumed: bool,
     /// How often the plan was made again because a backup had run.
@@ -84,6 +86,7 @@ impl CleaningStatus {
             rows_planned: 0,
             locks: 0,
             longest_lock_secs: 0.0,
+            lock_overrun: None,
             resumed: false,
             planned_again: 0,
             waiting_for: None,

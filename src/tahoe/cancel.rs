@@ -108,24 +108,17 @@ pub fn exactly(header: &Header, size: u64, table: &[Entry]) -> Outcome {
     outcome(header, size, table, &kept)
 }
 
-/// Cancels as Tahoe does: each expired lease by its secret, and with it all that have the same.
+/// Cancels as Tahoe does: each expired lease by its secret, and with it all that have the same. Takes a time that grows with
+/// the table.
 pub fn by_secret(header: &Header, size: u64, table: &[Entry]) -> BySecret {
-    let secret = |entry: &Entry| entry.bytes.get(secret_range(header)).map(<[u8]>::to_vec);
-    let mut kept = vec![true; table.len()];
-    let mut stops = false;
-    for expired in table.iter().filter(|entry| entry.expired) {
-        let wanted = secret(expired);
-        let mut found = false;
-        for (entry, kept) in table.iter().zip(&mut kept) {
-            if *kept && secret(entry) == wanted {
-                (*kept, found) = (false, true);
-            }
-        }
-        if !found {
-            stops = true;
-            break;
-        }
+    fn secret<'e>(header: &Header, entry: &'e Entry) -> Option<&'e [u8]> {
+        entry.bytes.get(secret_range(header))
     }
+    let mut gone = HashSet::new();
+    let expired = table.iter().filter(|entry| entry.expired);
+    // Tahoe finds no lease with a secret that it has cancelled already, and goes no further.
+    let stops = expired.map(|entry| secret(header, entry)).any(|wanted| !gone.insert(wanted));
+    let kept: Vec<bool> = table.iter().map(|entry| !gone.contains(&secret(header, entry))).collect();
     let cancelled = kept.iter().filter(|kept| !**kept).count() as u64;
     BySecret { outcome: outcome(header, size, table, &kept), cancelled, stops }
 }
@@ -168,7 +161,11 @@ fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
     if start < IMMUTABLE_DATA_AT {
         return Outcome::Untouched;
     }
-    let bytes = |entries: &mut dyn Iterator<Item = &Entry>| entries.flat_map(|e| e.bytes.clone()).collect::<Vec<u8>>();
+    let bytes = |entries: &mut dyn Iterator<Item = &Entry>| {
+        let mut bytes = Vec::with_capacity(table.len() * IMMUTABLE_RECORD_LEN as usize);
+        entries.for_each(|entry| bytes.extend_from_slice(&entry.bytes));
+        bytes
+    };
     let remain = || table.iter().zip(kept).filter(|(_, kept)| **kept).map(|(entry, _)| entry);
     // Over and over: see the head of this file.
     let after = bytes(&mut remain().cycle().take(table.len()));
@@ -196,6 +193,8 @@ fn blank_slot(version: u8) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::tahoe::container::{Immutable, Mutable};
 
@@ -278,6 +277,31 @@ mod tests {
         assert_eq!((rewrite.size_after, tahoe.cancelled, tahoe.stops), (112 + 72, 2, false));
         let doubled = by_secret(&IMMUTABLE, 256, &immutable(&[(7, true), (7, true)]));
         assert_eq!((doubled.outcome, doubled.stops), (Outcome::Unlinked, true));
+    }
+
+    /// What Tahoe does, step by step: it looks through the whole table for each expired lease.
+    fn as_tahoe_goes(table: &[Entry]) -> (Vec<bool>, bool) {
+        let mut kept = vec![true; table.len()];
+        for expired in table.iter().filter(|entry| entry.expired) {
+            let same: Vec<usize> =
+                (0..table.len()).filter(|i| kept[*i] && table[*i].bytes[36..68] == expired.bytes[36..68]).collect();
+            if same.is_empty() {
+                return (kept, true);
+            }
+            same.into_iter().for_each(|i| kept[i] = false);
+        }
+        (kept, false)
+    }
+
+    proptest! {
+        #[test]
+        fn secrets_are_cancelled_as_tahoe_goes_through_them(table in prop::collection::vec((0u8..6, any::<bool>()), 0..12)) {
+            let table = immutable(&table);
+            let (kept, stops) = as_tahoe_goes(&table);
+            let BySecret { outcome: found, cancelled, stops: stopped } = by_secret(&IMMUTABLE, 1000, &table);
+            prop_assert_eq!((found, stopped), (outcome(&IMMUTABLE, 1000, &table, &kept), stops));
+            prop_assert_eq!(cancelled, kept.iter().filter(|kept| !**kept).count() as u64);
+        }
     }
 
     #[test]

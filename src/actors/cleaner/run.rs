@@ -97,7 +97,12 @@ impl Cleaning {
     }
 
     fn show_progress(&self, run: &CleaningRun, progress: &Progress) {
+        let overrun = run.lock_overrun().map(|overrun| overrun.to_string());
         self.show(|c| {
+            if let Some(why) = overrun.as_ref().filter(|_| c.lock_overrun.is_none()) {
+                warn!(cleaning = self.settings.name, "{why}");
+            }
+            c.lock_overrun = overrun;
             c.phase = CleaningPhase::Working;
             c.doing = progress.doing;
             (c.rows_done, c.rows_planned) = (progress.rows_done, progress.rows_planned);

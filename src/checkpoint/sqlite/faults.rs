@@ -5,9 +5,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
-use crate::errno::{behind, is_no_room};
+use crate::errno::{behind, has_no_locks, is_no_room};
 use crate::error::{Error, Result};
 use crate::own_files;
+use crate::sqlite_file::lock_fault;
 
 /// A result of the calls that know no path yet.
 pub(super) type Out<T> = std::result::Result<T, Fault>;
@@ -44,7 +45,12 @@ impl Fault {
             Fault::Refused(error) => error,
             Fault::Busy => Error::StateHeld { path: path.to_owned(), holder: "another program".to_owned() },
             Fault::Damaged(cause) => Error::StateDamaged { path: path.to_owned(), cause },
-            Fault::Sqlite(error) => sqlite(&error, path, doing, conn.and_then(behind)),
+            Fault::Sqlite(error) => {
+                let fault = sqlite(&error, path, doing, conn.and_then(behind));
+                // To SQLite a file system without locks is a busy one.
+                let no_locks = conn.filter(|_| matches!(fault, Error::StateHeld { .. })).and_then(lock_fault);
+                no_locks.map_or(fault, |system| io(path, "lock", &system))
+            }
         }
     }
 }
@@ -53,6 +59,13 @@ impl Fault {
 pub(super) fn io(path: &Path, doing: &'static str, error: &io::Error) -> Error {
     if is_no_room(error) {
         return Error::StateFull { path: path.to_owned(), cause: error.to_string() };
+    }
+    if has_no_locks(error) {
+        let cause = format!(
+            "the file system that it lies on gives no locks ({error}); name a file on a local disk (--state, or `state` in \
+             config.ron), or have the lock service of that file system run (for NFS, rpc.statd on both sides)"
+        );
+        return Error::State { doing, path: path.to_owned(), cause };
     }
     Error::State { doing, path: path.to_owned(), cause: with_advice(own_files::cause(error, path), Some(error)) }
 }

@@ -89,6 +89,9 @@ impl CleaningRun {
                 Ok((done, done.rows.max(upcoming.least_rows.min(rows))))
             })
         });
+        if let Ok(done) = &step {
+            self.note_overrun(work, rows, done.rows);
+        }
         match step {
             Ok(StepDone { rows, more, .. }) => {
                 fail_point("cleaning::after_step");
@@ -116,7 +119,7 @@ impl CleaningRun {
     /// Keeps that all is done, once it is on the disk: a crash from here on does nothing twice, limits included.
     pub(super) fn close(&mut self, mut applier: Box<Applier>) -> Result<()> {
         fail_point("cleaning::before_close");
-        let finished = Finished::new(&self.locks, self.begun);
+        let finished = Finished::new(&self.locks, self.lock_overrun, self.elapsed());
         if let Err(error) = self.db().sync_log().and_then(|()| applier.close(self.db(), finished.clone())) {
             self.stage = Stage::Closing(applier);
             return Err(error);

@@ -6,7 +6,10 @@ use super::timing::Work;
 use super::{CleaningRun, Stage};
 use crate::cumulus::applier::{Applier, Kept};
 use crate::cumulus::copier;
+use crate::cumulus::gate::Make;
 use crate::cumulus::local_db::{Begin, LocalDb};
+use crate::cumulus::opening::Purpose;
+use crate::cumulus::place;
 use crate::cumulus::shown;
 use crate::cumulus::survey::{Planned, Survey, plan};
 use crate::error::{Error, Result};
@@ -15,7 +18,13 @@ use crate::settings::Manner;
 impl CleaningRun {
     pub(super) fn open(&mut self) -> Result<()> {
         if self.db.is_none() {
-            let db = self.locked(None, |run| LocalDb::open(&run.database))?;
+            let dry = self.settings.manner == Manner::DryRun;
+            let (make, purpose) = if dry { (Make::No, Purpose::Look) } else { (Make::IfAllowed, Purpose::Clean) };
+            self.database = place::resolve_own(&self.settings.database)?;
+            // Before anything is made beside it.
+            place::refuse_unfit(&self.database)?;
+            self.gate.lead_to(&self.database, make);
+            let db = self.locked(None, |run| LocalDb::open_for(&run.database, purpose))?;
             self.db = Some(db);
         }
         self.estimate()?;
@@ -94,6 +103,7 @@ impl CleaningRun {
         if self.settings.manner == Manner::DryRun || planned.plan().refused.is_some() {
             self.shown = Some(planned.into_plan());
             self.stage = Stage::Done;
+            self.leave_nothing_new();
             return Ok(());
         }
         let (plan, applier) = Applier::of(planned, self.db())?;

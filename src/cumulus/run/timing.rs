@@ -1,10 +1,11 @@
 //! How long a run holds the lock: the size of each step follows from what the rows of those before it cost.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use super::CleaningRun;
 use crate::cumulus::gate::{Gate, Make};
 use crate::cumulus::local_db::{Begin, LocalDb};
+use crate::cumulus::locks::LockOverrun;
 use crate::cumulus::steps::Step;
 use crate::error::Result;
 
@@ -35,11 +36,11 @@ impl CleaningRun {
         let nothing = Gate::new(&self.database, Make::No);
         let mut gate = std::mem::replace(&mut self.gate, nothing);
         let done = gate.enter().and_then(|_entered| {
-            let since = Instant::now();
+            let since = (self.now)();
             let done = work(self);
             let reading_locks = self.db.as_ref().is_none_or(LocalDb::reading_locks);
             if done.is_ok() && (begin == Some(Begin::Writing) || reading_locks) {
-                self.locks.add(since.elapsed());
+                self.locks.add((self.now)().saturating_sub(since));
             }
             done
         });
@@ -54,11 +55,29 @@ impl CleaningRun {
         asked: u64,
         step: impl FnOnce(&Self) -> Result<(T, u64)>,
     ) -> Result<T> {
-        let since = Instant::now();
+        let since = (self.now)();
         let (done, rows) = step(self)?;
         let first = self.first(work);
-        self.pace.measured(work, first, rows.min(asked), since.elapsed());
+        self.pace.measured(work, first, rows.min(asked), (self.now)().saturating_sub(since));
         Ok(done)
+    }
+
+    /// Finds out, once, why the lock was held for longer than a slice; that a step hung for once is no reason.
+    pub(super) fn note_overrun(&mut self, work: Work, asked: u64, rows: u64) {
+        let slice_secs = self.settings.slice.as_secs_f64();
+        if self.lock_overrun.is_some() || self.locks.last() <= self.settings.slice {
+            return;
+        }
+        let Some(cost) = self.pace.cost(work) else { return };
+        if 2.0 * cost.fixed_secs > slice_secs {
+            self.lock_overrun = Some(LockOverrun::FixedCost { fixed_ms: 1e3 * cost.fixed_secs });
+        } else if work == Work::Changing(Step::Expire) && rows > asked && cost.secs(rows) > slice_secs {
+            self.lock_overrun = Some(LockOverrun::LargeSegment { blocks: rows });
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        (self.now)().saturating_sub(self.begun)
     }
 
     pub(super) fn rows(&self, work: Work) -> u64 {

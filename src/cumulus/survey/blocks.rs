@@ -11,10 +11,11 @@ use crate::policy::cleaning::{Era, Fate, Figure, Mark, Mode, Moment, Number};
 impl Gathered {
     pub(super) fn read_blocks(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let sql = format!(
-            "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL FROM block_index WHERE blockid >= ?1 \
+            "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL{} FROM block_index WHERE blockid >= ?1 \
              ORDER BY blockid LIMIT ?2",
             self.schema.column("block_index", "size"),
             self.schema.column("block_index", "timestamp"),
+            self.schema.others("block_index", &["blockid", "segmentid", "size", "timestamp", "expired"]),
         );
         let conn = stretch.conn;
         stretch.read(&sql, |block, row| {
@@ -107,8 +108,11 @@ impl Gathered {
 
     /// Counts the signatures of blocks that go or are not there.
     pub(super) fn read_signatures(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
-        let sql = "SELECT blockid FROM subblock_signatures WHERE blockid >= ?1 ORDER BY blockid LIMIT ?2";
-        stretch.read(sql, |_, row| {
+        // Deleting a row reads what an index of it holds.
+        let others = self.schema.read_with_signatures();
+        let sql =
+            format!("SELECT blockid{others} FROM subblock_signatures WHERE blockid >= ?1 ORDER BY blockid LIMIT ?2");
+        stretch.read(&sql, |_, row| {
             let block: i64 = row.get(0)?;
             if !self.surviving.contains_near(block) {
                 self.removed.signatures += 1;

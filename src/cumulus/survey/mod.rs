@@ -8,23 +8,22 @@ mod blocks;
 mod decide;
 mod rows;
 mod segments;
+mod snapshots;
 mod usage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::block_set::BlockSet;
-use super::decision::{Decision, Newest};
-use super::faults::Trouble;
+use super::decision::Decision;
+use super::faults::{self, Trouble};
 use super::local_db::{Begin, LocalDb};
 use super::schema::Schema;
-use super::value;
 use crate::error::{Error, Result};
 use crate::policy::cleaning::{
-    Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Refusal, Removed, SegmentList, SegmentTable,
-    SnapshotFigures, retain,
+    Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Removed, SegmentList, SegmentTable,
 };
 use rows::Stretch;
 
@@ -87,6 +86,29 @@ struct Gathered {
     removed: Removed,
     /// Usage rows that go because they are about something that is not there.
     dangling: bool,
+    kept_text: KeptText,
+}
+
+/// Counts texts that are kept in memory beyond their row: names of segments that are no UUIDs, and schemes.
+#[derive(Debug, Default)]
+struct KeptText(usize);
+
+impl KeptText {
+    /// Most of them together: those of a million segments.
+    const MAX_BYTES: usize = 64 << 20;
+
+    fn is_full(&self) -> bool {
+        self.0 > Self::MAX_BYTES
+    }
+
+    fn take(&mut self, text: Option<&str>) -> rusqlite::Result<()> {
+        self.0 += text.map_or(0, str::len);
+        if !self.is_full() {
+            return Ok(());
+        }
+        let code = ffi::Error::new(ffi::SQLITE_TOOBIG);
+        Err(rusqlite::Error::SqliteFailure(code, None))
+    }
 }
 
 /// A plan, and what it takes to do it.
@@ -157,6 +179,7 @@ impl Survey {
             histogram: Histogram::new(options.mode),
             removed: Removed::default(),
             dangling: false,
+            kept_text: KeptText::default(),
         };
         Survey { options, stage: Stage::Snapshots, cursor: Some(i64::MIN), data_version: None, gathered }
     }
@@ -214,13 +237,36 @@ impl Survey {
         let mut rows = 0;
         while self.stage != Stage::Done && self.cursor.is_some() && rows < max_rows {
             let limit = i64::try_from(max_rows - rows).unwrap_or(i64::MAX);
-            rows += self.read_stage(conn, limit)?;
+            rows += self.read_stage(conn, limit).map_err(|error| self.too_large(error, path))?;
         }
         if self.stage == Stage::Blocks && self.cursor.is_none() {
             // Judging the segments takes room for a moment: that of the cached pages, which are not the ones read next.
             conn.execute_batch("PRAGMA shrink_memory")?;
         }
         Ok(rows)
+    }
+
+    /// The table that is being read.
+    fn table(&self) -> &'static str {
+        match self.stage {
+            Stage::Snapshots | Stage::Done => "snapshots",
+            Stage::Segments => "segments",
+            Stage::Usage | Stage::Dangling => self.gathered.schema.usage,
+            Stage::Blocks | Stage::Ages => "block_index",
+            Stage::Signatures => "subblock_signatures",
+        }
+    }
+
+    /// Names the table of a cell that SQLite has refused to read.
+    fn too_large(&self, error: rusqlite::Error, path: &Path) -> Trouble {
+        let cause = match error.sqlite_error_code() {
+            Some(ErrorCode::TooBig) if self.gathered.kept_text.is_full() => {
+                format!("names in its table {} take more than {} MiB", self.table(), KeptText::MAX_BYTES >> 20)
+            }
+            Some(ErrorCode::TooBig) => format!("a cell of its table {} is {}", self.table(), faults::TOO_LARGE),
+            _ => return error.into(),
+        };
+        Error::LocalDbForeign { path: path.to_owned(), cause }.into()
     }
 
     fn read_stage(&mut self, conn: &Connection, limit: i64) -> rusqlite::Result<u64> {
@@ -273,59 +319,6 @@ impl Survey {
 }
 
 impl Gathered {
-    fn read_snapshots(&mut self, conn: &Connection, options: &Options) -> rusqlite::Result<u64> {
-        let schema = &self.schema;
-        let timestamp = value::timestamp(Mode::Careful, schema.column("snapshots", "timestamp"));
-        let timestamp = if self.mode == Mode::Compat { schema.column("snapshots", "timestamp") } else { &timestamp };
-        let sql = format!(
-            "SELECT snapshotid, {}, {timestamp}, {} FROM snapshots ORDER BY snapshotid",
-            schema.column("snapshots", "scheme"),
-            schema.column("snapshots", "intent"),
-        );
-        let mut statement = conn.prepare(&sql)?;
-        let mut rows = statement.query([])?;
-        let mut snapshots = Vec::new();
-        while let Some(row) = rows.next()? {
-            let days = |cell| value::moment(cell).age_days(0.0).map(|minus| -minus);
-            snapshots.push(SnapshotFigures {
-                id: row.get(0)?,
-                scheme: value::text(row.get_ref(1)?),
-                timestamp: days(row.get_ref(2)?),
-                intent: days(row.get_ref(3)?),
-            });
-        }
-        let exists = format!(
-            "SELECT EXISTS (SELECT 1 FROM segments) OR EXISTS (SELECT 1 FROM block_index) OR EXISTS (SELECT 1 FROM {})",
-            schema.usage
-        );
-        let holds_data: bool = conn.query_row(&exists, [], |row| row.get(0))?;
-        self.decision.newest = Newest::read(conn)?;
-        let refused = match options.fault() {
-            Some(why) => Some(Refusal::Options(why)),
-            None => self.retain(&snapshots, holds_data, options),
-        };
-        self.plan.refused = refused;
-        Ok(snapshots.len() as u64)
-    }
-
-    fn retain(&mut self, snapshots: &[SnapshotFigures], holds_data: bool, options: &Options) -> Option<Refusal> {
-        let era = self.schema.era;
-        let mut retention = match retain(era, snapshots, holds_data, options) {
-            Ok(retention) => retention,
-            Err(why) => return Some(why),
-        };
-        // Era B goes through the schemes: without one, nothing was collected.
-        self.decision.collects =
-            matches!(options.part, Part::Whole | Part::GarbageCollection) && !(era == Era::B && snapshots.is_empty());
-        if !self.decision.collects {
-            retention.kept.append(&mut retention.dropped);
-            retention.kept.sort_unstable();
-        }
-        self.removed.snapshots = retention.dropped.len() as u64;
-        self.decision.retention = retention;
-        None
-    }
-
     /// Whether snapshots are missing altogether, so that compat mode takes everything away.
     fn takes_everything(&self) -> bool {
         self.decision.collects && self.decision.retention.greatest.is_none() && self.mode == Mode::Compat

@@ -11,10 +11,14 @@ impl Gathered {
     pub(super) fn read_segments(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
         let schema = &self.schema;
         let sql = format!(
-            "SELECT segmentid, segment, {}, {}, {} FROM segments WHERE segmentid >= ?1 ORDER BY segmentid LIMIT ?2",
+            "SELECT segmentid, segment, {}, {}, {}{} FROM segments WHERE segmentid >= ?1 ORDER BY segmentid LIMIT ?2",
             schema.segment_size(),
             schema.segment_time(),
             schema.column("segments", "expire_time"),
+            schema.others(
+                "segments",
+                &["segmentid", "segment", schema.segment_size(), schema.segment_time(), "expire_time"]
+            ),
         );
         let (careful, era) = (self.mode == Mode::Careful, schema.era);
         let last_snapshot = self.decision.retention.greatest;
@@ -32,7 +36,11 @@ impl Gathered {
                 && self.decision.collects
                 && cleaned.zip(last_snapshot).is_some_and(|(cleaned, last)| cleaned < last);
             let table = &mut self.segments;
-            let place = table.push(id, &value::text(row.get_ref(1)?).unwrap_or_default());
+            let name = value::text(row.get_ref(1)?).unwrap_or_default();
+            let place = table.push(id, &name);
+            if table.records[place].is(Mark::NamedByText) {
+                self.kept_text.take(Some(&name))?;
+            }
             table.records[place].fate = if reaped { Fate::Reaped } else { Fate::Stays };
             table.records[place].set(Mark::Cleaned, cleaned.is_some());
             table.set_figure(place, Figure::Size, size(row.get_ref(2)?, careful));

@@ -32,8 +32,11 @@ impl Gathered {
     }
 
     fn read_contents(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
-        let sql = "SELECT rowid, blockid, snapshotid FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2";
-        stretch.read(sql, |_, row| {
+        let sql = format!(
+            "SELECT rowid, blockid, snapshotid{} FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2",
+            self.schema.others("snapshot_contents", &["blockid", "snapshotid"]),
+        );
+        stretch.read(&sql, |_, row| {
             if !self.row_stays(row.get_ref(2)?) {
                 self.removed.usage_rows += 1;
                 return Ok(());
@@ -50,7 +53,8 @@ impl Gathered {
         let share = if self.schema.era == Era::B { "utilization" } else { "bytes_referenced" };
         let table = self.schema.usage;
         let sql = format!(
-            "SELECT rowid, snapshotid, segmentid, {share} FROM {table} WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2"
+            "SELECT rowid, snapshotid, segmentid, {share}{} FROM {table} WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2",
+            self.schema.others(table, &["snapshotid", "segmentid", share]),
         );
         stretch.read(&sql, |_, row| {
             if !self.row_stays(row.get_ref(1)?) {

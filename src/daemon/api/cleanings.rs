@@ -33,6 +33,7 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
         rows_planned: found.rows_planned,
         locks: found.locks,
         longest_lock_secs: found.longest_lock_secs,
+        lock_overrun: found.lock_overrun.clone(),
         resumed: found.resumed,
         planned_again: found.planned_again,
         waiting_for: found.waiting_for,

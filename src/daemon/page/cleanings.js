@@ -71,6 +71,7 @@ function cleaningPart(name, now, act) {
             ["Rows", planned ? `${count(c.rows_done)} of ${count(c.rows_planned)}` : ""],
             ["Locks", count(c.locks)],
             ["Longest lock", duration(c.longest_lock_secs)],
+            ["Locked so long", c.lock_overrun ?? ""],
             ["Planned again", c.planned_again ? count(c.planned_again) : ""],
             ["Next run", c.next_run_at !== null && !status.paused ? away(c.next_run_at, now()) : ""],
         ]);

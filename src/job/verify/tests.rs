@@ -235,7 +235,11 @@ fn nothing_is_moved_from_under_a_running_node() {
     assert!(share.exists());
     assert_eq!((walked.tally.corrupt, walked.tally.quarantined), (1, 0));
     assert!(walked.errors[0].error.contains("the node of this store runs"), "{:?}", walked.errors);
+    // What is seen cannot be vouched for.
     moving.node_stopped = true;
+    walk(&store, &Verify::new(moving.clone()), NOW, Stops::Never);
+    assert!(share.exists());
+    fs::write(node.path().join("running.process"), "no number").unwrap();
     walk(&store, &Verify::new(moving), NOW, Stops::Never);
     assert!(!share.exists());
 }

@@ -62,8 +62,30 @@ pub fn is_as_exported(head: &[u8]) -> bool {
     head.starts_with(br#"{"version":1,"last-cycle-finished":"#) && !spaced
 }
 
+/// Values that a state file has at most. Each takes some hundred bytes of memory while the file is read; a corrupt share is three.
+const VALUES_MAX: usize = 60_000;
+
+/// Counts the values in a JSON document: all but the first follow a comma, a colon or a bracket.
+fn values(text: &[u8]) -> usize {
+    let (mut quoted, mut escaped, mut values) = (false, false, 1);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' | b':' | b'[' | b'{' if !quoted => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
 /// Reads one JSON document; the error says where it is no such thing.
 fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    let values = values(text);
+    if values > VALUES_MAX {
+        return Err(format!("it has {values} values, and no more than {VALUES_MAX} are read of a state file"));
+    }
     serde_json::from_slice(text).map_err(|e| e.to_string())
 }
 

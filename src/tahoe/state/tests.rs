@@ -118,6 +118,14 @@ fn what_a_node_writes_is_not_taken_for_an_export() {
 }
 
 #[test]
+fn a_file_of_too_many_values_is_refused() {
+    let text = |n: usize| format!(r#"{{"version":1,"a \"[,[, name":[{}0]}}"#, "0,".repeat(n));
+    assert_eq!(super::values(text(100).as_bytes()), 1 + 1 + 1 + 1 + 1 + 1 + 100);
+    let refused = Counter::parse(text(60_000).as_bytes(), &prefixes()).unwrap_err();
+    assert_eq!(refused, "it has 60006 values, and no more than 60000 are read of a state file");
+}
+
+#[test]
 fn a_count_whose_key_stands_there_twice_is_one() {
     let text = r#"{"version": 1, "last-cycle-finished": null, "current-cycle": 0, "current-cycle-start-time": 1.5,
         "last-complete-prefix": "23", "last-complete-bucket": null, "bucket-counts": {"0": {"22": 5}, "0": {"23": 7}}}"#;

@@ -34,6 +34,8 @@ pub struct Cleaning {
     pub rows_planned: u64,
     pub locks: usize,
     pub longest_lock_secs: f64,
+    /// Why it was longer than a slice, once it was.
+    pub lock_overrun: Option<String>,
     pub resumed: bool,
     pub planned_again: u32,
     pub waiting_for: Option<String>,
