@@ -25,10 +25,11 @@ use crate::priority::Working;
 use crate::settings::{self, CleaningSettings, CrawlSettings, Settings, UpkeepSettings};
 use crate::status::{Board, Event};
 use crate::store::Store;
+use crate::threads;
 use conductor::{Conductor, Request, Works};
 pub use handle::{EngineHandle, GovernorHandle};
 pub(crate) use wiring::{Plan, Wiring, launch_cleaner};
-use wiring::{start_checkpointer, start_thread, start_upkeep};
+use wiring::{start_checkpointer, start_upkeep};
 
 /// Crawls under one governor.
 ///
@@ -198,7 +199,11 @@ impl EngineBuilder {
         self.validate()?;
         let (started, handle) = std::sync::mpsc::channel();
         let run = move || {
-            System::new().block_on(async move {
+            let system = match threads::system() {
+                Ok(system) => system,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            system.block_on(async move {
                 let engine = self.wire();
                 let closed = engine.as_ref().ok().map(EngineHandle::closed);
                 // If the receiver is gone, spawn() has failed and nobody wants the engine.
@@ -208,7 +213,7 @@ impl EngineBuilder {
                 }
             });
         };
-        start_thread("sexton", run)?;
+        threads::start("sexton", run)?;
         let died = |_| Error::ActorPanicked { actor: "engine", message: "it did not start".to_owned() };
         handle.recv().map_err(died)?
     }

@@ -285,6 +285,16 @@ pub enum Error {
     #[error("{0}")]
     Daemon(String),
 
+    /// The system has no thread to spare for now.
+    #[error(
+        "no thread can be started: {cause}; let this user have more of them (ulimit -u, TasksMax= of the unit, pids.max of the \
+         container), or end other programs"
+    )]
+    NoThread {
+        /// The cause, as the system words it.
+        cause: String,
+    },
+
     /// Something came out other than it went in: a fault of Sexton's own.
     #[error("{0}; please report this")]
     Unexpected(String),
@@ -311,6 +321,7 @@ impl Error {
             | Error::StateHeld { .. }
             | Error::LocalDbBusy { .. }
             | Error::LocalDbFull { .. }
+            | Error::NoThread { .. }
             | Error::PlanStale { .. } => Retry::Helps,
             _ => Retry::Useless,
         }

@@ -105,5 +105,6 @@ pub mod stand_in;
 pub mod status;
 pub mod store;
 pub mod tahoe;
+mod threads;
 
 pub use error::{Error, Result, Retry};

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::job::panic_message;
 use crate::settings::Priority;
+use crate::threads;
 pub use force::{Grip, InForce, in_force};
 use system::Class;
 
@@ -47,13 +48,13 @@ impl Working {
     /// Tries out, on a thread that ends at once, what the system allows.
     pub fn new(priority: Priority) -> Working {
         let Some(class) = Class::of(priority) else { return Working::NORMAL };
-        let tried = std::thread::Builder::new().name("sexton-class".to_owned()).spawn(move || {
+        let tried = threads::start("sexton-class", move || {
             if class.enter().is_err() {
                 return Manner::Never;
             }
             if Class::leave().is_ok() { Manner::Switch } else { Manner::OwnThreads }
         });
-        // A system without room for one more thread will not miss the class.
+        // What is tried out may fail as a whole; then there is no class.
         let manner = tried.ok().and_then(|thread| thread.join().ok()).unwrap_or(Manner::Never);
         Working { priority, manner }
     }
@@ -83,7 +84,7 @@ impl Working {
             // Whoever no longer waits needs no answer.
             let _ = done.send(result.map_err(|panic| panic_message(&*panic)));
         };
-        std::thread::Builder::new().name("sexton-work".to_owned()).spawn(work).map_err(|e| e.to_string())?;
+        threads::start_among_others("sexton-work", work).await.map_err(|e| e.to_string())?;
         result.await.unwrap_or_else(|_| Err("its thread has gone".to_owned()))
     }
 

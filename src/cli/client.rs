@@ -1,7 +1,7 @@
 //! Finds a running daemon and talks to it.
 
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::store;
 
 /// A daemon that answers at all answers within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// One that waits at its start answers at once, but for a moment now and then.
+const WAITING_WITHIN: Duration = Duration::from_secs(5);
 /// A larger token file is none.
 const TOKEN_MOST_BYTES: u64 = 1024;
 
@@ -66,7 +68,8 @@ impl Client {
                 (with_scheme(url.trim_end_matches('/')), given.unwrap_or(none), None)
             }
             None => {
-                let (FoundCard { card, owner }, configured) = card(reach)?;
+                let found = card(reach).map_err(|none| waits_at_its_start(&agent, reach).unwrap_or(none));
+                let (FoundCard { card, owner }, configured) = found?;
                 let token = match may_have_token(&card.url, configured) {
                     true => given.unwrap_or_else(|| daemon_token(&card.token_file, owner)),
                     false => Err(format!(
@@ -223,6 +226,28 @@ fn card(reach: &Reach) -> Result<(FoundCard, Option<SocketAddr>)> {
             Ok((card, listen))
         }
     }
+}
+
+/// What the daemon of the configuration that is meant waits for: it has no card before it has begun, and answers on its
+/// address all the same.
+fn waits_at_its_start(agent: &ureq::Agent, reach: &Reach) -> Option<Error> {
+    let named = match &reach.config {
+        Some(path) => named_by(path).ok(),
+        None => usual().0,
+    };
+    let (_, mut listen) = named?;
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listen.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let request =
+        agent.get(format!("http://{listen}/api/status")).config().timeout_global(Some(WAITING_WITHIN)).build();
+    let text = request.call().ok()?.body_mut().read_to_string().ok()?;
+    let answer: Value = serde_json::from_str(&text).ok()?;
+    // Only a daemon that waits has this, with a reason or without one.
+    answer.get("waiting")?;
+    Some(Error::Daemon(answer["error"].as_str()?.to_owned()))
 }
 
 /// The state file and the address of the configuration that is used when none is named, if there is one; or why it cannot

@@ -60,6 +60,7 @@ fn advised(args: &CrawlArgs, error: Error) -> Error {
 fn crawl(args: &CrawlArgs) -> Result<Exit> {
     let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
+    let store = if job.writes_in_store() { store.changeable()? } else { store };
     refuse_what_may_not_change(args, &job, &store)?;
     let name = crawl_name(&job);
     let state = state_path(args, job.name(), &store)?;

@@ -8,7 +8,8 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::mpsc::{Sender, channel};
 
 use clap::Args;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
@@ -19,6 +20,7 @@ use signal_hook::iterator::Signals;
 use super::{Exit, output};
 use crate::cumulus;
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// Below this, programs choose numbers of their own.
 const INHERITED_FD: i32 = 200;
@@ -59,16 +61,20 @@ fn guarded(args: &GuardArgs) -> Result<ExitStatus> {
     let inherited = fcntl_dupfd_cloexec(guard.file(), INHERITED_FD).map_err(|e| failed(e.into()))?;
     fcntl_setfd(&inherited, FdFlags::empty()).map_err(|e| failed(e.into()))?;
     let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2]).map_err(failed)?;
+    // Before the command: while there is no thread to pass signals on, there is no command that could miss one.
+    let to = pass_on(signals)?;
     let mut child = Command::new(program).args(arguments).spawn().map_err(failed)?;
-    pass_on(signals, &child).map_err(failed)?;
+    // Without a receiver nobody passes signals on, which is no reason to end the command.
+    let _ = to.send(Pid::from_child(&child));
     child.wait().map_err(failed)
 }
 
-/// Passes signals on to the command, from now on. What is typed at a terminal reaches it without that.
-fn pass_on(mut signals: Signals, child: &Child) -> io::Result<()> {
-    let pid = Pid::from_child(child);
+/// Passes signals on to the command, as soon as its process is known. What is typed at a terminal reaches it without that.
+fn pass_on(mut signals: Signals) -> Result<Sender<Pid>> {
     let typed = rustix::termios::isatty(io::stdin());
+    let (tell, told) = channel();
     let listen = move || {
+        let Ok(pid) = told.recv() else { return };
         for signal in signals.forever() {
             if typed && matches!(signal, SIGINT | SIGQUIT) {
                 continue;
@@ -79,5 +85,6 @@ fn pass_on(mut signals: Signals, child: &Child) -> io::Result<()> {
             }
         }
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+    threads::start("signals", listen)?;
+    Ok(tell)
 }

@@ -15,6 +15,7 @@ mod demo;
 mod expire_args;
 mod guard;
 mod output;
+mod panics;
 mod progress;
 #[cfg(feature = "daemon")]
 mod run;
@@ -302,6 +303,7 @@ enum ConfigCommand {
 
 /// Runs the program: arguments from the command line, report on stdout, everything else on stderr.
 pub fn run() -> ExitCode {
+    panics::take_over();
     let cli = Cli::parse();
     #[cfg(feature = "daemon")]
     let logs_itself = matches!(cli.command, Command::Run(_));
@@ -310,9 +312,13 @@ pub fn run() -> ExitCode {
     if !logs_itself {
         output::log_to_stderr(cli.verbose);
     }
-    if let Command::Guard(args) = &cli.command {
-        return guard::run(args);
-    }
+    panics::contained(|| match &cli.command {
+        Command::Guard(args) => guard::run(args),
+        _ => ExitCode::from(execute(cli).code()),
+    })
+}
+
+fn execute(cli: Cli) -> Exit {
     allow_open_files();
     let prepared = signals::survive_file_size_limit().and_then(|()| match cli.command.only_prints() {
         true => signals::end_with_the_reader(),
@@ -348,11 +354,10 @@ pub fn run() -> ExitCode {
         Command::Guard(_) => Ok(Exit::Well),
         Command::Config { command } => config::run(&command),
     });
-    let exit = result.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         output::say(&format!("sexton: {error}"));
         Exit::of(&error)
-    });
-    ExitCode::from(exit.code())
+    })
 }
 
 /// Allows as many open files as the system lets this user have: each worker keeps some prefixes open.

@@ -9,6 +9,7 @@ use signal_hook::iterator::Signals;
 
 use super::Exit;
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// Lets a limit on the size of files show as a failed write, which is waited for like a full disk, not as a killed
 /// process. Call it before the first write.
@@ -60,6 +61,6 @@ impl Interrupts {
                 }
             }
         };
-        std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)
+        threads::start("signals", listen).map(drop)
     }
 }

@@ -1,5 +1,6 @@
 //! `sexton import-tahoe-cfg`: the `config.ron` that means what a node's `tahoe.cfg` tells its crawlers.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use super::{Exit, output};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::store::open_regular;
 use crate::tahoe::cfg::{Rule, Storage};
 use crate::tahoe::lease::LEASE_SECS;
 use crate::tahoe::state::figures::Mode;
@@ -55,10 +57,11 @@ pub struct TahoeCfgArgs {
 /// [`Error::Config`] if the file cannot be read, or Tahoe's node would not start with it.
 pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
     let wrong = |why: &dyn std::fmt::Display| Error::Config(format!("{}: {why}", args.file.display()));
-    if std::fs::metadata(&args.file).map_err(|e| wrong(&e))?.len() > SIZE_MAX {
+    let (file, mut text) = (open_regular(&args.file).map_err(|e| wrong(&e))?, String::new());
+    file.take(SIZE_MAX + 1).read_to_string(&mut text).map_err(|e| wrong(&e))?;
+    if text.len() as u64 > SIZE_MAX {
         return Err(wrong(&"it is larger than 1 MiB, so it is no tahoe.cfg"));
     }
-    let text = std::fs::read_to_string(&args.file).map_err(|e| wrong(&e))?;
     let storage = Storage::parse(&text).map_err(|why| wrong(&why))?;
     // A relative storage_dir is one of the node's base directory, where the file lies.
     let file = args.file.canonicalize().map_err(|e| wrong(&e))?;

@@ -10,6 +10,7 @@ use futures_executor::block_on;
 use super::signals::Interrupts;
 use crate::engine::EngineHandle;
 use crate::error::Result;
+use crate::threads;
 
 /// Time between two looks at the engine.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -52,10 +53,13 @@ pub fn until_end_of(
         flag.store(true, Ordering::SeqCst);
         super::output::say(&format!("stopping after the running {unit}; once more stops at once"));
         // On a thread of its own, so that the next signal is heard; how it ends is told by `finished` below.
-        std::thread::spawn(move || block_on(stopping.shutdown(STOP_DEADLINE)));
+        let stop = move || drop(block_on(stopping.shutdown(STOP_DEADLINE)));
+        if let Err(error) = threads::start("sexton-stop", stop) {
+            super::output::say(&format!("sexton: {error}"));
+        }
     })?;
     let waiting = engine.clone();
-    std::thread::spawn(move || ended.send(waiting.join()));
+    threads::start("sexton-end", move || drop(ended.send(waiting.join())))?;
     loop {
         match end.recv_timeout(LOOK_EVERY) {
             Ok(result) => {

@@ -127,12 +127,13 @@ pub(super) struct HostName;
 
 impl Kind for HostName {
     type Of = String;
-    const RIGHT: &'static str = "a host such as \"nas.example.org\" or \"nas:7377\"";
+    const RIGHT: &'static str =
+        "a host such as \"nas.example.org\" or \"nas:7377\", or \"\" for requests that name none";
 
     fn text(text: &str) -> std::result::Result<String, String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
         match text {
-            text if (1..=255).contains(&text.len()) && text.chars().all(plain) => Ok(text.to_ascii_lowercase()),
+            text if text.len() <= 255 && text.chars().all(plain) => Ok(text.to_ascii_lowercase()),
             _ => Err(format!("{text:?} is no host; {} would be right", Self::RIGHT)),
         }
     }

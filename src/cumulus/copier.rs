@@ -23,6 +23,7 @@ use super::opening::FLAGS;
 use crate::error::{Error, Result};
 use crate::own_files::{self, Access, COMPANIONS, MissingFolder, OwnFile};
 use crate::settings::OlderCopy;
+use crate::threads;
 
 const DOING: &str = "back up";
 /// What a database begins with.
@@ -70,8 +71,7 @@ impl Copier {
             }
         };
         let copier = Copier { database: original, part, file, to: target, older_copy, ask, answers, is_named: false };
-        let thread = std::thread::Builder::new().name("sexton-copy".to_owned()).spawn(copy);
-        thread.map_err(|e| faults::io(&e, DOING, database))?;
+        threads::start("sexton-copy", copy)?;
         Ok(copier)
     }
 

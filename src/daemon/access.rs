@@ -33,9 +33,14 @@ pub struct Access {
     token_file: PathBuf,
     sessions: Mutex<VecDeque<String>>,
     links: Mutex<VecDeque<(String, Duration)>>,
-    listen: SocketAddr,
-    allowed_hosts: Mutex<Vec<String>>,
+    hosts: Hosts,
     cookie: String,
+}
+
+/// The names under which the daemon may be reached.
+pub struct Hosts {
+    listen: SocketAddr,
+    allowed: Mutex<Vec<String>>,
 }
 
 /// Who sends a request.
@@ -60,8 +65,7 @@ impl Access {
             token_file: token_file.to_owned(),
             sessions: Mutex::default(),
             links: Mutex::default(),
-            listen,
-            allowed_hosts: Mutex::new(allowed_hosts),
+            hosts: Hosts::new(listen, allowed_hosts),
             // Browsers do not tell ports apart: two daemons of one host must not overwrite each other's session.
             cookie: format!("sexton_session_{}", listen.port()),
         })
@@ -79,34 +83,17 @@ impl Access {
 
     /// Whether reading needs a secret too.
     pub fn reading_needs_token(&self) -> bool {
-        !self.listen.ip().is_loopback()
+        !self.hosts.are_loopback()
     }
 
     /// Changes which names it may be reached under.
     pub fn allow_hosts(&self, hosts: Vec<String>) {
-        *lock(&self.allowed_hosts) = hosts;
+        *lock(&self.hosts.allowed) = hosts;
     }
 
-    /// Whether a `Host` header names this daemon.
-    pub fn knows_host(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        let (name, port) = split_host(&host);
-        let right_port = port.is_none_or(|port| port == self.listen.port().to_string());
-        let loopback = ["localhost", "127.0.0.1", "[::1]"].contains(&name);
-        let ip = match self.listen.ip() {
-            std::net::IpAddr::V4(ip) => ip.to_string(),
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-        };
-        // A tunnel may end at another port of loopback; what is told apart is the name.
-        let own = loopback || (name == ip && right_port && !self.listen.ip().is_unspecified());
-        own || lock(&self.allowed_hosts).iter().any(|allowed| *allowed == host || *allowed == name)
-    }
-
-    /// Whether an `Origin` header is that of the daemon's own page, reached under this `Host`.
-    pub fn knows_origin(&self, origin: &str, host: &str) -> bool {
-        let origin = origin.to_ascii_lowercase();
-        let from = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        from.is_some_and(|from| from == host.to_ascii_lowercase()) && self.knows_host(host)
+    /// The names under which it may be reached.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Who it is, by the `Authorization` header and the session cookie.
@@ -151,6 +138,40 @@ impl Access {
         }
         sessions.push_back(session.clone());
         Ok(Some(session))
+    }
+}
+
+impl Hosts {
+    /// Those of loopback, this address, and these.
+    pub fn new(listen: SocketAddr, allowed: Vec<String>) -> Hosts {
+        Hosts { listen, allowed: Mutex::new(allowed) }
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn are_loopback(&self) -> bool {
+        self.listen.ip().is_loopback()
+    }
+
+    /// Whether a `Host` header names this daemon. One that is empty or missing does if the configuration says so.
+    pub fn know(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let (name, port) = split_host(&host);
+        let right_port = port.is_none_or(|port| port == self.listen.port().to_string());
+        let loopback = ["localhost", "127.0.0.1", "[::1]"].contains(&name);
+        let ip = match self.listen.ip() {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        // A tunnel may end at another port of loopback; what is told apart is the name.
+        let own = loopback || (name == ip && right_port && !self.listen.ip().is_unspecified());
+        own || lock(&self.allowed).iter().any(|allowed| *allowed == host || *allowed == name)
+    }
+
+    /// Whether an `Origin` header is that of the daemon's own page, reached under this `Host`.
+    pub fn know_origin(&self, origin: &str, host: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        let from = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        from.is_some_and(|from| from == host.to_ascii_lowercase()) && self.know(host)
     }
 }
 
@@ -246,20 +267,22 @@ mod tests {
         for host in
             ["localhost", "LOCALHOST:7377", "127.0.0.1:9", "[::1]:7377", "192.0.2.7:7377", "nas.example.org:443"]
         {
-            assert!(access.knows_host(host), "{host}");
+            assert!(access.hosts().know(host), "{host}");
         }
-        assert!(access.knows_host("proxy:8080"));
+        assert!(access.hosts().know("proxy:8080"));
         for host in
             ["", "evil.example", "proxy", "proxy:81", "192.0.2.7:80", "localhost.evil.example", "127.0.0.1.evil"]
         {
-            assert!(!access.knows_host(host), "{host}");
+            assert!(!access.hosts().know(host), "{host}");
         }
-        assert!(access.knows_origin("http://localhost:7377", "localhost:7377"));
-        assert!(access.knows_origin("https://nas.example.org", "nas.example.org"));
+        assert!(access.hosts().know_origin("http://localhost:7377", "localhost:7377"));
+        assert!(access.hosts().know_origin("https://nas.example.org", "nas.example.org"));
         for origin in ["null", "http://localhost:9", "http://evil.example", "ftp://localhost:7377", ""] {
-            assert!(!access.knows_origin(origin, "localhost:7377"), "{origin}");
+            assert!(!access.hosts().know_origin(origin, "localhost:7377"), "{origin}");
         }
-        assert!(!access.knows_origin("http://evil.example", "evil.example"));
+        assert!(!access.hosts().know_origin("http://evil.example", "evil.example"));
+        access.allow_hosts(vec![String::new()]);
+        assert!(access.hosts().know("") && !access.hosts().know("evil.example"));
     }
 
     #[test]

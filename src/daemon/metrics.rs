@@ -268,7 +268,7 @@ impl Metrics {
         if job != "verify" {
             return;
         }
-        let Verified { bytes, ok, corrupt, unreadable, in_doubt } = *verified;
+        let Verified { bytes, ok, corrupt, unreadable, in_doubt, .. } = *verified;
         self.verified_bytes.with_label_values(name).inc_by(bytes);
         let results = [("ok", ok), ("corrupt", corrupt), ("unreadable", unreadable), ("in_doubt", in_doubt)];
         for (result, shares) in results {

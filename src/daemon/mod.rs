@@ -8,6 +8,7 @@
 
 pub(crate) mod access;
 pub(crate) mod api;
+mod entrance;
 pub(crate) mod http;
 pub(crate) mod hub;
 pub(crate) mod keep;

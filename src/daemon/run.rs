@@ -1,26 +1,27 @@
 //! Starts the daemon, waits for its end, and ends it.
 //!
 //! The order matters: the state is opened first, since that is what two daemons must not share; then the socket, so that a
-//! port in use is said before any work begins; then the engine. A full disk is waited for, at the start as later.
+//! port in use is said before any work begins; then the engine. A full disk is waited for, at the start as later, and so is a
+//! system that has no thread to spare.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
-use actix_rt::System;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::access::Access;
+use super::entrance::Entrance;
 use super::hub::Hub;
 use super::keep::Kept;
 use super::metrics::Metrics;
 use super::past::Past;
 use super::places::{self, Card};
-use super::shared::{COMMANDS_MOST, Command, Shared};
+use super::shared::{COMMANDS_MOST, Command, Shared, millis};
 use super::signals;
 use super::supervisor::{self, Supervisor};
 use super::{api, notify};
@@ -29,9 +30,9 @@ use crate::clock::Time;
 use crate::config::Config;
 use crate::engine::{Engine, Life};
 use crate::error::{Error, Result};
-use crate::policy::backoff::Backoff;
 use crate::priority::Working;
 use crate::status::Event;
+use crate::threads;
 
 /// What a daemon is started with.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct Start {
     pub config_path: Option<PathBuf>,
 }
 
+/// What a daemon with nothing to do has, and a few more: those of the state, the engine, the requests, the signals.
+const THREADS_AT_START: usize = 12;
 /// How long the end may take: less than systemd waits by default.
 const END_WITHIN: Duration = Duration::from_secs(80);
 /// Slices that wait to be counted at most; beyond that the histograms miss some.
@@ -54,13 +57,17 @@ const EVENTS_MOST: usize = 1 << 14;
 /// If it cannot start (see the module's documentation for the order), or the engine has failed.
 pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let state_path = start.config.state.clone().map_or_else(places::state, Ok)?;
-    let mut told = signals::listen()?;
-    let Some(mut state) = with_room(&mut told, || SqliteStore::open(&state_path))? else { return Ok(()) };
-    let state_path = state.path().to_owned();
     let daemon = &start.config.daemon;
-    let (listener, address) = listen(daemon.listen)?;
+    let (tell, told) = mpsc::unbounded_channel();
+    let mut entrance = Entrance::new(daemon, told);
+    let Some(()) = entrance.when_possible(|| threads::try_some(THREADS_AT_START))? else { return Ok(()) };
+    signals::listen(tell)?;
+    let Some(mut state) = entrance.when_possible(|| SqliteStore::open(&state_path))? else { return Ok(()) };
+    let state_path = state.path().to_owned();
+    let (listener, address) = entrance.listen()?;
     let access = || Access::new(&token_file(&state_path), address, daemon.allowed_hosts.clone());
-    let Some(access) = with_room(&mut told, access)? else { return Ok(()) };
+    let Some(access) = entrance.when_possible(access)? else { return Ok(()) };
+    let told = entrance.passed();
     let time = Time::system(true);
     let past = Past::read(&mut state, &start.config);
     let engine = Engine::builder(start.config.settings.clone())
@@ -84,44 +91,19 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         past: Mutex::new(past),
         engine,
         access,
+        looked: AtomicU64::new(millis(time.clock.now())),
         time,
         commands,
     });
     let metrics = Arc::new(Metrics::new()?);
     let card = card(&shared, &state_path, start.config_path.as_deref());
     let supervisor = Supervisor::new(shared.clone(), metrics.clone(), start, kept, working);
-    let served = System::new().block_on(serve(shared.clone(), metrics, listener, supervisor, wishes, told, announce));
+    let served =
+        threads::system()?.block_on(serve(shared.clone(), metrics, listener, supervisor, wishes, told, announce));
     let ended = futures_executor::block_on(shared.engine.shutdown(END_WITHIN));
     drop(card);
     info!("ended");
     served.and(ended)
-}
-
-/// Does what needs room on the state's disk as soon as there is some; `None` if it was told to end before that.
-fn with_room<T>(
-    told: &mut mpsc::UnboundedReceiver<signals::Signal>,
-    mut attempt: impl FnMut() -> Result<T>,
-) -> Result<Option<T>> {
-    let mut backoff = Backoff::default();
-    loop {
-        let error = match attempt() {
-            Err(error @ Error::StateFull { .. }) => error,
-            done => return done.map(Some),
-        };
-        if !backoff.is_waiting() {
-            warn!(%error, "waiting for room, then it begins");
-        }
-        let wait = backoff.failed();
-        notify::not_yet(&format!("waiting: {error}"), wait);
-        match System::new().block_on(async { tokio::time::timeout(wait, told.recv()).await }) {
-            Ok(Some(signals::Signal::Stop(why))) => {
-                info!(why, "ended before it has begun");
-                return Ok(None);
-            }
-            Ok(_) => warn!("nothing is read again before it has begun"),
-            Err(_) => {}
-        }
-    }
 }
 
 /// Everything that happens between the start and the end.
@@ -148,21 +130,6 @@ async fn serve(
     server.stop().await;
     let saved = saved.await.unwrap_or(Err(Error::Stopped));
     ended.and(saved)
-}
-
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let failed = |e: std::io::Error| {
-        let advice = match e.kind() {
-            ErrorKind::AddrInUse => "another program does; give this one another port",
-            ErrorKind::AddrNotAvailable => "this machine has no such address; give another one",
-            ErrorKind::PermissionDenied => "ports below 1024 are for root; give another one",
-            _ => "give another address",
-        };
-        Error::Config(format!("cannot listen on {address}: {e}; {advice}: http: (listen: \"127.0.0.1:7378\")"))
-    };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }
 
 /// An address as a browser takes it; one that stands for all of the machine's is reached by loopback.

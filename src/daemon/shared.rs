@@ -2,7 +2,9 @@
 //! commands.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -39,7 +41,7 @@ pub struct Shared {
     /// When it began, in seconds since 1970.
     pub started_unix: f64,
     /// The same by the monotonic clock.
-    pub started: std::time::Duration,
+    pub started: Duration,
     /// Who may do what.
     pub access: Access,
     /// Where it can be reached, without a slash at the end.
@@ -52,6 +54,8 @@ pub struct Shared {
     pub paces: Mutex<Paces>,
     /// What the supervisor shows.
     pub view: Mutex<View>,
+    /// When the supervisor last looked, in milliseconds of the monotonic clock.
+    pub looked: AtomicU64,
     /// To the supervisor.
     pub commands: mpsc::Sender<Command>,
 }
@@ -183,6 +187,17 @@ pub enum Refused {
 }
 
 impl Shared {
+    /// Notes that the supervisor looks.
+    pub fn looks(&self) {
+        self.looked.store(millis(self.time.clock.now()), Ordering::Relaxed);
+    }
+
+    /// How long ago it last looked.
+    pub fn since_look(&self) -> Duration {
+        let looked = Duration::from_millis(self.looked.load(Ordering::Relaxed));
+        self.time.clock.now().saturating_sub(looked)
+    }
+
     /// A copy of what the supervisor shows.
     pub fn view(&self) -> View {
         lock(&self.view).clone()
@@ -229,4 +244,9 @@ impl Shared {
         })?;
         answer.await.unwrap_or_else(|_| Err(going()))
     }
+}
+
+/// A moment of the monotonic clock, for what is read and written at once.
+pub fn millis(moment: Duration) -> u64 {
+    u64::try_from(moment.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@ use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
+use crate::threads;
 
 /// A process that was told twice exits with this code, as after Ctrl-C.
 const AT_ONCE: i32 = 130;
@@ -18,14 +19,13 @@ pub enum Signal {
     Stop(&'static str),
 }
 
-/// Takes the signals over.
+/// Takes the signals over, and passes them on.
 ///
 /// # Errors
 /// [`Error::Config`] if that is refused.
-pub fn listen() -> Result<mpsc::UnboundedReceiver<Signal>> {
+pub fn listen(tell: mpsc::UnboundedSender<Signal>) -> Result<()> {
     let failed = |e: std::io::Error| Error::Config(format!("cannot take over signals: {e}"));
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
-    let (tell, told) = mpsc::unbounded_channel();
     let listen = move || {
         let mut stopping = false;
         for signal in signals.forever() {
@@ -39,6 +39,5 @@ pub fn listen() -> Result<mpsc::UnboundedReceiver<Signal>> {
             }
         }
     };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop).map_err(failed)?;
-    Ok(told)
+    threads::start("signals", listen).map(drop)
 }

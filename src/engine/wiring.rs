@@ -20,6 +20,7 @@ use crate::priority::Working;
 use crate::settings::{Checkpoint, CleaningSettings, CrawlSettings, UpkeepSettings};
 use crate::status::{Board, CleaningStatus, CrawlStatus};
 use crate::store::Store;
+use crate::threads;
 
 pub(super) fn start_checkpointer(
     desk: Desk,
@@ -35,7 +36,7 @@ pub(super) fn start_checkpointer(
     let (end, ended) = oneshot::channel();
     // In a system of its own: the host's may be stopped before the engine is (actix-web does that at a signal), and the
     // arbiters in it with it, but the last commit is still to come.
-    start_thread("sexton-state", move || {
+    threads::start("sexton-state", move || {
         System::new().block_on(async move {
             // If the receiver is gone, the engine has not started and the state is closed again.
             let _ = started.send(checkpointer.start());
@@ -50,13 +51,6 @@ pub(super) fn start_checkpointer(
 /// The thread on which the state is kept; ends when this is dropped.
 pub(super) struct StateThread {
     _end: oneshot::Sender<()>,
-}
-
-pub(super) fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(Error::Config(format!("cannot start the thread {name}: {e}"))),
-    }
 }
 
 /// What a crawl is wired with.

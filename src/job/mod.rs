@@ -47,6 +47,11 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         Value::Null
     }
 
+    /// Called before a cycle is begun or gone on with, with what is saved of all its prefixes. Default: nothing.
+    fn take_up_cycle(&self, saved: &Counts) {
+        let _ = saved;
+    }
+
     /// Folds one bucket into the tally.
     ///
     /// Long work looks at `fold.slice.is_over()` now and then. Findings and errors go to `fold.notes`. Nothing is changed

@@ -71,6 +71,9 @@ pub struct Verified {
     /// Shares that differ from others of their bucket, where nothing tells which are right.
     #[serde(skip_serializing_if = "is_zero")]
     pub in_doubt: u64,
+    /// Bytes that copies of corrupt shares take in quarantine.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub quarantine_bytes: u64,
 }
 
 impl Verified {
@@ -85,6 +88,7 @@ impl Verified {
         self.corrupt += later.corrupt;
         self.unreadable += later.unreadable;
         self.in_doubt += later.in_doubt;
+        self.quarantine_bytes = self.quarantine_bytes.saturating_add(later.quarantine_bytes);
     }
 
     fn since(&self, earlier: &Verified) -> Verified {
@@ -94,6 +98,7 @@ impl Verified {
             corrupt: self.corrupt - earlier.corrupt,
             unreadable: self.unreadable - earlier.unreadable,
             in_doubt: self.in_doubt - earlier.in_doubt,
+            quarantine_bytes: self.quarantine_bytes - earlier.quarantine_bytes,
         }
     }
 }

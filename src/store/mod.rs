@@ -3,19 +3,23 @@
 //! A store is a ring of prefixes; a prefix holds buckets, a bucket holds shares or objects. A store only reads and
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
+pub(crate) mod held;
 mod names;
+pub(crate) mod open;
 mod place;
-mod regular;
 pub mod sample;
 mod tahoe;
+mod way;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use held::HeldFolder;
 pub use names::{Names, Nature};
+pub(crate) use open::regular as open_regular;
 pub(crate) use place::lies_in;
-pub(crate) use regular::open_regular;
+pub(crate) use tahoe::Site;
 pub use tahoe::{
     DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,
     ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,

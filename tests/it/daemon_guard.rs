@@ -62,6 +62,40 @@ fn a_page_elsewhere_can_neither_read_nor_drive_it() {
     assert!(!daemon.get("/api/status")["paused"].as_bool().unwrap());
 }
 
+/// What a health check of HTTP/1.0 sends, HAProxy's own among them.
+fn without_host(daemon: &Daemon, path: &str) -> super::daemon::Answer {
+    daemon.raw(&format!("GET {path} HTTP/1.0\r\n\r\n"))
+}
+
+#[test]
+fn a_health_check_needs_no_host_and_no_token_and_everything_else_says_what_it_needs() {
+    let daemon = daemon();
+    for answer in [
+        without_host(&daemon, "/healthz"),
+        daemon.raw("GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n"),
+        daemon.send("GET", "/healthz", &[], ""),
+    ] {
+        assert_eq!((answer.status, &*answer.body), (200, "ok\n"), "{}", answer.headers);
+    }
+    assert_eq!(daemon.send("HEAD", "/healthz", &[], "").status, 200);
+    assert_eq!(daemon.send("GET", "/healthz", &[("Host", "evil.example")], "").status, 403);
+    let refused = without_host(&daemon, "/metrics");
+    assert_eq!(refused.status, 403);
+    let advice = refused.json()["error"].as_str().unwrap().to_owned();
+    assert!(
+        ["Host: localhost", "/healthz", "\"\" to allowed_hosts"].iter().all(|said| advice.contains(said)),
+        "{advice}"
+    );
+    // Each of them helps.
+    assert_eq!(daemon.raw("GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").status, 200);
+    let text = std::fs::read_to_string(daemon.config()).unwrap();
+    let text = text.replace(r#""127.0.0.1:0""#, r#""127.0.0.1:0", allowed_hosts: [""]"#);
+    std::fs::write(daemon.config(), text).unwrap();
+    assert_eq!(daemon.change("POST", "/api/reload", "").status, 200);
+    assert_eq!(without_host(&daemon, "/metrics").status, 200);
+    assert_eq!(daemon.send("GET", "/metrics", &[("Host", "evil.example")], "").status, 403);
+}
+
 #[test]
 fn names_of_the_configuration_are_known_too() {
     let more = r#"log: people,"#;

@@ -121,6 +121,8 @@ fn a_cycle_with_other_parameters_is_begun_anew_only_when_that_is_said() {
     std::fs::write(daemon.config(), config(SLOWLY, &other, "")).unwrap();
     daemon.running().signal(Signal::HUP);
     let failed = daemon.until_crawl("leases", "failed");
+    let health = daemon.send("GET", "/healthz", &[], "");
+    assert_eq!((health.status, &*health.body), (503, "1 crawl or cleaning has failed: see the status\n"));
     assert!(failed["error"].as_str().unwrap().contains("was begun with other parameters"), "{failed}");
     assert_eq!(daemon.change("POST", "/api/crawls/leases/start", "").status, 200);
     let crawl = daemon.until_crawl("leases", "walking");

@@ -1,5 +1,6 @@
 //! The first start, as a new user meets it: where things are, and what is said of what is not right.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -117,7 +118,9 @@ fn the_token_that_cannot_be_read_is_named_where_it_is_needed() {
 
 #[test]
 fn a_full_disk_is_waited_for_before_it_has_begun() {
-    let sample = sample(&config(FAST, CRAWLS, ""));
+    // Free when it was asked for; nobody else here asks for a certain one.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let sample = sample(&config(FAST, CRAWLS, "").replace("127.0.0.1:0", &address));
     let manager = std::os::unix::net::UnixDatagram::bind(sample.path("notify")).unwrap();
     let without_room = || {
         let plain = command(&sample);
@@ -134,6 +137,25 @@ fn a_full_disk_is_waited_for_before_it_has_begun() {
     assert_eq!(waiting.end().status.code(), Some(0));
 
     let mut waiting = without_room();
+    let refused =
+        |args: &str| refused(&mut command_for(&sample, args), 3, &["waits at its start: no room to save the state"]);
+    refused("status");
+    refused("status --json");
+    refused("pause");
+    let ask = |text: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let health = ask("GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(
+        health.starts_with("HTTP/1.0 503 ") && health.ends_with("\r\n\r\nthe daemon waits at its start\n"),
+        "{health}"
+    );
+    let elsewhere = ask("GET /api/status HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+    assert!(elsewhere.starts_with("HTTP/1.1 403 ") && !elsewhere.contains("no room"), "{elsewhere}");
     let mut bytes = [0; 4096];
     let len = manager.recv(&mut bytes).unwrap();
     let told = String::from_utf8_lossy(&bytes[..len]);

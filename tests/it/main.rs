@@ -47,6 +47,8 @@ mod external;
 mod external_grid;
 #[cfg(feature = "external")]
 mod external_prometheus;
+#[cfg(feature = "external")]
+mod external_threads;
 mod fail_points;
 mod fixtures;
 mod full_disk;
@@ -85,8 +87,11 @@ mod simulated_schedule;
 mod simulated_stop;
 mod simulated_upkeep;
 mod state_files;
+#[cfg(feature = "external")]
+mod store_owner;
 mod tahoe_cfg;
 mod tahoe_state;
 mod tahoe_state_refused;
+mod threads;
 mod verify_cli;
 mod verify_flips;

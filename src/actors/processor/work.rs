@@ -97,6 +97,7 @@ impl CycleWork {
                 show_ring(&mut |marks| marks.complete(row.prefix, None));
             }
         }
+        crawl.job.take_up_cycle(&view.totals);
         let work = CycleWork {
             key: opened.cycle.key(),
             began: opened.cycle.started,

@@ -68,6 +68,7 @@ use rows::Seal;
 use super::CycleKey;
 use crate::error::{Error, Result};
 use crate::own_files::{MissingFolder, OwnDatabase, OwnFile};
+use crate::threads;
 
 /// How long opening waits for another program's lock, and how long everything later does; there the caller retries.
 const BUSY_AT_OPEN: Duration = Duration::from_secs(3);
@@ -76,6 +77,8 @@ const BUSY_LATER: Duration = Duration::from_millis(100);
 /// By how much the write-ahead log grows before it is emptied: about 1,000 pages, SQLite's own default.
 const WAL_GROWTH_MAX_BYTES: u64 = 4 << 20;
 
+/// What the pool starts for itself, and panics if it cannot.
+const POOL_THREADS: usize = 3;
 /// Connections at most: the writer, and readers beside it.
 const POOL_MAX: u32 = 4;
 
@@ -189,6 +192,7 @@ impl SqliteStore {
             settings(conn, BUSY_LATER)
         };
         let manager = SqliteConnectionManager::file(&path).with_flags(flags()).with_init(settled);
+        threads::wait_for(POOL_THREADS)?;
         let pool = Pool::builder()
             .max_size(POOL_MAX)
             .min_idle(Some(0))

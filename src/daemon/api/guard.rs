@@ -10,10 +10,10 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, ResponseError, web};
+use actix_web::{Error, HttpMessage, HttpRequest, ResponseError, web};
 
 use super::{BODY_MOST_BYTES, Failed, pages, too_large};
-use crate::daemon::access::{Access, Caller};
+use crate::daemon::access::{Access, Caller, Hosts};
 use crate::daemon::http::{Answer, Answering, Place};
 use crate::daemon::shared::Shared;
 
@@ -52,13 +52,9 @@ pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'stati
 fn check(request: &ServiceRequest, access: &Access) -> Result<Caller, Failed> {
     let header = |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
     let forbidden = |text: String| Failed::new(StatusCode::FORBIDDEN, text);
-    let host = header(HOST).unwrap_or_default();
-    if !access.knows_host(host) {
-        let advice = "not one of this daemon's names; add it to allowed_hosts in the configuration if it should be";
-        return Err(forbidden(format!("the host {host:?} is {advice}")));
-    }
+    let host = known_host(request.request(), access.hosts())?;
     let own_origin = match header(ORIGIN) {
-        Some(origin) if !access.knows_origin(origin, host) => {
+        Some(origin) if !access.hosts().know_origin(origin, host) => {
             return Err(forbidden(format!("requests from the origin {origin:?} are refused")));
         }
         origin => origin.is_some(),
@@ -84,13 +80,38 @@ fn check(request: &ServiceRequest, access: &Access) -> Result<Caller, Failed> {
     }
 }
 
+/// The host that a request names, if it is one of the daemon's.
+///
+/// # Errors
+/// If it is not, with advice.
+pub fn known_host<'a>(request: &'a HttpRequest, hosts: &Hosts) -> Result<&'a str, Failed> {
+    let host = request.headers().get(HOST).map_or("", |value| value.to_str().unwrap_or("\u{0}"));
+    let near = request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+    // No browser sends a request without a host, whatever page it shows.
+    let asks_for_health = host.is_empty() && near && request.path() == pages::HEALTH;
+    if hosts.know(host) || asks_for_health {
+        return Ok(host);
+    }
+    let advice = match host {
+        "" => {
+            "the request names no host: send one (Host: localhost), ask for /healthz, which needs none on this machine, or add \
+             \"\" to allowed_hosts in the configuration"
+                .to_owned()
+        }
+        host => format!(
+            "the host {host:?} is not one of this daemon's names; add it to allowed_hosts in the configuration if it should be"
+        ),
+    };
+    Err(Failed::new(StatusCode::FORBIDDEN, advice))
+}
+
 fn unauthorized(reads: bool) -> Failed {
     let what = if reads { "reading from beyond loopback" } else { "a change" };
     let how = "send `Authorization: Bearer TOKEN`, or open the page by the link that `sexton status --open` prints";
     Failed::new(StatusCode::UNAUTHORIZED, format!("{what} needs the token: {how}"))
 }
 
-fn harden(headers: &mut HeaderMap) {
+pub fn harden(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

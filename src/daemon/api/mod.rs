@@ -5,12 +5,14 @@ mod calls;
 pub mod cleanings;
 mod events;
 mod guard;
+mod health;
 mod pages;
 pub mod picture;
 mod plan;
 mod problems;
 pub mod shapes;
 mod target;
+pub mod waiting;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Failed;
 use super::at::at;
+use super::health;
 use super::picture::Picture;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shared::Shared;
@@ -52,11 +53,14 @@ const FILES: &[(&str, &str, &[u8])] = &[
 /// What the API looks like, for programs.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
+/// Where health checks ask.
+pub const HEALTH: &str = "/healthz";
+
 /// What holds nothing about the store, and how the page gets its session: all that is read without one everywhere.
 ///
 /// Every other path needs the token, however it is spelt: routing takes `/%61pi/` for `/api/`.
 pub fn is_public(path: &str) -> bool {
-    path == "/login" || path == "/api/openapi.json" || FILES.iter().any(|(file, ..)| *file == path)
+    ["/login", "/api/openapi.json", HEALTH].contains(&path) || FILES.iter().any(|(file, ..)| *file == path)
 }
 
 /// All routes.
@@ -68,6 +72,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
     let description = || async { HttpResponse::Ok().content_type("application/json").body(OPENAPI) };
     app.service(at("/api/openapi.json").reading(description))
         .service(at("/metrics").reading(metrics))
+        .service(at(HEALTH).reading(health::health))
         // A link works once, so nothing but its page may use it up.
         .service(at("/login").on(Method::GET, login));
 }

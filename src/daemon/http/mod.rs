@@ -24,6 +24,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tracing::{debug, warn};
 
 use crate::error::{Error, Result};
+use crate::threads;
 pub use answer::{Answer, Answering};
 use connection::Connection;
 use seats::{Seat, Seats};
@@ -89,12 +90,15 @@ where
         }
         tell_end.send_replace(true);
     };
-    let thread = std::thread::Builder::new().name("sexton-http".to_owned()).spawn(serve).map_err(failed)?;
+    let thread = threads::start("sexton-http", serve)?;
     Ok(Server { stop, ended, thread })
 }
 
-/// Takes connections until it is told to stop.
-async fn accept<Made, Body>(
+/// Takes connections until it is told to stop, or is dropped.
+///
+/// # Errors
+/// If the socket cannot be waited for.
+pub async fn accept<Made, Body>(
     listener: TcpListener,
     app: impl IntoServiceFactory<Made, Request>,
     mut stopping: watch::Receiver<bool>,

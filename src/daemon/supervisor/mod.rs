@@ -183,6 +183,7 @@ impl Supervisor {
     /// Makes what is there and what is wanted meet.
     fn look(&mut self) {
         let now = self.shared.time.clock.now();
+        self.shared.looks();
         self.look_at_budget();
         self.look_at_tasks(now);
         let status = self.shared.engine.status();

@@ -3,13 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
+use rustix::fs::{FileType, SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
 use serde::{Deserialize, Serialize};
 
-use super::quiet::open_quietly;
 use super::residency::Residency;
 use super::{DirectShare, DiskUsage};
+use crate::store::open;
 use crate::tahoe::table::ReadAt;
 
 /// An open share.
@@ -42,7 +42,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(stat: &Stat) -> Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
         // Nanoseconds since 1970 fit until 2262.
         let ns = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
         Stamp {
@@ -61,10 +61,14 @@ impl Stamp {
 }
 
 impl ShareFile {
-    pub(super) fn open(bucket: impl AsFd, name: &[u8], disk_usage: DiskUsage) -> io::Result<ShareFile> {
-        // NONBLOCK: a pipe in a share's place must not stop the walk. It changes nothing for regular files.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        ShareFile::from_fd(open_quietly(bucket, name, flags)?, disk_usage)
+    /// Opens what a bucket lists as `listed`.
+    pub(super) fn open(
+        bucket: impl AsFd,
+        name: &[u8],
+        listed: FileType,
+        disk_usage: DiskUsage,
+    ) -> io::Result<ShareFile> {
+        ShareFile::from_fd(open::file_in(bucket, name, listed)?, disk_usage)
     }
 
     /// Takes a file that was opened; what is no regular one is refused.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use rustix::fs::{CWD, Mode};
+
 use super::*;
 use crate::job::testing::{Stops, walk};
 use crate::job::{Count, Leases};
