@@ -82,6 +82,7 @@ fn commit(c: &mut Criterion) {
             whole: true,
             notes: Vec::new(),
             intents: Vec::new(),
+            candidates: Vec::new(),
             judged: sexton::checkpoint::Judged::default(),
         }]
     };

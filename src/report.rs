@@ -85,7 +85,6 @@ impl CycleReport {
         let own = job.report(&CycleView {
             now: identity.now,
             fixed_clock: identity.fixed_clock,
-            rehearsal: identity.rehearsal,
             started,
             finished,
             tally: &total,

@@ -159,9 +159,6 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     }
     lines.extend(report.own.get("would_delete").and_then(over_max_delete_for_people));
     lines.extend(report.own.get("spared").and_then(spared_for_people));
-    if report.own.contains_key("rehearsal") {
-        lines.push("  this was a rehearsal: nothing was deleted, the next cycle will".to_owned());
-    }
     let Counts { no_bucket, no_share, vanished, .. } = report.counts;
     let strays = no_bucket + no_share + report.not_in_ring;
     if strays > 0 {

@@ -39,6 +39,18 @@ pub struct Counts {
     /// Names that are no bucket or no share of which there is a note.
     #[serde(skip_serializing_if = "is_zero")]
     pub strays_named: u64,
+    /// Buckets that examining has shown to change: [candidates](super::Candidate).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub candidates: u64,
+    /// Shares that would be deleted in them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete: u64,
+    /// Bytes of these, as lengths of files.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete_bytes: u64,
+    /// Leases that would be cancelled.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete_leases: u64,
     /// Shares that the job has deleted.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
@@ -118,6 +130,10 @@ impl Counts {
         self.errors += later.errors;
         self.findings += later.findings;
         self.strays_named += later.strays_named;
+        self.candidates += later.candidates;
+        self.would_delete = self.would_delete.saturating_add(later.would_delete);
+        self.would_delete_bytes = self.would_delete_bytes.saturating_add(later.would_delete_bytes);
+        self.would_delete_leases = self.would_delete_leases.saturating_add(later.would_delete_leases);
         self.deleted += later.deleted;
         self.deleted_bytes = self.deleted_bytes.saturating_add(later.deleted_bytes);
         self.deleted_leases += later.deleted_leases;
@@ -151,6 +167,10 @@ impl Counts {
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
             strays_named: self.strays_named - earlier.strays_named,
+            candidates: self.candidates - earlier.candidates,
+            would_delete: self.would_delete - earlier.would_delete,
+            would_delete_bytes: self.would_delete_bytes - earlier.would_delete_bytes,
+            would_delete_leases: self.would_delete_leases - earlier.would_delete_leases,
             deleted: self.deleted - earlier.deleted,
             deleted_bytes: self.deleted_bytes - earlier.deleted_bytes,
             deleted_leases: self.deleted_leases - earlier.deleted_leases,

@@ -3,13 +3,14 @@
 //! What an engine would save is saved here as well, into memory: each prefix's tally goes through its encoding, and on
 //! request the walk is stopped after every few buckets and goes on from what was saved.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::notes::ErrorNote;
 use super::walk::{PrefixState, Saver, Skipped, Stopped, Why};
-use super::{Counts, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Rehearsal, Tally};
+use super::{Counts, CyclePhase, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Tally};
 use crate::error::Error;
 use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
@@ -36,7 +37,6 @@ impl<T: Tally> Walked<T> {
         job.report(&CycleView {
             now: self.now,
             fixed_clock: true,
-            rehearsal: Rehearsal::No,
             started: self.now,
             finished: self.now,
             tally: &self.tally,
@@ -140,7 +140,8 @@ fn walk_prefix<S: Store, J: Job<S>>(
             now,
             latest: now,
             clocks: &|| standing_still(now),
-            rehearsal: Rehearsal::No,
+            phase: CyclePhase::Examine,
+            candidates: &mut VecDeque::new(),
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::super::reins::Reins;
+use super::confirm::Awaited;
 use super::{Cycles, Ports};
 use crate::checkpoint::Cycle;
 use crate::clock::Time;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::WantedCycle;
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, Moment, Rehearsed};
+use crate::policy::cycle::{Fresh, Moment};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
 use crate::shown;
@@ -35,7 +36,6 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub checkpoint: Checkpoint,
     pub cycles: Cycles,
     pub life: Life,
-    pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
     pub ports: Ports,
     pub time: Time,
@@ -46,9 +46,10 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub minimum_cycle_time: watch::Sender<Duration>,
     /// Its part of the budget; may change at any time.
     pub weight: watch::Sender<f64>,
-    pub opened: AtomicBool,
-    /// The rehearsal that it waits to have confirmed.
-    pub awaited: watch::Sender<Option<u64>>,
+    /// Whether the next cycle to be opened begins anew.
+    begins_anew: AtomicBool,
+    /// What it waits to have confirmed.
+    pub awaited: watch::Sender<Option<Awaited>>,
     /// What time it was when it was made.
     pub started: Moment,
 }
@@ -63,7 +64,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             checkpoint: *checkpoint,
             cycles: *cycles,
             life: *life,
-            fresh: *fresh,
+            begins_anew: AtomicBool::new(*fresh == Fresh::Yes),
             fixed_clock: *fixed_clock,
             ports: ports.clone(),
             time: time.clone(),
@@ -72,7 +73,6 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             weight: watch::channel(settings.weight).0,
-            opened: AtomicBool::new(false),
             awaited: watch::channel(None).0,
             started: moment(time),
             settings,
@@ -103,7 +103,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
 
     /// Whether it is to change nothing before a rehearsal was confirmed, its newest cycle being this.
     pub fn is_to_rehearse(&self, newest: Option<&Cycle>) -> bool {
-        self.job.rehearses_first() && self.wanted(&Strays::default()).rehearsed(newest) != Rehearsed::Confirmed
+        self.wanted(&Strays::default()).is_to_rehearse(newest)
     }
 
     /// Its target, if it has one, and what lies between two of its cycles.
@@ -114,9 +114,14 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.settings.target.map(|target| (target, between))
     }
 
-    /// Whether a cycle was opened in this process before; notes that one is now.
-    pub fn opened_before(&self) -> bool {
-        self.opened.swap(true, Ordering::Relaxed)
+    /// Whether the cycle that is opened now begins anew in any case. The user's word for that holds for the first one.
+    pub fn is_fresh(&self) -> Fresh {
+        if self.begins_anew.swap(false, Ordering::Relaxed) { Fresh::Yes } else { Fresh::No }
+    }
+
+    /// Has the next cycle begin anew.
+    pub fn begin_anew(&self) {
+        self.begins_anew.store(true, Ordering::Relaxed);
     }
 
     pub fn show(&self, write: impl FnOnce(&mut CrawlStatus)) {

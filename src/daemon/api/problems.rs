@@ -73,10 +73,11 @@ fn met(crawl: &Crawl) -> Vec<Problem> {
 }
 
 fn rehearsed(crawl: &Crawl) -> String {
-    let Some(Rehearsal { shares, leases, bytes, .. }) = crawl.rehearsal else {
-        return "a rehearsal waits to be confirmed; what it has shown is being read".to_owned();
+    let Some(Rehearsal { shares, leases, bytes, over_limit, .. }) = crawl.rehearsal else {
+        return "it waits to be confirmed before it deletes anything".to_owned();
     };
     let size = sizes::for_people(bytes as f64);
     let (shares, leases) = (plural(shares, "share"), plural(leases, "lease"));
-    format!("a rehearsal waits to be confirmed: {shares} and {leases} ({size}) would be deleted")
+    let limit = if over_limit { ", more than its limit allows" } else { "" };
+    format!("it waits to be confirmed before it deletes {shares} and {leases} ({size}){limit}")
 }

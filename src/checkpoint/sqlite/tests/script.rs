@@ -82,6 +82,7 @@ impl Script {
             whole: true,
             notes,
             intents: Vec::new(),
+            candidates: Vec::new(),
             judged: crate::checkpoint::Judged::default(),
         }
     }
