@@ -4,6 +4,7 @@
 //! on tally, notes and cursor stand together in the [`PrefixState`]; they are only ever saved together.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +20,7 @@ use crate::error::Error;
 use crate::policy::deletion::Clocks;
 use crate::shown;
 use crate::slice::TimeSlice;
-use crate::store::{Names, Nature, Store};
+use crate::store::{Names, Nature, STRAYS_NAMED, Store};
 
 /// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
 pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
@@ -222,6 +223,10 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         if self.phase != CyclePhase::CarryOut {
             self.state.notes.counts.buckets += left;
             self.state.notes.counts.no_bucket += u64::from(self.names.strays_left()) + self.names.later_strays();
+            for name in self.names.first_strays_left(STRAYS_NAMED) {
+                self.state.notes.enter(&name);
+                self.state.notes.stray(&self.store.path(self.prefix, Some(&name)));
+            }
         }
         self.names.clear();
         self.state.dirty = true;
@@ -270,7 +275,15 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
             trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
             self.state.notes.enter(name);
-            let is_there = |path: &std::path::Path| self.store.is_there(path);
+            let gone = RefCell::new(None);
+            // Asked after every failure: where the whole store has gone, nothing that is in it has vanished.
+            let is_there = |path: &std::path::Path| match self.store.still_there() {
+                Ok(()) => self.store.is_there(path),
+                Err(error) => {
+                    gone.replace(Some(Error::of_store(self.store.path("", None), &error)));
+                    true
+                }
+            };
             let phase = match self.phase {
                 CyclePhase::Examine => VisitPhase::Examine,
                 CyclePhase::CarryOut => VisitPhase::CarryOut { shown: shown_of(self.candidates, name) },
@@ -302,16 +315,24 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 if let Some(error) = fold.refused.take() {
                     return Err(Why::Refused(error));
                 }
+                let visited = visited.map(|visited| {
+                    visited.unwrap_or_else(|unreadable| {
+                        fold.unreadable(&unreadable);
+                        Visited::Whole
+                    })
+                });
+                if let Some(error) = gone.take() {
+                    return Err(Why::Refused(error));
+                }
                 match visited {
-                    Ok(Ok(Visited::Whole)) => {}
-                    Ok(Ok(Visited::Part(part))) => {
+                    Ok(Visited::Whole) => {}
+                    Ok(Visited::Part(part)) => {
                         self.state.part = Some(Box::new(part));
                         if self.slice.is_over() {
                             return Err(Why::SliceOver);
                         }
                         continue;
                     }
-                    Ok(Err(unreadable)) => fold.unreadable(&unreadable),
                     Err(panic) => {
                         let (bucket, message) = (name.to_vec(), panic_message(&*panic));
                         return Err(Why::Panicked { bucket, message });
@@ -321,7 +342,10 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             let handed_out = std::mem::take(&mut fold.handed_out);
             self.state.take_in(name, phase, handed_out);
             self.state.notes.counts.buckets += u64::from(phase.examines());
-            self.state.notes.counts.no_bucket += u64::from(phase.examines() && nature == Nature::Stray);
+            if phase.examines() && nature == Nature::Stray {
+                self.state.notes.counts.no_bucket += 1;
+                self.state.notes.stray(&self.store.path(self.prefix, Some(name)));
+            }
             advance_cursor(&mut self.state.cursor, name);
             self.state.dirty = true;
             self.names.advance();
