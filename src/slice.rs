@@ -102,6 +102,12 @@ impl TimeSlice {
         self.tenure.revoked.load(Ordering::Relaxed) || self.time.clock.now() >= self.deadline
     }
 
+    /// Tells whether it is over, for those that the slice itself is not handed to.
+    pub(crate) fn watch(&self) -> impl Fn() -> bool + use<> {
+        let (tenure, clock, deadline) = (self.tenure.clone(), self.time.clock.clone(), self.deadline);
+        move || tenure.revoked.load(Ordering::Relaxed) || clock.now() >= deadline
+    }
+
     /// Its number: slices of one engine are counted from 0.
     pub fn id(&self) -> u64 {
         self.id

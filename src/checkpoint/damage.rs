@@ -38,6 +38,10 @@ pub struct Judged {
     pub damaged: BTreeSet<ObjectName>,
     /// Objects, or whole buckets, that could not be judged.
     pub unclear: BTreeSet<ObjectName>,
+    /// Buckets that were passed over, to be visited once more at the end of the prefix: they were not visited.
+    pub deferred: BTreeSet<Vec<u8>>,
+    /// Buckets behind the cursor saved before that had been passed over, and were visited now.
+    pub revisited: BTreeSet<Vec<u8>>,
 }
 
 /// Which buckets were visited.
@@ -92,14 +96,14 @@ impl Judged {
         self.damaged.is_empty() && (objects_known == 0 || self.coverage == Coverage::Nothing)
     }
 
-    /// Whether damage that is known, in a bucket between the two cursors, is known still.
+    /// Whether damage that is known, in a bucket between the two cursors or in one that was visited again, is known still.
     pub(super) fn keeps(&self, known: &ObjectName) -> bool {
         let visited = match &self.coverage {
             Coverage::Nothing => false,
             Coverage::All => true,
             Coverage::Only(picked) => picked.picks(&known.bucket),
         };
-        !visited || self.damaged.contains(known) || self.is_unclear(known)
+        !visited || self.deferred.contains(&known.bucket) || self.damaged.contains(known) || self.is_unclear(known)
     }
 
     fn is_unclear(&self, known: &ObjectName) -> bool {
@@ -111,5 +115,7 @@ impl Judged {
     pub(crate) fn take_up(&mut self, earlier: Judged) {
         self.damaged.extend(earlier.damaged);
         self.unclear.extend(earlier.unclear);
+        self.deferred.extend(earlier.deferred.into_iter().filter(|bucket| !self.revisited.contains(bucket)));
+        self.revisited.extend(earlier.revisited);
     }
 }

@@ -104,6 +104,7 @@ impl CycleState {
         check::intents(progress)?;
         check::candidates(progress, self.carrying_out.is_some())?;
         prefix.candidates.extend_from_slice(&progress.candidates);
+        prefix.candidates.sort_by(|one, other| one.bucket.cmp(&other.bucket));
         if self.carrying_out.is_some() {
             let left = |candidate: &Candidate| Some(&candidate.bucket) > progress.cursor.as_ref();
             prefix.candidates.retain(|candidate| !progress.done && left(candidate));
@@ -158,7 +159,8 @@ fn judge(
 ) {
     let up_to = progress.cursor.as_deref().filter(|_| !progress.done);
     let passed = |bucket: &[u8]| after.is_none_or(|after| bucket > after) && up_to.is_none_or(|up_to| bucket <= up_to);
-    known.retain(|(of, name), _| of != prefix || !passed(&name.bucket) || progress.judged.keeps(name));
+    let visited = |bucket: &Vec<u8>| passed(bucket) || progress.judged.revisited.contains(bucket);
+    known.retain(|(of, name), _| of != prefix || !visited(&name.bucket) || progress.judged.keeps(name));
     for name in &progress.judged.damaged {
         known.entry((prefix.to_owned(), name.clone())).or_insert(at);
     }

@@ -148,7 +148,7 @@ pub struct Progress {
     pub notes: Vec<Note>,
     /// All intents of the prefix that are not settled; those of earlier commits go. A prefix that is complete has none.
     pub intents: Vec<Intent>,
-    /// Candidates found since the last commit, in byte order. While they are carried out there are no new ones, and those up to
+    /// Candidates found since the last commit, in any order. While they are carried out there are no new ones, and those up to
     /// `cursor` go.
     pub candidates: Vec<Candidate>,
     /// What the visits since the last commit say about damaged objects.

@@ -26,6 +26,11 @@ impl DeletionCount {
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
+    /// Whether nothing is deleted.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == DeletionCount::default()
+    }
+
     /// Whether no figure is greater than that of `most`.
     pub fn is_within(&self, most: &DeletionCount) -> bool {
         self.objects <= most.objects && self.leases <= most.leases && self.bytes <= most.bytes

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::deferred::Deferral;
 use super::{DeletionCount, Notes, VisitPhase};
 use crate::error::Error;
 use crate::policy::deletion::Clocks;
@@ -40,6 +41,8 @@ pub(in crate::job) struct HandedOut {
     pub count: Option<DeletionCount>,
     /// The bodies of the intents with the objects that each deletes; none while the bucket is only examined.
     pub bodies: Vec<(u64, String)>,
+    /// Whether the bucket is to be visited again instead.
+    pub deferral: Deferral,
 }
 
 impl<T> Fold<'_, T> {
@@ -52,6 +55,27 @@ impl<T> Fold<'_, T> {
     /// bucket counts, and it comes again when the crawl goes on.
     pub fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
+    }
+
+    /// Leaves the bucket for later: it is visited once more after the last one of its prefix. A job that is told `true` ends the
+    /// visit at once, and has put nothing into the tally in it; what it has noted and handed out is taken back. With `false` it
+    /// goes on: the bucket was deferred before, or too many are.
+    pub fn defer(&mut self) -> bool {
+        let possible = self.handed_out.deferral != Deferral::Denied;
+        if possible {
+            self.handed_out.deferral = Deferral::Wanted;
+        }
+        possible
+    }
+
+    /// [Defers](Self::defer) it for an error that says that something cannot be read just now.
+    pub(crate) fn defer_for(&mut self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::WouldBlock && self.defer()
+    }
+
+    /// Whether it is deferred.
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.handed_out.deferral == Deferral::Wanted
     }
 
     /// Hands out an intent for the bucket: something is to be changed in it that deletes so much. `body` says what, for
@@ -73,7 +97,12 @@ impl<T> Fold<'_, T> {
     /// when a candidate is visited again was counted before.
     pub fn unreadable(&mut self, what: &Unreadable) {
         if (self.is_there)(&what.path) {
-            self.notes.error(&what.path, &what.error);
+            match what.error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.notes.error(&what.path, &format_args!("not readable now: {}", what.error));
+                }
+                _ => self.notes.error(&what.path, &what.error),
+            }
         } else {
             self.notes.counts.vanished += u64::from(self.phase.examines());
         }

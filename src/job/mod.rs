@@ -6,6 +6,7 @@
 
 mod candidate;
 mod count;
+mod deferred;
 mod fold;
 mod intent;
 pub mod leases;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 
 pub use candidate::{Candidate, CyclePhase, DeletionCount, VisitPhase};
 pub use count::Count;
+pub use deferred::{BucketName, Deferred, DeferredBucket};
 pub use fold::{Fold, Rehearsal, Unreadable};
 pub use intent::{Carried, Deed, Intent, Intents};
 pub use leases::Leases;
@@ -63,7 +65,8 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unreadable`] if the bucket could not be read to its end; it is noted with its path, or counted as vanished
-    /// when it is no longer there, and the walk goes on. What was put into the tally until then stays.
+    /// when it is no longer there, and the walk goes on. What was put into the tally until then stays. What cannot be read just
+    /// now can be left for [later](Fold::defer).
     fn process_bucket(&self, bucket: &mut S::Bucket<'_>, fold: &mut Fold<'_, Self::Tally>) -> Result<(), Unreadable>;
 
     /// Works off one prefix, or as much of it as fits the slice; one with very many names comes in several passes. Override it in a job that needs no bucket.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Tally;
+use super::{Deferred, Tally};
 use crate::checkpoint::{Judged, ObjectName};
 use crate::shown;
 use crate::store::STRAYS_NAMED;
@@ -191,6 +191,9 @@ pub struct PrefixTally<T: Tally> {
     /// Whether buckets of it were left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// Buckets that are to be visited once more before it is complete.
+    #[serde(default, skip_serializing_if = "Deferred::is_empty")]
+    pub deferred: Deferred,
 }
 
 /// What a note is.
@@ -323,6 +326,23 @@ impl Notes {
             self.counts.strays_named += 1;
             self.row(NoteKind::Stray, &StrayNote { path: shown::path(path) });
         }
+    }
+
+    /// Takes back all that was noted of the bucket entered last, at whose beginning the counts were these: it was left for later.
+    pub(super) fn defer(&mut self, before: Counts) {
+        let added = before.errors + before.findings + before.strays_named;
+        self.rows.retain(|row| row.number < added);
+        self.counts = before;
+        let bucket = &self.bucket;
+        self.judged.damaged.retain(|name| name.bucket != *bucket);
+        self.judged.unclear.retain(|name| name.bucket != *bucket);
+        self.judged.deferred.insert(bucket.clone());
+    }
+
+    /// The bucket entered last had been left for later, and was visited now.
+    pub(super) fn revisited(&mut self) {
+        self.judged.deferred.remove(&self.bucket);
+        self.judged.revisited.insert(self.bucket.clone());
     }
 
     /// Takes out what was judged since the last call.

@@ -127,6 +127,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
         let Some(mut open) = store.open_prefix(prefix)? else { return Ok(state.encode().unwrap()) };
         let mut names = Names::after(state.cursor.as_deref());
         while store.read_names(&mut open, &mut names)? == More::Maybe {}
+        let is_last_pass = names.next_pass_after().is_none();
         let stopped = job.process_prefix(&mut PrefixWalk {
             store,
             prefix,
@@ -142,6 +143,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             clocks: &|| standing_still(now),
             phase: CyclePhase::Examine,
             candidates: &mut VecDeque::new(),
+            is_last_pass,
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

@@ -1,4 +1,4 @@
-//! The walk over one prefix: bucket after bucket, in byte order, until the slice is over.
+//! The walk over one prefix: bucket after bucket, in byte order, until the slice is over; at last those that were deferred.
 //!
 //! The clock is looked at after each bucket, so each slice makes progress. A bucket counts as visited when its effects
 //! on tally, notes and cursor stand together in the [`PrefixState`]; they are only ever saved together.
@@ -7,20 +7,22 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use tracing::trace;
 
+use super::deferred::Deferral;
 use super::fold::HandedOut;
 use super::{
-    Candidate, Counts, CyclePhase, DeletionCount, Finding, Fold, Intent, Intents, Notes, PrefixTally, Tally,
-    Unreadable, VisitPhase,
+    Candidate, Counts, CyclePhase, Deferred, DeferredBucket, DeletionCount, Finding, Fold, Intent, Intents, Notes,
+    PrefixTally, Tally, Unreadable, VisitPhase,
 };
 use crate::checkpoint::{Coverage, Picked};
 use crate::error::Error;
 use crate::policy::deletion::Clocks;
 use crate::shown;
 use crate::slice::TimeSlice;
-use crate::store::{Names, Nature, STRAYS_NAMED, Store};
+use crate::store::{Names, Nature, STRAYS_NAMED, Store, tries};
 
 /// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
 pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
@@ -46,7 +48,9 @@ pub(crate) struct PrefixState<T> {
     pub whole: bool,
     /// Which of its buckets are.
     pub coverage: Coverage,
-    /// What is half done of the bucket behind the cursor. Never saved: after a crash that bucket begins anew.
+    /// Buckets that are to be visited once more. The prefix is not complete before there are none.
+    pub deferred: Deferred,
+    /// What is half done of the bucket whose turn it is. Never saved: after a crash that bucket begins anew.
     part: Option<Box<dyn Any + Send>>,
 }
 
@@ -73,6 +77,7 @@ impl<T: Tally> PrefixState<T> {
             dirty: false,
             whole: true,
             coverage: Coverage::Nothing,
+            deferred: Deferred::default(),
             part: None,
         }
     }
@@ -82,6 +87,7 @@ impl<T: Tally> PrefixState<T> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
         let notes = Notes::resume(saved.counts.clone());
         let (dirty, whole, part) = (false, !saved.partial, None);
+        let deferred = saved.deferred;
         let (tally, saved, intents, candidates) = (saved.tally, saved.counts, Intents::default(), Vec::new());
         let coverage = Coverage::Nothing;
         Ok(PrefixState {
@@ -96,13 +102,14 @@ impl<T: Tally> PrefixState<T> {
             dirty,
             whole,
             coverage,
+            deferred,
             part,
         })
     }
 
     /// Takes in what the visit to a bucket has handed out.
     fn take_in(&mut self, bucket: &[u8], phase: VisitPhase, handed_out: HandedOut) {
-        let HandedOut { count: Some(count), bodies } = handed_out else { return };
+        let HandedOut { count: Some(count), bodies, .. } = handed_out else { return };
         match phase {
             VisitPhase::Examine => {
                 let counts = &mut self.notes.counts;
@@ -122,6 +129,38 @@ impl<T: Tally> PrefixState<T> {
         bodies.into_iter().for_each(|(deletes, body)| {
             self.intents.put(Intent { bucket: bucket.to_vec(), deletes, body });
         });
+    }
+
+    /// Counts a bucket that was visited.
+    fn count(&mut self, turn: &Turn<'_>, phase: VisitPhase, path: impl FnOnce() -> PathBuf) {
+        self.notes.counts.buckets += u64::from(phase.examines());
+        if phase.examines() && turn.is_stray {
+            self.notes.counts.no_bucket += 1;
+            self.notes.stray(&path());
+        }
+        if turn.deferred.is_some() {
+            self.notes.revisited();
+        }
+    }
+
+    /// What is deferred has gone with its prefix.
+    pub fn deferred_have_gone(&mut self, phase: CyclePhase) {
+        while let Some(bucket) = self.deferred.first() {
+            self.notes.enter(bucket.name.as_bytes());
+            self.notes.revisited();
+            if phase != CyclePhase::CarryOut {
+                self.notes.counts.buckets += 1;
+                self.notes.counts.no_bucket += u64::from(bucket.is_stray);
+                self.notes.counts.vanished += 1;
+            }
+            self.deferred.pop();
+        }
+    }
+
+    /// Leaves out what is still deferred, where its prefix cannot be worked off.
+    pub fn forget_deferred(&mut self) {
+        self.deferred = Deferred::default();
+        self.dirty = true;
     }
 
     /// Whether there is anything that the state does not have.
@@ -144,8 +183,11 @@ impl<T: Tally> PrefixState<T> {
             tally: &'a T,
             #[serde(skip_serializing_if = "std::ops::Not::not")]
             partial: bool,
+            #[serde(skip_serializing_if = "Deferred::is_empty")]
+            deferred: &'a Deferred,
         }
-        let saved = Saved { counts: &self.notes.counts, tally: &self.tally, partial: !self.whole };
+        let PrefixState { notes, tally, whole, deferred, .. } = self;
+        let saved = Saved { counts: &notes.counts, tally, partial: !whole, deferred };
         serde_json::to_vec(&saved).map_err(|e| e.to_string())
     }
 }
@@ -188,6 +230,8 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) phase: CyclePhase,
     /// The candidates among the names, in the same order, where they are carried out.
     pub(crate) candidates: &'a mut VecDeque<Candidate>,
+    /// Whether no names of the prefix are left to another pass: then what was deferred is visited again.
+    pub(crate) is_last_pass: bool,
     pub(crate) clocks: &'a dyn Fn() -> Clocks,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
@@ -271,91 +315,153 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         if self.state.coverage == Coverage::Nothing {
             self.state.coverage = Coverage::All;
         }
-        while let Some((name, nature)) = self.names.peek() {
-            // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
-            trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
-            self.state.notes.enter(name);
-            let gone = RefCell::new(None);
-            // Asked after every failure: where the whole store has gone, nothing that is in it has vanished.
-            let is_there = |path: &std::path::Path| match self.store.still_there() {
-                Ok(()) => self.store.is_there(path),
-                Err(error) => {
-                    gone.replace(Some(Error::of_store(self.store.path("", None), &error)));
-                    true
+        // What would have to wait is tried again while the slice lasts.
+        tries::while_lasts(self.slice.watch(), || {
+            let mut name = Vec::new();
+            while let Some((next, nature)) = self.names.peek() {
+                name.clear();
+                name.extend_from_slice(next);
+                let turn = Turn { name: &name, is_stray: nature == Nature::Stray, deferred: None };
+                if self.visit_one(&turn, &mut visit)? == Ended::InPart {
+                    continue;
                 }
-            };
-            let phase = match self.phase {
-                CyclePhase::Examine => VisitPhase::Examine,
-                CyclePhase::CarryOut => VisitPhase::CarryOut { shown: shown_of(self.candidates, name) },
-                CyclePhase::OnePass => VisitPhase::OnePass,
-            };
-            let mut fold = Fold {
-                tally: &mut self.state.tally,
-                notes: &mut self.state.notes,
-                phase,
-                slice: self.slice,
-                began: self.began,
-                now: self.now,
-                latest: self.latest,
-                clocks: self.clocks,
-                is_there: &is_there,
-                refused: None,
-                handed_out: HandedOut::default(),
-            };
-            if let Some(message) = skip_message(self.skipped, self.state.position, name) {
-                let path = self.store.path(self.prefix, Some(name));
-                fold.notes.error(&path, &format_args!("bucket skipped, the job panicked on it: {message}"));
-                self.state.whole = false;
-            } else {
-                let part = self.state.part.take().and_then(|part| part.downcast().ok()).map(|part| *part);
-                let visited = catch_unwind(AssertUnwindSafe(|| match self.store.open_bucket(self.open, name) {
-                    Ok(mut bucket) => visit(&mut bucket, part, &mut fold),
-                    Err(error) => Err(Unreadable { path: self.store.path(self.prefix, Some(name)), error }),
-                }));
-                if let Some(error) = fold.refused.take() {
-                    return Err(Why::Refused(error));
-                }
-                let visited = visited.map(|visited| {
-                    visited.unwrap_or_else(|unreadable| {
-                        fold.unreadable(&unreadable);
-                        Visited::Whole
-                    })
-                });
-                if let Some(error) = gone.take() {
-                    return Err(Why::Refused(error));
-                }
-                match visited {
-                    Ok(Visited::Whole) => {}
-                    Ok(Visited::Part(part)) => {
-                        self.state.part = Some(Box::new(part));
-                        if self.slice.is_over() {
-                            return Err(Why::SliceOver);
-                        }
-                        continue;
-                    }
-                    Err(panic) => {
-                        let (bucket, message) = (name.to_vec(), panic_message(&*panic));
-                        return Err(Why::Panicked { bucket, message });
-                    }
-                }
+                advance_cursor(&mut self.state.cursor, &name);
+                self.names.advance();
+                self.save_after_bucket()?;
             }
-            let handed_out = std::mem::take(&mut fold.handed_out);
-            self.state.take_in(name, phase, handed_out);
-            self.state.notes.counts.buckets += u64::from(phase.examines());
-            if phase.examines() && nature == Nature::Stray {
-                self.state.notes.counts.no_bucket += 1;
-                self.state.notes.stray(&self.store.path(self.prefix, Some(name)));
+            while let Some(bucket) = self.next_deferred() {
+                let (name, is_stray) = (bucket.name.as_bytes(), bucket.is_stray);
+                let turn = Turn { name, is_stray, deferred: Some(bucket.shown) };
+                if self.visit_one(&turn, &mut visit)? == Ended::InPart {
+                    continue;
+                }
+                self.state.deferred.pop();
+                self.save_after_bucket()?;
             }
-            advance_cursor(&mut self.state.cursor, name);
-            self.state.dirty = true;
-            self.names.advance();
-            self.saver.after_bucket(self.state, self.slice).map_err(Why::Unsaved)?;
-            if self.slice.is_over() && self.names.left() > 0 {
-                return Err(Why::SliceOver);
+            Ok(())
+        })
+    }
+
+    /// The next bucket that was left for later, once no name of the prefix is left.
+    fn next_deferred(&self) -> Option<DeferredBucket> {
+        self.state.deferred.first().filter(|_| self.is_last_pass).cloned()
+    }
+
+    /// The effects of a bucket stand in the state.
+    fn save_after_bucket(&mut self) -> Result<(), Why> {
+        self.state.dirty = true;
+        self.saver.after_bucket(self.state, self.slice).map_err(Why::Unsaved)?;
+        let is_left = self.names.left() > 0 || self.next_deferred().is_some();
+        if is_left && self.slice.is_over() { Err(Why::SliceOver) } else { Ok(()) }
+    }
+
+    /// Visits a bucket, or goes on with that. What comes of it stands in the state together with its place.
+    fn visit_one<P: Send + 'static>(
+        &mut self,
+        turn: &Turn<'_>,
+        visit: &mut impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
+    ) -> Result<Ended, Why> {
+        let name = turn.name;
+        // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
+        trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
+        self.state.notes.enter(name);
+        let before = self.state.notes.counts.clone();
+        let gone = RefCell::new(None);
+        // Asked after every failure: where the whole store has gone, nothing that is in it has vanished.
+        let is_there = |path: &std::path::Path| match self.store.still_there() {
+            Ok(()) => self.store.is_there(path),
+            Err(error) => {
+                gone.replace(Some(Error::of_store(self.store.path("", None), &error)));
+                true
+            }
+        };
+        let shown = match turn.deferred {
+            Some(shown) => shown,
+            None if self.phase == CyclePhase::CarryOut => shown_of(self.candidates, name),
+            None => DeletionCount::default(),
+        };
+        let phase = match self.phase {
+            CyclePhase::Examine => VisitPhase::Examine,
+            CyclePhase::CarryOut => VisitPhase::CarryOut { shown },
+            CyclePhase::OnePass => VisitPhase::OnePass,
+        };
+        let may_defer = turn.deferred.is_none() && self.state.deferred.has_room_for(name);
+        let deferral = if may_defer { Deferral::Possible } else { Deferral::Denied };
+        let mut fold = Fold {
+            tally: &mut self.state.tally,
+            notes: &mut self.state.notes,
+            phase,
+            slice: self.slice,
+            began: self.began,
+            now: self.now,
+            latest: self.latest,
+            clocks: self.clocks,
+            is_there: &is_there,
+            refused: None,
+            handed_out: HandedOut { deferral, ..HandedOut::default() },
+        };
+        if let Some(message) = skip_message(self.skipped, self.state.position, name) {
+            let path = self.store.path(self.prefix, Some(name));
+            fold.notes.error(&path, &format_args!("bucket skipped, the job panicked on it: {message}"));
+            self.state.whole = false;
+        } else {
+            let part = self.state.part.take().and_then(|part| part.downcast().ok()).map(|part| *part);
+            let visited = catch_unwind(AssertUnwindSafe(|| match self.store.open_bucket(self.open, name) {
+                Ok(mut bucket) => visit(&mut bucket, part, &mut fold),
+                Err(error) if fold.defer_for(&error) => Ok(Visited::Whole),
+                Err(error) => Err(Unreadable { path: self.store.path(self.prefix, Some(name)), error }),
+            }));
+            if let Some(error) = fold.refused.take() {
+                return Err(Why::Refused(error));
+            }
+            let visited = visited.map(|visited| {
+                visited.unwrap_or_else(|unreadable| {
+                    fold.unreadable(&unreadable);
+                    Visited::Whole
+                })
+            });
+            if let Some(error) = gone.take() {
+                return Err(Why::Refused(error));
+            }
+            match visited {
+                Ok(_) if fold.is_deferred() => {
+                    self.state.notes.defer(before);
+                    self.state.deferred.push(name, turn.is_stray, shown);
+                    return Ok(Ended::Whole);
+                }
+                Ok(Visited::Whole) => {}
+                Ok(Visited::Part(part)) => {
+                    self.state.part = Some(Box::new(part));
+                    return if self.slice.is_over() { Err(Why::SliceOver) } else { Ok(Ended::InPart) };
+                }
+                Err(panic) => {
+                    let (bucket, message) = (name.to_vec(), panic_message(&*panic));
+                    return Err(Why::Panicked { bucket, message });
+                }
             }
         }
-        Ok(())
+        let handed_out = std::mem::take(&mut fold.handed_out);
+        self.state.take_in(name, phase, handed_out);
+        self.state.count(turn, phase, || self.store.path(self.prefix, Some(name)));
+        Ok(Ended::Whole)
     }
+}
+
+/// A bucket whose turn it is.
+struct Turn<'n> {
+    name: &'n [u8],
+    is_stray: bool,
+    /// What examining has shown of it, if it was left for later before.
+    deferred: Option<DeletionCount>,
+}
+
+/// How a visit has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The walk goes on behind it.
+    Whole,
+    /// The same bucket is visited on.
+    InPart,
 }
 
 /// What examining has shown of a bucket; nothing if it is no candidate.

@@ -9,7 +9,7 @@ pub(crate) mod open;
 mod place;
 pub mod sample;
 mod tahoe;
-mod tries;
+pub(crate) mod tries;
 mod way;
 
 use std::collections::BTreeSet;

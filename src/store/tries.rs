@@ -1,8 +1,10 @@
 //! Trying again what the system could not do just now: a call that a signal interrupted (EINTR) always, one that would have had
-//! to wait (EAGAIN: a lease on a file, a server that is busy) some times, for a few milliseconds.
+//! to wait (EAGAIN: a lease on a file, a server that is busy) some times, for a few milliseconds, and not beyond the slice under
+//! which this thread works.
 //!
 //! For opening, listing and reading. EAGAIN from a lock means that somebody holds it, and is none of this.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use rustix::io::{Errno, Result};
@@ -11,6 +13,28 @@ use rustix::io::{Errno, Result};
 const MOST: u32 = 10;
 /// How long it is left alone between two tries: all of them together take less than a slice.
 const WAIT: Duration = Duration::from_millis(1);
+
+thread_local! {
+    /// Tells whether the slice under which this thread works is over.
+    static IS_OVER: RefCell<Option<Box<dyn Fn() -> bool>>> = const { RefCell::new(None) };
+}
+
+/// Works on this thread, and has what would have to wait tried again only as long as this is not over.
+pub(crate) fn while_lasts<R>(is_over: impl Fn() -> bool + 'static, work: impl FnOnce() -> R) -> R {
+    /// Puts back what was there, also when the work panics.
+    struct Before(Option<Box<dyn Fn() -> bool>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            IS_OVER.set(self.0.take());
+        }
+    }
+    let _before = Before(IS_OVER.replace(Some(Box::new(is_over))));
+    work()
+}
+
+fn is_over() -> bool {
+    IS_OVER.with_borrow(|is_over| is_over.as_ref().is_some_and(|is_over| is_over()))
+}
 
 /// How often something was tried.
 #[derive(Debug, Default)]
@@ -21,7 +45,7 @@ impl Tries {
     pub fn again(&mut self, error: Errno) -> bool {
         match error {
             Errno::INTR => true,
-            Errno::AGAIN if self.0 + 1 < MOST => {
+            Errno::AGAIN if self.0 + 1 < MOST && !is_over() => {
                 self.0 += 1;
                 std::thread::sleep(WAIT);
                 true
@@ -61,5 +85,15 @@ mod tests {
         assert_eq!(failing(9, Errno::AGAIN), (Ok(10), 10));
         assert_eq!(failing(1000, Errno::AGAIN), (Err(Errno::AGAIN), 10));
         assert_eq!(failing(1000, Errno::IO), (Err(Errno::IO), 1));
+    }
+
+    #[test]
+    fn what_would_wait_is_not_tried_beyond_the_slice() {
+        let left = std::cell::Cell::new(3);
+        let is_over = move || left.replace(left.get() - 1) == 0;
+        assert_eq!(while_lasts(is_over, || failing(1000, Errno::AGAIN)), (Err(Errno::AGAIN), 4));
+        assert_eq!(while_lasts(|| true, || failing(1000, Errno::INTR)), (Ok(1001), 1001));
+        let panicked = std::panic::catch_unwind(|| while_lasts(|| true, || panic!("in the middle")));
+        assert!(panicked.is_err() && failing(1000, Errno::AGAIN).1 == 10, "it holds for that work alone");
     }
 }

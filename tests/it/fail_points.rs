@@ -100,6 +100,37 @@ fn aborted_at_every_commit() {
     assert_eq!(commits, 8 + 5);
 }
 
+/// How it happens: a share says that it cannot be read just now; its bucket is visited again at the end of its prefix, also by
+/// another process.
+#[test]
+fn what_cannot_be_read_just_now_is_visited_again_and_counts_once() {
+    let (sample, _) = Sample::one_prefix(6);
+    let expected = undisturbed(&sample);
+    let args = args("--checkpoint every_bucket");
+    for reading in [0, 7] {
+        let waits = format!("store::read={reading}*off->1*return(waits)->off");
+        let once = run(sample.crawl(&format!("once-{reading}"), &args).env("FAILPOINTS", &waits)).expect(0);
+        assert_same(&lasting(once.report()).1, &expected, &waits);
+        let mut aborted_by = 0;
+        for commit in 0.. {
+            let state = format!("{reading}-{commit}");
+            let failing = format!("{waits};checkpoint::before_commit={commit}*off->return");
+            let aborted = run(sample.crawl(&state, &args).env("FAILPOINTS", &failing));
+            if aborted.signal() != ABORTED {
+                break;
+            }
+            aborted_by += 1;
+            let report = run(&mut sample.crawl(&state, &args)).expect(0).report();
+            assert_same(&lasting(report).1, &expected, &failing);
+        }
+        assert!(aborted_by > 6, "{aborted_by} commits");
+    }
+    let never = run(sample.crawl("never", &args).env("FAILPOINTS", "store::read=return(waits)")).expect(1).report();
+    let errors = never["errors"].as_array().unwrap();
+    assert_eq!((errors.len(), &never["buckets"]), (6, &expected["buckets"]));
+    assert!(errors.iter().all(|e| e["error"].as_str().unwrap().starts_with("not readable now: ")), "{errors:?}");
+}
+
 #[test]
 fn aborted_at_some_of_many_commits() {
     let sample = Sample::new(1000);

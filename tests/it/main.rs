@@ -78,6 +78,7 @@ mod simulated_claims;
 mod simulated_cleaning;
 mod simulated_crawl;
 mod simulated_day;
+mod simulated_deferred;
 mod simulated_intents;
 mod simulated_order;
 mod simulated_panic;

@@ -203,6 +203,8 @@ pub struct SimStore {
     pub name_len: usize,
     /// Whether listing a prefix, or opening a bucket, panics, by its name.
     pub panics: fn(&str) -> bool,
+    /// Whether a bucket cannot be opened just now, by its name.
+    pub busy: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Set when a prefix was listed.
     pub after_listing: Option<Arc<AtomicBool>>,
     /// Whether it panics when it is asked for its identity.
@@ -222,6 +224,7 @@ impl SimStore {
             listing: Duration::ZERO,
             name_len: 6,
             panics: |_| false,
+            busy: Box::new(|_| false),
             after_listing: None,
             nameless: false,
             open: Arc::default(),
@@ -276,6 +279,9 @@ impl Store for SimStore {
     fn open_bucket<'a>(&self, prefix: &'a SimPrefix, name: &'a [u8]) -> std::io::Result<String> {
         let bucket = format!("{}/{}", prefix.name, String::from_utf8_lossy(name));
         assert!(!(self.panics)(&bucket), "the store does not like {bucket}");
+        if (self.busy)(&bucket) {
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
         Ok(bucket)
     }
 

@@ -365,6 +365,15 @@ fn a_share_that_cannot_be_read_to_its_end_is_unreadable_and_not_corrupt() {
     assert!(readings > 4, "{readings} readings of 4 shares: none in the middle of one");
 }
 
+/// How it happens: a share cannot be read just now. Its bucket is read again, and nothing of it is told twice.
+#[test]
+fn a_share_that_cannot_be_read_just_now_is_read_once_more() {
+    let (well, _) = verify_amiss("fails", 1000);
+    for reading in 0..6 {
+        assert_eq!(verify_amiss("waits", reading), (well.clone(), Vec::new()), "reading {reading}");
+    }
+}
+
 /// How the failure happens: the page cache has another bit than the disk, and past it the right one is read.
 #[test]
 fn what_is_read_wrong_once_is_misread_and_not_corrupt() {

@@ -226,6 +226,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
 ) -> std::result::Result<(), Stopped> {
     let prefix = work.ring.name(listed.position).unwrap_or_default();
     let give_up = |state: &mut PrefixState<J::Tally>, why: &dyn std::fmt::Display| {
+        state.forget_deferred();
         state.notes.enter(b"");
         state.notes.error(&crawl.store.path(prefix, None), &format_args!("prefix {prefix:?} left out: {why}"));
         // What was examined of it stands.
@@ -233,11 +234,13 @@ fn fold_prefix<S: Store, J: Job<S>>(
             state.notes.counts.unlisted = 1;
         }
     };
+    let page_is_last = listed.candidates.as_ref().is_none_or(|page| page.is_last);
     let mut none = VecDeque::new();
     let candidates = listed.candidates.as_mut().map_or(&mut none, |page| &mut page.candidates);
     let (open, names) = match &mut listed.contents {
         Contents::Nothing => {
             // Whatever was there is gone.
+            state.deferred_have_gone(work.phase);
             state.coverage = Coverage::All;
             return Ok(());
         }
@@ -255,6 +258,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
     }
     let (store, now, phase) = (&*crawl.store, work.now, work.phase);
     let clocks = || work.clocks(crawl);
+    let is_last_pass = page_is_last && names.next_pass_after().is_none();
     let (latest, clocks, stopped) = (clocks().latest(), &clocks as &dyn Fn() -> Clocks, None);
     let mut walk = PrefixWalk {
         store,
@@ -270,6 +274,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
         latest,
         phase,
         candidates,
+        is_last_pass,
         clocks,
         stopped,
     };

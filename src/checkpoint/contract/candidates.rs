@@ -70,6 +70,36 @@ pub(super) fn candidates_keep_a_cycle_from_being_finished_until_they_are_carried
     store.deliver(&cycle).unwrap();
 }
 
+/// Those of buckets that were visited again at the end of their prefix come late.
+pub(super) fn candidates_that_come_late_stand_where_they_belong<B: Backend>() {
+    const ALL: u64 = 2000;
+    let mut backend = B::fresh();
+    let store = backend.store();
+    let cycle = begun(store, 1);
+    let claim = store.claim(&cycle, 1).unwrap().remove(0);
+    let is_late = |n: &u64| n.is_multiple_of(7) || *n == ALL - 1;
+    let late: Vec<Candidate> = (0..ALL).filter(is_late).map(candidate).collect();
+    let in_time: Vec<Candidate> = (0..ALL).filter(|n| !is_late(n)).map(candidate).collect();
+    store.commit(&cycle, &[with_candidates(&claim, false, in_time)], 2.0).unwrap();
+    let (some, others) = late.split_at(100);
+    for one in some.iter().rev() {
+        store.commit(&cycle, &[with_candidates(&claim, false, vec![one.clone()])], 2.0).unwrap();
+    }
+    let mixed = others.iter().rev().cloned().collect();
+    store.commit(&cycle, &[with_candidates(&claim, true, mixed)], 2.0).unwrap();
+    backend.reopen();
+    let store = backend.store();
+    assert_eq!(read(store, &cycle, 0, None, usize::MAX), all(0..ALL));
+    store.carry_out(&cycle, Consent::Confirmed, 3.0).unwrap();
+    let claim = store.claim(&cycle, 1).unwrap().remove(0);
+    for n in [0, 699, 700, 701, 1998] {
+        store.commit(&cycle, &[up_to(&claim, n, false)], 4.0).unwrap();
+        assert_eq!(read(store, &cycle, 0, Some(n), usize::MAX), all(n + 1..ALL));
+    }
+    store.commit(&cycle, &[up_to(&claim, 1999, true)], 5.0).unwrap();
+    assert_eq!(store.latest("c").unwrap().unwrap().finished, Some(5.0));
+}
+
 pub(super) fn candidates_are_read_in_pages_and_go_with_the_cursor<B: Backend>() {
     const ALL: u64 = 2000;
     let mut backend = B::fresh();

@@ -113,6 +113,31 @@ pub(super) fn a_refused_commit_changes_no_damage<B: Backend>() {
     assert_eq!(names(&known(backend.store())), ["p00 a/0"]);
 }
 
+/// A bucket that is passed over keeps what is known of it until it is visited again, whatever the cursor.
+pub(super) fn what_is_deferred_is_judged_by_its_second_visit<B: Backend>() {
+    let mut backend = B::fresh();
+    let cycle = begun(backend.store(), 1);
+    let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    let bad = ["a/0", "b/", "b/0", "c/0", "d/0"];
+    commit(backend.store(), &cycle, found(&claim, "z", true, Coverage::All, &bad), 5.0);
+    let later = |progress: Progress, deferred: &[&str], revisited: &[&str]| {
+        let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let judged = Judged { deferred: set(deferred), revisited: set(revisited), ..progress.judged };
+        Progress { judged, ..progress }
+    };
+    let next = begun(backend.store(), 1);
+    let claim = backend.store().claim(&next, 1).unwrap().remove(0);
+    let passed = later(found(&claim, "e", false, Coverage::All, &[]), &["b", "d"], &[]);
+    commit(backend.store(), &next, passed, 6.0);
+    assert_eq!(names(&known(backend.store())), ["p00 b/", "p00 b/0", "p00 d/0"]);
+    let again = later(found(&claim, "e", false, Coverage::All, &["b/0", "b/1"]), &[], &["b"]);
+    commit(backend.store(), &next, again, 7.0);
+    assert_eq!(names(&known(backend.store())), ["p00 b/0", "p00 b/1", "p00 d/0"]);
+    let again = later(found(&claim, "e", true, Coverage::All, &["?d/"]), &[], &["d"]);
+    commit(backend.store(), &next, again, 8.0);
+    assert_eq!(names(&known(backend.store())), ["p00 b/0", "p00 b/1", "p00 d/0"]);
+}
+
 /// More than is read at once, with names that follow one another directly.
 pub(super) fn much_damage_is_forgotten_at_once<B: Backend>() {
     let mut backend = B::fresh();

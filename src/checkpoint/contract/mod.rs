@@ -92,6 +92,7 @@ on_every_backend!(
     a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,
     candidates_keep_a_cycle_from_being_finished_until_they_are_carried_out,
     candidates_are_read_in_pages_and_go_with_the_cursor,
+    candidates_that_come_late_stand_where_they_belong,
     only_what_is_examined_and_newest_is_carried_out,
     a_cycle_that_is_given_up_takes_its_candidates_along,
     random_walk_agrees_with_the_model,
@@ -100,6 +101,7 @@ on_every_backend!(
     a_sample_judges_what_it_has_picked_alone,
     a_refused_commit_changes_no_damage,
     much_damage_is_forgotten_at_once,
+    what_is_deferred_is_judged_by_its_second_visit,
     oldest_first_claims_what_was_visited_longest_ago,
     old_cycles_go_and_what_is_needed_stays,
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it,
@@ -109,11 +111,12 @@ on_every_backend!(
 use candidates::{
     a_cycle_that_is_given_up_takes_its_candidates_along, candidates_are_read_in_pages_and_go_with_the_cursor,
     candidates_keep_a_cycle_from_being_finished_until_they_are_carried_out,
-    only_what_is_examined_and_newest_is_carried_out,
+    candidates_that_come_late_stand_where_they_belong, only_what_is_examined_and_newest_is_carried_out,
 };
 use damage::{
     a_refused_commit_changes_no_damage, a_sample_judges_what_it_has_picked_alone,
     damage_is_known_until_a_visit_finds_it_well_or_gone, much_damage_is_forgotten_at_once,
+    what_is_deferred_is_judged_by_its_second_visit,
 };
 use intents::{
     a_complete_prefix_with_intents_is_refused, a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,

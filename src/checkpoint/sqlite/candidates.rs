@@ -1,7 +1,8 @@
 //! The rows of candidates: pages of some kilobytes, each with many candidates of one prefix, so that a million of them take
 //! some 36 MB and not twice that.
 //!
-//! Pages are numbered in the order in which they came, which is the order of the buckets' names. A prefix knows how many
+//! Pages are numbered in the order of the buckets' names, in which candidates come; one that comes late, since its bucket was
+//! visited again at the end of the prefix, is put where it belongs, into a page that then is longer than others. A prefix knows how many
 //! candidates it has and the sum of the checksums of its pages; that does not depend on the order, so a page that goes only
 //! takes its own away. When the last one goes the sum must come to nothing, and before that the cycle cannot end.
 
@@ -63,6 +64,55 @@ pub(super) fn add(conn: &Connection, seal: Seal, prefix: &mut Prefix, candidates
         return Ok(());
     }
     let last = one(conn, seal, prefix.position, "DESC")?;
+    let mut ordered: Vec<&Candidate> = candidates.iter().collect();
+    ordered.sort_by(|one, other| one.bucket.cmp(&other.bucket));
+    let greatest = last.as_ref().map(Page::decode).transpose()?.and_then(|mut page| page.pop());
+    let is_late = |candidate: &&Candidate| greatest.as_ref().is_some_and(|last| candidate.bucket < last.bucket);
+    let late = ordered.partition_point(is_late);
+    if late > 0 {
+        insert(conn, seal, prefix, &ordered[..late])?;
+        // The last page may be another by now.
+        return append(conn, seal, prefix, one(conn, seal, prefix.position, "DESC")?, &ordered[late..]);
+    }
+    append(conn, seal, prefix, last, &ordered)
+}
+
+/// Puts candidates, in order, into the pages that are there: each before the first one with a greater name.
+fn insert(conn: &Connection, seal: Seal, prefix: &mut Prefix, candidates: &[&Candidate]) -> Out<()> {
+    let (mut rest, mut from) = (candidates, 0);
+    while let Some(page) = one_from(conn, seal, prefix.position, from)? {
+        from = page.number + 1;
+        let mut held = page.decode()?;
+        let belong = rest.partition_point(|new| held.last().is_some_and(|last| new.bucket < last.bucket));
+        let (here, behind) = rest.split_at(belong);
+        rest = behind;
+        if !here.is_empty() {
+            held.extend(here.iter().map(|new| (*new).clone()));
+            held.sort_by(|one, other| one.bucket.cmp(&other.bucket));
+            let mut body = Vec::with_capacity(page.body.len() + here.len() * 64);
+            held.iter().for_each(|candidate| encode(candidate, &mut body));
+            prefix.candidate_sum = prefix.candidate_sum.wrapping_sub(page.sum);
+            prefix.candidates += here.len() as u64;
+            Page { candidates: held.len() as u64, body, ..page }.save(conn, seal, prefix)?;
+        }
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(Fault::Damaged(format!("the candidates of prefix {} are not in order", prefix.position)))
+}
+
+/// Adds candidates, in order, behind all others. `last` is the last page.
+fn append(
+    conn: &Connection,
+    seal: Seal,
+    prefix: &mut Prefix,
+    last: Option<Page>,
+    candidates: &[&Candidate],
+) -> Out<()> {
+    if candidates.is_empty() {
+        return Ok(());
+    }
     let next = last.as_ref().map_or(0, |page| page.number + 1);
     let new = |number| Page { number, candidates: 0, sum: 0, body: Vec::with_capacity(PAGE_FULL + 64) };
     let mut page = match last {
@@ -131,6 +181,17 @@ pub(super) fn remove(conn: &Connection, seal: Seal, prefix: &mut Prefix) -> Out<
         return Ok(());
     }
     Err(Fault::Damaged(format!("the candidates of prefix {} are not of one age", prefix.position)))
+}
+
+/// The first page of a prefix with this number or a greater one.
+fn one_from(conn: &Connection, seal: Seal, position: u32, from: u64) -> Out<Option<Page>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT number, candidates, sum, body FROM candidate WHERE cycle = ?1 AND prefix = ?2 AND number >= ?3
+         ORDER BY number LIMIT 1",
+    )?;
+    let found =
+        statement.query_row(params![seal.cycle, position, int(from)?], |row| Ok(Page::read(row, seal, position)));
+    found.optional()?.transpose()
 }
 
 /// The first page of a prefix, or the last.

@@ -87,7 +87,13 @@ pub(super) fn apply(conn: &Connection, of: Subject<'_>, on: Stretch<'_>, judged:
     let before = Total::read(conn, of)?;
     let mut total = before;
     if !judged.changes_nothing(total.objects) {
-        forget(conn, of.id(), on, judged, &mut total)?;
+        // The first name that comes after the cursor.
+        let from = ObjectName { bucket: on.after.map(followed).unwrap_or_default(), object: Vec::new() };
+        forget(conn, of.id(), on, from, judged, &mut total)?;
+        for bucket in &judged.revisited {
+            let (from, alone) = (whole(bucket), Stretch { up_to: Some(bucket), ..on });
+            forget(conn, of.id(), alone, from, judged, &mut total)?;
+        }
         for name in &judged.damaged {
             add(conn, of.id(), on.prefix, name, at, &mut total)?;
         }
@@ -98,15 +104,20 @@ pub(super) fn apply(conn: &Connection, of: Subject<'_>, on: Stretch<'_>, judged:
     Ok(total.objects)
 }
 
-/// Forgets what is not damaged any more.
-fn forget(conn: &Connection, subject: i64, on: Stretch<'_>, judged: &Judged, total: &mut Total) -> Out<()> {
+/// Forgets what is not damaged any more, beginning with this name.
+fn forget(
+    conn: &Connection,
+    subject: i64,
+    on: Stretch<'_>,
+    mut from: ObjectName,
+    judged: &Judged,
+    total: &mut Total,
+) -> Out<()> {
     if total.objects == 0 {
         return Ok(());
     }
     let mut delete =
         conn.prepare_cached("DELETE FROM damage WHERE subject = ?1 AND prefix = ?2 AND bucket = ?3 AND object = ?4")?;
-    // The first name that comes after the cursor.
-    let mut from = ObjectName { bucket: on.after.map(followed).unwrap_or_default(), object: Vec::new() };
     loop {
         let page = page(conn, subject, on, &from)?;
         for (name, sum) in page.iter().filter(|(name, _)| !judged.keeps(name)) {
@@ -121,6 +132,11 @@ fn forget(conn: &Connection, subject: i64, on: Stretch<'_>, judged: &Judged, tot
             _ => return Ok(()),
         }
     }
+}
+
+/// The bucket itself, which comes before all objects in it.
+fn whole(bucket: &[u8]) -> ObjectName {
+    ObjectName { bucket: bucket.to_vec(), object: Vec::new() }
 }
 
 /// The name that comes directly after this one.

@@ -59,6 +59,9 @@ pub(super) fn bucket(
     let mut page = [0; PIECE_LEN];
     for entry in bucket.shares() {
         visit.share(entry, &mut page);
+        if visit.fold.is_deferred() {
+            return Ok(());
+        }
     }
     visit.finish()
 }
@@ -144,6 +147,9 @@ impl Visit<'_, '_> {
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as
     /// if it had not been listed.
     fn unreadable(&mut self, entry: &ShareEntry, e: &io::Error) {
+        if self.fold.defer_for(e) {
+            return;
+        }
         let path = self.bucket.share_path(entry);
         if !(self.fold.is_there)(&path) {
             self.fold.notes.counts.vanished += u64::from(self.fold.phase.examines());
@@ -153,6 +159,7 @@ impl Visit<'_, '_> {
         match e.kind() {
             io::ErrorKind::IsADirectory => self.error(entry, "it has a share's name, but is a directory"),
             io::ErrorKind::NotFound => self.error(entry, "it is a link to nothing"),
+            io::ErrorKind::WouldBlock => self.error(entry, &format!("not readable now: cannot read share: {e}")),
             _ => self.error(entry, &format!("cannot read share: {e}")),
         }
         self.count_share();

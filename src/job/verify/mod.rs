@@ -220,8 +220,14 @@ impl Job<TahoeStore> for Verify {
     /// Verifies a whole bucket, however long it takes.
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<(), Unreadable> {
         let (mut visit, desk) = (BucketVisit::default(), self.desk(fold));
-        self.with_buffer(|buffer| while self.work(&mut visit, bucket, desk, buffer) == Left::Something {});
-        visit.put_down(bucket, fold);
+        self.with_buffer(|buffer| {
+            while self.work(&mut visit, bucket, desk, buffer) == Left::Something {
+                if visit.would_wait() && fold.defer() {
+                    return;
+                }
+            }
+            visit.put_down(bucket, fold);
+        });
         Ok(())
     }
 
@@ -231,6 +237,10 @@ impl Job<TahoeStore> for Verify {
             walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
                 let (mut visit, desk) = (part.unwrap_or_default(), self.desk(fold));
                 while self.work(&mut visit, bucket, desk, buffer) == Left::Something {
+                    // Before anything is done about the other shares.
+                    if visit.would_wait() && fold.defer() {
+                        return Ok(Visited::Whole);
+                    }
                     if fold.slice.is_over() {
                         return Ok(Visited::Part(visit));
                     }

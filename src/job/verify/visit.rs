@@ -37,6 +37,8 @@ pub(super) struct BucketVisit {
     last: Option<Vec<u8>>,
     /// Shares that the comparison finds wanting, by name, with what it says: to be read again.
     doubted: Vec<(Vec<u8>, Flaw)>,
+    /// Whether there is a share that cannot be read just now.
+    would_wait: bool,
     /// What follows from it, once all of it was read.
     aftermath: Option<Aftermath>,
 }
@@ -104,6 +106,11 @@ struct Doubt {
 }
 
 impl BucketVisit {
+    /// Whether a share could not be read just now, and nothing has followed from that yet.
+    pub fn would_wait(&self) -> bool {
+        self.would_wait && self.aftermath.is_none()
+    }
+
     /// Reads the next part of the bucket: a buffer full of a share at most.
     pub fn read(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
         if self.aftermath.is_some() {
@@ -148,6 +155,7 @@ impl BucketVisit {
 
     /// Keeps what was found, by name: a share that was read again stands where it stood.
     fn judge(&mut self, judged: Judged) {
+        self.would_wait |= matches!(&judged.verdict, Verdict::Unreadable(e) if e.kind() == io::ErrorKind::WouldBlock);
         let place = self.judged.partition_point(|other| other.name < judged.name);
         self.judged.insert(place, judged);
     }

@@ -145,6 +145,9 @@ impl ReadAt for ShareFile {
             if how.as_deref() == Some("fails") {
                 return Err(Errno::IO.into());
             }
+            if how.as_deref() == Some("waits") {
+                return Err(Errno::AGAIN.into());
+            }
             let len = self.fill(buf, offset)?;
             buf[..len].iter_mut().skip(len / 2).take(1).for_each(|byte| *byte ^= 4);
             Ok(len)
