@@ -38,6 +38,9 @@ pub const BUFFER_LEN: usize = 1280 << 10;
 /// Bytes that the copies of corrupt shares may take in one cycle, unless told otherwise: 1 GiB.
 pub const QUARANTINE_MAX_BYTES: u64 = 1 << 30;
 
+/// How much of a disk copies of corrupt shares leave free, in percent, unless told otherwise.
+pub const FREE_PERCENT: u8 = 5;
+
 /// What becomes of the pages that a check brings into the page cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PageCache {
@@ -69,6 +72,8 @@ pub struct VerifySettings {
     pub quarantine_dir: Option<PathBuf>,
     /// How many bytes copies may take in one cycle, in blocks allotted. Default: [`QUARANTINE_MAX_BYTES`].
     pub quarantine_max_bytes: u64,
+    /// How much of the disk copies leave free, in percent. Default: [`FREE_PERCENT`].
+    pub free_percent: u8,
     /// Whether advisories are written. Default: none.
     pub advisories: Advisories,
     /// What becomes of the page cache. Default: it is spared.
@@ -84,6 +89,7 @@ impl Default for VerifySettings {
             quarantine: Quarantine::None,
             quarantine_dir: None,
             quarantine_max_bytes: QUARANTINE_MAX_BYTES,
+            free_percent: FREE_PERCENT,
             advisories: Advisories::None,
             page_cache: PageCache::Spare,
             node_stopped: false,
