@@ -375,12 +375,10 @@ fn visit_with(
     let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
     let slice = crate::slice::TimeSlice::unlimited();
     let is_there = |path: &Path| path.exists();
-    let (mut intents, rehearsal) = (crate::job::Intents::default(), crate::job::Rehearsal::No);
     let mut fold = Fold {
         tally: &mut tally,
         notes: &mut notes,
-        intents: &mut intents,
-        rehearsal,
+        phase: crate::job::VisitPhase::Examine,
         slice: &slice,
         began: NOW,
         now: NOW,
@@ -388,6 +386,7 @@ fn visit_with(
         clocks: &|| crate::job::testing::standing_still(NOW),
         is_there: &is_there,
         refused: None,
+        handed_out: Default::default(),
     };
     visit.put_down(&bucket, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
