@@ -166,6 +166,15 @@ pub enum Error {
         fault: String,
     },
 
+    /// Nothing more can be changed in the store.
+    #[error("cannot change {}: {cause}; nothing more is changed, and once that is mended the same command goes on", path.display())]
+    Unchangeable {
+        /// What could not be changed last.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+
     /// Another process changes the store.
     #[error(
         "another process, perhaps a daemon, may delete from the store {}: two at once would each count what the other has \
@@ -314,7 +323,21 @@ pub enum Retry {
     Useless,
 }
 
+/// What cannot be done with a store that has gone.
+const GOING_ON: &str = "go on with";
+
 impl Error {
+    /// Of a store that is not there as it was: it has gone as a whole, at least for a moment, or must not be changed.
+    pub(crate) fn of_store(path: PathBuf, cause: &std::io::Error) -> Error {
+        let (unchangeable, cause) = (cause.kind() == std::io::ErrorKind::Unsupported, cause.to_string());
+        if unchangeable { Error::Unchangeable { path, cause } } else { Error::Store { doing: GOING_ON, path, cause } }
+    }
+
+    /// Whether a store has gone as a whole: the work goes on where it was once that is back.
+    pub fn is_store_gone(&self) -> bool {
+        matches!(self, Error::Store { doing: GOING_ON, .. })
+    }
+
     /// Tells whether the same call may succeed later without anything being changed here.
     pub fn retry(&self) -> Retry {
         match self {

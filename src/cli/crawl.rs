@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_executor::block_on;
 
 use super::progress::Progress;
-use super::signals::Interrupts;
+use super::signals::{Interrupts, end_at_a_signal};
 use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
@@ -33,7 +34,31 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Whatever keeps the crawl from being finished.
 pub fn run(args: &CrawlArgs) -> Result<Exit> {
-    crawl(args).map_err(|error| advised(args, error))
+    let mut fresh = if args.fresh { Fresh::Yes } else { Fresh::No };
+    loop {
+        match crawl(args, fresh) {
+            Err(error) if args.wait && error.is_store_gone() => {
+                output::say(&format!("sexton: {error}; waiting until it is back"));
+                until_store_is_back(args)?;
+                // What was done before is saved, and gone on with.
+                fresh = Fresh::No;
+            }
+            other => return other.map_err(|error| advised(args, error)),
+        }
+    }
+}
+
+/// Waits until the store can be opened. All progress is saved, so a signal ends the process at once.
+fn until_store_is_back(args: &CrawlArgs) -> Result<()> {
+    let waiting = end_at_a_signal()?;
+    let mut backoff = Backoff::default();
+    loop {
+        std::thread::sleep(backoff.failed());
+        if TahoeStore::open(&args.store).is_ok_and(|store| store.still_there().is_ok()) {
+            waiting.store(false, Ordering::SeqCst);
+            return Ok(());
+        }
+    }
 }
 
 /// Where an unfinished cycle deletes, to begin anew costs more than it does elsewhere; says so.
@@ -52,7 +77,7 @@ fn advised(args: &CrawlArgs, error: Error) -> Error {
     ))
 }
 
-fn crawl(args: &CrawlArgs) -> Result<Exit> {
+fn crawl(args: &CrawlArgs, fresh: Fresh) -> Result<Exit> {
     let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
     let store = if job.writes_in_store() { store.changeable()? } else { store };
@@ -70,7 +95,7 @@ fn crawl(args: &CrawlArgs) -> Result<Exit> {
     // As it is now: what goes meanwhile is none that was never there.
     let missing = args.verify.missing(&store);
     let interrupts = Interrupts::take_over()?;
-    let engine = start((args, name), &job, store, state)?;
+    let engine = start((args, name), &job, store, state, fresh)?;
     let ending = {
         let mut progress = Progress::new(name, prefixes);
         let ending = until_end(&engine, interrupts, |engine| progress.show(&engine.status()));
@@ -182,17 +207,14 @@ fn start(
     job: &JobSettings,
     store: TahoeStore,
     state: SqliteStore,
+    fresh: Fresh,
 ) -> Result<EngineHandle> {
     let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
     let settings = Settings { budget, checkpoint: args.checkpoint, ..Settings::default() };
     let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(name, job) };
     let crawl = args.verify.apply(crawl);
-    let mut engine = Engine::builder(settings)
-        .state(state)
-        .cycles(Cycles::Once)
-        .fresh(if args.fresh { Fresh::Yes } else { Fresh::No })
-        .time(Time::system(true));
+    let mut engine = Engine::builder(settings).state(state).cycles(Cycles::Once).fresh(fresh).time(Time::system(true));
     if let Some(now) = args.now {
         engine = engine.now(now);
     }

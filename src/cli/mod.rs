@@ -260,6 +260,10 @@ struct CrawlArgs {
     #[arg(long)]
     fresh: bool,
 
+    /// Where the store goes away meanwhile, wait until it is back and go on, instead of ending with exit code 3
+    #[arg(long)]
+    wait: bool,
+
     /// Print the report as one JSON object on stdout
     #[arg(long)]
     json: bool,

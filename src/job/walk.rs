@@ -4,6 +4,7 @@
 //! on tally, notes and cursor stand together in the [`PrefixState`]; they are only ever saved together.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -270,7 +271,15 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
             trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
             self.state.notes.enter(name);
-            let is_there = |path: &std::path::Path| self.store.is_there(path);
+            let gone = RefCell::new(None);
+            // Asked after every failure: where the whole store has gone, nothing that is in it has vanished.
+            let is_there = |path: &std::path::Path| match self.store.still_there() {
+                Ok(()) => self.store.is_there(path),
+                Err(error) => {
+                    gone.replace(Some(Error::of_store(self.store.path("", None), &error)));
+                    true
+                }
+            };
             let phase = match self.phase {
                 CyclePhase::Examine => VisitPhase::Examine,
                 CyclePhase::CarryOut => VisitPhase::CarryOut { shown: shown_of(self.candidates, name) },
@@ -302,16 +311,24 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 if let Some(error) = fold.refused.take() {
                     return Err(Why::Refused(error));
                 }
+                let visited = visited.map(|visited| {
+                    visited.unwrap_or_else(|unreadable| {
+                        fold.unreadable(&unreadable);
+                        Visited::Whole
+                    })
+                });
+                if let Some(error) = gone.take() {
+                    return Err(Why::Refused(error));
+                }
                 match visited {
-                    Ok(Ok(Visited::Whole)) => {}
-                    Ok(Ok(Visited::Part(part))) => {
+                    Ok(Visited::Whole) => {}
+                    Ok(Visited::Part(part)) => {
                         self.state.part = Some(Box::new(part));
                         if self.slice.is_over() {
                             return Err(Why::SliceOver);
                         }
                         continue;
                     }
-                    Ok(Err(unreadable)) => fold.unreadable(&unreadable),
                     Err(panic) => {
                         let (bucket, message) = (name.to_vec(), panic_message(&*panic));
                         return Err(Why::Panicked { bucket, message });

@@ -9,6 +9,7 @@ pub(crate) mod open;
 mod place;
 pub mod sample;
 mod tahoe;
+mod tries;
 mod way;
 
 use std::io;
@@ -23,6 +24,7 @@ pub use tahoe::{
     DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,
     ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
 };
+pub(crate) use tries::{Tries, patiently};
 
 use crate::policy::ring::Ring;
 
@@ -43,8 +45,8 @@ pub trait Store: Send + Sync + 'static {
     /// The prefixes, in the order in which they are walked.
     fn ring(&self) -> &Ring;
 
-    /// Fails if the store as a whole is gone, so that what cannot be listed says nothing about its prefixes. Default: it is
-    /// always there.
+    /// Fails if the store as a whole is gone, so that what cannot be listed says nothing about its prefixes; with kind
+    /// `Unsupported` if it is there, and what is to be changed in it could not be known again. Default: it is always there.
     fn still_there(&self) -> io::Result<()> {
         Ok(())
     }

@@ -24,6 +24,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use super::patiently;
+
 /// How a folder is opened.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -130,8 +132,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn at(folder: impl AsFd, name: impl Arg, how: OFlags) -> io::Result<Seen> {
-        let at = openat(folder, name, OFlags::PATH | OFlags::CLOEXEC | how, Mode::empty())?;
+    fn at(folder: impl AsFd, name: impl Arg + Copy, how: OFlags) -> io::Result<Seen> {
+        let at = patiently(|| openat(folder.as_fd(), name, OFlags::PATH | OFlags::CLOEXEC | how, Mode::empty()))?;
         let is = FileType::from_raw_mode(fstat(&at)?.st_mode);
         Ok(Seen { at, is })
     }
@@ -171,12 +173,12 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 /// Opens without a trace where that is allowed.
 fn quietly(folder: impl AsFd, name: impl Arg + Copy, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     if !REFUSED.load(Ordering::Relaxed) {
-        match openat(folder.as_fd(), name, flags | QUIET, Mode::empty()) {
+        match patiently(|| openat(folder.as_fd(), name, flags | QUIET, Mode::empty())) {
             Err(Errno::PERM) => REFUSED.store(true, Ordering::Relaxed),
             other => return other,
         }
     }
-    openat(folder.as_fd(), name, flags, Mode::empty())
+    patiently(|| openat(folder.as_fd(), name, flags, Mode::empty()))
 }
 
 #[cfg(test)]

@@ -250,11 +250,17 @@ fn where_nothing_can_be_written_nothing_is_lost() {
     let mut world = World::new();
     two_shares(&world);
     let before = (read(&world, 0), read(&world, 1));
-    world.medium = Failing::new(|_, _| Some(io::ErrorKind::ReadOnlyFilesystem.into()));
+    world.medium = Failing::new(|_, _| Some(io::Error::from_raw_os_error(5)));
     let refused = world.run(SimState::sound(), settings(Word::Offline));
     // The table could not be put back either, as far as anybody knows.
     let Err(Error::Store { doing: "finish the lease table of", .. }) = refused else { panic!("{refused:?}") };
     assert_eq!((read(&world, 0), read(&world, 1)), before);
+    // A read-only file system says so at the first change, and nothing else is tried.
+    let failing = Failing::new(|_, _| Some(io::ErrorKind::ReadOnlyFilesystem.into()));
+    world.medium = failing.clone();
+    let refused = world.run(SimState::sound(), settings(Word::Offline));
+    let Err(Error::Unchangeable { .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((read(&world, 0), read(&world, 1), failing.done.load(Ordering::Relaxed)), (before.0, before.1, 1));
 }
 
 #[test]
@@ -272,6 +278,33 @@ fn a_share_that_cannot_be_unlinked_is_an_error_and_stays() {
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 1, "shares": 0, "bytes": 72, "buckets": 0}));
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
     assert_eq!(report.own["history"]["space-recovered"]["configured-shares"], 1);
+}
+
+/// How it happens: the file system is remounted read-only while shares are deleted; or a rule of the system's forbids it.
+#[test]
+fn a_crawl_that_can_change_nothing_stops_and_goes_on_once_that_is_mended() {
+    for (kind, tried) in [(io::ErrorKind::ReadOnlyFilesystem, 1), (io::ErrorKind::PermissionDenied, 10)] {
+        let mut world = World::new();
+        for bucket in 0..40 {
+            world.put(&world.share("aa", bucket, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
+        }
+        let failing = match kind {
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Failing::new(|_, n| (n >= 5).then(|| io::ErrorKind::ReadOnlyFilesystem.into()))
+            }
+            _ => Failing::new(|_, n| (n >= 5).then(|| io::ErrorKind::PermissionDenied.into())),
+        };
+        world.medium = failing.clone();
+        let state = SimState::sound();
+        let stopped = world.run(state.clone(), settings(Word::Offline));
+        let Err(Error::Unchangeable { .. }) = stopped else { panic!("{stopped:?}") };
+        assert_eq!(failing.done.load(Ordering::Relaxed), 5 + tried, "{kind:?}");
+        world.medium = std::sync::Arc::new(sexton::store::Disk);
+        let report = world.run(state, settings(Word::Offline)).unwrap();
+        // Those that were tried in vain are told of, each once; only the last is tried again.
+        assert_eq!(report.errors.len() as i64, tried - 1, "{:?}", report.errors);
+        assert_eq!(report.own["deleted"]["shares"], 40 - (tried - 1), "{kind:?}");
+    }
 }
 
 /// How it happens: there is no room, or the disk fails, at the first write, the second, or the truncation.

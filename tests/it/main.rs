@@ -95,5 +95,6 @@ mod tahoe_cfg;
 mod tahoe_state;
 mod tahoe_state_refused;
 mod threads;
+mod vanished;
 mod verify_cli;
 mod verify_flips;

@@ -3,7 +3,7 @@
 //! It is in one of `Waiting, Listing, Folding, Committing, Settled`. It waits for a slice holding nothing, and then
 //! carries that one slice through listing, folding and committing.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use super::crawl::{Crawl, Patience, gone};
 use super::hand::{Ended, Hand, fold};
 use super::work::{Course, CycleWork};
 use crate::checkpoint::Claim;
-use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::{CyclePhase, Intents, Job, PrefixState};
 use crate::messages::{
@@ -46,13 +45,16 @@ pub(super) struct Worker<S: Store, J: Job<S>> {
     /// Claimed, not listed yet.
     pub(super) claims: VecDeque<Claim>,
     pub(super) hand: Hand<S, J::Tally>,
+    /// Prefixes that could not be listed once.
+    listed_again: HashSet<u32>,
     patience: Patience,
 }
 
 impl<S: Store, J: Job<S>> Worker<S, J> {
     pub fn new(crawl: Arc<Crawl<S, J>>, work: Arc<CycleWork>, lister: Recipient<NextListing<S>>, number: u32) -> Self {
         let hand = Hand::new(crawl.time.clock.now());
-        Worker { crawl, work, lister, number, claims: VecDeque::new(), hand, patience: Patience::default() }
+        let (claims, listed_again, patience) = (VecDeque::new(), HashSet::new(), Patience::default());
+        Worker { crawl, work, lister, number, claims, hand, listed_again, patience }
     }
 
     /// Works until nothing is left that others have not claimed. A stop ends it with [`Error::Stopped`], after what is
@@ -204,6 +206,9 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
         let listing = self.ask_for(wanted, slice).await?;
         for listed in listing.ready {
+            if self.is_to_be_listed_again(&listed) {
+                break;
+            }
             self.take_in_hand(listed)?;
         }
         Ok(listing.slice)
@@ -213,6 +218,9 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     async fn list_on(&mut self, wanted: Wanted, slice: TimeSlice) -> Result<TimeSlice> {
         let listing = self.ask_for(vec![wanted], slice).await?;
         for listed in listing.ready {
+            if self.is_to_be_listed_again(&listed) {
+                break;
+            }
             if let Some((current, _)) = self.hand.todo.front_mut() {
                 current.contents = listed.contents;
             }
@@ -224,10 +232,16 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
         let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
         let unlistable = listing.ready.iter().any(|listed| matches!(listed.contents, Contents::Unlistable(_)));
-        if unlistable && self.crawl.life == Life::UntilShutdown {
+        if unlistable {
             self.store_is_there().await?;
         }
         Ok(listing)
+    }
+
+    /// A prefix that cannot be listed while the store is there is listed once more, under the next slice: the store may have
+    /// been gone for a moment.
+    fn is_to_be_listed_again(&mut self, listed: &ListedPrefix<S>) -> bool {
+        matches!(listed.contents, Contents::Unlistable(_)) && self.listed_again.insert(listed.position)
     }
 
     /// A store that has gone as a whole ends the walk, to go on when it is back: its prefixes are not to blame.
@@ -236,7 +250,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let found = tokio::task::spawn_blocking(move || store.still_there()).await;
         let found = found.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
         let path = || self.crawl.store.path("", None);
-        found.map_err(|e| Error::Store { doing: "go on with", path: path(), cause: e.to_string() })
+        found.map_err(|e| Error::of_store(path(), &e))
     }
 
     pub(super) fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {

@@ -39,6 +39,8 @@ enum Fate {
     Torn,
     /// It cannot be done; the share is as it was.
     Kept(io::Error),
+    /// Nobody can tell what stands there now.
+    Unread(io::Error),
     /// It may be half done, and cannot be finished now.
     Between(io::Error),
 }
@@ -85,11 +87,7 @@ pub(super) fn bucket(
     let path = store.path(deed.prefix, Some(&intent.bucket));
     job.check_clocks(&deed.clocks, youngest(&plan, &path))?;
     // What was moved aside is this store's no longer, and a bucket that is not there would count as deleted.
-    store.still_there().map_err(|e| Error::Store {
-        doing: "go on with",
-        path: store.path("", None),
-        cause: e.to_string(),
-    })?;
+    store.still_there().map_err(|e| Error::of_store(store.path("", None), &e))?;
     let (mut told, planned) = (Told::default(), plan.deletion());
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
@@ -106,11 +104,18 @@ pub(super) fn bucket(
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 let fate = work.carry_out(share);
                 match fate {
-                    Fate::Done => share.done = true,
+                    Fate::Done => {
+                        job.failures.succeeded();
+                        share.done = true;
+                    }
                     Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, &mut told, &path),
                     Fate::Changed => keep(share, &mut told, &path, &"it changes all the time"),
                     Fate::Torn => give_up(share, &mut told, &intent.bucket),
-                    Fate::Kept(e) => keep(share, &mut told, &path, &e),
+                    Fate::Unread(e) => keep(share, &mut told, &path, &e),
+                    Fate::Kept(e) => {
+                        job.failures.failed(&path, &e)?;
+                        keep(share, &mut told, &path, &e);
+                    }
                     Fate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
                     }
@@ -142,6 +147,9 @@ pub(super) fn bucket(
             if let Some(share) = plan.shares.iter().find(|share| may_be_between(store, deed.prefix, intent, share)) {
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
+            }
+            if e.kind() == io::ErrorKind::ReadOnlyFilesystem {
+                job.failures.failed(&path, &e)?;
             }
             told.error(&path, format!("nothing in it is deleted: {e}"));
             plan.shares.iter_mut().filter(|share| share.is_pending()).for_each(|share| share.act = None);
@@ -233,7 +241,7 @@ impl Work<'_> {
             Ok(Found::Nothing) => return Fate::Done,
             Ok(Found::File(stamp)) if stamp != act.stamp => return Fate::Changed,
             Ok(Found::File(_)) => {}
-            Err(e) => return Fate::Kept(e),
+            Err(e) => return Fate::Unread(e),
         }
         if self.job.settings.word != Some(Word::Online) {
             return self.remove(name);

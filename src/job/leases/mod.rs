@@ -9,6 +9,7 @@
 mod carry;
 mod examine;
 mod expiry;
+mod failures;
 mod figures;
 mod handover;
 mod history;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 pub use expiry::{Expiry, ShareTypes};
+use failures::Failures;
 use settings::Manner;
 pub use settings::{Conduct, LeaseSettings, Word};
 pub use tally::LeaseTally;
@@ -41,12 +43,13 @@ use crate::store::{Store, TahoeBucket, TahoeStore};
 pub struct Leases {
     settings: LeaseSettings,
     youngest: Arc<Youngest>,
+    failures: Arc<Failures>,
 }
 
 impl Leases {
     /// Makes the job with these settings.
     pub fn new(settings: LeaseSettings) -> Leases {
-        Leases { settings, youngest: Arc::default() }
+        Leases { settings, youngest: Arc::default(), failures: Arc::default() }
     }
 
     /// Refuses to delete by clocks that cannot be believed, or by a cutoff yet to come. `planned`: when the youngest share

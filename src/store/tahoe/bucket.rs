@@ -13,7 +13,7 @@ use super::ends::Ends;
 use super::node::{NodeSign, running_node};
 use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot};
 use crate::shown;
-use crate::store::{HeldFolder, open};
+use crate::store::{HeldFolder, Tries, open};
 use crate::tahoe::number::ShareNumber;
 
 /// Bytes of names that are read at once; an ordinary bucket needs some 100.
@@ -66,8 +66,12 @@ impl<'a> TahoeBucket<'a> {
     fn list(&mut self, ends: Ends) -> io::Result<()> {
         let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
         let mut listing = RawDir::new(&self.dir, &mut buf);
+        let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
-            let entry = entry?;
+            let entry = match entry {
+                Err(e) if tries.again(e) => continue,
+                entry => entry?,
+            };
             let name = entry.file_name().to_bytes();
             if !is_dot(name) {
                 match ShareNumber::parse(name) {

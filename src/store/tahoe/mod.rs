@@ -10,6 +10,7 @@ mod ends;
 mod erase;
 mod medium;
 mod node;
+mod presence;
 mod residency;
 mod share;
 mod site;
@@ -24,7 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, RawDir, fstat, stat, statat};
+use rustix::fs::{AtFlags, FileType, RawDir, fstat, statat};
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
@@ -33,12 +34,13 @@ use ends::Ends;
 pub use erase::{Failed, Found, OpenedBucket, Rewritten};
 pub use medium::{Disk, Medium};
 pub use node::{NodeShows, NodeSign, running_node};
+use presence::{Access, Presence};
 pub use residency::Residency;
 pub use share::{ShareFile, Stamp};
 pub(crate) use site::Site;
 
 use super::held::FileId;
-use super::{More, Names, Nature, Store, open};
+use super::{More, Names, Nature, Store, Tries, open};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::tahoe::{STOPS_TAHOE, names};
@@ -65,6 +67,7 @@ pub struct TahoeStore {
     shares: OwnedFd,
     shares_path: PathBuf,
     identity: FileId,
+    presence: Presence,
     ends: Ends,
     ring: Ring,
     disk_usage: DiskUsage,
@@ -112,7 +115,20 @@ impl TahoeStore {
         let (site, shares, stat) = open().map_err(|e| failed(&shares_path, e))?;
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
         let (ring, medium) = (names::prefixes(), Arc::new(Disk));
-        Ok(TahoeStore { site, root, shares, shares_path, identity, ends, ring, disk_usage, medium, sole: None })
+        let presence = Presence::new(identity);
+        Ok(TahoeStore {
+            site,
+            root,
+            shares,
+            shares_path,
+            identity,
+            presence,
+            ends,
+            ring,
+            disk_usage,
+            medium,
+            sole: None,
+        })
     }
 
     /// Sets what changes go through. Default: [`Disk`].
@@ -159,11 +175,8 @@ impl TahoeStore {
 
     /// Fails if the folder `shares/` is gone, or another stands in its place.
     fn check_still_there(&self) -> io::Result<()> {
-        match stat(&self.shares_path) {
-            Ok(found) if FileId::of(&found) == self.identity => Ok(()),
-            Ok(_) => Err(io::Error::other("the folder shares was replaced by another while it was being walked")),
-            Err(e) => Err(io::Error::other(format!("the folder shares is gone: {e}"))),
-        }
+        let access = if self.sole.is_some() { Access::Changing } else { Access::Reading };
+        self.presence.check(&self.shares, &self.shares_path, access)
     }
 }
 
@@ -217,8 +230,12 @@ impl Store for TahoeStore {
         let mut listing = RawDir::new(&dir, &mut buf);
         // Prefixes that this crawl leaves out are prefixes all the same.
         let (all, mut strays) = (names::prefixes(), 0);
+        let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
-            let entry = entry?;
+            let entry = match entry {
+                Err(e) if tries.again(e) => continue,
+                entry => entry?,
+            };
             let name = entry.file_name().to_bytes();
             let in_ring = std::str::from_utf8(name).is_ok_and(|name| all.position(name).is_some());
             strays += u64::from(!in_ring && !is_dot(name));
@@ -246,8 +263,12 @@ impl Store for TahoeStore {
         let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
         let mut listing = RawDir::new(&prefix.dir, &mut buf);
         let mut more = More::No;
+        let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
-            let entry = entry?;
+            let entry = match entry {
+                Err(e) if tries.again(e) => continue,
+                entry => entry?,
+            };
             let name = entry.file_name().to_bytes();
             if !is_dot(name) {
                 names.push(name, prefix.nature(name, entry.file_type()));

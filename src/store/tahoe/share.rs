@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::residency::Residency;
 use super::{DirectShare, DiskUsage};
-use crate::store::open;
+use crate::store::{Tries, open};
 use crate::tahoe::table::ReadAt;
 
 /// An open share.
@@ -101,7 +101,9 @@ impl ShareFile {
     /// # Errors
     /// If the system does not say.
     pub fn has_changed(&self) -> io::Result<bool> {
-        Ok(Stamp::of(&fstat(&self.file)?) != self.stamp)
+        // An open file stays the same, whatever number a file system gives it meanwhile.
+        let Stamp { size, modified_ns, changed_ns, .. } = Stamp::of(&fstat(&self.file)?);
+        Ok((size, modified_ns, changed_ns) != (self.stamp.size, self.stamp.modified_ns, self.stamp.changed_ns))
     }
 
     /// What of it stands in the page cache; ask before anything is read.
@@ -157,13 +159,13 @@ impl ReadAt for ShareFile {
 
 impl ShareFile {
     fn fill(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
+        let (mut done, mut tries) = (0, Tries::default());
         while done < buf.len() {
             let at = offset.saturating_add(done as u64);
             match pread(&self.file, &mut buf[done..], at) {
                 Ok(0) => break,
                 Ok(n) => done += n,
-                Err(Errno::INTR) => {}
+                Err(e) if tries.again(e) => {}
                 Err(e) => return Err(e.into()),
             }
             // The end as `fstat` told it: saves asking for more once it is reached.
