@@ -237,6 +237,10 @@ pub struct WantedCycle {
     pub now: Option<f64>,
     /// Names beside the ring.
     pub not_in_ring: u64,
+    /// Paths of the first of them.
+    pub stray_paths: Vec<String>,
+    /// Whether there are names and none is a prefix.
+    pub no_prefix: bool,
     /// [`Job::rehearses_first`](crate::job::Job::rehearses_first).
     pub rehearses_first: bool,
 }
@@ -264,6 +268,8 @@ impl WantedCycle {
             now: self.now.unwrap_or(at),
             fixed_clock: self.now.is_some(),
             not_in_ring: self.not_in_ring,
+            stray_paths: self.stray_paths.clone(),
+            no_prefix: self.no_prefix,
             rehearsal: self.is_to_rehearse(latest).into(),
         }
     }
@@ -372,6 +378,8 @@ pub struct CycleRows {
     pub findings: Vec<(u32, Note)>,
     /// Its first errors, likewise.
     pub errors: Vec<(u32, Note)>,
+    /// Its first strays, likewise.
+    pub strays: Vec<(u32, Note)>,
 }
 
 /// Notes that the report of a cycle was handed over.

@@ -17,6 +17,7 @@ use crate::messages::{
 };
 use crate::policy::cycle::{Decision, decide};
 use crate::settings::Order;
+use crate::store::STRAYS_NAMED;
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
@@ -215,5 +216,6 @@ fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
         prefixes: state.prefixes(&msg.cycle)?,
         findings: state.notes(&msg.cycle, NoteKind::Finding, u64::MAX)?,
         errors: state.notes(&msg.cycle, NoteKind::Error, msg.errors_limit)?,
+        strays: state.notes(&msg.cycle, NoteKind::Stray, STRAYS_NAMED as u64)?,
     })
 }

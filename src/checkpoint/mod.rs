@@ -43,6 +43,12 @@ pub struct CycleIdentity {
     pub fixed_clock: bool,
     /// Names beside the ring when the cycle began.
     pub not_in_ring: u64,
+    /// Paths of the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stray_paths: Vec<String>,
+    /// Whether there were names then and none was a prefix.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_prefix: bool,
     /// Whether the cycle waits for a confirmation between its two phases, whatever it would delete. (A finished one of 0.1.0 only
     /// told.)
     #[serde(default, skip_serializing_if = "is_no_rehearsal")]

@@ -246,7 +246,18 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     }
     delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    Ok(Exit::by(report.verdict()))
+    let exit = Exit::by(report.verdict());
+    if !report.no_prefix {
+        return Ok(exit);
+    }
+    output::say(&format!(
+        "warning: {} holds {} and none of them is a prefix, which has two characters: a-z and 2-7, as in \"3k\"; this is most \
+         likely no store of shares",
+        args.store.join("shares").display(),
+        plural(report.not_in_ring, "name")
+    ));
+    // Damage comes first.
+    Ok(if exit == Exit::Well { Exit::Usage } else { exit })
 }
 
 /// Tries again and again while it fails for causes that pass, and says so once.

@@ -16,6 +16,7 @@ use crate::report::CycleReport;
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::status::{BudgetStatus, TargetStatus};
+use crate::store::STRAYS_NAMED;
 
 /// The bar on the terminal, while there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -162,7 +163,7 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     let strays = no_bucket + no_share + report.not_in_ring;
     if strays > 0 {
         let outside = report.not_in_ring;
-        lines.push(format!("  strays: {no_bucket} no bucket, {no_share} no share, {outside} beside the prefixes"));
+        lines.push(format!("  strays: {no_bucket} no bucket, {no_share} no share, {outside} beside the prefixes (the first {STRAYS_NAMED} are named with --json)"));
     }
     if vanished > 0 {
         lines.push(format!("  vanished meanwhile: {vanished}"));

@@ -211,6 +211,7 @@ impl Metrics {
             NoteKind::Finding => {
                 self.findings.with_label_values(&[&*row.crawl, row.region.as_deref().unwrap_or("")]).inc();
             }
+            NoteKind::Stray => {}
             NoteKind::Error => {
                 let text = row.text.to_ascii_lowercase();
                 let cause = CAUSES.iter().find(|(words, _)| text.contains(words)).map_or("other", |(_, cause)| cause);

@@ -24,7 +24,7 @@ pub use count::Count;
 pub use fold::{Fold, Rehearsal, Unreadable};
 pub use intent::{Carried, Deed, Intent, Intents};
 pub use leases::Leases;
-pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, Verified};
+pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, StrayNote, Verified};
 pub use verify::Verify;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
 pub use walk::{PrefixWalk, Stopped, Visited};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Tally;
 use crate::checkpoint::{Judged, ObjectName};
 use crate::shown;
+use crate::store::STRAYS_NAMED;
 
 /// Counts that every walk keeps, whatever the job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Counts {
     /// Findings noted.
     #[serde(skip_serializing_if = "is_zero")]
     pub findings: u64,
+    /// Names that are no bucket or no share of which there is a note.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub strays_named: u64,
     /// Buckets that examining has shown to change: [candidates](super::Candidate).
     #[serde(skip_serializing_if = "is_zero")]
     pub candidates: u64,
@@ -125,6 +129,7 @@ impl Counts {
         self.vanished += later.vanished;
         self.errors += later.errors;
         self.findings += later.findings;
+        self.strays_named += later.strays_named;
         self.candidates += later.candidates;
         self.would_delete = self.would_delete.saturating_add(later.would_delete);
         self.would_delete_bytes = self.would_delete_bytes.saturating_add(later.would_delete_bytes);
@@ -161,6 +166,7 @@ impl Counts {
             vanished: self.vanished - earlier.vanished,
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
+            strays_named: self.strays_named - earlier.strays_named,
             candidates: self.candidates - earlier.candidates,
             would_delete: self.would_delete - earlier.would_delete,
             would_delete_bytes: self.would_delete_bytes - earlier.would_delete_bytes,
@@ -195,6 +201,8 @@ pub enum NoteKind {
     Error,
     /// Something was read and judged.
     Finding,
+    /// A name that is no bucket or no share.
+    Stray,
 }
 
 /// One row beside the tally. Keyed by crawl, cycle, prefix and number; numbers count up within a prefix.
@@ -246,6 +254,13 @@ pub struct ErrorNote {
     pub path: String,
     /// The cause.
     pub error: String,
+}
+
+/// A name that is no bucket or no share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrayNote {
+    /// Its path; what is no text of one line is escaped.
+    pub path: String,
 }
 
 /// Collects notes and counts of one prefix between two commits.
@@ -302,6 +317,14 @@ impl Notes {
         self.row(NoteKind::Error, &ErrorNote { path: shown::path(path), error: error.to_string() });
     }
 
+    /// Names something that is no bucket or no share, unless enough of the prefix are named.
+    pub fn stray(&mut self, path: &Path) {
+        if self.counts.strays_named < STRAYS_NAMED as u64 {
+            self.counts.strays_named += 1;
+            self.row(NoteKind::Stray, &StrayNote { path: shown::path(path) });
+        }
+    }
+
     /// Takes out what was judged since the last call.
     pub(crate) fn take_judged(&mut self) -> Judged {
         std::mem::take(&mut self.judged)
@@ -325,7 +348,7 @@ impl Notes {
     }
 
     fn row(&mut self, kind: NoteKind, body: &impl Serialize) {
-        let number = self.counts.errors + self.counts.findings - 1;
+        let number = self.counts.errors + self.counts.findings + self.counts.strays_named - 1;
         // Both kinds of bodies are plain structs of strings and numbers, which always serialize.
         let body = serde_json::to_string(body).unwrap_or_default();
         self.rows.push(Note { number, bucket: self.bucket.clone(), kind, body });

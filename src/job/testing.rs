@@ -99,6 +99,7 @@ pub(crate) fn walk<S: Store, J: Job<S>>(store: &S, job: &J, now: f64, stops: Sto
         for (expected, note) in rows.into_iter().enumerate() {
             assert_eq!(note.number, expected as u64, "notes of a prefix are numbered without gaps");
             match note.kind {
+                NoteKind::Stray => {}
                 NoteKind::Finding => walked.findings.push(serde_json::from_str(&note.body).unwrap()),
                 NoteKind::Error => walked.errors.push(serde_json::from_str(&note.body).unwrap()),
             }

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::policy::deletion::Clocks;
 use crate::shown;
 use crate::slice::TimeSlice;
-use crate::store::{Names, Nature, Store};
+use crate::store::{Names, Nature, STRAYS_NAMED, Store};
 
 /// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
 pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
@@ -223,6 +223,10 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         if self.phase != CyclePhase::CarryOut {
             self.state.notes.counts.buckets += left;
             self.state.notes.counts.no_bucket += u64::from(self.names.strays_left()) + self.names.later_strays();
+            for name in self.names.first_strays_left(STRAYS_NAMED) {
+                self.state.notes.enter(&name);
+                self.state.notes.stray(&self.store.path(self.prefix, Some(&name)));
+            }
         }
         self.names.clear();
         self.state.dirty = true;
@@ -338,7 +342,10 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             let handed_out = std::mem::take(&mut fold.handed_out);
             self.state.take_in(name, phase, handed_out);
             self.state.notes.counts.buckets += u64::from(phase.examines());
-            self.state.notes.counts.no_bucket += u64::from(phase.examines() && nature == Nature::Stray);
+            if phase.examines() && nature == Nature::Stray {
+                self.state.notes.counts.no_bucket += 1;
+                self.state.notes.stray(&self.store.path(self.prefix, Some(name)));
+            }
             advance_cursor(&mut self.state.cursor, name);
             self.state.dirty = true;
             self.names.advance();

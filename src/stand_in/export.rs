@@ -254,7 +254,7 @@ fn entry(state: &mut dyn StateStore, cycle: &Cycle, rows: Vec<PrefixRow>) -> Res
     let (job, _) = lease_job(LeaseSettings::from_parameters(parameters).map_err(unreadable)?);
     let mut findings = state.notes(&cycle.key(), NoteKind::Finding, u64::MAX)?;
     findings.retain(|(prefix, _)| (*prefix as usize) < rows.len());
-    let rows = CycleRows { cycle: cycle.clone(), prefixes: rows, findings, errors: Vec::new() };
+    let rows = CycleRows { cycle: cycle.clone(), prefixes: rows, findings, errors: Vec::new(), strays: Vec::new() };
     let report = CycleReport::new::<TahoeStore, Leases>(&job, rows, true, Duration::ZERO)?;
     let mut history = report.own.get("history").cloned().unwrap_or_default();
     if parameters.get(EXPIRATION_ENABLED).is_some() {

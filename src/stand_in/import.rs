@@ -57,6 +57,9 @@ impl Frame<'_> {
             now: moment.unix_secs,
             fixed_clock: moment.fixed,
             not_in_ring: self.not_in_ring,
+            // Tahoe names none.
+            stray_paths: Vec::new(),
+            no_prefix: false,
             rehearsal: crate::job::Rehearsal::No,
         }
     }
@@ -68,12 +71,12 @@ impl Import {
     /// # Errors
     /// [`Error::Config`] if a file is damaged, of another version or of the old kind, [`Error::Store`] if it cannot be read.
     pub fn plan(crawler: Crawler, folder: &Folder, store: &TahoeStore, moment: Moment) -> Result<Option<Import>> {
-        let not_in_ring = store.strays().map_err(|e| Error::Store {
+        let strays = store.strays().map_err(|e| Error::Store {
             doing: "list store",
             path: store.path("", None),
             cause: e.to_string(),
         })?;
-        let frame = Frame { store, ring: store.ring(), moment, not_in_ring };
+        let frame = Frame { store, ring: store.ring(), moment, not_in_ring: strays.count };
         match crawler {
             Crawler::Counter => {
                 let Some(text) = folder.read(COUNTER_FILE)? else { return Ok(None) };

@@ -47,6 +47,8 @@ impl Scene {
             now: 1.0,
             fixed_clock: false,
             not_in_ring: 0,
+            stray_paths: Vec::new(),
+            no_prefix: false,
             rehearsal: crate::job::Rehearsal::No,
         };
         let mut state = MemoryStore::default();

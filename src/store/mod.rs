@@ -12,6 +12,7 @@ mod tahoe;
 mod tries;
 mod way;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -55,8 +56,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the store's root cannot be listed.
-    fn strays(&self) -> io::Result<u64> {
-        Ok(0)
+    fn strays(&self) -> io::Result<Strays> {
+        Ok(Strays::default())
     }
 
     /// Opens a prefix, or gives `None` if it does not exist, which is the same as an empty one.
@@ -88,6 +89,40 @@ pub trait Store: Send + Sync + 'static {
             Ok(_) => true,
             Err(e) => e.kind() != io::ErrorKind::NotFound,
         }
+    }
+}
+
+/// Of strays, so many are named.
+pub const STRAYS_NAMED: usize = 1000;
+
+/// Names beside the prefixes of a ring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them in byte order, at most [`STRAYS_NAMED`].
+    pub names: BTreeSet<Vec<u8>>,
+    /// Whether there are names and none is a prefix: then the layout is that of no such store.
+    pub no_prefix: bool,
+}
+
+impl Strays {
+    /// Takes in one more.
+    pub fn push(&mut self, name: &[u8]) {
+        self.count += 1;
+        name_stray(&mut self.names, name);
+    }
+}
+
+/// Keeps the first [`STRAYS_NAMED`] names in byte order.
+pub(crate) fn name_stray(names: &mut BTreeSet<Vec<u8>>, name: &[u8]) {
+    let is_full = names.len() >= STRAYS_NAMED;
+    if is_full && names.last().is_some_and(|last| name >= &**last) {
+        return;
+    }
+    names.insert(name.to_vec());
+    if names.len() > STRAYS_NAMED {
+        names.pop_last();
     }
 }
 

@@ -228,3 +228,32 @@ fn links_beside_a_database_are_refused() {
         assert!(link.is_symlink() && fs::read(&victim).unwrap() == b"important", "{name}");
     }
 }
+
+/// How it happens: the copy goes to a USB disk, whose file system has neither hard links nor modes, so that everybody may
+/// write there and no folder of mode 0700 can be made. What is read later, such as a state, is still refused there.
+#[cfg(feature = "external")]
+#[test]
+fn a_copy_is_made_on_a_file_system_without_hard_links() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: needs root, to mount a file system");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let exfat = match super::store_owner::ExFat::in_folder(folder.path()) {
+        Ok(exfat) => exfat,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let names = || {
+        let names = fs::read_dir(&exfat.mount).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<Vec<_>>()
+    };
+    let args = format!("--backup {}/copy", exfat.mount.display());
+    let (_dir, path) = golden("real_b_weekly").copy(false);
+    let before = super::cumulus_data::dump(&path, "B");
+    run(&mut clean(&path, golden("real_b_weekly"), Mode::Compat, &args)).expect(0);
+    assert_eq!(names(), ["copy"], "nothing half-made is left behind");
+    assert!(super::cumulus_data::dump(&exfat.mount.join("copy"), "B") == before);
+    run(&mut clean(&path, golden("real_b_weekly"), Mode::Compat, &args)).expect(3).said("is there already");
+    let sample = Sample::new(5);
+    let state = exfat.mount.join("state");
+    run(&mut super::harness::crawl(&sample.store(), &state, COUNT)).expect(3).said("others than its owner");
+}

@@ -119,13 +119,13 @@ fn a_share_of_holes_does_not_fill_the_disk() {
 }
 
 /// An exFAT file system in a file.
-struct ExFat {
+pub struct ExFat {
     device: String,
-    mount: PathBuf,
+    pub mount: PathBuf,
 }
 
 impl ExFat {
-    fn in_folder(folder: &Path) -> Result<ExFat, String> {
+    pub fn in_folder(folder: &Path) -> Result<ExFat, String> {
         let done = |command: &mut Command| -> Result<String, String> {
             let name = format!("{command:?}");
             let output = command.output().map_err(|e| format!("{name}: {e}"))?;

@@ -1,5 +1,7 @@
 //! What the workers of one crawl share, and how they reach the state.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,8 +23,9 @@ use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Fresh, Moment};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
+use crate::shown;
 use crate::status::{Board, CrawlStatus, Event, Phase};
-use crate::store::Store;
+use crate::store::{Store, Strays};
 
 /// One crawl: what is walked, what is done, and everything that goes with it.
 pub(crate) struct Crawl<S: Store, J: Job<S>> {
@@ -81,22 +84,26 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         moment(&self.time)
     }
 
-    /// What its next cycle is to be, with so many names beside the ring.
-    pub fn wanted(&self, not_in_ring: u64) -> WantedCycle {
+    /// What its next cycle is to be, with these names beside the ring.
+    pub fn wanted(&self, strays: &Strays) -> WantedCycle {
+        let shares = self.store.path("", None);
+        let path = |name: &Vec<u8>| shown::path(&shares.join(OsStr::from_bytes(name)));
         WantedCycle {
             store: self.store.identity(),
             job: self.job.name().to_owned(),
             parameters: self.job.parameters(),
             ring: self.store.ring().names().to_vec(),
             now: self.fixed_clock,
-            not_in_ring,
+            not_in_ring: strays.count,
+            stray_paths: strays.names.iter().map(path).collect(),
+            no_prefix: strays.no_prefix,
             rehearses_first: self.job.rehearses_first(),
         }
     }
 
     /// Whether it is to change nothing before a rehearsal was confirmed, its newest cycle being this.
     pub fn is_to_rehearse(&self, newest: Option<&Cycle>) -> bool {
-        self.wanted(0).is_to_rehearse(newest)
+        self.wanted(&Strays::default()).is_to_rehearse(newest)
     }
 
     /// Its target, if it has one, and what lies between two of its cycles.

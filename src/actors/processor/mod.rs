@@ -281,12 +281,12 @@ async fn cycle<S: Store, J: Job<S>>(
 async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
     let store = crawl.store.clone();
     let strays = tokio::task::spawn_blocking(move || store.strays()).await;
-    let not_in_ring = strays.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|e| Error::Store {
+    let strays = strays.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|e| Error::Store {
         doing: "list store",
         path: crawl.store.path("", None),
         cause: e.to_string(),
     })?;
-    let wanted = crawl.wanted(not_in_ring);
+    let wanted = crawl.wanted(&strays);
     let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
     let fresh = crawl.is_fresh();
     let message = OpenCycle { crawl: name, wanted, fresh, at };

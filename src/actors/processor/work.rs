@@ -233,9 +233,9 @@ impl CycleWork {
     /// Marks in the picture of the ring what was saved of a prefix, and enters its notes in the log.
     fn mark<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
         let (name, at) = (&crawl.settings.name, crawl.time.clock.unix_secs());
-        let errors = progress.notes.iter().filter(|note| note.kind == NoteKind::Error).count() as u64;
+        let count = |kind: NoteKind| progress.notes.iter().filter(|note| note.kind == kind).count() as u64;
         crawl.board.ring(name, |marks| {
-            marks.met(progress.prefix, errors, progress.notes.len() as u64 - errors);
+            marks.met(progress.prefix, count(NoteKind::Error), count(NoteKind::Finding));
             if progress.done {
                 marks.complete(progress.prefix, Some(at));
             }
@@ -254,6 +254,7 @@ impl CycleWork {
                     let finding = serde_json::from_str(&note.body).ok()?;
                     Some(Event::Finding { crawl: name.clone(), finding })
                 }
+                NoteKind::Stray => None,
                 NoteKind::Error => {
                     let ErrorNote { path, error } = serde_json::from_str(&note.body).ok()?;
                     Some(Event::Error { crawl: name.clone(), path, error })

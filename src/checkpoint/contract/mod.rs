@@ -135,6 +135,8 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
         now: 1_700_000_000.123_456_7,
         fixed_clock: true,
         not_in_ring: 3,
+        stray_paths: Vec::new(),
+        no_prefix: false,
         rehearsal: Rehearsal::No,
     }
 }

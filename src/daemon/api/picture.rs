@@ -236,6 +236,7 @@ impl<'a> Picture<'a> {
             findings: found.findings,
             vanished: found.vanished,
             incomplete_prefixes: 0,
+            no_prefix: false,
             space: None,
             spared: None,
         });
@@ -320,6 +321,7 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
         findings: report.counts.findings,
         vanished: report.counts.vanished,
         incomplete_prefixes: report.incomplete_prefixes.len(),
+        no_prefix: report.no_prefix,
         space: space(&report.own),
         spared: report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok()),
     }

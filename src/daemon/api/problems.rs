@@ -60,7 +60,14 @@ fn met(crawl: &Crawl) -> Vec<Problem> {
     let lists = format!("`sexton findings --crawl {name}` lists what was found");
     let damage = format!("{} {is} damaged; {lists}", plural(damaged, "object"));
     let errors = format!("{unread} of what was looked at could not be read; {lists}");
-    let all = [(damaged, Verdict::Damage, damage), (unread, Verdict::Errors, errors)];
+    let mut all = vec![(damaged, Verdict::Damage, damage), (unread, Verdict::Errors, errors)];
+    if crawl.last_cycle.as_ref().is_some_and(|cycle| cycle.no_prefix) {
+        let text = format!(
+            "there are names in {}/shares, and none of them is a prefix: is it a store of shares?",
+            crawl.store
+        );
+        all.push((1, Verdict::Errors, text));
+    }
     let some = all.into_iter().filter(|(count, ..)| *count > 0);
     some.map(|(_, severity, text)| problem("crawl", Some(name), severity, text)).collect()
 }

@@ -52,6 +52,7 @@ pub(super) fn bucket(
 ) -> Result<(), Unreadable> {
     if fold.phase.examines() {
         fold.notes.counts.no_share += bucket.no_share();
+        bucket.strays().for_each(|path| fold.notes.stray(&path));
     }
     let (plan, behind_link) = (BucketPlan::default(), OnceCell::new());
     let mut visit = Visit { job, bucket, fold, plan, leases_rewritten: 0, stopped: false, behind_link };

@@ -151,6 +151,7 @@ impl Aftermath {
     /// Puts everything down.
     pub fn put_down(mut self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
         fold.notes.counts.no_share += bucket.no_share();
+        bucket.strays().for_each(|path| fold.notes.stray(&path));
         for Note { read, size, findings, .. } in self.moved_before {
             count(read.unwrap_or(size), fold);
             count_corrupt(Some(0), fold);

@@ -46,6 +46,8 @@ fn cycle(finished: Option<f64>, delivered: bool) -> Cycle {
         now: 1_700_000_000.0,
         fixed_clock: true,
         not_in_ring: 0,
+        stray_paths: Vec::new(),
+        no_prefix: false,
         rehearsal: Rehearsal::No,
     };
     Cycle {

@@ -1,5 +1,6 @@
 //! One bucket: its disk usage, and the names in it that Tahoe's lease checker takes for shares, in byte order.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,7 +14,7 @@ use super::ends::Ends;
 use super::node::{NodeSign, running_node};
 use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot};
 use crate::shown;
-use crate::store::{HeldFolder, Tries, open};
+use crate::store::{HeldFolder, Tries, name_stray, open};
 use crate::tahoe::number::ShareNumber;
 
 /// Bytes of names that are read at once; an ordinary bucket needs some 100.
@@ -30,6 +31,8 @@ pub struct TahoeBucket<'a> {
     text: Vec<u8>,
     shares: Vec<ShareEntry>,
     no_share: u64,
+    /// The first of the names that are not.
+    strays: BTreeSet<Vec<u8>>,
 }
 
 /// A name in a bucket that is taken for a share.
@@ -58,7 +61,8 @@ impl<'a> TahoeBucket<'a> {
     ) -> io::Result<TahoeBucket<'a>> {
         let dir = open::folder_in(&prefix.dir, name)?;
         let (text, shares) = (Vec::new(), Vec::new());
-        let mut bucket = TahoeBucket { prefix, name, dir, disk_usage, text, shares, no_share: 0 };
+        let mut bucket =
+            TahoeBucket { prefix, name, dir, disk_usage, text, shares, no_share: 0, strays: BTreeSet::new() };
         bucket.list(ends)?;
         Ok(bucket)
     }
@@ -80,7 +84,10 @@ impl<'a> TahoeBucket<'a> {
                         self.shares.push(ShareEntry { at, len, number, listed });
                         self.text.extend_from_slice(name);
                     }
-                    None => self.no_share += 1,
+                    None => {
+                        self.no_share += 1;
+                        name_stray(&mut self.strays, name);
+                    }
                 }
             }
             if ends.at(&entry) {
@@ -123,6 +130,11 @@ impl<'a> TahoeBucket<'a> {
     /// How many names are not taken for shares.
     pub fn no_share(&self) -> u64 {
         self.no_share
+    }
+
+    /// The paths of the first of them, in byte order.
+    pub fn strays(&self) -> impl Iterator<Item = PathBuf> {
+        self.strays.iter().map(|name| self.path_of(name))
     }
 
     /// A share's name.

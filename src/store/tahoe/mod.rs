@@ -40,13 +40,16 @@ pub use share::{ShareFile, Stamp};
 pub(crate) use site::Site;
 
 use super::held::FileId;
-use super::{More, Names, Nature, Store, Tries, open};
+use super::{More, Names, Nature, Store, Strays, Tries, open};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::tahoe::{STOPS_TAHOE, names};
 
 /// Bytes of names that are read at once: some 2,700 names of buckets.
 const LISTING_LEN: usize = 128 * 1024;
+
+/// Where a node keeps shares that are still being uploaded, beside the prefixes: every node has it.
+const INCOMING: &[u8] = b"incoming";
 
 /// What counts as the disk usage of a directory or share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -223,13 +226,13 @@ impl Store for TahoeStore {
         self.check_still_there()
     }
 
-    fn strays(&self) -> io::Result<u64> {
+    fn strays(&self) -> io::Result<Strays> {
         self.check_still_there()?;
         let dir = open::folder_in(&self.shares, c".")?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
         // Prefixes that this crawl leaves out are prefixes all the same.
-        let (all, mut strays) = (names::prefixes(), 0);
+        let (all, mut strays, mut prefixes) = (names::prefixes(), Strays::default(), 0u64);
         let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
             let entry = match entry {
@@ -238,8 +241,13 @@ impl Store for TahoeStore {
             };
             let name = entry.file_name().to_bytes();
             let in_ring = std::str::from_utf8(name).is_ok_and(|name| all.position(name).is_some());
-            strays += u64::from(!in_ring && !is_dot(name));
+            if in_ring {
+                prefixes += 1;
+            } else if !is_dot(name) && name != INCOMING {
+                strays.push(name);
+            }
         }
+        strays.no_prefix = strays.count > 0 && prefixes == 0;
         Ok(strays)
     }
 

@@ -16,6 +16,8 @@ fn identity() -> CycleIdentity {
         now: 1.0,
         fixed_clock: false,
         not_in_ring: 0,
+        stray_paths: Vec::new(),
+        no_prefix: false,
         rehearsal: Rehearsal::No,
     }
 }

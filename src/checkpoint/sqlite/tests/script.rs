@@ -35,6 +35,8 @@ impl Script {
             now: 1.0e9,
             fixed_clock: false,
             not_in_ring: 0,
+            stray_paths: Vec::new(),
+            no_prefix: false,
             rehearsal: Rehearsal::No,
         }
     }

@@ -118,6 +118,9 @@ pub struct Cycle {
     pub findings: u64,
     pub vanished: u64,
     pub incomplete_prefixes: usize,
+    /// For the problems.
+    #[serde(skip)]
+    pub no_prefix: bool,
     pub space: Option<Space>,
     pub spared: Option<Spared>,
 }
