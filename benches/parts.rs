@@ -66,6 +66,8 @@ fn commit(c: &mut Criterion) {
         now: 0.0,
         fixed_clock: true,
         not_in_ring: 0,
+        stray_paths: Vec::new(),
+        no_prefix: false,
         rehearsal: Rehearsal::No,
     };
     let key = state.begin("bench", &identity, 0.0).expect("a cycle").key();
@@ -80,6 +82,7 @@ fn commit(c: &mut Criterion) {
             whole: true,
             notes: Vec::new(),
             intents: Vec::new(),
+            candidates: Vec::new(),
             judged: sexton::checkpoint::Judged::default(),
         }]
     };

@@ -154,7 +154,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             own.clone()
         }
     };
-    std::fs::create_dir_all(&own)?;
-    let options = Options { port, store, state: own.join("embed.sqlite") };
+    // Its folder is made for its owner alone.
+    let options = Options { port, store, state: own.join("state/embed.sqlite") };
     serve(options, |address, _| println!("http://{address}/status")).await
 }

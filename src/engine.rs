@@ -254,7 +254,8 @@ impl EngineBuilder {
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
-            confirm: checkpointer.clone().recipient(),
+            carry_out: checkpointer.clone().recipient(),
+            candidates: checkpointer.clone().recipient(),
             damaged: checkpointer.clone().recipient(),
         };
         let cleanings =

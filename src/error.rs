@@ -112,23 +112,24 @@ pub enum Error {
         differences: Vec<String>,
     },
 
-    /// A crawl would delete more than it may.
+    /// A cycle would delete more than it may without a confirmation.
     #[error(
-        "crawl {crawl} stopped before it deleted anything more: {deletes} of the {examined} shares examined in this cycle \
-         would be gone (deleted already: {deleted}), and {:.1} % is the most allowed; see with a dry run what has \
-         expired (`sexton crawl` with --dry-run and a --state of its own, so that this cycle keeps its count), and check the \
-         clock, the rule of expiry and whether clients still renew their leases; if all is right, allow more with --max-delete \
-         (`max_delete` in config.ron)",
+        "cycle {cycle} of {crawl} is examined and would delete {would_delete} of {examined} shares (deleted already: {deleted}), \
+         and {:.1} % is the most allowed, so it waits: check the clock, the rule of expiry and whether clients still renew their \
+         leases; if all is right, the same command with a larger --max-delete (`max_delete` in config.ron) deletes what was \
+         examined, without examining it again",
         most * 100.0
     )]
     SafetyCatch {
         /// The crawl.
         crawl: String,
-        /// Shares deleted in this cycle, and those that would be deleted now.
-        deletes: u64,
-        /// How many of them are deleted already.
+        /// The cycle that waits.
+        cycle: u64,
+        /// Shares that it would delete.
+        would_delete: u64,
+        /// Shares that it has deleted before, if it was begun by an older Sexton.
         deleted: u64,
-        /// Shares examined in this cycle.
+        /// Shares examined in it.
         examined: u64,
         /// The largest part that may be deleted, from 0 to 1.
         most: f64,
@@ -163,6 +164,15 @@ pub enum Error {
         folder: PathBuf,
         /// How that shows, as what is to be said of the newest file.
         fault: String,
+    },
+
+    /// Nothing more can be changed in the store.
+    #[error("cannot change {}: {cause}; nothing more is changed, and once that is mended the same command goes on", path.display())]
+    Unchangeable {
+        /// What could not be changed last.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
     },
 
     /// Another process changes the store.
@@ -313,7 +323,21 @@ pub enum Retry {
     Useless,
 }
 
+/// What cannot be done with a store that has gone.
+const GOING_ON: &str = "go on with";
+
 impl Error {
+    /// Of a store that is not there as it was: it has gone as a whole, at least for a moment, or must not be changed.
+    pub(crate) fn of_store(path: PathBuf, cause: &std::io::Error) -> Error {
+        let (unchangeable, cause) = (cause.kind() == std::io::ErrorKind::Unsupported, cause.to_string());
+        if unchangeable { Error::Unchangeable { path, cause } } else { Error::Store { doing: GOING_ON, path, cause } }
+    }
+
+    /// Whether a store has gone as a whole: the work goes on where it was once that is back.
+    pub fn is_store_gone(&self) -> bool {
+        matches!(self, Error::Store { doing: GOING_ON, .. })
+    }
+
     /// Tells whether the same call may succeed later without anything being changed here.
     pub fn retry(&self) -> Retry {
         match self {

@@ -12,7 +12,8 @@
 //! | Checkpointer | [`Commit`] | [`Committed`] |
 //! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
-//! | Checkpointer | [`ConfirmCycle`] | |
+//! | Checkpointer | [`CarryOut`] | |
+//! | Checkpointer | [`ReadCandidates`] | the next [`Candidate`]s of a prefix |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
@@ -25,6 +26,7 @@
 //!
 //! Buckets travel in listings, never one a message.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +36,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, LastRun, PrefixRow, Progress, Standing, Tidied, TidyStep,
+    Claim, Consent, Cycle, CycleIdentity, CycleKey, LastRun, PrefixRow, Progress, Standing, Tidied, TidyStep,
 };
 use crate::error::{Error, Result};
-use crate::job::Note;
-use crate::policy::cycle::{self, Fresh, Rehearsed};
+use crate::job::{Candidate, Note};
+use crate::policy::cycle::{self, Fresh};
 use crate::settings::{BudgetSettings, Order};
 use crate::slice::TimeSlice;
 use crate::store::{Names, Store};
@@ -106,8 +108,8 @@ pub struct SetSlots(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Instruction {
-    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause. What waits to be confirmed is rehearsed
-    /// anew.
+    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause. What waits to be confirmed is given up,
+    /// and examined anew.
     Start,
     /// Ask for no further slice; what the running one has done is saved.
     Pause,
@@ -115,11 +117,17 @@ pub enum Instruction {
     Resume,
 }
 
-/// Confirms what the rehearsal of this number has shown, so that the next cycle does it. Refused unless the crawl waits for
-/// just that; answered when it is saved.
+/// Confirms what a cycle has shown, so that it is carried out. Refused unless the crawl waits for just that; answered when it is
+/// saved.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<()>")]
-pub struct Confirm(pub u64);
+pub struct Confirm {
+    /// The cycle.
+    pub cycle: u64,
+    /// How many objects it would delete. Must be right where it is given, and must be given where that is more than the safety
+    /// catch allows.
+    pub objects: Option<u64>,
+}
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +168,17 @@ pub struct ListedPrefix<S: Store> {
     pub position: u32,
     /// What is in it.
     pub contents: Contents<S>,
+    /// Where candidates are carried out: those among the names, which are a part of what is in it.
+    pub candidates: Option<CandidatePage>,
+}
+
+/// Some of the candidates of a prefix.
+#[derive(Debug)]
+pub struct CandidatePage {
+    /// The candidates, in byte order.
+    pub candidates: VecDeque<Candidate>,
+    /// Whether there are no more behind them.
+    pub is_last: bool,
 }
 
 /// What a prefix holds.
@@ -218,6 +237,10 @@ pub struct WantedCycle {
     pub now: Option<f64>,
     /// Names beside the ring.
     pub not_in_ring: u64,
+    /// Paths of the first of them.
+    pub stray_paths: Vec<String>,
+    /// Whether there are names and none is a prefix.
+    pub no_prefix: bool,
     /// [`Job::rehearses_first`](crate::job::Job::rehearses_first).
     pub rehearses_first: bool,
 }
@@ -229,13 +252,13 @@ impl WantedCycle {
         cycle::Wanted { store, job, parameters, ring, now: *now }
     }
 
-    /// How the newest cycle there is stands to it.
-    pub fn rehearsed(&self, latest: Option<&Cycle>) -> Rehearsed {
-        cycle::rehearsed(latest, &self.wanted())
+    /// Whether it is to be rehearsed, the newest cycle being this.
+    pub fn is_to_rehearse(&self, latest: Option<&Cycle>) -> bool {
+        self.rehearses_first && !cycle::is_confirmed(latest, &self.wanted())
     }
 
     /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is. Here it is
-    /// decided whether the cycle may change the store: what was not confirmed is rehearsed, whoever begins it.
+    /// decided whether the cycle is a rehearsal: what was not confirmed is rehearsed, whoever begins it.
     pub fn identity(&self, at: f64, latest: Option<&Cycle>) -> CycleIdentity {
         CycleIdentity {
             store: self.store.clone(),
@@ -245,7 +268,9 @@ impl WantedCycle {
             now: self.now.unwrap_or(at),
             fixed_clock: self.now.is_some(),
             not_in_ring: self.not_in_ring,
-            rehearsal: (self.rehearses_first && self.rehearsed(latest) != Rehearsed::Confirmed).into(),
+            stray_paths: self.stray_paths.clone(),
+            no_prefix: self.no_prefix,
+            rehearsal: self.is_to_rehearse(latest).into(),
         }
     }
 }
@@ -353,6 +378,8 @@ pub struct CycleRows {
     pub findings: Vec<(u32, Note)>,
     /// Its first errors, likewise.
     pub errors: Vec<(u32, Note)>,
+    /// Its first strays, likewise.
+    pub strays: Vec<(u32, Note)>,
 }
 
 /// Notes that the report of a cycle was handed over.
@@ -360,14 +387,30 @@ pub struct CycleRows {
 #[rtype(result = "Result<()>")]
 pub struct Deliver(pub CycleKey);
 
-/// Notes that what a rehearsal has shown was confirmed.
+/// Lets a cycle carry out what it has shown.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
-pub struct ConfirmCycle {
-    /// The rehearsal.
+pub struct CarryOut {
+    /// The cycle.
     pub cycle: CycleKey,
+    /// By what right.
+    pub consent: Consent,
     /// The wall clock, in seconds since 1970.
     pub at: f64,
+}
+
+/// Asks for candidates of a prefix.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Candidate>>")]
+pub struct ReadCandidates {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// The last one that is not wanted.
+    pub after: Option<Vec<u8>>,
+    /// How many at most.
+    pub most: usize,
 }
 
 /// Asks how many objects of a store are damaged by the judgement of a job.

@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{Cycle, CycleKey};
 use crate::error::{Error, Result};
-use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixState, Tally};
+use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixState, StrayNote, Tally};
 use crate::messages::CycleRows;
 use crate::status::{BudgetStatus, Verdict};
-use crate::store::Store;
+use crate::store::{STRAYS_NAMED, Store};
 
 /// What a finished cycle has found.
 #[derive(Debug, Clone)]
@@ -26,6 +26,11 @@ pub struct CycleReport {
     pub counts: Counts,
     /// Names beside the ring.
     pub not_in_ring: u64,
+    /// Paths of the first strays: of names beside the ring, then of those that are no bucket or no share, in the order of the
+    /// walk; at most [`STRAYS_NAMED`].
+    pub stray_paths: Vec<String>,
+    /// Whether there were names in the store's root and none was a prefix: what was walked is most likely no such store.
+    pub no_prefix: bool,
     /// Findings, in the order of the walk.
     pub findings: Vec<Finding>,
     /// The first errors, in the order of the walk; `counts.errors` counts all.
@@ -48,7 +53,7 @@ impl CycleReport {
     /// # Errors
     /// [`Error::Tally`] if a saved tally is not one of this job.
     pub(crate) fn new<S: Store, J: Job<S>>(job: &J, rows: CycleRows, resumed: bool, elapsed: Duration) -> Result<Self> {
-        let CycleRows { cycle, prefixes: saved, findings, errors } = rows;
+        let CycleRows { cycle, prefixes: saved, findings, errors, strays } = rows;
         let (mut total, mut counts) = (J::Tally::default(), Counts::default());
         let (mut prefixes, mut incomplete_prefixes) = (Vec::new(), Vec::new());
         for row in saved {
@@ -70,12 +75,16 @@ impl CycleReport {
         let findings: Vec<Finding> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
         let bodies = errors.iter().map(|(_, note)| serde_json::from_str(&note.body));
         let errors: Vec<ErrorNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let bodies = strays.iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let strays: Vec<StrayNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let mut stray_paths = cycle.identity.stray_paths.clone();
+        stray_paths.extend(strays.into_iter().map(|stray| stray.path));
+        stray_paths.truncate(STRAYS_NAMED);
         let Cycle { ref identity, started, finished, .. } = cycle;
         let finished = finished.unwrap_or(started);
         let own = job.report(&CycleView {
             now: identity.now,
             fixed_clock: identity.fixed_clock,
-            rehearsal: identity.rehearsal,
             started,
             finished,
             tally: &total,
@@ -90,6 +99,8 @@ impl CycleReport {
             complete: cycle.finished.is_some() && incomplete_prefixes.is_empty(),
             counts,
             not_in_ring: identity.not_in_ring,
+            stray_paths,
+            no_prefix: identity.no_prefix,
             findings,
             errors,
             incomplete_prefixes,
@@ -125,6 +136,7 @@ impl CycleReport {
             "buckets": self.counts.buckets,
             "shares": self.counts.shares,
             "strays": strays,
+            "stray_paths": self.stray_paths,
             "vanished": self.counts.vanished,
             "findings": self.findings,
             "errors": self.errors,

@@ -80,12 +80,12 @@ pub enum Event {
         /// The cause.
         error: String,
     },
-    /// A rehearsal waits to be confirmed: see [`CrawlStatus::rehearsal`] and
+    /// A cycle waits to be confirmed between its two phases: see [`CrawlStatus::rehearsal`] and
     /// [`EngineHandle::confirm`](crate::engine::EngineHandle::confirm).
     Rehearsed {
         /// The crawl.
         crawl: String,
-        /// The cycle that was one.
+        /// The cycle.
         cycle: u64,
     },
     /// A run of a cleaning begins.
@@ -207,7 +207,7 @@ pub enum Phase {
     Walking,
     /// Waits for the next cycle.
     SleepingBetweenCycles,
-    /// Waits until somebody has confirmed what its last cycle, a rehearsal, has shown.
+    /// Waits, between the two phases of its cycle, until somebody has confirmed what that would delete.
     Rehearsed,
     /// Has done what it was asked for, or was stopped.
     Ended,
@@ -293,7 +293,7 @@ pub struct CrawlStatus {
     /// The target, and what lies between two cycles.
     #[serde(skip)]
     pub(crate) aim: Option<(Duration, Duration)>,
-    /// The rehearsal that waits to be confirmed, or was, until the next cycle begins.
+    /// What the cycle in progress has shown, if it waits to be confirmed, or was confirmed, until the next cycle begins.
     pub rehearsal: Option<RehearsalStatus>,
     /// Whether nothing is deleted before somebody has confirmed a rehearsal: the cycle in progress or the last one is such,
     /// or the next one will be. Never for jobs that do not rehearse.

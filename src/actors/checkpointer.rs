@@ -10,13 +10,14 @@ use super::guard::Guard;
 use crate::checkpoint::{Claim, Cycle, Desk, LastRun, StateStore};
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::job::NoteKind;
+use crate::job::{Candidate, NoteKind};
 use crate::messages::{
-    ClaimPrefixes, Commit, Committed, ConfirmCycle, CycleRows, DamagedBy, Deliver, FinishedCycles, LastRunOf,
-    LatestCycle, OpenCycle, Opened, Origin, Ran, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
+    CarryOut, ClaimPrefixes, Commit, Committed, CycleRows, DamagedBy, Deliver, FinishedCycles, LastRunOf, LatestCycle,
+    OpenCycle, Opened, Origin, Ran, ReadCandidates, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
 };
 use crate::policy::cycle::{Decision, decide};
 use crate::settings::Order;
+use crate::store::STRAYS_NAMED;
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
@@ -113,11 +114,19 @@ impl Handler<Deliver> for Checkpointer {
     }
 }
 
-impl Handler<ConfirmCycle> for Checkpointer {
+impl Handler<CarryOut> for Checkpointer {
     type Result = Result<()>;
 
-    fn handle(&mut self, msg: ConfirmCycle, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.confirm(&msg.cycle, msg.at))
+    fn handle(&mut self, msg: CarryOut, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.carry_out(&msg.cycle, msg.consent, msg.at))
+    }
+}
+
+impl Handler<ReadCandidates> for Checkpointer {
+    type Result = Result<Vec<Candidate>>;
+
+    fn handle(&mut self, msg: ReadCandidates, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.candidates(&msg.cycle, msg.prefix, msg.after.as_deref(), msg.most))
     }
 }
 
@@ -207,5 +216,6 @@ fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
         prefixes: state.prefixes(&msg.cycle)?,
         findings: state.notes(&msg.cycle, NoteKind::Finding, u64::MAX)?,
         errors: state.notes(&msg.cycle, NoteKind::Error, msg.errors_limit)?,
+        strays: state.notes(&msg.cycle, NoteKind::Stray, STRAYS_NAMED as u64)?,
     })
 }

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{CycleIdentity, CycleKey, Progress};
+use super::{Cycle, CycleIdentity, CycleKey, Progress};
 use crate::error::{Error, Result};
-use crate::job::Rehearsal;
 
 /// Refuses a moment that is no number: it could be written, but not read back.
 pub(super) fn moment(at: f64) -> Result<()> {
@@ -101,15 +100,27 @@ pub(super) fn unfinished(cycle: &CycleKey) -> Error {
     Error::Config(format!("cycle {} of {} has no report yet: it is not finished", cycle.number, cycle.crawl))
 }
 
-/// Refuses to confirm what is no rehearsal, not over, or not the newest cycle: nobody waits for that.
-pub(super) fn confirmation(cycle: &CycleKey, newest: u64, rehearsal: Rehearsal, finished: Option<f64>) -> Result<()> {
-    let refused = match (rehearsal, finished) {
+/// Refuses to carry out what is not examined, or not the newest cycle. Tells whether there is anything left to change: a cycle
+/// that carries out already does not begin again.
+pub(super) fn may_carry_out(cycle: &Cycle, newest: u64) -> Result<bool> {
+    let refused = match cycle.finished {
         _ if cycle.number != newest => format!("the newest cycle is {newest}"),
-        (Rehearsal::No, _) => "it is no rehearsal".to_owned(),
-        (Rehearsal::Yes, None) => "it is not finished".to_owned(),
-        (Rehearsal::Yes, Some(_)) => return Ok(()),
+        Some(_) => "it is finished".to_owned(),
+        None if cycle.carrying_out.is_some() => return Ok(false),
+        None if !cycle.is_examined() => "it is not examined yet".to_owned(),
+        None => return Ok(true),
     };
-    Err(Error::Config(format!("cycle {} of {} cannot be confirmed: {refused}", cycle.number, cycle.crawl)))
+    let Cycle { crawl, number, .. } = cycle;
+    Err(Error::Config(format!("what cycle {number} of {crawl} has shown cannot be carried out: {refused}")))
+}
+
+/// Refuses new candidates where those there are, are carried out: nobody has judged them.
+pub(super) fn candidates(progress: &Progress, carrying_out: bool) -> Result<()> {
+    if carrying_out && !progress.candidates.is_empty() {
+        let (prefix, new) = (progress.prefix, progress.candidates.len());
+        return Err(Error::Config(format!("prefix {prefix} has {new} new candidates while they are carried out")));
+    }
+    Ok(())
 }
 
 /// A finished cycle.

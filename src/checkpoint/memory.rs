@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Claim, Cycle, CycleIdentity, CycleKey, DamagedObject, FINISHED_CYCLES_KEPT, LastRun, ObjectName, PrefixRow,
-    Progress, Standing, StateStore, Tidied, TidyStep, Tidying, check,
+    Claim, Consent, Cycle, CycleIdentity, CycleKey, DamagedObject, FINISHED_CYCLES_KEPT, LastRun, ObjectName,
+    PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
-use crate::job::{Intent, Note, NoteKind};
+use crate::job::{Candidate, Intent, Note, NoteKind};
 
 /// Progress of crawls in plain maps. Starts empty.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,7 @@ struct CycleState {
     finished: Option<f64>,
     delivered: bool,
     confirmed: Option<f64>,
+    carrying_out: Option<f64>,
     prefixes: Vec<Prefix>,
 }
 
@@ -48,6 +49,7 @@ struct Prefix {
     claimed: bool,
     notes: Vec<Note>,
     intents: Vec<Intent>,
+    candidates: Vec<Candidate>,
 }
 
 impl Prefix {
@@ -74,6 +76,7 @@ impl CycleState {
             finished: self.finished,
             delivered: self.delivered,
             confirmed: self.confirmed,
+            carrying_out: self.carrying_out,
             done: (0..).zip(&self.prefixes).filter(|(_, p)| p.done).map(|(position, _)| position).collect(),
         }
     }
@@ -99,6 +102,12 @@ impl CycleState {
         }
         check::note_numbers(progress, prefix.notes.len() as u64)?;
         check::intents(progress)?;
+        check::candidates(progress, self.carrying_out.is_some())?;
+        prefix.candidates.extend_from_slice(&progress.candidates);
+        if self.carrying_out.is_some() {
+            let left = |candidate: &Candidate| Some(&candidate.bucket) > progress.cursor.as_ref();
+            prefix.candidates.retain(|candidate| !progress.done && left(candidate));
+        }
         prefix.intents.clone_from(&progress.intents);
         prefix.cursor.clone_from(&progress.cursor);
         prefix.tally = Some(progress.tally.clone());
@@ -186,6 +195,7 @@ impl StateStore for MemoryStore {
             finished: None,
             delivered: false,
             confirmed: None,
+            carrying_out: None,
             prefixes,
         };
         let cycle = state.cycle(crawl, number);
@@ -250,7 +260,8 @@ impl StateStore for MemoryStore {
             return Err(refused);
         }
         let left = state.left();
-        if left == 0 && state.finished.is_none() && !progress.is_empty() {
+        let has_candidates = state.prefixes.iter().any(|prefix| !prefix.candidates.is_empty());
+        if left == 0 && state.finished.is_none() && !progress.is_empty() && !has_candidates {
             state.finished = Some(at);
         }
         let CycleIdentity { store, job, ring, .. } = &state.identity;
@@ -310,14 +321,31 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+    fn carry_out(&mut self, cycle: &CycleKey, consent: Consent, at: f64) -> Result<()> {
         check::moment(at)?;
         let newest = self.crawls.get(&cycle.crawl).and_then(|kept| kept.cycles.last_key_value());
         let newest = newest.map_or(cycle.number, |(newest, _)| *newest);
         let state = self.cycle(cycle)?;
-        check::confirmation(cycle, newest, state.identity.rehearsal, state.finished)?;
-        state.confirmed = state.confirmed.or(Some(at));
+        if check::may_carry_out(&state.cycle(&cycle.crawl, cycle.number), newest)? {
+            state.carrying_out = Some(at);
+            state.confirmed = (consent == Consent::Confirmed).then_some(at);
+            for prefix in state.prefixes.iter_mut().filter(|prefix| !prefix.candidates.is_empty()) {
+                (prefix.done, prefix.cursor) = (false, None);
+            }
+        }
         Ok(())
+    }
+
+    fn candidates(
+        &mut self,
+        cycle: &CycleKey,
+        prefix: u32,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<Candidate>> {
+        let prefix = self.cycle(cycle)?.prefixes.get(prefix as usize);
+        let all = prefix.into_iter().flat_map(|prefix| &prefix.candidates);
+        Ok(all.filter(|candidate| Some(&*candidate.bucket) > after).take(most).cloned().collect())
     }
 
     fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {

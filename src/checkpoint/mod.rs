@@ -24,7 +24,7 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
 use crate::error::Result;
-use crate::job::{Intent, Note, NoteKind, Rehearsal};
+use crate::job::{Candidate, Intent, Note, NoteKind, Rehearsal};
 
 /// What makes the result of a cycle what it is. Frozen when the cycle begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +43,14 @@ pub struct CycleIdentity {
     pub fixed_clock: bool,
     /// Names beside the ring when the cycle began.
     pub not_in_ring: u64,
-    /// Whether the cycle only tells what it would change.
+    /// Paths of the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stray_paths: Vec<String>,
+    /// Whether there were names then and none was a prefix.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_prefix: bool,
+    /// Whether the cycle waits for a confirmation between its two phases, whatever it would delete. (A finished one of 0.1.0 only
+    /// told.)
     #[serde(default, skip_serializing_if = "is_no_rehearsal")]
     pub rehearsal: Rehearsal,
 }
@@ -67,8 +74,11 @@ pub struct Cycle {
     pub finished: Option<f64>,
     /// Whether its report has reached whoever asked for it.
     pub delivered: bool,
-    /// When somebody confirmed what it has shown, in seconds since 1970, if it was a rehearsal and somebody did.
+    /// When somebody confirmed what it has shown, in seconds since 1970, if somebody did.
     pub confirmed: Option<f64>,
+    /// When it began to carry out what it has shown, in seconds since 1970; `None` while it examines, and for ever where there
+    /// was nothing to carry out.
+    pub carrying_out: Option<f64>,
     /// Positions of the prefixes that are complete.
     pub done: Vec<u32>,
 }
@@ -87,6 +97,21 @@ impl Cycle {
     pub fn key(&self) -> CycleKey {
         CycleKey { crawl: self.crawl.clone(), number: self.number }
     }
+
+    /// Whether it stands between its two phases: every prefix is examined, and there is something to carry out.
+    pub fn is_examined(&self) -> bool {
+        let whole = !self.done.is_empty() && self.done.len() == self.identity.ring.len();
+        whole && self.finished.is_none() && self.carrying_out.is_none()
+    }
+}
+
+/// By what right a cycle carries out what it has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// It deletes no more than it may.
+    WithinLimit,
+    /// Somebody has confirmed it.
+    Confirmed,
 }
 
 /// The right to commit to one prefix of a cycle, and what was committed to it so far.
@@ -123,6 +148,9 @@ pub struct Progress {
     pub notes: Vec<Note>,
     /// All intents of the prefix that are not settled; those of earlier commits go. A prefix that is complete has none.
     pub intents: Vec<Intent>,
+    /// Candidates found since the last commit, in byte order. While they are carried out there are no new ones, and those up to
+    /// `cursor` go.
+    pub candidates: Vec<Candidate>,
     /// What the visits since the last commit say about damaged objects.
     pub judged: Judged,
 }
@@ -256,7 +284,8 @@ pub trait StateStore: Send + 'static {
     /// The first of them, at most `limit`, by the names of prefix, bucket and object.
     fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>>;
 
-    /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`.
+    /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`, unless
+    /// there are candidates: then the cycle [is examined](Cycle::is_examined).
     ///
     /// # Errors
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
@@ -279,11 +308,23 @@ pub trait StateStore: Send + 'static {
     /// Notes that the cycle's report has been handed over.
     fn deliver(&mut self, cycle: &CycleKey) -> Result<()>;
 
-    /// Notes that somebody agreed at the moment `at` to what a rehearsal has shown. The first time counts.
+    /// Lets a cycle carry out what it has shown, from the moment `at` on: its prefixes that have candidates are no longer
+    /// complete and begin at their first candidate. With [`Consent::Confirmed`] it is noted that somebody agreed. A cycle that
+    /// carries out already stays as it is.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the cycle is not the newest of its crawl, not finished, or no rehearsal.
-    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()>;
+    /// [`Error::Config`](crate::Error::Config) if the cycle is not the newest of its crawl, or [not
+    /// examined](Cycle::is_examined).
+    fn carry_out(&mut self, cycle: &CycleKey, consent: Consent, at: f64) -> Result<()>;
+
+    /// The first candidates of a prefix behind this bucket, in byte order, at most `most`.
+    fn candidates(
+        &mut self,
+        cycle: &CycleKey,
+        prefix: u32,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<Candidate>>;
 
     /// All prefixes of a cycle, in ring order.
     fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>>;

@@ -291,3 +291,53 @@ fn only(cards: impl Iterator<Item = FoundCard>, none: String) -> Result<FoundCar
         cards.iter().map(|found| format!("{} (process {})", found.card.url, found.card.pid)).collect();
     Err(Error::Daemon(format!("several daemons run: {}; choose one with --url or --config", known.join(", "))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_goes_to_this_machine_or_where_the_configuration_says() {
+        let configured = Some("192.0.2.7:7377".parse().unwrap());
+        for url in ["http://127.0.0.1:1", "http://127.8.9.1:7377", "http://[::1]:7377", "http://localhost:7377"] {
+            assert!(may_have_token(url, None) && may_have_token(url, configured), "{url}");
+        }
+        assert!(may_have_token("http://192.0.2.7:7377", configured));
+        assert!(may_have_token("http://192.0.2.7:7378", Some("192.0.2.7:0".parse().unwrap())), "any port that is free");
+        for url in [
+            "http://192.0.2.7:7378",
+            "http://192.0.2.8:7377",
+            "http://127.0.0.1.evil.example:7377",
+            "http://localhost.evil.example:7377",
+            "http://127.0.0.1@evil.example:7377",
+            "http://localhost:7377@192.0.2.8:7377",
+            "https://127.0.0.1:1",
+            "127.0.0.1:1",
+            "",
+        ] {
+            assert!(!may_have_token(url, configured), "{url}");
+        }
+        assert!(!may_have_token("http://192.0.2.7:7377", None));
+    }
+
+    #[test]
+    fn a_token_file_is_not_waited_for_and_has_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        given_token(&path).unwrap_err();
+        daemon_token(&path, own_files::me()).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "t".repeat(2000)).unwrap();
+        given_token(&path).unwrap_err();
+        daemon_token(&path, own_files::me()).unwrap_err();
+        std::fs::write(&path, "secret\n").unwrap();
+        assert_eq!(daemon_token(&path, own_files::me()).unwrap(), "secret");
+        assert!(daemon_token(&path, own_files::me() + 1).unwrap_err().contains("belongs to user"));
+        // The user's own file may be a link, as secrets of containers are; a daemon's is none.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(given_token(&link).unwrap(), "secret");
+        assert!(daemon_token(&link, own_files::me()).unwrap_err().contains("symbolic link"));
+    }
+}

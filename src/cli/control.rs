@@ -71,8 +71,12 @@ pub struct FindingsArgs {
 /// What `sexton confirm` takes.
 #[derive(Debug, Args)]
 pub struct ConfirmArgs {
-    /// The crawl whose rehearsal is confirmed
+    /// The crawl whose cycle is confirmed
     name: String,
+
+    /// How many shares will be deleted; needed where that is more than max_delete allows
+    #[arg(long, value_name = "N")]
+    shares: Option<u64>,
 
     /// Do not ask
     #[arg(long)]
@@ -203,10 +207,10 @@ fn finding_line(row: &Value) -> String {
     format!("{number:>6}  {} cycle {cycle}  {}  {place}: {}{again}", text("crawl"), text("kind"), text("text"))
 }
 
-/// Shows what a rehearsal would delete, asks, and confirms it.
+/// Shows what a cycle would delete, asks, and confirms it.
 ///
 /// # Errors
-/// If no daemon is reached, nothing waits to be confirmed, or the answer is no.
+/// If no daemon is reached, nothing waits to be confirmed, or the number is missing or wrong.
 pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     let client = Client::find(&args.reach)?;
     let detail = client.get(&format!("/api/crawls/{}", args.name))?;
@@ -214,43 +218,50 @@ pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     let rehearsal = &crawl["rehearsal"];
     let waits = rehearsal["cycle"].as_u64().filter(|_| rehearsal["confirmed"] == false);
     let Some(cycle) = waits else {
-        return Err(Error::Daemon(format!("{} has no rehearsal that waits to be confirmed", args.name)));
+        return Err(Error::Daemon(format!("{} has nothing that waits to be confirmed", args.name)));
     };
     let figure = |key: &str| rehearsal[key].as_u64().unwrap_or(0);
     // What nobody has seen is not confirmed.
     output::show(&format!(
-        "{}: {} in {}, {}, {} will be deleted for good, as cycle {cycle} has rehearsed",
+        "{}: {} in {}, {}, {} will be deleted for good, as cycle {cycle} has shown",
         args.name,
         plural(figure("shares"), "share"),
         plural(figure("buckets"), "bucket"),
         plural(figure("leases"), "lease"),
         sizes::for_people(figure("bytes") as f64)
     ))?;
-    let stops = over_max_delete(crawl);
-    if let Some(stops) = &stops {
-        output::show(stops)?;
+    let over_limit = over_max_delete(crawl);
+    if let Some(over_limit) = &over_limit {
+        output::show(over_limit)?;
     }
-    if !args.yes && !agreed()? {
+    let agreed = match (args.shares, over_limit) {
+        // Whoever names the number has agreed; the daemon compares it.
+        (Some(_), _) => true,
+        (None, None) => args.yes || matches!(asked("Delete them? [y/N] ")?.as_str(), "y" | "Y" | "yes"),
+        (None, Some(_)) => asked("To delete them, type how many shares that is: ")?.parse() == Ok(figure("shares")),
+    };
+    if !agreed {
         output::tell("nothing was confirmed");
         return Ok(Exit::Waits);
     }
-    client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&json!({ "cycle": cycle })))?;
-    output::tell(match stops {
-        None => "confirmed: the next cycle deletes them",
-        Some(_) => "confirmed: the next cycle deletes them until max_delete stops it",
-    });
+    // Always named: another cycle may wait by now.
+    let shares = args.shares.unwrap_or(figure("shares"));
+    let body = json!({ "cycle": cycle, "shares": shares });
+    client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&body))?;
+    output::tell("confirmed: they are deleted now");
     Ok(Exit::Well)
 }
 
-fn agreed() -> Result<bool> {
+fn asked(question: &str) -> Result<String> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::Config("nobody is there to be asked: add --yes".to_owned()));
+        let advice = "nobody is there to be asked: add --yes, or, where it is more than max_delete allows, --shares N";
+        return Err(Error::Config(advice.to_owned()));
     }
     let mut stdout = std::io::stdout().lock();
     // A prompt that is not seen is answered with no.
-    let _ = write!(stdout, "Delete them? [y/N] ").and_then(|()| stdout.flush());
+    let _ = write!(stdout, "{question}").and_then(|()| stdout.flush());
     drop(stdout);
     let mut answer = String::new();
     let _ = std::io::stdin().lock().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    Ok(answer.trim().to_owned())
 }

@@ -3,16 +3,17 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_executor::block_on;
 
 use super::progress::Progress;
-use super::signals::Interrupts;
+use super::signals::{Interrupts, end_at_a_signal};
 use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
-use crate::checkpoint::SqliteStore;
+use crate::checkpoint::{Cycle, SqliteStore, StateStore};
 use crate::clock::{Clock, SystemClock, Time};
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
@@ -33,7 +34,31 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Whatever keeps the crawl from being finished.
 pub fn run(args: &CrawlArgs) -> Result<Exit> {
-    crawl(args).map_err(|error| advised(args, error))
+    let mut fresh = if args.fresh { Fresh::Yes } else { Fresh::No };
+    loop {
+        match crawl(args, fresh) {
+            Err(error) if args.wait && error.is_store_gone() => {
+                output::say(&format!("sexton: {error}; waiting until it is back"));
+                until_store_is_back(args)?;
+                // What was done before is saved, and gone on with.
+                fresh = Fresh::No;
+            }
+            other => return other.map_err(|error| advised(args, error)),
+        }
+    }
+}
+
+/// Waits until the store can be opened. All progress is saved, so a signal ends the process at once.
+fn until_store_is_back(args: &CrawlArgs) -> Result<()> {
+    let waiting = end_at_a_signal()?;
+    let mut backoff = Backoff::default();
+    loop {
+        std::thread::sleep(backoff.failed());
+        if TahoeStore::open(&args.store).is_ok_and(|store| store.still_there().is_ok()) {
+            waiting.store(false, Ordering::SeqCst);
+            return Ok(());
+        }
+    }
 }
 
 /// Where an unfinished cycle deletes, to begin anew costs more than it does elsewhere; says so.
@@ -45,27 +70,23 @@ fn advised(args: &CrawlArgs, error: Error) -> Error {
     if args.job != JobName::Leases || !deletes {
         return error;
     }
-    let differences = differences.join(", ");
-    let advice = if args.expiry.is_dry() {
-        "this run deletes nothing, so give it a state file of its own with --state FILE; --fresh would give that cycle up, and \
-         what it has deleted so far would no longer count for --max-delete"
-    } else {
-        "use those again, or begin anew with --fresh, and what it has deleted so far no longer counts for --max-delete"
-    };
     Error::Config(format!(
-        "the unfinished cycle {cycle} of {crawl}, which deletes, was begun with other parameters: {differences}; {advice}"
+        "the unfinished cycle {cycle} of {crawl}, which deletes, was begun with other parameters: {}; use those again, or begin \
+         anew with --fresh, and what it has deleted so far no longer counts for --max-delete",
+        differences.join(", ")
     ))
 }
 
-fn crawl(args: &CrawlArgs) -> Result<Exit> {
+fn crawl(args: &CrawlArgs, fresh: Fresh) -> Result<Exit> {
     let job = job(args)?;
     let store = TahoeStore::open(&args.store)?;
+    let store = if job.writes_in_store() { store.changeable()? } else { store };
     refuse_what_may_not_change(args, &job, &store)?;
-    let name = crawl_name(&job);
     let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
     let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
     let store = if job.changes_shares() { store.alone()? } else { store };
+    let name = crawl_name(args, &job, &mut state)?;
     let store = match &job {
         JobSettings::Verify { verify, .. } => args.verify.narrow(store, &mut state, &verify.parameters())?,
         _ => store,
@@ -74,7 +95,7 @@ fn crawl(args: &CrawlArgs) -> Result<Exit> {
     // As it is now: what goes meanwhile is none that was never there.
     let missing = args.verify.missing(&store);
     let interrupts = Interrupts::take_over()?;
-    let engine = start(args, &job, store, state)?;
+    let engine = start((args, name), &job, store, state, fresh)?;
     let ending = {
         let mut progress = Progress::new(name, prefixes);
         let ending = until_end(&engine, interrupts, |engine| progress.show(&engine.status()));
@@ -158,11 +179,22 @@ fn refuse_what_may_not_change(args: &CrawlArgs, job: &JobSettings, store: &Tahoe
     }
 }
 
-/// A crawl over a part has a name of its own, so that it is not in the way of the whole.
-fn crawl_name(job: &JobSettings) -> &'static str {
+/// What deletes nothing has this name where a cycle that deletes is not finished.
+const DRY_RUN: &str = "leases-dry-run";
+
+/// A crawl over a part has a name of its own, and so has a dry run where it would be in the way of a cycle that deletes.
+fn crawl_name(args: &CrawlArgs, job: &JobSettings, state: &mut dyn StateStore) -> Result<&'static str> {
+    let name = job.name();
     match job {
-        JobSettings::Verify { verify, .. } if !verify.selection.is_all() => PARTIAL,
-        job => job.name(),
+        JobSettings::Verify { verify, .. } if !verify.selection.is_all() => Ok(PARTIAL),
+        JobSettings::Leases(_) if args.expiry.is_dry() => {
+            let unfinished = |cycle: &Cycle| cycle.finished.is_none();
+            let deletes = |cycle: &Cycle| unfinished(cycle) && cycle.identity.parameters.get("delete").is_some();
+            let apart = state.latest(name)?.is_some_and(|cycle| deletes(&cycle))
+                || state.latest(DRY_RUN)?.is_some_and(|cycle| unfinished(&cycle));
+            Ok(if apart { DRY_RUN } else { name })
+        }
+        _ => Ok(name),
     }
 }
 
@@ -170,17 +202,19 @@ fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf
     state_file::path(args.state.as_deref(), &args.store, &store.identity(), job)
 }
 
-fn start(args: &CrawlArgs, job: &JobSettings, store: TahoeStore, state: SqliteStore) -> Result<EngineHandle> {
+fn start(
+    (args, name): (&CrawlArgs, &str),
+    job: &JobSettings,
+    store: TahoeStore,
+    state: SqliteStore,
+    fresh: Fresh,
+) -> Result<EngineHandle> {
     let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
     let settings = Settings { budget, checkpoint: args.checkpoint, ..Settings::default() };
-    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(crawl_name(job), job) };
+    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(name, job) };
     let crawl = args.verify.apply(crawl);
-    let mut engine = Engine::builder(settings)
-        .state(state)
-        .cycles(Cycles::Once)
-        .fresh(if args.fresh { Fresh::Yes } else { Fresh::No })
-        .time(Time::system(true));
+    let mut engine = Engine::builder(settings).state(state).cycles(Cycles::Once).fresh(fresh).time(Time::system(true));
     if let Some(now) = args.now {
         engine = engine.now(now);
     }
@@ -212,7 +246,18 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
     }
     delivered?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    Ok(Exit::by(report.verdict()))
+    let exit = Exit::by(report.verdict());
+    if !report.no_prefix {
+        return Ok(exit);
+    }
+    output::say(&format!(
+        "warning: {} holds {} and none of them is a prefix, which has two characters: a-z and 2-7, as in \"3k\"; this is most \
+         likely no store of shares",
+        args.store.join("shares").display(),
+        plural(report.not_in_ring, "name")
+    ));
+    // Damage comes first.
+    Ok(if exit == Exit::Well { Exit::Usage } else { exit })
 }
 
 /// Tries again and again while it fails for causes that pass, and says so once.

@@ -1,6 +1,7 @@
 //! `sexton demo`: a sample store and a sample database; both jobs and a cleaning under one visible budget; then a crawl
 //! that is stopped, killed and resumed.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -121,6 +122,9 @@ fn folder(args: &DemoArgs) -> Result<PathBuf> {
 }
 
 fn make(sample: &SampleStore, dir: &Path) -> Result<Summary> {
+    // For its owner alone, since states lie in it too.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| Error::Config(format!("cannot make the folder {}: {e}", dir.display())))?;
     let bar = if output::is_terminal() { ProgressBar::new(sample.buckets.into()) } else { ProgressBar::hidden() };
     let made = sample.write(dir, |buckets| bar.set_position(buckets));
     bar.finish_and_clear();

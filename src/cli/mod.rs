@@ -250,7 +250,8 @@ struct CrawlArgs {
     #[arg(long, value_name = "WHEN", default_value = "every_slice")]
     checkpoint: Checkpoint,
 
-    /// Where progress is kept [default: in your state folder, named after store and job]
+    /// Where progress is kept, in a folder that only its owner may write to [default: in your state folder, named after store
+    /// and job]
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
@@ -258,6 +259,10 @@ struct CrawlArgs {
     /// --max-delete
     #[arg(long)]
     fresh: bool,
+
+    /// Where the store goes away meanwhile, wait until it is back and go on, instead of ending with exit code 3
+    #[arg(long)]
+    wait: bool,
 
     /// Print the report as one JSON object on stdout
     #[arg(long)]
@@ -391,7 +396,8 @@ mod tests {
         let by = Verdict::ALL.map(|verdict| Exit::by(verdict).code());
         assert_eq!(by, [1, 1, 3, 4, 0, 0]);
         let (path, cause) = (PathBuf::from("x"), "why".to_owned());
-        let catch = Error::SafetyCatch { crawl: "c".to_owned(), deletes: 2, deleted: 1, examined: 9, most: 0.1 };
+        let catch =
+            Error::SafetyCatch { crawl: "c".to_owned(), cycle: 0, would_delete: 2, deleted: 1, examined: 9, most: 0.1 };
         for (error, code) in [
             (Error::Config(cause.clone()), 2),
             (Error::StateForeign { path: path.clone(), cause: cause.clone() }, 2),

@@ -16,6 +16,7 @@ use crate::report::CycleReport;
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::status::{BudgetStatus, TargetStatus};
+use crate::store::STRAYS_NAMED;
 
 /// The bar on the terminal, while there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -158,14 +159,11 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     }
     lines.extend(report.own.get("would_delete").and_then(over_max_delete_for_people));
     lines.extend(report.own.get("spared").and_then(spared_for_people));
-    if report.own.contains_key("rehearsal") {
-        lines.push("  this was a rehearsal: nothing was deleted, the next cycle will".to_owned());
-    }
     let Counts { no_bucket, no_share, vanished, .. } = report.counts;
     let strays = no_bucket + no_share + report.not_in_ring;
     if strays > 0 {
         let outside = report.not_in_ring;
-        lines.push(format!("  strays: {no_bucket} no bucket, {no_share} no share, {outside} beside the prefixes"));
+        lines.push(format!("  strays: {no_bucket} no bucket, {no_share} no share, {outside} beside the prefixes (the first {STRAYS_NAMED} are named with --json)"));
     }
     if vanished > 0 {
         lines.push(format!("  vanished meanwhile: {vanished}"));

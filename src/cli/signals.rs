@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use super::Exit;
 use crate::error::{Error, Result};
@@ -30,6 +30,20 @@ pub fn end_with_the_reader() -> Result<()> {
     signal_hook::flag::register_conditional_default(SIGPIPE, always).map(drop).map_err(failed)
 }
 
+/// Ends the process at the first SIGINT or SIGTERM, as long as what is given back is true: for a wait in which nothing is in
+/// hand.
+///
+/// # Errors
+/// If the signals cannot be taken over.
+pub fn end_at_a_signal() -> Result<Arc<AtomicBool>> {
+    let waiting = Arc::new(AtomicBool::new(true));
+    for signal in [SIGINT, SIGTERM] {
+        let status = Exit::Interrupted.code().into();
+        signal_hook::flag::register_conditional_shutdown(signal, status, waiting.clone()).map_err(failed)?;
+    }
+    Ok(waiting)
+}
+
 fn failed(e: io::Error) -> Error {
     Error::Config(format!("cannot take over signals: {e}"))
 }
@@ -51,8 +65,8 @@ impl Interrupts {
     ///
     /// # Errors
     /// If the thread that listens cannot be started.
-    pub fn answer(mut self, stop: impl FnOnce() + Send + 'static) -> Result<()> {
-        let mut stop = Some(stop);
+    pub fn answer(mut self, stop: impl FnOnce() + Send + 'static) -> Result<Listening> {
+        let (mut stop, listening) = (Some(stop), Listening(self.0.handle()));
         let listen = move || {
             for _ in self.0.forever() {
                 match stop.take() {
@@ -61,6 +75,17 @@ impl Interrupts {
                 }
             }
         };
-        threads::start("signals", listen).map(drop)
+        threads::start("signals", listen)?;
+        Ok(listening)
+    }
+}
+
+/// Somebody listens to signals.
+pub struct Listening(Handle);
+
+impl Listening {
+    /// Listens no more: for what has ended with an error and may be tried again.
+    pub fn end(self) {
+        self.0.close();
     }
 }

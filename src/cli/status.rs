@@ -8,9 +8,7 @@ use serde_json::Value;
 
 use super::client::{Client, Reach};
 use super::{Exit, output};
-use crate::config::units::parse_part;
 use crate::error::{Error, Result};
-use crate::policy::deletion::SafetyCatch;
 use crate::sizes;
 use crate::sizes::plural;
 use crate::status::Verdict;
@@ -145,17 +143,19 @@ fn for_people(status: &Value) -> String {
     lines.join("\n") + "\n"
 }
 
-/// That what a crawl has rehearsed is more than its safety catch lets go, if so, and what there is to do.
+/// That what waits to be confirmed is more than the safety catch lets go, if so, and what there is to do.
 pub fn over_max_delete(crawl: &Value) -> Option<String> {
-    let (rehearsal, last) = (&crawl["rehearsal"], &crawl["last_cycle"]);
-    let max_delete = text(rehearsal, "max_delete");
-    let catch = SafetyCatch { most: parse_part(max_delete).ok()? };
-    let examined = last["shares"].as_u64().filter(|_| last["cycle"] == rehearsal["cycle"])?;
-    let shares = rehearsal["shares"].as_u64().filter(|shares| !catch.allows(*shares, examined))?;
+    let rehearsal = &crawl["rehearsal"];
+    if rehearsal["over_limit"] != true || rehearsal["confirmed"] != false {
+        return None;
+    }
+    let (shares, examined) = (rehearsal["shares"].as_u64()?, rehearsal["examined"].as_u64()?);
     Some(format!(
-        "rehearsed to delete {shares} of {}, more than max_delete ({max_delete}) allows: the cycle that deletes will stop with an \
-         error; if all of them are to go, raise max_delete in config.ron and reload it before you confirm",
-        plural(examined, "share")
+        "{shares} of {} is more than max_delete ({}) allows: check the clock, the rule of expiry and whether clients still renew \
+         their leases; if all is right, confirm it with that number (`sexton confirm {} --shares {shares}`)",
+        plural(examined, "share"),
+        text(rehearsal, "max_delete"),
+        text(crawl, "name"),
     ))
 }
 
@@ -347,21 +347,17 @@ mod tests {
     }
 
     #[test]
-    fn a_rehearsal_of_more_than_the_catch_lets_go_is_told() {
-        let stops = |shares: u64, examined: u64, max_delete: &str| {
-            let rehearsal = json!({"cycle": 3, "shares": shares, "max_delete": max_delete});
-            over_max_delete(&json!({"rehearsal": rehearsal, "last_cycle": {"cycle": 3, "shares": examined}}))
+    fn more_than_the_catch_lets_go_is_told_with_what_to_do() {
+        let waits = |over_limit: bool, confirmed: bool| {
+            let rehearsal = json!({"cycle": 3, "shares": 2908, "examined": 10_000, "over_limit": over_limit,
+                "max_delete": "10%", "confirmed": confirmed});
+            over_max_delete(&json!({"name": "expire", "rehearsal": rehearsal}))
         };
-        let told = stops(2908, 10_000, "10%").unwrap();
-        assert!(
-            told.starts_with("rehearsed to delete 2908 of 10000 shares, more than max_delete (10%) allows"),
-            "{told}"
-        );
-        for (shares, examined, max_delete) in [(1000, 10_000, "10%"), (999, 999, "10%"), (2908, 10_000, "30%")] {
-            assert_eq!(stops(shares, examined, max_delete), None);
-        }
-        assert!(stops(1, 999, "0%").is_some());
-        assert_eq!(over_max_delete(&json!({"rehearsal": null, "last_cycle": {"cycle": 3, "shares": 9}})), None);
+        let told = waits(true, false).unwrap();
+        assert!(told.starts_with("2908 of 10000 shares is more than max_delete (10%) allows"), "{told}");
+        assert!(told.contains("`sexton confirm expire --shares 2908`"), "{told}");
+        assert_eq!((waits(false, false), waits(true, true)), (None, None));
+        assert_eq!(over_max_delete(&json!({"rehearsal": null})), None);
     }
 
     #[test]

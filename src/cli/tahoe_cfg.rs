@@ -1,5 +1,6 @@
 //! `sexton import-tahoe-cfg`: the `config.ron` that means what a node's `tahoe.cfg` tells its crawlers.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use super::{Exit, output};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::store::open_regular;
 use crate::tahoe::cfg::{Rule, Storage};
 use crate::tahoe::lease::LEASE_SECS;
 use crate::tahoe::state::figures::Mode;
@@ -22,21 +24,23 @@ const ON_DELETING: [&str; 4] = [
 ];
 
 /// What stands there instead where leases are to go before their own dates.
-const ON_DELETING_EARLY: [&str; 5] = [
+const ON_DELETING_EARLY: [&str; 6] = [
     "Tahoe deletes as the node itself, and by this rule leases go that are valid by their own dates: they are granted for 31",
-    "days. Without `compat: true` that is refused, and with it leases are cancelled exactly as Tahoe does, which needs the node",
-    "stopped (`delete: offline`). Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is",
-    "wanted: age(\"31d\") without compat, and `delete: online` beside the running node. The first cycle is a rehearsal:",
-    "`sexton confirm leases` shows what it would delete, and asks.",
+    "days. Without `compat: true` that is refused, and with it leases are cancelled exactly as Tahoe does, bucket after bucket,",
+    "which needs the node stopped (`delete: offline`). Here it is only evaluated: in place of `dry_run: true`, `rehearsal: false`",
+    "and `max_delete: \"100%\"` let it delete. Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not",
+    "what is wanted: age(\"31d\") without compat and dry_run, and `delete: online` beside the running node. The first cycle is a",
+    "rehearsal then: `sexton confirm leases` shows what it would delete, and asks.",
 ];
 
 /// And there where every lease is to go.
-const ON_DELETING_ALL: [&str; 5] = [
+const ON_DELETING_ALL: [&str; 6] = [
     "Tahoe deletes as the node itself, and by a cutoff that is yet to come every lease goes, however young. Without `compat: true`",
-    "that is refused, and with it leases are cancelled exactly as Tahoe does, which needs the node stopped (`delete: offline`).",
-    "Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is wanted: a date that has passed,",
-    "without compat, and `delete: online` beside the running node. The first cycle is a rehearsal: `sexton confirm leases` shows",
-    "what it would delete, and asks.",
+    "that is refused, and with it leases are cancelled exactly as Tahoe does, bucket after bucket, which needs the node stopped",
+    "(`delete: offline`). Here it is only evaluated: in place of `dry_run: true`, `rehearsal: false` and `max_delete: \"100%\"` let",
+    "it delete. Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is wanted: a date that has",
+    "passed, without compat and dry_run, and `delete: online` beside the running node. The first cycle is a rehearsal then:",
+    "`sexton confirm leases` shows what it would delete, and asks.",
 ];
 
 /// A larger file is no `tahoe.cfg`.
@@ -55,10 +59,11 @@ pub struct TahoeCfgArgs {
 /// [`Error::Config`] if the file cannot be read, or Tahoe's node would not start with it.
 pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
     let wrong = |why: &dyn std::fmt::Display| Error::Config(format!("{}: {why}", args.file.display()));
-    if std::fs::metadata(&args.file).map_err(|e| wrong(&e))?.len() > SIZE_MAX {
+    let (file, mut text) = (open_regular(&args.file).map_err(|e| wrong(&e))?, String::new());
+    file.take(SIZE_MAX + 1).read_to_string(&mut text).map_err(|e| wrong(&e))?;
+    if text.len() as u64 > SIZE_MAX {
         return Err(wrong(&"it is larger than 1 MiB, so it is no tahoe.cfg"));
     }
-    let text = std::fs::read_to_string(&args.file).map_err(|e| wrong(&e))?;
     let storage = Storage::parse(&text).map_err(|why| wrong(&why))?;
     // A relative storage_dir is one of the node's base directory, where the file lies.
     let file = args.file.canonicalize().map_err(|e| wrong(&e))?;
@@ -163,20 +168,21 @@ fn manner(storage: &Storage, expire: &str, now: f64) -> Manner {
         },
         (_, false) => Manner { keys: "dry_run: true", comment: &[], doubt: None },
         (_, true) if all => Manner {
-            keys: "delete: offline, compat: true, rehearsal: true",
+            keys: "delete: offline, compat: true, dry_run: true",
             comment: &ON_DELETING_ALL,
             doubt: Some(
                 "expire.cutoff_date is yet to come, so every lease goes, however young; that is deleted here only as Tahoe does it \
-                 (compat: true), which needs the node stopped (delete: offline), after a rehearsal that is to be confirmed",
+                 (compat: true), which needs the node stopped (delete: offline), and until you change dry_run it is only \
+                 evaluated",
             ),
         },
         (_, true) if early => Manner {
-            keys: "delete: offline, compat: true, rehearsal: true",
+            keys: "delete: offline, compat: true, dry_run: true",
             comment: &ON_DELETING_EARLY,
             doubt: Some(
                 "expire.override_lease_duration is shorter than the 31 days that leases are granted for, so leases go that are \
                  valid by their own dates; that is deleted here only as Tahoe does it (compat: true), which needs the node \
-                 stopped (delete: offline), after a rehearsal that is to be confirmed",
+                 stopped (delete: offline), and until you change dry_run it is only evaluated",
             ),
         },
         (_, true) => Manner {

@@ -9,9 +9,9 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::checkpoint::StateStore;
-use crate::config::units::parse_target;
+use crate::config::units::{parse_bytes, parse_target};
 use crate::error::{Error, Result};
-use crate::job::verify::{Advisories, PageCache, Quarantine, Sample, Selection, VerifySettings};
+use crate::job::verify::{Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Sample, Selection, VerifySettings};
 use crate::settings::{CrawlSettings, Order};
 use crate::store::{Store, TahoeStore};
 
@@ -49,6 +49,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DIR")]
     quarantine_dir: Option<PathBuf>,
 
+    /// How much copies of corrupt shares may take in a cycle, such as 500MB; at least 5 % of the disk stay free [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    quarantine_max: Option<u64>,
+
     /// Write Tahoe's corruption advisories for corrupt shares, beside shares/
     #[arg(long)]
     advisories: bool,
@@ -72,6 +76,7 @@ impl VerifyArgs {
             ("--target", self.target.is_some()),
             ("--quarantine", self.quarantine.is_some()),
             ("--quarantine-dir", self.quarantine_dir.is_some()),
+            ("--quarantine-max", self.quarantine_max.is_some()),
             ("--advisories", self.advisories),
             ("--keep-cache", self.keep_cache),
         ];
@@ -131,8 +136,12 @@ impl VerifyArgs {
                 "--since {since} is after now ({now:.0}): give a moment that has passed, in seconds (not milliseconds) since 1970"
             )));
         }
-        if self.quarantine_dir.is_some() && self.quarantine.unwrap_or_default() == Quarantine::None {
-            return Err(Error::Config("--quarantine-dir goes with --quarantine copy or move".to_owned()));
+        let beside =
+            [("--quarantine-dir", self.quarantine_dir.is_some()), ("--quarantine-max", self.quarantine_max.is_some())];
+        if let Some((name, _)) = beside.iter().find(|(_, given)| *given)
+            && self.quarantine.unwrap_or_default() == Quarantine::None
+        {
+            return Err(Error::Config(format!("{name} goes with --quarantine copy or move")));
         }
         let mut selection = Selection { sample: self.sample, since: self.since, ..Selection::default() };
         for storage_index in &self.storage_indexes {
@@ -142,6 +151,7 @@ impl VerifyArgs {
             selection,
             quarantine: self.quarantine.unwrap_or_default(),
             quarantine_dir: self.quarantine_dir.clone(),
+            quarantine_max_bytes: self.quarantine_max.unwrap_or(QUARANTINE_MAX_BYTES),
             advisories: if self.advisories { Advisories::Write } else { Advisories::None },
             page_cache: if self.keep_cache { PageCache::Keep } else { PageCache::Spare },
             ..VerifySettings::default()

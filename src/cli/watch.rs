@@ -49,7 +49,7 @@ pub fn until_end_of(
     let (ended, end) = channel();
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stopping, flag) = (engine.clone(), interrupted.clone());
-    interrupts.answer(move || {
+    let listening = interrupts.answer(move || {
         flag.store(true, Ordering::SeqCst);
         super::output::say(&format!("stopping after the running {unit}; once more stops at once"));
         // On a thread of its own, so that the next signal is heard; how it ends is told by `finished` below.
@@ -64,6 +64,9 @@ pub fn until_end_of(
         match end.recv_timeout(LOOK_EVERY) {
             Ok(result) => {
                 let interrupted = interrupted.load(Ordering::SeqCst);
+                if result.is_err() {
+                    listening.end();
+                }
                 return result.map(|()| if interrupted { Ending::Interrupted } else { Ending::Finished });
             }
             Err(RecvTimeoutError::Timeout) => look(engine),

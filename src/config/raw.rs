@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::clean::RawCleaning;
+use super::clean::{Bytes, RawCleaning};
 use super::kind::{
     Age, Cutoff, FilePath, History, Interval, Name, Pace, Part, ReadAhead, Slice, Target, Value, Weight, Workers,
 };
@@ -13,7 +13,7 @@ use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::Percent;
 use crate::error::Error;
 use crate::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
-use crate::job::verify::{Advisories, PageCache, Quarantine, Selection, VerifySettings};
+use crate::job::verify::{Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Selection, VerifySettings};
 use crate::settings::{Basis, Checkpoint, JobSettings, Order};
 use crate::tahoe::container::ShareType;
 
@@ -146,17 +146,20 @@ impl TryFrom<RawJob> for CheckedJob {
                     node_stopped: default.node_stopped,
                 })
             }
-            RawJob::Verify { quarantine, quarantine_dir, advisories, keep_cache, offline } => JobSettings::Verify {
-                verify: VerifySettings {
-                    selection: Selection::default(),
-                    quarantine: quarantine.into(),
-                    quarantine_dir: quarantine_dir.map(|path| path.0.into()),
-                    advisories: if advisories { Advisories::Write } else { Advisories::None },
-                    page_cache: if keep_cache { PageCache::Keep } else { PageCache::Spare },
-                    node_stopped: false,
-                },
-                offline,
-            },
+            RawJob::Verify { quarantine, quarantine_dir, quarantine_max, advisories, keep_cache, offline } => {
+                JobSettings::Verify {
+                    verify: VerifySettings {
+                        selection: Selection::default(),
+                        quarantine: quarantine.into(),
+                        quarantine_dir: quarantine_dir.map(|path| path.0.into()),
+                        quarantine_max_bytes: quarantine_max.map_or(QUARANTINE_MAX_BYTES, |size| size.0),
+                        advisories: if advisories { Advisories::Write } else { Advisories::None },
+                        page_cache: if keep_cache { PageCache::Keep } else { PageCache::Spare },
+                        ..VerifySettings::default()
+                    },
+                    offline,
+                }
+            }
         };
         job.validate().map(|()| CheckedJob(job))
     }
@@ -191,6 +194,8 @@ enum RawJob {
         quarantine: RawQuarantine,
         #[serde(default)]
         quarantine_dir: Option<Value<FilePath>>,
+        #[serde(default)]
+        quarantine_max: Option<Value<Bytes>>,
         #[serde(default)]
         advisories: bool,
         #[serde(default)]

@@ -225,3 +225,32 @@ impl Copying {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cumulus::sample::SampleDb;
+
+    #[test]
+    fn a_copy_that_is_given_up_leaves_nothing_and_a_finished_one_is_finished_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, to) = (dir.path().join("localdb.sqlite"), dir.path().join("copy"));
+        SampleDb { segments: 20, ..SampleDb::default() }.write(&database).unwrap();
+        let part = dir.path().join("copy.sexton-part");
+        let copier = Copier::start(&database, &to, OlderCopy::Refuse).unwrap();
+        assert!(copier.step(1).unwrap().more && part.exists());
+        drop(copier);
+        assert!(!part.exists() && !to.exists());
+        let mut copier = Copier::start(&database, &to, OlderCopy::Refuse).unwrap();
+        while copier.step(100).unwrap().more {}
+        // In the way meanwhile: it stays, and once it has gone the copy gets its name.
+        std::fs::write(&to, "of somebody").unwrap();
+        copier.finish().unwrap_err();
+        assert_eq!(std::fs::read(&to).unwrap(), b"of somebody");
+        std::fs::remove_file(&to).unwrap();
+        copier.finish().unwrap();
+        copier.finish().unwrap();
+        drop(copier);
+        assert!(to.exists() && !part.exists());
+    }
+}

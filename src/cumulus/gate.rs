@@ -231,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_system_without_locks_is_told_from_a_backup_that_runs() {
+        for errno in [libc::ENOLCK, libc::ENOSYS, libc::EOPNOTSUPP] {
+            let error = failed(&io::Error::from_raw_os_error(errno), "guard", Path::new("/srv/db"));
+            assert!(error.to_string().contains("gives no locks"), "{error}");
+            assert_eq!(error.retry(), crate::Retry::Useless);
+        }
+        let other = failed(&io::Error::from_raw_os_error(libc::EIO), "guard", Path::new("/srv/db")).to_string();
+        assert!(other.starts_with("cannot guard local database /srv/db"), "{other}");
+    }
+
+    #[test]
     fn a_guard_and_a_cleaner_meet_at_one_gate_whatever_name_they_use() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().canonicalize().unwrap().join("localdb.sqlite");

@@ -229,7 +229,7 @@ fn half_written(path: &Path) -> Error {
         "a program has died while it changed the database, and the journal beside it (-journal) is still to be \
         rolled back, which would change the file; run the backup program once, or clean without --dry-run"
             .to_owned();
-    Error::LocalDb { doing: "only look at", path: path.to_owned(), cause }
+    Error::LocalDb { doing: "look at", path: path.to_owned(), cause }
 }
 
 /// Looks at a database that is still to be rolled back, past its journal: what is foreign anyway is left as it is.

@@ -34,6 +34,7 @@ pub enum First {
 pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh, first: First) -> Result<()> {
     let CrawlConfig { settings, store: path, job } = crawl;
     let store = open(path).await?;
+    let store = if job.writes_in_store() { store.changeable()? } else { store };
     let store = if job.changes_shares() { store.alone()? } else { store };
     // Expiry asks before each slice's deletions; it may evaluate and rehearse beside a node.
     if let (JobSettings::Verify { .. }, true, Some(node)) = (&job, job.needs_stopped_node(), store.running_node()) {

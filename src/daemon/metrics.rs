@@ -107,7 +107,7 @@ gauges! {
     walking = "sexton_crawl_walking", ["crawl"], "1 while the crawl walks, also in a pause of everything.";
     up = "sexton_crawl_up", ["crawl", "job"], "1 unless the crawl has failed or was stopped.";
     crawl_waiting = "sexton_crawl_waiting", ["crawl"], "1 while something keeps the crawl from working.";
-    rehearsed = "sexton_crawl_rehearsed", ["crawl"], "1 while a rehearsal waits to be confirmed.";
+    rehearsed = "sexton_crawl_rehearsed", ["crawl"], "1 while a cycle waits to be confirmed before it deletes.";
     cycle = "sexton_cycle_number", ["crawl"], "Number of the cycle in progress, or of the last one.";
     cycle_started = "sexton_cycle_start_timestamp_seconds", ["crawl"], "When that began.";
     cycle_progress = "sexton_cycle_progress_ratio", ["crawl"], "Part of the prefixes that are complete in it.";
@@ -211,6 +211,7 @@ impl Metrics {
             NoteKind::Finding => {
                 self.findings.with_label_values(&[&*row.crawl, row.region.as_deref().unwrap_or("")]).inc();
             }
+            NoteKind::Stray => {}
             NoteKind::Error => {
                 let text = row.text.to_ascii_lowercase();
                 let cause = CAUSES.iter().find(|(words, _)| text.contains(words)).map_or("other", |(_, cause)| cause);
@@ -267,7 +268,7 @@ impl Metrics {
         if job != "verify" {
             return;
         }
-        let Verified { bytes, ok, corrupt, unreadable, in_doubt } = *verified;
+        let Verified { bytes, ok, corrupt, unreadable, in_doubt, .. } = *verified;
         self.verified_bytes.with_label_values(name).inc_by(bytes);
         let results = [("ok", ok), ("corrupt", corrupt), ("unreadable", unreadable), ("in_doubt", in_doubt)];
         for (result, shares) in results {

@@ -20,7 +20,7 @@ use crate::report::CycleReport;
 use crate::settings::JobSettings;
 use crate::shown;
 use crate::status::{CleaningEnd, CrawlStatus};
-use crate::store::TahoeStore;
+use crate::store::{STRAYS_NAMED, TahoeStore};
 
 /// Findings and errors of a cycle that are listed, each.
 const NOTES_LISTED: u64 = 10_000;
@@ -144,6 +144,7 @@ fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: Cycle) -> Res
         prefixes: state.prefixes(&key)?,
         findings: state.notes(&key, NoteKind::Finding, NOTES_LISTED)?,
         errors: state.notes(&key, NoteKind::Error, NOTES_LISTED)?,
+        strays: state.notes(&key, NoteKind::Stray, STRAYS_NAMED as u64)?,
         cycle,
     };
     match &crawl.job {

@@ -4,13 +4,14 @@
 //! `RUNTIME_DIRECTORY` where it sets them, else the user's own folders.
 
 use std::env;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use directories::ProjectDirs;
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -145,7 +146,7 @@ impl Card {
         }
         let file = folder.file(format!("{:016x}.json", xxh3_64(self.state.as_os_str().as_encoded_bytes())));
         // For whoever may enter the folder, whatever the umask: it says where to ask, and holds no secret.
-        let readable = |new: &fs::File| new.set_permissions(Permissions::from_mode(0o644));
+        let readable = |new: &fs::File| own_files::set_mode(new, Mode::from_raw_mode(0o644));
         file.replace(readable, |new| new.write_all(&serde_json::to_vec_pretty(self)?))?;
         Ok(file)
     }
@@ -198,4 +199,102 @@ fn own_runtime(state: &Path) -> Vec<PathBuf> {
     let session = env_dir("XDG_RUNTIME_DIR").map(|dir| dir.join("sexton"));
     let beside = state.parent().map(|folder| folder.join("running"));
     env_dir("RUNTIME_DIRECTORY").into_iter().chain(session).chain(beside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn card(state: &Path) -> Card {
+        Card {
+            pid: std::process::id(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            url: "http://127.0.0.1:1".to_owned(),
+            state: state.to_owned(),
+            config: None,
+            token_file: beside(state, "-token"),
+        }
+    }
+
+    /// The cards of the daemon with this state that are found.
+    fn found(state: &Path, named: &[PathBuf], guessed: &[PathBuf]) -> Vec<FoundCard> {
+        Card::all(named, guessed).into_iter().filter(|found| found.card.state == state).collect()
+    }
+
+    #[test]
+    fn a_card_is_readable_lies_in_a_folder_of_its_own_and_goes_with_the_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let running = Arc::new(Folder::open_or_make(&dir.path().join("running"), 0o755).unwrap());
+        let file = card(&state).write(running.path()).unwrap();
+        assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o644);
+        let states = [state.clone()];
+        assert_eq!(found(&state, &states, &[]), [FoundCard { card: card(&state), owner: own_files::me() }]);
+        assert_eq!(found(&state, &[], &states).len(), 1);
+        drop(Laid(vec![file.clone()]));
+        assert!(!file.path().exists() && found(&state, &states, &[]).is_empty());
+    }
+
+    #[test]
+    fn what_others_may_have_put_there_is_no_card() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, running) = (dir.path().join("state"), dir.path().join("running"));
+        let file = card(&state).write(&running).unwrap();
+        let states = [state.clone()];
+        // In a folder where others may create names.
+        fs::set_permissions(&running, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(found(&state, &states, &[]).is_empty());
+        assert!(card(&state).write(&running).is_err());
+        fs::set_permissions(&running, fs::Permissions::from_mode(0o755)).unwrap();
+        // A link to a card, a pipe, and a card that is far too long.
+        fs::rename(file.path(), dir.path().join("card")).unwrap();
+        symlink(dir.path().join("card"), file.path()).unwrap();
+        assert!(found(&state, &states, &[]).is_empty());
+        assert!(card(&state).write(&running).is_err() && file.path().is_symlink());
+        fs::remove_file(file.path()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, file.path(), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(found(&state, &states, &[]).is_empty());
+        fs::remove_file(file.path()).unwrap();
+        let long = serde_json::to_string(&card(&state)).unwrap() + &" ".repeat(70_000);
+        fs::write(file.path(), long).unwrap();
+        assert!(found(&state, &states, &[]).is_empty());
+    }
+
+    /// Only root can make files of other users.
+    #[cfg(feature = "external")]
+    #[test]
+    fn a_card_is_believed_of_you_of_root_and_of_the_owner_of_the_state_that_is_named() {
+        const MALLORY: u32 = 61_002;
+        if own_files::me() != 0 {
+            eprintln!("skipped: needs root, to make files of other users");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (state, running) = (dir.path().join("state"), dir.path().join("running"));
+        let file = card(&state).write(&running).unwrap();
+        let give = |path: &Path, uid| std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+        let states = [state.clone()];
+        // Card and folder of two users.
+        give(&file.path(), MALLORY);
+        assert!(found(&state, &states, &[]).is_empty());
+        give(&file.path(), 0);
+        give(&running, MALLORY);
+        assert!(found(&state, &states, &[]).is_empty());
+        assert!(card(&state).write(&running).unwrap_err().to_string().contains("belongs to another user"));
+        // Both of somebody else.
+        give(&file.path(), MALLORY);
+        assert!(found(&state, &states, &[]).is_empty());
+        fs::write(&state, "").unwrap();
+        give(&state, MALLORY);
+        assert_eq!(found(&state, &states, &[]), [FoundCard { card: card(&state), owner: MALLORY }]);
+        assert!(found(&state, &[], &states).is_empty(), "a guess names no owner");
+        // A link of somebody else in the folder's place.
+        give(dir.path(), MALLORY);
+        fs::rename(&running, dir.path().join("elsewhere")).unwrap();
+        symlink("elsewhere", &running).unwrap();
+        give(&running, MALLORY);
+        assert!(found(&state, &states, &[]).is_empty());
+    }
 }

@@ -145,8 +145,13 @@ pub enum Verb {
     Order(Instruction),
     /// The end, until it is started.
     Stop,
-    /// To confirm what the rehearsal of this cycle has shown.
-    Confirm(u64),
+    /// To confirm what a cycle has shown.
+    Confirm {
+        /// The cycle.
+        cycle: u64,
+        /// How many shares it would delete.
+        shares: Option<u64>,
+    },
 }
 
 /// What a request wants changed.

@@ -213,15 +213,16 @@ impl EngineHandle {
         Ok(())
     }
 
-    /// Confirms what a rehearsal of this crawl has shown ([`CrawlStatus::rehearsal`](crate::status::CrawlStatus)): the next
-    /// cycle does it. Kept in the state, so it is asked for once only.
+    /// Confirms what the cycle of this number has shown ([`CrawlStatus::rehearsal`](crate::status::CrawlStatus)): it is carried
+    /// out. `objects` is how many objects it would delete; it has to be given where that is more than the safety catch allows.
+    /// Kept in the state, so it is asked for once only.
     ///
     /// # Errors
-    /// [`Error::Config`] if the crawl does not wait for the confirmation of just this cycle; whatever keeps it from being
-    /// saved. Nothing is confirmed then.
-    pub async fn confirm(&self, crawl: &str, cycle: u64) -> Result<()> {
+    /// [`Error::Config`] if the crawl does not wait for the confirmation of just this cycle, or the number is missing or not the
+    /// right one; whatever keeps it from being saved. Nothing is confirmed then.
+    pub async fn confirm(&self, crawl: &str, cycle: u64, objects: Option<u64>) -> Result<()> {
         let to = self.works.confirm(crawl).ok_or_else(|| not_running(crawl))?;
-        to.send(Confirm(cycle)).await?
+        to.send(Confirm { cycle, objects }).await?
     }
 
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Result<()>>) -> Request) -> Result<()> {

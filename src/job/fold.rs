@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Intents, Notes};
+use super::{DeletionCount, Notes, VisitPhase};
 use crate::error::Error;
 use crate::policy::deletion::Clocks;
 use crate::slice::TimeSlice;
@@ -16,10 +16,8 @@ pub struct Fold<'a, T> {
     pub tally: &'a mut T,
     /// Counts, findings and errors.
     pub notes: &'a mut Notes,
-    /// What is to be changed, after it was saved for good.
-    pub intents: &'a mut Intents,
-    /// Whether the cycle only tells what it would change.
-    pub rehearsal: Rehearsal,
+    /// Which visit to the bucket this is.
+    pub phase: VisitPhase,
     /// The slice in force; `slice.is_over()` says when to yield.
     pub slice: &'a TimeSlice,
     /// When the cycle began by the clock, in seconds since 1970: tells it from all others, also where one `now` was given to
@@ -32,6 +30,16 @@ pub struct Fold<'a, T> {
     pub(in crate::job) clocks: &'a dyn Fn() -> Clocks,
     pub(in crate::job) is_there: &'a dyn Fn(&Path) -> bool,
     pub(in crate::job) refused: Option<Error>,
+    pub(in crate::job) handed_out: HandedOut,
+}
+
+/// What a visit wants to have changed.
+#[derive(Debug, Default)]
+pub(in crate::job) struct HandedOut {
+    /// What all of it deletes; `None` if nothing is to be changed.
+    pub count: Option<DeletionCount>,
+    /// The bodies of the intents with the objects that each deletes; none while the bucket is only examined.
+    pub bodies: Vec<(u64, String)>,
 }
 
 impl<T> Fold<'_, T> {
@@ -46,24 +54,40 @@ impl<T> Fold<'_, T> {
         self.refused.get_or_insert(error);
     }
 
-    /// Notes something that could not be read: as an error with its path if it is still there, else as vanished.
+    /// Hands out an intent for the bucket: something is to be changed in it that deletes so much. `body` says what, for
+    /// [`Job::carry_out`](super::Job::carry_out); while the bucket is only examined it is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Tally`] if the body cannot be written as JSON.
+    pub fn intend(&mut self, deletes: DeletionCount, body: &impl Serialize) -> crate::error::Result<()> {
+        if self.phase != VisitPhase::Examine {
+            let body = serde_json::to_string(body)
+                .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
+            self.handed_out.bodies.push((deletes.objects, body));
+        }
+        self.handed_out.count.get_or_insert_default().merge(&deletes);
+        Ok(())
+    }
+
+    /// Notes something that could not be read: as an error with its path if it is still there, else as vanished. What is gone
+    /// when a candidate is visited again was counted before.
     pub fn unreadable(&mut self, what: &Unreadable) {
         if (self.is_there)(&what.path) {
             self.notes.error(&what.path, &what.error);
         } else {
-            self.notes.counts.vanished += 1;
+            self.notes.counts.vanished += u64::from(self.phase.examines());
         }
     }
 }
 
-/// Whether a cycle only tells what it would change.
+/// Whether a cycle waits between its two phases until somebody has confirmed what it would delete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]
 pub enum Rehearsal {
-    /// It does it.
+    /// Only if it would delete more than it may.
     #[default]
     No,
-    /// It tells.
+    /// In any case.
     Yes,
 }
 

@@ -6,10 +6,9 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::Notes;
-use crate::error::{Error, Result};
 use crate::policy::deletion::Clocks;
 
 /// How many intents of a worker are in hand at most before they are carried out, even in mid-slice.
@@ -23,7 +22,7 @@ const BYTES_IN_HAND: usize = 8 << 20;
 pub struct Intent {
     /// The bucket's name.
     pub bucket: Vec<u8>,
-    /// How many shares it would delete.
+    /// How many objects it would delete.
     pub deletes: u64,
     /// What is to be done, and the bucket's whole effect on the tally, as the job writes it.
     pub body: String,
@@ -92,17 +91,6 @@ impl Intents {
         Intents { recorded: VecDeque::new(), new, bytes }
     }
 
-    /// Adds one.
-    ///
-    /// # Errors
-    /// [`Error::Tally`] if the body cannot be written as JSON.
-    pub fn add(&mut self, bucket: &[u8], deletes: u64, body: &impl Serialize) -> Result<()> {
-        let body = serde_json::to_string(body)
-            .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
-        self.put(Intent { bucket: bucket.to_vec(), deletes, body });
-        Ok(())
-    }
-
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.recorded.is_empty() && self.new.is_empty()
@@ -165,11 +153,6 @@ impl Intents {
         laid_down
     }
 
-    /// How many shares they delete.
-    pub(crate) fn deletes(&self) -> u64 {
-        self.rows().map(|intent| intent.deletes).fold(0, u64::saturating_add)
-    }
-
     /// Adds one that is to be saved for good.
     pub(crate) fn put(&mut self, intent: Intent) {
         self.bytes += intent.body.len();
@@ -214,7 +197,7 @@ mod tests {
     fn what_was_laid_down_says_so_until_it_is_taken_up_and_saved_again() {
         let mut intents = Intents::default();
         for body in [json!({"n": 1}), json!({"n": 2}), json!({"n": 3, "all_or_nothing": true}), json!({}), json!("4")] {
-            intents.add(b"b", 1, &body).unwrap();
+            intents.put(Intent { bucket: b"b".to_vec(), deletes: 1, body: body.to_string() });
         }
         let plain = rows(&intents);
         intents.record();

@@ -4,6 +4,7 @@
 //! order at the end of a cycle, so the result is the same whoever worked on which prefix, and whatever crashed
 //! meanwhile. What grows with the store (findings, errors) goes to the [`Notes`], which become rows of their own.
 
+mod candidate;
 mod count;
 mod fold;
 mod intent;
@@ -18,11 +19,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use candidate::{Candidate, CyclePhase, DeletionCount, VisitPhase};
 pub use count::Count;
 pub use fold::{Fold, Rehearsal, Unreadable};
 pub use intent::{Carried, Deed, Intent, Intents};
 pub use leases::Leases;
-pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, Verified};
+pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, StrayNote, Verified};
 pub use verify::Verify;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
 pub use walk::{PrefixWalk, Stopped, Visited};
@@ -47,10 +49,17 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         Value::Null
     }
 
+    /// Called before a cycle is begun or gone on with, with what is saved of all its prefixes. Default: nothing.
+    fn take_up_cycle(&self, saved: &Counts) {
+        let _ = saved;
+    }
+
     /// Folds one bucket into the tally.
     ///
     /// Long work looks at `fold.slice.is_over()` now and then. Findings and errors go to `fold.notes`. Nothing is changed
-    /// here: what is to be changed goes to `fold.intents`.
+    /// here: what is to be changed is handed out with [`Fold::intend`]. A bucket for which something was handed out is visited
+    /// again when the cycle [carries out](VisitPhase::CarryOut), and what is handed out then is done; `fold.phase` says which
+    /// visit this is.
     ///
     /// # Errors
     /// [`Unreadable`] if the bucket could not be read to its end; it is noted with its path, or counted as vanished
@@ -67,9 +76,10 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         walk.each_bucket(|bucket, fold| self.process_bucket(bucket, fold))
     }
 
-    /// Carries out an intent that [`process_bucket`](Self::process_bucket) has handed out by `fold.intents`, and adds the
-    /// bucket's whole effect to the tally. It was saved for good before; after a crash it comes again, so what is done
-    /// already must count as done. Default: nothing, for jobs that change nothing.
+    /// Carries out an intent that [`process_bucket`](Self::process_bucket) has handed out, and adds the figures of what was
+    /// deleted to the tally. It was saved for good before; after a crash it comes again, so what is done already must count as
+    /// done. What it asks for [again](Carried::Again) deletes no more objects than the intent. Default: nothing, for jobs that
+    /// change nothing.
     ///
     /// # Errors
     /// What must stop the crawl; nothing of it is in the tally then. The intent stays saved, and comes again when the crawl goes
@@ -89,13 +99,20 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         Ok(())
     }
 
-    /// How much a cycle may delete before the crawl stops and asks. May change between runs. Default: anything.
+    /// How much a cycle may delete without somebody's confirmation, judged over the whole ring before anything is deleted. May
+    /// change between runs. Default: anything.
     fn safety_catch(&self) -> Option<SafetyCatch> {
         None
     }
 
-    /// Whether a crawl's first cycle with these parameters is to be a [rehearsal](Rehearsal); the next one then waits until
-    /// somebody has confirmed it. Default: no.
+    /// Whether intents are carried out as they come, so that nothing is judged before. Refused where the safety catch does not
+    /// allow everything. Default: no.
+    fn deletes_in_one_pass(&self) -> bool {
+        false
+    }
+
+    /// Whether a crawl's first cycle with these parameters is to be a [rehearsal](Rehearsal): it stops between its two phases
+    /// until somebody has confirmed what it has shown. Default: no.
     fn rehearses_first(&self) -> bool {
         false
     }
@@ -117,8 +134,6 @@ pub struct CycleView<'a, T> {
     pub now: f64,
     /// Whether `now` was given by the user, so that the clock stands still at it.
     pub fixed_clock: bool,
-    /// Whether it only told what it would do.
-    pub rehearsal: Rehearsal,
     /// When the cycle began, in seconds since 1970.
     pub started: f64,
     /// When it ended, in seconds since 1970.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Tally;
 use crate::checkpoint::{Judged, ObjectName};
 use crate::shown;
+use crate::store::STRAYS_NAMED;
 
 /// Counts that every walk keeps, whatever the job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,21 @@ pub struct Counts {
     /// Findings noted.
     #[serde(skip_serializing_if = "is_zero")]
     pub findings: u64,
+    /// Names that are no bucket or no share of which there is a note.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub strays_named: u64,
+    /// Buckets that examining has shown to change: [candidates](super::Candidate).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub candidates: u64,
+    /// Shares that would be deleted in them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete: u64,
+    /// Bytes of these, as lengths of files.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete_bytes: u64,
+    /// Leases that would be cancelled.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub would_delete_leases: u64,
     /// Shares that the job has deleted.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
@@ -67,6 +83,9 @@ pub struct Verified {
     /// Shares that differ from others of their bucket, where nothing tells which are right.
     #[serde(skip_serializing_if = "is_zero")]
     pub in_doubt: u64,
+    /// Bytes that copies of corrupt shares take in quarantine.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub quarantine_bytes: u64,
 }
 
 impl Verified {
@@ -81,6 +100,7 @@ impl Verified {
         self.corrupt += later.corrupt;
         self.unreadable += later.unreadable;
         self.in_doubt += later.in_doubt;
+        self.quarantine_bytes = self.quarantine_bytes.saturating_add(later.quarantine_bytes);
     }
 
     fn since(&self, earlier: &Verified) -> Verified {
@@ -90,6 +110,7 @@ impl Verified {
             corrupt: self.corrupt - earlier.corrupt,
             unreadable: self.unreadable - earlier.unreadable,
             in_doubt: self.in_doubt - earlier.in_doubt,
+            quarantine_bytes: self.quarantine_bytes - earlier.quarantine_bytes,
         }
     }
 }
@@ -108,6 +129,11 @@ impl Counts {
         self.vanished += later.vanished;
         self.errors += later.errors;
         self.findings += later.findings;
+        self.strays_named += later.strays_named;
+        self.candidates += later.candidates;
+        self.would_delete = self.would_delete.saturating_add(later.would_delete);
+        self.would_delete_bytes = self.would_delete_bytes.saturating_add(later.would_delete_bytes);
+        self.would_delete_leases = self.would_delete_leases.saturating_add(later.would_delete_leases);
         self.deleted += later.deleted;
         self.deleted_bytes = self.deleted_bytes.saturating_add(later.deleted_bytes);
         self.deleted_leases += later.deleted_leases;
@@ -140,6 +166,11 @@ impl Counts {
             vanished: self.vanished - earlier.vanished,
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
+            strays_named: self.strays_named - earlier.strays_named,
+            candidates: self.candidates - earlier.candidates,
+            would_delete: self.would_delete - earlier.would_delete,
+            would_delete_bytes: self.would_delete_bytes - earlier.would_delete_bytes,
+            would_delete_leases: self.would_delete_leases - earlier.would_delete_leases,
             deleted: self.deleted - earlier.deleted,
             deleted_bytes: self.deleted_bytes - earlier.deleted_bytes,
             deleted_leases: self.deleted_leases - earlier.deleted_leases,
@@ -170,6 +201,8 @@ pub enum NoteKind {
     Error,
     /// Something was read and judged.
     Finding,
+    /// A name that is no bucket or no share.
+    Stray,
 }
 
 /// One row beside the tally. Keyed by crawl, cycle, prefix and number; numbers count up within a prefix.
@@ -221,6 +254,13 @@ pub struct ErrorNote {
     pub path: String,
     /// The cause.
     pub error: String,
+}
+
+/// A name that is no bucket or no share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrayNote {
+    /// Its path; what is no text of one line is escaped.
+    pub path: String,
 }
 
 /// Collects notes and counts of one prefix between two commits.
@@ -277,6 +317,14 @@ impl Notes {
         self.row(NoteKind::Error, &ErrorNote { path: shown::path(path), error: error.to_string() });
     }
 
+    /// Names something that is no bucket or no share, unless enough of the prefix are named.
+    pub fn stray(&mut self, path: &Path) {
+        if self.counts.strays_named < STRAYS_NAMED as u64 {
+            self.counts.strays_named += 1;
+            self.row(NoteKind::Stray, &StrayNote { path: shown::path(path) });
+        }
+    }
+
     /// Takes out what was judged since the last call.
     pub(crate) fn take_judged(&mut self) -> Judged {
         std::mem::take(&mut self.judged)
@@ -300,7 +348,7 @@ impl Notes {
     }
 
     fn row(&mut self, kind: NoteKind, body: &impl Serialize) {
-        let number = self.counts.errors + self.counts.findings - 1;
+        let number = self.counts.errors + self.counts.findings + self.counts.strays_named - 1;
         // Both kinds of bodies are plain structs of strings and numbers, which always serialize.
         let body = serde_json::to_string(body).unwrap_or_default();
         self.rows.push(Note { number, bucket: self.bucket.clone(), kind, body });

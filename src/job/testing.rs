@@ -3,13 +3,14 @@
 //! What an engine would save is saved here as well, into memory: each prefix's tally goes through its encoding, and on
 //! request the walk is stopped after every few buckets and goes on from what was saved.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::notes::ErrorNote;
 use super::walk::{PrefixState, Saver, Skipped, Stopped, Why};
-use super::{Counts, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Rehearsal, Tally};
+use super::{Counts, CyclePhase, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Tally};
 use crate::error::Error;
 use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
@@ -36,7 +37,6 @@ impl<T: Tally> Walked<T> {
         job.report(&CycleView {
             now: self.now,
             fixed_clock: true,
-            rehearsal: Rehearsal::No,
             started: self.now,
             finished: self.now,
             tally: &self.tally,
@@ -99,6 +99,7 @@ pub(crate) fn walk<S: Store, J: Job<S>>(store: &S, job: &J, now: f64, stops: Sto
         for (expected, note) in rows.into_iter().enumerate() {
             assert_eq!(note.number, expected as u64, "notes of a prefix are numbered without gaps");
             match note.kind {
+                NoteKind::Stray => {}
                 NoteKind::Finding => walked.findings.push(serde_json::from_str(&note.body).unwrap()),
                 NoteKind::Error => walked.errors.push(serde_json::from_str(&note.body).unwrap()),
             }
@@ -139,7 +140,8 @@ fn walk_prefix<S: Store, J: Job<S>>(
             now,
             latest: now,
             clocks: &|| standing_still(now),
-            rehearsal: Rehearsal::No,
+            phase: CyclePhase::Examine,
+            candidates: &mut VecDeque::new(),
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

@@ -4,18 +4,23 @@
 //! on tally, notes and cursor stand together in the [`PrefixState`]; they are only ever saved together.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing::trace;
 
-use super::{Counts, Fold, Intents, Notes, PrefixTally, Rehearsal, Tally, Unreadable};
+use super::fold::HandedOut;
+use super::{
+    Candidate, Counts, CyclePhase, DeletionCount, Finding, Fold, Intent, Intents, Notes, PrefixTally, Tally,
+    Unreadable, VisitPhase,
+};
 use crate::checkpoint::{Coverage, Picked};
 use crate::error::Error;
-use crate::policy::deletion::{Clocks, Toll};
+use crate::policy::deletion::Clocks;
 use crate::shown;
 use crate::slice::TimeSlice;
-use crate::store::{Names, Nature, Store};
+use crate::store::{Names, Nature, STRAYS_NAMED, Store};
 
 /// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
 pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
@@ -31,6 +36,8 @@ pub(crate) struct PrefixState<T> {
     pub notes: Notes,
     /// What was planned in it and not carried out. The prefix is not complete before there is none.
     pub intents: Intents,
+    /// Candidates that are yet to be saved.
+    pub candidates: Vec<Candidate>,
     /// The counts that were saved last.
     saved: Counts,
     /// Whether there is anything that was not saved yet.
@@ -61,6 +68,7 @@ impl<T: Tally> PrefixState<T> {
             tally: T::default(),
             notes: Notes::default(),
             intents: Intents::default(),
+            candidates: Vec::new(),
             saved: Counts::default(),
             dirty: false,
             whole: true,
@@ -74,15 +82,46 @@ impl<T: Tally> PrefixState<T> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
         let notes = Notes::resume(saved.counts.clone());
         let (dirty, whole, part) = (false, !saved.partial, None);
-        let (tally, saved, intents) = (saved.tally, saved.counts, Intents::default());
+        let (tally, saved, intents, candidates) = (saved.tally, saved.counts, Intents::default(), Vec::new());
         let coverage = Coverage::Nothing;
-        Ok(PrefixState { position, fence, cursor, tally, notes, intents, saved, dirty, whole, coverage, part })
+        Ok(PrefixState {
+            position,
+            fence,
+            cursor,
+            tally,
+            notes,
+            intents,
+            candidates,
+            saved,
+            dirty,
+            whole,
+            coverage,
+            part,
+        })
     }
 
-    /// What it is to the safety catch: all that was examined and deleted of the prefix so far, and is about to be.
-    pub fn toll(&self) -> Toll {
-        let Counts { shares, deleted, .. } = self.notes.counts;
-        Toll { examined: shares, deletes: deleted.saturating_add(self.intents.deletes()) }
+    /// Takes in what the visit to a bucket has handed out.
+    fn take_in(&mut self, bucket: &[u8], phase: VisitPhase, handed_out: HandedOut) {
+        let HandedOut { count: Some(count), bodies } = handed_out else { return };
+        match phase {
+            VisitPhase::Examine => {
+                let counts = &mut self.notes.counts;
+                counts.candidates += 1;
+                counts.would_delete = counts.would_delete.saturating_add(count.objects);
+                counts.would_delete_bytes = counts.would_delete_bytes.saturating_add(count.bytes);
+                counts.would_delete_leases = counts.would_delete_leases.saturating_add(count.leases);
+                self.candidates.push(Candidate { bucket: bucket.to_vec(), shown: count });
+                return;
+            }
+            VisitPhase::CarryOut { shown } if !count.is_within(&shown) => {
+                self.notes.finding(&more_than_shown(bucket, &shown, &count));
+                return;
+            }
+            VisitPhase::CarryOut { .. } | VisitPhase::OnePass => {}
+        }
+        bodies.into_iter().for_each(|(deletes, body)| {
+            self.intents.put(Intent { bucket: bucket.to_vec(), deletes, body });
+        });
     }
 
     /// Whether there is anything that the state does not have.
@@ -146,7 +185,9 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) began: f64,
     pub(crate) now: f64,
     pub(crate) latest: f64,
-    pub(crate) rehearsal: Rehearsal,
+    pub(crate) phase: CyclePhase,
+    /// The candidates among the names, in the same order, where they are carried out.
+    pub(crate) candidates: &'a mut VecDeque<Candidate>,
     pub(crate) clocks: &'a dyn Fn() -> Clocks,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
@@ -179,8 +220,14 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     /// Counts all names that are left as buckets without opening any, and gives their number.
     pub fn count_rest(&mut self) -> u64 {
         let left = u64::from(self.names.left()) + self.names.later();
-        self.state.notes.counts.buckets += left;
-        self.state.notes.counts.no_bucket += u64::from(self.names.strays_left()) + self.names.later_strays();
+        if self.phase != CyclePhase::CarryOut {
+            self.state.notes.counts.buckets += left;
+            self.state.notes.counts.no_bucket += u64::from(self.names.strays_left()) + self.names.later_strays();
+            for name in self.names.first_strays_left(STRAYS_NAMED) {
+                self.state.notes.enter(&name);
+                self.state.notes.stray(&self.store.path(self.prefix, Some(&name)));
+            }
+        }
         self.names.clear();
         self.state.dirty = true;
         left
@@ -228,12 +275,24 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
             trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
             self.state.notes.enter(name);
-            let is_there = |path: &std::path::Path| self.store.is_there(path);
+            let gone = RefCell::new(None);
+            // Asked after every failure: where the whole store has gone, nothing that is in it has vanished.
+            let is_there = |path: &std::path::Path| match self.store.still_there() {
+                Ok(()) => self.store.is_there(path),
+                Err(error) => {
+                    gone.replace(Some(Error::of_store(self.store.path("", None), &error)));
+                    true
+                }
+            };
+            let phase = match self.phase {
+                CyclePhase::Examine => VisitPhase::Examine,
+                CyclePhase::CarryOut => VisitPhase::CarryOut { shown: shown_of(self.candidates, name) },
+                CyclePhase::OnePass => VisitPhase::OnePass,
+            };
             let mut fold = Fold {
                 tally: &mut self.state.tally,
                 notes: &mut self.state.notes,
-                intents: &mut self.state.intents,
-                rehearsal: self.rehearsal,
+                phase,
                 slice: self.slice,
                 began: self.began,
                 now: self.now,
@@ -241,6 +300,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 clocks: self.clocks,
                 is_there: &is_there,
                 refused: None,
+                handed_out: HandedOut::default(),
             };
             if let Some(message) = skip_message(self.skipped, self.state.position, name) {
                 let path = self.store.path(self.prefix, Some(name));
@@ -255,24 +315,37 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 if let Some(error) = fold.refused.take() {
                     return Err(Why::Refused(error));
                 }
+                let visited = visited.map(|visited| {
+                    visited.unwrap_or_else(|unreadable| {
+                        fold.unreadable(&unreadable);
+                        Visited::Whole
+                    })
+                });
+                if let Some(error) = gone.take() {
+                    return Err(Why::Refused(error));
+                }
                 match visited {
-                    Ok(Ok(Visited::Whole)) => {}
-                    Ok(Ok(Visited::Part(part))) => {
+                    Ok(Visited::Whole) => {}
+                    Ok(Visited::Part(part)) => {
                         self.state.part = Some(Box::new(part));
                         if self.slice.is_over() {
                             return Err(Why::SliceOver);
                         }
                         continue;
                     }
-                    Ok(Err(unreadable)) => fold.unreadable(&unreadable),
                     Err(panic) => {
                         let (bucket, message) = (name.to_vec(), panic_message(&*panic));
                         return Err(Why::Panicked { bucket, message });
                     }
                 }
             }
-            self.state.notes.counts.buckets += 1;
-            self.state.notes.counts.no_bucket += u64::from(nature == Nature::Stray);
+            let handed_out = std::mem::take(&mut fold.handed_out);
+            self.state.take_in(name, phase, handed_out);
+            self.state.notes.counts.buckets += u64::from(phase.examines());
+            if phase.examines() && nature == Nature::Stray {
+                self.state.notes.counts.no_bucket += 1;
+                self.state.notes.stray(&self.store.path(self.prefix, Some(name)));
+            }
             advance_cursor(&mut self.state.cursor, name);
             self.state.dirty = true;
             self.names.advance();
@@ -282,6 +355,37 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             }
         }
         Ok(())
+    }
+}
+
+/// What examining has shown of a bucket; nothing if it is no candidate.
+fn shown_of(candidates: &mut VecDeque<Candidate>, name: &[u8]) -> DeletionCount {
+    while candidates.front().is_some_and(|candidate| *candidate.bucket < *name) {
+        candidates.pop_front();
+    }
+    let found = candidates.front().filter(|candidate| *candidate.bucket == *name);
+    found.map(|candidate| candidate.shown).unwrap_or_default()
+}
+
+/// That a bucket is left alone, because it has come to more than anybody was shown.
+fn more_than_shown(bucket: &[u8], was: &DeletionCount, is: &DeletionCount) -> Finding {
+    let text = |count: &DeletionCount| {
+        let DeletionCount { objects, leases, bytes } = count;
+        format!("{objects} shares, {leases} leases, {bytes} bytes")
+    };
+    Finding {
+        storage_index: shown::name(bucket),
+        share: None,
+        region: "bucket".to_owned(),
+        reason: format!(
+            "it has changed since it was examined, and more has expired than was shown ({}, now {}): nothing in it is deleted \
+             in this cycle",
+            text(was),
+            text(is)
+        ),
+        tahoe_corrupt: false,
+        only_kept: true,
+        bytes: None,
     }
 }
 

@@ -8,11 +8,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::refusal::Refusal;
-use super::{OwnFile, SAFELY, give_like};
+use super::{OwnFile, SAFELY, give_like, set_mode};
 
 /// Whether the file is made if it is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,10 @@ pub(crate) enum Make {
 /// # Errors
 /// If it is a link or not a regular file, and what the system says.
 pub(crate) fn open_to_lock(path: &Path, database: &Path, make: Make) -> io::Result<Option<File>> {
-    let file = OwnFile::anywhere(path)?;
+    let file = match OwnFile::anywhere(path) {
+        Err(e) if make != Make::Yes && e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
     for _ in 0..16 {
         if let Some(found) = open(&file)? {
             return Ok(Some(found));
@@ -91,8 +94,5 @@ fn share(made: &File, database: Option<&Stat>) -> io::Result<()> {
             return Ok(());
         }
     }
-    match fchmod(made, Mode::from_raw_mode(0o644)) {
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        other => Ok(other?),
-    }
+    set_mode(made, Mode::from_raw_mode(0o644))
 }

@@ -226,8 +226,8 @@ impl OwnFile {
         Ok(Some(bytes))
     }
 
-    /// Writes the file anew: after a crash at any moment it is the old one or the new one, whole. `prepare` may change owner
-    /// and mode of the new file before anything is in it.
+    /// Writes the file anew: after a crash at any moment it is the old one or the new one, whole. It keeps its owner;
+    /// `prepare` may change owner and mode of the new file before anything is in it.
     ///
     /// # Errors
     /// What the system says; and if what is there, or a half-written file with `.new` at its end, is not Sexton's own.
@@ -236,12 +236,15 @@ impl OwnFile {
         prepare: impl FnOnce(&File) -> io::Result<()>,
         write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
     ) -> io::Result<()> {
-        self.look()?;
+        let old = self.look()?;
         let new = self.beside(".new");
         // Left by a process that died.
         new.remove()?;
         let file = new.create_new()?;
         let written = || {
+            if let Some(old) = &old {
+                give_to_owner_of(&file, old)?;
+            }
             prepare(&file)?;
             let mut buffered = BufWriter::new(&file);
             write(&mut buffered)?;
@@ -332,8 +335,15 @@ pub(crate) fn give_like(file: &File, original: &Stat) -> io::Result<()> {
     let is_given = is_same || fchown(file, Some(uid), Some(gid)).is_ok();
     let group_is_given = is_given || fchown(file, None, Some(gid)).is_ok();
     let kept = if group_is_given { mode } else { mode & Mode::RWXU };
-    match fchmod(file, kept) {
-        // A file system that keeps no modes may say so.
+    set_mode(file, kept)
+}
+
+/// Gives a file this mode, where its file system keeps modes.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn set_mode(file: &File, mode: Mode) -> io::Result<()> {
+    match fchmod(file, mode) {
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         other => Ok(other?),
     }

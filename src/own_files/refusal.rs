@@ -101,18 +101,29 @@ impl std::error::Error for SharedFolder {}
 
 impl fmt::Display for SharedFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (folder, own) = (self.folder.display(), self.folder.join("sexton"));
+        let own = self.folder.join("sexton");
         write!(
             f,
-            "others than its owner may create files in the folder {folder} (mode {:04o}), and so could exchange what is read \
-             from there: keep it in a folder that only its owner may write to, `mkdir -m 700 {}`, and name {} instead",
+            "others than its owner may create files in the folder {} (mode {:04o}), and so could exchange what is read from \
+             there: keep it in a folder that only its owner may write to, `mkdir -m 700 {}`, and name {} instead, moved there \
+             with what stands beside it if it exists",
+            self.folder.display(),
             self.mode,
-            own.display(),
+            quoted(&own),
             own.join(&self.name).display()
         )?;
         if self.may_be_closed {
-            write!(f, "; or, if nobody else has to write there, run `chmod go-w {folder}`")?;
+            write!(f, "; or, if nobody else has to write there, run `chmod go-w {}`", quoted(&self.folder))?;
         }
         Ok(())
     }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.chars().all(|c| c.is_alphanumeric() || "/._-+:,@".contains(c)) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

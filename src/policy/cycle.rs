@@ -95,34 +95,22 @@ pub fn decide(latest: Option<&Cycle>, wanted: &Wanted<'_>, fresh: Fresh) -> Deci
     let differences = differences(&cycle.identity, wanted);
     match (cycle.finished, differences.is_empty()) {
         (None, true) => Decision::Resume,
+        // It has changed nothing yet, and what it has shown is wanted no more.
+        (None, false) if cycle.is_examined() => Decision::Begin,
         (None, false) => Decision::Refuse(differences),
         (Some(_), true) => Decision::Deliver,
         (Some(_), false) => Decision::Begin,
     }
 }
 
-/// How a crawl that rehearses first stands to what is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rehearsed {
-    /// It is still to be rehearsed.
-    NotYet,
-    /// It was, and waits to be confirmed.
-    Unconfirmed,
-    /// It may be done: what was rehearsed was confirmed, or something of it is done already.
-    Confirmed,
-}
-
-/// Says so by the newest cycle: only one with the same store, job and parameters counts. With others it is rehearsed anew.
-pub fn rehearsed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> Rehearsed {
-    let Some(cycle) = latest else { return Rehearsed::NotYet };
-    let was = &cycle.identity;
-    let same = was.store == wanted.store && was.job == wanted.job && was.parameters == *wanted.parameters;
-    match (was.rehearsal, cycle.finished, cycle.confirmed) {
-        _ if !same => Rehearsed::NotYet,
-        (Rehearsal::No, ..) | (Rehearsal::Yes, Some(_), Some(_)) => Rehearsed::Confirmed,
-        (Rehearsal::Yes, Some(_), None) => Rehearsed::Unconfirmed,
-        (Rehearsal::Yes, None, _) => Rehearsed::NotYet,
-    }
+/// Whether somebody has confirmed what is wanted, by the newest cycle: only one with the same store, job and parameters counts.
+/// What was not confirmed is rehearsed.
+pub fn is_confirmed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> bool {
+    latest.is_some_and(|cycle| {
+        let was = &cycle.identity;
+        let same = was.store == wanted.store && was.job == wanted.job && was.parameters == *wanted.parameters;
+        same && (was.rehearsal == Rehearsal::No || cycle.confirmed.is_some())
+    })
 }
 
 /// Names each difference between a frozen cycle and what is wanted, as `what: was X, is Y`.

@@ -1,11 +1,6 @@
 //! When not to delete: the safety catch, and clocks that cannot be believed.
 
-use std::collections::BTreeMap;
-
 use super::cycle::Moment;
-
-/// A part of fewer shares means little: before so many were examined in a cycle the catch stops nothing, unless the part is 0.
-const EXAMINED_LEAST: u64 = 1000;
 
 /// How far wall clock and monotonic clock may drift apart, in seconds, before the wall clock counts as having jumped.
 const DRIFT_MOST_SECS: f64 = 300.0;
@@ -13,7 +8,7 @@ const DRIFT_MOST_SECS: f64 = 300.0;
 /// How far a file may be dated after now, in seconds: clocks of file servers differ a little.
 const AHEAD_MOST_SECS: f64 = 60.0;
 
-/// The largest part of the shares examined in a cycle that may be deleted.
+/// The largest part of the shares examined in a cycle that it may delete without somebody's confirmation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SafetyCatch {
     /// The part, from 0 to 1.
@@ -21,72 +16,42 @@ pub struct SafetyCatch {
 }
 
 impl SafetyCatch {
-    /// Whether `deletes` of `examined` shares, both counted from the beginning of the cycle, may go: no more than the part,
-    /// once 1,000 shares were examined; before, any number. A part of 0 means none, from the first share on.
+    /// Whether `deletes` of `examined` shares may go, both counted over the whole ring. Never with a limit that is no number.
     pub fn allows(self, deletes: u64, examined: u64) -> bool {
-        let means_little = examined < EXAMINED_LEAST && self.most > 0.0;
         // Counts of shares are far below 2^53.
-        means_little || deletes as f64 <= self.most * examined as f64
+        deletes as f64 <= self.most * examined as f64
     }
 }
 
-/// Shares examined, and shares deleted or to be deleted, since the beginning of a cycle.
+/// What a cycle has come to when every prefix was examined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Toll {
+pub struct Examined {
     /// Shares examined.
     pub examined: u64,
-    /// Shares deleted, and those that are about to be.
-    pub deletes: u64,
-}
-
-/// What a cycle would have come to, had the catch not held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Excess {
-    /// Shares examined, and shares that would be gone: those deleted already, and those that were about to be.
-    pub toll: Toll,
-    /// How many of them are deleted already, or allowed to be.
+    /// Shares that it would delete.
+    pub would_delete: u64,
+    /// Shares that it has deleted before, if it was begun by 0.1.0.
     pub deleted: u64,
 }
 
-/// The toll of a cycle, prefix by prefix, whoever works on it: every worker asks here before it deletes.
-///
-/// An entry is the whole toll of its prefix so far and takes the place of the one before, so a prefix that is given back and
-/// taken in hand once more counts once. What is deleted was entered before, so from the moment that the catch holds nothing
-/// beyond the part is deleted any more, however many workers there are and however they slice their work.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    prefixes: BTreeMap<u32, Toll>,
-    sum: Toll,
+/// What becomes of it then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is carried out.
+    CarryOut,
+    /// It is a rehearsal: it waits for a confirmation.
+    Confirm,
+    /// It would delete more than it may: it waits for a confirmation that names the number.
+    OverLimit,
 }
 
-impl Ledger {
-    /// Enters the toll of a prefix.
-    pub fn enter(&mut self, prefix: u32, toll: Toll) {
-        let before = self.prefixes.insert(prefix, toll).unwrap_or_default();
-        let replaced = |sum: u64, old, new| sum.saturating_sub(old).saturating_add(new);
-        self.sum.examined = replaced(self.sum.examined, before.examined, toll.examined);
-        self.sum.deletes = replaced(self.sum.deletes, before.deletes, toll.deletes);
-    }
-
-    /// Enters what was examined of a prefix; what it deletes stays as it was.
-    pub fn examined(&mut self, prefix: u32, examined: u64) {
-        let deletes = self.prefixes.get(&prefix).map_or(0, |toll| toll.deletes);
-        self.enter(prefix, Toll { examined, deletes });
-    }
-
-    /// Enters the tolls of prefixes if the catch allows what the cycle then deletes. Otherwise only what was examined.
-    pub fn reserve(&mut self, catch: SafetyCatch, tolls: &[(u32, Toll)]) -> Result<(), Excess> {
-        let before: Vec<Toll> =
-            tolls.iter().map(|(prefix, _)| self.prefixes.get(prefix).copied().unwrap_or_default()).collect();
-        tolls.iter().for_each(|(prefix, toll)| self.enter(*prefix, *toll));
-        let toll = self.sum;
-        if catch.allows(toll.deletes, toll.examined) {
-            return Ok(());
-        }
-        for ((prefix, toll), before) in tolls.iter().zip(before) {
-            self.enter(*prefix, Toll { deletes: before.deletes, ..*toll });
-        }
-        Err(Excess { toll, deleted: self.sum.deletes })
+/// Judges a cycle before anything of it is deleted. `rehearses`: whether it waits in any case.
+pub fn judge(catch: Option<SafetyCatch>, cycle: &Examined, rehearses: bool) -> Verdict {
+    let deletes = cycle.would_delete.saturating_add(cycle.deleted);
+    match catch {
+        Some(catch) if !catch.allows(deletes, cycle.examined) => Verdict::OverLimit,
+        _ if rehearses => Verdict::Confirm,
+        _ => Verdict::CarryOut,
     }
 }
 
@@ -168,49 +133,32 @@ mod tests {
     const TENTH: SafetyCatch = SafetyCatch { most: 0.10 };
 
     #[test]
-    fn the_catch_holds_once_a_thousand_shares_were_examined() {
-        assert!(TENTH.allows(1, 1) && TENTH.allows(999, 999));
+    fn the_limit_means_what_it_says_for_any_number_of_shares() {
+        assert!(TENTH.allows(0, 0) && !TENTH.allows(1, 1) && !TENTH.allows(1, 9) && TENTH.allows(1, 10));
+        assert!(TENTH.allows(30, 300) && !TENTH.allows(31, 300));
         assert!(TENTH.allows(100, 1000) && !TENTH.allows(101, 1000));
-        assert!(TENTH.allows(101, 1010) && !TENTH.allows(102, 1010));
-        assert!(!SafetyCatch { most: 0.0 }.allows(1, 999) && SafetyCatch { most: 0.0 }.allows(0, 999));
+        assert!(!SafetyCatch { most: 0.0 }.allows(1, 1_000_000) && SafetyCatch { most: 0.0 }.allows(0, 0));
         assert!(SafetyCatch { most: 1.0 }.allows(5000, 5000));
-        assert!(!SafetyCatch { most: 0.0 }.allows(1, 1_000_000));
+        assert!(!SafetyCatch { most: f64::NAN }.allows(0, 5000));
     }
 
     #[test]
-    fn however_the_work_is_divided_nothing_beyond_the_part_is_reserved_once_the_catch_holds() {
-        for workers in [1, 2, 8, 100] {
-            for slice in [1, 7, 90] {
-                let (mut ledger, mut reserved) = (Ledger::default(), 0);
-                let mut tolls = vec![Toll::default(); workers];
-                // Every share has expired; each worker asks after each of its slices.
-                for at in (0..10 * workers).map(|n| n % workers) {
-                    tolls[at].examined += slice;
-                    let wanted = Toll { deletes: tolls[at].deletes + slice, ..tolls[at] };
-                    let examined: u64 = tolls.iter().map(|toll| toll.examined).sum();
-                    if ledger.reserve(TENTH, &[(at as u32, wanted)]).is_ok() {
-                        (tolls[at], reserved) = (wanted, reserved + slice);
-                        let most = if examined < 1000 { examined } else { examined / 10 };
-                        assert!(reserved <= most, "{reserved} of {examined}, {workers} workers");
-                    }
-                    assert_eq!(ledger.sum, Toll { examined, deletes: reserved });
-                }
-            }
+    fn a_cycle_is_judged_by_all_that_it_would_delete_and_has_deleted() {
+        let cycle = |would_delete, deleted| Examined { examined: 1000, would_delete, deleted };
+        for (would_delete, deleted, rehearses, verdict) in [
+            (100, 0, false, Verdict::CarryOut),
+            (100, 0, true, Verdict::Confirm),
+            (101, 0, false, Verdict::OverLimit),
+            // The number has to be named, whether or not it would have waited anyway.
+            (101, 0, true, Verdict::OverLimit),
+            (60, 40, false, Verdict::CarryOut),
+            (60, 41, false, Verdict::OverLimit),
+            (u64::MAX, 1, false, Verdict::OverLimit),
+        ] {
+            assert_eq!(judge(Some(TENTH), &cycle(would_delete, deleted), rehearses), verdict);
         }
-    }
-
-    #[test]
-    fn a_prefix_that_is_taken_in_hand_again_counts_once() {
-        let mut ledger = Ledger::default();
-        for _ in 0..3 {
-            ledger.reserve(TENTH, &[(7, Toll { examined: 900, deletes: 60 })]).unwrap();
-        }
-        let more = [(7, Toll { examined: 1000, deletes: 70 }), (8, Toll { examined: 9, deletes: 31 })];
-        let toll = Toll { examined: 1009, deletes: 101 };
-        assert_eq!(ledger.reserve(TENTH, &more), Err(Excess { toll, deleted: 60 }));
-        assert_eq!(ledger.sum, Toll { examined: 1009, deletes: 60 });
-        ledger.examined(7, 1400);
-        ledger.reserve(TENTH, &[(8, Toll { examined: 10, deletes: 31 })]).unwrap();
+        assert_eq!(judge(None, &cycle(1000, 0), false), Verdict::CarryOut);
+        assert_eq!(judge(None, &cycle(1000, 0), true), Verdict::Confirm);
     }
 
     #[test]

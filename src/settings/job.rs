@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::job::leases::{LeaseSettings, Word};
-use crate::job::verify::{Quarantine, VerifySettings};
+use crate::job::verify::{Advisories, Quarantine, VerifySettings};
 
 /// One of Sexton's own jobs, with what makes its result what it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,18 @@ impl JobSettings {
         match self {
             JobSettings::Leases(leases) => leases.word.is_some() && !leases.dry_run,
             JobSettings::Verify { .. } | JobSettings::Count => self.needs_stopped_node(),
+        }
+    }
+
+    /// Whether it writes anything in a store, or with a dry run shows what it would: then every link on the way there is to be
+    /// trusted.
+    pub fn writes_in_store(&self) -> bool {
+        match self {
+            JobSettings::Leases(leases) => leases.word.is_some(),
+            JobSettings::Verify { verify, .. } => {
+                verify.quarantine != Quarantine::None || verify.advisories == Advisories::Write
+            }
+            JobSettings::Count => false,
         }
     }
 

@@ -134,7 +134,8 @@ impl Cycle {
             let Row { prefix, done, cursor, saved, notes, judged } = row.clone();
             let fence = fence(prefix).ok_or_else(|| Error::Unexpected(format!("prefix {prefix} was not to be had")))?;
             let intents = Vec::new();
-            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes, intents, judged })
+            let candidates = Vec::new();
+            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes, intents, candidates, judged })
         });
         let progress = progress.collect::<Result<Vec<_>>>()?;
         state.commit(&key, &progress, self.finished.unwrap_or(self.started))?;

@@ -65,6 +65,13 @@ impl Export {
                 latest.number
             )));
         }
+        if latest.is_examined() || (latest.carrying_out.is_some() && latest.finished.is_none()) {
+            return Err(Error::Config(format!(
+                "nothing was exported: cycle {} has examined everything and has not deleted all that it has shown, which Tahoe \
+                 cannot go on with; run its command again, or give it up with --fresh, and export then",
+                latest.number
+            )));
+        }
         let finished = state.finished(crawler.crawl())?;
         let mut export = Export { files: Vec::new(), extent: None, finished: Vec::new(), remarks: Vec::new() };
         match crawler {
@@ -247,7 +254,7 @@ fn entry(state: &mut dyn StateStore, cycle: &Cycle, rows: Vec<PrefixRow>) -> Res
     let (job, _) = lease_job(LeaseSettings::from_parameters(parameters).map_err(unreadable)?);
     let mut findings = state.notes(&cycle.key(), NoteKind::Finding, u64::MAX)?;
     findings.retain(|(prefix, _)| (*prefix as usize) < rows.len());
-    let rows = CycleRows { cycle: cycle.clone(), prefixes: rows, findings, errors: Vec::new() };
+    let rows = CycleRows { cycle: cycle.clone(), prefixes: rows, findings, errors: Vec::new(), strays: Vec::new() };
     let report = CycleReport::new::<TahoeStore, Leases>(&job, rows, true, Duration::ZERO)?;
     let mut history = report.own.get("history").cloned().unwrap_or_default();
     if parameters.get(EXPIRATION_ENABLED).is_some() {

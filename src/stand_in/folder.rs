@@ -1,14 +1,17 @@
-//! The files of Tahoe's crawlers in a store's folder: read whole, and replaced so that no crash leaves half of one.
+//! The files of Tahoe's crawlers in a store's folder: read whole, and replaced so that no crash leaves half of one. What is
+//! written goes through a [`HeldFolder`]: the folder belongs to the node's user, who may have put links into it.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, Stat, fstat};
 
 use crate::error::{Error, Result};
-use crate::store::{self, NodeSign};
+use crate::store::held::knows_no_links;
+use crate::store::open::is_a_link;
+use crate::store::{self, HeldFolder, NodeSign};
 use crate::tahoe::state::{MIGRATE_COMMAND, pickled_name};
 
 /// A larger file is none of these: 20,000 corrupt shares take 1 MB.
@@ -81,81 +84,123 @@ impl Folder {
     }
 
     /// Replaces a file: after a crash at any moment it is the old one or the new one, whole. The old one is kept under
-    /// another name. Owner and mode are those of the old one, or else of the folder.
+    /// another name. Owner and mode are those of the old one, or else of the folder. The folder is held, and no link in it is
+    /// followed.
     pub(super) fn replace(&self, name: &str, text: &[u8]) -> Result<Written> {
-        let (path, new) = (self.path(name), self.path(&format!(".{name}.sexton-new")));
+        let (path, new) = (self.path(name), format!(".{name}.sexton-new"));
         let failed = |doing: &'static str, path: &Path| {
             let path = path.to_path_buf();
             move |e: io::Error| Error::Store { doing, path: path.clone(), cause: e.to_string() }
         };
-        let old = match fs::metadata(&path) {
-            Ok(old) => Some(old),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(failed("look at", &path)(e)),
-        };
-        if old.is_some() && fs::read(&path).is_ok_and(|there| there == text) {
+        let held = HeldFolder::named(&self.0).map_err(failed("write to", &self.0))?;
+        let old = held.stat(name.as_bytes()).and_then(|old| old.map(regular).transpose());
+        let old = old.map_err(failed("replace", &path))?;
+        let same = old.as_ref().map(|old| is_same(&held, name, old, text)).transpose();
+        if same.map_err(failed("read", &path))?.unwrap_or(false) {
             // Perhaps by an export that died before it was down on the disk.
-            self.sync().map_err(failed("sync", &self.0))?;
+            held.sync().map_err(failed("sync", &self.0))?;
             return Ok(Written::Unchanged);
         }
-        self.write_new(&new, text, old.as_ref()).map_err(failed("write", &new))?;
-        let written = match old {
-            Some(_) => Written::Replaced { kept: self.keep(&path, name)? },
-            None => Written::New,
+        let replace = || -> Result<Written> {
+            held.remove_if_there(new.as_bytes()).map_err(failed("remove", &self.path(&new)))?;
+            self.write_new(&held, &new, text, old.as_ref()).map_err(failed("write", &self.path(&new)))?;
+            let written = match &old {
+                Some(old) => Written::Replaced { kept: self.keep(&held, name, old)? },
+                None => Written::New,
+            };
+            fail_point("stand_in::before_rename");
+            held.replace(new.as_bytes(), name.as_bytes()).map_err(failed("replace", &path))?;
+            Ok(written)
         };
-        fail_point("stand_in::before_rename");
-        fs::rename(&new, &path).map_err(failed("replace", &path))?;
+        // What has failed leaves nothing behind; the first error counts.
+        let written = replace().inspect_err(|_| drop(held.remove_if_there(new.as_bytes())))?;
         fail_point("stand_in::after_rename");
-        self.sync().map_err(failed("sync", &self.0))?;
+        held.sync().map_err(failed("sync", &self.0))?;
         Ok(written)
     }
 
     /// Writes the new file beside the old one, down to the disk.
-    fn write_new(&self, new: &Path, text: &[u8], old: Option<&fs::Metadata>) -> io::Result<()> {
-        match fs::remove_file(new) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let mut file = OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(new)?;
+    fn write_new(&self, held: &HeldFolder, new: &str, text: &[u8], old: Option<&Stat>) -> io::Result<()> {
         let (owner, mode) = match old {
-            Some(old) => (old.clone(), old.mode() & 0o7777),
+            Some(old) => (*old, old.st_mode & 0o777),
             // Tahoe's node writes with its umask; whoever may write the folder's files has to read them.
-            None => (fs::metadata(&self.0)?, fs::metadata(&self.0)?.mode() & 0o666),
+            None => fstat(held).map(|folder| (folder, folder.st_mode & 0o666))?,
         };
-        let own = file.metadata()?;
-        if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
+        write_as(held, new, (&owner, mode), |file| file.write_all(text))
+    }
+
+    /// Gives the old file a second name that nothing has, or where there are no hard links a copy of that name: at no moment is
+    /// there neither the old file nor the new one.
+    fn keep(&self, held: &HeldFolder, name: &str, old: &Stat) -> Result<PathBuf> {
+        let failed = |cause: String| Error::Store { doing: "keep a copy of", path: self.path(name), cause };
+        for n in 0..BACKUPS_MAX {
+            let suffix = if n == 0 { String::new() } else { format!(".{n}") };
+            let kept = format!("{name}.bak{suffix}");
+            let linked = match held.link(name.as_bytes(), kept.as_bytes()) {
+                Err(e) if knows_no_links(&e) => copy(held, name, &kept, old),
+                linked => linked,
+            };
+            match linked {
+                Ok(()) => return Ok(self.path(&kept)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(failed(e.to_string())),
+            }
+        }
+        Err(failed(format!("there are {BACKUPS_MAX} copies already; remove those that are no longer needed")))
+    }
+}
+
+/// Refuses to replace what is no regular file.
+fn regular(stat: Stat) -> io::Result<Stat> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(stat),
+        FileType::Symlink => Err(is_a_link()),
+        _ => Err(io::Error::other("it is no regular file")),
+    }
+}
+
+fn is_same(held: &HeldFolder, name: &str, old: &Stat, text: &[u8]) -> io::Result<bool> {
+    if u64::try_from(old.st_size).ok() != Some(text.len() as u64) {
+        return Ok(false);
+    }
+    let Some(file) = held.open_file(name.as_bytes())? else { return Ok(false) };
+    let mut there = Vec::with_capacity(text.len() + 1);
+    file.take(text.len() as u64 + 1).read_to_end(&mut there)?;
+    Ok(there == text)
+}
+
+/// Copies a file to a name that must not be taken.
+fn copy(held: &HeldFolder, name: &str, kept: &str, old: &Stat) -> io::Result<()> {
+    let file = held.open_file(name.as_bytes())?.ok_or(io::ErrorKind::NotFound)?;
+    write_as(held, kept, (old, old.st_mode & 0o777), |to| match io::copy(&mut file.take(SIZE_MAX + 1), to)? {
+        0..=SIZE_MAX => Ok(()),
+        _ => Err(io::Error::other("it is far too large for a state file")),
+    })
+}
+
+/// Makes a file that must not be there yet, with somebody's owner and this mode, down to the disk. What does not come whole is
+/// removed.
+fn write_as(
+    held: &HeldFolder,
+    name: &str,
+    (owner, mode): (&Stat, u32),
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = held.create(name.as_bytes())?;
+    let written = (|| {
+        let own = fstat(&file)?;
+        if (own.st_uid, own.st_gid) != (owner.st_uid, owner.st_gid) {
             let gone = |e: io::Error| {
                 let advice = "the node could not write it: run this as the user who owns the node";
                 io::Error::new(e.kind(), format!("it would belong to another user than the node ({e}); {advice}"))
             };
-            fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(gone)?;
+            fchown(&file, Some(owner.st_uid), Some(owner.st_gid)).map_err(gone)?;
         }
+        write(&mut file)?;
         file.set_permissions(Permissions::from_mode(mode))?;
-        file.write_all(text)?;
         file.sync_all()
-    }
-
-    /// Gives the old file a second name that nothing has.
-    fn keep(&self, path: &Path, name: &str) -> Result<PathBuf> {
-        for n in 0..BACKUPS_MAX {
-            let suffix = if n == 0 { String::new() } else { format!(".{n}") };
-            let kept = self.path(&format!("{name}.bak{suffix}"));
-            match fs::hard_link(path, &kept) {
-                Ok(()) => return Ok(kept),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => {
-                    return Err(Error::Store { doing: "keep a copy of", path: path.into(), cause: e.to_string() });
-                }
-            }
-        }
-        let cause = format!("there are {BACKUPS_MAX} copies already; remove those that are no longer needed");
-        Err(Error::Store { doing: "keep a copy of", path: path.into(), cause })
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
-    }
+    })();
+    written.inspect_err(|_| drop(held.remove_if_there(name.as_bytes())))
 }
 
 /// Why the node that a store's folder belongs to must be taken to be running, if so.
@@ -170,4 +215,91 @@ pub fn running_node(folder: &Folder) -> Option<NodeSign> {
 fn fail_point(name: &str) {
     let _ = name;
     fail::fail_point!(name, |_| std::process::abort());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, Mode, mknodat};
+
+    use super::*;
+
+    const NAME: &str = "lease_checker.state.json";
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("store")).unwrap();
+        let folder = Folder::new(dir.path().join("store"));
+        (dir, folder)
+    }
+
+    fn names(folder: &Folder) -> Vec<String> {
+        let names = std::fs::read_dir(&folder.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    /// How it happens: who owns the store leads the one who exports to other files, or has him wait for ever.
+    #[test]
+    fn what_is_no_file_in_the_place_of_a_state_file_is_neither_followed_nor_waited_for() {
+        let (dir, folder) = folder();
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        symlink("../precious", folder.path(NAME)).unwrap();
+        let why = folder.replace(NAME, b"{}").unwrap_err().to_string();
+        assert!(why.contains(NAME) && why.ends_with("links are never followed to change anything"), "{why}");
+        std::fs::remove_file(folder.path(NAME)).unwrap();
+        mknodat(CWD, folder.path(NAME), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(folder.replace(NAME, b"{}").unwrap_err().to_string().ends_with("it is no regular file"));
+        assert!(folder.read(NAME).unwrap_err().to_string().ends_with("it is no regular file"));
+        assert_eq!(names(&folder), [NAME]);
+        // Links where the new file and the old one's second name would be go themselves, or are left.
+        std::fs::remove_file(folder.path(NAME)).unwrap();
+        std::fs::write(folder.path(NAME), "old").unwrap();
+        for name in [format!(".{NAME}.sexton-new"), format!("{NAME}.bak")] {
+            symlink("../precious", folder.path(&name)).unwrap();
+        }
+        let kept = folder.path(&format!("{NAME}.bak.1"));
+        assert_eq!(folder.replace(NAME, b"new").unwrap(), Written::Replaced { kept: kept.clone() });
+        assert_eq!(
+            (std::fs::read(&kept).unwrap(), std::fs::read(folder.path(NAME)).unwrap()),
+            (b"old".into(), b"new".into())
+        );
+        assert_eq!(std::fs::read_to_string(precious).unwrap(), "precious");
+    }
+
+    #[test]
+    fn without_hard_links_the_old_file_is_copied_and_nothing_else_is_left() {
+        let scenario = fail::FailScenario::setup();
+        let (_dir, folder) = folder();
+        assert_eq!(folder.replace(NAME, b"one").unwrap(), Written::New);
+        std::fs::set_permissions(folder.path(NAME), Permissions::from_mode(0o640)).unwrap();
+        fail::cfg("store::linking", "return").unwrap();
+        for (text, bak) in [("two", "bak"), ("three", "bak.1")] {
+            let kept = folder.path(&format!("{NAME}.{bak}"));
+            let before = std::fs::read(folder.path(NAME)).unwrap();
+            assert_eq!(folder.replace(NAME, text.as_bytes()).unwrap(), Written::Replaced { kept: kept.clone() });
+            assert_eq!(std::fs::read(&kept).unwrap(), before);
+            assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o640);
+        }
+        assert_eq!(folder.replace(NAME, b"three").unwrap(), Written::Unchanged);
+        assert_eq!(names(&folder), [NAME.to_owned(), format!("{NAME}.bak"), format!("{NAME}.bak.1")]);
+        scenario.teardown();
+    }
+
+    #[test]
+    fn an_export_that_fails_leaves_nothing_half_made() {
+        let (_dir, folder) = folder();
+        std::fs::write(folder.path(NAME), "old").unwrap();
+        for n in 0..BACKUPS_MAX {
+            let suffix = if n == 0 { String::new() } else { format!(".{n}") };
+            std::fs::write(folder.path(&format!("{NAME}.bak{suffix}")), "").unwrap();
+        }
+        let before = names(&folder);
+        let why = folder.replace(NAME, b"new").unwrap_err().to_string();
+        assert!(why.contains("there are 100 copies already"), "{why}");
+        assert_eq!(names(&folder), before);
+    }
 }

@@ -47,6 +47,8 @@ impl Scene {
             now: 1.0,
             fixed_clock: false,
             not_in_ring: 0,
+            stray_paths: Vec::new(),
+            no_prefix: false,
             rehearsal: crate::job::Rehearsal::No,
         };
         let mut state = MemoryStore::default();
@@ -63,6 +65,7 @@ impl Scene {
                 whole: false,
                 notes: row.notes,
                 intents: Vec::new(),
+                candidates: Vec::new(),
                 judged: crate::checkpoint::Judged::default(),
             })
             .collect();
@@ -168,6 +171,7 @@ fn prefixes_out_of_turn_and_names_that_mislead_tahoe_are_left_out() {
         whole: true,
         notes: vec![],
         intents: vec![],
+        candidates: vec![],
         judged: crate::checkpoint::Judged::default(),
     };
     state.commit(&key, &[beyond], 1.0).unwrap();
@@ -195,6 +199,7 @@ fn a_cycle_with_half_done_deletions_is_not_given_up_for_what_is_imported() {
         whole: true,
         notes: Vec::new(),
         intents: vec![intent],
+        candidates: vec![],
         judged: crate::checkpoint::Judged::default(),
     };
     state.commit(&latest.key(), &[progress], 13.0).unwrap();

@@ -73,6 +73,7 @@ impl FindingRow {
                 let Finding { storage_index, share, region, reason, .. } = serde_json::from_str(&note.body).ok()?;
                 FindingRow { storage_index: Some(storage_index), share, region: Some(region), text: reason, ..row }
             }
+            NoteKind::Stray => return None,
             NoteKind::Error => {
                 let ErrorNote { path, error } = serde_json::from_str(&note.body).ok()?;
                 FindingRow { path: Some(path), text: error, ..row }

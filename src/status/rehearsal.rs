@@ -1,24 +1,26 @@
-//! A rehearsal that is over: what its crawl would do next, and whether somebody has agreed to that.
+//! What a cycle has shown that waits to be confirmed, and whether somebody has agreed to it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::report::CycleReport;
+use crate::job::Counts;
 
-/// A rehearsal that is over.
+/// A cycle that stands between its two phases until it is confirmed: a rehearsal, or one that would delete more than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RehearsalStatus {
-    /// The cycle that was one; to be named when it is confirmed.
+    /// The cycle; to be named when it is confirmed.
     pub cycle: u64,
-    /// When it ended, in seconds since 1970.
-    pub finished: f64,
-    /// When it was confirmed, likewise; `None` while it waits for that.
+    /// Shares examined in it.
+    pub examined: u64,
+    /// Whether it would delete more than the safety catch allows, so that the confirmation has to name how many shares.
+    pub over_limit: bool,
+    /// When it was confirmed, in seconds since 1970; `None` while it waits for that.
     pub confirmed: Option<f64>,
-    /// What it has shown; `None` until that was read back after a restart, and for jobs that do not report it.
-    pub would_delete: Option<WouldDelete>,
+    /// What it would delete.
+    pub would_delete: WouldDelete,
 }
 
 /// What an expiry would delete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct WouldDelete {
     /// Leases that would be cancelled.
     pub leases: u64,
@@ -26,16 +28,18 @@ pub struct WouldDelete {
     pub shares: u64,
     /// Bytes of their files, and what would be cut off where a lease table becomes shorter.
     pub bytes: u64,
-    /// Buckets in which shares would be unlinked.
-    #[serde(skip_deserializing)]
+    /// Buckets in which something would be deleted.
     pub buckets: u64,
 }
 
 impl WouldDelete {
-    /// Takes it from the report of a rehearsal: its keys `would_delete` and `would_delete_in_buckets`.
-    pub(crate) fn of(report: &CycleReport) -> Option<WouldDelete> {
-        let figures = WouldDelete::deserialize(report.own.get("would_delete")?).ok()?;
-        let buckets = report.own.get("would_delete_in_buckets").and_then(serde_json::Value::as_u64);
-        Some(WouldDelete { buckets: buckets.unwrap_or(0), ..figures })
+    /// By what was counted while the cycle was examined.
+    pub(crate) fn of(counts: &Counts) -> WouldDelete {
+        WouldDelete {
+            leases: counts.would_delete_leases,
+            shares: counts.would_delete,
+            bytes: counts.would_delete_bytes,
+            buckets: counts.candidates,
+        }
     }
 }

@@ -56,6 +56,7 @@ impl Totals {
                 corrupt: added(now.corrupt, was.corrupt),
                 unreadable: added(now.unreadable, was.unreadable),
                 in_doubt: added(now.in_doubt, was.in_doubt),
+                quarantine_bytes: added(now.quarantine_bytes, was.quarantine_bytes),
             },
         }
     }

@@ -3,22 +3,29 @@
 //! A store is a ring of prefixes; a prefix holds buckets, a bucket holds shares or objects. A store only reads and
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
+pub(crate) mod held;
 mod names;
+pub(crate) mod open;
 mod place;
-mod regular;
 pub mod sample;
 mod tahoe;
+mod tries;
+mod way;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use held::HeldFolder;
 pub use names::{Names, Nature};
+pub(crate) use open::regular as open_regular;
 pub(crate) use place::lies_in;
-pub(crate) use regular::open_regular;
+pub(crate) use tahoe::Site;
 pub use tahoe::{
     DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,
     ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
 };
+pub(crate) use tries::{Tries, patiently};
 
 use crate::policy::ring::Ring;
 
@@ -39,8 +46,8 @@ pub trait Store: Send + Sync + 'static {
     /// The prefixes, in the order in which they are walked.
     fn ring(&self) -> &Ring;
 
-    /// Fails if the store as a whole is gone, so that what cannot be listed says nothing about its prefixes. Default: it is
-    /// always there.
+    /// Fails if the store as a whole is gone, so that what cannot be listed says nothing about its prefixes; with kind
+    /// `Unsupported` if it is there, and what is to be changed in it could not be known again. Default: it is always there.
     fn still_there(&self) -> io::Result<()> {
         Ok(())
     }
@@ -49,8 +56,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the store's root cannot be listed.
-    fn strays(&self) -> io::Result<u64> {
-        Ok(0)
+    fn strays(&self) -> io::Result<Strays> {
+        Ok(Strays::default())
     }
 
     /// Opens a prefix, or gives `None` if it does not exist, which is the same as an empty one.
@@ -82,6 +89,40 @@ pub trait Store: Send + Sync + 'static {
             Ok(_) => true,
             Err(e) => e.kind() != io::ErrorKind::NotFound,
         }
+    }
+}
+
+/// Of strays, so many are named.
+pub const STRAYS_NAMED: usize = 1000;
+
+/// Names beside the prefixes of a ring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them in byte order, at most [`STRAYS_NAMED`].
+    pub names: BTreeSet<Vec<u8>>,
+    /// Whether there are names and none is a prefix: then the layout is that of no such store.
+    pub no_prefix: bool,
+}
+
+impl Strays {
+    /// Takes in one more.
+    pub fn push(&mut self, name: &[u8]) {
+        self.count += 1;
+        name_stray(&mut self.names, name);
+    }
+}
+
+/// Keeps the first [`STRAYS_NAMED`] names in byte order.
+pub(crate) fn name_stray(names: &mut BTreeSet<Vec<u8>>, name: &[u8]) {
+    let is_full = names.len() >= STRAYS_NAMED;
+    if is_full && names.last().is_some_and(|last| name >= &**last) {
+        return;
+    }
+    names.insert(name.to_vec());
+    if names.len() > STRAYS_NAMED {
+        names.pop_last();
     }
 }
 

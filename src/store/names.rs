@@ -189,6 +189,14 @@ impl Names {
         self.runs.iter().map(stray).sum::<usize>() as u32
     }
 
+    /// The first of these, in order, at most so many.
+    pub fn first_strays_left(&self, most: usize) -> Vec<Vec<u8>> {
+        let runs = self.runs.iter().flat_map(|run| &self.entries[run.next as usize..run.end as usize]);
+        let mut strays: Vec<&[u8]> = runs.filter(|e| e.stray).map(|e| bytes(&self.text, *e)).collect();
+        strays.sort_unstable();
+        strays.iter().take(most).map(|name| name.to_vec()).collect()
+    }
+
     /// The least name that has not been given out yet, and what it is.
     pub fn peek(&mut self) -> Option<(&[u8], Nature)> {
         self.arrange();

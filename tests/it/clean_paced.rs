@@ -214,6 +214,6 @@ fn that_a_large_segment_is_locked_for_longer_than_a_slice_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("localdb.sqlite");
     SampleDb { segments: 3, blocks_per_segment: 30_000, ..SampleDb::default() }.write(&path).unwrap();
-    let ran = clean(&path, Duration::from_millis(1), Duration::ZERO, true);
+    let ran = clean(&path, Duration::from_millis(5), Duration::ZERO, true);
     assert_eq!(ran.lock_overrun, Some(LockOverrun::LargeSegment { blocks: 30_000 }));
 }

@@ -204,7 +204,7 @@ fn json_has_the_keys_and_types_that_are_promised() {
     let fixture = Fixture::unpack("fixture-fatal");
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let common = "job cycle resumed complete buckets shares strays vanished findings errors errors_total \
+    let common = "job cycle resumed complete buckets shares strays stray_paths vanished findings errors errors_total \
                   incomplete_prefixes elapsed_secs budget";
     for (job, own) in [("count", "prefixes"), ("leases", "history expired empty")] {
         let args = format!("--job {job} --json --cpu 150% --workers 2 --now {NOW}");
@@ -239,6 +239,41 @@ fn json_has_the_keys_and_types_that_are_promised() {
         assert!(errors.iter().all(|e| keys(e) == ["path", "error"].into() && e["path"].is_string()));
         assert!(findings.iter().all(|f| keys(f).is_superset(&["storage_index", "share", "region", "reason"].into())));
         assert!(errors.len() > 30 && findings.len() > 10);
+    }
+}
+
+#[test]
+fn strays_are_named_in_json_and_incoming_is_none() {
+    let good = b"aa/aabababababababababababaaa/0";
+    let folder =
+        store(&[good, b"aa/not-a-bucket/0", b"aa/aabababababababababababaaa/notes.txt", b"incoming/aa/x/0", b"old/x"]);
+    let state = folder.path().join("state");
+    let shares = folder.path().canonicalize().unwrap().join("shares");
+    let paths = |names: &[&str]| names.iter().map(|name| shares.join(name).display().to_string()).collect::<Value>();
+    for (job, names) in [
+        ("count", &["old", "aa/not-a-bucket"][..]),
+        ("leases", &["old", "aa/aabababababababababababaaa/notes.txt", "aa/not-a-bucket"]),
+        ("verify", &["old", "aa/aabababababababababababaaa/notes.txt", "aa/not-a-bucket"]),
+    ] {
+        let report = run(&mut crawl(folder.path(), &state, &format!("--job {job} --json"))).report();
+        assert_eq!(report["stray_paths"], paths(names), "{job}");
+        assert_eq!((&report["strays"]["not_in_ring"], &report["strays"]["no_bucket"]), (&json!(1), &json!(1)), "{job}");
+    }
+}
+
+/// How it happens: the folder that is given holds another program's files, or the prefixes are one level deeper.
+#[test]
+fn a_store_in_which_nothing_is_a_prefix_is_no_store_that_is_well() {
+    let folder = store(&[b"2024/aa/x", b"2025/aa/x", b"incoming/x"]);
+    let state = folder.path().join("state");
+    for job in ["count", "leases", "verify"] {
+        let ended = run(&mut crawl(folder.path(), &state, &format!("--job {job} --json"))).expect(2);
+        ended.said("holds 2 names and none of them is a prefix");
+        assert_eq!(ended.report()["strays"]["not_in_ring"], 2);
+    }
+    for fresh in [&[][..], &[&b"incoming/x"[..]], &[b"incoming/x", b"2024/x", b"zz/zzbababababababababababaaa/0"]] {
+        let folder = store(fresh);
+        run(&mut crawl(folder.path(), &folder.path().join("state"), "--job leases")).expect(0);
     }
 }
 

@@ -1,5 +1,5 @@
-//! A rehearsal in a running daemon: shown with what it would delete, confirmed by command or in the file, and neither lost
-//! nor invented by a kill, a restart or another file.
+//! A cycle of a running daemon that stands between its two phases: shown with what it would delete, confirmed by command or in the
+//! file, and neither lost nor invented by a kill, a restart or another file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -99,7 +99,7 @@ fn what_is_to_be_changed_offline_waits_for_the_node_to_stop() {
     assert_eq!(status["problems"][0]["severity"], "waiting");
     costs_nothing(&daemon);
     fs::remove_file(pid_file).unwrap();
-    deleted(&daemon, 1);
+    deleted(&daemon, 0);
     // So does verifying, where it moves shares, and at once.
     let verifying = r#"(name: "verify", store: "store", job: verify(quarantine: move, offline: true))"#;
     let sample = Sample::new(1);
@@ -126,15 +126,16 @@ fn a_store_that_is_away_at_the_start_brings_no_cycle_forward() {
         daemon.until_crawl("expire", state);
         std::thread::sleep(Duration::from_secs(1));
         let crawl = daemon.until_crawl("expire", state);
-        assert_eq!((&crawl["rehearsal"]["cycle"], &crawl["last_cycle"]["cycle"]), (&0.into(), &0.into()), "{crawl}");
-        assert_eq!(are_there(daemon), [true, true]);
+        assert_eq!(crawl["cycle"], 0, "{crawl}");
         crawl
     };
-    // Neither rehearsed anew,
+    // Neither examined anew,
     let daemon = back(daemon);
-    stays(&daemon, "rehearsed");
+    assert_eq!(stays(&daemon, "rehearsed")["rehearsal"]["cycle"], 0);
+    assert_eq!(are_there(&daemon), [true, true]);
     say(&daemon, "confirm expire --yes").expect(0);
-    // nor done before its time.
+    deleted(&daemon, 0);
+    // nor begun before its time.
     let daemon = back(daemon);
     let crawl = stays(&daemon, "sleeping");
     let wait = crawl["next_cycle_at"].as_f64().unwrap() - daemon.get("/api/status")["now"].as_f64().unwrap();
@@ -153,49 +154,48 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     let daemon = start("1s");
     let status = rehearsed(&daemon, 0);
     assert_fits("Status", &status);
-    let mut shown = status["crawls"][0]["rehearsal"].clone();
-    assert_eq!(shown["finished"].take(), status["crawls"][0]["last_cycle"]["finished"]);
-    let expected = json!({"cycle": 0, "finished": null, "buckets": 1, "shares": 1, "leases": 1, "bytes": 134,
-        "max_delete": "60%", "confirmed": false});
-    assert_eq!(shown, expected);
+    let expected = json!({"cycle": 0, "examined": 2, "over_limit": false, "buckets": 1, "shares": 1, "leases": 1,
+        "bytes": 134, "max_delete": "60%", "confirmed": false});
+    assert_eq!(status["crawls"][0]["rehearsal"], expected);
+    assert_eq!(status["crawls"][0]["last_cycle"], Value::Null, "it has not ended");
     let problem = &status["problems"][0];
     assert_eq!((&problem["about"], &problem["severity"]), (&"crawl".into(), &"waiting".into()));
-    assert!(problem["text"].as_str().unwrap().contains("1 share and 1 lease (134 B) would be deleted"), "{problem}");
+    assert!(problem["text"].as_str().unwrap().contains("before it deletes 1 share and 1 lease (134 B)"), "{problem}");
     say(&daemon, "status").expect(4);
     let space = |status: &Value| {
         let space = &status["crawls"][0]["last_cycle"]["space"];
         ["deleted_bytes", "deleted_shares", "would_delete_bytes", "would_delete_shares"].map(|key| space[key].clone())
     };
-    // Tahoe's own entry has both as "actual"; here only what is true.
-    assert_eq!(space(&status), [json!(0), json!(0), json!(134), json!(1)]);
     let metrics = || daemon.send("GET", "/metrics", &[], "").body;
     let bytes = |kind: &str| format!("sexton_last_cycle_bytes{{crawl=\"expire\",kind=\"{kind}\"}}");
-    let said = metrics();
-    assert!(said.contains(&(bytes("deleted") + " 0")) && said.contains(&(bytes("would_delete") + " 134")), "{said}");
     assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 1"));
     // Two cycles' time, and what is not a confirmation of just this cycle.
     std::thread::sleep(Duration::from_secs(2));
     let other = daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 1}"#);
     assert_eq!(other.status, 409, "{}", other.body);
-    assert!(other.body.contains("the rehearsal of cycle 0, not of 1"), "{}", other.body);
+    assert!(other.body.contains("is cycle 0, not 1"), "{}", other.body);
     assert_eq!(daemon.send("POST", "/api/crawls/expire/confirm", &[], r#"{"cycle": 0}"#).status, 401);
     let nobody = say(&daemon, "confirm expire");
     assert!(nobody.code() != 0 && nobody.stderr.contains("add --yes"), "{nobody:?}");
     assert_eq!(say(&daemon, "pause expire").code(), 0);
     assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 1"), "a pause hides nothing");
     assert_eq!(say(&daemon, "resume expire").stdout, "expire: rehearsed\n");
-    assert_eq!(daemon.crawl("expire")["last_cycle"]["cycle"], 0);
+    assert_eq!(daemon.crawl("expire")["last_cycle"], Value::Null);
+    let wrong = daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 0, "shares": 2}"#);
+    assert!(wrong.status == 409 && wrong.body.contains("would delete 1 shares, and not 2"), "{}", wrong.body);
     assert_eq!(are_there(&daemon), [true, true]);
 
     let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
     assert!(confirmed.starts_with("expire: 1 share in 1 bucket, 1 lease, 134 B will be deleted"), "{confirmed}");
-    assert!(confirmed.ends_with("confirmed: the next cycle deletes them\n"), "{confirmed}");
-    deleted(&daemon, 1);
-    let status = daemon.until("its account", |status| status["crawls"][0]["last_cycle"]["cycle"] == 1);
+    assert!(confirmed.ends_with("confirmed: they are deleted now\n"), "{confirmed}");
+    deleted(&daemon, 0);
+    let status = daemon.until("its account", |status| status["crawls"][0]["last_cycle"]["cycle"] == 0);
     assert_eq!(space(&status), [json!(134), json!(1), Value::Null, Value::Null]);
+    assert!(metrics().contains(&(bytes("deleted") + " 134")));
     let again = say(&daemon, "confirm expire --yes");
-    assert!(again.code() != 0 && again.stderr.contains("no rehearsal that waits to be confirmed"), "{again:?}");
+    assert!(again.code() != 0 && again.stderr.contains("nothing that waits to be confirmed"), "{again:?}");
     assert!(metrics().contains("sexton_crawl_rehearsed{crawl=\"expire\"} 0"));
+    daemon.until("the next cycle", |status| status["crawls"][0]["last_cycle"]["cycle"] == 1);
     assert_eq!(daemon.crawl("expire")["rehearsal"], Value::Null);
 }
 
@@ -213,17 +213,13 @@ fn a_kill_before_the_confirmation_finds_it_waiting_and_one_after_it_does_not() {
     assert_fits("Crawl", &answer.json());
     assert_eq!(answer.json()["rehearsal"]["confirmed"], true);
     let daemon = Daemon::again(sample);
-    let crawl = daemon.until_crawl("expire", "sleeping");
-    assert_eq!((&crawl["rehearsal"]["cycle"], &crawl["rehearsal"]["confirmed"]), (&0.into(), &true.into()));
-    assert_eq!(are_there(&daemon), [true, true]);
-    say(&daemon, "start expire").expect(0);
-    deleted(&daemon, 1);
+    deleted(&daemon, 0);
 }
 
 /// How it happens: the process dies while it saves the confirmation, or before it can answer.
 #[test]
 fn a_kill_in_the_middle_of_a_confirmation_leaves_all_of_it_or_none() {
-    for (point, state) in [("before_confirm", "rehearsed"), ("after_confirm", "sleeping")] {
+    for point in ["before_carry_out", "after_carry_out"] {
         let daemon = start("1h");
         rehearsed(&daemon, 0);
         let (sample, _) = daemon.end(Signal::TERM);
@@ -236,8 +232,12 @@ fn a_kill_in_the_middle_of_a_confirmation_leaves_all_of_it_or_none() {
         assert_ne!(run(&mut command_for(&sample, "confirm expire --yes")).code(), 0, "nobody has answered");
         assert_eq!(dying.end().signal(), Some(6));
         let daemon = Daemon::again(sample);
-        daemon.until_crawl("expire", state);
-        assert_eq!(are_there(&daemon), [true, true]);
+        if point == "before_carry_out" {
+            rehearsed(&daemon, 0);
+            assert_eq!(are_there(&daemon), [true, true]);
+        } else {
+            deleted(&daemon, 0);
+        }
     }
 }
 
@@ -260,32 +260,54 @@ fn other_parameters_are_rehearsed_anew_and_the_file_can_confirm() {
     rehearsed(&daemon, 2);
     assert_eq!(are_there(&daemon), [true, true]);
     take(&mut daemon, &(other + ", rehearsal: false"));
-    deleted(&daemon, 3);
+    deleted(&daemon, 2);
 }
 
-/// Nobody is left to believe that it will be done.
+/// Beyond the limit nobody confirms what he has not counted.
 #[test]
-fn a_confirmation_of_more_than_the_catch_lets_go_says_so() {
+fn a_confirmation_of_more_than_the_catch_lets_go_names_the_number() {
     let mut daemon = start("1h");
     rehearsed(&daemon, 0);
     take(&mut daemon, &PARAMETERS.replace("60%", "0%"));
-    daemon.until("the other limit", |status| status["crawls"][0]["rehearsal"]["max_delete"] == "0%");
-    let over = "rehearsed to delete 1 of 2 shares, more than max_delete (0%) allows";
+    daemon.until("the other limit", |status| status["crawls"][0]["rehearsal"]["over_limit"] == true);
+    let over = "1 of 2 shares is more than max_delete (0%) allows";
     assert!(say(&daemon, "status").stdout.contains(over));
-    let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
-    assert!(confirmed.contains(over) && confirmed.ends_with("deletes them until max_delete stops it\n"), "{confirmed}");
-    daemon.until("that it stops", |status| {
-        let why = status["problems"][0]["text"].as_str();
-        why.is_some_and(|why| why.contains("1 of the 2 shares") && why.contains("(deleted already: 0)"))
-    });
+    assert!(daemon.get("/api/status")["problems"][0]["text"].as_str().unwrap().ends_with("more than its limit allows"));
+    let unnamed = say(&daemon, "confirm expire --yes");
+    assert!(
+        unnamed.code() != 0 && unnamed.stdout.contains(over) && unnamed.stderr.contains("--shares N"),
+        "{unnamed:?}"
+    );
+    let unnamed = daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 0}"#);
+    assert!(unnamed.status == 409 && unnamed.body.contains("how many shares that is, 1"), "{}", unnamed.body);
+    assert!(say(&daemon, "confirm expire --shares 2").stderr.contains("would delete 1 shares, and not 2"));
     assert_eq!(are_there(&daemon), [true, true]);
+    say(&daemon, "confirm expire --shares 1").expect(0);
+    deleted(&daemon, 0);
+}
+
+/// How it happens: more than the limit has expired in a crawl that was confirmed long ago, or never had to be.
+#[test]
+fn without_a_rehearsal_a_cycle_beyond_its_limit_waits_as_well() {
+    let mut daemon = start("1s");
+    let limited = PARAMETERS.replace("60%", "10%") + ", rehearsal: false";
+    fs::write(daemon.config(), crawl(&limited, "1s")).unwrap();
+    let (sample, _) = daemon.end(Signal::KILL);
+    let _ = fs::remove_file(sample.path("state"));
+    daemon = Daemon::again(sample);
+    rehearsed(&daemon, 0);
+    assert_eq!(are_there(&daemon), [true, true]);
+    // A larger limit in the file lets it go on.
+    take(&mut daemon, &limited.replace("10%", "50%"));
+    deleted(&daemon, 0);
 }
 
 /// Whether a question before it goes on would have a meaning.
 #[test]
 fn a_crawl_in_the_middle_of_its_rehearsal_is_known_to_delete_nothing() {
+    let parameters = PARAMETERS.replace("60%", "100%");
     let slowly = |parameters: &str| crawl(parameters, "1h").replace(FAST, r#"cpu_percentage: "1%", cpu_slice: "5ms""#);
-    let daemon = Daemon::start(3000, &slowly(PARAMETERS));
+    let daemon = Daemon::start(3000, &slowly(&parameters));
     let is = |daemon: &Daemon, state: &str| daemon.until_crawl("expire", state)["rehearsing"].clone();
     daemon.until("some progress", |status| status["crawls"][0]["prefixes_done"].as_u64() > Some(0));
     assert_eq!(is(&daemon, "walking"), true);
@@ -294,10 +316,10 @@ fn a_crawl_in_the_middle_of_its_rehearsal_is_known_to_delete_nothing() {
     let daemon = Daemon::again(daemon.end(Signal::KILL).0);
     assert_eq!(is(&daemon, "stopped"), true);
     // With other settings it goes on to delete when it has ended.
-    fs::write(daemon.config(), slowly(&format!("{PARAMETERS}, rehearsal: false"))).unwrap();
+    fs::write(daemon.config(), slowly(&format!("{parameters}, rehearsal: false"))).unwrap();
     daemon.change("POST", "/api/reload", "");
     assert_eq!(is(&daemon, "stopped"), false);
-    fs::write(daemon.config(), slowly(PARAMETERS)).unwrap();
+    fs::write(daemon.config(), slowly(&parameters)).unwrap();
     daemon.change("POST", "/api/reload", "");
     say(&daemon, "budget 100%").expect(0);
     say(&daemon, "start expire").expect(0);

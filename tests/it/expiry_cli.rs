@@ -49,28 +49,52 @@ fn two_processes_do_not_delete_from_one_store() {
     crawl("--offline").expect(0);
 }
 
-/// What the error says to do is possible, and the count is kept.
+/// What the error says to do is possible: look, and allow more. Neither examines again, nor gives anything up.
 #[test]
-fn a_catch_that_holds_is_looked_into_without_giving_its_cycle_up() {
+fn a_cycle_beyond_its_limit_waits_while_it_is_looked_into() {
     let sample = Sample::new(1500);
     let rule = format!("--job leases --expire age:2678400 --now {NOW} --checkpoint every_bucket");
-    let crawl = |state: &str, args: &str| run(&mut sample.crawl(state, args));
-    let deleted = |said: &str| {
-        let (_, rest) = said.split_once("(deleted already: ").expect("what is deleted already");
-        rest.split_once(')').unwrap().0.parse::<u64>().unwrap()
-    };
-    let first = crawl("state", &format!("{rule} --offline")).expect(4);
-    let gone = deleted(&first.stderr);
-    assert!(gone > 0, "{}", first.stderr);
-    let alone = "give it a state file of its own with --state FILE; --fresh would give that cycle up";
-    for words in ["--offline --dry-run", "--dry-run"] {
-        crawl("state", &format!("{rule} {words}")).expect(2).said(alone);
-        crawl("other", &format!("{rule} {words} --fresh")).expect(0);
+    let crawl = |args: &str| run(&mut sample.crawl("state", args));
+    let files = || super::expiry_fixtures::files(&sample.store());
+    let before = files();
+    let waits = "cycle 0 of leases is examined and would delete 568 of 1849 shares (deleted already: 0)";
+    crawl(&format!("{rule} --offline")).expect(4).said(waits);
+    for words in ["--offline --dry-run", "--dry-run", "--offline --dry-run --fresh"] {
+        let told = crawl(&format!("{rule} {words} --json")).expect(0).report();
+        assert_eq!((&told["would_delete"]["shares"], &told["resumed"]), (&json!(568), &json!(false)), "{words}");
     }
-    crawl("state", &format!("--job leases --now {NOW}")).expect(2).said(alone);
-    let costs = "begin anew with --fresh, and what it has deleted so far no longer counts for --max-delete";
-    crawl("state", &format!("--job leases --expire age:2678401 --now {NOW} --offline")).expect(2).said(costs);
-    assert_eq!(deleted(&crawl("state", &format!("{rule} --offline")).expect(4).stderr), gone);
+    crawl(&format!("--job leases --now {NOW}")).expect(0);
+    crawl(&format!("{rule} --offline --max-delete 30%")).expect(4).said(waits);
+    assert!(files() == before);
+    let report = crawl(&format!("{rule} --offline --max-delete 31% --json")).expect(0).report();
+    assert_eq!((&report["cycle"], &report["resumed"], &report["shares"]), (&json!(0), &json!(true), &json!(1849)));
+    assert_eq!(report["deleted"]["shares"], 568);
+    assert_eq!(files().len(), before.len() - 568);
+}
+
+/// How it happens: the machine stops while a cycle is examined, or while it deletes, and its owner only wants to look.
+#[test]
+fn a_dry_run_is_not_in_the_way_of_a_cycle_that_deletes() {
+    for point in ["checkpoint::before_commit=1*off->return", "store::after_unlink=3*off->return"] {
+        let sample = Sample::new(40);
+        let rule = format!("--job leases --expire age:2678400 --now {NOW} --checkpoint every_bucket");
+        let deleting = format!("{rule} --offline --max-delete 100%");
+        let aborted = run(sample.crawl("state", &deleting).env("FAILPOINTS", point));
+        assert_eq!(aborted.signal(), Some(6), "{}", aborted.stderr);
+        for _ in 0..2 {
+            run(&mut sample.crawl("state", &format!("{rule} --dry-run"))).expect(0);
+        }
+        let costs = "begin anew with --fresh, and what it has deleted so far no longer counts for --max-delete";
+        let other = format!("--job leases --expire age:2678401 --now {NOW} --offline --max-delete 100%");
+        run(&mut sample.crawl("state", &other)).expect(2).said(costs);
+        let report = run(&mut sample.crawl("state", &format!("{deleting} --json"))).expect(0).report();
+        assert_eq!((&report["cycle"], &report["resumed"]), (&json!(0), &json!(true)));
+        // One that was begun beside it goes on beside it.
+        let aborted = run(sample
+            .crawl("state", &format!("{rule} --dry-run"))
+            .env("FAILPOINTS", "checkpoint::after_commit=return"));
+        assert_eq!(aborted.signal(), Some(6));
+    }
 }
 
 #[test]
@@ -96,7 +120,7 @@ fn a_dry_run_by_a_clock_that_is_behind_a_share_is_refused_as_the_run_is() {
     let ahead = SystemTime::now() + Duration::from_secs(86_400);
     File::options().write(true).open(&share).unwrap().set_modified(ahead).unwrap();
     let crawl = |how: &str| {
-        let rule = "--job leases --expire age:2678400 --offline --fresh";
+        let rule = "--job leases --expire age:2678400 --offline --max-delete 100% --fresh";
         run(&mut sample.crawl("state", &format!("{rule} {how}")))
     };
     for how in ["--dry-run", ""] {
@@ -140,7 +164,8 @@ fn without_a_rule_nothing_is_said_to_have_expired_by_one() {
     let text = told("--expire age:2678400 --dry-run --max-delete 0%");
     assert!(text.contains(by_rule), "{text}");
     assert!(text.contains("that is more than --max-delete allows (0.0 %): a run that deletes would stop"), "{text}");
-    assert!(!told("--expire age:2678400 --dry-run").contains("--max-delete"), "a small store");
+    assert!(told("--expire age:2678400 --dry-run").contains("--max-delete allows (10.0 %)"), "a small store too");
+    assert!(!told("--expire age:2678400 --dry-run --max-delete 100%").contains("--max-delete"));
 }
 
 #[test]

@@ -197,10 +197,15 @@ aborts! {
     aborted_after_every_file_sync: "store::after_sync", "", 10;
     aborted_before_every_removal: "store::before_remove_dir", "", 4;
     aborted_after_every_removal: "store::after_remove_dir", "", 4;
-    aborted_before_every_commit: "checkpoint::before_commit", "--checkpoint every_bucket", 18;
-    aborted_after_every_commit: "checkpoint::after_commit", "--checkpoint every_bucket", 18;
-    aborted_before_the_sync: "checkpoint::before_sync", "", 2;
-    aborted_after_the_sync: "checkpoint::after_sync", "", 2;
+    aborted_before_every_commit: "checkpoint::before_commit", "--checkpoint every_bucket", 27;
+    aborted_after_every_commit: "checkpoint::after_commit", "--checkpoint every_bucket", 27;
+    aborted_before_the_sync: "checkpoint::before_sync", "", 1;
+    aborted_after_the_sync: "checkpoint::after_sync", "", 1;
+    aborted_before_it_carries_out: "checkpoint::before_carry_out", "", 1;
+    aborted_after_it_began_to_carry_out: "checkpoint::after_carry_out", "", 1;
+    aborted_before_every_claim: "checkpoint::before_claim", "", 20;
+    aborted_after_every_claim: "checkpoint::after_claim", "", 20;
+    aborted_after_it_began_to_carry_out_with_two_workers: "checkpoint::after_carry_out", "--workers 2 --slice 1ms", 1;
     aborted_after_every_unlinking_with_two_workers: "store::after_unlink", "--workers 2 --slice 1ms", 6;
 }
 

@@ -1,5 +1,5 @@
-//! What keeps expiry from deleting the wrong things: the safety catch, rehearsals, links, disks that fail, and shares that
-//! somebody else changed.
+//! What keeps expiry from deleting the wrong things: limits of nothing, links, disks that fail, and shares that somebody else
+//! changed.
 
 use std::fs;
 use std::io;
@@ -7,11 +7,9 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
-use sexton::checkpoint::StateStore;
-use sexton::engine::{Cycles, Fresh};
+use sexton::engine::Fresh;
 use sexton::job::leases::{Conduct, LeaseSettings, Word};
 use sexton::report::CycleReport;
-use sexton::settings::Checkpoint;
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
@@ -25,26 +23,6 @@ fn two_shares(world: &World) {
 
 fn read(world: &World, share: u32) -> Vec<u8> {
     fs::read(world.share("aa", 0, share)).unwrap()
-}
-
-#[test]
-fn more_than_the_part_allowed_stops_the_crawl_before_anything_goes() {
-    let world = World::new();
-    for n in 0..1200 {
-        let days = if n % 4 == 0 { 40 } else { 3 };
-        world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
-    }
-    let state = SimState::sound();
-    let limited = |max_delete| LeaseSettings { max_delete, ..settings(Word::Offline) };
-    let Err(error) = world.run(state.clone(), limited(0.10)) else { panic!("it went on") };
-    let Error::SafetyCatch { deletes: 300, deleted: 0, examined: 1200, .. } = error else { panic!("{error}") };
-    let keys = ["--dry-run and a --state of its own", "--max-delete", "`max_delete` in config.ron"];
-    for words in ["300 of the 1200 shares", "(deleted already: 0)", "10.0 %", "the clock"].into_iter().chain(keys) {
-        assert!(error.to_string().contains(words), "{error}");
-    }
-    assert!((0..1200).all(|n| world.share("aa", n, 0).exists()));
-    let report = world.run(state, limited(0.25)).unwrap();
-    assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &300.into()));
 }
 
 /// What a run that only tells would delete, as it is told of what was deleted.
@@ -78,81 +56,12 @@ fn a_part_of_nothing_holds_from_the_first_share_on() {
     let world = World::new();
     two_shares(&world);
     let nothing = LeaseSettings { max_delete: 0.0, ..settings(Word::Offline) };
-    let Err(Error::SafetyCatch { deletes: 1, .. }) = world.run(SimState::sound(), nothing.clone()) else {
+    let Err(Error::SafetyCatch { would_delete: 1, .. }) = world.run(SimState::sound(), nothing.clone()) else {
         panic!("it went on")
     };
     assert!(world.share("aa", 0, 0).exists());
     let told = world.run(SimState::sound(), LeaseSettings { dry_run: true, ..nothing }).unwrap();
     assert_eq!(told.own["would_delete"]["over_max_delete"], true);
-}
-
-/// Below 1,000 shares a part means little, and nothing is stopped.
-#[test]
-fn the_catch_holds_once_a_thousand_shares_were_examined() {
-    let mut world = World::new();
-    let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
-    let run = |world: &World, shares: u32| {
-        (0..shares).for_each(|n| world.put(&world.share("aa", n, 0), &immutable_at(world.now(), 2, 10, &[(1, 40)])));
-        world.run(SimState::sound(), limited.clone())
-    };
-    assert_eq!(run(&world, 999).unwrap().own["deleted"]["shares"], 999);
-    let Err(Error::SafetyCatch { deletes: 1000, examined: 1000, .. }) = run(&world, 1000) else { panic!("it went on") };
-    let left = |world: &World| (0..1000).filter(|n| world.share("aa", *n, 0).exists()).count();
-    assert_eq!(left(&world), 1000);
-    // What has gone before it holds is told.
-    world.checkpoint = Checkpoint::EveryBucket;
-    let Err(error) = run(&world, 1000) else { panic!("it went on") };
-    let told = "1000 of the 1000 shares examined in this cycle would be gone (deleted already: 999)";
-    assert!(error.to_string().contains(told), "{error}");
-    assert_eq!(left(&world), 1);
-}
-
-/// How it happens: each worker saves and deletes after each of its slices, before the others have saved what they examined.
-#[test]
-fn eight_workers_together_delete_nothing_beyond_the_part_once_the_catch_holds() {
-    let mut world = World::new();
-    world.workers = 8;
-    let prefixes = ["aa", "ab", "ba", "bb", "ca", "cb", "da", "db", "ea", "eb", "fa", "fb", "ga", "gb", "ha", "hb"];
-    let shares = || prefixes.iter().flat_map(|prefix| (0..250).map(move |n| (prefix, n)));
-    for (n, (prefix, bucket)) in shares().enumerate() {
-        // At first there is nothing to object to; then everything has expired.
-        let days = if n % 250 < 20 && n % 2 == 0 { 3 } else { 40 };
-        world.put(&world.share(prefix, bucket, 0), &immutable_at(world.now(), 2, 10, &[(1, days)]));
-    }
-    let limited = LeaseSettings { max_delete: 0.10, ..settings(Word::Offline) };
-    for cycles in 1..=3 {
-        let refused = world.run(SimState::sound(), limited.clone());
-        let Err(Error::SafetyCatch { .. }) = refused else { panic!("{refused:?}") };
-        // What went before the first 1,000 were examined.
-        let gone = shares().filter(|(prefix, bucket)| !world.share(prefix, *bucket, 0).exists()).count();
-        assert!(gone < 1000 * cycles, "{gone} of 4000 in {cycles} cycles");
-    }
-}
-
-#[test]
-fn a_rehearsal_tells_and_once_confirmed_the_next_cycle_deletes() {
-    let mut world = World::new();
-    two_shares(&world);
-    let state = SimState::sound();
-    let rehearsing = LeaseSettings { rehearsal: true, ..settings(Word::Offline) };
-    let first = world.run(state.clone(), rehearsing.clone()).unwrap();
-    assert_eq!(first.own["rehearsal"], true);
-    let figures = serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0, "max_delete": 1.0, "over_max_delete": false});
-    assert_eq!(first.own["would_delete"], figures);
-    assert_eq!(first.own["would_delete_in_buckets"], 1);
-    assert_eq!(first.own["history"]["expiration-enabled"], false);
-    assert!(world.share("aa", 0, 0).exists());
-    // A single cycle is reported again until it was handed over.
-    world.cycles = Cycles::Times(1);
-    let second = world.run(state.clone(), rehearsing.clone()).unwrap();
-    assert_eq!((second.key.number, second.own.get("rehearsal")), (0, Some(&true.into())), "handed over");
-    state.clone().confirm(&second.key, 1.0).unwrap();
-    let third = world.run(state.clone(), rehearsing.clone()).unwrap();
-    assert_eq!((third.key.number, third.own.get("rehearsal")), (1, None));
-    assert_eq!(third.own["deleted"]["shares"], 1);
-    assert!(!world.share("aa", 0, 0).exists());
-    let other = LeaseSettings { prune: true, ..rehearsing };
-    assert_eq!(world.run(state, other).unwrap().own["rehearsal"], true, "other settings are rehearsed anew");
 }
 
 #[test]
@@ -341,11 +250,17 @@ fn where_nothing_can_be_written_nothing_is_lost() {
     let mut world = World::new();
     two_shares(&world);
     let before = (read(&world, 0), read(&world, 1));
-    world.medium = Failing::new(|_, _| Some(io::ErrorKind::ReadOnlyFilesystem.into()));
+    world.medium = Failing::new(|_, _| Some(io::Error::from_raw_os_error(5)));
     let refused = world.run(SimState::sound(), settings(Word::Offline));
     // The table could not be put back either, as far as anybody knows.
     let Err(Error::Store { doing: "finish the lease table of", .. }) = refused else { panic!("{refused:?}") };
     assert_eq!((read(&world, 0), read(&world, 1)), before);
+    // A read-only file system says so at the first change, and nothing else is tried.
+    let failing = Failing::new(|_, _| Some(io::ErrorKind::ReadOnlyFilesystem.into()));
+    world.medium = failing.clone();
+    let refused = world.run(SimState::sound(), settings(Word::Offline));
+    let Err(Error::Unchangeable { .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!((read(&world, 0), read(&world, 1), failing.done.load(Ordering::Relaxed)), (before.0, before.1, 1));
 }
 
 #[test]
@@ -363,6 +278,33 @@ fn a_share_that_cannot_be_unlinked_is_an_error_and_stays() {
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 1, "shares": 0, "bytes": 72, "buckets": 0}));
     assert_eq!(report.own["history"]["space-recovered"]["actual-shares"], 0);
     assert_eq!(report.own["history"]["space-recovered"]["configured-shares"], 1);
+}
+
+/// How it happens: the file system is remounted read-only while shares are deleted; or a rule of the system's forbids it.
+#[test]
+fn a_crawl_that_can_change_nothing_stops_and_goes_on_once_that_is_mended() {
+    for (kind, tried) in [(io::ErrorKind::ReadOnlyFilesystem, 1), (io::ErrorKind::PermissionDenied, 10)] {
+        let mut world = World::new();
+        for bucket in 0..40 {
+            world.put(&world.share("aa", bucket, 0), &immutable_at(world.now(), 2, 50, &[(1, 40)]));
+        }
+        let failing = match kind {
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Failing::new(|_, n| (n >= 5).then(|| io::ErrorKind::ReadOnlyFilesystem.into()))
+            }
+            _ => Failing::new(|_, n| (n >= 5).then(|| io::ErrorKind::PermissionDenied.into())),
+        };
+        world.medium = failing.clone();
+        let state = SimState::sound();
+        let stopped = world.run(state.clone(), settings(Word::Offline));
+        let Err(Error::Unchangeable { .. }) = stopped else { panic!("{stopped:?}") };
+        assert_eq!(failing.done.load(Ordering::Relaxed), 5 + tried, "{kind:?}");
+        world.medium = std::sync::Arc::new(sexton::store::Disk);
+        let report = world.run(state, settings(Word::Offline)).unwrap();
+        // Those that were tried in vain are told of, each once; only the last is tried again.
+        assert_eq!(report.errors.len() as i64, tried - 1, "{:?}", report.errors);
+        assert_eq!(report.own["deleted"]["shares"], 40 - (tried - 1), "{kind:?}");
+    }
 }
 
 /// How it happens: there is no room, or the disk fails, at the first write, the second, or the truncation.
@@ -440,9 +382,10 @@ fn a_share_that_was_changed_is_looked_at_anew() {
     let report = world.run(state, settings(Word::Offline)).unwrap();
     assert_eq!((read(&world, 0).len(), read(&world, 1).len()), (134, 206));
     assert_eq!(report.own["deleted"]["leases"], 0);
+    // What was examined counts as it was then.
     let space = &report.own["history"]["space-recovered"];
-    assert_eq!((&space["examined-shares"], &space["configured-shares"]), (&2.into(), &0.into()));
-    assert_eq!(report.counts.shares, 2);
+    assert_eq!((&space["examined-shares"], &space["configured-shares"]), (&2.into(), &1.into()));
+    assert_eq!((&space["actual-shares"], report.counts.shares), (&0.into(), 2));
 }
 
 /// How it happens: as above, but what is written is no lease table: one with a date that cannot be, and half a header.

@@ -13,11 +13,12 @@ use futures_executor::block_on;
 use sexton::Result;
 use sexton::checkpoint::StateStore;
 use sexton::clock::{Clock, CpuMeter, SystemClock, Time};
-use sexton::engine::{Cycles, Engine, Fresh};
+use sexton::engine::{Cycles, Engine, EngineHandle, Fresh};
 use sexton::job::Leases;
 use sexton::job::leases::{Expiry, LeaseSettings, Word};
 use sexton::report::CycleReport;
 use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Priority, Settings};
+use sexton::status::{Phase, RehearsalStatus};
 use sexton::store::{Disk, Medium, TahoeStore};
 
 pub const DAY: u32 = 86_400;
@@ -120,6 +121,32 @@ impl World {
 
     /// Runs the crawl; the report, or why it ended.
     pub fn run(&self, state: impl StateStore, settings: LeaseSettings) -> Result<CycleReport> {
+        let engine = self.start(state, settings)?;
+        let ended = engine.join();
+        let report = engine.last_report("expiry");
+        block_on(engine.shutdown(Duration::from_secs(60)))?;
+        ended.map(|()| CycleReport::clone(&report.unwrap()))
+    }
+
+    /// Runs the crawl until it waits to be confirmed; its engine goes on.
+    pub fn run_until_it_waits(
+        &self,
+        state: impl StateStore,
+        settings: LeaseSettings,
+    ) -> (EngineHandle, RehearsalStatus) {
+        let engine = self.start(state, settings).unwrap();
+        loop {
+            let status = engine.status().crawls["expiry"].clone();
+            assert!(!matches!(status.phase, Phase::Ended | Phase::Failed), "{status:?}");
+            if let (Phase::Rehearsed, Some(shown)) = (status.phase, status.rehearsal) {
+                return (engine, shown);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts the crawl.
+    pub fn start(&self, state: impl StateStore, settings: LeaseSettings) -> Result<EngineHandle> {
         let store = TahoeStore::open(self.store()).unwrap().with_medium(self.medium.clone());
         let budget = BudgetSettings { rate: 4.0, ..BudgetSettings::default() };
         let time = Time { clock: Arc::new(self.clock.clone()), meter: Arc::new(CpuMeter { whole_process: false }) };
@@ -129,17 +156,13 @@ impl World {
             workers: self.workers,
             ..CrawlSettings::new("expiry")
         };
-        let engine = Engine::builder(Settings { budget, checkpoint: self.checkpoint, priority: self.priority })
+        Engine::builder(Settings { budget, checkpoint: self.checkpoint, priority: self.priority })
             .state(state)
             .time(time)
             .cycles(self.cycles)
             .fresh(self.fresh)
             .crawl(crawl, store, Leases::new(settings))
-            .spawn()?;
-        let ended = engine.join();
-        let report = engine.last_report("expiry");
-        block_on(engine.shutdown(Duration::from_secs(60)))?;
-        ended.map(|()| CycleReport::clone(&report.unwrap()))
+            .spawn()
     }
 }
 

@@ -38,6 +38,7 @@ mod expiry_crash;
 mod expiry_fixtures;
 mod expiry_long;
 mod expiry_online;
+mod expiry_phases;
 mod expiry_resumed;
 mod expiry_safety;
 mod expiry_world;
@@ -53,6 +54,7 @@ mod fail_points;
 mod fixtures;
 mod full_disk;
 mod harness;
+mod own_files;
 #[cfg(feature = "external")]
 mod page;
 #[cfg(feature = "external")]
@@ -87,9 +89,12 @@ mod simulated_schedule;
 mod simulated_stop;
 mod simulated_upkeep;
 mod state_files;
+#[cfg(feature = "external")]
+mod store_owner;
 mod tahoe_cfg;
 mod tahoe_state;
 mod tahoe_state_refused;
 mod threads;
+mod vanished;
 mod verify_cli;
 mod verify_flips;

@@ -284,7 +284,8 @@ fn nothing_is_deleted_without_a_yes() {
     browser.click(confirm);
     browser.click("#ask-yes");
     browser.shows("#toast", "this is a stage");
-    let confirmed = ("POST".to_owned(), "/api/crawls/expire/confirm".to_owned(), r#"{"cycle":0}"#.to_owned());
+    let confirmed =
+        ("POST".to_owned(), "/api/crawls/expire/confirm".to_owned(), r#"{"cycle":0,"shares":240}"#.to_owned());
     assert_eq!(stage.changes()[1..], [confirmed]);
 }
 

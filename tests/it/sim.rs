@@ -13,7 +13,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use sexton::Error;
 use sexton::clock::{Clock, CostMeter, Time};
-use sexton::job::{CycleView, Fold, Job, PrefixWalk, Rehearsal, Stopped, Tally, Unreadable};
+use sexton::job::{CycleView, DeletionCount, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable};
+use sexton::policy::deletion::SafetyCatch;
 use sexton::policy::ring::Ring;
 use sexton::report::CycleReport;
 use sexton::slice::TimeSlice;
@@ -305,8 +306,10 @@ pub struct SimJob {
     pub hook: Hook,
     /// Every bucket that was looked at.
     pub visited: Arc<Mutex<Vec<String>>>,
-    /// By which rule it would change the store, after a rehearsal.
+    /// By which rule it changes every bucket of the store, after a rehearsal.
     pub rule: Option<&'static str>,
+    /// How large a part of the buckets may be changed.
+    pub most: f64,
     /// Buckets visited to change them.
     pub changed: Arc<AtomicU64>,
 }
@@ -315,8 +318,8 @@ impl SimJob {
     pub fn new(clock: &SimClock, unit: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Self {
         let (clock, unit, hook) = (clock.clone(), Box::new(unit), Box::new(|_: &str, _: &TimeSlice| ()));
         let (visited, changed) = (Arc::default(), Arc::default());
-        let (panics, rule) = (|_: &str| false, None);
-        SimJob { clock, unit, panics, report_panics: false, swallows_stop: false, hook, visited, rule, changed }
+        let (panics, rule, most) = (|_: &str| false, None, 1.0);
+        SimJob { clock, unit, panics, report_panics: false, swallows_stop: false, hook, visited, rule, most, changed }
     }
 }
 
@@ -346,14 +349,23 @@ impl Job<SimStore> for SimJob {
 
     fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> Result<(), Unreadable> {
         self.visited.lock().unwrap().push(bucket.clone());
-        if self.rule.is_some() && fold.rehearsal == Rehearsal::No {
-            self.changed.fetch_add(1, Ordering::SeqCst);
-        }
         self.clock.work((self.unit)(bucket));
         (self.hook)(bucket, fold.slice);
         assert!(!(self.panics)(bucket), "the job does not like {bucket}");
-        fold.tally.0 += 1;
+        if self.rule.is_some() {
+            self.changed.fetch_add(u64::from(!fold.phase.examines()), Ordering::SeqCst);
+            let count = DeletionCount { objects: 1, leases: 0, bytes: 100 };
+            fold.intend(count, &serde_json::json!({ "bucket": &bucket })).unwrap();
+        }
+        if fold.phase.examines() {
+            fold.tally.0 += 1;
+            fold.notes.counts.shares += 1;
+        }
         Ok(())
+    }
+
+    fn safety_catch(&self) -> Option<SafetyCatch> {
+        Some(SafetyCatch { most: self.most })
     }
 
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Sum>) -> Result<(), Stopped> {
@@ -364,11 +376,6 @@ impl Job<SimStore> for SimJob {
 
     fn report(&self, cycle: &CycleView<'_, Sum>) -> serde_json::Map<String, serde_json::Value> {
         assert!(!self.report_panics, "nothing to report");
-        let mut own = serde_json::Map::from_iter([("sum".to_owned(), cycle.tally.0.into())]);
-        if cycle.rehearsal == Rehearsal::Yes {
-            let (shares, bytes) = (cycle.tally.0, 100 * cycle.tally.0);
-            own.insert("would_delete".to_owned(), serde_json::json!({"leases": 0, "shares": shares, "bytes": bytes}));
-        }
-        own
+        serde_json::Map::from_iter([("sum".to_owned(), cycle.tally.0.into())])
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sexton::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, MemoryStore, PrefixRow, Progress, Standing,
+    Claim, Consent, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, MemoryStore, PrefixRow, Progress, Standing,
     StateStore, Tidied, TidyStep,
 };
-use sexton::job::{Note, NoteKind};
+use sexton::job::{Candidate, Note, NoteKind};
 use sexton::{Error, Result};
 
 /// A [`MemoryStore`] that clones share. Before each call it asks the test, by the call's name.
@@ -98,8 +98,18 @@ impl StateStore for SimState {
         self.call("deliver", |s| s.deliver(cycle))
     }
 
-    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
-        self.call("confirm", |s| s.confirm(cycle, at))
+    fn carry_out(&mut self, cycle: &CycleKey, consent: Consent, at: f64) -> Result<()> {
+        self.call("carry_out", |s| s.carry_out(cycle, consent, at))
+    }
+
+    fn candidates(
+        &mut self,
+        cycle: &CycleKey,
+        prefix: u32,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<Candidate>> {
+        self.call("candidates", |s| s.candidates(cycle, prefix, after, most))
     }
 
     fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sexton::clock::Clock;
 use sexton::engine::{Cycles, EngineHandle, Fresh};
-use sexton::job::{Carried, CycleView, Deed, Fold, Intent, Job, Unreadable};
+use sexton::job::{Carried, CycleView, Deed, DeletionCount, Fold, Intent, Job, Unreadable};
 use sexton::messages::Instruction;
 use sexton::policy::deletion::Clocks;
 use sexton::settings::Checkpoint;
@@ -63,7 +63,7 @@ impl Job<SimStore> for Changer {
 
     fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> std::result::Result<(), Unreadable> {
         self.clock.work(LOOK);
-        fold.intents.add(bucket.as_bytes(), 1, &serde_json::json!({ "bucket": bucket })).unwrap();
+        fold.intend(DeletionCount::of_objects(1), &serde_json::json!({ "bucket": bucket })).unwrap();
         Ok(())
     }
 

@@ -1,12 +1,11 @@
-//! Rehearsals and their confirmation, with the real actors in simulated time: the wait, restarts in each phase, other
-//! parameters, a state that cannot be written.
+//! Cycles that wait between their two phases until they are confirmed, with the real actors in simulated time: the wait, restarts
+//! in each phase, other parameters, a state that cannot be written.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sexton::Error;
-use sexton::checkpoint::StateStore;
 use sexton::engine::{Cycles, EngineHandle};
 use sexton::messages::Instruction;
 use sexton::settings::{Checkpoint, CrawlSettings};
@@ -25,25 +24,36 @@ struct World {
     state: SimState,
     /// Buckets visited to change them.
     changed: Arc<AtomicU64>,
+    /// Buckets visited at all.
+    visited: Arc<Mutex<u64>>,
+    /// How large a part may be changed without a confirmation.
+    most: f64,
 }
 
 impl World {
     fn new(state: SimState) -> World {
         tokio::time::pause();
-        World { clock: SimClock::new(), state, changed: Arc::default() }
+        World { clock: SimClock::new(), state, changed: Arc::default(), visited: Arc::default(), most: 1.0 }
     }
 
     /// Starts an engine on what is there: 12 hours between cycles, 80 buckets in each, of a second each at half a core.
     fn start(&self, rule: &'static str) -> (EngineHandle, Record) {
         let (builder, record) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &self.clock);
-        let job = SimJob {
-            rule: Some(rule),
-            changed: self.changed.clone(),
-            ..SimJob::new(&self.clock, |_| Duration::from_secs(1))
-        };
         let settings = CrawlSettings { minimum_cycle_time: 12 * HOUR, ..at_once("c", 1) };
-        let engine = builder.state(self.state.clone()).crawl(settings, SimStore::new(&self.clock, 8, 10), job);
+        let engine =
+            builder.state(self.state.clone()).crawl(settings, SimStore::new(&self.clock, 8, 10), self.job(rule));
         (engine.start().unwrap(), record)
+    }
+
+    fn job(&self, rule: &'static str) -> SimJob {
+        let visited = self.visited.clone();
+        SimJob {
+            rule: Some(rule),
+            most: self.most,
+            changed: self.changed.clone(),
+            hook: Box::new(move |_, _| *visited.lock().unwrap() += 1),
+            ..SimJob::new(&self.clock, |_| Duration::from_secs(1))
+        }
     }
 
     fn changed(&self) -> u64 {
@@ -60,9 +70,9 @@ fn status(engine: &EngineHandle) -> CrawlStatus {
 fn waits(engine: &EngineHandle, cycle: u64) {
     let (status, wait) = (status(engine), engine.status().budget.waiting);
     let shown = status.rehearsal.expect("a rehearsal");
-    let would_delete = WouldDelete { leases: 0, shares: 80, bytes: 8000, buckets: 0 };
+    let would_delete = WouldDelete { leases: 0, shares: 80, bytes: 8000, buckets: 80 };
     assert_eq!((status.phase, shown.cycle, shown.confirmed), (Phase::Rehearsed, cycle, None));
-    assert_eq!((shown.would_delete, wait), (Some(would_delete), 0));
+    assert_eq!((shown.would_delete, wait), (would_delete, 0));
 }
 
 #[track_caller]
@@ -76,43 +86,75 @@ async fn nothing_is_done_before_it_was_confirmed_however_long_that_takes() {
     let world = World::new(SimState::sound());
     let (engine, record) = world.start("a");
     tokio::time::sleep(SECOND).await;
-    refused(engine.confirm("c", 0).await, "c has no rehearsal that waits");
+    refused(engine.confirm("c", 0, None).await, "c has nothing that waits");
     tokio::time::sleep(HOUR).await;
     waits(&engine, 0);
     let slices = record.taken().len();
     tokio::time::sleep(30 * DAY).await;
     waits(&engine, 0);
-    assert_eq!((record.taken().len(), record.cycles.lock().unwrap().len()), (slices, 1), "the wait costs nothing");
-    refused(engine.confirm("c", 1).await, "the rehearsal of cycle 0, not of 1");
-    refused(engine.confirm("d", 0).await, "no crawl or cleaning \"d\"");
+    assert_eq!((record.taken().len(), record.cycles.lock().unwrap().len()), (slices, 0), "the wait costs nothing");
+    refused(engine.confirm("c", 1, None).await, "is cycle 0, not 1");
+    refused(engine.confirm("d", 0, None).await, "no crawl or cleaning \"d\"");
     waits(&engine, 0);
-    engine.confirm("c", 0).await.unwrap();
+    engine.confirm("c", 0, None).await.unwrap();
     let confirmed = status(&engine).rehearsal.and_then(|shown| shown.confirmed);
     assert!((confirmed.unwrap() - EPOCH - 30.0 * 86_400.0 - 3601.0).abs() < 100.0, "{confirmed:?}");
-    refused(engine.confirm("c", 0).await, "c has no rehearsal that waits");
-    // Its time has long come.
+    refused(engine.confirm("c", 0, None).await, "c has nothing that waits");
     tokio::time::sleep(HOUR).await;
     let after = status(&engine);
-    assert_eq!((world.changed(), after.phase, after.rehearsal), (80, Phase::SleepingBetweenCycles, None));
+    assert_eq!((world.changed(), after.phase, after.cycle), (80, Phase::SleepingBetweenCycles, Some(0)));
+    assert_eq!(*world.visited.lock().unwrap(), 160, "each once to examine it, and once to change it");
     tokio::time::sleep(DAY).await;
+    assert_eq!(status(&engine).rehearsal, None);
     assert_eq!(world.changed(), 240, "what was confirmed once is done in each cycle");
     engine.shutdown(HOUR).await.unwrap();
 }
 
 #[actix_rt::test]
-async fn a_confirmation_does_not_bring_the_next_cycle_forward_and_an_order_to_start_does() {
+async fn a_confirmation_carries_out_the_same_cycle_at_once_and_the_next_waits_its_time() {
     let world = World::new(SimState::sound());
-    let (engine, _) = world.start("a");
+    let (engine, record) = world.start("a");
     tokio::time::sleep(HOUR).await;
-    engine.confirm("c", 0).await.unwrap();
+    engine.confirm("c", 0, Some(80)).await.unwrap();
+    tokio::time::sleep(20 * SECOND).await;
+    let working = status(&engine);
+    let shown = working.rehearsal.expect("until the next cycle begins");
+    assert_eq!((working.phase, working.cycle, shown.confirmed.is_some()), (Phase::Walking, Some(0), true));
+    assert!((1..80).contains(&world.changed()), "{}", world.changed());
     tokio::time::sleep(HOUR).await;
-    let asleep = status(&engine);
-    let shown = asleep.rehearsal.expect("until the next cycle begins");
-    assert_eq!((asleep.phase, shown.confirmed.is_some()), (Phase::SleepingBetweenCycles, true));
-    assert_eq!(world.changed(), 0);
+    assert_eq!((world.changed(), record.cycles.lock().unwrap().len()), (80, 1));
+    tokio::time::sleep(10 * HOUR).await;
+    assert_eq!(world.changed(), 80, "the next one has its time");
     engine.order("c", Instruction::Start).unwrap();
     tokio::time::sleep(HOUR).await;
+    assert_eq!((world.changed(), record.cycles.lock().unwrap().len()), (160, 2), "and asks nobody");
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+/// How it happens: far more has expired than the limit allows. The daemon asks, and whoever answers has to know how much it is.
+#[actix_rt::test]
+async fn beyond_the_limit_it_waits_whether_or_not_it_rehearses() {
+    let mut world = World::new(SimState::sound());
+    world.most = 0.5;
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    waits(&engine, 0);
+    assert!(status(&engine).rehearsal.unwrap().over_limit);
+    refused(engine.confirm("c", 0, None).await, "how many shares that is, 80");
+    refused(engine.confirm("c", 0, Some(79)).await, "would delete 80 shares, and not 79");
+    engine.confirm("c", 0, Some(80)).await.unwrap();
+    tokio::time::sleep(HOUR).await;
     assert_eq!(world.changed(), 80);
+    // The next cycle is no rehearsal, and waits all the same.
+    tokio::time::sleep(DAY).await;
+    waits(&engine, 1);
+    assert_eq!((world.changed(), *world.visited.lock().unwrap()), (80, 240));
+    engine.shutdown(HOUR).await.unwrap();
+    // A larger limit lets it go, and nothing is examined again.
+    world.most = 1.0;
+    let (engine, _) = world.start("a");
+    tokio::time::sleep(HOUR).await;
+    assert_eq!((world.changed(), *world.visited.lock().unwrap()), (160, 320));
     engine.shutdown(HOUR).await.unwrap();
 }
 
@@ -124,9 +166,9 @@ async fn an_order_to_start_rehearses_anew_and_what_it_shows_is_confirmed_on_its_
     engine.order("c", Instruction::Start).unwrap();
     tokio::time::sleep(HOUR).await;
     waits(&engine, 1);
-    refused(engine.confirm("c", 0).await, "the rehearsal of cycle 1, not of 0");
-    assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (2, 0));
-    engine.confirm("c", 1).await.unwrap();
+    refused(engine.confirm("c", 0, None).await, "is cycle 1, not 0");
+    assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (0, 0));
+    engine.confirm("c", 1, None).await.unwrap();
     tokio::time::sleep(DAY).await;
     assert_eq!(world.changed(), 160);
     engine.shutdown(HOUR).await.unwrap();
@@ -150,7 +192,7 @@ async fn a_restart_finds_each_phase_as_it_was() {
     tokio::time::sleep(2 * DAY).await;
     waits(&engine, 0);
     assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (0, 0));
-    engine.confirm("c", 0).await.unwrap();
+    engine.confirm("c", 0, None).await.unwrap();
     // Ended at once: the answer has come, so it is saved.
     engine.shutdown(HOUR).await.unwrap();
     let (engine, _) = world.start("a");
@@ -171,21 +213,23 @@ async fn with_other_parameters_it_is_rehearsed_anew() {
     let world = World::new(SimState::sound());
     let (engine, _) = world.start("a");
     tokio::time::sleep(HOUR).await;
-    engine.confirm("c", 0).await.unwrap();
+    engine.confirm("c", 0, None).await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.changed(), 80);
     engine.shutdown(HOUR).await.unwrap();
     // What was confirmed for one rule says nothing of another.
     let (engine, record) = world.start("b");
     tokio::time::sleep(SECOND).await;
-    refused(engine.confirm("c", 0).await, "no rehearsal");
+    refused(engine.confirm("c", 0, None).await, "nothing that waits");
     tokio::time::sleep(2 * DAY).await;
     waits(&engine, 1);
-    assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (1, 0));
+    assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (0, 80));
     engine.shutdown(HOUR).await.unwrap();
-    // Nor does the old confirmation hold when the old rule is back.
+    // Nor does the old confirmation hold when the old rule is back; what waits for another one stands in nobody's way.
     let (engine, _) = world.start("a");
     tokio::time::sleep(2 * DAY).await;
     waits(&engine, 2);
-    assert_eq!(world.changed(), 0);
+    assert_eq!(world.changed(), 80);
     engine.shutdown(HOUR).await.unwrap();
 }
 
@@ -197,49 +241,46 @@ async fn a_confirmation_that_cannot_be_saved_is_none() {
     let state =
         SimState::new(
             move |call| {
-                if call == "confirm" && is_full.load(Ordering::SeqCst) { Err(no_room()) } else { Ok(()) }
+                if call == "carry_out" && is_full.load(Ordering::SeqCst) { Err(no_room()) } else { Ok(()) }
             },
         );
     let world = World::new(state);
     let (engine, _) = world.start("a");
     tokio::time::sleep(HOUR).await;
-    assert!(matches!(engine.confirm("c", 0).await, Err(Error::StateFull { .. })));
+    assert!(matches!(engine.confirm("c", 0, None).await, Err(Error::StateFull { .. })));
     tokio::time::sleep(2 * DAY).await;
     waits(&engine, 0);
     full.store(false, Ordering::SeqCst);
-    engine.confirm("c", 0).await.unwrap();
+    engine.confirm("c", 0, None).await.unwrap();
     tokio::time::sleep(HOUR).await;
     assert_eq!(world.changed(), 80);
     engine.shutdown(HOUR).await.unwrap();
 }
 
-/// An embedder who wants one cycle gets the rehearsal, again and again until it was handed over; then it waits as well.
+/// An embedder who wants one cycle waits for the confirmation of a rehearsal; an order to start examines anew.
 #[actix_rt::test]
 async fn a_single_cycle_waits_like_any_other() {
     let world = World::new(SimState::sound());
     let once = || {
         let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &world.clock);
-        let job = SimJob {
-            rule: Some("a"),
-            changed: world.changed.clone(),
-            ..SimJob::new(&world.clock, |_| Duration::from_secs(1))
-        };
         let store = SimStore::new(&world.clock, 8, 10);
-        builder.state(world.state.clone()).cycles(Cycles::Once).crawl(at_once("c", 1), store, job).start().unwrap()
+        let builder = builder.state(world.state.clone()).cycles(Cycles::Once);
+        builder.crawl(at_once("c", 1), store, world.job("a")).start().unwrap()
     };
-    for _ in 0..2 {
+    for cycle in 0..2 {
         let engine = once();
-        end(&engine).await.unwrap();
-        assert_eq!(engine.last_report("c").unwrap().key.number, 0);
+        tokio::time::sleep(DAY).await;
+        waits(&engine, cycle);
+        engine.order("c", Instruction::Start).unwrap();
+        tokio::time::sleep(HOUR).await;
+        waits(&engine, cycle + 1);
         engine.shutdown(HOUR).await.unwrap();
     }
-    let key = world.state.clone().latest("c").unwrap().unwrap().key();
-    world.state.clone().deliver(&key).unwrap();
     let engine = once();
-    tokio::time::sleep(DAY).await;
-    waits(&engine, 0);
-    engine.confirm("c", 0).await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    waits(&engine, 2);
+    engine.confirm("c", 2, None).await.unwrap();
     end(&engine).await.unwrap();
-    assert_eq!((engine.last_report("c").unwrap().key.number, world.changed()), (1, 80));
+    assert_eq!((engine.last_report("c").unwrap().key.number, world.changed()), (2, 80));
     engine.shutdown(HOUR).await.unwrap();
 }

@@ -160,6 +160,34 @@ async fn each_run_makes_its_copy_and_the_one_before_is_set_aside() {
 }
 
 #[actix_rt::test]
+async fn an_older_copy_is_replaced_only_if_a_cleaning_has_made_it() {
+    tokio::time::pause();
+    let (dir, state, clock) = (tempfile::tempdir().unwrap(), SimState::sound(), SimClock::new());
+    let (database, copy) = (sample(dir.path()), dir.path().join("copy.sqlite"));
+    let old = dir.path().join("copy.sqlite.old");
+    std::fs::write(&copy, "of somebody").unwrap();
+    let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &clock);
+    let backup = Some(copy.clone());
+    let kept =
+        CleaningSettings { backup, older_copy: OlderCopy::SetAside, ..CleaningSettings::new("weekly", &database) };
+    let engine = builder.state(state).clean(kept).start().unwrap();
+    tokio::time::sleep(DAY).await;
+    assert!(matches!(status(&engine).last.unwrap().result, CleaningResult::Done { .. }));
+    assert_eq!(std::fs::read(&old).unwrap(), b"of somebody", "a file in the way is set aside, not lost");
+    let (first, before) = (std::fs::read(&copy).unwrap(), dump(&database, "A"));
+    tokio::time::sleep(7 * DAY).await;
+    let CleaningResult::Failed { error } = status(&engine).last.unwrap().result else { panic!("replaced") };
+    assert!(error.contains("copy.sqlite.old is there and is not a copy that Sexton has made"), "{error}");
+    assert_eq!(std::fs::read(&old).unwrap(), b"of somebody");
+    assert!(std::fs::read(&copy).unwrap() == first && dump(&database, "A") == before);
+    std::fs::remove_file(&old).unwrap();
+    tokio::time::sleep(14 * DAY).await;
+    assert!(matches!(status(&engine).last.unwrap().result, CleaningResult::Done { .. }));
+    assert!(std::fs::read(&old).unwrap() != b"of somebody");
+    engine.shutdown(HOUR).await.unwrap();
+}
+
+#[actix_rt::test]
 async fn a_clock_that_jumps_over_a_restart_delays_a_run_by_a_week_at_most() {
     tokio::time::pause();
     let after_slow_start = [SLOW_START_DAYS, SLOW_START_DAYS + 7.0];

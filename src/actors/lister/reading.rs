@@ -58,7 +58,7 @@ pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: usize, sl
                 partial = Some(reading);
                 return;
             }
-            let listed = ListedPrefix { position: reading.wanted.position, contents };
+            let listed = ListedPrefix { position: reading.wanted.position, contents, candidates: None };
             bytes += listed.bytes();
             ready.push((reading.wanted, listed));
             if bytes >= enough || slice.is_over() {

@@ -1,102 +1,123 @@
-//! The wait between a rehearsal and the cycle that does what it has shown: until somebody has confirmed it, or wants it
-//! rehearsed anew. It holds no slice and costs nothing.
+//! The wait of a cycle between its two phases, until somebody has confirmed what it has shown, or wants it examined anew. It
+//! holds no slice and costs nothing.
 //!
-//! It decides nothing: whether a cycle may change the store is decided where the cycle begins, by what is saved
-//! ([`WantedCycle::identity`](crate::messages::WantedCycle::identity)). Without this wait the same would be rehearsed again
-//! and again.
+//! Whether a cycle has to wait is decided by [`judging`](super::judging); a confirmation is saved before it is answered.
 
 use std::sync::Arc;
 
 use tracing::info;
 
-use super::crawl::{Crawl, gone};
-use super::past;
-use crate::checkpoint::{Cycle, CycleKey};
+use super::crawl::Crawl;
+use super::judging::{Next, confirmed};
+use crate::checkpoint::Cycle;
 use crate::error::{Error, Result};
-use crate::job::{Job, Rehearsal};
-use crate::messages::{ConfirmCycle, LatestCycle};
-use crate::policy::cycle::Rehearsed;
+use crate::job::{Counts, Job};
+use crate::messages::Confirm;
+use crate::policy::deletion::Verdict;
 use crate::status::{Event, Phase, RehearsalStatus, WouldDelete};
 use crate::store::Store;
 
-/// Waits while the newest cycle is a rehearsal of what is wanted that nobody has confirmed. An order to start ends it too,
-/// and is left to be taken: the next cycle is then a rehearsal again.
+/// What a crawl waits to have confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    cycle: u64,
+    /// How many objects it would delete.
+    objects: u64,
+    /// Whether the confirmation has to name that number.
+    over_limit: bool,
+}
+
+/// Waits for a confirmation, or for an order to start, which is left to be taken.
 ///
 /// # Errors
-/// [`Error::Stopped`] if the crawl is stopped meanwhile; whatever keeps the state from being read.
-pub(super) async fn wait<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
-    let Some(cycle) = rehearsal(crawl).await? else { return Ok(()) };
+/// [`Error::Stopped`] if the crawl is stopped meanwhile.
+pub(super) async fn wait<S: Store, J: Job<S>>(
+    crawl: &Arc<Crawl<S, J>>,
+    cycle: &Cycle,
+    counts: &Counts,
+    verdict: Verdict,
+) -> Result<Next> {
     let (name, number) = (&crawl.settings.name, cycle.number);
-    let known = RehearsalStatus {
-        cycle: number,
-        finished: cycle.finished.unwrap_or(cycle.started),
-        confirmed: cycle.confirmed,
-        would_delete: None,
-    };
-    crawl.show(|c| c.rehearsal = Some(known));
-    if cycle.confirmed.is_none() {
-        crawl.show(|c| c.phase = Phase::Rehearsed);
-    }
-    let report = past::report_of(crawl, &cycle).await?;
-    let would_delete = report.and_then(|report| WouldDelete::of(&report));
-    crawl.show(|c| c.rehearsal.iter_mut().for_each(|shown| shown.would_delete = would_delete));
-    if cycle.confirmed.is_some() {
-        return Ok(());
-    }
-    info!(crawl = name, cycle = number, ?would_delete, "the rehearsal waits to be confirmed");
+    let (over_limit, would_delete) = (verdict == Verdict::OverLimit, WouldDelete::of(counts));
+    info!(crawl = name, cycle = number, over_limit, ?would_delete, "the cycle waits to be confirmed");
+    crawl.show(|c| {
+        c.phase = Phase::Rehearsed;
+        c.rehearsing = true;
+        c.rehearsal =
+            Some(RehearsalStatus { cycle: number, examined: counts.shares, over_limit, confirmed: None, would_delete });
+    });
     let mut awaited = crawl.awaited.subscribe();
-    crawl.awaited.send_replace(Some(number));
+    crawl.awaited.send_replace(Some(Awaited { cycle: number, objects: would_delete.shares, over_limit }));
     crawl.board.emit(|| Event::Rehearsed { crawl: name.clone(), cycle: number });
     let waited = tokio::select! {
         biased;
         () = crawl.reins.stopped() => Err(Error::Stopped),
         // The sender lives as long as the crawl.
-        _ = awaited.wait_for(Option::is_none) => Ok(()),
-        () = crawl.reins.asked_to_start() => Ok(()),
+        _ = awaited.wait_for(Option::is_none) => Ok(Next::CarryOut),
+        () = crawl.reins.asked_to_start() => Ok(Next::Anew),
     };
     crawl.awaited.send_replace(None);
     waited
 }
 
-/// The newest cycle, if it is a finished rehearsal of what is wanted. One that was not handed over is handed over first.
-async fn rehearsal<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Option<Cycle>> {
-    if !crawl.job.rehearses_first() {
-        return Ok(None);
-    }
-    let latest = crawl.persist(&crawl.ports.latest, LatestCycle(crawl.settings.name.clone())).await?;
-    Ok(latest.filter(|cycle| {
-        let over = cycle.delivered && cycle.identity.rehearsal == Rehearsal::Yes;
-        over && crawl.wanted(0).rehearsed(Some(cycle)) != Rehearsed::NotYet
-    }))
-}
-
 /// Takes a confirmation in: saved first, so that it is not lost when the wait is over.
 ///
 /// # Errors
-/// [`Error::Config`] if the crawl does not wait for the confirmation of this cycle; whatever keeps it from being saved.
-pub(super) async fn take<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, number: u64) -> Result<()> {
-    let (name, awaited) = (crawl.settings.name.clone(), *crawl.awaited.borrow());
-    match awaited {
-        Some(awaited) if awaited == number => {}
-        Some(awaited) => {
-            let text =
-                format!("what waits to be confirmed for {name} is the rehearsal of cycle {awaited}, not of {number}");
-            return Err(Error::Config(text));
-        }
-        None => return Err(Error::Config(format!("{name} has no rehearsal that waits to be confirmed"))),
-    }
+/// [`Error::Config`] if the crawl does not wait for the confirmation of this cycle, or the number is not the one that it would
+/// delete; whatever keeps it from being saved.
+pub(super) async fn take<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, confirm: Confirm) -> Result<()> {
+    let awaited = *crawl.awaited.borrow();
+    check(&crawl.settings.name, awaited, confirm).map_err(Error::Config)?;
     let at = crawl.time.clock.unix_secs();
-    let cycle = CycleKey { crawl: name, number };
-    crawl.ports.confirm.send(ConfirmCycle { cycle, at }).await.map_err(gone)??;
-    info!(crawl = crawl.settings.name, cycle = number, "the rehearsal is confirmed");
+    confirmed(crawl, confirm.cycle, at).await?;
+    info!(crawl = crawl.settings.name, cycle = confirm.cycle, "what the cycle has shown is confirmed");
     // Shown at once, so that whoever has confirmed it sees it with the answer.
     crawl.show(|c| {
-        if let Some(shown) = c.rehearsal.as_mut().filter(|shown| shown.cycle == number) {
+        if let Some(shown) = c.rehearsal.as_mut().filter(|shown| shown.cycle == confirm.cycle) {
             shown.confirmed = Some(at);
             c.rehearsing = false;
-            c.phase = Phase::SleepingBetweenCycles;
+            c.phase = Phase::Walking;
         }
     });
     crawl.awaited.send_replace(None);
     Ok(())
+}
+
+/// Says why a confirmation is refused, if it is.
+fn check(name: &str, awaited: Option<Awaited>, confirm: Confirm) -> std::result::Result<(), String> {
+    let Some(Awaited { cycle, objects, over_limit }) = awaited else {
+        return Err(format!("{name} has nothing that waits to be confirmed"));
+    };
+    match confirm.objects {
+        _ if cycle != confirm.cycle => {
+            Err(format!("what waits to be confirmed for {name} is cycle {cycle}, not {}", confirm.cycle))
+        }
+        None if over_limit => Err(format!(
+            "cycle {cycle} of {name} would delete more than it may: the confirmation has to name how many shares that is, {objects}"
+        )),
+        Some(given) if given != objects => {
+            Err(format!("cycle {cycle} of {name} would delete {objects} shares, and not {given}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_must_be_right_and_beyond_the_limit_it_must_be_named() {
+        let awaited = |over_limit| Some(Awaited { cycle: 3, objects: 2908, over_limit });
+        let confirm = |cycle, objects| Confirm { cycle, objects };
+        for over_limit in [false, true] {
+            check("c", awaited(over_limit), confirm(3, Some(2908))).unwrap();
+            let wrong = check("c", awaited(over_limit), confirm(3, Some(2907))).unwrap_err();
+            assert!(wrong.contains("would delete 2908 shares, and not 2907"), "{wrong}");
+            assert!(check("c", awaited(over_limit), confirm(2, Some(2908))).unwrap_err().contains("is cycle 3, not 2"));
+        }
+        check("c", awaited(false), confirm(3, None)).unwrap();
+        assert!(check("c", awaited(true), confirm(3, None)).unwrap_err().ends_with("how many shares that is, 2908"));
+        assert!(check("c", None, confirm(3, None)).unwrap_err().contains("nothing that waits"));
+    }
 }

@@ -1,5 +1,7 @@
 //! What the workers of one crawl share, and how they reach the state.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::super::reins::Reins;
+use super::confirm::Awaited;
 use super::{Cycles, Ports};
 use crate::checkpoint::Cycle;
 use crate::clock::Time;
@@ -17,11 +20,12 @@ use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::WantedCycle;
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, Moment, Rehearsed};
+use crate::policy::cycle::{Fresh, Moment};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
+use crate::shown;
 use crate::status::{Board, CrawlStatus, Event, Phase};
-use crate::store::Store;
+use crate::store::{Store, Strays};
 
 /// One crawl: what is walked, what is done, and everything that goes with it.
 pub(crate) struct Crawl<S: Store, J: Job<S>> {
@@ -32,7 +36,6 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub checkpoint: Checkpoint,
     pub cycles: Cycles,
     pub life: Life,
-    pub fresh: Fresh,
     pub fixed_clock: Option<f64>,
     pub ports: Ports,
     pub time: Time,
@@ -43,9 +46,10 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub minimum_cycle_time: watch::Sender<Duration>,
     /// Its part of the budget; may change at any time.
     pub weight: watch::Sender<f64>,
-    pub opened: AtomicBool,
-    /// The rehearsal that it waits to have confirmed.
-    pub awaited: watch::Sender<Option<u64>>,
+    /// Whether the next cycle to be opened begins anew.
+    begins_anew: AtomicBool,
+    /// What it waits to have confirmed.
+    pub awaited: watch::Sender<Option<Awaited>>,
     /// What time it was when it was made.
     pub started: Moment,
 }
@@ -60,7 +64,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             checkpoint: *checkpoint,
             cycles: *cycles,
             life: *life,
-            fresh: *fresh,
+            begins_anew: AtomicBool::new(*fresh == Fresh::Yes),
             fixed_clock: *fixed_clock,
             ports: ports.clone(),
             time: time.clone(),
@@ -69,7 +73,6 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             reins: Reins::new(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             weight: watch::channel(settings.weight).0,
-            opened: AtomicBool::new(false),
             awaited: watch::channel(None).0,
             started: moment(time),
             settings,
@@ -81,22 +84,26 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         moment(&self.time)
     }
 
-    /// What its next cycle is to be, with so many names beside the ring.
-    pub fn wanted(&self, not_in_ring: u64) -> WantedCycle {
+    /// What its next cycle is to be, with these names beside the ring.
+    pub fn wanted(&self, strays: &Strays) -> WantedCycle {
+        let shares = self.store.path("", None);
+        let path = |name: &Vec<u8>| shown::path(&shares.join(OsStr::from_bytes(name)));
         WantedCycle {
             store: self.store.identity(),
             job: self.job.name().to_owned(),
             parameters: self.job.parameters(),
             ring: self.store.ring().names().to_vec(),
             now: self.fixed_clock,
-            not_in_ring,
+            not_in_ring: strays.count,
+            stray_paths: strays.names.iter().map(path).collect(),
+            no_prefix: strays.no_prefix,
             rehearses_first: self.job.rehearses_first(),
         }
     }
 
     /// Whether it is to change nothing before a rehearsal was confirmed, its newest cycle being this.
     pub fn is_to_rehearse(&self, newest: Option<&Cycle>) -> bool {
-        self.job.rehearses_first() && self.wanted(0).rehearsed(newest) != Rehearsed::Confirmed
+        self.wanted(&Strays::default()).is_to_rehearse(newest)
     }
 
     /// Its target, if it has one, and what lies between two of its cycles.
@@ -107,9 +114,14 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.settings.target.map(|target| (target, between))
     }
 
-    /// Whether a cycle was opened in this process before; notes that one is now.
-    pub fn opened_before(&self) -> bool {
-        self.opened.swap(true, Ordering::Relaxed)
+    /// Whether the cycle that is opened now begins anew in any case. The user's word for that holds for the first one.
+    pub fn is_fresh(&self) -> Fresh {
+        if self.begins_anew.swap(false, Ordering::Relaxed) { Fresh::Yes } else { Fresh::No }
+    }
+
+    /// Has the next cycle begin anew.
+    pub fn begin_anew(&self) {
+        self.begins_anew.store(true, Ordering::Relaxed);
     }
 
     pub fn show(&self, write: impl FnOnce(&mut CrawlStatus)) {

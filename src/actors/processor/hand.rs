@@ -14,7 +14,8 @@ use super::work::CycleWork;
 use crate::checkpoint::{Coverage, Judged, Progress};
 use crate::error::{Error, Result};
 use crate::job::{
-    Counts, Intent, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why, panic_message,
+    Counts, CyclePhase, Intent, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why,
+    panic_message,
 };
 use crate::lock::lock;
 use crate::messages::{Contents, ListedPrefix, Wanted};
@@ -25,6 +26,9 @@ use crate::store::Store;
 
 /// Notes in hand after which progress is saved even in mid-slice: they are kept in memory until then.
 const NOTES_IN_HAND: usize = 4096;
+
+/// Candidates in hand after which the slice ends and progress is saved: they are kept in memory until then.
+const CANDIDATES_IN_HAND: usize = 16_384;
 
 /// Complete prefixes in hand after which the slice ends and progress is saved: while one worker saves, the others work.
 const PREFIXES_IN_HAND: usize = 128;
@@ -41,6 +45,8 @@ pub(super) struct Hand<S: Store, T> {
 pub(super) enum Ended {
     /// Nothing is left in hand, or the slice is over.
     Paused,
+    /// The first prefix in hand has more candidates than were read.
+    PageEnd,
     /// Progress has to be saved before anything else is done, and that failed in mid-slice.
     Unsaved(Error),
     /// The job will not go on; what the prefix has in hand is tainted.
@@ -61,7 +67,8 @@ impl<S: Store, T: Tally> Hand<S, T> {
 
     /// Whether there is enough in hand to be saved.
     pub fn is_full(&self) -> bool {
-        self.done.len() >= PREFIXES_IN_HAND
+        let candidates = || self.done.iter().map(|state| state.candidates.len()).sum::<usize>();
+        self.done.len() >= PREFIXES_IN_HAND || candidates() >= CANDIDATES_IN_HAND
     }
 
     /// Whether there are intents to be carried out.
@@ -131,8 +138,8 @@ impl<S: Store, T: Tally> Hand<S, T> {
     }
 
     /// What the state does not have yet.
-    pub fn gather(&mut self) -> Result<Vec<Progress>> {
-        gather(&mut self.done, self.todo.front_mut().map(|(_, state)| state))
+    pub fn gather(&mut self, phase: CyclePhase) -> Result<Vec<Progress>> {
+        gather(phase, &mut self.done, self.todo.front_mut().map(|(_, state)| state))
     }
 
     /// The state has it.
@@ -174,8 +181,11 @@ pub(super) fn fold<S: Store, J: Job<S>>(
         while let Some((mut listed, mut state)) = hand.todo.pop_front() {
             let mut saver = MidSlice { crawl, work, done: &mut hand.done, saved_at: &mut hand.saved_at };
             let folded = fold_prefix(crawl, work, &mut listed, &mut state, slice, &mut saver, &skipped);
-            work.examined(state.position, state.notes.counts.shares);
             match folded {
+                Ok(()) if listed.candidates.as_ref().is_some_and(|page| !page.is_last) => {
+                    hand.todo.push_front((listed, state));
+                    return Ended::PageEnd;
+                }
                 Ok(()) if goes_on_later(&mut listed) => {
                     hand.todo.push_front((listed, state));
                     return Ended::Paused;
@@ -218,8 +228,13 @@ fn fold_prefix<S: Store, J: Job<S>>(
     let give_up = |state: &mut PrefixState<J::Tally>, why: &dyn std::fmt::Display| {
         state.notes.enter(b"");
         state.notes.error(&crawl.store.path(prefix, None), &format_args!("prefix {prefix:?} left out: {why}"));
-        state.notes.counts.unlisted = 1;
+        // What was examined of it stands.
+        if work.phase != CyclePhase::CarryOut {
+            state.notes.counts.unlisted = 1;
+        }
     };
+    let mut none = VecDeque::new();
+    let candidates = listed.candidates.as_mut().map_or(&mut none, |page| &mut page.candidates);
     let (open, names) = match &mut listed.contents {
         Contents::Nothing => {
             // Whatever was there is gone.
@@ -238,7 +253,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
         give_up(state, &format_args!("the job panicked on it: {message}"));
         return Ok(());
     }
-    let (store, now, rehearsal) = (&*crawl.store, work.now, work.rehearsal);
+    let (store, now, phase) = (&*crawl.store, work.now, work.phase);
     let clocks = || work.clocks(crawl);
     let (latest, clocks, stopped) = (clocks().latest(), &clocks as &dyn Fn() -> Clocks, None);
     let mut walk = PrefixWalk {
@@ -253,7 +268,8 @@ fn fold_prefix<S: Store, J: Job<S>>(
         began: work.began,
         now,
         latest,
-        rehearsal,
+        phase,
+        candidates,
         clocks,
         stopped,
     };
@@ -286,12 +302,13 @@ struct MidSlice<'a, S: Store, J: Job<S>> {
 
 impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
     fn after_bucket(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
+        let is_much = |state: &PrefixState<J::Tally>| {
+            state.notes.waiting() >= NOTES_IN_HAND || state.candidates.len() >= CANDIDATES_IN_HAND
+        };
         let due = match self.crawl.checkpoint {
             Checkpoint::EveryBucket => true,
-            Checkpoint::EverySlice => state.notes.waiting() >= NOTES_IN_HAND,
-            Checkpoint::Every(interval) => {
-                state.notes.waiting() >= NOTES_IN_HAND || slice.now().saturating_sub(*self.saved_at) >= interval
-            }
+            Checkpoint::EverySlice => is_much(state),
+            Checkpoint::Every(interval) => is_much(state) || slice.now().saturating_sub(*self.saved_at) >= interval,
         };
         let has_intents = |state: &PrefixState<J::Tally>| !state.intents.is_empty();
         if Intents::are_many([&state.intents]) || (due && (has_intents(state) || self.done.iter().any(has_intents))) {
@@ -302,7 +319,7 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
         if !due {
             return Ok(());
         }
-        let progress = gather(self.done, Some(state))?;
+        let progress = gather(self.work.phase, self.done, Some(state))?;
         match self.crawl.commit_here(self.work, &progress) {
             Ok(()) => {
                 *self.saved_at = slice.now();
@@ -332,8 +349,10 @@ fn unsaved<'a, T: Tally>(
     done.chain(current.filter(|state| state.is_unsaved()).map(|state| (state, false)))
 }
 
-/// Collects what the state does not have yet. A prefix with intents left is not complete.
+/// Collects what the state does not have yet. A prefix with intents left is not complete. One whose candidates are carried out
+/// was not visited as a whole.
 pub(super) fn gather<T: Tally>(
+    phase: CyclePhase,
     done: &mut [PrefixState<T>],
     current: Option<&mut PrefixState<T>>,
 ) -> Result<Vec<Progress>> {
@@ -348,12 +367,18 @@ pub(super) fn gather<T: Tally>(
             tally,
             done: done && intents.is_empty(),
             // What could not be listed was not visited.
-            whole: state.whole && state.notes.counts.unlisted == 0,
+            whole: state.whole && state.notes.counts.unlisted == 0 && phase != CyclePhase::CarryOut,
             notes: state.notes.take_rows(),
             intents,
+            candidates: std::mem::take(&mut state.candidates),
             judged: Judged {
-                // What could not be listed, nobody has looked for.
-                coverage: if state.notes.counts.unlisted == 0 { state.coverage.clone() } else { Coverage::Nothing },
+                // What could not be listed, nobody has looked for; and of candidates, only what is to be deleted is looked at.
+                coverage: match phase {
+                    CyclePhase::Examine | CyclePhase::OnePass if state.notes.counts.unlisted == 0 => {
+                        state.coverage.clone()
+                    }
+                    _ => Coverage::Nothing,
+                },
                 ..state.notes.take_judged()
             },
         })
@@ -380,5 +405,7 @@ pub(super) fn give_back<T: Tally>(
 ) {
     for ((state, _), progress) in unsaved(done, current).zip(progress) {
         state.notes.give_back(progress.notes, progress.judged);
+        let newer = std::mem::replace(&mut state.candidates, progress.candidates);
+        state.candidates.extend(newer);
     }
 }

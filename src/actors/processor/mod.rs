@@ -2,12 +2,15 @@
 //!
 //! Owns the job, the tallies in hand and the cursors. The way of a bucket, from disk to checkpoint:
 //! [`worker`] gets a slice and a listing, [`hand`] folds the buckets on a blocking thread, [`settle`] carries out what is to
-//! be changed, [`worker`] commits and settles.
+//! be changed, [`worker`] commits and settles. A cycle that would delete something is examined first and [judged](judging) as a
+//! whole, and then walks over its [candidates](self::candidates) once more.
 //! This file holds what happens round a cycle: waiting for its start, opening it, reporting it.
 
+mod candidates;
 mod confirm;
 mod crawl;
 mod hand;
+mod judging;
 mod past;
 mod save;
 mod settle;
@@ -27,10 +30,11 @@ use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
-    ClaimPrefixes, Commit, Confirm, ConfirmCycle, DamagedBy, Deliver, FinishedCycles, Instruction, LatestCycle,
-    NextListing, OpenCycle, Opened, Origin, ReadCycle, ReleaseClaims, SliceRequest, Stop, SyncState, Tune,
+    CarryOut, ClaimPrefixes, Commit, Confirm, DamagedBy, Deliver, FinishedCycles, Instruction, LatestCycle,
+    NextListing, OpenCycle, Opened, Origin, ReadCandidates, ReadCycle, ReleaseClaims, SliceRequest, Stop, SyncState,
+    Tune,
 };
-use crate::policy::cycle::{Fresh, LastEnd, Moment, next_start};
+use crate::policy::cycle::{LastEnd, Moment, next_start};
 use crate::report::CycleReport;
 use crate::status::{Event, Phase, WorkerState};
 use crate::store::Store;
@@ -58,7 +62,8 @@ pub(crate) struct Ports {
     pub release: Recipient<ReleaseClaims>,
     pub read: Recipient<ReadCycle>,
     pub deliver: Recipient<Deliver>,
-    pub confirm: Recipient<ConfirmCycle>,
+    pub carry_out: Recipient<CarryOut>,
+    pub candidates: Recipient<ReadCandidates>,
     pub damaged: Recipient<DamagedBy>,
 }
 
@@ -145,9 +150,9 @@ impl<S: Store, J: Job<S>> Handler<Tune> for BucketProcessor<S, J> {
 impl<S: Store, J: Job<S>> Handler<Confirm> for BucketProcessor<S, J> {
     type Result = ResponseFuture<Result<()>>;
 
-    fn handle(&mut self, Confirm(cycle): Confirm, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, confirm: Confirm, _: &mut Self::Context) -> Self::Result {
         let crawl = self.crawl.clone();
-        Box::pin(async move { confirm::take(&crawl, cycle).await })
+        Box::pin(async move { confirm::take(&crawl, confirm).await })
     }
 }
 
@@ -162,14 +167,13 @@ async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<N
 async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     let started = crawl.time.clock.now();
     tell_damage(crawl).await?;
-    let (mut cycles, mut last) = (0, last_end(crawl).await?);
+    let (mut cycles, mut last, mut at_once) = (0, last_end(crawl).await?, false);
     if crawl.life == Life::UntilShutdown {
         // Before the walk adds to it, so that nothing is told twice.
         past::tell(crawl).await?;
     }
     loop {
-        confirm::wait(crawl).await?;
-        if crawl.cycles != Cycles::Once {
+        if crawl.cycles != Cycles::Once && !std::mem::take(&mut at_once) {
             let jitter = crawl.settings.jitter.mul_f64(fastrand::f64());
             let wait = |minimum_cycle_time| {
                 let now = Moment { monotonic: crawl.time.clock.now(), unix_secs: crawl.time.clock.unix_secs() };
@@ -180,7 +184,15 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
             crawl.sleep_until_cycle(phase, wait).await?;
         }
         crawl.reins.free().await?;
-        last = cycle(crawl, lister).await?;
+        last = match cycle(crawl, lister).await? {
+            Some(end) => end,
+            None => {
+                // By an order to start, which is followed now.
+                crawl.reins.started();
+                at_once = true;
+                continue;
+            }
+        };
         cycles += 1;
         if crawl.cycles == Cycles::Once || crawl.cycles == Cycles::Times(cycles) {
             return Ok(());
@@ -212,9 +224,12 @@ async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<LastE
     Ok(finished.filter(|_| waits).map_or(LastEnd::Never, LastEnd::Earlier))
 }
 
-/// Opens a cycle, works on it to its end, and reports it.
-async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<LastEnd> {
-    let opened = open(crawl).await?;
+/// Opens a cycle, works on it to its end, and reports it. `None` if it was given up between its phases, to be begun anew.
+async fn cycle<S: Store, J: Job<S>>(
+    crawl: &Arc<Crawl<S, J>>,
+    lister: &Recipient<NextListing<S>>,
+) -> Result<Option<LastEnd>> {
+    let mut opened = open(crawl).await?;
     let (origin, key) = (opened.origin, opened.cycle.key());
     let begun = crawl.time.clock.now();
     info!(crawl = key.crawl, cycle = key.number, ?origin, "cycle opened");
@@ -230,7 +245,17 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
         let resumed = origin == Origin::Resumed;
         let (name, number) = (crawl.settings.name.clone(), key.number);
         crawl.board.emit(|| Event::CycleStarted { crawl: name, cycle: number, resumed });
-        walk(crawl, lister, &opened).await?;
+        loop {
+            let work = walk(crawl, lister, &opened).await?;
+            match judging::next(crawl, &opened.cycle, &work).await? {
+                judging::Next::Report => break,
+                judging::Next::CarryOut => opened = open(crawl).await?,
+                judging::Next::Anew => {
+                    crawl.begin_anew();
+                    return Ok(None);
+                }
+            }
+        }
     }
     let end = crawl.time.clock.now();
     let ended = match (origin, opened.cycle.finished) {
@@ -238,7 +263,7 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
         _ => LastEnd::Here(end),
     };
     let elapsed = end.saturating_sub(begun);
-    let report = Arc::new(report(crawl, opened, elapsed).await?);
+    let report = Arc::new(report(crawl, (key.clone(), origin), elapsed).await?);
     // Before anybody can see that it has ended: whoever orders a start from then on means the next one.
     crawl.reins.started();
     crawl.board.reported(&crawl.settings.name, report.clone());
@@ -250,21 +275,20 @@ async fn cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient
     if crawl.cycles != Cycles::Once {
         crawl.persist(&crawl.ports.deliver, Deliver(key)).await?;
     }
-    Ok(ended)
+    Ok(Some(ended))
 }
 
 async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
     let store = crawl.store.clone();
     let strays = tokio::task::spawn_blocking(move || store.strays()).await;
-    let not_in_ring = strays.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|e| Error::Store {
+    let strays = strays.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|e| Error::Store {
         doing: "list store",
         path: crawl.store.path("", None),
         cause: e.to_string(),
     })?;
-    let wanted = crawl.wanted(not_in_ring);
+    let wanted = crawl.wanted(&strays);
     let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
-    // The user's word for a fresh cycle holds for the first one.
-    let fresh = if crawl.opened_before() { Fresh::No } else { crawl.fresh };
+    let fresh = crawl.is_fresh();
     let message = OpenCycle { crawl: name, wanted, fresh, at };
     match crawl.ports.open.send(message.clone()).await.map_err(gone)? {
         // Who waits for the one cycle wants to know at once that another program is in the way.
@@ -279,8 +303,12 @@ async fn walk<S: Store, J: Job<S>>(
     crawl: &Arc<Crawl<S, J>>,
     lister: &Recipient<NextListing<S>>,
     opened: &Opened,
-) -> Result<()> {
+) -> Result<Arc<CycleWork>> {
+    judging::check_job(crawl)?;
     let work = Arc::new(CycleWork::new(crawl, opened)?);
+    if work.left() == 0 {
+        return Ok(work);
+    }
     crawl.show(|c| c.phase = Phase::Walking);
     let spawn = |i: u32| {
         let (work, worker) = (work.clone(), Worker::new(crawl.clone(), work.clone(), lister.clone(), i));
@@ -311,19 +339,18 @@ async fn walk<S: Store, J: Job<S>>(
             let CycleKey { crawl, number } = &work.key;
             Err(Error::Unexpected(format!("cycle {number} of {crawl} was left with prefixes to visit ({left})")))
         }
-        (result, _) => result,
+        (result, _) => result.map(|()| work),
     }
 }
 
 /// Reads the finished cycle back and makes its report: what is told is what is saved.
 async fn report<S: Store, J: Job<S>>(
     crawl: &Arc<Crawl<S, J>>,
-    opened: Opened,
+    (cycle, origin): (CycleKey, Origin),
     elapsed: Duration,
 ) -> Result<CycleReport> {
-    let read = ReadCycle { cycle: opened.cycle.key(), errors_limit: ERRORS_LISTED };
-    let rows = crawl.persist(&crawl.ports.read, read).await?;
-    let (crawl, resumed) = (crawl.clone(), opened.origin != Origin::Begun);
+    let rows = crawl.persist(&crawl.ports.read, ReadCycle { cycle, errors_limit: ERRORS_LISTED }).await?;
+    let (crawl, resumed) = (crawl.clone(), origin != Origin::Begun);
     let made = tokio::task::spawn_blocking(move || CycleReport::new::<S, J>(&*crawl.job, rows, resumed, elapsed)).await;
     made.map_err(|panic| Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() })?
 }

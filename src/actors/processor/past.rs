@@ -25,22 +25,6 @@ pub(super) async fn tell<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Resul
     or_stopped(crawl, told(crawl)).await
 }
 
-/// The report of a finished cycle, read back where this run does not know it; `None` where it cannot be read, which is
-/// said once.
-///
-/// # Errors
-/// [`Error::Stopped`] if the crawl is stopped meanwhile.
-pub(super) async fn report_of<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
-    cycle: &Cycle,
-) -> Result<Option<Arc<CycleReport>>> {
-    let known = || crawl.board.report(&crawl.settings.name).filter(|report| report.key == cycle.key());
-    if known().is_none() {
-        or_stopped(crawl, past_cycle(crawl, cycle.clone(), Told::Figures)).await?;
-    }
-    Ok(known())
-}
-
 /// Tells, until the crawl is stopped. What cannot be read is said, and is no error.
 async fn or_stopped<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, told: impl Future<Output = Result<()>>) -> Result<()> {
     let told = tokio::select! {

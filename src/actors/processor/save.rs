@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::crawl::{Crawl, gone};
 use super::work::CycleWork;
-use crate::checkpoint::{Progress, StateStore};
+use crate::checkpoint::{CycleKey, Progress, StateStore};
 use crate::error::{Error, Result};
-use crate::job::{Job, panic_message};
-use crate::messages::{Commit, SyncState};
+use crate::job::{Candidate, Job, panic_message};
+use crate::messages::{Commit, ReadCandidates, SyncState};
 use crate::priority::{is_stuck, unhindered};
 use crate::store::Store;
 
@@ -30,6 +30,21 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         Ok(())
     }
 
+    /// Reads candidates of a prefix behind a bucket.
+    pub(super) fn candidates_here(
+        &self,
+        cycle: &CycleKey,
+        prefix: u32,
+        after: Option<Vec<u8>>,
+        most: usize,
+    ) -> Result<Vec<Candidate>> {
+        if is_stuck() {
+            let message = ReadCandidates { cycle: cycle.clone(), prefix, after, most };
+            return futures_executor::block_on(self.ports.candidates.send(message)).map_err(gone)?;
+        }
+        self.at_desk(|state| state.candidates(cycle, prefix, after.as_deref(), most))
+    }
+
     /// Makes sure that what was committed survives a loss of power.
     pub(super) fn sync_here(&self) -> Result<()> {
         if is_stuck() {
@@ -38,7 +53,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.at_desk(|state| state.sync())
     }
 
-    fn at_desk(&self, work: impl FnOnce(&mut dyn StateStore) -> Result<()>) -> Result<()> {
+    fn at_desk<R>(&self, work: impl FnOnce(&mut dyn StateStore) -> Result<R>) -> Result<R> {
         let worked = catch_unwind(AssertUnwindSafe(|| unhindered(|| self.ports.desk.with(work))));
         // Not the job's panic: it must not be taken for one.
         worked.unwrap_or_else(|panic| {

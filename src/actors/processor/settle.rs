@@ -13,7 +13,7 @@ use super::crawl::Crawl;
 use super::hand::{gather, give_back, saved};
 use super::work::CycleWork;
 use crate::error::{Error, Result};
-use crate::job::{Carried, Deed, Intents, Job, PrefixState, Tally, panic_message};
+use crate::job::{Carried, CyclePhase, Deed, Intents, Job, PrefixState, Tally, panic_message};
 use crate::slice::TimeSlice;
 use crate::store::Store;
 
@@ -63,10 +63,8 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
     /// Saves all there is, and makes sure that it survives a loss of power.
     fn record(&mut self) -> Result<()> {
         let Settling { crawl, work, .. } = *self;
-        let tolls: Vec<_> = self.states().map(|state| (state.position, state.toll())).collect();
-        work.allow(crawl, &tolls)?;
         work.may_change(crawl)?;
-        let progress = gather(self.done, self.current.as_deref_mut())?;
+        let progress = gather(work.phase, self.done, self.current.as_deref_mut())?;
         if let Err(error) = crawl.commit_here(work, &progress) {
             give_back(progress, self.done, self.current.as_deref_mut());
             return Err(error);
@@ -96,7 +94,17 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
         };
         match carried.unwrap_or_else(panicked) {
             Ok(Carried::Settled) => {}
-            Ok(Carried::Again(changed)) => state.intents.put(changed),
+            Ok(Carried::Again(changed)) => {
+                let exceeds = changed.deletes > held.intent.deletes && work.phase != CyclePhase::OnePass;
+                if exceeds {
+                    let deletes = held.intent.deletes;
+                    state.intents.put_back(held);
+                    let what =
+                        format!("the job wants to delete {} objects where it has shown {deletes}", changed.deletes);
+                    return Err(Error::Unexpected(what));
+                }
+                state.intents.put(changed);
+            }
             Err(error) => {
                 // Whatever else refuses does so before anything is done.
                 held.begun |= matches!(error, Error::Store { .. } | Error::ActorPanicked { .. });

@@ -10,10 +10,10 @@ use tracing::warn;
 use super::crawl::Crawl;
 use crate::checkpoint::{CycleKey, Progress};
 use crate::error::{Error, Result};
-use crate::job::{Counts, ErrorNote, Job, NoteKind, PrefixState, Rehearsal, Skipped};
+use crate::job::{Counts, CyclePhase, ErrorNote, Job, NoteKind, PrefixState, Skipped};
 use crate::lock::lock;
 use crate::messages::Opened;
-use crate::policy::deletion::{Clocks, Excess, Ledger, Toll};
+use crate::policy::deletion::Clocks;
 use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
 use crate::shown;
@@ -34,7 +34,7 @@ pub(super) struct CycleWork {
     pub now: f64,
     /// Whether `now` was given rather than read from the clock.
     fixed: bool,
-    pub rehearsal: Rehearsal,
+    pub phase: CyclePhase,
     pub ring: Ring,
     pub skipped: Mutex<Arc<Skipped>>,
     panics: AtomicU32,
@@ -61,19 +61,21 @@ struct LapView {
     /// Saved cursors of prefixes that are not complete.
     cursors: std::collections::HashMap<u32, Vec<u8>>,
     totals: Counts,
-    /// What the safety catch knows of it.
-    ledger: Ledger,
     remaining: RemainingTime,
 }
 
 impl CycleWork {
     pub fn new<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, opened: &Opened) -> Result<Self> {
         let ring = crawl.store.ring().clone();
+        let phase = match opened.cycle.carrying_out {
+            Some(_) => CyclePhase::CarryOut,
+            None if crawl.job.deletes_in_one_pass() => CyclePhase::OnePass,
+            None => CyclePhase::Examine,
+        };
         let mut view = LapView {
             lap: Lap::new(ring.len()),
             cursors: std::collections::HashMap::new(),
             totals: Counts::default(),
-            ledger: Ledger::default(),
             remaining: RemainingTime::new(crawl.board.allowed()),
         };
         let show_ring = |write: &mut dyn FnMut(&mut RingMarks)| crawl.board.ring(&crawl.settings.name, write);
@@ -88,7 +90,6 @@ impl CycleWork {
                 let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved)
                     .map_err(|cause| Error::Tally { crawl: crawl.settings.name.clone(), cause })?;
                 view.totals.merge(&state.notes.counts);
-                view.ledger.enter(row.prefix, state.toll());
                 let Counts { errors, findings, .. } = state.notes.counts;
                 show_ring(&mut |marks| marks.met(row.prefix, errors, findings));
             }
@@ -97,12 +98,13 @@ impl CycleWork {
                 show_ring(&mut |marks| marks.complete(row.prefix, None));
             }
         }
+        crawl.job.take_up_cycle(&view.totals);
         let work = CycleWork {
             key: opened.cycle.key(),
             began: opened.cycle.started,
             now: opened.cycle.identity.now,
             fixed: opened.cycle.identity.fixed_clock,
-            rehearsal: opened.cycle.identity.rehearsal,
+            phase,
             ring,
             skipped: Mutex::default(),
             panics: AtomicU32::new(0),
@@ -120,6 +122,11 @@ impl CycleWork {
         view.lap.len() - view.lap.completed()
     }
 
+    /// What was counted in it, as far as it is saved.
+    pub fn totals(&self) -> Counts {
+        lock(&self.lap).totals.clone()
+    }
+
     /// Waits until it is done or has failed.
     pub async fn over(&self) -> Course {
         let mut course = self.course.subscribe();
@@ -130,16 +137,6 @@ impl CycleWork {
     /// What the clocks say.
     pub fn clocks<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Clocks {
         Clocks { started: crawl.started, moment: crawl.moment(), cycle_now: self.now, fixed: self.fixed }
-    }
-
-    /// Asks the safety catch whether prefixes may delete what they are about to, and notes that they do if so.
-    pub fn allow<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, tolls: &[(u32, Toll)]) -> Result<()> {
-        let Some(catch) = crawl.job.safety_catch() else { return Ok(()) };
-        let reserved = lock(&self.lap).ledger.reserve(catch, tolls);
-        reserved.map_err(|Excess { toll: Toll { examined, deletes }, deleted }| {
-            let (crawl, most) = (crawl.settings.name.clone(), catch.most);
-            Error::SafetyCatch { crawl, deletes, deleted, examined, most }
-        })
     }
 
     /// Asks the job whether the store may be changed.
@@ -154,11 +151,6 @@ impl CycleWork {
         let allowed_at = *lock(&self.allowed_at);
         let is_old = crawl.time.clock.now().saturating_sub(allowed_at) >= ASKED_EVERY;
         if is_old { self.may_change(crawl) } else { Ok(()) }
-    }
-
-    /// Notes what was examined of a prefix, before any of it is saved.
-    pub fn examined(&self, prefix: u32, shares: u64) {
-        lock(&self.lap).ledger.examined(prefix, shares);
     }
 
     /// Notes that the crawl was held, or waited for room: the time in between says nothing about its pace.
@@ -241,9 +233,9 @@ impl CycleWork {
     /// Marks in the picture of the ring what was saved of a prefix, and enters its notes in the log.
     fn mark<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
         let (name, at) = (&crawl.settings.name, crawl.time.clock.unix_secs());
-        let errors = progress.notes.iter().filter(|note| note.kind == NoteKind::Error).count() as u64;
+        let count = |kind: NoteKind| progress.notes.iter().filter(|note| note.kind == kind).count() as u64;
         crawl.board.ring(name, |marks| {
-            marks.met(progress.prefix, errors, progress.notes.len() as u64 - errors);
+            marks.met(progress.prefix, count(NoteKind::Error), count(NoteKind::Finding));
             if progress.done {
                 marks.complete(progress.prefix, Some(at));
             }
@@ -262,6 +254,7 @@ impl CycleWork {
                     let finding = serde_json::from_str(&note.body).ok()?;
                     Some(Event::Finding { crawl: name.clone(), finding })
                 }
+                NoteKind::Stray => None,
                 NoteKind::Error => {
                     let ErrorNote { path, error } = serde_json::from_str(&note.body).ok()?;
                     Some(Event::Error { crawl: name.clone(), path, error })

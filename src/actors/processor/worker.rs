@@ -3,7 +3,7 @@
 //! It is in one of `Waiting, Listing, Folding, Committing, Settled`. It waits for a slice holding nothing, and then
 //! carries that one slice through listing, folding and committing.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +13,8 @@ use super::crawl::{Crawl, Patience, gone};
 use super::hand::{Ended, Hand, fold};
 use super::work::{Course, CycleWork};
 use crate::checkpoint::Claim;
-use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
-use crate::job::{Intents, Job, PrefixState};
+use crate::job::{CyclePhase, Intents, Job, PrefixState};
 use crate::messages::{
     ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, SliceRequest, Wanted,
 };
@@ -39,20 +38,23 @@ enum Left {
 
 /// Works on one cycle of one crawl.
 pub(super) struct Worker<S: Store, J: Job<S>> {
-    crawl: Arc<Crawl<S, J>>,
-    work: Arc<CycleWork>,
+    pub(super) crawl: Arc<Crawl<S, J>>,
+    pub(super) work: Arc<CycleWork>,
     lister: Recipient<NextListing<S>>,
     number: u32,
     /// Claimed, not listed yet.
-    claims: VecDeque<Claim>,
-    hand: Hand<S, J::Tally>,
+    pub(super) claims: VecDeque<Claim>,
+    pub(super) hand: Hand<S, J::Tally>,
+    /// Prefixes that could not be listed once.
+    listed_again: HashSet<u32>,
     patience: Patience,
 }
 
 impl<S: Store, J: Job<S>> Worker<S, J> {
     pub fn new(crawl: Arc<Crawl<S, J>>, work: Arc<CycleWork>, lister: Recipient<NextListing<S>>, number: u32) -> Self {
         let hand = Hand::new(crawl.time.clock.now());
-        Worker { crawl, work, lister, number, claims: VecDeque::new(), hand, patience: Patience::default() }
+        let (claims, listed_again, patience) = (VecDeque::new(), HashSet::new(), Patience::default());
+        Worker { crawl, work, lister, number, claims, hand, listed_again, patience }
     }
 
     /// Works until nothing is left that others have not claimed. A stop ends it with [`Error::Stopped`], after what is
@@ -117,20 +119,21 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 if self.claims.is_empty() {
                     match self.claim().await {
                         Ok(claims) => self.claims = claims,
-                        Err(error) if error.retry() == Retry::Helps => {
-                            // Nobody waits with a slice in hand.
-                            self.commit(Some(slice)).await?;
-                            self.crawl.wait_for(&error, &mut self.patience).await?;
-                            return Ok(Left::Something);
-                        }
-                        Err(error) => return Err(error),
+                        Err(error) => return self.try_again_later(error, slice).await,
                     }
                 }
                 if self.claims.is_empty() {
                     left = Left::Nothing;
                     break;
                 }
-                slice = self.list(slice).await?;
+                let (listed, back) = match self.work.phase {
+                    CyclePhase::CarryOut => self.list_candidates(slice).await?,
+                    CyclePhase::Examine | CyclePhase::OnePass => (Ok(()), self.list(slice).await?),
+                };
+                slice = back;
+                if let Err(error) = listed {
+                    return self.try_again_later(error, slice).await;
+                }
                 if self.hand.todo.is_empty() {
                     break;
                 }
@@ -152,6 +155,14 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             match ended {
                 Ended::Paused if slice.is_over() || self.hand.is_full() => break,
                 Ended::Paused => {}
+                Ended::PageEnd if slice.is_over() => break,
+                Ended::PageEnd => {
+                    let (listed, back) = self.next_candidates(slice).await?;
+                    slice = back;
+                    if let Err(error) = listed {
+                        return self.try_again_later(error, slice).await;
+                    }
+                }
                 Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
                 Ended::Unsaved(error) => return Err(error),
                 Ended::Refused(error) => {
@@ -170,6 +181,16 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         Ok(if self.hand.has_intents() { Left::Something } else { left })
     }
 
+    /// Saves what is in hand and waits, if the state may be there for us again; nobody waits with a slice in hand.
+    async fn try_again_later(&mut self, error: Error, slice: TimeSlice) -> Result<Left> {
+        if error.retry() == Retry::Useless {
+            return Err(error);
+        }
+        self.commit(Some(slice)).await?;
+        self.crawl.wait_for(&error, &mut self.patience).await?;
+        Ok(Left::Something)
+    }
+
     /// Claims the next prefixes, fewer when few are left.
     async fn claim(&mut self) -> Result<VecDeque<Claim>> {
         let share = self.work.left() / (4 * self.crawl.settings.workers.max(1));
@@ -185,6 +206,9 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
         let listing = self.ask_for(wanted, slice).await?;
         for listed in listing.ready {
+            if self.is_to_be_listed_again(&listed) {
+                break;
+            }
             self.take_in_hand(listed)?;
         }
         Ok(listing.slice)
@@ -194,6 +218,9 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     async fn list_on(&mut self, wanted: Wanted, slice: TimeSlice) -> Result<TimeSlice> {
         let listing = self.ask_for(vec![wanted], slice).await?;
         for listed in listing.ready {
+            if self.is_to_be_listed_again(&listed) {
+                break;
+            }
             if let Some((current, _)) = self.hand.todo.front_mut() {
                 current.contents = listed.contents;
             }
@@ -205,22 +232,28 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
         let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
         let unlistable = listing.ready.iter().any(|listed| matches!(listed.contents, Contents::Unlistable(_)));
-        if unlistable && self.crawl.life == Life::UntilShutdown {
+        if unlistable {
             self.store_is_there().await?;
         }
         Ok(listing)
     }
 
+    /// A prefix that cannot be listed while the store is there is listed once more, under the next slice: the store may have
+    /// been gone for a moment.
+    fn is_to_be_listed_again(&mut self, listed: &ListedPrefix<S>) -> bool {
+        matches!(listed.contents, Contents::Unlistable(_)) && self.listed_again.insert(listed.position)
+    }
+
     /// A store that has gone as a whole ends the walk, to go on when it is back: its prefixes are not to blame.
-    async fn store_is_there(&self) -> Result<()> {
+    pub(super) async fn store_is_there(&self) -> Result<()> {
         let store = self.crawl.store.clone();
         let found = tokio::task::spawn_blocking(move || store.still_there()).await;
         let found = found.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
         let path = || self.crawl.store.path("", None);
-        found.map_err(|e| Error::Store { doing: "go on with", path: path(), cause: e.to_string() })
+        found.map_err(|e| Error::of_store(path(), &e))
     }
 
-    fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
+    pub(super) fn take_in_hand(&mut self, listed: ListedPrefix<S>) -> Result<()> {
         let Some(claim) = self.claims.pop_front() else { return Ok(()) };
         let mut state = match claim.tally {
             None => PrefixState::new(claim.prefix, claim.fence),
@@ -312,7 +345,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// What was asked of the state was done, perhaps after a wait.
-    fn went_through(&mut self) {
+    pub(super) fn went_through(&mut self) {
         if self.patience.end(&self.crawl) {
             self.work.interrupted(&self.crawl);
         }
@@ -320,7 +353,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
     /// One attempt to save what is in hand. Where it fails it stays there.
     async fn save(&mut self, slice: Option<&TimeSlice>) -> Result<Result<()>> {
-        let progress = self.hand.gather()?;
+        let progress = self.hand.gather(self.work.phase)?;
         let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
         let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
         if let Some(slice) = slice {

@@ -1,6 +1,6 @@
 //! One contract for every [`StateStore`]: each test here runs on every backend.
 
-mod confirm;
+mod candidates;
 mod damage;
 mod intents;
 mod tidy;
@@ -90,8 +90,10 @@ on_every_backend!(
     a_complete_prefix_with_intents_is_refused,
     a_cycle_with_intents_that_may_be_half_done_is_not_given_up,
     a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,
-    a_confirmation_is_kept_with_its_rehearsal,
-    only_the_newest_finished_rehearsal_is_confirmed,
+    candidates_keep_a_cycle_from_being_finished_until_they_are_carried_out,
+    candidates_are_read_in_pages_and_go_with_the_cursor,
+    only_what_is_examined_and_newest_is_carried_out,
+    a_cycle_that_is_given_up_takes_its_candidates_along,
     random_walk_agrees_with_the_model,
     visits_are_remembered_where_they_were_whole,
     damage_is_known_until_a_visit_finds_it_well_or_gone,
@@ -104,7 +106,11 @@ on_every_backend!(
     last_run_of_a_cleaning_is_remembered,
 );
 
-use confirm::{a_confirmation_is_kept_with_its_rehearsal, only_the_newest_finished_rehearsal_is_confirmed};
+use candidates::{
+    a_cycle_that_is_given_up_takes_its_candidates_along, candidates_are_read_in_pages_and_go_with_the_cursor,
+    candidates_keep_a_cycle_from_being_finished_until_they_are_carried_out,
+    only_what_is_examined_and_newest_is_carried_out,
+};
 use damage::{
     a_refused_commit_changes_no_damage, a_sample_judges_what_it_has_picked_alone,
     damage_is_known_until_a_visit_finds_it_well_or_gone, much_damage_is_forgotten_at_once,
@@ -129,6 +135,8 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
         now: 1_700_000_000.123_456_7,
         fixed_clock: true,
         not_in_ring: 3,
+        stray_paths: Vec::new(),
+        no_prefix: false,
         rehearsal: Rehearsal::No,
     }
 }
@@ -144,6 +152,7 @@ fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
         whole: true,
         notes: Vec::new(),
         intents: Vec::new(),
+        candidates: Vec::new(),
         judged: crate::checkpoint::Judged::default(),
     }
 }
@@ -191,6 +200,7 @@ fn cycle_is_found_as_it_was_begun<B: Backend>() {
         finished: None,
         delivered: false,
         confirmed: None,
+        carrying_out: None,
         done: vec![],
     };
     assert_eq!(cycle, expected);

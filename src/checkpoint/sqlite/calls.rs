@@ -12,15 +12,15 @@ use super::notes::Go;
 use super::rows::Prefix;
 use super::whole::{self, Whole};
 use super::{
-    BEGIN, CLAIM, COMMIT, CONFIRM, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, crash_point, runs,
-    steps, visits,
+    BEGIN, CARRY_OUT, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, candidates,
+    crash_point, runs, steps, visits,
 };
 use crate::checkpoint::{
-    Claim, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, PrefixRow, Progress, Standing, StateStore, Tidied,
-    TidyStep, check,
+    Claim, Consent, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, PrefixRow, Progress, Standing, StateStore,
+    Tidied, TidyStep, check,
 };
 use crate::error::{Error, Result};
-use crate::job::{Note, NoteKind};
+use crate::job::{Candidate, Note, NoteKind};
 
 impl StateStore for SqliteStore {
     fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
@@ -125,7 +125,7 @@ impl StateStore for SqliteStore {
         let (left, damaged) = self.write(&COMMIT, |conn| {
             let mut damaged = known;
             for p in progress {
-                let after = steps::advance(conn, lap.seal, session, p)?;
+                let after = steps::advance(conn, lap.seal, (session, lap.carrying_out), p)?;
                 if p.judged.changes_nothing(damaged) {
                     continue;
                 }
@@ -223,18 +223,27 @@ impl StateStore for SqliteStore {
         Ok(())
     }
 
-    fn confirm(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+    fn carry_out(&mut self, cycle: &CycleKey, consent: Consent, at: f64) -> Result<()> {
         check::moment(at)?;
-        self.write(&CONFIRM, |conn| {
-            let newest = whole::kept(conn, &cycle.crawl)?.map_or(cycle.number, |kept| kept.crawl.latest);
-            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            let Whole { mut row, identity, .. } = whole::read(conn, row, |_| ())?;
-            check::confirmation(cycle, newest, identity.rehearsal, row.finished)?;
-            row.confirmed = row.confirmed.or(Some(at));
-            row.save_end(conn)
-        })?;
+        self.pay_what_is_owed()?;
+        self.write(&CARRY_OUT, |conn| steps::carry_out(conn, cycle, consent, at))?;
+        self.laps.remove(cycle);
         self.empty_or_owe();
         Ok(())
+    }
+
+    fn candidates(
+        &mut self,
+        cycle: &CycleKey,
+        prefix: u32,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<Candidate>> {
+        let Lap { seal, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        self.read(|conn| match Prefix::at(conn, seal, prefix)? {
+            Some(prefix) => candidates::behind(conn, seal, &prefix, after, most),
+            None => Ok(Vec::new()),
+        })
     }
 
     fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
@@ -345,10 +354,12 @@ impl SqliteStore {
             let mut left = 0;
             let whole = whole::read(conn, row, |prefix| left += u32::from(!prefix.done))?;
             let prefixes = left + whole.done.len() as u32;
-            let (seal, CycleIdentity { store, job, ring, .. }) = (whole.seal(), whole.identity);
+            let (seal, carrying_out) = (whole.seal(), whole.row.carrying_out.is_some());
+            let CycleIdentity { store, job, ring, .. } = whole.identity;
             let subject = visits::subject(&store, &job);
-            let of = (store.into(), job.into());
-            Ok(Some(Lap { seal, subject, of, ring: ring.into(), prefixes, left, first_free: 0, oldest: None }))
+            let (of, ring) = ((store.into(), job.into()), ring.into());
+            let (first_free, oldest) = (0, None);
+            Ok(Some(Lap { seal, subject, of, ring, prefixes, left, carrying_out, first_free, oldest }))
         })?;
         self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)

@@ -6,7 +6,7 @@
 //! cycle*: the walk repeats what was lost. It is not harmless if the cycle itself, or its end, becomes unknown. So:
 //!
 //! 1. **The log is emptied into the database** (`wal_checkpoint(TRUNCATE)`, which syncs both) when a state is
-//!    opened, after each beginning, each end, each delivery and each confirmation of a cycle, and in between whenever the log has
+//!    opened, after each beginning, each end and each delivery of a cycle, before it carries anything out, and in between whenever the log has
 //!    grown by some MB. Nothing is claimed or committed in a cycle before its beginning has got there. Thus the
 //!    database without its log always knows the newest cycle, and what the log alone knows is progress in it. SQLite's
 //!    own automatic emptying is off: it leaves a full log behind whose frames are older than the pages of the database,
@@ -31,6 +31,7 @@
 //! without anything being written.
 
 mod calls;
+mod candidates;
 mod conn;
 mod damage;
 mod damage_before;
@@ -113,6 +114,7 @@ struct Lap {
     ring: Arc<[String]>,
     prefixes: u32,
     left: u32,
+    carrying_out: bool,
     /// No prefix before this one is free.
     first_free: u32,
     /// The prefixes by their last visits, once that was asked for, and how many of them from the first on are not free.
@@ -142,7 +144,7 @@ const COMMIT: Call = call!("commit", "save progress in");
 const RELEASE: Call = call!("release", "release a prefix in");
 const FINISH: Call = call!("finish", "finish a cycle in");
 const DELIVER: Call = call!("deliver", "note the delivery of a report in");
-const CONFIRM: Call = call!("confirm", "note a confirmation in");
+const CARRY_OUT: Call = call!("carry_out", "begin to carry out what was shown in");
 const SYNC: Call = call!("sync", "sync");
 const RAN: Call = call!("ran", "note the end of a cleaning in");
 const REMOVE: Call = call!("remove", "remove old cycles from");

@@ -21,6 +21,7 @@ fn kind_number(kind: NoteKind) -> i64 {
     match kind {
         NoteKind::Error => 0,
         NoteKind::Finding => 1,
+        NoteKind::Stray => 2,
     }
 }
 
@@ -51,6 +52,7 @@ pub(super) fn each(conn: &Connection, seal: Seal, mut visit: impl FnMut(u32, Not
         let kind = match row.get(2)? {
             0 => NoteKind::Error,
             1 => NoteKind::Finding,
+            2 => NoteKind::Stray,
             other => return Err(Fault::Damaged(format!("note {number} of prefix {position} is of kind {other}"))),
         };
         let note = Note { number, bucket: row.get(4)?, kind, body: row.get(5)? };

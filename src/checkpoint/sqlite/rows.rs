@@ -19,7 +19,7 @@ pub(super) struct CrawlRow {
 }
 
 /// A cycle. `nonce` seals its prefixes and notes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct CycleRow {
     pub id: i64,
     pub crawl: String,
@@ -31,6 +31,7 @@ pub(super) struct CycleRow {
     pub finished: Option<f64>,
     pub delivered: bool,
     pub confirmed: Option<f64>,
+    pub carrying_out: Option<f64>,
 }
 
 /// What the rows of a cycle are found and sealed by.
@@ -54,6 +55,9 @@ pub(super) struct Prefix {
     /// Likewise of its intents.
     pub intents: u64,
     pub intent_chain: i64,
+    /// How many candidates it has, and the sum of the checksums of their pages.
+    pub candidates: u64,
+    pub candidate_sum: i64,
     pub cursor: Option<Vec<u8>>,
     pub tally: Option<Vec<u8>>,
 }
@@ -160,13 +164,18 @@ impl CycleRow {
         if let Some(at) = self.confirmed {
             columns.real(at);
         }
+        // Likewise one that carries nothing out.
+        if let Some(at) = self.carrying_out {
+            columns.bytes(b"carrying out").real(at);
+        }
         Ok(columns.sum(0))
     }
 
     /// The cycles of all crawls, in the order in which they were begun.
     pub(super) fn all(conn: &Connection) -> Out<Vec<CycleRow>> {
         let mut statement = conn.prepare_cached(
-            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, confirmed, sum FROM cycle ORDER BY id",
+            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, confirmed, sum, carrying_out FROM cycle
+             ORDER BY id",
         )?;
         let mut rows = statement.query([])?;
         let mut all = Vec::new();
@@ -181,6 +190,7 @@ impl CycleRow {
                 finished: row.get(6)?,
                 delivered: row.get(7)?,
                 confirmed: row.get(8)?,
+                carrying_out: row.get(10)?,
             };
             check(row.get(9)?, cycle.sum()?, || format!("the row of cycle {} of {:?}", cycle.number, cycle.crawl))?;
             all.push(cycle);
@@ -209,16 +219,17 @@ impl CycleRow {
         Ok(())
     }
 
-    /// Saves what changes in a cycle: how it ended, and whether it was confirmed.
+    /// Saves what changes in a cycle: how it ended, whether it was confirmed, and whether it carries out what it has shown.
     pub(super) fn save_end(&self, conn: &Connection) -> Out<()> {
-        let mut statement = conn
-            .prepare_cached("UPDATE cycle SET finished = ?2, delivered = ?3, confirmed = ?4, sum = ?5 WHERE id = ?1")?;
-        let changed =
-            statement.execute(params![self.id, self.finished, self.delivered, self.confirmed, self.sum()?])?;
+        let mut statement = conn.prepare_cached(
+            "UPDATE cycle SET finished = ?2, delivered = ?3, confirmed = ?4, sum = ?5, carrying_out = ?6 WHERE id = ?1",
+        )?;
+        let CycleRow { id, finished, delivered, confirmed, carrying_out, .. } = self;
+        let changed = statement.execute(params![id, finished, delivered, confirmed, self.sum()?, carrying_out])?;
         changed_one(changed, "cycle")
     }
 
-    /// Removes a cycle and all its rows.
+    /// Removes a cycle and all its rows but its candidates, which may be many: they are removed in steps.
     pub(super) fn delete(&self, conn: &Connection) -> Out<()> {
         let (first, last) = self.seal().ids();
         conn.prepare_cached("DELETE FROM note WHERE cycle = ?1")?.execute([self.id])?;
@@ -248,7 +259,8 @@ impl Seal {
 macro_rules! select_prefix {
     ($rest:literal) => {
         concat!(
-            "SELECT id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain FROM prefix ",
+            "SELECT id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain, candidates, candidate_sum
+             FROM prefix ",
             $rest
         )
     };
@@ -266,6 +278,9 @@ impl Prefix {
         }
         if self.intents > 0 {
             columns.int(int(self.intents)?).int(self.intent_chain);
+        }
+        if self.candidates > 0 {
+            columns.bytes(b"candidates").int(int(self.candidates)?).int(self.candidate_sum);
         }
         Ok(columns.sum(seal.nonce))
     }
@@ -285,6 +300,8 @@ impl Prefix {
             tally: row.get(8)?,
             intents: count(row, 9)?,
             intent_chain: row.get(10)?,
+            candidates: count(row, 11)?,
+            candidate_sum: row.get(12)?,
         };
         check(row.get(6)?, prefix.sum(seal)?, || format!("the row of prefix {position}"))?;
         Ok(prefix)
@@ -322,8 +339,8 @@ impl Prefix {
 
     pub(super) fn insert(&self, conn: &Connection, seal: Seal) -> Out<()> {
         let mut statement = conn.prepare_cached(
-            "INSERT INTO prefix (id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO prefix (id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain,
+             candidates, candidate_sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?;
         self.write(&mut statement, seal)
     }
@@ -331,16 +348,32 @@ impl Prefix {
     pub(super) fn save(&self, conn: &Connection, seal: Seal) -> Out<()> {
         let mut statement = conn.prepare_cached(
             "UPDATE prefix SET done = ?2, claimant = ?3, fence = ?4, notes = ?5, chain = ?6, sum = ?7, cursor = ?8,
-             tally = ?9, intents = ?10, intent_chain = ?11 WHERE id = ?1",
+             tally = ?9, intents = ?10, intent_chain = ?11, candidates = ?12, candidate_sum = ?13 WHERE id = ?1",
         )?;
         self.write(&mut statement, seal)
     }
 
     fn write(&self, statement: &mut rusqlite::Statement<'_>, seal: Seal) -> Out<()> {
         let (fence, notes, intents, sum) = (int(self.fence)?, int(self.notes)?, int(self.intents)?, self.sum(seal)?);
-        let id = seal.id(self.position);
-        let Prefix { done, claimant, chain, intent_chain, cursor, tally, .. } = self;
-        let values = params![id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain];
-        changed_one(statement.execute(values)?, "prefix")
+        let (id, candidates) = (seal.id(self.position), int(self.candidates)?);
+        let Prefix { done, claimant, chain, intent_chain, candidate_sum, cursor, tally, .. } = self;
+        changed_one(
+            statement.execute(params![
+                id,
+                done,
+                claimant,
+                fence,
+                notes,
+                chain,
+                sum,
+                cursor,
+                tally,
+                intents,
+                intent_chain,
+                candidates,
+                candidate_sum
+            ])?,
+            "prefix",
+        )
     }
 }

@@ -24,7 +24,7 @@ pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
 pub(super) const MIGRATIONS: &[Migration] =
-    &[first_version, second_version, third_version, fourth_version, fifth_version, damage_version];
+    &[first_version, second_version, third_version, fourth_version, fifth_version, damage_version, candidate_version];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -106,6 +106,21 @@ CREATE TABLE damage_total (subject INTEGER PRIMARY KEY, store TEXT NOT NULL, job
 fn damage_version(conn: &Connection) -> Out<()> {
     conn.execute_batch(VERSION_DAMAGE)?;
     damage_before::enter(conn)
+}
+
+/// What this version adds: candidates, in pages, and when a cycle began to carry them out. A prefix and a cycle without have the
+/// checksums that they had before.
+const VERSION_CANDIDATES: &str = "
+ALTER TABLE cycle ADD COLUMN carrying_out REAL;
+ALTER TABLE prefix ADD COLUMN candidates INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE prefix ADD COLUMN candidate_sum INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE candidate (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number INTEGER NOT NULL,
+    candidates INTEGER NOT NULL, sum INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (cycle, prefix, number)
+) STRICT, WITHOUT ROWID;
+";
+
+fn candidate_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_CANDIDATES)?)
 }
 
 /// What stands at the path of a state file.

@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use super::faults::{Fault, Out};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
-use super::{intents, notes, random, whole};
-use crate::checkpoint::{Claim, CycleKey, FINISHED_CYCLES_KEPT, Progress, check};
+use super::{candidates, intents, notes, random, tidy, whole};
+use crate::checkpoint::{Claim, Consent, CycleKey, FINISHED_CYCLES_KEPT, Progress, check};
 use crate::error::Error;
 
 /// Ids of cycles end here, as an id and a position share 64 bits.
@@ -52,8 +52,11 @@ pub(super) fn begin(
         finished: None,
         delivered: false,
         confirmed: None,
+        carrying_out: None,
     };
     row.insert(conn)?;
+    // Where nothing else keeps the state in order, this does.
+    tidy::remove_some_candidates(conn)?;
     let mut prefix = Prefix::default();
     for position in 0..prefixes {
         prefix.position = position;
@@ -88,12 +91,18 @@ pub(super) fn in_force(conn: &Connection, seal: Seal, session: i64, position: u3
 }
 
 /// Adds progress to a prefix; gives the cursor that was saved before.
-pub(super) fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Progress) -> Out<Option<Vec<u8>>> {
+pub(super) fn advance(
+    conn: &Connection,
+    seal: Seal,
+    (session, carrying_out): (i64, bool),
+    progress: &Progress,
+) -> Out<Option<Vec<u8>>> {
     let Some(mut prefix) = in_force(conn, seal, session, progress.prefix, progress.fence)? else {
         return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
     };
     prefix.notes = check::note_numbers(progress, prefix.notes)?;
     check::intents(progress)?;
+    check::candidates(progress, carrying_out)?;
     intents::replace(conn, seal, &mut prefix, &progress.intents)?;
     for note in &progress.notes {
         let sum = notes::insert(conn, seal, progress.prefix, note)?;
@@ -103,19 +112,47 @@ pub(super) fn advance(conn: &Connection, seal: Seal, session: i64, progress: &Pr
     prefix.tally = Some(progress.tally.clone());
     prefix.done = progress.done;
     prefix.claimant = if progress.done { 0 } else { session };
+    if carrying_out {
+        candidates::remove(conn, seal, &mut prefix)?;
+    } else {
+        candidates::add(conn, seal, &mut prefix, &progress.candidates)?;
+    }
     prefix.save(conn, seal)?;
     Ok(before)
 }
 
-/// Ends a cycle, unless it has ended.
+/// Lets a cycle carry out what it has shown.
+pub(super) fn carry_out(conn: &Connection, cycle: &CycleKey, consent: Consent, at: f64) -> Out<()> {
+    let newest = whole::kept(conn, &cycle.crawl)?.map_or(cycle.number, |kept| kept.crawl.latest);
+    let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+    let mut with_candidates = Vec::new();
+    let whole = whole::read(conn, row.clone(), |prefix| {
+        with_candidates.extend((prefix.candidates > 0).then_some(prefix.position));
+    })?;
+    if !check::may_carry_out(&whole.into_cycle(), newest)? {
+        return Ok(());
+    }
+    for position in with_candidates {
+        let Some(mut prefix) = Prefix::at(conn, row.seal(), position)? else { continue };
+        (prefix.done, prefix.cursor) = (false, None);
+        prefix.save(conn, row.seal())?;
+    }
+    let confirmed = (consent == Consent::Confirmed).then_some(at);
+    CycleRow { carrying_out: Some(at), confirmed, ..row }.save_end(conn)
+}
+
+/// Ends a cycle, unless it has ended, or has candidates.
 pub(super) fn end(conn: &Connection, cycle: &CycleKey, at: f64) -> Out<()> {
     let mut row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-    let mut left = 0u32;
+    let (mut left, mut candidates) = (0u32, 0u64);
     Prefix::each(conn, row.seal(), |prefix| {
         left += u32::from(!prefix.done);
+        candidates = candidates.saturating_add(prefix.candidates);
         Ok(())
     })?;
     match (left, row.finished) {
+        // It is examined; what it has shown is yet to be judged.
+        (0, None) if candidates > 0 => Ok(()),
         (0, Some(_)) => Ok(()),
         (0, None) => {
             row.finished = Some(at);

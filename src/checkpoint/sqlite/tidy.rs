@@ -2,8 +2,8 @@
 //!
 //! # Why nothing that is needed can be lost
 //! An old cycle goes by its row in `cycle`, in one transaction; from then on nobody knows it. Its prefixes and notes are
-//! then rows of no cycle, which is how a later step, also of another process, finds them: between the ids of the cycles
-//! that are there. Ids only grow, and the newest cycle of each crawl always stays, so no new cycle ever gets the id of one
+//! then rows of no cycle, and so are the candidates of a cycle that was given up; that is how a later step, also of another process, finds
+//! them: between the ids of the cycles that are there. Ids only grow, and the newest cycle of each crawl always stays, so no new cycle ever gets the id of one
 //! whose rows are still going. A file whose newest cycle is not there is damaged, and left alone.
 //!
 //! # Why the log is emptied and never only copied
@@ -122,6 +122,7 @@ fn rows_in(conn: &Connection, gap: (i64, i64)) -> Out<bool> {
         conn.prepare_cached(sql)?.exists([first, last])
     };
     Ok(exists("SELECT 1 FROM note WHERE cycle BETWEEN ?1 AND ?2 LIMIT 1", gap)?
+        || exists("SELECT 1 FROM candidate WHERE cycle BETWEEN ?1 AND ?2 LIMIT 1", gap)?
         || exists("SELECT 1 FROM prefix WHERE id BETWEEN ?1 AND ?2 LIMIT 1", prefix_ids(gap))?)
 }
 
@@ -157,7 +158,26 @@ fn remove_rows(conn: &Connection, gap: (i64, i64), most: u64) -> Out<u64> {
         Ok(conn.prepare_cached(sql)?.execute([first, last, most])? as u64)
     };
     let notes = delete(NOTES, gap, most)?;
-    Ok(notes + delete(PREFIXES, prefix_ids(gap), most.saturating_sub(notes))?)
+    let rows = notes + delete(CANDIDATES, gap, most.saturating_sub(notes))?;
+    Ok(rows + delete(PREFIXES, prefix_ids(gap), most.saturating_sub(rows))?)
+}
+
+/// Pages of candidates of no cycle: as many of them as go without being noticed.
+const CANDIDATES: &str = "DELETE FROM candidate WHERE (cycle, prefix, number) IN
+    (SELECT cycle, prefix, number FROM candidate WHERE cycle BETWEEN ?1 AND ?2 LIMIT ?3)";
+
+/// How many pages of candidates go when a cycle begins: some 8 MB.
+const CANDIDATES_AT_BEGIN: i64 = 1000;
+
+/// Removes some of the candidates of cycles that were given up.
+pub(super) fn remove_some_candidates(conn: &Connection) -> Out<()> {
+    let there = CycleRow::all(conn)?.iter().map(|c| c.id).collect();
+    let mut left = CANDIDATES_AT_BEGIN;
+    for (first, last) in (Old { cycles: Vec::new(), there }).gaps() {
+        let gone = conn.prepare_cached(CANDIDATES)?.execute([first, last, left])?;
+        left = left.saturating_sub(i64::try_from(gone).unwrap_or(i64::MAX)).max(0);
+    }
+    Ok(())
 }
 
 /// The pages of the file.

@@ -2,7 +2,7 @@
 //!
 //! The rules it holds a cycle to: the crawl's row names the newest cycle and its row is there; each position of the ring
 //! has exactly one prefix; a prefix has exactly the notes that it was committed with, which its count and its chain
-//! of checksums say; and a cycle with prefixes is finished exactly when all of them are done.
+//! of checksums say; and a cycle with prefixes is finished exactly when all of them are done and none has candidates.
 
 use rusqlite::Connection;
 
@@ -60,7 +60,7 @@ pub(super) fn find(conn: &Connection, key: &CycleKey) -> Out<Option<CycleRow>> {
 pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefix)) -> Out<Whole> {
     let identity: CycleIdentity = serde_json::from_str(&row.identity)
         .map_err(|e| Fault::Damaged(format!("the identity of cycle {} cannot be read: {e}", row.number)))?;
-    let (mut next, mut done, mut expected) = (0u32, Vec::new(), Vec::new());
+    let (mut next, mut done, mut expected, mut candidates) = (0u32, Vec::new(), Vec::new(), 0u64);
     Prefix::each(conn, row.seal(), |prefix| {
         if prefix.position != next {
             return Err(Fault::Damaged(format!("prefix {} stands where {next} is due", prefix.position)));
@@ -69,6 +69,7 @@ pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefi
         if prefix.done {
             done.push(prefix.position);
         }
+        candidates = candidates.saturating_add(prefix.candidates);
         if prefix.notes > 0 {
             expected.push(NotesOf { position: prefix.position, notes: prefix.notes, chain: prefix.chain });
         }
@@ -79,9 +80,14 @@ pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefi
     if next as usize != due {
         return Err(Fault::Damaged(format!("cycle {} has {next} prefixes of {due}", row.number)));
     }
-    if due > 0 && row.finished.is_some() != (done.len() == due) {
+    let all = done.len() == due;
+    // Between its two phases everything is examined, and what is to be carried out is there.
+    let examined = all && candidates > 0 && row.carrying_out.is_none();
+    if due > 0 && row.finished.is_some() != (all && candidates == 0) && !(examined && row.finished.is_none()) {
         let state = if row.finished.is_some() { "finished" } else { "in progress" };
-        return Err(Fault::Damaged(format!("cycle {} is {state} with {} of {due} prefixes", row.number, done.len())));
+        let done = done.len();
+        let with = format!("{done} of {due} prefixes and {candidates} candidates");
+        return Err(Fault::Damaged(format!("cycle {} is {state} with {with}", row.number)));
     }
     Ok(Whole { row, identity, done, expected })
 }
@@ -132,6 +138,7 @@ impl Whole {
             finished: self.row.finished,
             delivered: self.row.delivered,
             confirmed: self.row.confirmed,
+            carrying_out: self.row.carrying_out,
             done: self.done,
         }
     }

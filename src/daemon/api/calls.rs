@@ -156,7 +156,8 @@ async fn link(daemon: Daemon, caller: web::ReqData<Caller>) -> Answer {
 }
 
 async fn confirm(daemon: Daemon, name: web::Path<String>, body: web::Json<Confirmation>) -> Answer {
-    order(&daemon, &name, Verb::Confirm(body.cycle)).await
+    let Confirmation { cycle, shares } = *body;
+    order(&daemon, &name, Verb::Confirm { cycle, shares }).await
 }
 
 async fn crawl_verb(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {

@@ -167,7 +167,7 @@ impl<'a> Picture<'a> {
             error,
             by_hand: view.by_hand,
             target,
-            rehearsal: found.rehearsal.and_then(|rehearsal| shown(view, rehearsal)),
+            rehearsal: found.rehearsal.map(|rehearsal| shown(view, rehearsal)),
             rehearsing: self.is_rehearsing(view),
             last_cycle: report.map(|report| cycle(&report)),
         }
@@ -236,6 +236,7 @@ impl<'a> Picture<'a> {
             findings: found.findings,
             vanished: found.vanished,
             incomplete_prefixes: 0,
+            no_prefix: false,
             space: None,
             spared: None,
         });
@@ -296,12 +297,11 @@ fn state(view: &CrawlView, status: Option<&CrawlStatus>) -> CrawlState {
     }
 }
 
-/// A rehearsal, once it is known what it has shown: nobody is to confirm what cannot be seen.
-fn shown(view: &CrawlView, rehearsal: RehearsalStatus) -> Option<Rehearsal> {
-    let WouldDelete { leases, shares, bytes, buckets } = rehearsal.would_delete?;
-    let (max_delete, confirmed) = (view.max_delete.clone(), rehearsal.confirmed.is_some());
-    let RehearsalStatus { cycle, finished, .. } = rehearsal;
-    Some(Rehearsal { cycle, finished, buckets, shares, leases, bytes, max_delete, confirmed })
+fn shown(view: &CrawlView, rehearsal: RehearsalStatus) -> Rehearsal {
+    let RehearsalStatus { cycle, examined, over_limit, confirmed, would_delete } = rehearsal;
+    let WouldDelete { leases, shares, bytes, buckets } = would_delete;
+    let (max_delete, confirmed) = (view.max_delete.clone(), confirmed.is_some());
+    Rehearsal { cycle, examined, over_limit, buckets, shares, leases, bytes, max_delete, confirmed }
 }
 
 /// A finished cycle.
@@ -321,6 +321,7 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
         findings: report.counts.findings,
         vanished: report.counts.vanished,
         incomplete_prefixes: report.incomplete_prefixes.len(),
+        no_prefix: report.no_prefix,
         space: space(&report.own),
         spared: report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok()),
     }

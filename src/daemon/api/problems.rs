@@ -60,16 +60,24 @@ fn met(crawl: &Crawl) -> Vec<Problem> {
     let lists = format!("`sexton findings --crawl {name}` lists what was found");
     let damage = format!("{} {is} damaged; {lists}", plural(damaged, "object"));
     let errors = format!("{unread} of what was looked at could not be read; {lists}");
-    let all = [(damaged, Verdict::Damage, damage), (unread, Verdict::Errors, errors)];
+    let mut all = vec![(damaged, Verdict::Damage, damage), (unread, Verdict::Errors, errors)];
+    if crawl.last_cycle.as_ref().is_some_and(|cycle| cycle.no_prefix) {
+        let text = format!(
+            "there are names in {}/shares, and none of them is a prefix: is it a store of shares?",
+            crawl.store
+        );
+        all.push((1, Verdict::Errors, text));
+    }
     let some = all.into_iter().filter(|(count, ..)| *count > 0);
     some.map(|(_, severity, text)| problem("crawl", Some(name), severity, text)).collect()
 }
 
 fn rehearsed(crawl: &Crawl) -> String {
-    let Some(Rehearsal { shares, leases, bytes, .. }) = crawl.rehearsal else {
-        return "a rehearsal waits to be confirmed; what it has shown is being read".to_owned();
+    let Some(Rehearsal { shares, leases, bytes, over_limit, .. }) = crawl.rehearsal else {
+        return "it waits to be confirmed before it deletes anything".to_owned();
     };
     let size = sizes::for_people(bytes as f64);
     let (shares, leases) = (plural(shares, "share"), plural(leases, "lease"));
-    format!("a rehearsal waits to be confirmed: {shares} and {leases} ({size}) would be deleted")
+    let limit = if over_limit { ", more than its limit allows" } else { "" };
+    format!("it waits to be confirmed before it deletes {shares} and {leases} ({size}){limit}")
 }

@@ -39,7 +39,8 @@ export const getFindings = (after) => call("GET", `findings?after=${after}&limit
 
 /** Does `what` (start, pause, resume, stop) with a crawl or a cleaning. */
 export const act = (kind, name, what) => call("POST", `${of(kind, name)}/${what}`);
-export const confirmRehearsal = (name, cycle) => call("POST", `${of("crawls", name)}/confirm`, { cycle });
+export const confirmDeletion = (name, { cycle, shares }) =>
+    call("POST", `${of("crawls", name)}/confirm`, { cycle, shares });
 export const everything = (what) => call("POST", what);
 export const setBudget = (percentage) => call("PUT", "budget", { cpu_percentage: percentage });
 export const takeBudgetBack = () => call("DELETE", "budget");

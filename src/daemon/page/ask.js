@@ -2,8 +2,11 @@
 
 import { byId, el, setText } from "./dom.js";
 
-/** Asks; resolves to true only if the named button was pressed. `lines` are paragraphs, `facts` pairs of term and text. */
-export function ask({ title, lines, facts = [], yes }) {
+/**
+ * Asks; resolves to true only if the named button was pressed. `lines` are paragraphs, `facts` pairs of term and text. With
+ * `number`, that number has to be typed before the button can be pressed, after the text of `numberLabel`.
+ */
+export function ask({ title, lines, facts = [], yes, number = null, numberLabel = "" }) {
     const dialog = byId("ask");
     setText(byId("ask-title"), title);
     byId("ask-text").replaceChildren(
@@ -14,11 +17,20 @@ export function ask({ title, lines, facts = [], yes }) {
             facts.map(([term, text]) => el("div", {}, el("dt", {}, term), el("dd", {}, text))),
         ),
     );
-    setText(byId("ask-yes"), yes);
+    const button = byId("ask-yes");
+    setText(button, yes);
+    button.disabled = number !== null;
+    if (number !== null) {
+        const input = el("input", { id: "ask-number", type: "text", inputmode: "numeric", autocomplete: "off" });
+        input.oninput = () => {
+            button.disabled = input.value.trim() !== String(number);
+        };
+        byId("ask-text").append(el("label", {}, numberLabel, " ", input));
+    }
     return new Promise((resolve) => {
         dialog.returnValue = "no";
         byId("ask-no").onclick = () => dialog.close("no");
-        byId("ask-yes").onclick = () => dialog.close("yes");
+        button.onclick = () => dialog.close("yes");
         dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
         dialog.showModal();
         byId("ask-no").focus();

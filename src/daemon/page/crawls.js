@@ -10,7 +10,7 @@ const STATES = {
     sleeping: ["sleeping", "calm"],
     paused: ["paused", "attention"],
     waiting: ["waiting", "attention"],
-    rehearsed: ["rehearsed", "attention"],
+    rehearsed: ["to be confirmed", "attention"],
     stopped: ["stopped", "calm"],
     failed: ["failed", "danger"],
 };
@@ -94,7 +94,7 @@ function card(name, now, on) {
     return { node, update };
 }
 
-/** What a rehearsal would delete, and the button that asks whether it may. */
+/** What a cycle would delete, and the button that asks whether it may. */
 function rehearsalNote(confirm) {
     let crawl = null;
     const text = el("p");
@@ -114,13 +114,15 @@ function rehearsalNote(confirm) {
         setText(
             text,
             r.confirmed
-                ? `Confirmed: the next cycle deletes ${what}.`
-                : `The rehearsal would delete ${what} in ${many(r.buckets, "bucket")}. Nothing was deleted.`,
+                ? `Confirmed: ${what} in ${many(r.buckets, "bucket")}.`
+                : `This cycle would delete ${what} in ${many(r.buckets, "bucket")}${overLimit(r)}. Nothing was deleted.`,
         );
         button.hidden = r.confirmed;
     };
     return { node, update };
 }
+
+const overLimit = (r) => (r.over_limit ? `, more than the limit of ${r.max_delete} allows` : "");
 
 /** The cycle that a crawl has begun, else the last that it has ended; null if it never walked. */
 const newestCycle = (c) => (c.cycle !== null && c.cycle !== c.last_cycle?.cycle ? c : c.last_cycle);

@@ -203,8 +203,10 @@ async function actOnCleaning(cleaning, what) {
 }
 
 async function confirm(crawl) {
-    if (!(await mayConfirm(crawl, now()))) return;
-    replaced(status.crawls, await api.confirmRehearsal(crawl.name, crawl.rehearsal.cycle));
+    // What was looked at, whatever waits by then.
+    const shown = crawl.rehearsal;
+    if (!(await mayConfirm(crawl))) return;
+    replaced(status.crawls, await api.confirmDeletion(crawl.name, shown));
 }
 
 async function pauseOrResumeAll() {

@@ -1,7 +1,7 @@
 // What is asked before anything that deletes. Each resolves to true if it may be done, at once where nothing is deleted.
 
 import { ask } from "./ask.js";
-import { bytes, count, many, moment } from "./format.js";
+import { bytes, count, many } from "./format.js";
 
 const FORWARD = ["start", "resume"];
 
@@ -10,7 +10,7 @@ const AT_REST = ["stopped", "failed", "done"];
 
 /** Whether a crawl may delete something if it goes on; one of which too little is known may. */
 function mayDelete(crawl, detail) {
-    // What was not rehearsed to its end, or not confirmed, is rehearsed first, also by an order to start.
+    // What is not examined to its end, or not confirmed, is so first, also by an order to start.
     if (crawl.rehearsing) return false;
     if (crawl.rehearsal) return crawl.rehearsal.confirmed;
     if (!detail) return true;
@@ -61,22 +61,19 @@ export async function mayResumeAll(status, details) {
     });
 }
 
-/** Whether a rehearsal has shown more than the safety catch lets go: it holds from 1,000 shares on, and 0 % from the first. */
-function isTooMuch({ rehearsal, last_cycle }) {
-    if (rehearsal.max_delete === null || last_cycle?.cycle !== rehearsal.cycle) return false;
-    const most = Number.parseFloat(rehearsal.max_delete) / 100;
-    return (most === 0 || last_cycle.shares >= 1000) && rehearsal.shares > most * last_cycle.shares;
-}
+const OVER_LIMIT =
+    "That is more than the limit in the settings allows. Check the clock, the rule of expiry and whether clients still renew " +
+    "their leases.";
 
-/** Before a rehearsal is confirmed. */
-export function mayConfirm(crawl, now) {
+/** Before it is confirmed what a cycle would delete. Where that is more than the limit, the number has to be typed. */
+export function mayConfirm(crawl) {
     const r = crawl.rehearsal;
     return ask({
-        title: `Delete what ${crawl.name} has rehearsed?`,
+        title: `Delete what ${crawl.name} has found?`,
         yes: `Delete ${many(r.shares, "share")}`,
         lines: [
-            "The next cycle deletes what the rehearsal has shown, for good. Shares whose leases are renewed until then stay.",
-            ...(isTooMuch(crawl) ? ["That is more than the limit in the settings allows: the cycle stops with an error when it comes to it."] : []),
+            "What this cycle has found to be expired is deleted for good. Shares whose leases are renewed until then stay.",
+            ...(r.over_limit ? [OVER_LIMIT] : []),
         ],
         facts: [
             ["Store", crawl.store],
@@ -85,7 +82,9 @@ export function mayConfirm(crawl, now) {
             ["Buckets", count(r.buckets)],
             ["Space", bytes(r.bytes)],
             ["Limit in the settings", r.max_delete ?? "none"],
-            ["Rehearsed", `cycle ${count(r.cycle)}, ended ${moment(r.finished, now)}`],
+            ["Found by", `cycle ${count(r.cycle)}, among ${many(r.examined, "share")}`],
         ],
+        number: r.over_limit ? r.shares : null,
+        numberLabel: "To delete them, type how many shares that is:",
     });
 }

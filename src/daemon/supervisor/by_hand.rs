@@ -42,7 +42,7 @@ impl Supervisor {
             Verb::Stop => Some(Done::Stopped),
             Verb::Order(Instruction::Pause) => Some(Done::Paused),
             Verb::Order(Instruction::Start | Instruction::Resume) => None,
-            Verb::Confirm(_) => return,
+            Verb::Confirm { .. } => return,
         };
         let was = match done {
             Some(what) => self.kept.by_hand.insert(name.to_owned(), ByHand { what, at }),

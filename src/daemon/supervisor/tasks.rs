@@ -270,7 +270,7 @@ impl Supervisor {
                 self.end(name);
                 Ok(Vec::new())
             }
-            Verb::Confirm(cycle) => match engine.confirm(name, cycle).await {
+            Verb::Confirm { cycle, shares } => match engine.confirm(name, cycle, shares).await {
                 Ok(()) => Ok(Vec::new()),
                 Err(Error::Config(why)) => Err(Refused::Conflict(why)),
                 Err(error) => Err(Refused::Unavailable(format!("nothing was confirmed: {error}"))),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::judge::{Flaw, LEASES};
 use super::look::{LEASES_MOST, Looked, Sight};
-use super::plan::{Act, BucketPlan, Change, Expiration, SharePlan};
+use super::plan::{Act, BucketPlan, Change, SharePlan};
 use super::tally::LeaseTally;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
@@ -39,6 +39,8 @@ enum Fate {
     Torn,
     /// It cannot be done; the share is as it was.
     Kept(io::Error),
+    /// Nobody can tell what stands there now.
+    Unread(io::Error),
     /// It may be half done, and cannot be finished now.
     Between(io::Error),
 }
@@ -85,12 +87,8 @@ pub(super) fn bucket(
     let path = store.path(deed.prefix, Some(&intent.bucket));
     job.check_clocks(&deed.clocks, youngest(&plan, &path))?;
     // What was moved aside is this store's no longer, and a bucket that is not there would count as deleted.
-    store.still_there().map_err(|e| Error::Store {
-        doing: "go on with",
-        path: store.path("", None),
-        cause: e.to_string(),
-    })?;
-    let mut told = Told::default();
+    store.still_there().map_err(|e| Error::of_store(store.path("", None), &e))?;
+    let (mut told, planned) = (Told::default(), plan.deletion());
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
             let mut work = Work {
@@ -106,14 +104,28 @@ pub(super) fn bucket(
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 let fate = work.carry_out(share);
                 match fate {
-                    Fate::Done => share.done = true,
+                    Fate::Done => {
+                        job.failures.succeeded();
+                        share.done = true;
+                    }
                     Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, &mut told, &path),
                     Fate::Changed => keep(share, &mut told, &path, &"it changes all the time"),
                     Fate::Torn => give_up(share, &mut told, &intent.bucket),
-                    Fate::Kept(e) => keep(share, &mut told, &path, &e),
+                    Fate::Unread(e) => keep(share, &mut told, &path, &e),
+                    Fate::Kept(e) => {
+                        job.failures.failed(&path, &e)?;
+                        keep(share, &mut told, &path, &e);
+                    }
                     Fate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
                     }
+                }
+            }
+            // What was judged with the whole ring is not exceeded; in one pass nothing was.
+            if plan.examined && !plan.deletion().is_within(&planned) {
+                for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
+                    let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
+                    keep(share, &mut told, &path, &"the bucket was changed, and more would be deleted than was shown");
                 }
             }
             if plan.shares.iter().any(SharePlan::is_pending) {
@@ -136,6 +148,9 @@ pub(super) fn bucket(
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
             }
+            if e.kind() == io::ErrorKind::ReadOnlyFilesystem {
+                job.failures.failed(&path, &e)?;
+            }
             told.error(&path, format!("nothing in it is deleted: {e}"));
             plan.shares.iter_mut().filter(|share| share.is_pending()).for_each(|share| share.act = None);
         }
@@ -147,7 +162,10 @@ pub(super) fn bucket(
     counts.deleted_bytes = counts.deleted_bytes.saturating_add(freed.bytes);
     counts.deleted_leases += freed.leases;
     deed.tally.deleted.merge(&freed);
-    plan.count(deed.tally, Expiration::Enabled);
+    if !plan.examined {
+        plan.count_examined(deed.tally);
+    }
+    plan.count_recovered(deed.tally);
     Ok(Carried::Settled)
 }
 
@@ -223,7 +241,7 @@ impl Work<'_> {
             Ok(Found::Nothing) => return Fate::Done,
             Ok(Found::File(stamp)) if stamp != act.stamp => return Fate::Changed,
             Ok(Found::File(_)) => {}
-            Err(e) => return Fate::Kept(e),
+            Err(e) => return Fate::Unread(e),
         }
         if self.job.settings.word != Some(Word::Online) {
             return self.remove(name);

@@ -13,9 +13,9 @@ use super::look::{LEASES_MOST, Looked, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::tally::LeaseTally;
-use super::{Conduct, LeaseSettings, Leases, Word};
+use super::{Conduct, Leases, Word};
 use crate::error::Error;
-use crate::job::{Fold, Unreadable};
+use crate::job::{Fold, Unreadable, VisitPhase};
 use crate::policy::deletion::secs_ahead;
 use crate::store::{ShareEntry, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
@@ -50,7 +50,10 @@ pub(super) fn bucket(
     bucket: &TahoeBucket<'_>,
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<(), Unreadable> {
-    fold.notes.counts.no_share += bucket.no_share();
+    if fold.phase.examines() {
+        fold.notes.counts.no_share += bucket.no_share();
+        bucket.strays().for_each(|path| fold.notes.stray(&path));
+    }
     let (plan, behind_link) = (BucketPlan::default(), OnceCell::new());
     let mut visit = Visit { job, bucket, fold, plan, leases_rewritten: 0, stopped: false, behind_link };
     let mut page = [0; PIECE_LEN];
@@ -94,7 +97,7 @@ impl Visit<'_, '_> {
 
     fn looked(&mut self, entry: &ShareEntry, looked: Looked) {
         let Looked { mut plan, mut flaws, stops, kept } = looked;
-        self.fold.notes.counts.shares += 1;
+        self.count_share();
         if self.stopped {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
@@ -107,7 +110,7 @@ impl Visit<'_, '_> {
         }
         flaws.extend(kept.map(|why| Flaw::kept(LEASES, why)));
         if let Some(reason) = stops {
-            self.fold.notes.error(&self.bucket.share_path(entry), &self.with_consequence(&reason));
+            self.error(entry, &reason);
         }
         for flaw in flaws {
             self.finding(entry, flaw);
@@ -117,39 +120,52 @@ impl Visit<'_, '_> {
         self.plan.shares.push(plan);
     }
 
+    /// Counts a share as examined, once.
+    fn count_share(&mut self) {
+        self.fold.notes.counts.shares += u64::from(self.fold.phase.examines());
+    }
+
+    /// Notes a finding, unless that was done when the bucket was examined.
     fn finding(&mut self, entry: &ShareEntry, flaw: Flaw) {
         let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.stopped, ..flaw };
-        let share = self.bucket.share_name(entry);
-        self.fold.notes.finding_in(share, &flaw.of_share(self.bucket.name(), share));
+        if self.fold.phase.examines() {
+            let share = self.bucket.share_name(entry);
+            self.fold.notes.finding_in(share, &flaw.of_share(self.bucket.name(), share));
+        }
+    }
+
+    /// Likewise an error.
+    fn error(&mut self, entry: &ShareEntry, what: &str) {
+        if self.fold.phase.examines() {
+            self.fold.notes.error(&self.bucket.share_path(entry), &self.with_consequence(what));
+        }
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as
     /// if it had not been listed.
     fn unreadable(&mut self, entry: &ShareEntry, e: &io::Error) {
-        let what = match e.kind() {
-            io::ErrorKind::IsADirectory => "it has a share's name, but is a directory".to_owned(),
-            io::ErrorKind::NotFound => "it is a link to nothing".to_owned(),
-            _ => format!("cannot read share: {e}"),
-        };
-        let error = io::Error::new(e.kind(), self.with_consequence(&what));
         let path = self.bucket.share_path(entry);
-        let vanished = self.fold.notes.counts.vanished;
-        self.fold.unreadable(&Unreadable { path, error });
-        if self.fold.notes.counts.vanished > vanished {
+        if !(self.fold.is_there)(&path) {
+            self.fold.notes.counts.vanished += u64::from(self.fold.phase.examines());
             self.plan.vanished += 1;
-        } else {
-            self.fold.notes.counts.shares += 1;
-            self.stopped = true;
-            let name = String::from_utf8_lossy(self.bucket.share_name(entry)).into_owned();
-            self.plan.shares.push(SharePlan {
-                name,
-                ages: BTreeMap::new(),
-                seen: Seen::Stops(None),
-                act: None,
-                spared: None,
-                done: false,
-            });
+            return;
         }
+        match e.kind() {
+            io::ErrorKind::IsADirectory => self.error(entry, "it has a share's name, but is a directory"),
+            io::ErrorKind::NotFound => self.error(entry, "it is a link to nothing"),
+            _ => self.error(entry, &format!("cannot read share: {e}")),
+        }
+        self.count_share();
+        self.stopped = true;
+        let name = String::from_utf8_lossy(self.bucket.share_name(entry)).into_owned();
+        self.plan.shares.push(SharePlan {
+            name,
+            ages: BTreeMap::new(),
+            seen: Seen::Stops(None),
+            act: None,
+            spared: None,
+            done: false,
+        });
     }
 
     /// Tahoe's crawler stops but once: at the first such thing in a bucket.
@@ -187,11 +203,11 @@ impl Visit<'_, '_> {
             && !self.is_behind_link()
     }
 
-    /// Refuses in a dry run with the word what the run would refuse before it deletes anything of the bucket: a clock that is
-    /// behind a share. Beside a running node every share was asked for that already, see [`meet`](Self::meet).
-    fn check_dry_run(&self) -> Result<(), Error> {
-        let LeaseSettings { dry_run, word, .. } = self.job.settings;
-        if !dry_run || word != Some(Word::Offline) || !self.plan.is_pending() {
+    /// Refuses, before anything of the bucket is deleted or told as such, a clock that is behind a share: with the word a dry
+    /// run refuses what the run does. Beside a running node every share was asked for that already, see
+    /// [`meet`](Self::meet).
+    fn check_clock(&self) -> Result<(), Error> {
+        if self.job.settings.word != Some(Word::Offline) || !self.plan.is_pending() {
             return Ok(());
         }
         let Some((touched_unix, share)) = self.job.youngest.get() else { return Ok(()) };
@@ -199,7 +215,7 @@ impl Visit<'_, '_> {
         if clocks.fixed { Ok(()) } else { self.job.check_date(touched_unix, &clocks, || share) }
     }
 
-    /// Where something is to be deleted the tally has to wait for it.
+    /// What was examined is counted at once, and what is recovered when it is settled.
     fn finish(mut self) -> Result<(), Unreadable> {
         self.plan.prune = self.prunes();
         // Asked for only where it counts, which is in a bucket that could be freed.
@@ -207,24 +223,36 @@ impl Visit<'_, '_> {
             let disk_bytes = self.bucket.disk_bytes();
             self.plan.disk_bytes = disk_bytes.map_err(|error| Unreadable { path: self.bucket.path(), error })?;
         }
-        if let Err(why) = self.check_dry_run() {
+        if let Err(why) = self.check_clock() {
             self.fold.refuse(why);
             return Ok(());
         }
-        let (plan, tally) = (self.plan, &mut *self.fold.tally);
-        let manner = self.job.settings.manner(self.fold.rehearsal);
-        match manner {
-            Manner::Deletes if plan.is_pending() => {
-                let added = self.fold.intents.add(self.bucket.name(), plan.deletes(), &plan.sealed());
-                return added.map_err(|e| Unreadable { path: self.bucket.path(), error: io::Error::other(e) });
-            }
-            Manner::Tells => {
-                tally.would_delete.merge(&plan.frees());
-                tally.would_delete_in = tally.would_delete_in.saturating_add(u64::from(plan.deletes() > 0));
-            }
-            Manner::Deletes | Manner::Looks => {}
+        let manner = self.job.settings.manner();
+        let deletes = manner == Manner::Deletes && self.plan.is_pending();
+        // In one pass all of it waits for what becomes of the bucket.
+        self.plan.examined = !(deletes && self.fold.phase == VisitPhase::OnePass);
+        if self.plan.examined && self.fold.phase.examines() {
+            self.plan.count_examined(self.fold.tally);
         }
-        plan.count(tally, manner.expiration());
+        match manner {
+            Manner::Deletes if deletes => return self.intend(),
+            Manner::Deletes => self.plan.count_recovered(self.fold.tally),
+            Manner::Tells => {
+                let tally = &mut *self.fold.tally;
+                tally.would_delete.merge(&self.plan.frees());
+                tally.would_delete_in = tally.would_delete_in.saturating_add(u64::from(self.plan.deletes() > 0));
+            }
+            Manner::Looks => {}
+        }
+        if manner != Manner::Deletes && self.plan.shares.is_empty() {
+            // To Tahoe an empty bucket is recovered whether or not anything is deleted.
+            self.plan.count_recovered(self.fold.tally);
+        }
         Ok(())
+    }
+
+    fn intend(self) -> Result<(), Unreadable> {
+        let handed_out = self.fold.intend(self.plan.deletion(), &self.plan.sealed());
+        handed_out.map_err(|e| Unreadable { path: self.bucket.path(), error: io::Error::other(e) })
     }
 }

@@ -109,7 +109,6 @@ mod tests {
         let view = CycleView {
             now: 0.0,
             fixed_clock: false,
-            rehearsal: crate::job::Rehearsal::No,
             started: 1.5,
             finished: 2.5,
             tally: &tally,

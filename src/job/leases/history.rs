@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::plan::Expiration;
 use super::tally::{LeaseTally, Space, Split};
 use super::{LeaseSettings, Manner};
 use crate::job::{CycleView, Finding};
@@ -12,7 +11,7 @@ use crate::tahoe::lease::DAY_SECS;
 pub(super) fn entry(settings: &LeaseSettings, manner: Manner, cycle: &CycleView<'_, LeaseTally>) -> Value {
     json!({
         "cycle-start-finish-times": times(cycle),
-        "expiration-enabled": manner.expiration() == Expiration::Enabled,
+        "expiration-enabled": manner == Manner::Deletes,
         "configured-expiration-mode": settings.expiry.mode(&settings.sharetypes.0),
         "lease-age-histogram": ages(cycle.tally),
         "leases-per-share-histogram": leases_per_share(cycle.tally),
@@ -84,20 +83,10 @@ fn space_recovered(tally: &LeaseTally) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Counts, Rehearsal};
+    use crate::job::Counts;
 
     fn view<'a>(now: f64, fixed_clock: bool, (tally, counts): &'a (LeaseTally, Counts)) -> CycleView<'a, LeaseTally> {
-        CycleView {
-            now,
-            fixed_clock,
-            rehearsal: Rehearsal::No,
-            started: 10.0,
-            finished: 12.5,
-            tally,
-            counts,
-            prefixes: &[],
-            findings: &[],
-        }
+        CycleView { now, fixed_clock, started: 10.0, finished: 12.5, tally, counts, prefixes: &[], findings: &[] }
     }
 
     #[test]

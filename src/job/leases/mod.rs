@@ -3,12 +3,13 @@
 //! Its report holds, under `history`, the entry that Tahoe's own lease checker would have written for the cycle, as
 //! coded, with its peculiarities. Sexton's own judgement goes to the findings and never changes that entry.
 //!
-//! Where expired leases are deleted, a visit (`examine`) only plans it; `carry` does it, once the plan was saved for
-//! good. `look` decides what is to become of a share, and says it with the same words to both.
+//! Where expired leases are deleted, a visit (`examine`) only plans it, twice: when the bucket is examined, and when the whole
+//! ring was. `carry` does it, once the second plan was saved for good. `look` decides what is to become of a share, and says it with the same words to both.
 
 mod carry;
 mod examine;
 mod expiry;
+mod failures;
 mod figures;
 mod handover;
 mod history;
@@ -25,12 +26,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 pub use expiry::{Expiry, ShareTypes};
+use failures::Failures;
 use settings::Manner;
 pub use settings::{Conduct, LeaseSettings, Word};
 pub use tally::LeaseTally;
 use youngest::Youngest;
 
-use super::{Carried, CycleView, Deed, Fold, Intent, Job, Rehearsal, Unreadable};
+use super::{Carried, CycleView, Deed, Fold, Intent, Job, Unreadable};
 use crate::error::Error;
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
 use crate::shown;
@@ -41,12 +43,13 @@ use crate::store::{Store, TahoeBucket, TahoeStore};
 pub struct Leases {
     settings: LeaseSettings,
     youngest: Arc<Youngest>,
+    failures: Arc<Failures>,
 }
 
 impl Leases {
     /// Makes the job with these settings.
     pub fn new(settings: LeaseSettings) -> Leases {
-        Leases { settings, youngest: Arc::default() }
+        Leases { settings, youngest: Arc::default(), failures: Arc::default() }
     }
 
     /// Refuses to delete by clocks that cannot be believed, or by a cutoff yet to come. `planned`: when the youngest share
@@ -162,8 +165,12 @@ impl Job<TahoeStore> for Leases {
         Some(self.catch())
     }
 
+    fn deletes_in_one_pass(&self) -> bool {
+        self.settings.conduct == Conduct::Compat && self.settings.manner() == Manner::Deletes
+    }
+
     fn rehearses_first(&self) -> bool {
-        self.settings.rehearsal && self.settings.manner(Rehearsal::No) == Manner::Deletes
+        self.settings.rehearsal && self.settings.manner() == Manner::Deletes
     }
 
     /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
@@ -171,9 +178,12 @@ impl Job<TahoeStore> for Leases {
     /// which are kept, and directories; `deleted`, or `would_delete` with `max_delete`, the part that the safety catch lets go, and
     /// `over_max_delete`, whether that is more;
     /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
-    /// `rehearsal`: whether the cycle was one; then also `would_delete_in_buckets`.
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
-        let manner = self.settings.manner(cycle.rehearsal);
+        let manner = match self.settings.manner() {
+            // A rehearsal of 0.1.0 was a cycle of its own, which only told.
+            Manner::Deletes if !cycle.tally.would_delete.is_zero() => Manner::Tells,
+            manner => manner,
+        };
         let expired = json!({
             "by_own_dates": cycle.tally.expired_by_own_dates(),
             "by_rule": cycle.tally.expired_by_rule(),
@@ -190,10 +200,6 @@ impl Job<TahoeStore> for Leases {
             Manner::Looks => {}
             Manner::Tells => drop(own.insert("would_delete".to_owned(), self.would_delete(cycle))),
             Manner::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
-        }
-        if cycle.rehearsal == Rehearsal::Yes {
-            own.insert("rehearsal".to_owned(), json!(true));
-            own.insert("would_delete_in_buckets".to_owned(), json!(cycle.tally.would_delete_in));
         }
         own
     }

@@ -1,7 +1,8 @@
 //! What was seen in a bucket, what is to become of it, and what all that counts for.
 //!
-//! A plan is pure data. It is made by a visit, saved as the body of an intent where something is to be deleted, and
-//! turned into figures once it is settled: then the tally gets the bucket's whole effect at once, whatever happened between.
+//! A plan is pure data, made by a visit. What it says of what was examined goes to the tally when the bucket is examined.
+//! Where something is to be deleted it is saved as the body of an intent, and what was recovered goes to the tally once that is
+//! settled.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{Freed, Why};
 use super::tally::{Held, Kind, LeaseTally, Share};
+use crate::job::DeletionCount;
 use crate::store::Stamp;
 use crate::tahoe::cancel::{Patch, Rewrite};
 
@@ -28,6 +30,10 @@ pub(super) struct BucketPlan {
     /// Whether all that is to be done leaves whole files, done or not; see [`Intent::is_all_or_nothing`](crate::job::Intent).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all_or_nothing: bool,
+    /// Whether the figures of what was examined are in the tally already: the bucket was examined before it was visited to
+    /// carry this out. Intents of 0.1.0 bring them along.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub examined: bool,
     /// How often something in it was found changed and looked at anew.
     #[serde(default)]
     pub round: u8,
@@ -77,13 +83,6 @@ pub(super) struct Act {
 pub(super) enum Change {
     Unlink,
     Rewrite(#[serde(with = "saved_rewrite")] Rewrite),
-}
-
-/// Whether anything is deleted in the cycle, for the history: Tahoe's `expiration-enabled`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expiration {
-    Disabled,
-    Enabled,
 }
 
 impl Act {
@@ -171,30 +170,20 @@ impl BucketPlan {
         freed
     }
 
-    /// Adds what Tahoe's history has of the bucket.
-    pub fn count(&self, tally: &mut LeaseTally, expiration: Expiration) {
-        let (mut kind, mut recovered, mut stays) = (Kind::None, true, false);
-        let mut held = Held { by_own_date: false, by_settings: false };
+    /// What all its acts delete, done or not, as it is judged and bounded.
+    pub fn deletion(&self) -> DeletionCount {
+        let Freed { leases, shares, bytes, .. } = self.frees();
+        DeletionCount { objects: shares, leases, bytes }
+    }
+
+    /// Adds what Tahoe's history has of the bucket as far as it was examined: everything but what was recovered.
+    pub fn count_examined(&self, tally: &mut LeaseTally) {
         for plan in &self.shares {
             plan.ages.iter().for_each(|(days, leases)| tally.add_leases(*days, *leases));
             plan.spared.into_iter().for_each(|why| tally.spared.add(why));
             match &plan.seen {
-                Seen::Whole(share) => {
-                    tally.add_share(share);
-                    let actual = expiration == Expiration::Enabled && plan.is_recovered(share);
-                    if actual {
-                        tally.add_recovered(share);
-                    }
-                    recovered &= actual;
-                    stays |= share.stays();
-                    kind = Kind::Known(share.share_type);
-                    held.by_own_date |= share.held.by_own_date;
-                    held.by_settings |= share.held.by_settings;
-                }
-                Seen::Corrupt => {
-                    (kind, recovered) = (Kind::Unknown, false);
-                    held = Held::FIRMLY;
-                }
+                Seen::Whole(share) => tally.add_share(share),
+                Seen::Corrupt => {}
                 Seen::Stops(examined) => {
                     if let Some(share) = examined {
                         tally.add_examined(share);
@@ -203,12 +192,52 @@ impl BucketPlan {
                 }
             }
         }
-        // A bucket whose shares have all vanished is on its way out itself; as an empty one it would count as recovered.
-        let gone = kind == Kind::None && self.vanished > 0;
-        if !gone {
-            tally.add_bucket(self.disk_bytes, kind, held, recovered, stays);
+        if let Some(end) = self.end() {
+            tally.add_bucket(self.disk_bytes, end.kind, end.held, end.stays);
         }
     }
+
+    /// Adds what Tahoe's history has under `actual`, once everything that was to be done is done: shares that were deleted or
+    /// have no lease that could be, and the bucket if each of its shares was recovered.
+    pub fn count_recovered(&self, tally: &mut LeaseTally) {
+        let mut recovered = true;
+        for plan in &self.shares {
+            match &plan.seen {
+                Seen::Whole(share) if plan.is_recovered(share) => tally.add_recovered(share),
+                Seen::Whole(_) | Seen::Corrupt => recovered = false,
+                Seen::Stops(_) => return,
+            }
+        }
+        if let Some(end) = self.end().filter(|_| recovered) {
+            tally.add_recovered_bucket(self.disk_bytes, end.kind);
+        }
+    }
+
+    /// What counts for the bucket after its shares; `None` if it is on its way out itself, since all its shares have vanished:
+    /// as an empty one it would count as recovered.
+    fn end(&self) -> Option<End> {
+        let mut end = End { kind: Kind::None, held: Held { by_own_date: false, by_settings: false }, stays: false };
+        for plan in &self.shares {
+            match &plan.seen {
+                Seen::Whole(share) => {
+                    end.kind = Kind::Known(share.share_type);
+                    end.held.by_own_date |= share.held.by_own_date;
+                    end.held.by_settings |= share.held.by_settings;
+                    end.stays |= share.stays();
+                }
+                Seen::Corrupt => (end.kind, end.held) = (Kind::Unknown, Held::FIRMLY),
+                Seen::Stops(_) => {}
+            }
+        }
+        Some(end).filter(|end| end.kind != Kind::None || self.vanished == 0)
+    }
+}
+
+/// What a bucket has come to after its last share.
+struct End {
+    kind: Kind,
+    held: Held,
+    stays: bool,
 }
 
 /// Bytes as hexadecimal digits: an intent is text.

@@ -1,9 +1,7 @@
 //! What decides about leases, and which of it goes together.
 
 use super::expiry::{Expiry, ShareTypes};
-use super::plan::Expiration;
 use crate::error::{Error, Result};
-use crate::job::Rehearsal;
 use crate::tahoe::container::Header;
 use crate::tahoe::lease::{LEASE_SECS, Lease};
 
@@ -52,11 +50,11 @@ pub struct LeaseSettings {
     pub conduct: Conduct,
     /// Whether directories of buckets that are left empty are removed; goes with [`Word::Offline`]. Default: no.
     pub prune: bool,
-    /// Whether a crawl's first cycle only tells what it would delete, and the next one waits until that was confirmed.
+    /// Whether a crawl's first cycle stops when it has examined everything, until somebody has confirmed what it would delete.
     /// Default: no.
     pub rehearsal: bool,
-    /// The largest part of the shares examined that a cycle may delete, from 0 to 1, once 1,000 were examined; 0 holds from the
-    /// first one on. Default: 0.10.
+    /// The largest part of the shares examined that a cycle may delete without a confirmation, from 0 to 1. [`Conduct::Compat`]
+    /// deletes as it goes, so it needs 1. Default: 0.10.
     pub max_delete: f64,
     /// Whether the clock is vouched for, where a share that was written after it speaks against it, or, with
     /// [`Word::Online`], the files of the node. Default: no.
@@ -93,17 +91,11 @@ pub(super) enum Manner {
     Deletes,
 }
 
-impl Manner {
-    pub fn expiration(self) -> Expiration {
-        if self == Manner::Deletes { Expiration::Enabled } else { Expiration::Disabled }
-    }
-}
-
 impl LeaseSettings {
-    pub(super) fn manner(&self, rehearsal: Rehearsal) -> Manner {
+    pub(super) fn manner(&self) -> Manner {
         match self.word {
             _ if self.expiry == Expiry::None => Manner::Looks,
-            Some(_) if !self.dry_run && rehearsal == Rehearsal::No => Manner::Deletes,
+            Some(_) if !self.dry_run => Manner::Deletes,
             _ => Manner::Tells,
         }
     }
@@ -154,6 +146,11 @@ impl LeaseSettings {
             }
             Some(Word::Online) if self.prune => wrong(
                 "prune_empty_buckets goes with offline: a running node may be about to put a share into an empty bucket",
+            ),
+            Some(_) if compat && !self.dry_run && (self.max_delete < 1.0 || self.rehearsal) => wrong(
+                "compat deletes bucket after bucket, as Tahoe does, so nothing is judged or confirmed before it begins: it goes with \
+                 a limit of 100 % (--max-delete 100%; in config.ron max_delete: \"100%\" and rehearsal: false); look with a dry run \
+                 first",
             ),
             _ if compat && self.prune => {
                 wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
@@ -219,9 +216,12 @@ mod tests {
         with(|s| s.dry_run = true).validate().unwrap();
         with(|s| s.word = Some(Word::Online)).validate().unwrap();
         with(|s| (s.word, s.prune) = (Some(Word::Offline), true)).validate().unwrap();
-        with(|s| (s.word, s.conduct, s.expiry) = (Some(Word::Offline), Conduct::Compat, Expiry::AgeAsCoded))
-            .validate()
-            .unwrap();
+        with(|s| {
+            (s.word, s.conduct, s.expiry) = (Some(Word::Offline), Conduct::Compat, Expiry::AgeAsCoded);
+            s.max_delete = 1.0;
+        })
+        .validate()
+        .unwrap();
         LeaseSettings { sharetypes: ShareTypes(Vec::new()), ..LeaseSettings::default() }.validate().unwrap();
     }
 
@@ -241,7 +241,7 @@ mod tests {
         };
         assert!(short(|s| s.dry_run = true).validate().is_err(), "what the run refuses is not told");
         short(|s| (s.dry_run, s.word) = (true, None)).validate().unwrap();
-        short(|s| s.conduct = Conduct::Compat).validate().unwrap();
+        short(|s| (s.conduct, s.max_delete) = (Conduct::Compat, 1.0)).validate().unwrap();
         // Milliseconds.
         let cutoff = |unix| deleting(Expiry::Cutoff { unix });
         let why = cutoff(1_700_000_000_000).validate_at(1_700_000_000.0).unwrap_err().to_string();
@@ -258,12 +258,34 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_deleted_without_expiry_and_word_nor_in_a_rehearsal() {
-        let manner = |change: fn(&mut LeaseSettings), rehearsal| with(change).manner(rehearsal);
-        assert_eq!(manner(|s| s.word = Some(Word::Offline), Rehearsal::No), Manner::Deletes);
-        assert_eq!(manner(|s| s.word = Some(Word::Offline), Rehearsal::Yes), Manner::Tells);
-        assert_eq!(manner(|s| (s.word, s.dry_run) = (Some(Word::Online), true), Rehearsal::No), Manner::Tells);
-        assert_eq!(manner(|_| (), Rehearsal::No), Manner::Tells);
-        assert_eq!(manner(|s| s.expiry = Expiry::None, Rehearsal::No), Manner::Looks);
+    fn nothing_is_deleted_without_expiry_and_word() {
+        let manner = |change: fn(&mut LeaseSettings)| with(change).manner();
+        assert_eq!(manner(|s| s.word = Some(Word::Offline)), Manner::Deletes);
+        assert_eq!(manner(|s| (s.word, s.dry_run) = (Some(Word::Online), true)), Manner::Tells);
+        assert_eq!(manner(|_| ()), Manner::Tells);
+        assert_eq!(manner(|s| s.expiry = Expiry::None), Manner::Looks);
+    }
+
+    /// It deletes while it looks, so there is nothing between the two.
+    #[test]
+    fn compat_deletes_only_without_a_limit_and_without_a_confirmation() {
+        let compat = |change: fn(&mut LeaseSettings)| {
+            with(|s| {
+                (s.conduct, s.word, s.max_delete) = (Conduct::Compat, Some(Word::Offline), 1.0);
+                change(s);
+            })
+            .validate()
+        };
+        compat(|_| ()).unwrap();
+        for max_delete in [0.0, 0.1, 0.999] {
+            let limited = with(|s| {
+                (s.conduct, s.word, s.max_delete) = (Conduct::Compat, Some(Word::Offline), max_delete);
+            });
+            let why = limited.validate().unwrap_err().to_string();
+            assert!(why.contains("--max-delete 100%") && why.contains("a dry run first"), "{why}");
+        }
+        assert!(compat(|s| s.rehearsal = true).unwrap_err().to_string().contains("rehearsal: false"));
+        compat(|s| (s.dry_run, s.max_delete, s.rehearsal) = (true, 0.1, true)).unwrap();
+        compat(|s| (s.word, s.dry_run, s.max_delete) = (None, true, 0.1)).unwrap();
     }
 }

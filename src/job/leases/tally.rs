@@ -239,11 +239,9 @@ impl LeaseTally {
         self.actual.add_share(share);
     }
 
-    /// Counts a bucket, after its shares; `recovered` if each of them was, `stays` if one of them [does](Share::stays).
-    /// `disk_bytes` is that of its directory; any number will do if it is held firmly.
-    ///
-    /// A bucket without shares counts under `actual` though nothing was deleted: of no share it is true that each was.
-    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, recovered: bool, stays: bool) {
+    /// Counts a bucket, after its shares; `stays` if one of them [does](Share::stays). `disk_bytes` is that of its directory;
+    /// any number will do if it is held firmly.
+    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, stays: bool) {
         self.examined.buckets.add(1, kind);
         match kind {
             Kind::Unknown => self.unknown_buckets += 1,
@@ -259,9 +257,12 @@ impl LeaseTally {
             self.configured.add_bucket(disk_bytes, kind);
             self.unleased.by_rule.merge(&directory);
         }
-        if recovered {
-            self.actual.add_bucket(disk_bytes, kind);
-        }
+    }
+
+    /// Counts a bucket as recovered, since each of its shares was. One without shares counts too, though nothing was deleted:
+    /// of no share it is true that each was.
+    pub(super) fn add_recovered_bucket(&mut self, disk_bytes: u64, kind: Kind) {
+        self.actual.add_bucket(disk_bytes, kind);
     }
 
     /// What has expired by the leases' own dates.
@@ -334,7 +335,7 @@ mod tests {
         let share =
             Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD, damaged: false };
         tally.add_share(&share);
-        tally.add_bucket(4096, Kind::Unknown, HELD, false, false);
+        tally.add_bucket(4096, Kind::Unknown, HELD, false);
         let saved = serde_json::to_string(&tally).unwrap();
         assert_eq!(
             saved,

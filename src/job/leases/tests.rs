@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::job::testing::{Stops, Walked, standing_still, walk};
-use crate::job::{Count, Intents, Notes, PrefixTally, Tally};
+use crate::job::{Count, Notes, PrefixTally, Tally, VisitPhase};
 use crate::slice::TimeSlice;
 use crate::store::{DiskUsage, Store};
 
@@ -216,20 +216,22 @@ fn visit_after_removal(removed: &[&str]) -> (LeaseTally, Notes) {
     (tally, notes)
 }
 
+/// Objects deleted, and the body, of each intent that a visit hands out.
+type Intents = Vec<(u64, String)>;
+
 /// Lists a bucket, does something to it, and only then visits it.
 fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (LeaseTally, Notes, Intents) {
     let store = TahoeStore::open(root).unwrap();
     let open = store.open_prefix("ab").unwrap().unwrap();
     let mut bucket = store.open_bucket(&open, name).unwrap();
     between();
-    let (mut tally, mut notes, mut intents) = (LeaseTally::default(), Notes::default(), Intents::default());
+    let (mut tally, mut notes) = (LeaseTally::default(), Notes::default());
     let slice = TimeSlice::unlimited();
     let is_there = |path: &Path| store.is_there(path);
     let mut fold = Fold {
         tally: &mut tally,
         notes: &mut notes,
-        intents: &mut intents,
-        rehearsal: Rehearsal::No,
+        phase: VisitPhase::OnePass,
         slice: &slice,
         began: 1.7e9,
         now: 1.7e9,
@@ -237,8 +239,10 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
         clocks: &|| standing_still(1.7e9),
         is_there: &is_there,
         refused: None,
+        handed_out: Default::default(),
     };
     job.process_bucket(&mut bucket, &mut fold).unwrap();
+    let intents = std::mem::take(&mut fold.handed_out.bodies);
     (tally, notes, intents)
 }
 
@@ -283,10 +287,9 @@ fn an_intent_for_a_share_with_many_leases_is_short() {
     let expiry = "age:864000".parse().unwrap();
     let job = Leases::new(LeaseSettings { expiry, word: Some(Word::Offline), ..LeaseSettings::default() });
     let (_, _, intents) = visit(&job, dir.path(), name, || ());
-    let [intent] = intents.rows().collect::<Vec<_>>()[..] else { panic!("{intents:?}") };
-    assert_eq!(intent.deletes, 1);
-    assert!(intent.body.len() < 1000, "{} bytes", intent.body.len());
-    let body: Value = serde_json::from_str(&intent.body).unwrap();
+    let [(1, body)] = &intents[..] else { panic!("{intents:?}") };
+    assert!(body.len() < 1000, "{} bytes", body.len());
+    let body: Value = serde_json::from_str(body).unwrap();
     let ages = body["shares"][0]["ages"].as_object().unwrap();
     assert_eq!(ages.values().map(|leases| leases.as_u64().unwrap()).collect::<Vec<_>>(), [6666, 6667, 6667]);
 }

@@ -1,21 +1,20 @@
 //! Tahoe's corruption advisories: the files in which a storage server keeps what clients report to it.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use rustix::fs::CWD;
-
-use super::folder;
-use super::note::{draft, is_free, remove_if_there, rename_new, write_new};
+use super::note::{draft, write_new};
 use crate::clock;
 use crate::job::Finding;
 use crate::store::TahoeBucket;
 use crate::tahoe::container::ShareType;
 
 /// The folder where they are kept.
+const FOLDER: &str = "corruption-advisories";
+
+/// Its path, for messages.
 pub(super) fn place(bucket: &TahoeBucket<'_>) -> PathBuf {
-    bucket.beside_shares("corruption-advisories")
+    bucket.site().path_of(FOLDER)
 }
 
 /// Writes one advisory for a share, synced, and never over an existing one: a bucket that is verified again after a
@@ -28,8 +27,7 @@ pub(super) fn write(
     findings: &[Finding],
     now: f64,
 ) -> io::Result<()> {
-    let folder = place(bucket);
-    folder::make(&folder, &folder::missing(&folder))?;
+    let (folder, _) = bucket.site().root()?.make_folder(FOLDER.as_bytes())?;
     let storage_index = bucket.storage_index();
     let share = share.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
     // A container that is neither is taken for immutable.
@@ -39,15 +37,15 @@ pub(super) fn write(
         "report: Share Corruption\ntype: {kind}\nstorage_index: {storage_index}\nshare_number: {share}\n\n{}\n\n",
         reasons.join("\n")
     );
-    let path = folder.join(format!("{}--{storage_index}-{share}", time_of(now)));
-    if !is_free(&path)? {
+    let name = format!("{}--{storage_index}-{share}", time_of(now)).into_bytes();
+    if !folder.is_free(&name)? {
         return Ok(());
     }
-    let draft = draft(&path);
-    remove_if_there(&draft)?;
-    write_new(&draft, |file| file.write_all(text.as_bytes()))?;
-    rename_new(CWD, &draft, &path).inspect_err(|_| drop(fs::remove_file(&draft)))?;
-    folder::sync(&folder)
+    let draft = draft(&name);
+    folder.remove_if_there(&draft)?;
+    write_new(&folder, &draft, |file| file.write_all(text.as_bytes()))?;
+    folder.rename(&draft, &name).inspect_err(|_| drop(folder.remove_if_there(&draft)))?;
+    folder.sync()
 }
 
 /// The moment as Tahoe writes it in such names: ISO 8601, UTC, without colons.

@@ -1,19 +1,23 @@
 //! Where the quarantine folder lies: anywhere but in the store's own `shares/`, by whatever links one gets there; and where a
-//! folder can be.
+//! folder can be. It is held while something is put there, and from the store on (or from the folder that the operator has named)
+//! no link is followed.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FsWord, PROC_SUPER_MAGIC, StatVfsMountFlags, statfs, statvfs};
+use rustix::fs::{CWD, FsWord, PROC_SUPER_MAGIC, StatVfsMountFlags, statfs, statvfs};
 
-use super::note::is_free;
 use super::{Quarantine, VerifySettings};
 use crate::error::{Error, Result};
 use crate::shown;
-use crate::store::{TahoeBucket, lies_in};
+use crate::store::open::{folder_in, is_a_link};
+use crate::store::{HeldFolder, TahoeBucket, lies_in};
+
+/// The folder in a store, where none is named.
+const DEFAULT: &str = "quarantine";
 
 /// The file system of `/sys` (`SYSFS_MAGIC` in `linux/magic.h`): like that of `/proc` it takes no files, whoever asks.
 const SYSFS_MAGIC: FsWord = 0x6265_6572;
@@ -36,6 +40,10 @@ impl VerifySettings {
                 "the quarantine folder {folder} {why}: give {another} with --quarantine-dir (`quarantine_dir` in config.ron)"
             )))
         };
+        if self.quarantine_dir.is_none() && folder.is_symlink() {
+            let why = "is a link, and nothing in a store is changed through links";
+            return refused(why, "the folder that it leads to, if that is yours,");
+        }
         if lies_in(&folder, &shares) {
             let why = format!("lies in {}, where the node looks for shares", shown::path(&shares));
             return refused(&why, "one outside");
@@ -45,27 +53,7 @@ impl VerifySettings {
 }
 
 fn top(settings: &VerifySettings, store: &Path) -> PathBuf {
-    settings.quarantine_dir.clone().unwrap_or_else(|| store.join("quarantine"))
-}
-
-/// The folders that are missing for this one to be there, the innermost first.
-pub(super) fn missing(folder: &Path) -> Vec<&Path> {
-    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && is_free(above).is_ok_and(|free| free);
-    folder.ancestors().take_while(is_missing).collect()
-}
-
-/// Makes a folder and those that are [`missing`], for good: one that its parent forgets in a loss of power takes along what was
-/// moved there.
-pub(super) fn make(folder: &Path, missing: &[&Path]) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let parents = missing.iter().filter_map(|made| made.parent());
-    let is_here = |parent: &Path| parent.as_os_str().is_empty();
-    parents.map(|parent| if is_here(parent) { Path::new(".") } else { parent }).try_for_each(sync)
-}
-
-/// Waits until what was changed in a folder is there for good.
-pub(super) fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    settings.quarantine_dir.clone().unwrap_or_else(|| store.join(DEFAULT))
 }
 
 /// Why a folder is none and cannot be made, as far as that is so for everybody.
@@ -92,9 +80,106 @@ fn why_it_cannot_be(folder: &Path) -> Option<String> {
     None
 }
 
-/// The folder for the shares of a bucket.
-pub(super) fn of_bucket(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> PathBuf {
-    let top = top(settings, &bucket.beside_shares(""));
+/// The folder for the shares of a bucket, held.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub folder: HeldFolder,
+    /// The folders that were made for it, each with the one that it is in, the outermost first.
+    made: Vec<(HeldFolder, Vec<u8>)>,
+}
+
+impl Place {
+    /// Makes what is missing of it.
+    ///
+    /// # Errors
+    /// If it cannot be made, is reached through a link, or lies among the shares; nothing is left of it then.
+    pub fn make(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> io::Result<Place> {
+        let named = |e: io::Error| {
+            let folder = shown::path(&path(settings, bucket));
+            io::Error::new(e.kind(), format!("folder {folder}: {e}"))
+        };
+        let (above, names) = top_of(settings, bucket).map_err(named)?;
+        let mut place = Place { folder: above, made: Vec::new() };
+        let names = names.into_iter().chain([bucket.prefix().to_vec(), bucket.name().to_vec()]);
+        let made = place.check(bucket).and_then(|()| {
+            names.into_iter().try_for_each(|name| place.enter(name).map_err(|e| advised(settings, e)))?;
+            place.check(bucket)
+        });
+        match made {
+            Ok(()) => Ok(place),
+            Err(e) => {
+                place.undo();
+                Err(named(e))
+            }
+        }
+    }
+
+    fn enter(&mut self, name: Vec<u8>) -> io::Result<()> {
+        let (folder, is_new) = self.folder.make_folder(&name)?;
+        let above = std::mem::replace(&mut self.folder, folder);
+        if is_new {
+            self.made.push((above, name));
+        }
+        Ok(())
+    }
+
+    /// It may be mounted anywhere.
+    fn check(&self, bucket: &TahoeBucket<'_>) -> io::Result<()> {
+        if self.folder.lies_in(bucket.site().shares()?.id()?)? || self.folder.id()? == bucket.id()? {
+            return Err(io::Error::other("it lies among the shares themselves"));
+        }
+        Ok(())
+    }
+
+    /// Removes again what was made for it and has nothing in it, the innermost first.
+    pub fn undo(self) {
+        let _ = self.made.iter().rev().try_for_each(|(above, name)| above.remove_folder(name));
+    }
+}
+
+/// The folder for the shares of a bucket, to be read: only what is put there goes by no link.
+///
+/// # Errors
+/// If it is not there or cannot be opened.
+pub(super) fn open(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> io::Result<HeldFolder> {
+    let path = path(settings, bucket);
+    Ok(HeldFolder::new(folder_in(CWD, &path)?, path))
+}
+
+/// The folder from which on no link is followed, and what is still to be entered from there: the store and `quarantine`, or the
+/// folder that the operator has named, as far as it is there.
+fn top_of(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> io::Result<(HeldFolder, Vec<Vec<u8>>)> {
+    let Some(dir) = &settings.quarantine_dir else {
+        return Ok((bucket.site().root()?.again()?, vec![DEFAULT.as_bytes().to_vec()]));
+    };
+    let (dir, mut missing) = (std::path::absolute(dir)?, Vec::new());
+    for above in dir.ancestors() {
+        match HeldFolder::named(above) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                missing.extend(above.file_name().map(|name| name.as_bytes().to_vec()));
+            }
+            held => {
+                missing.reverse();
+                return Ok((held?, missing));
+            }
+        }
+    }
+    Err(ErrorKind::NotFound.into())
+}
+
+/// Says how to have the quarantine elsewhere, where the store has a link in its place.
+fn advised(settings: &VerifySettings, e: io::Error) -> io::Error {
+    match settings.quarantine_dir {
+        None if e.to_string() == is_a_link().to_string() => {
+            io::Error::other(format!("{e}; if it is yours, name where it leads to with --quarantine-dir"))
+        }
+        _ => e,
+    }
+}
+
+/// The path of that folder, for messages.
+pub(super) fn path(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> PathBuf {
+    let top = top(settings, &bucket.site().path_of(""));
     top.join(OsStr::from_bytes(bucket.prefix())).join(OsStr::from_bytes(bucket.name()))
 }
 
@@ -128,6 +213,11 @@ mod tests {
         default.validate_for(&path("store")).unwrap();
         symlink("shares", path("store/quarantine")).unwrap();
         assert!(default.validate_for(&path("store")).is_err());
+        // And must not: its owner could lead it anywhere.
+        fs::remove_file(path("store/quarantine")).unwrap();
+        symlink("../q", path("store/quarantine")).unwrap();
+        let why = default.validate_for(&path("store")).unwrap_err().to_string();
+        assert!(why.contains("is a link") && why.contains("--quarantine-dir"), "{why}");
         VerifySettings::default().validate_for(&path("store")).unwrap();
     }
 

@@ -5,15 +5,18 @@
 //! Nothing in the store is changed, unless corrupt shares are to be moved to a quarantine folder.
 
 mod advisory;
+mod aftermath;
 mod compare;
 mod folder;
 mod note;
 mod quarantine;
+mod room;
 mod selection;
+mod stretch;
 mod visit;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -21,15 +24,22 @@ use serde_json::{Map, Value, json};
 pub use quarantine::Quarantine;
 pub use selection::{Sample, Selection};
 
-use super::{CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited};
+use super::{Counts, CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited};
 use crate::lock::lock;
 use crate::shown;
 use crate::store::{TahoeBucket, TahoeStore};
-use visit::BucketVisit;
+use room::Room;
+use visit::{BucketVisit, Left};
 
 /// Bytes that are read at once: three blocks as Tahoe makes them by default, a third of 1 MiB each, and a little more. Blocks that are
 /// in the buffer together are hashed by turns.
 pub const BUFFER_LEN: usize = 1280 << 10;
+
+/// Bytes that the copies of corrupt shares may take in one cycle, unless told otherwise: 1 GiB.
+pub const QUARANTINE_MAX_BYTES: u64 = 1 << 30;
+
+/// How much of a disk copies of corrupt shares leave free, in percent, unless told otherwise.
+pub const FREE_PERCENT: u8 = 5;
 
 /// What becomes of the pages that a check brings into the page cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,7 +62,7 @@ pub enum Advisories {
 }
 
 /// What is verified, and what becomes of what is found.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VerifySettings {
     /// Which buckets. Default: all.
     pub selection: Selection,
@@ -60,6 +70,10 @@ pub struct VerifySettings {
     pub quarantine: Quarantine,
     /// Where they go. Default `None`: the folder `quarantine` beside `shares/`.
     pub quarantine_dir: Option<PathBuf>,
+    /// How many bytes copies may take in one cycle, in blocks allotted. Default: [`QUARANTINE_MAX_BYTES`].
+    pub quarantine_max_bytes: u64,
+    /// How much of the disk copies leave free, in percent. Default: [`FREE_PERCENT`].
+    pub free_percent: u8,
     /// Whether advisories are written. Default: none.
     pub advisories: Advisories,
     /// What becomes of the page cache. Default: it is spared.
@@ -68,18 +82,72 @@ pub struct VerifySettings {
     pub node_stopped: bool,
 }
 
+impl Default for VerifySettings {
+    fn default() -> VerifySettings {
+        VerifySettings {
+            selection: Selection::default(),
+            quarantine: Quarantine::None,
+            quarantine_dir: None,
+            quarantine_max_bytes: QUARANTINE_MAX_BYTES,
+            free_percent: FREE_PERCENT,
+            advisories: Advisories::None,
+            page_cache: PageCache::Spare,
+            node_stopped: false,
+        }
+    }
+}
+
 /// Verifies every share of a [`TahoeStore`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verify {
     settings: VerifySettings,
+    /// What the copies of this cycle may take.
+    room: Arc<Room>,
     /// Buffers that no worker has in hand just now.
     buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+/// The moments that a cycle goes by, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    /// When it began by the clock.
+    began: f64,
+    /// What counts as now in it.
+    now: f64,
+}
+
+/// What the work on a bucket goes by.
+#[derive(Debug, Clone, Copy)]
+struct Desk<'a> {
+    settings: &'a VerifySettings,
+    room: &'a Arc<Room>,
+    moment: Moment,
+}
+
+impl Default for Verify {
+    fn default() -> Verify {
+        Verify::new(VerifySettings::default())
+    }
 }
 
 impl Verify {
     /// Makes the job with these settings.
     pub fn new(settings: VerifySettings) -> Verify {
-        Verify { settings, buffers: Mutex::default() }
+        let room = Arc::new(Room::new(settings.quarantine_max_bytes));
+        Verify { settings, room, buffers: Mutex::default() }
+    }
+
+    fn desk<T>(&self, fold: &Fold<'_, T>) -> Desk<'_> {
+        let moment = Moment { began: fold.began, now: fold.now };
+        Desk { settings: &self.settings, room: &self.room, moment }
+    }
+
+    /// Does the next part of the work on a bucket.
+    fn work(&self, visit: &mut BucketVisit, bucket: &TahoeBucket<'_>, desk: Desk<'_>, buffer: &mut [u8]) -> Left {
+        match visit.read(&self.settings, bucket, buffer) {
+            Left::Something => Left::Something,
+            Left::Nothing => visit.act(desk, bucket, buffer),
+        }
     }
 
     fn with_buffer<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
@@ -150,11 +218,16 @@ impl Job<TahoeStore> for Verify {
         self.settings.parameters()
     }
 
+    /// What the cycle's copies have taken so far counts for the rest of it.
+    fn take_up_cycle(&self, saved: &Counts) {
+        self.room.restart(saved.verified.quarantine_bytes);
+    }
+
     /// Verifies a whole bucket, however long it takes.
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<(), Unreadable> {
-        let mut visit = BucketVisit::default();
-        self.with_buffer(|buffer| while visit.work(&self.settings, bucket, buffer) == visit::Left::Something {});
-        visit.put_down(&self.settings, bucket, fold);
+        let (mut visit, desk) = (BucketVisit::default(), self.desk(fold));
+        self.with_buffer(|buffer| while self.work(&mut visit, bucket, desk, buffer) == Left::Something {});
+        visit.put_down(bucket, fold);
         Ok(())
     }
 
@@ -162,13 +235,13 @@ impl Job<TahoeStore> for Verify {
         self.settings.selection.narrow(walk);
         self.with_buffer(|buffer| {
             walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
-                let mut visit = part.unwrap_or_default();
-                while visit.work(&self.settings, bucket, buffer) == visit::Left::Something {
+                let (mut visit, desk) = (part.unwrap_or_default(), self.desk(fold));
+                while self.work(&mut visit, bucket, desk, buffer) == Left::Something {
                     if fold.slice.is_over() {
                         return Ok(Visited::Part(visit));
                     }
                 }
-                visit.put_down(&self.settings, bucket, fold);
+                visit.put_down(bucket, fold);
                 Ok(Visited::Whole)
             })
         })

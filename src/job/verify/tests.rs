@@ -1,12 +1,15 @@
 //! The job over real shares, good and damaged: findings, figures, and what becomes of the files.
 
 mod doubt;
+mod hostile;
 mod taken;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::visit::LEFT_IN_PLACE;
+use sha2::Digest;
+
+use super::aftermath::LEFT_IN_PLACE;
 use super::*;
 use crate::job::testing::{Stops, Walked, walk};
 use crate::store::Store;
@@ -52,7 +55,8 @@ impl Grid {
 }
 
 fn settings(quarantine: Quarantine, advisories: Advisories) -> VerifySettings {
-    VerifySettings { quarantine, advisories, ..VerifySettings::default() }
+    // The tester's disk may be nearly full.
+    VerifySettings { quarantine, advisories, free_percent: 0, ..VerifySettings::default() }
 }
 
 #[test]
@@ -163,7 +167,13 @@ fn a_move_that_a_crash_left_half_done_is_finished_and_counted_once() {
     fs::copy(&share, away.join("2.1")).unwrap();
     let finding = json!({"storage_index": IMMUTABLE, "share": 2, "region": "data blocks", "reason": "it was so",
         "tahoe_corrupt": false, "bytes": [48, 2096]});
-    let note = json!({"now": NOW, "how": "move", "size": 1, "findings": [finding]});
+    // Of one block, which is not all zeros.
+    let bytes = fs::read(&share).unwrap();
+    let size = bytes.len() as u64;
+    assert!(size <= 4096);
+    let hash = sha2::Sha256::digest([&0u64.to_be_bytes()[..], &bytes, &size.to_be_bytes()].concat());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let note = json!({"now": NOW, "how": "move", "size": size, "hash": hash, "findings": [finding]});
     fs::write(away.join("2.1.json"), note.to_string()).unwrap();
     let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
     assert!(!share.exists());
@@ -354,20 +364,21 @@ fn visit_with(
     let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
     let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
     let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
-    while visit.work(settings, &bucket, &mut buffer) == visit::Left::Something {
+    while visit.read(settings, &bucket, &mut buffer) == Left::Something {
         between(steps);
         steps += 1;
     }
     after();
+    let job = Verify::new(settings.clone());
+    let desk = Desk { settings, room: &job.room, moment: Moment { began: NOW, now: NOW } };
+    while visit.act(desk, &bucket, &mut buffer) == Left::Something {}
     let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
     let slice = crate::slice::TimeSlice::unlimited();
     let is_there = |path: &Path| path.exists();
-    let (mut intents, rehearsal) = (crate::job::Intents::default(), crate::job::Rehearsal::No);
     let mut fold = Fold {
         tally: &mut tally,
         notes: &mut notes,
-        intents: &mut intents,
-        rehearsal,
+        phase: crate::job::VisitPhase::Examine,
         slice: &slice,
         began: NOW,
         now: NOW,
@@ -375,8 +386,9 @@ fn visit_with(
         clocks: &|| crate::job::testing::standing_still(NOW),
         is_there: &is_there,
         refused: None,
+        handed_out: Default::default(),
     };
-    visit.put_down(settings, &bucket, &mut fold);
+    visit.put_down(&bucket, &mut fold);
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
 }
 

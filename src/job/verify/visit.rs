@@ -2,29 +2,24 @@
 //!
 //! A share is read as it comes. If that shows flaws, it is opened once more and read past the page cache: what counts is
 //! what is on the disk, and what other code says of it. So is a share that is odd only beside the others, before that is held
-//! against it. A share that was changed while it was read is read anew, since a node writes in place and takes no lock.
+//! against it. A share that was changed while it was read is read anew, since a node writes in place and takes no lock. What follows
+//! from it is [`aftermath`](super::aftermath)'s.
 
 use std::io;
 
+use super::aftermath::Aftermath;
 use super::compare::{self, Member, Tie};
-use super::{Advisories, PageCache, Quarantine, VerifySettings, VerifyTally, advisory, quarantine};
-use crate::job::{Finding, Fold, Unreadable};
-use crate::shown;
+use super::{Desk, PageCache, VerifySettings, VerifyTally};
+use crate::job::Fold;
 use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
 use crate::tahoe::check::{Checked, ShareCheck, Step};
-use crate::tahoe::region::{Flaw, Region};
+use crate::tahoe::region::Flaw;
 
 /// How often a share that changes under the reader is read anew. A node's own change takes milliseconds.
 const READINGS_MOST: u32 = 5;
 
 /// Shares of a bucket that are compared with each other, at most. A file has 256 at most.
 const COMPARED_MOST: usize = 1024;
-
-/// What is said of a corrupt share that no quarantine takes.
-pub(super) const LEFT_IN_PLACE: &str = "; a link leads to it, so it is left in place";
-
-/// What is said of shares that differ where corrupt ones are put in quarantine.
-pub(super) const LEFT_IN_DOUBT: &str = ", so none of them is copied or moved for that";
 
 /// Whether a bucket has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +37,8 @@ pub(super) struct BucketVisit {
     last: Option<Vec<u8>>,
     /// Shares that the comparison finds wanting, by name, with what it says: to be read again.
     doubted: Vec<(Vec<u8>, Flaw)>,
+    /// What follows from it, once all of it was read.
+    aftermath: Option<Aftermath>,
 }
 
 /// A share that was looked at to its end.
@@ -107,8 +104,11 @@ struct Doubt {
 }
 
 impl BucketVisit {
-    /// Does the next part of the work: a buffer full of a share at most.
-    pub fn work(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
+    /// Reads the next part of the bucket: a buffer full of a share at most.
+    pub fn read(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
+        if self.aftermath.is_some() {
+            return Left::Nothing;
+        }
         if let Some(reading) = self.current.take() {
             self.go_on(settings, bucket, reading, buffer);
             return Left::Something;
@@ -256,42 +256,25 @@ impl BucketVisit {
             because.filter(|doubt| checked.flaws.is_empty() && checked != doubt.checked).map(|doubt| doubt.flaw);
         self.judge(judged(Verdict::Read(Read { checked, stamp, misread, in_doubt: false, begun, is_direct })));
     }
-
-    /// Compares the shares with each other, and puts everything down: figures, findings, errors; and does what is to be
-    /// done about corrupt shares.
-    pub fn put_down(mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
-        fold.notes.counts.no_share += bucket.no_share();
-        let members: Vec<Member<'_>> = self.judged.iter().filter_map(Judged::member).collect();
-        let odd = compare::across(&members);
-        for (name, flaw) in odd.of_shares {
-            if let Some(read) = self.read_mut(&name) {
-                read.checked.flaws.push(flaw);
-            }
-        }
-        quarantine::take_up(settings, bucket, fold);
-        for Tie { mut flaw, names } in odd.ties {
-            if settings.quarantine != Quarantine::None {
-                flaw.reason.push_str(LEFT_IN_DOUBT);
-            }
-            finding(bucket, None, &flaw, fold);
-            for name in names {
-                if let Some(read) = self.read_mut(&name) {
-                    read.in_doubt = true;
-                }
-            }
-        }
-        for judged in self.judged {
-            put_down_share(settings, bucket, judged, fold);
-        }
-    }
 }
 
 impl BucketVisit {
-    fn read_mut(&mut self, name: &[u8]) -> Option<&mut Read> {
-        let place = self.judged.binary_search_by(|judged| judged.name[..].cmp(name)).ok()?;
-        match &mut self.judged[place].verdict {
-            Verdict::Read(read) => Some(read),
-            Verdict::Unreadable(_) => None,
+    /// When all was read: does the next part of what is to be done about corrupt shares, a buffer full at most.
+    pub fn act(&mut self, desk: Desk<'_>, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
+        match &mut self.aftermath {
+            Some(aftermath) => aftermath.step(desk, bucket, buffer),
+            None => {
+                let judged = std::mem::take(&mut self.judged);
+                self.aftermath = Some(Aftermath::of(judged, desk, bucket));
+                Left::Something
+            }
+        }
+    }
+
+    /// When all was done: puts it down.
+    pub fn put_down(self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
+        if let Some(aftermath) = self.aftermath {
+            aftermath.put_down(bucket, fold);
         }
     }
 }
@@ -302,102 +285,18 @@ fn entry_of<'b>(bucket: &'b TahoeBucket<'_>, name: &[u8]) -> Option<&'b ShareEnt
 }
 
 impl Judged {
-    fn member(&self) -> Option<Member<'_>> {
-        let Verdict::Read(Read { checked, .. }) = &self.verdict else { return None };
+    /// What was read of it, if it could be read.
+    pub fn read(&self) -> Option<&Read> {
+        match &self.verdict {
+            Verdict::Read(read) => Some(read),
+            Verdict::Unreadable(_) => None,
+        }
+    }
+
+    /// It beside the others.
+    pub fn member(&self) -> Option<Member<'_>> {
+        let Read { checked, .. } = self.read()?;
         let (common, share_type) = (checked.common.as_ref()?, checked.share_type?);
         Some(Member { name: &self.name, common, share_type, has_flaws: !checked.flaws.is_empty() })
     }
-}
-
-fn put_down_share(
-    settings: &VerifySettings,
-    bucket: &TahoeBucket<'_>,
-    judged: Judged,
-    fold: &mut Fold<'_, VerifyTally>,
-) {
-    let Judged { name, number, size, read, verdict } = judged;
-    let path = bucket.path_of(&name);
-    let Read { mut checked, stamp, misread, in_doubt, .. } = match verdict {
-        Verdict::Unreadable(error) => {
-            let vanished = fold.notes.counts.vanished;
-            let error = io::Error::new(error.kind(), format!("cannot read share: {error}"));
-            fold.unreadable(&Unreadable { path, error });
-            if fold.notes.counts.vanished == vanished {
-                count(read, fold);
-                fold.tally.unreadable += 1;
-                fold.notes.counts.verified.unreadable += 1;
-            }
-            return;
-        }
-        Verdict::Read(read) => read,
-    };
-    count(read, fold);
-    if let Some(Flaw { region, reason, .. }) = misread.filter(|_| checked.flaws.is_empty()) {
-        fold.tally.misread += 1;
-        let what = format!(
-            "read from the page cache it had a flaw ({region}: {reason}), read past it none: suspect memory, cable or \
-             controller, or the processor where it is so of many shares"
-        );
-        fold.notes.error_of_judged(&path, &what);
-    }
-    if checked.flaws.is_empty() && in_doubt {
-        fold.tally.in_doubt += 1;
-        fold.notes.counts.verified.in_doubt += 1;
-        return;
-    }
-    if checked.flaws.is_empty() {
-        fold.tally.ok += 1;
-        fold.notes.counts.verified.ok += 1;
-        fold.tally.signatures_not_checked += u64::from(checked.signature_not_checked);
-        return;
-    }
-    fold.tally.corrupt += 1;
-    fold.notes.counts.verified.corrupt += 1;
-    let stays = quarantine::leaves(settings, bucket, &name);
-    if stays {
-        checked.flaws.iter_mut().for_each(|flaw| flaw.reason.push_str(LEFT_IN_PLACE));
-    }
-    let findings: Vec<Finding> =
-        checked.flaws.iter().map(|flaw| finding(bucket, Some((number, &name)), flaw, fold)).collect();
-    // First: once the share is gone from its bucket, nobody comes back to write it.
-    let mut advised = true;
-    if settings.advisories == Advisories::Write
-        && let Err(e) = advisory::write(bucket, number, checked.share_type, &findings, fold.now)
-    {
-        advised = false;
-        let folder = shown::path(&advisory::place(bucket));
-        fold.notes.error(&path, &format_args!("cannot write a corruption advisory: folder {folder}: {e}"));
-    }
-    if !stays && (advised || settings.quarantine != Quarantine::Move) {
-        let corrupt = quarantine::Corrupt { name: &name, size, read, stamp, findings: &findings };
-        quarantine::put_away(settings, bucket, &corrupt, fold);
-    }
-}
-
-/// Counts a share, whatever it has come to, and the bytes that were read of it.
-pub(super) fn count(read: u64, fold: &mut Fold<'_, VerifyTally>) {
-    fold.notes.counts.shares += 1;
-    fold.notes.counts.verified.bytes = fold.notes.counts.verified.bytes.saturating_add(read);
-    fold.tally.shares += 1;
-    fold.tally.bytes = fold.tally.bytes.saturating_add(read);
-}
-
-/// Notes a flaw of a share, or of the bucket.
-fn finding(
-    bucket: &TahoeBucket<'_>,
-    share: Option<(Option<i64>, &[u8])>,
-    flaw: &Flaw,
-    fold: &mut Fold<'_, VerifyTally>,
-) -> Finding {
-    let number = share.and_then(|(number, _)| number);
-    let reason = match share {
-        Some((None, name)) => format!("share {}: {}", shown::name(name), flaw.reason),
-        _ => flaw.reason.clone(),
-    };
-    let bytes = flaw.bytes.filter(|_| flaw.region != Region::Bucket).map(|span| (span.start, span.end));
-    let (storage_index, region) = (bucket.storage_index(), flaw.region.as_str().to_owned());
-    let finding =
-        Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, only_kept: false, bytes };
-    fold.notes.finding_in(share.map_or(b"", |(_, name)| name), &finding);
-    finding
 }

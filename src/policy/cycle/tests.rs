@@ -46,9 +46,21 @@ fn cycle(finished: Option<f64>, delivered: bool) -> Cycle {
         now: 1_700_000_000.0,
         fixed_clock: true,
         not_in_ring: 0,
+        stray_paths: Vec::new(),
+        no_prefix: false,
         rehearsal: Rehearsal::No,
     };
-    Cycle { crawl: "c".into(), number: 3, identity, started: 1.0, finished, delivered, confirmed: None, done: vec![] }
+    Cycle {
+        crawl: "c".into(),
+        number: 3,
+        identity,
+        started: 1.0,
+        finished,
+        delivered,
+        confirmed: None,
+        carrying_out: None,
+        done: vec![],
+    }
 }
 
 /// Decides on a cycle as [`cycle`] makes it, with what is wanted changed from the same.
@@ -135,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn only_a_confirmed_rehearsal_of_the_same_may_be_done() {
+fn only_what_was_confirmed_with_the_same_parameters_is_done_without_a_rehearsal() {
     let of = |rehearsal: Rehearsal, finished: Option<f64>, confirmed: Option<f64>, expire: &str| {
         let mut latest = cycle(finished, finished.is_some());
         latest.identity.rehearsal = rehearsal;
@@ -144,20 +156,32 @@ fn only_a_confirmed_rehearsal_of_the_same_may_be_done() {
         // Another ring or clock is no other deletion.
         let ring = ring(&["22"]);
         let wanted = Wanted { store: "/srv/a", job: "leases", parameters: &parameters, ring: &ring, now: Some(1.0) };
-        rehearsed(Some(&latest), &wanted)
+        is_confirmed(Some(&latest), &wanted)
     };
     let (ended, confirmed) = (Some(2.0), Some(3.0));
     for (rehearsal, finished, confirmed, expected) in [
-        (Rehearsal::Yes, None, None, Rehearsed::NotYet),
-        (Rehearsal::Yes, ended, None, Rehearsed::Unconfirmed),
-        (Rehearsal::Yes, ended, confirmed, Rehearsed::Confirmed),
-        (Rehearsal::No, None, None, Rehearsed::Confirmed),
-        (Rehearsal::No, ended, None, Rehearsed::Confirmed),
+        (Rehearsal::Yes, None, None, false),
+        (Rehearsal::Yes, None, confirmed, true),
+        (Rehearsal::Yes, ended, None, false),
+        (Rehearsal::Yes, ended, confirmed, true),
+        (Rehearsal::No, None, None, true),
+        (Rehearsal::No, ended, None, true),
     ] {
         assert_eq!(of(rehearsal, finished, confirmed, "none"), expected);
-        assert_eq!(of(rehearsal, finished, confirmed, "age:1"), Rehearsed::NotYet, "something else is wanted");
+        assert!(!of(rehearsal, finished, confirmed, "age:1"), "something else is wanted");
     }
     let parameters = json!(null);
     let wanted = Wanted { store: "", job: "", parameters: &parameters, ring: &[], now: None };
-    assert_eq!(rehearsed(None, &wanted), Rehearsed::NotYet);
+    assert!(!is_confirmed(None, &wanted));
+}
+
+#[test]
+fn a_cycle_that_stands_between_its_phases_gives_way_to_another_one() {
+    let mut examined = cycle(None, false);
+    examined.done = (0..examined.identity.ring.len() as u32).collect();
+    assert!(examined.is_examined());
+    assert_eq!(decided(&examined, Fresh::No, |_| ()), Decision::Resume);
+    assert_eq!(decided(&examined, Fresh::No, |w| w.parameters = &Value::Null), Decision::Begin);
+    examined.carrying_out = Some(5.0);
+    assert!(matches!(decided(&examined, Fresh::No, |w| w.parameters = &Value::Null), Decision::Refuse(_)));
 }

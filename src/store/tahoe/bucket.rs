@@ -1,19 +1,20 @@
 //! One bucket: its disk usage, and the names in it that Tahoe's lease checker takes for shares, in byte order.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, FileType, RawDir, fstat, statat};
 
 use super::ends::Ends;
 use super::node::{NodeSign, running_node};
-use super::quiet::open_quietly;
-use super::{DIRECTORY, DiskUsage, ShareFile, Stamp, TahoePrefix, is_dot};
+use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot};
 use crate::shown;
+use crate::store::{HeldFolder, Tries, name_stray, open};
 use crate::tahoe::number::ShareNumber;
 
 /// Bytes of names that are read at once; an ordinary bucket needs some 100.
@@ -30,6 +31,8 @@ pub struct TahoeBucket<'a> {
     text: Vec<u8>,
     shares: Vec<ShareEntry>,
     no_share: u64,
+    /// The first of the names that are not.
+    strays: BTreeSet<Vec<u8>>,
 }
 
 /// A name in a bucket that is taken for a share.
@@ -38,6 +41,8 @@ pub struct ShareEntry {
     at: usize,
     len: usize,
     number: ShareNumber,
+    /// What the listing says that it is.
+    listed: FileType,
 }
 
 impl ShareEntry {
@@ -54,9 +59,10 @@ impl<'a> TahoeBucket<'a> {
         disk_usage: DiskUsage,
         ends: Ends,
     ) -> io::Result<TahoeBucket<'a>> {
-        let dir = open_quietly(&prefix.dir, name, DIRECTORY)?;
+        let dir = open::folder_in(&prefix.dir, name)?;
         let (text, shares) = (Vec::new(), Vec::new());
-        let mut bucket = TahoeBucket { prefix, name, dir, disk_usage, text, shares, no_share: 0 };
+        let mut bucket =
+            TahoeBucket { prefix, name, dir, disk_usage, text, shares, no_share: 0, strays: BTreeSet::new() };
         bucket.list(ends)?;
         Ok(bucket)
     }
@@ -64,16 +70,24 @@ impl<'a> TahoeBucket<'a> {
     fn list(&mut self, ends: Ends) -> io::Result<()> {
         let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
         let mut listing = RawDir::new(&self.dir, &mut buf);
+        let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
-            let entry = entry?;
+            let entry = match entry {
+                Err(e) if tries.again(e) => continue,
+                entry => entry?,
+            };
             let name = entry.file_name().to_bytes();
             if !is_dot(name) {
                 match ShareNumber::parse(name) {
                     Some(number) => {
-                        self.shares.push(ShareEntry { at: self.text.len(), len: name.len(), number });
+                        let (at, len, listed) = (self.text.len(), name.len(), entry.file_type());
+                        self.shares.push(ShareEntry { at, len, number, listed });
                         self.text.extend_from_slice(name);
                     }
-                    None => self.no_share += 1,
+                    None => {
+                        self.no_share += 1;
+                        name_stray(&mut self.strays, name);
+                    }
                 }
             }
             if ends.at(&entry) {
@@ -118,19 +132,19 @@ impl<'a> TahoeBucket<'a> {
         self.no_share
     }
 
+    /// The paths of the first of them, in byte order.
+    pub fn strays(&self) -> impl Iterator<Item = PathBuf> {
+        self.strays.iter().map(|name| self.path_of(name))
+    }
+
     /// A share's name.
     pub fn share_name(&self, share: &ShareEntry) -> &[u8] {
         self.text.get(share.at..share.at + share.len).unwrap_or_default()
     }
 
-    /// The directory itself, for what is done with a share beside reading it.
-    pub(crate) fn dir(&self) -> &OwnedFd {
-        &self.dir
-    }
-
-    /// Which file a share is and when it was changed; a link is not followed.
-    pub(crate) fn stamp_of(&self, name: &[u8]) -> io::Result<Stamp> {
-        Ok(Stamp::of(&statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    /// Which folder it is.
+    pub(crate) fn id(&self) -> io::Result<FileId> {
+        Ok(FileId::of(&fstat(&self.dir)?))
     }
 
     /// The path of the bucket.
@@ -148,11 +162,21 @@ impl<'a> TahoeBucket<'a> {
         self.path().join(OsStr::from_bytes(name))
     }
 
-    /// The path of a folder of this name beside `shares/`.
-    pub(crate) fn beside_shares(&self, name: &str) -> PathBuf {
-        // A prefix stands in `shares/`, which stands in the store.
-        let store = self.prefix.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-        store.join(name)
+    /// The store that it is in, for what is written there.
+    pub(crate) fn site(&self) -> &Site {
+        &self.prefix.site
+    }
+
+    /// The bucket once more, for what is changed in it.
+    ///
+    /// # Errors
+    /// If it was reached through a link, or was moved away, or nothing is changed in this store.
+    pub(crate) fn for_change(&self) -> io::Result<HeldFolder> {
+        let bucket = self.site().shares()?.folder(self.prefix())?.folder(self.name)?;
+        if bucket.id()? != self.id()? {
+            return Err(io::Error::other("another bucket stands in its place"));
+        }
+        Ok(bucket)
     }
 
     /// Whether the bucket was reached through a link: then nothing in it is ever changed. Costs two system calls.
@@ -162,7 +186,7 @@ impl<'a> TahoeBucket<'a> {
 
     /// Why the node of its store must be taken to be running, if so; see [`running_node`](super::running_node).
     pub fn running_node(&self) -> Option<NodeSign> {
-        running_node(&self.prefix.root)
+        running_node(&self.prefix.site.given)
     }
 
     /// Whether a share is a link, which is never followed to change anything. Costs a system call.
@@ -170,12 +194,12 @@ impl<'a> TahoeBucket<'a> {
         is_link(self.dir.as_fd(), self.share_name(share))
     }
 
-    /// Opens a share for reading. A link is followed; what is no regular file is refused.
+    /// Opens a share for reading. A link is followed; what is no regular file is refused, and not even opened.
     ///
     /// # Errors
     /// Whatever kept it from being opened; kind `IsADirectory` for a directory.
     pub fn open_share(&self, share: &ShareEntry) -> io::Result<ShareFile> {
-        ShareFile::open(&self.dir, self.share_name(share), self.disk_usage)
+        ShareFile::open(&self.dir, self.share_name(share), share.listed, self.disk_usage)
     }
 }
 

@@ -7,6 +7,7 @@ use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, pread};
 
 use super::ShareFile;
+use crate::store::Tries;
 use crate::tahoe::table::ReadAt;
 
 /// What offsets, lengths and memory are multiples of; enough for every disk.
@@ -53,13 +54,14 @@ impl DirectShare {
         let start = window.memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         let memory = &mut window.memory[start..start + WINDOW];
         window.len = 0;
+        let mut tries = Tries::default();
         loop {
             match pread(&self.share.file, &mut *memory, from) {
                 Ok(len) => {
                     (window.from, window.len) = (from, len);
                     return Ok(());
                 }
-                Err(Errno::INTR) => {}
+                Err(e) if tries.again(e) => {}
                 // Accepted when it was asked for, refused when it comes to it.
                 Err(Errno::INVAL) if fcntl_getfl(&self.share.file)?.contains(direct()) => {
                     fcntl_setfl(&self.share.file, fcntl_getfl(&self.share.file)? & !direct())?;

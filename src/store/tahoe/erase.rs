@@ -1,24 +1,21 @@
 //! A bucket opened for changes: unlinking shares, rewriting their lease tables.
 //!
-//! Every path is resolved below `shares/` without following any link, by the kernel where it can
-//! (`openat2` with RESOLVE_BENEATH and NO_SYMLINKS), else name by name. What is changed through the [`Medium`] is thus in
-//! the store, whatever stands in it.
+//! Every path is resolved below `shares/` without following any link (see [`held`](crate::store::held)). What is changed through
+//! the [`Medium`](super::Medium) is thus in the store, whatever stands in it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, FileType, OFlags, statat};
 use rustix::io::Errno;
 
 use super::share::Stamp;
 use super::turns::Turn;
-use super::{DIRECTORY, ShareFile, TahoeStore};
+use super::{ShareFile, TahoeStore};
+use crate::store::held::{beneath, plain};
+use crate::store::open::{self, DIRECTORY, is_a_link};
 use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::table::ReadAt;
-
-/// Set once the system has no `openat2`, or forbids it.
-static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
 /// A bucket that is to be changed.
 #[derive(Debug)]
@@ -65,9 +62,11 @@ impl TahoeStore {
     /// for changes.
     ///
     /// # Errors
-    /// If it cannot be opened without following a link, or at all.
+    /// If it cannot be opened without following a link, or at all; if nothing is changed in this store, see
+    /// [`strange_link`](Self::strange_link).
     pub fn open_for_change(&self, prefix: &str, bucket: &[u8]) -> io::Result<Option<OpenedBucket<'_>>> {
         let name = bucket.to_vec();
+        self.site.allow()?;
         let open = || -> io::Result<OpenedBucket<'_>> {
             let prefix = beneath(&self.shares, prefix.as_bytes(), DIRECTORY)?;
             let bucket = beneath(&prefix, bucket, DIRECTORY)?;
@@ -84,8 +83,12 @@ impl TahoeStore {
     /// Whether a share is known to read as before a rewriting. It is opened as a visit does it, through links and only to
     /// be read: that may go where a change may not.
     pub fn reads_as_before(&self, prefix: &str, share: (&[u8], &[u8]), stamp: &Stamp, rewrite: &Rewrite) -> bool {
-        let path = [prefix.as_bytes(), share.0, share.1].join(&b'/');
-        reads_as_before(ShareFile::open(&self.shares, &path, self.disk_usage), stamp, rewrite)
+        let open = || {
+            let prefix = open::folder_in(&self.shares, prefix)?;
+            let bucket = open::folder_in(&prefix, share.0)?;
+            ShareFile::open(&bucket, share.1, FileType::Unknown, self.disk_usage)
+        };
+        reads_as_before(open(), stamp, rewrite)
     }
 }
 
@@ -102,7 +105,7 @@ impl OpenedBucket<'_> {
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Found::File(Stamp::of(&stat))),
-            FileType::Symlink => Err(io::Error::other("it is a link, and links are never followed to change anything")),
+            FileType::Symlink => Err(is_a_link()),
             _ => Err(io::Error::other("it is no regular file")),
         }
     }
@@ -136,7 +139,7 @@ impl OpenedBucket<'_> {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(Rewritten::Changed),
             Err(e) => {
-                let read = ShareFile::open(&self.bucket, share, self.store.disk_usage);
+                let read = ShareFile::open(&self.bucket, share, FileType::Unknown, self.store.disk_usage);
                 let as_before = reads_as_before(read, stamp, rewrite);
                 return Err(if as_before { Failed::AsBefore(e) } else { Failed::Between(e) });
             }
@@ -194,6 +197,10 @@ impl OpenedBucket<'_> {
     }
 
     fn open_as(&self, share: &[u8], access: OFlags) -> io::Result<Option<ShareFile>> {
+        // Looked at first: to open a device already acts.
+        if self.find(share)? == Found::Nothing {
+            return Ok(None);
+        }
         // NONBLOCK: a pipe in a share's place must not stop the work. It changes nothing for regular files.
         let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
         let file = match beneath(&self.bucket, share, flags) {
@@ -254,62 +261,4 @@ impl Standing {
 /// Whether a share that was opened to be read is known to be as before a rewriting.
 fn reads_as_before(opened: io::Result<ShareFile>, stamp: &Stamp, rewrite: &Rewrite) -> bool {
     opened.and_then(|file| Standing::of(&file, stamp, rewrite)).is_ok_and(|standing| standing == Standing::Before)
-}
-
-/// A name that is one component of a path and leads nowhere else.
-fn plain(name: &[u8]) -> io::Result<&[u8]> {
-    if name.is_empty() || matches!(name, b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | 0)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain name"));
-    }
-    Ok(name)
-}
-
-/// Opens a name below a directory; a link is refused.
-fn beneath(dir: impl AsFd, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-    let name = plain(name)?;
-    #[cfg(target_os = "linux")]
-    if !NO_OPENAT2.load(Ordering::Relaxed) {
-        use rustix::fs::{ResolveFlags, openat2};
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match openat2(dir.as_fd(), name, flags, Mode::empty(), resolve) {
-            // Unknown to an old kernel, or forbidden by a filter of system calls.
-            Err(Errno::NOSYS | Errno::PERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
-            other => return refused_link(other),
-        }
-    }
-    // One component below an open directory: without following it, it cannot lead anywhere else.
-    refused_link(openat(dir.as_fd(), name, flags | OFlags::NOFOLLOW, Mode::empty()))
-}
-
-fn refused_link(opened: rustix::io::Result<OwnedFd>) -> io::Result<OwnedFd> {
-    opened.map_err(|e| match e {
-        Errno::LOOP => io::Error::other("it is a link, and links are never followed to change anything"),
-        e => e.into(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn links_are_not_followed_by_either_way_of_opening() {
-        let folder = tempfile::tempdir().unwrap();
-        let (outside, inside) = (folder.path().join("outside"), folder.path().join("inside"));
-        std::fs::create_dir_all(outside.join("bucket")).unwrap();
-        std::fs::create_dir_all(inside.join("real")).unwrap();
-        symlink(outside.join("bucket"), inside.join("link")).unwrap();
-        let dir = std::fs::File::open(&inside).unwrap();
-        for fallback in [false, true] {
-            NO_OPENAT2.store(fallback, Ordering::Relaxed);
-            assert!(beneath(&dir, b"real", DIRECTORY).is_ok());
-            assert!(beneath(&dir, b"link", DIRECTORY).is_err());
-            for name in [&b".."[..], b".", b"", b"../outside", b"real/x", b"a\0b"] {
-                assert!(beneath(&dir, name, DIRECTORY).is_err(), "{name:?}");
-            }
-        }
-        NO_OPENAT2.store(false, Ordering::Relaxed);
-    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, fdatasync, ftruncate, unlinkat};
-use rustix::io::{Errno, pwrite};
+use rustix::io::{Errno, pwrite, retry_on_intr};
 
 /// Changes files. Whoever calls it has opened them safely; nothing here resolves more than one name.
 pub trait Medium: Debug + Send + Sync + 'static {
@@ -57,19 +57,19 @@ impl Medium for Disk {
     }
 
     fn truncate(&self, file: BorrowedFd<'_>, size: u64) -> io::Result<()> {
-        around("truncate", || Ok(ftruncate(file, size)?))
+        around("truncate", || Ok(retry_on_intr(|| ftruncate(file, size))?))
     }
 
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        around("sync", || Ok(fdatasync(file)?))
+        around("sync", || Ok(retry_on_intr(|| fdatasync(file))?))
     }
 
     fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-        around("unlink", || Ok(unlinkat(dir, name, AtFlags::empty())?))
+        around("unlink", || Ok(retry_on_intr(|| unlinkat(dir, name, AtFlags::empty()))?))
     }
 
     fn remove_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-        around("remove_dir", || Ok(unlinkat(dir, name, AtFlags::REMOVEDIR)?))
+        around("remove_dir", || Ok(retry_on_intr(|| unlinkat(dir, name, AtFlags::REMOVEDIR))?))
     }
 }
 

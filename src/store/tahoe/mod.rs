@@ -10,9 +10,10 @@ mod ends;
 mod erase;
 mod medium;
 mod node;
-mod quiet;
+mod presence;
 mod residency;
 mod share;
+mod site;
 mod sole;
 mod turns;
 
@@ -24,7 +25,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, stat, statat};
+use rustix::fs::{AtFlags, FileType, RawDir, fstat, statat};
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
@@ -33,11 +34,13 @@ use ends::Ends;
 pub use erase::{Failed, Found, OpenedBucket, Rewritten};
 pub use medium::{Disk, Medium};
 pub use node::{NodeShows, NodeSign, running_node};
-use quiet::open_quietly;
+use presence::{Access, Presence};
 pub use residency::Residency;
 pub use share::{ShareFile, Stamp};
+pub(crate) use site::Site;
 
-use super::{More, Names, Nature, Store};
+use super::held::FileId;
+use super::{More, Names, Nature, Store, Strays, Tries, open};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::tahoe::{STOPS_TAHOE, names};
@@ -45,8 +48,8 @@ use crate::tahoe::{STOPS_TAHOE, names};
 /// Bytes of names that are read at once: some 2,700 names of buckets.
 const LISTING_LEN: usize = 128 * 1024;
 
-/// How a directory is opened.
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Where a node keeps shares that are still being uploaded, beside the prefixes: every node has it.
+const INCOMING: &[u8] = b"incoming";
 
 /// What counts as the disk usage of a directory or share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,12 +65,12 @@ pub enum DiskUsage {
 /// A share store in the format of Tahoe-LAFS 1.20.0.
 #[derive(Debug)]
 pub struct TahoeStore {
-    /// The path by which it was opened, from the root of the file system; may lead through links.
-    given: Arc<Path>,
+    site: Arc<Site>,
     root: PathBuf,
     shares: OwnedFd,
     shares_path: PathBuf,
     identity: FileId,
+    presence: Presence,
     ends: Ends,
     ring: Ring,
     disk_usage: DiskUsage,
@@ -82,21 +85,7 @@ pub struct TahoePrefix {
     dir: OwnedFd,
     path: Arc<Path>,
     prefix: Box<[u8]>,
-    /// The path by which the store was opened.
-    root: Arc<Path>,
-}
-
-/// What tells one directory from another that stands at the same path later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(stat: &Stat) -> FileId {
-        FileId { device: stat.st_dev, inode: stat.st_ino }
-    }
+    site: Arc<Site>,
 }
 
 impl TahoeStore {
@@ -120,16 +109,29 @@ impl TahoeStore {
         if !shares_path.is_dir() && is_absent(&shares_path) {
             return Err(Error::Config(no_shares(given, &root)));
         }
-        let open = || -> rustix::io::Result<(OwnedFd, Stat)> {
-            let shares = openat(CWD, &shares_path, DIRECTORY, Mode::empty())?;
+        let open = || -> io::Result<_> {
+            let site = Site::open(given, &root)?;
+            let shares = site.shares_for_reading()?;
             let stat = fstat(&shares)?;
-            Ok((shares, stat))
+            Ok((Arc::new(site), shares, stat))
         };
-        let (shares, stat) = open().map_err(|e| failed(&shares_path, e.into()))?;
+        let (site, shares, stat) = open().map_err(|e| failed(&shares_path, e))?;
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
         let (ring, medium) = (names::prefixes(), Arc::new(Disk));
-        let given = std::path::absolute(given).unwrap_or_else(|_| root.clone()).into();
-        Ok(TahoeStore { given, root, shares, shares_path, identity, ends, ring, disk_usage, medium, sole: None })
+        let presence = Presence::new(identity);
+        Ok(TahoeStore {
+            site,
+            root,
+            shares,
+            shares_path,
+            identity,
+            presence,
+            ends,
+            ring,
+            disk_usage,
+            medium,
+            sole: None,
+        })
     }
 
     /// Sets what changes go through. Default: [`Disk`].
@@ -152,6 +154,23 @@ impl TahoeStore {
         self
     }
 
+    /// Why nothing is changed in the store, if so: a link on the way to `shares/` belongs neither to root, nor to this user, nor
+    /// to the owner of the folder that it leads to. Who may write where such a link stands could lead it to any other store.
+    pub fn strange_link(&self) -> Option<&str> {
+        self.site.strange_link.as_deref()
+    }
+
+    /// Fails if [nothing is changed](Self::strange_link) in the store.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the link.
+    pub fn changeable(self) -> Result<TahoeStore> {
+        match &self.site.strange_link {
+            Some(why) => Err(Error::Config(why.clone())),
+            None => Ok(self),
+        }
+    }
+
     /// Whether there is nothing of this name in `shares/`, not even a link.
     fn is_absent(&self, prefix: &str) -> bool {
         matches!(statat(&self.shares, prefix, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
@@ -159,11 +178,8 @@ impl TahoeStore {
 
     /// Fails if the folder `shares/` is gone, or another stands in its place.
     fn check_still_there(&self) -> io::Result<()> {
-        match stat(&self.shares_path) {
-            Ok(found) if FileId::of(&found) == self.identity => Ok(()),
-            Ok(_) => Err(io::Error::other("the folder shares was replaced by another while it was being walked")),
-            Err(e) => Err(io::Error::other(format!("the folder shares is gone: {e}"))),
-        }
+        let access = if self.sole.is_some() { Access::Changing } else { Access::Reading };
+        self.presence.check(&self.shares, &self.shares_path, access)
     }
 }
 
@@ -210,44 +226,57 @@ impl Store for TahoeStore {
         self.check_still_there()
     }
 
-    fn strays(&self) -> io::Result<u64> {
+    fn strays(&self) -> io::Result<Strays> {
         self.check_still_there()?;
-        let dir = open_quietly(&self.shares, c".", DIRECTORY)?;
+        let dir = open::folder_in(&self.shares, c".")?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
         // Prefixes that this crawl leaves out are prefixes all the same.
-        let (all, mut strays) = (names::prefixes(), 0);
+        let (all, mut strays, mut prefixes) = (names::prefixes(), Strays::default(), 0u64);
+        let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
-            let entry = entry?;
+            let entry = match entry {
+                Err(e) if tries.again(e) => continue,
+                entry => entry?,
+            };
             let name = entry.file_name().to_bytes();
             let in_ring = std::str::from_utf8(name).is_ok_and(|name| all.position(name).is_some());
-            strays += u64::from(!in_ring && !is_dot(name));
+            if in_ring {
+                prefixes += 1;
+            } else if !is_dot(name) && name != INCOMING {
+                strays.push(name);
+            }
         }
+        strays.no_prefix = strays.count > 0 && prefixes == 0;
         Ok(strays)
     }
 
     fn open_prefix(&self, prefix: &str) -> io::Result<Option<TahoePrefix>> {
-        let opened = open_quietly(&self.shares, prefix, DIRECTORY);
+        let opened = open::folder_in(&self.shares, prefix);
         // Checked after the opening: what was opened before it belongs to the store that is there now.
         self.check_still_there()?;
         let dir = match opened {
             Ok(dir) => dir,
             // A link to nothing is there, but cannot be listed.
-            Err(Errno::NOENT) if self.is_absent(prefix) => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.is_absent(prefix) => {
                 return Ok(None);
             }
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(e),
         };
         let path = self.shares_path.join(prefix).into();
-        Ok(Some(TahoePrefix { dir, path, prefix: prefix.as_bytes().into(), root: self.given.clone() }))
+        Ok(Some(TahoePrefix { dir, path, prefix: prefix.as_bytes().into(), site: self.site.clone() }))
     }
 
     fn read_names(&self, prefix: &mut TahoePrefix, names: &mut Names) -> io::Result<More> {
         let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
         let mut listing = RawDir::new(&prefix.dir, &mut buf);
         let mut more = More::No;
+        let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
-            let entry = entry?;
+            let entry = match entry {
+                Err(e) if tries.again(e) => continue,
+                entry => entry?,
+            };
             let name = entry.file_name().to_bytes();
             if !is_dot(name) {
                 names.push(name, prefix.nature(name, entry.file_type()));

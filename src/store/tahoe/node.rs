@@ -179,7 +179,7 @@ fn is_exported(file: &Path) -> bool {
 impl TahoeStore {
     /// Why the node of this store must be taken to be running, if so; see [`running_node`].
     pub fn running_node(&self) -> Option<NodeSign> {
-        running_node(&self.given)
+        running_node(&self.site.given)
     }
 
     /// When a node last saved the state of one of its own crawlers beside `shares/`, in seconds since 1970; `None` where no

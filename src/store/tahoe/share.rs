@@ -3,13 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, OFlags, SeekFrom, Stat, fstat, seek};
+use rustix::fs::{FileType, SeekFrom, Stat, fstat, seek};
 use rustix::io::{Errno, pread};
 use serde::{Deserialize, Serialize};
 
-use super::quiet::open_quietly;
 use super::residency::Residency;
 use super::{DirectShare, DiskUsage};
+use crate::store::{Tries, open};
 use crate::tahoe::table::ReadAt;
 
 /// An open share.
@@ -42,7 +42,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(stat: &Stat) -> Stamp {
+    pub(crate) fn of(stat: &Stat) -> Stamp {
         // Nanoseconds since 1970 fit until 2262.
         let ns = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
         Stamp {
@@ -61,10 +61,14 @@ impl Stamp {
 }
 
 impl ShareFile {
-    pub(super) fn open(bucket: impl AsFd, name: &[u8], disk_usage: DiskUsage) -> io::Result<ShareFile> {
-        // NONBLOCK: a pipe in a share's place must not stop the walk. It changes nothing for regular files.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        ShareFile::from_fd(open_quietly(bucket, name, flags)?, disk_usage)
+    /// Opens what a bucket lists as `listed`.
+    pub(super) fn open(
+        bucket: impl AsFd,
+        name: &[u8],
+        listed: FileType,
+        disk_usage: DiskUsage,
+    ) -> io::Result<ShareFile> {
+        ShareFile::from_fd(open::file_in(bucket, name, listed)?, disk_usage)
     }
 
     /// Takes a file that was opened; what is no regular one is refused.
@@ -97,7 +101,9 @@ impl ShareFile {
     /// # Errors
     /// If the system does not say.
     pub fn has_changed(&self) -> io::Result<bool> {
-        Ok(Stamp::of(&fstat(&self.file)?) != self.stamp)
+        // An open file stays the same, whatever number a file system gives it meanwhile.
+        let Stamp { size, modified_ns, changed_ns, .. } = Stamp::of(&fstat(&self.file)?);
+        Ok((size, modified_ns, changed_ns) != (self.stamp.size, self.stamp.modified_ns, self.stamp.changed_ns))
     }
 
     /// What of it stands in the page cache; ask before anything is read.
@@ -153,13 +159,13 @@ impl ReadAt for ShareFile {
 
 impl ShareFile {
     fn fill(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
+        let (mut done, mut tries) = (0, Tries::default());
         while done < buf.len() {
             let at = offset.saturating_add(done as u64);
             match pread(&self.file, &mut buf[done..], at) {
                 Ok(0) => break,
                 Ok(n) => done += n,
-                Err(Errno::INTR) => {}
+                Err(e) if tries.again(e) => {}
                 Err(e) => return Err(e.into()),
             }
             // The end as `fstat` told it: saves asking for more once it is reached.

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rustix::fs::{FlockOperation, Mode, flock, openat};
 use rustix::io::Errno;
 
-use super::{DIRECTORY, FileId, TahoeStore};
+use super::{FileId, TahoeStore};
 use crate::error::{Error, Result};
+use crate::store::open::DIRECTORY;
 
 /// The locks of this process: its crawls, of different types of shares perhaps, may change one store together.
 static HELD: Mutex<BTreeMap<FileId, Weak<OwnedFd>>> = Mutex::new(BTreeMap::new());
@@ -22,17 +23,18 @@ impl TahoeStore {
     /// nobody is kept off.
     ///
     /// # Errors
-    /// [`Error::StoreTaken`] if another process does; [`Error::Store`] if the folder cannot be opened.
-    pub fn alone(mut self) -> Result<TahoeStore> {
+    /// As [`changeable`](TahoeStore::changeable); [`Error::StoreTaken`] if another process does; [`Error::Store`] if the folder cannot be opened.
+    pub fn alone(self) -> Result<TahoeStore> {
+        let mut store = self.changeable()?;
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|_, lock| lock.strong_count() > 0);
-        let lock = match held.get(&self.identity).and_then(Weak::upgrade) {
+        let lock = match held.get(&store.identity).and_then(Weak::upgrade) {
             Some(lock) => lock,
-            None => Arc::new(self.lock()?),
+            None => Arc::new(store.lock()?),
         };
-        held.insert(self.identity, Arc::downgrade(&lock));
-        self.sole = Some(lock);
-        Ok(self)
+        held.insert(store.identity, Arc::downgrade(&lock));
+        store.sole = Some(lock);
+        Ok(store)
     }
 
     fn lock(&self) -> Result<OwnedFd> {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use rustix::fs::{CWD, Mode};
+
 use super::*;
 use crate::job::testing::{Stops, walk};
 use crate::job::{Count, Leases};
@@ -116,7 +118,23 @@ fn a_large_prefix_is_listed_in_chunks() {
 fn names_beside_the_ring_are_counted() {
     let dir = make(&["ab/ababababababababababababaa", "incoming/ab", "lost+found/x", "zz9/x", "AB/x", "0a/x"]);
     fs::write(dir.path().join("shares/README"), "").unwrap();
-    assert_eq!(TahoeStore::open(dir.path()).unwrap().strays().unwrap(), 6);
+    let strays = TahoeStore::open(dir.path()).unwrap().strays().unwrap();
+    // Every node has `incoming`: it is no stray.
+    let names: Vec<&[u8]> = strays.names.iter().map(|name| &name[..]).collect();
+    assert_eq!((strays.count, strays.no_prefix), (5, false));
+    assert_eq!(names, [&b"0a"[..], b"AB", b"README", b"lost+found", b"zz9"]);
+}
+
+#[test]
+fn a_folder_with_names_of_which_none_is_a_prefix_is_seen() {
+    let beside = |paths: &[&str]| TahoeStore::open(make(paths).path()).unwrap().strays().unwrap();
+    let none = |paths: &[&str]| beside(paths).no_prefix;
+    assert!(none(&["AB/x", "incoming/x"]) && none(&["0a/x"]));
+    assert!(!none(&[]) && !none(&["incoming/x"]) && !none(&["AB/x", "zz/x"]));
+    let many: Vec<String> = (0..1500).rev().map(|i| format!("name{i:04}/x")).collect();
+    let strays = beside(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((strays.count, strays.names.len(), strays.no_prefix), (1500, 1000, true));
+    assert_eq!(strays.names.last().unwrap(), b"name0999");
 }
 
 #[test]

@@ -73,6 +73,46 @@ impl Storage {
     }
 }
 
+/// Reads how much of its disk a node leaves free, in bytes: `reserved_space`, 0 where it is not given.
+///
+/// # Errors
+/// Says what Tahoe's node would not start with.
+pub fn reserved_space(text: &str) -> Result<u64, String> {
+    match Ini::parse(text)?.get("storage", "reserved_space")? {
+        Some(size) => parse_size(&size),
+        None => Ok(0),
+    }
+}
+
+/// Reads a size as Tahoe does, in bytes: `1G` and `1GB` (1,000 million), `1GiB` (1,024 times as much for each step), in any
+/// case. What is more than 64 bits can say counts as the most.
+///
+/// # Errors
+/// Says that it is none.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || {
+        format!(
+            "reserved_space = {text}: it must be a number with one of the units K, M, G, T, P, E behind it, or none"
+        )
+    };
+    let upper = text.to_uppercase();
+    let digits = upper.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = upper.split_at(digits);
+    if text.is_empty() {
+        return Ok(0);
+    }
+    if number.is_empty() {
+        return Err(wrong());
+    }
+    let unit = unit.strip_suffix('B').unwrap_or(unit);
+    let (unit, step) = unit.strip_suffix('I').map_or((unit, 1000), |unit| (unit, 1024u64));
+    let power = match unit {
+        "" => 0,
+        unit => 1 + ["K", "M", "G", "T", "P", "E"].iter().position(|known| *known == unit).ok_or_else(wrong)? as u32,
+    };
+    Ok(number.parse().unwrap_or(u64::MAX).saturating_mul(step.pow(power)))
+}
+
 fn rule(
     get: &impl Fn(&str) -> Result<Option<String>, String>,
     expires: bool,
@@ -246,6 +286,36 @@ mod tests {
         for text in ["", "2009-3-18", "2009-13-01", "0000-01-01", "18.03.2009", "2009-03-18 noon"] {
             assert!(date(text).is_err(), "{text}");
         }
+    }
+
+    // What Tahoe-LAFS 1.20.0's abbreviate.parse_abbreviated_size says.
+    #[test]
+    fn sizes_are_those_of_tahoe() {
+        let reserved = |size: &str| reserved_space(&format!("[storage]\nreserved_space = {size}\n"));
+        for (text, bytes) in [
+            ("", 0),
+            ("0", 0),
+            ("100", 100),
+            ("100B", 100),
+            ("1k", 1000),
+            ("1kb", 1000),
+            ("1KiB", 1024),
+            ("5i", 5),
+            ("5ib", 5),
+            ("100MB", 100_000_000),
+            ("1G", 1_000_000_000),
+            ("1gib", 1 << 30),
+            ("2TI", 2 << 40),
+            ("3P", 3_000_000_000_000_000),
+            ("1EiB", 1 << 60),
+            ("99999999999999999999E", u64::MAX),
+        ] {
+            assert_eq!(reserved(text), Ok(bytes), "{text}");
+        }
+        for text in ["1 G", "-1", "1.5G", "G", "1X", "1GG", "1BB", "1iK", "lots"] {
+            assert!(reserved(text).is_err(), "{text}");
+        }
+        assert_eq!(reserved_space("[storage]\nenabled = maybe\n"), Ok(0));
     }
 
     #[test]

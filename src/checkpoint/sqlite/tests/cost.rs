@@ -19,6 +19,7 @@ fn progress(claim: &Claim, n: u64, tally_bytes: usize) -> Progress {
         whole: true,
         notes: Vec::new(),
         intents: Vec::new(),
+        candidates: Vec::new(),
         judged: crate::checkpoint::Judged::default(),
     }
 }

@@ -26,6 +26,7 @@ fn committed(path: &std::path::Path) {
         whole: true,
         notes: Vec::new(),
         intents: vec![intent("one"), intent("two")],
+        candidates: Vec::new(),
         judged: crate::checkpoint::Judged::default(),
     };
     store.commit(&cycle, &[progress], 2.0).unwrap();
@@ -69,6 +70,7 @@ fn an_older_file_keeps_its_progress() {
         whole: true,
         notes,
         intents,
+        candidates: vec![],
         judged: crate::checkpoint::Judged::default(),
     };
     store.commit(&cycle, &[progress], 2.0).unwrap();
@@ -78,6 +80,8 @@ fn an_older_file_keeps_its_progress() {
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
          ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE damage; DROP TABLE damage_total;
+         ALTER TABLE cycle DROP COLUMN carrying_out; ALTER TABLE prefix DROP COLUMN candidates;
+         ALTER TABLE prefix DROP COLUMN candidate_sum; DROP TABLE candidate;
          PRAGMA user_version = 3;",
     )
     .unwrap();

@@ -1,6 +1,6 @@
 //! Tests of what only a state in a file can suffer.
 
-mod confirm;
+mod candidates;
 mod cost;
 mod crash;
 mod damage;

@@ -16,6 +16,8 @@ fn identity() -> CycleIdentity {
         now: 1.0,
         fixed_clock: false,
         not_in_ring: 0,
+        stray_paths: Vec::new(),
+        no_prefix: false,
         rehearsal: Rehearsal::No,
     }
 }
@@ -53,6 +55,7 @@ fn walked(claim: &Claim, cursor: &str, done: bool, partial: bool, shares: &[&str
         whole: !partial,
         notes: rows,
         intents: Vec::new(),
+        candidates: Vec::new(),
         judged: Judged { coverage, ..judged },
     }
 }
@@ -92,7 +95,12 @@ fn an_older_state_knows_the_damage_that_its_cycles_have_found() {
     drop(store);
 
     let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("DROP TABLE damage; DROP TABLE damage_total; PRAGMA user_version = 5").unwrap();
+    conn.execute_batch(
+        "DROP TABLE damage; DROP TABLE damage_total; ALTER TABLE cycle DROP COLUMN carrying_out;
+         ALTER TABLE prefix DROP COLUMN candidates; ALTER TABLE prefix DROP COLUMN candidate_sum; DROP TABLE candidate;
+         PRAGMA user_version = 5",
+    )
+    .unwrap();
     drop(conn);
     let mut store = SqliteStore::open(&path).unwrap();
     // Of the errors of an older state only the bucket is known: what it had counts on until the next visit.

@@ -116,7 +116,9 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     // What the versions behind it have added is taken away again.
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
-         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; DROP TABLE damage; DROP TABLE damage_total; PRAGMA user_version = 2;",
+         ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; DROP TABLE damage; DROP TABLE damage_total;
+         ALTER TABLE cycle DROP COLUMN carrying_out; ALTER TABLE prefix DROP COLUMN candidates;
+         ALTER TABLE prefix DROP COLUMN candidate_sum; DROP TABLE candidate; PRAGMA user_version = 2;",
     )
     .unwrap();
     drop(conn);
@@ -133,6 +135,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
         whole: true,
         notes,
         intents,
+        candidates: vec![],
         judged: crate::checkpoint::Judged::default(),
     };
     store.commit(&begun.key(), &[progress], 2.0).unwrap();

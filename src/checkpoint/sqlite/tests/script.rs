@@ -35,6 +35,8 @@ impl Script {
             now: 1.0e9,
             fixed_clock: false,
             not_in_ring: 0,
+            stray_paths: Vec::new(),
+            no_prefix: false,
             rehearsal: Rehearsal::No,
         }
     }
@@ -80,6 +82,7 @@ impl Script {
             whole: true,
             notes,
             intents: Vec::new(),
+            candidates: Vec::new(),
             judged: crate::checkpoint::Judged::default(),
         }
     }

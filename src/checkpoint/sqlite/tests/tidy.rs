@@ -38,6 +38,7 @@ fn with_old_cycles(store: &mut SqliteStore, cycles: u64) {
                 whole: true,
                 notes: vec![],
                 intents: vec![],
+                candidates: vec![],
                 judged: crate::checkpoint::Judged::default(),
             };
             store.commit(&key, &[progress], 2.0).unwrap();

@@ -59,7 +59,7 @@ impl Crawl {
         self.last_cycle.as_ref().map_or(0, |cycle| cycle.errors).max(self.errors)
     }
 
-    /// Whether a rehearsal waits to be confirmed, also while the crawl is paused.
+    /// Whether its cycle waits to be confirmed, also while the crawl is paused.
     pub fn waits_to_be_confirmed(&self) -> bool {
         self.state == CrawlState::Rehearsed || self.rehearsal.as_ref().is_some_and(|rehearsal| !rehearsal.confirmed)
     }
@@ -85,7 +85,8 @@ pub struct Target {
 #[derive(Debug, Serialize)]
 pub struct Rehearsal {
     pub cycle: u64,
-    pub finished: f64,
+    pub examined: u64,
+    pub over_limit: bool,
     pub buckets: u64,
     pub shares: u64,
     pub leases: u64,
@@ -95,10 +96,11 @@ pub struct Rehearsal {
 }
 
 /// What `confirm` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmation {
     pub cycle: u64,
+    pub shares: Option<u64>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -116,6 +118,9 @@ pub struct Cycle {
     pub findings: u64,
     pub vanished: u64,
     pub incomplete_prefixes: usize,
+    /// For the problems.
+    #[serde(skip)]
+    pub no_prefix: bool,
     pub space: Option<Space>,
     pub spared: Option<Spared>,
 }

@@ -1,6 +1,6 @@
 //! Two shares of a bucket that differ, and nothing tells which of them is right.
 
-use super::visit::LEFT_IN_DOUBT;
+use super::aftermath::LEFT_IN_DOUBT;
 use super::*;
 
 impl Grid {

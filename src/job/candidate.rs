@@ -1,0 +1,93 @@
+//! Candidates: what examining a ring has shown that a job would delete, bucket by bucket, before anything is deleted.
+
+use serde::{Deserialize, Serialize};
+
+/// How much is deleted, or would be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionCount {
+    /// Objects removed, in a Tahoe store shares. The safety catch counts these.
+    pub objects: u64,
+    /// Leases cancelled.
+    pub leases: u64,
+    /// Bytes freed, as lengths of files.
+    pub bytes: u64,
+}
+
+impl DeletionCount {
+    /// So many objects, and nothing else to be bounded.
+    pub fn of_objects(objects: u64) -> DeletionCount {
+        DeletionCount { objects, ..DeletionCount::default() }
+    }
+
+    /// Adds another.
+    pub fn merge(&mut self, other: &DeletionCount) {
+        self.objects = self.objects.saturating_add(other.objects);
+        self.leases = self.leases.saturating_add(other.leases);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+
+    /// Whether no figure is greater than that of `most`.
+    pub fn is_within(&self, most: &DeletionCount) -> bool {
+        self.objects <= most.objects && self.leases <= most.leases && self.bytes <= most.bytes
+    }
+}
+
+/// A bucket that would change. Saved with the progress that led to it, and removed when it is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The bucket's name.
+    pub bucket: Vec<u8>,
+    /// What would be deleted there. Carrying out deletes no more.
+    pub shown: DeletionCount,
+}
+
+/// What the whole cycle does with the intents that visits hand out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CyclePhase {
+    /// Every bucket is visited and nothing is changed. Intents become candidates.
+    Examine,
+    /// The candidates are visited again, and what they show is carried out.
+    CarryOut,
+    /// Intents are carried out as they come: Tahoe's way, only where everything may be deleted.
+    OnePass,
+}
+
+/// The same, for the visit to one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VisitPhase {
+    /// The bucket is examined: all its figures go to tally and notes, but those of what is deleted.
+    Examine,
+    /// The bucket was examined and is visited again. Only figures of what is deleted go to the tally, and nothing that was
+    /// noted before is noted again.
+    CarryOut {
+        /// What examining has shown. If more is handed out, nothing of the bucket is deleted.
+        shown: DeletionCount,
+    },
+    /// Both at once.
+    OnePass,
+}
+
+impl VisitPhase {
+    /// Whether figures of what is examined belong to this visit.
+    pub fn examines(self) -> bool {
+        !matches!(self, VisitPhase::CarryOut { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_bounds_on_its_own() {
+        let shown = DeletionCount { objects: 2, leases: 3, bytes: 100 };
+        assert!(shown.is_within(&shown) && DeletionCount::default().is_within(&shown));
+        for more in [
+            DeletionCount { objects: 3, ..shown },
+            DeletionCount { leases: 4, ..shown },
+            DeletionCount { bytes: 101, ..shown },
+        ] {
+            assert!(!more.is_within(&shown), "{more:?}");
+        }
+    }
+}
