@@ -225,6 +225,7 @@ impl Job<TahoeStore> for Verify {
 
     /// Verifies a whole bucket, however long it takes.
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<(), Unreadable> {
+        bucket.list().map_err(|error| Unreadable { path: bucket.path(), error })?;
         let (mut visit, desk) = (BucketVisit::default(), self.desk(fold));
         self.with_buffer(|buffer| while self.work(&mut visit, bucket, desk, buffer) == Left::Something {});
         visit.put_down(bucket, fold);
@@ -235,6 +236,7 @@ impl Job<TahoeStore> for Verify {
         self.settings.selection.narrow(walk);
         self.with_buffer(|buffer| {
             walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
+                bucket.list().map_err(|error| Unreadable { path: bucket.path(), error })?;
                 let (mut visit, desk) = (part.unwrap_or_default(), self.desk(fold));
                 while self.work(&mut visit, bucket, desk, buffer) == Left::Something {
                     if fold.slice.is_over() {

@@ -362,7 +362,8 @@ fn visit_with(
 ) -> (VerifyTally, Vec<String>) {
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
-    let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
+    let mut bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
+    bucket.list().unwrap();
     let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
     while visit.read(settings, &bucket, &mut buffer) == Left::Something {
         between(steps);
