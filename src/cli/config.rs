@@ -72,8 +72,8 @@ fn deletes(job: &JobSettings) -> Option<String> {
         return None;
     };
     let (word, most) = (word.as_str(), Percent::of_cores(*max_delete));
-    let after = if *rehearsal { ", after a first cycle that only tells and is to be confirmed" } else { "" };
-    Some(format!("  deletes expired leases, {word}, {most} of the shares at most{after}"))
+    let after = if *rehearsal { ", the first time only once it was confirmed" } else { "" };
+    Some(format!("  deletes expired leases, {word}, {most} of the shares at most without a confirmation{after}"))
 }
 
 /// What the file means, a line for each thing that it sets up.

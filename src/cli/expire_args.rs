@@ -25,8 +25,8 @@ pub(super) struct ExpireArgs {
     #[arg(long, value_name = "TYPES")]
     sharetypes: Option<ShareTypes>,
 
-    /// Stop before more than this part of the shares examined would be gone; but for 0% it holds once 1,000 were examined, so
-    /// look with --dry-run first in a small store [default: 10%]
+    /// Delete nothing, and exit with 4, if more than this part of the shares examined would go; the same command with a larger
+    /// part then deletes what was examined [default: 10%]
     #[arg(long, value_name = "PERCENT%", value_parser = parse_part)]
     max_delete: Option<f64>,
 
@@ -38,7 +38,7 @@ pub(super) struct ExpireArgs {
     #[arg(long)]
     prune_empty_buckets: bool,
 
-    /// Cancel leases exactly as Tahoe does, faults and all; goes with --offline
+    /// Cancel leases exactly as Tahoe does, faults and all, bucket after bucket; goes with --offline and --max-delete 100%
     #[arg(long)]
     compat: bool,
 }
@@ -71,7 +71,7 @@ impl ExpireArgs {
             dry_run: self.dry_run,
             conduct: if self.compat { Conduct::Compat } else { Conduct::Careful },
             prune: self.prune_empty_buckets,
-            // Whoever types the word has decided.
+            // Whoever types the command has decided.
             rehearsal: false,
             max_delete: self.max_delete.unwrap_or(default.max_delete),
             accept_clock: self.accept_clock,

@@ -24,21 +24,23 @@ const ON_DELETING: [&str; 4] = [
 ];
 
 /// What stands there instead where leases are to go before their own dates.
-const ON_DELETING_EARLY: [&str; 5] = [
+const ON_DELETING_EARLY: [&str; 6] = [
     "Tahoe deletes as the node itself, and by this rule leases go that are valid by their own dates: they are granted for 31",
-    "days. Without `compat: true` that is refused, and with it leases are cancelled exactly as Tahoe does, which needs the node",
-    "stopped (`delete: offline`). Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is",
-    "wanted: age(\"31d\") without compat, and `delete: online` beside the running node. The first cycle is a rehearsal:",
-    "`sexton confirm leases` shows what it would delete, and asks.",
+    "days. Without `compat: true` that is refused, and with it leases are cancelled exactly as Tahoe does, bucket after bucket,",
+    "which needs the node stopped (`delete: offline`). Here it is only evaluated: in place of `dry_run: true`, `rehearsal: false`",
+    "and `max_delete: \"100%\"` let it delete. Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not",
+    "what is wanted: age(\"31d\") without compat and dry_run, and `delete: online` beside the running node. The first cycle is a",
+    "rehearsal then: `sexton confirm leases` shows what it would delete, and asks.",
 ];
 
 /// And there where every lease is to go.
-const ON_DELETING_ALL: [&str; 5] = [
+const ON_DELETING_ALL: [&str; 6] = [
     "Tahoe deletes as the node itself, and by a cutoff that is yet to come every lease goes, however young. Without `compat: true`",
-    "that is refused, and with it leases are cancelled exactly as Tahoe does, which needs the node stopped (`delete: offline`).",
-    "Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is wanted: a date that has passed,",
-    "without compat, and `delete: online` beside the running node. The first cycle is a rehearsal: `sexton confirm leases` shows",
-    "what it would delete, and asks.",
+    "that is refused, and with it leases are cancelled exactly as Tahoe does, bucket after bucket, which needs the node stopped",
+    "(`delete: offline`). Here it is only evaluated: in place of `dry_run: true`, `rehearsal: false` and `max_delete: \"100%\"` let",
+    "it delete. Take expire.enabled out of tahoe.cfg, or the node goes on deleting. If that is not what is wanted: a date that has",
+    "passed, without compat and dry_run, and `delete: online` beside the running node. The first cycle is a rehearsal then:",
+    "`sexton confirm leases` shows what it would delete, and asks.",
 ];
 
 /// A larger file is no `tahoe.cfg`.
@@ -166,20 +168,21 @@ fn manner(storage: &Storage, expire: &str, now: f64) -> Manner {
         },
         (_, false) => Manner { keys: "dry_run: true", comment: &[], doubt: None },
         (_, true) if all => Manner {
-            keys: "delete: offline, compat: true, rehearsal: true",
+            keys: "delete: offline, compat: true, dry_run: true",
             comment: &ON_DELETING_ALL,
             doubt: Some(
                 "expire.cutoff_date is yet to come, so every lease goes, however young; that is deleted here only as Tahoe does it \
-                 (compat: true), which needs the node stopped (delete: offline), after a rehearsal that is to be confirmed",
+                 (compat: true), which needs the node stopped (delete: offline), and until you change dry_run it is only \
+                 evaluated",
             ),
         },
         (_, true) if early => Manner {
-            keys: "delete: offline, compat: true, rehearsal: true",
+            keys: "delete: offline, compat: true, dry_run: true",
             comment: &ON_DELETING_EARLY,
             doubt: Some(
                 "expire.override_lease_duration is shorter than the 31 days that leases are granted for, so leases go that are \
                  valid by their own dates; that is deleted here only as Tahoe does it (compat: true), which needs the node \
-                 stopped (delete: offline), after a rehearsal that is to be confirmed",
+                 stopped (delete: offline), and until you change dry_run it is only evaluated",
             ),
         },
         (_, true) => Manner {

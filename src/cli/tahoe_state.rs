@@ -262,13 +262,14 @@ fn in_words(extent: &Extent) -> String {
     format!("cycle {cycle}, begun {since}: {prefixes_done} of 1024 prefixes complete{bucket}; {buckets}{shares}")
 }
 
-/// The command that carries the cycle on: its parameters are those that are frozen in it, so nothing is deleted before the
-/// next one.
+/// The command that carries the cycle on: its parameters are those that are frozen in it. Where Tahoe was deleting it goes on as
+/// Tahoe does; otherwise nothing is deleted before the next cycle.
 fn command_line(common: &Common, crawler: Crawler, settings: Option<&LeaseSettings>, now: Option<f64>) -> String {
     let mut words = format!("sexton crawl {} --job {}", quoted(&common.store), crawler.crawl());
-    if let Some(LeaseSettings { expiry, sharetypes, .. }) = settings {
+    if let Some(LeaseSettings { expiry, sharetypes, word, .. }) = settings {
+        let how = if word.is_some() { "--offline --compat --max-delete 100%" } else { "--dry-run" };
         if *expiry != Expiry::None {
-            words += &format!(" --expire {expiry} --dry-run");
+            words += &format!(" --expire {expiry} {how}");
         }
         let types: Vec<&str> = sharetypes.0.iter().map(|t| t.as_str()).collect();
         words += &format!(" --sharetypes {}", types.join(","));

@@ -80,6 +80,13 @@ impl Deferred {
         self.0.front()
     }
 
+    /// Of what was shown of the next one, this was handed out and is no longer to come.
+    pub(super) fn less_by(&mut self, count: &DeletionCount) {
+        if let Some(first) = self.0.front_mut() {
+            first.shown.take_off(count);
+        }
+    }
+
     /// Takes the next one off.
     pub(super) fn pop(&mut self) {
         self.0.pop_front();

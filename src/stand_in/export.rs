@@ -65,6 +65,13 @@ impl Export {
                 latest.number
             )));
         }
+        if latest.is_examined() || (latest.carrying_out.is_some() && latest.finished.is_none()) {
+            return Err(Error::Config(format!(
+                "nothing was exported: cycle {} has examined everything and has not deleted all that it has shown, which Tahoe \
+                 cannot go on with; run its command again, or give it up with --fresh, and export then",
+                latest.number
+            )));
+        }
         let finished = state.finished(crawler.crawl())?;
         let mut export = Export { files: Vec::new(), extent: None, finished: Vec::new(), remarks: Vec::new() };
         match crawler {

@@ -9,7 +9,7 @@ use super::export::EXPIRATION_ENABLED;
 use super::{Crawler, Extent, Folder, count_parameters, lease_job};
 use crate::checkpoint::{self, CycleIdentity, StateStore};
 use crate::error::{Error, Result};
-use crate::job::leases::LeaseSettings;
+use crate::job::leases::{Conduct, Expiry, LeaseSettings, Word};
 use crate::policy::cycle::Fresh;
 use crate::policy::ring::Ring;
 use crate::store::{Store, TahoeStore};
@@ -305,18 +305,21 @@ impl Import {
                 .push("Tahoe may expire no type of share, so the rest of the cycle has no rule of expiry".to_owned());
             settings = LeaseSettings::default();
         }
+        if figures.expiration_enabled && settings.expiry != Expiry::None {
+            // It was not judged before it began, and its figures are Tahoe's: nothing else goes on with that.
+            settings =
+                LeaseSettings { word: Some(Word::Offline), conduct: Conduct::Compat, max_delete: 1.0, ..settings };
+            self.remarks.push(
+                "Tahoe was deleting what expired; the rest of the cycle does so only as Tahoe does, in one pass and with the node \
+                 stopped (--offline --compat --max-delete 100%); to delete with care instead, begin anew with --fresh"
+                    .to_owned(),
+            );
+        }
         let (_, parameters) = lease_job(settings.clone());
         let last_bucket = self.bucket_in_progress(frame, at);
         let reach = Reach { done: at.next_prefix(), cursor: last_bucket.as_ref().map(String::as_bytes) };
         let rows = lease_rows(frame.ring, reach, figures)?;
         let identity = frame.identity(self.crawler, parameters, frame.moment);
-        if figures.expiration_enabled {
-            self.remarks.push(
-                "Tahoe was deleting what expired; the rest of the cycle is evaluated only, and its history entry says so; \
-                 from the next cycle on --online deletes in place of --dry-run, or --offline with the node stopped"
-                    .to_owned(),
-            );
-        }
         self.extent = Some(Extent {
             cycle: at.number,
             started,

@@ -65,6 +65,7 @@ fn a_duration_below_that_of_leases_is_followed_as_tahoe_does_it() {
             sharetypes: "immutable,mutable".parse().unwrap(),
             word: Some(Word::Offline),
             conduct: Conduct::Compat,
+            dry_run: true,
             rehearsal: true,
             ..LeaseSettings::default()
         };
@@ -90,7 +91,7 @@ fn a_cutoff_to_come_is_followed_as_tahoe_does_it() {
         (leases, printed)
     };
     let (leases, printed) = with("9876-05-04", true);
-    assert_eq!((leases.word, leases.conduct, leases.rehearsal), (Some(Word::Offline), Conduct::Compat, true));
+    assert_eq!((leases.word, leases.conduct, leases.dry_run), (Some(Word::Offline), Conduct::Compat, true));
     printed.said("expire.cutoff_date is yet to come, so every lease goes");
     assert!(
         printed.stdout.contains("// Tahoe deletes as the node itself, and by a cutoff that is"),

@@ -266,6 +266,49 @@ fn program_imports_crawls_and_exports() {
     assert_eq!(Some(&kept(".bak")), before.iter().find(|(of, _)| of == NAMES[1]).map(|(_, text)| text));
 }
 
+/// How it happens: the node was deleting what expires, and its owner goes on with Sexton in the middle of a cycle.
+#[test]
+fn a_cycle_in_which_tahoe_was_deleting_goes_on_as_tahoe_does_and_not_otherwise() {
+    let scene = Scene::new("fixture-plain", "plain");
+    let mut theirs = scene.json(NAMES[1]);
+    theirs["cycle-to-date"]["expiration-enabled"] = json!(true);
+    std::fs::write(scene.fixture.root.join(NAMES[1]), theirs.to_string()).unwrap();
+    let imported = run(&mut scene.program("import", "state", &format!("--job leases --now {NOW}"))).expect(0);
+    imported.said("only as Tahoe does, in one pass");
+    let command = imported.stdout.lines().find_map(|line| line.trim().strip_prefix("carried on by: sexton ")).unwrap();
+    let compat = "--offline --compat --max-delete 100%";
+    assert!(command.contains(compat), "{command}");
+    let with = |how: &str| run(sexton(command.replace(compat, how).split(' ')).arg("--json"));
+    // The node's files were copied just now.
+    let compat_stopped = &format!("{compat} --node-stopped");
+    for how in ["--offline --compat", "--offline --compat --max-delete 99%"] {
+        with(how).expect(2).said("--max-delete 100%");
+    }
+    with("--dry-run").expect(0);
+    let report = with(compat_stopped).expect(0).report();
+    assert_eq!((&report["resumed"], &report["cycle"]), (&json!(true), &json!(2)));
+    assert_eq!(report["history"]["expiration-enabled"], true);
+    assert!(report["deleted"]["shares"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn what_is_not_yet_carried_out_is_not_handed_back_to_tahoe() {
+    let scene = Scene::new("fixture-plain", "between");
+    NAMES.iter().for_each(|name| std::fs::remove_file(scene.fixture.root.join(name)).unwrap());
+    let args = format!("--job leases --expire age:2678400 --offline --node-stopped --now {NOW} --max-delete 0%");
+    run(&mut crawl(&scene.fixture.root, &scene.state("state"), &args)).expect(4);
+    let export = || run(&mut scene.program("export", "state", "--job leases"));
+    export().expect(2).said("has not deleted all that it has shown");
+    let args = args.replace("0%", "100%");
+    let stopped =
+        run(crawl(&scene.fixture.root, &scene.state("state"), &args)
+            .env("FAILPOINTS", "store::after_unlink=3*off->return"));
+    assert_eq!(stopped.signal(), Some(6), "{}", stopped.stderr);
+    export().expect(2).said("nothing was exported: cycle 0 has");
+    run(&mut crawl(&scene.fixture.root, &scene.state("state"), &args)).expect(0);
+    export().expect(0);
+}
+
 #[test]
 fn a_cycle_that_goes_by_a_moment_given_has_not_begun_after_it() {
     let scene = Scene::new("fixture-plain", "between");

@@ -147,13 +147,10 @@ impl LeaseSettings {
             Some(Word::Online) if self.prune => wrong(
                 "prune_empty_buckets goes with offline: a running node may be about to put a share into an empty bucket",
             ),
-            Some(_) if compat && !self.dry_run && self.max_delete < 1.0 => wrong(
-                "compat deletes bucket after bucket, as Tahoe does, so nothing can be judged before it begins: it goes with a \
-                 limit of 100 % (--max-delete 100%, in config.ron max_delete: \"100%\"); look with a dry run first",
-            ),
-            Some(_) if compat && !self.dry_run && self.rehearsal => wrong(
-                "compat deletes bucket after bucket, as Tahoe does, so there is no moment at which it could be confirmed: set \
-                 rehearsal to false, and look with a dry run first",
+            Some(_) if compat && !self.dry_run && (self.max_delete < 1.0 || self.rehearsal) => wrong(
+                "compat deletes bucket after bucket, as Tahoe does, so nothing is judged or confirmed before it begins: it goes with \
+                 a limit of 100 % (--max-delete 100%; in config.ron max_delete: \"100%\" and rehearsal: false); look with a dry run \
+                 first",
             ),
             _ if compat && self.prune => {
                 wrong("Tahoe prunes no empty buckets: leave out compat or prune_empty_buckets")
@@ -287,7 +284,7 @@ mod tests {
             let why = limited.validate().unwrap_err().to_string();
             assert!(why.contains("--max-delete 100%") && why.contains("a dry run first"), "{why}");
         }
-        assert!(compat(|s| s.rehearsal = true).unwrap_err().to_string().contains("rehearsal to false"));
+        assert!(compat(|s| s.rehearsal = true).unwrap_err().to_string().contains("rehearsal: false"));
         compat(|s| (s.dry_run, s.max_delete, s.rehearsal) = (true, 0.1, true)).unwrap();
         compat(|s| (s.word, s.dry_run, s.max_delete) = (None, true, 0.1)).unwrap();
     }
