@@ -1,6 +1,11 @@
 //! Candidates: what examining a ring has shown that a job would delete, bucket by bucket, before anything is deleted.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
+
+use super::Finding;
+use crate::shown;
 
 /// How much is deleted, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +88,44 @@ impl VisitPhase {
     /// Whether figures of what is examined belong to this visit.
     pub fn examines(self) -> bool {
         !matches!(self, VisitPhase::CarryOut { .. })
+    }
+}
+
+/// What examining has shown of a bucket; nothing if it is no candidate.
+pub(super) fn shown_of(candidates: &mut VecDeque<Candidate>, name: &[u8]) -> DeletionCount {
+    while candidates.front().is_some_and(|candidate| *candidate.bucket < *name) {
+        candidates.pop_front();
+    }
+    let found = candidates.front().filter(|candidate| *candidate.bucket == *name);
+    found.map(|candidate| candidate.shown).unwrap_or_default()
+}
+
+/// What was handed out of a bucket is no longer to come.
+pub(super) fn less_by(candidates: &mut VecDeque<Candidate>, name: &[u8], count: &DeletionCount) {
+    if let Some(candidate) = candidates.front_mut().filter(|candidate| *candidate.bucket == *name) {
+        candidate.shown.take_off(count);
+    }
+}
+
+/// That a bucket is left alone, because it has come to more than anybody was shown.
+pub(super) fn more_than_shown(bucket: &[u8], was: &DeletionCount, is: &DeletionCount) -> Finding {
+    let text = |count: &DeletionCount| {
+        let DeletionCount { objects, leases, bytes } = count;
+        format!("{objects} shares, {leases} leases, {bytes} bytes")
+    };
+    Finding {
+        storage_index: shown::name(bucket),
+        share: None,
+        region: "bucket".to_owned(),
+        reason: format!(
+            "it has changed since it was examined, and more has expired than was shown ({}, now {}): nothing in it is deleted \
+             in this cycle",
+            text(was),
+            text(is)
+        ),
+        tahoe_corrupt: false,
+        only_kept: true,
+        bytes: None,
     }
 }
 

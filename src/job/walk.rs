@@ -11,11 +11,12 @@ use std::path::PathBuf;
 
 use tracing::trace;
 
+use super::candidate::{less_by, more_than_shown, shown_of};
 use super::deferred::Deferral;
 use super::fold::HandedOut;
 use super::{
-    Candidate, Counts, CyclePhase, Deferred, DeferredBucket, DeletionCount, Finding, Fold, Intent, Intents, Notes,
-    PrefixTally, Tally, Unreadable, VisitPhase,
+    Candidate, Counts, CyclePhase, Deferred, DeferredBucket, DeletionCount, Fold, Intent, Intents, Notes, PrefixTally,
+    Tally, Unreadable, VisitPhase,
 };
 use crate::checkpoint::{Coverage, Picked};
 use crate::error::Error;
@@ -332,7 +333,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 if self.visit_one(&turn, &mut visit)? == Ended::InPart {
                     continue;
                 }
-                advance_cursor(&mut self.state.cursor, &name);
+                self.state.cursor = Some(name.clone());
                 self.names.advance();
                 self.save_after_bucket()?;
             }
@@ -485,52 +486,8 @@ enum Ended {
     InPart,
 }
 
-/// What examining has shown of a bucket; nothing if it is no candidate.
-fn shown_of(candidates: &mut VecDeque<Candidate>, name: &[u8]) -> DeletionCount {
-    while candidates.front().is_some_and(|candidate| *candidate.bucket < *name) {
-        candidates.pop_front();
-    }
-    let found = candidates.front().filter(|candidate| *candidate.bucket == *name);
-    found.map(|candidate| candidate.shown).unwrap_or_default()
-}
-
-/// What was handed out of a bucket is no longer to come.
-fn less_by(candidates: &mut VecDeque<Candidate>, name: &[u8], count: &DeletionCount) {
-    if let Some(candidate) = candidates.front_mut().filter(|candidate| *candidate.bucket == *name) {
-        candidate.shown.take_off(count);
-    }
-}
-
-/// That a bucket is left alone, because it has come to more than anybody was shown.
-fn more_than_shown(bucket: &[u8], was: &DeletionCount, is: &DeletionCount) -> Finding {
-    let text = |count: &DeletionCount| {
-        let DeletionCount { objects, leases, bytes } = count;
-        format!("{objects} shares, {leases} leases, {bytes} bytes")
-    };
-    Finding {
-        storage_index: shown::name(bucket),
-        share: None,
-        region: "bucket".to_owned(),
-        reason: format!(
-            "it has changed since it was examined, and more has expired than was shown ({}, now {}): nothing in it is deleted \
-             in this cycle",
-            text(was),
-            text(is)
-        ),
-        tahoe_corrupt: false,
-        only_kept: true,
-        bytes: None,
-    }
-}
-
 fn skip_message<'a>(skipped: &'a Skipped, position: u32, name: &[u8]) -> Option<&'a String> {
     if skipped.is_empty() { None } else { skipped.get(&(position, name.to_vec())) }
-}
-
-fn advance_cursor(cursor: &mut Option<Vec<u8>>, name: &[u8]) {
-    let cursor = cursor.get_or_insert_default();
-    cursor.clear();
-    cursor.extend_from_slice(name);
 }
 
 /// What a panic said, as far as it is text.
