@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing::trace;
@@ -186,8 +186,8 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) now: f64,
     pub(crate) latest: f64,
     pub(crate) phase: CyclePhase,
-    /// The candidates among the names, in the same order, where they are carried out.
-    pub(crate) candidates: &'a mut VecDeque<Candidate>,
+    /// The candidates among the names, in byte order, where they are carried out.
+    pub(crate) candidates: &'a [Candidate],
     pub(crate) clocks: &'a dyn Fn() -> Clocks,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
@@ -359,12 +359,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
 }
 
 /// What examining has shown of a bucket; nothing if it is no candidate.
-fn shown_of(candidates: &mut VecDeque<Candidate>, name: &[u8]) -> DeletionCount {
-    while candidates.front().is_some_and(|candidate| *candidate.bucket < *name) {
-        candidates.pop_front();
-    }
-    let found = candidates.front().filter(|candidate| *candidate.bucket == *name);
-    found.map(|candidate| candidate.shown).unwrap_or_default()
+fn shown_of(candidates: &[Candidate], name: &[u8]) -> DeletionCount {
+    let found = candidates.binary_search_by(|candidate| candidate.bucket.as_slice().cmp(name)).ok();
+    found.and_then(|at| candidates.get(at)).map(|candidate| candidate.shown).unwrap_or_default()
 }
 
 /// That a bucket is left alone, because it has come to more than anybody was shown.

@@ -2,6 +2,7 @@
 //! was not shown.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_executor::block_on;
@@ -177,6 +178,27 @@ fn beyond_the_limit_the_confirmation_names_the_number() {
     engine.join().unwrap();
     assert!(!world.share("aa", 0, 0).exists());
     block_on(engine.shutdown(Duration::from_secs(60))).unwrap();
+}
+
+/// How it happens: the disk is unmounted between the phases, when names come from the state and no folder has to be listed.
+#[test]
+fn a_store_that_goes_away_between_the_phases_loses_no_candidate() {
+    let world = World::new();
+    for prefix in ["aa", "bb"] {
+        world.put(&world.share(prefix, 0, 0), &immutable_at(world.now(), 2, 10, &[(1, 40)]));
+    }
+    let (shares, aside, away) = (world.store().join("shares"), world.path("aside"), AtomicBool::new(false));
+    let (from, to) = (shares.clone(), aside.clone());
+    let state = SimState::new(move |call| {
+        if call == "candidates" && !away.swap(true, Ordering::Relaxed) {
+            fs::rename(&from, &to).unwrap();
+        }
+        Ok(())
+    });
+    assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
+    fs::rename(&aside, &shares).unwrap();
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!((report.key.number, report.counts.shares, &report.own["deleted"]["shares"]), (0, 2, &2.into()));
 }
 
 /// A share of the property test: whether each of its leases has expired.
