@@ -123,6 +123,23 @@ impl CycleReport {
     /// Times are seconds, `cpu_percentage` and `measured_percentage` percent of one core. `shares` is `null` where the
     /// job opens no bucket.
     pub fn to_json(&self, budget: &BudgetStatus) -> Value {
+        self.with_own(budget, |_, _| true)
+    }
+
+    /// The same as text. The job's own part, which may be large, is not copied for it.
+    pub fn to_json_text(&self, budget: &BudgetStatus) -> String {
+        let common = self.with_own(budget, |key, common| common.contains_key(key));
+        let mut text = common.to_string();
+        text.pop();
+        for (key, value) in self.own.iter().filter(|(key, _)| common.get(key.as_str()).is_none()) {
+            text.push_str(&format!(",{}:{value}", json!(key)));
+        }
+        text.push('}');
+        text
+    }
+
+    /// The common keys, and of the job's own those that are wanted.
+    fn with_own(&self, budget: &BudgetStatus, which: impl Fn(&str, &Map<String, Value>) -> bool) -> Value {
         let strays = json!({
             "no_bucket": self.counts.no_bucket,
             "no_share": self.counts.no_share,
@@ -151,7 +168,9 @@ impl CycleReport {
             },
         });
         if let Value::Object(report) = &mut report {
-            report.extend(self.own.clone());
+            let own = self.own.iter().filter(|(key, _)| which(key.as_str(), report));
+            let own: Vec<_> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+            report.extend(own);
         }
         report
     }

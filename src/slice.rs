@@ -96,6 +96,14 @@ impl TimeSlice {
         TimeSlice { id: 0, client, deadline, basis, time, tenure: Arc::default(), settle: None }
     }
 
+    /// A slice that is over from the beginning.
+    #[cfg(test)]
+    pub(crate) fn ended() -> Self {
+        let mut slice = TimeSlice::unlimited();
+        slice.deadline = Duration::ZERO;
+        slice
+    }
+
     /// Whether the holder should stop after the running unit: the deadline has passed, or the slice was revoked
     /// (pause, stop). Costs some 25 ns.
     pub fn is_over(&self) -> bool {

@@ -279,7 +279,7 @@ pub(super) fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl Fn
 fn print(args: &CrawlArgs, engine: &EngineHandle, report: &Arc<CycleReport>) -> Result<()> {
     let budget = engine.status().budget;
     let text = if args.json {
-        format!("{}\n", report.to_json(&budget))
+        format!("{}\n", report.to_json_text(&budget))
     } else {
         super::output::report_for_people(report, &budget)
     };

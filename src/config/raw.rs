@@ -155,7 +155,7 @@ impl TryFrom<RawJob> for CheckedJob {
                         quarantine_max_bytes: quarantine_max.map_or(QUARANTINE_MAX_BYTES, |size| size.0),
                         advisories: if advisories { Advisories::Write } else { Advisories::None },
                         page_cache: if keep_cache { PageCache::Keep } else { PageCache::Spare },
-                        node_stopped: false,
+                        ..VerifySettings::default()
                     },
                     offline,
                 }

@@ -65,7 +65,7 @@ fn every_key_is_read() {
             state: "state.sqlite",
             budget: (cpu_percentage: "250%", cpu_slice: "500ms", basis: cpu, max_sleep: "299s",
                 windows: {"22:00-06:00": "50%", "12:00-13:30": "5%"}),
-            priority: low, log: json, http: (listen: "[::1]:80", allowed_hosts: ["NAS.example.org", "proxy:8080"]),
+            priority: low, log: json, http: (listen: "[::1]:80", allowed_hosts: ["NAS.example.org", "proxy:8080", ""]),
             checkpoint: every("10s"),
             crawls: [(
                 name: "old-leases", store: "../storage", workers: 2, weight: 0.1, read_ahead: 0,
@@ -107,7 +107,7 @@ fn every_key_is_read() {
         windows: Windows::new(vec![window("22:00-06:00", 0.5), window("12:00-13:30", 0.05)]).unwrap(),
         log: LogFormat::Json,
         listen: "[::1]:80".parse().unwrap(),
-        allowed_hosts: vec!["nas.example.org".into(), "proxy:8080".into()],
+        allowed_hosts: vec!["nas.example.org".into(), "proxy:8080".into(), String::new()],
     };
     let state = Some("/etc/sexton/state.sqlite".into());
     assert_eq!(config, Config { state, settings, daemon, crawls: vec![crawl], ..Config::default() });
@@ -209,7 +209,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(http: (allowed_hosts: ["a/b"]))"#,
-        r#"1:25: "a/b" is no host; a host such as "nas.example.org" or "nas:7377" would be right"#,
+        r#"1:25: "a/b" is no host; a host such as "nas.example.org" or "nas:7377", or "" for requests that name none would be right"#,
     ),
     (
         "(budget: (cpu_percentage: ten))",

@@ -26,6 +26,13 @@ impl DeletionCount {
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
+    /// Takes another off, as far as there is that much.
+    pub fn take_off(&mut self, other: &DeletionCount) {
+        self.objects = self.objects.saturating_sub(other.objects);
+        self.leases = self.leases.saturating_sub(other.leases);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+
     /// Whether no figure is greater than that of `most`.
     pub fn is_within(&self, most: &DeletionCount) -> bool {
         self.objects <= most.objects && self.leases <= most.leases && self.bytes <= most.bytes

@@ -48,6 +48,11 @@ impl<T> Fold<'_, T> {
         (self.clocks)()
     }
 
+    /// Whether there still is something at this path.
+    pub(in crate::job) fn is_there(&self, path: &Path) -> bool {
+        (self.is_there)(path)
+    }
+
     /// Refuses to go on, for a cause that somebody has to mend: the crawl stops with the first such error. Nothing of the
     /// bucket counts, and it comes again when the crawl goes on.
     pub fn refuse(&mut self, error: Error) {

@@ -36,6 +36,9 @@ pub struct Counts {
     /// Findings noted.
     #[serde(skip_serializing_if = "is_zero")]
     pub findings: u64,
+    /// How many of the errors and findings are only counted, since one bucket had so many of them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub only_counted: u64,
     /// Names that are no bucket or no share of which there is a note.
     #[serde(skip_serializing_if = "is_zero")]
     pub strays_named: u64,
@@ -129,6 +132,7 @@ impl Counts {
         self.vanished += later.vanished;
         self.errors += later.errors;
         self.findings += later.findings;
+        self.only_counted += later.only_counted;
         self.strays_named += later.strays_named;
         self.candidates += later.candidates;
         self.would_delete = self.would_delete.saturating_add(later.would_delete);
@@ -166,6 +170,7 @@ impl Counts {
             vanished: self.vanished - earlier.vanished,
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
+            only_counted: self.only_counted - earlier.only_counted,
             strays_named: self.strays_named - earlier.strays_named,
             candidates: self.candidates - earlier.candidates,
             would_delete: self.would_delete - earlier.would_delete,
@@ -330,6 +335,13 @@ impl Notes {
         std::mem::take(&mut self.judged)
     }
 
+    /// Counts findings and errors that no rows tell of.
+    pub fn only_counted(&mut self, findings: u64, errors: u64) {
+        self.counts.findings += findings;
+        self.counts.errors += errors;
+        self.counts.only_counted += findings + errors;
+    }
+
     /// Takes out the rows collected since the last call.
     pub fn take_rows(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.rows)
@@ -348,7 +360,8 @@ impl Notes {
     }
 
     fn row(&mut self, kind: NoteKind, body: &impl Serialize) {
-        let number = self.counts.errors + self.counts.findings + self.counts.strays_named - 1;
+        let Counts { errors, findings, strays_named, only_counted, .. } = self.counts;
+        let number = errors + findings + strays_named - only_counted - 1;
         // Both kinds of bodies are plain structs of strings and numbers, which always serialize.
         let body = serde_json::to_string(body).unwrap_or_default();
         self.rows.push(Note { number, bucket: self.bucket.clone(), kind, body });

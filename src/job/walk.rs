@@ -57,6 +57,8 @@ pub enum Visited<P> {
     Whole,
     /// Up to here; the next visit to the same bucket gets it back.
     Part(P),
+    /// Likewise, and what was handed out so far is carried out before that.
+    Chunk(P),
 }
 
 impl<T: Tally> PrefixState<T> {
@@ -170,6 +172,11 @@ pub(crate) enum Why {
 pub(crate) trait Saver<T> {
     /// Called after each bucket.
     fn after_bucket(&mut self, state: &mut PrefixState<T>, slice: &TimeSlice) -> Result<(), Error>;
+
+    /// Called in the middle of a bucket: what it has handed out so far is to be carried out. Default: it waits.
+    fn carry_out(&mut self, _state: &mut PrefixState<T>, _slice: &TimeSlice) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// One prefix being walked: what [`Job::process_prefix`](super::Job::process_prefix) works on.
@@ -333,6 +340,17 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                         }
                         continue;
                     }
+                    Ok(Visited::Chunk(part)) => {
+                        let handed_out = std::mem::take(&mut fold.handed_out);
+                        handed_out.count.iter().for_each(|count| less_by(self.candidates, name, count));
+                        self.state.part = Some(Box::new(part));
+                        self.state.take_in(name, phase, handed_out);
+                        self.saver.carry_out(self.state, self.slice).map_err(Why::Unsaved)?;
+                        if self.slice.is_over() || !self.state.intents.is_empty() {
+                            return Err(Why::SliceOver);
+                        }
+                        continue;
+                    }
                     Err(panic) => {
                         let (bucket, message) = (name.to_vec(), panic_message(&*panic));
                         return Err(Why::Panicked { bucket, message });
@@ -362,6 +380,13 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
 fn shown_of(candidates: &[Candidate], name: &[u8]) -> DeletionCount {
     let found = candidates.binary_search_by(|candidate| candidate.bucket.as_slice().cmp(name)).ok();
     found.and_then(|at| candidates.get(at)).map(|candidate| candidate.shown).unwrap_or_default()
+}
+
+/// What was handed out of a bucket is no longer to come.
+fn less_by(candidates: &mut VecDeque<Candidate>, name: &[u8], count: &DeletionCount) {
+    if let Some(candidate) = candidates.front_mut().filter(|candidate| *candidate.bucket == *name) {
+        candidate.shown.take_off(count);
+    }
 }
 
 /// That a bucket is left alone, because it has come to more than anybody was shown.

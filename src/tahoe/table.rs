@@ -50,6 +50,24 @@ pub enum Fault {
     Unreadable(io::Error),
 }
 
+/// How far a table was read. Begins at its beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TablePlace {
+    /// Whether the slots in a mutable container's header are behind it.
+    in_extra: bool,
+    /// Records read, where it is.
+    done: u64,
+}
+
+/// Where reading a table has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableRead {
+    /// To its end; the count of extra slots where there are such.
+    End(Option<u32>),
+    /// To the [place](TablePlace) where it goes on.
+    Part,
+}
+
 /// A lease where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -74,14 +92,38 @@ impl<R: ReadAt> ShareBytes<'_, R> {
     ///
     /// # Errors
     /// [`Fault`]; leases before it were visited.
-    pub fn each_record(&self, header: &Header, mut visit: impl FnMut(Record<'_>)) -> Result<Option<u32>, Fault> {
-        match header {
-            Header::Immutable(header) => self.immutable_leases(header, &mut visit).map(|()| None),
-            Header::Mutable(header) => self.mutable_leases(header, &mut visit).map(Some),
+    pub fn each_record(&self, header: &Header, visit: impl FnMut(Record<'_>)) -> Result<Option<u32>, Fault> {
+        match self.records_from(&mut TablePlace::default(), header, visit, || true)? {
+            TableRead::End(extra) => Ok(extra),
+            // Nobody has told it to stop.
+            TableRead::Part => Ok(None),
         }
     }
 
-    fn immutable_leases(&self, header: &Immutable, visit: &mut impl FnMut(Record<'_>)) -> Result<(), Fault> {
+    /// As [`each_record`](Self::each_record), from a place on as long as `goes_on` says so, which is asked after each piece.
+    ///
+    /// # Errors
+    /// [`Fault`]; leases before it were visited.
+    pub fn records_from(
+        &self,
+        place: &mut TablePlace,
+        header: &Header,
+        mut visit: impl FnMut(Record<'_>),
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<TableRead, Fault> {
+        match header {
+            Header::Immutable(header) => self.immutable_leases(place, header, &mut visit, &mut goes_on),
+            Header::Mutable(header) => self.mutable_leases(place, header, &mut visit, &mut goes_on),
+        }
+    }
+
+    fn immutable_leases(
+        &self,
+        place: &mut TablePlace,
+        header: &Immutable,
+        visit: &mut impl FnMut(Record<'_>),
+        goes_on: &mut impl FnMut() -> bool,
+    ) -> Result<TableRead, Fault> {
         let count = u64::from(header.leases);
         let Some(start) = header.leases_at(self.size) else {
             let (needed, size) = (IMMUTABLE_RECORD_LEN * count, self.size);
@@ -92,10 +134,17 @@ impl<R: ReadAt> ShareBytes<'_, R> {
             visit(Record { lease, at, bytes });
             Some(())
         };
-        self.records(start, count, IMMUTABLE_RECORD_LEN, visit)
+        let is_end = self.records((start, count, IMMUTABLE_RECORD_LEN), &mut place.done, visit, goes_on)?;
+        Ok(if is_end { TableRead::End(None) } else { TableRead::Part })
     }
 
-    fn mutable_leases(&self, header: &Mutable, visit: &mut impl FnMut(Record<'_>)) -> Result<u32, Fault> {
+    fn mutable_leases(
+        &self,
+        place: &mut TablePlace,
+        header: &Mutable,
+        visit: &mut impl FnMut(Record<'_>),
+        goes_on: &mut impl FnMut() -> bool,
+    ) -> Result<TableRead, Fault> {
         let (at, size) = (header.extra_leases_at, self.size);
         let beyond = at.checked_add(4).is_none_or(|end| end > size);
         if beyond && (i64::try_from(at).is_err() || !self.rest.has_offset(at)) {
@@ -113,22 +162,28 @@ impl<R: ReadAt> ShareBytes<'_, R> {
             }
             Some(())
         };
-        self.records(MUTABLE_SLOTS_AT, MUTABLE_SLOTS, MUTABLE_RECORD_LEN, &mut visit)?;
+        if !place.in_extra {
+            let slots = (MUTABLE_SLOTS_AT, MUTABLE_SLOTS, MUTABLE_RECORD_LEN);
+            self.records(slots, &mut place.done, &mut visit, &mut || true)?;
+            *place = TablePlace { in_extra: true, done: 0 };
+        }
         // Cannot overflow: `at` + 4 lies within the file.
-        self.records(at + 4, u64::from(extra), MUTABLE_RECORD_LEN, &mut visit)?;
-        Ok(extra)
+        let slots = (at + 4, u64::from(extra), MUTABLE_RECORD_LEN);
+        let is_end = self.records(slots, &mut place.done, &mut visit, goes_on)?;
+        Ok(if is_end { TableRead::End(Some(extra)) } else { TableRead::Part })
     }
 
-    /// Gives `count` records from `start` on to `visit`, piece by piece; it tells with `None` that one is cut off.
+    /// Gives `count` records of one length from `start` on to `visit`, of which `done` were given before, piece by piece;
+    /// it tells with `None` that one is cut off. Whether that was all of them.
     fn records(
         &self,
-        start: u64,
-        count: u64,
-        record_len: u64,
+        (start, count, record_len): (u64, u64, u64),
+        done: &mut u64,
         mut visit: impl FnMut(u64, &[u8]) -> Option<()>,
-    ) -> Result<(), Fault> {
+        goes_on: &mut impl FnMut() -> bool,
+    ) -> Result<bool, Fault> {
         if count == 0 {
-            return Ok(());
+            return Ok(true);
         }
         // As many as are not cut off: a count alone may be anything.
         let within = count.min(self.size.saturating_sub(start) / record_len);
@@ -137,14 +192,13 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         }
         let per_piece = PIECE_LEN as u64 / record_len;
         let mut piece = [0; PIECE_LEN];
-        let mut done = 0;
-        while done < count {
-            let batch = per_piece.min(count - done);
+        while *done < count {
+            let batch = per_piece.min(count - *done);
             // No overflow: every record before this one was within the file.
-            let at = start + done * record_len;
+            let at = start + *done * record_len;
             let bytes = self.bytes(at, &mut piece[..(batch * record_len) as usize])?;
             let mut records = bytes.chunks(record_len as usize);
-            for number in done..done + batch {
+            for number in *done..*done + batch {
                 let at = start + number * record_len;
                 records.next().and_then(|record| visit(at, record)).ok_or_else(|| {
                     let (record, size) = (number + 1, self.size);
@@ -153,9 +207,12 @@ impl<R: ReadAt> ShareBytes<'_, R> {
                     ))
                 })?;
             }
-            done += batch;
+            *done += batch;
+            if *done < count && !goes_on() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The bytes at `at`, as many as `buf` takes or the file has; from the head where they are in it.
@@ -245,6 +302,25 @@ pub(crate) mod tests {
             let (met, end) = leases(&file, head_len);
             assert_eq!(met, (0..200).filter(|i| *i != 1 && *i != 7).collect::<Vec<_>>());
             assert_eq!(end.unwrap(), Some(196));
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_read_in_parts_gives_the_same_leases() {
+        let slots: Vec<(u32, u32)> = (0..250).map(|i| (1, i)).collect();
+        for (file, extra) in [(immutable(240, 700), None), (mutable(&slots, 300), Some(246))] {
+            let (header, rest) = (Header::parse(&file).unwrap(), Bytes(&file));
+            let share = ShareBytes { head: &file[..100], size: file.len() as u64, rest: &rest, most: 250 };
+            let (mut met, mut place, mut parts) = (Vec::new(), TablePlace::default(), 1);
+            let end = loop {
+                let visit = |record: Record<'_>| met.push(record.lease.expires_unix);
+                match share.records_from(&mut place, &header, visit, || false).unwrap() {
+                    TableRead::Part => parts += 1,
+                    TableRead::End(extra) => break extra,
+                }
+            };
+            assert_eq!((&met, end), (&leases(&file, 4096).0, extra));
+            assert!(parts > 4, "{parts}");
         }
     }
 

@@ -55,6 +55,7 @@ mod fail_points;
 mod fixtures;
 mod full_disk;
 mod harness;
+mod huge_buckets;
 mod own_files;
 #[cfg(feature = "external")]
 mod page;

@@ -35,15 +35,20 @@ fn nothing_is_changed_through_a_link_that_a_stranger_laid() {
     if !is_root() {
         return;
     }
-    let (victim, other) = (Fixture::unpack("real-grid-small"), tempfile::tempdir().unwrap());
-    let (store, shares) = (other.path().join("store"), victim.root.join("shares"));
+    let (victim, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, shares) = (other.path().join("store"), victim.path().join("shares"));
+    fs::create_dir_all(shares.join("aa").join(INDEX)).unwrap();
+    // Immutable, of three bytes, with one lease that ended in 2017.
+    let head: Vec<u8> = [1u32, 3, 1].iter().flat_map(|field| field.to_be_bytes()).collect();
+    let share = [&head[..], b"abc", &[0; 4 + 32 + 32], &1_500_000_000u32.to_be_bytes()].concat();
+    fs::write(shares.join("aa").join(INDEX).join("0"), share).unwrap();
     fs::create_dir(&store).unwrap();
     chown(&store, Some(STRANGER), Some(STRANGER)).unwrap();
     symlink(&shares, store.join("shares")).unwrap();
     lchown(store.join("shares"), Some(STRANGER), Some(STRANGER)).unwrap();
     let before = shares_in(&shares);
     let crawl = |store: &Path, args: &str| -> Ended { run(&mut crawl(store, &other.path().join("state"), args)) };
-    let expire = "--job leases --expire age:1s --offline --node-stopped --accept-clock --max-delete 100% --fresh";
+    let expire = "--job leases --expire age:2678400 --offline --node-stopped --accept-clock --max-delete 100% --fresh";
     for args in [
         expire,
         &format!("{expire} --dry-run"),

@@ -300,6 +300,11 @@ struct MidSlice<'a, S: Store, J: Job<S>> {
 }
 
 impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
+    fn carry_out(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
+        let (crawl, work, current) = (self.crawl, self.work, Some(state));
+        Settling { crawl, work, done: self.done, current, saved_at: self.saved_at }.run(Some(slice))
+    }
+
     fn after_bucket(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
         let is_much = |state: &PrefixState<J::Tally>| {
             state.notes.waiting() >= NOTES_IN_HAND || state.candidates.len() >= CANDIDATES_IN_HAND

@@ -14,9 +14,10 @@ use super::judge::{Flaw, LEASES};
 use super::look::{LEASES_MOST, Looked, Sight};
 use super::plan::{Act, BucketPlan, Change, SharePlan};
 use super::tally::LeaseTally;
+use super::told::Told;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
-use crate::job::{Carried, Deed, Finding, Intent, Notes};
+use crate::job::{Carried, Deed, Intent};
 use crate::priority::unhindered;
 use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Store, TahoeStore};
 use crate::tahoe::STOPS_TAHOE;
@@ -43,36 +44,6 @@ enum Fate {
     Unread(io::Error),
     /// It may be half done, and cannot be finished now.
     Between(io::Error),
-}
-
-/// What is to be told of a bucket. It waits until the bucket is settled or planned anew: where that fails all is done again,
-/// and would be told again.
-#[derive(Default)]
-struct Told(Vec<Remark>);
-
-enum Remark {
-    Finding(Finding),
-    Error(PathBuf, String),
-}
-
-impl Told {
-    fn finding(&mut self, finding: Finding) {
-        self.0.push(Remark::Finding(finding));
-    }
-
-    fn error(&mut self, path: &Path, error: String) {
-        self.0.push(Remark::Error(path.to_path_buf(), error));
-    }
-
-    fn tell(self, bucket: &[u8], notes: &mut Notes) {
-        notes.enter(bucket);
-        for remark in self.0 {
-            match remark {
-                Remark::Finding(finding) => notes.finding(&finding),
-                Remark::Error(path, error) => notes.error(&path, &error),
-            }
-        }
-    }
 }
 
 /// Carries out the intent for one bucket.
@@ -122,7 +93,7 @@ pub(super) fn bucket(
                 }
             }
             // What was judged with the whole ring is not exceeded; in one pass nothing was.
-            if plan.examined && !plan.deletion().is_within(&planned) {
+            if plan.bounded && !plan.deletion().is_within(&planned) {
                 for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
                     let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                     keep(share, &mut told, &path, &"the bucket was changed, and more would be deleted than was shown");
@@ -135,6 +106,10 @@ pub(super) fn bucket(
                     .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
                 told.tell(&intent.bucket, deed.notes);
                 return Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }));
+            }
+            if plan.is_continued {
+                // Others were handed out before. What has become of them, the bucket itself tells.
+                plan.only_if_left(opened.count_shares().ok());
             }
             deed.tally.deleted.buckets += u64::from(plan.prune && prune(opened, &mut told, &path));
         }
@@ -151,7 +126,7 @@ pub(super) fn bucket(
             if e.kind() == io::ErrorKind::ReadOnlyFilesystem {
                 job.failures.failed(&path, &e)?;
             }
-            told.error(&path, format!("nothing in it is deleted: {e}"));
+            told.error_at(&path, format!("nothing in it is deleted: {e}"));
             plan.shares.iter_mut().filter(|share| share.is_pending()).for_each(|share| share.act = None);
         }
     }
@@ -190,20 +165,21 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
 
 fn keep(share: &mut SharePlan, told: &mut Told, path: &Path, why: &dyn std::fmt::Display) {
     share.act = None;
-    told.error(path, format!("its expired leases are kept: {why}"));
+    told.error_at(path, format!("its expired leases are kept: {why}"));
 }
 
 /// What is not known again is never written to, and what was planned for it is not come back to: no later run would know
 /// it any better. The next cycle goes by what can be read then, which need not be all its leases.
 fn give_up(share: &mut SharePlan, told: &mut Told, bucket: &[u8]) {
     share.act = None;
-    told.finding(Flaw::of_leases(TORN.to_owned()).of_share(bucket, share.name.as_bytes()));
+    let name = share.name.as_bytes();
+    told.finding(name, || Flaw::of_leases(TORN.to_owned()).of_share(bucket, name));
 }
 
 /// Removes the bucket if it is empty. Tells whether it is gone.
 fn prune(opened: OpenedBucket<'_>, told: &mut Told, path: &Path) -> bool {
     opened.remove_if_empty().unwrap_or_else(|e| {
-        told.error(path, format!("the empty bucket cannot be removed: {e}"));
+        told.error_at(path, format!("the empty bucket cannot be removed: {e}"));
         false
     })
 }
@@ -286,14 +262,14 @@ impl Work<'_> {
             Err(e) => Err(e),
         };
         match looked {
-            Ok(Looked { plan, flaws, stops, kept }) => {
+            Ok(Looked { plan, flaws, stops, kept, .. }) => {
                 *share = plan;
                 self.leases_left = self.leases_left.saturating_sub(share.leases_rewritten());
                 for flaw in flaws.into_iter().chain(kept.map(|why| Flaw::kept(LEASES, why))) {
-                    told.finding(flaw.of_share(self.bucket, &name));
+                    told.finding(&name, || flaw.of_share(self.bucket, &name));
                 }
                 if let Some(reason) = stops {
-                    told.error(path, format!("{reason}; {STOPS_TAHOE}"));
+                    told.error_at(path, format!("{reason}; {STOPS_TAHOE}"));
                 }
             }
             Err(e) => keep(share, told, path, &format_args!("it was changed, and cannot be read: {e}")),

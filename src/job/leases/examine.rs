@@ -1,5 +1,8 @@
-//! The visit to one bucket: each share in turn, in byte order of their names. Nothing is changed here: what is to be
-//! deleted becomes an intent.
+//! The visit to one bucket: each share in turn, in byte order of their names, share by share and, in long lease tables, piece by
+//! piece, so that it can end with its slice. Nothing is changed here: what is to be deleted becomes an intent.
+//!
+//! A bucket may have a hundred thousand shares, so nothing of a share is kept but sums, and the shares to which something is to
+//! be done. Of those a visit that carries out hands out some thousand at once, and goes on when they are done.
 //!
 //! Where Tahoe's lease checker would stop for good, the history keeps what the bucket had counted so far and takes up
 //! nothing more from it; the walk itself goes on with the next share.
@@ -9,15 +12,17 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::judge::{BUCKET, Flaw, LEASES};
-use super::look::{LEASES_MOST, Looked, Sight};
+use super::look::{Begun, LEASES_MOST, Looked, Reading, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
+use super::sums::BucketSums;
 use super::tally::LeaseTally;
+use super::told::Told;
 use super::{Conduct, Leases, Word};
 use crate::error::Error;
-use crate::job::{Fold, Unreadable, VisitPhase};
+use crate::job::{Counts, DeletionCount, Fold, Unreadable, VisitPhase, Visited};
 use crate::policy::deletion::secs_ahead;
-use crate::store::{ShareEntry, TahoeBucket};
+use crate::store::{ShareFile, ShareListing, TahoeBucket};
 use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::names;
 use crate::tahoe::table::PIECE_LEN;
@@ -28,231 +33,338 @@ const NO_BUCKET: &str = "its leases have expired, but the directory is no bucket
 /// Why a share is kept that a link leads to. Carrying out would refuse it; what is only told has to say the same.
 const LINKED: &str = "its expired leases are kept: a link leads to it, and links are never followed to change anything";
 
-struct Visit<'v, 'f> {
-    job: &'v Leases,
-    bucket: &'v TahoeBucket<'v>,
-    fold: &'v mut Fold<'f, LeaseTally>,
-    plan: BucketPlan,
-    /// How many leases the tables have that it rewrites.
-    leases_rewritten: u64,
-    /// Whether Tahoe's lease checker would have stopped in this bucket.
-    stopped: bool,
+/// How many shares one intent changes at most, in a bucket that was examined before. A file has 256 at most.
+const SHARES_AT_ONCE: usize = 1000;
+
+/// How far the visit to a bucket has come. Goes along from slice to slice; is never saved.
+#[derive(Debug)]
+pub(super) struct BucketVisit {
+    listing: ShareListing,
+    /// The share whose leases are being read.
+    current: Option<(ShareFile, Reading)>,
+    sums: BucketSums,
+    counts: Counts,
+    told: Told,
+    /// The shares to which something is to be done, as far as an intent is to say it.
+    shares: Vec<SharePlan>,
+    /// Whether others of them were handed out before.
+    is_continued: bool,
     /// Whether the bucket was reached through a link, once that was asked.
     behind_link: OnceCell<bool>,
 }
 
-/// Visits a bucket.
+/// What a step has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Something,
+    /// Enough to be carried out before the visit goes on.
+    Enough,
+    Nothing,
+}
+
+/// Visits a bucket, or goes on with that, as far as the slice lasts.
 ///
 /// # Errors
-/// [`Unreadable`] if the size of its directory is needed and cannot be told, or what is planned cannot be written down.
+/// [`Unreadable`] if the bucket cannot be listed, or the size of its directory is needed and cannot be told, or what is planned
+/// cannot be written down.
 pub(super) fn bucket(
     job: &Leases,
     bucket: &TahoeBucket<'_>,
+    part: Option<BucketVisit>,
     fold: &mut Fold<'_, LeaseTally>,
-) -> Result<(), Unreadable> {
-    if fold.phase.examines() {
-        fold.notes.counts.no_share += bucket.no_share();
-        bucket.strays().for_each(|path| fold.notes.stray(&path));
-    }
-    let (plan, behind_link) = (BucketPlan::default(), OnceCell::new());
-    let mut visit = Visit { job, bucket, fold, plan, leases_rewritten: 0, stopped: false, behind_link };
+) -> Result<Visited<BucketVisit>, Unreadable> {
+    let unreadable = |error| Unreadable { path: bucket.path(), error };
+    let mut visit = part.unwrap_or_default();
     let mut page = [0; PIECE_LEN];
-    for entry in bucket.shares() {
-        visit.share(entry, &mut page);
+    loop {
+        let left = visit.step(job, bucket, fold, &mut page).map_err(unreadable);
+        match left {
+            Ok(Left::Something) if fold.refused.is_some() => return Ok(Visited::Whole),
+            Ok(Left::Something) if !fold.slice.is_over() => {}
+            Ok(Left::Something) => {
+                visit.set_aside(bucket).map_err(unreadable)?;
+                return Ok(Visited::Part(visit));
+            }
+            Ok(Left::Enough) => {
+                visit.hand_out_some(bucket, fold).map_err(unreadable)?;
+                visit.set_aside(bucket).map_err(unreadable)?;
+                return Ok(Visited::Chunk(visit));
+            }
+            Ok(Left::Nothing) => return visit.finish(job, bucket, fold).map(|()| Visited::Whole),
+            Err(e) => {
+                visit.put_down_notes(bucket, fold);
+                return Err(e);
+            }
+        }
     }
-    visit.finish()
 }
 
-impl Visit<'_, '_> {
-    fn share(&mut self, entry: &ShareEntry, page: &mut [u8; PIECE_LEN]) {
-        let leases_left = LEASES_MOST.saturating_sub(self.leases_rewritten);
-        let (settings, now, latest) = (&self.job.settings, self.fold.now, self.fold.latest);
-        let mut sight = Sight { settings, now, latest, leases_left, page };
-        let name = self.bucket.share_name(entry);
-        let looked = self.bucket.open_share(entry).and_then(|file| {
-            let looked = sight.look(name, &file)?;
-            Ok((looked, file.stamp().touched_unix()))
-        });
-        match looked {
-            Ok((looked, touched_unix)) => {
-                self.meet(entry, touched_unix);
-                self.looked(entry, looked);
-            }
-            Err(e) => self.unreadable(entry, &e),
+impl Default for BucketVisit {
+    fn default() -> BucketVisit {
+        BucketVisit {
+            listing: ShareListing::new(),
+            current: None,
+            sums: BucketSums::new(),
+            counts: Counts::default(),
+            told: Told::default(),
+            shares: Vec::new(),
+            is_continued: false,
+            behind_link: OnceCell::new(),
         }
+    }
+}
+
+impl BucketVisit {
+    /// Does the next part of the work: a chunk of names, or a share, or a part of its leases.
+    pub fn step(
+        &mut self,
+        job: &Leases,
+        bucket: &TahoeBucket<'_>,
+        fold: &mut Fold<'_, LeaseTally>,
+        page: &mut [u8; PIECE_LEN],
+    ) -> io::Result<Left> {
+        if self.listing.wants_reading() {
+            return self.listing.read(bucket).map(|()| Left::Something);
+        }
+        let carries_out = matches!(fold.phase, VisitPhase::CarryOut { .. });
+        if carries_out && self.current.is_none() && self.shares.len() >= SHARES_AT_ONCE {
+            return Ok(Left::Enough);
+        }
+        let (settings, now, latest) = (&job.settings, fold.now, fold.latest);
+        let leases_left = LEASES_MOST.saturating_sub(self.sums.leases_rewritten);
+        let mut sight = Sight { settings, now, latest, leases_left, page };
+        let slice = fold.slice;
+        let (file, begun) = match self.current.take() {
+            Some((file, reading)) => {
+                let begun = sight.go_on(reading, &file, || !slice.is_over());
+                (file, begun)
+            }
+            None => {
+                let Some((name, listed)) = self.listing.next(bucket)? else {
+                    return Ok(if self.listing.wants_reading() { Left::Something } else { Left::Nothing });
+                };
+                let begun = bucket.open_named(&name, listed).and_then(|file| {
+                    let begun = match sight.begin(&name, &file)? {
+                        Begun::Reading(reading) => sight.go_on(reading, &file, || !slice.is_over()),
+                        looked @ Begun::Looked(_) => looked,
+                    };
+                    Ok((file, begun))
+                });
+                match begun {
+                    Ok(begun) => begun,
+                    Err(e) => {
+                        self.unreadable(bucket, &name, &e, fold);
+                        return Ok(Left::Something);
+                    }
+                }
+            }
+        };
+        match begun {
+            Begun::Reading(reading) => self.current = Some((file, reading)),
+            Begun::Looked(looked) => {
+                self.meet(job, bucket, looked.plan.name.as_bytes(), file.stamp().touched_unix(), fold);
+                self.looked(job, bucket, looked, fold.phase);
+            }
+        }
+        Ok(Left::Something)
+    }
+
+    /// Makes it go on in another slice.
+    fn set_aside(&mut self, bucket: &TahoeBucket<'_>) -> io::Result<()> {
+        if let Some((_, reading)) = &mut self.current {
+            reading.set_aside();
+        }
+        self.listing.keep(bucket)
     }
 
     /// Remembers the youngest share. Beside a running node it is refused to go on by a clock that is behind one, whether or
     /// not anything would be deleted; the clock is looked at only where a share is later than when the prefix was begun.
-    fn meet(&mut self, entry: &ShareEntry, touched_unix: f64) {
-        let path = || self.bucket.share_path(entry);
-        self.job.youngest.meet(touched_unix, path);
-        if self.job.settings.word == Some(Word::Online)
-            && secs_ahead(touched_unix, self.fold.latest).is_some()
-            && let Err(why) = self.job.check_date(touched_unix, &self.fold.clocks(), path)
+    fn meet(
+        &self,
+        job: &Leases,
+        bucket: &TahoeBucket<'_>,
+        name: &[u8],
+        touched_unix: f64,
+        fold: &mut Fold<'_, LeaseTally>,
+    ) {
+        let path = || bucket.path_of(name);
+        job.youngest.meet(touched_unix, path);
+        if job.settings.word == Some(Word::Online)
+            && secs_ahead(touched_unix, fold.latest).is_some()
+            && let Err(why) = job.check_date(touched_unix, &fold.clocks(), path)
         {
-            self.fold.refuse(why);
+            fold.refuse(why);
         }
     }
 
-    fn looked(&mut self, entry: &ShareEntry, looked: Looked) {
-        let Looked { mut plan, mut flaws, stops, kept } = looked;
-        self.count_share();
-        if self.stopped {
+    fn looked(&mut self, job: &Leases, bucket: &TahoeBucket<'_>, looked: Looked, phase: VisitPhase) {
+        let Looked { mut plan, ages, mut flaws, stops, kept } = looked;
+        self.counts.shares += 1;
+        if self.sums.has_stopped() {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
         }
         if plan.act.is_some()
-            && let Some(why) = self.refused(entry)
+            && let Some(why) = self.refused(job, bucket, plan.name.as_bytes())
         {
             plan.act = None;
             flaws.push(Flaw::kept(BUCKET, why.to_owned()));
         }
         flaws.extend(kept.map(|why| Flaw::kept(LEASES, why)));
         if let Some(reason) = stops {
-            self.error(entry, &reason);
+            self.error(bucket, plan.name.as_bytes(), &reason);
         }
         for flaw in flaws {
-            self.finding(entry, flaw);
+            let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.sums.has_stopped(), ..flaw };
+            let name = plan.name.as_bytes();
+            self.told.finding(name, || flaw.of_share(bucket.name(), name));
         }
-        self.stopped |= matches!(plan.seen, Seen::Stops(_));
-        self.leases_rewritten = self.leases_rewritten.saturating_add(plan.leases_rewritten());
-        self.plan.shares.push(plan);
-    }
-
-    /// Counts a share as examined, once.
-    fn count_share(&mut self) {
-        self.fold.notes.counts.shares += u64::from(self.fold.phase.examines());
-    }
-
-    /// Notes a finding, unless that was done when the bucket was examined.
-    fn finding(&mut self, entry: &ShareEntry, flaw: Flaw) {
-        let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.stopped, ..flaw };
-        if self.fold.phase.examines() {
-            let share = self.bucket.share_name(entry);
-            self.fold.notes.finding_in(share, &flaw.of_share(self.bucket.name(), share));
+        self.sums.add(&plan, &ages);
+        if plan.act.is_some() && phase != VisitPhase::Examine {
+            self.shares.push(plan);
         }
     }
 
-    /// Likewise an error.
-    fn error(&mut self, entry: &ShareEntry, what: &str) {
-        if self.fold.phase.examines() {
-            self.fold.notes.error(&self.bucket.share_path(entry), &self.with_consequence(what));
-        }
+    fn error(&mut self, bucket: &TahoeBucket<'_>, share: &[u8], what: &str) {
+        // Tahoe's crawler stops but once: at the first such thing in a bucket.
+        let what = if self.sums.has_stopped() { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") };
+        self.told.error(|| bucket.path_of(share), what);
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as
     /// if it had not been listed.
-    fn unreadable(&mut self, entry: &ShareEntry, e: &io::Error) {
-        let path = self.bucket.share_path(entry);
-        if !(self.fold.is_there)(&path) {
-            self.fold.notes.counts.vanished += u64::from(self.fold.phase.examines());
-            self.plan.vanished += 1;
+    fn unreadable(&mut self, bucket: &TahoeBucket<'_>, name: &[u8], e: &io::Error, fold: &Fold<'_, LeaseTally>) {
+        if !fold.is_there(&bucket.path_of(name)) {
+            self.counts.vanished += 1;
+            self.sums.vanished += 1;
             return;
         }
         match e.kind() {
-            io::ErrorKind::IsADirectory => self.error(entry, "it has a share's name, but is a directory"),
-            io::ErrorKind::NotFound => self.error(entry, "it is a link to nothing"),
-            _ => self.error(entry, &format!("cannot read share: {e}")),
+            io::ErrorKind::IsADirectory => self.error(bucket, name, "it has a share's name, but is a directory"),
+            io::ErrorKind::NotFound => self.error(bucket, name, "it is a link to nothing"),
+            _ => self.error(bucket, name, &format!("cannot read share: {e}")),
         }
-        self.count_share();
-        self.stopped = true;
-        let name = String::from_utf8_lossy(self.bucket.share_name(entry)).into_owned();
-        self.plan.shares.push(SharePlan {
-            name,
-            ages: BTreeMap::new(),
-            seen: Seen::Stops(None),
-            act: None,
-            spared: None,
-            done: false,
-        });
-    }
-
-    /// Tahoe's crawler stops but once: at the first such thing in a bucket.
-    fn with_consequence(&self, what: &str) -> String {
-        if self.stopped { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") }
+        self.counts.shares += 1;
+        let plan = SharePlan::of(String::from_utf8_lossy(name).into_owned(), Seen::Stops(None));
+        self.sums.add(&plan, &BTreeMap::new());
     }
 
     /// Why nothing of a share is deleted where it stands.
-    fn refused(&self, entry: &ShareEntry) -> Option<&'static str> {
-        if self.job.settings.conduct == Conduct::Careful && !self.is_bucket() {
+    fn refused(&self, job: &Leases, bucket: &TahoeBucket<'_>, name: &[u8]) -> Option<&'static str> {
+        if job.settings.conduct == Conduct::Careful && !is_bucket(bucket) {
             // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
             return Some(NO_BUCKET);
         }
-        (self.is_behind_link() || self.bucket.is_link(entry)).then_some(LINKED)
+        (self.is_behind_link(bucket) || bucket.is_link_named(name)).then_some(LINKED)
     }
 
-    fn is_behind_link(&self) -> bool {
-        *self.behind_link.get_or_init(|| self.bucket.is_behind_link())
-    }
-
-    /// Whether its name is a storage index, in the prefix where it belongs.
-    fn is_bucket(&self) -> bool {
-        let name = self.bucket.name();
-        names::is_storage_index(name) && name.starts_with(self.bucket.prefix())
+    fn is_behind_link(&self, bucket: &TahoeBucket<'_>) -> bool {
+        *self.behind_link.get_or_init(|| bucket.is_behind_link())
     }
 
     /// Whether the bucket's directory is to go with its last share. A directory that is no bucket is not touched.
-    fn prunes(&self) -> bool {
-        let all_go = self.plan.shares.len() as u64 == self.plan.deletes();
-        self.job.settings.prune
-            && all_go
-            && self.plan.vanished == 0
-            && self.bucket.no_share() == 0
-            && self.is_bucket()
-            && !self.is_behind_link()
+    fn prunes(&self, job: &Leases, bucket: &TahoeBucket<'_>) -> bool {
+        job.settings.prune
+            && self.sums.all_go()
+            && self.listing.no_share() == 0
+            && is_bucket(bucket)
+            && !self.is_behind_link(bucket)
     }
 
-    /// Refuses, before anything of the bucket is deleted or told as such, a clock that is behind a share: with the word a dry
-    /// run refuses what the run does. Beside a running node every share was asked for that already, see
-    /// [`meet`](Self::meet).
-    fn check_clock(&self) -> Result<(), Error> {
-        if self.job.settings.word != Some(Word::Offline) || !self.plan.is_pending() {
-            return Ok(());
+    /// Hands out what is to be done to the shares so far.
+    fn hand_out_some(&mut self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) -> io::Result<()> {
+        let mut end = self.sums.end();
+        // The bucket counts with its last share.
+        end.stopped = true;
+        self.is_continued = true;
+        let plan = BucketPlan { shares: std::mem::take(&mut self.shares), end: Some(end), ..BucketPlan::default() };
+        self.intend(plan, fold).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", bucket.storage_index())))
+    }
+
+    fn intend(&self, plan: BucketPlan, fold: &mut Fold<'_, LeaseTally>) -> io::Result<()> {
+        let bounded = matches!(fold.phase, VisitPhase::CarryOut { .. });
+        let plan = BucketPlan { examined: true, bounded, is_continued: self.is_continued, ..plan }.sealed();
+        fold.intend(plan.deletion(), &plan).map_err(io::Error::other)
+    }
+
+    /// Counts and notes go where they are saved, unless they went there when the bucket was examined.
+    fn put_down_notes(&mut self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) {
+        let (told, mut counts) = (std::mem::take(&mut self.told), std::mem::take(&mut self.counts));
+        if fold.phase.examines() {
+            counts.no_share = self.listing.no_share();
+            fold.notes.counts.merge(&counts);
+            self.listing.strays().for_each(|name| fold.notes.stray(&bucket.path_of(name)));
+            told.tell(bucket.name(), fold.notes);
         }
-        let Some((touched_unix, share)) = self.job.youngest.get() else { return Ok(()) };
-        let clocks = self.fold.clocks();
-        if clocks.fixed { Ok(()) } else { self.job.check_date(touched_unix, &clocks, || share) }
     }
 
     /// What was examined is counted at once, and what is recovered when it is settled.
-    fn finish(mut self) -> Result<(), Unreadable> {
-        self.plan.prune = self.prunes();
+    fn finish(
+        mut self,
+        job: &Leases,
+        bucket: &TahoeBucket<'_>,
+        fold: &mut Fold<'_, LeaseTally>,
+    ) -> Result<(), Unreadable> {
+        let unreadable = |error| Unreadable { path: bucket.path(), error };
+        self.put_down_notes(bucket, fold);
+        let prune = self.prunes(job, bucket);
         // Asked for only where it counts, which is in a bucket that could be freed.
-        if !self.plan.is_held_firmly() {
-            let disk_bytes = self.bucket.disk_bytes();
-            self.plan.disk_bytes = disk_bytes.map_err(|error| Unreadable { path: self.bucket.path(), error })?;
-        }
-        if let Err(why) = self.check_clock() {
-            self.fold.refuse(why);
+        let disk_bytes = if self.sums.is_held_firmly() { Ok(0) } else { bucket.disk_bytes() };
+        let disk_bytes = disk_bytes.map_err(unreadable)?;
+        let is_pending = self.sums.is_pending || prune;
+        if let Err(why) = check_clock(job, is_pending, fold) {
+            fold.refuse(why);
             return Ok(());
         }
-        let manner = self.job.settings.manner();
-        let deletes = manner == Manner::Deletes && self.plan.is_pending();
-        // In one pass all of it waits for what becomes of the bucket.
-        self.plan.examined = !(deletes && self.fold.phase == VisitPhase::OnePass);
-        if self.plan.examined && self.fold.phase.examines() {
-            self.plan.count_examined(self.fold.tally);
+        if fold.phase.examines() {
+            fold.tally.take_in(self.sums.take_examined(disk_bytes));
         }
-        match manner {
-            Manner::Deletes if deletes => return self.intend(),
-            Manner::Deletes => self.plan.count_recovered(self.fold.tally),
+        let mut frees = self.sums.frees;
+        frees.buckets = u64::from(prune);
+        match job.settings.manner() {
+            Manner::Deletes if is_pending && fold.phase == VisitPhase::Examine => {
+                let count = DeletionCount { objects: frees.shares, leases: frees.leases, bytes: frees.bytes };
+                fold.intend(count, &()).map_err(io::Error::other).map_err(unreadable)?;
+            }
+            Manner::Deletes => {
+                let end = self.sums.end();
+                fold.tally.take_in(self.sums.take_recovered());
+                if is_pending {
+                    let shares = std::mem::take(&mut self.shares);
+                    let plan = BucketPlan { disk_bytes, shares, prune, end: Some(end), ..BucketPlan::default() };
+                    self.intend(plan, fold).map_err(unreadable)?;
+                } else if end.counts() && end.recovered {
+                    fold.tally.add_recovered_bucket(disk_bytes, end.kind);
+                }
+            }
             Manner::Tells => {
-                let tally = &mut *self.fold.tally;
-                tally.would_delete.merge(&self.plan.frees());
-                tally.would_delete_in = tally.would_delete_in.saturating_add(u64::from(self.plan.deletes() > 0));
+                fold.tally.would_delete.merge(&frees);
+                fold.tally.would_delete_in = fold.tally.would_delete_in.saturating_add(u64::from(frees.shares > 0));
             }
             Manner::Looks => {}
         }
-        if manner != Manner::Deletes && self.plan.shares.is_empty() {
+        let end = self.sums.end();
+        if job.settings.manner() != Manner::Deletes && self.sums.shares == 0 && end.counts() {
             // To Tahoe an empty bucket is recovered whether or not anything is deleted.
-            self.plan.count_recovered(self.fold.tally);
+            fold.tally.add_recovered_bucket(disk_bytes, end.kind);
         }
         Ok(())
     }
+}
 
-    fn intend(self) -> Result<(), Unreadable> {
-        let handed_out = self.fold.intend(self.plan.deletion(), &self.plan.sealed());
-        handed_out.map_err(|e| Unreadable { path: self.bucket.path(), error: io::Error::other(e) })
+/// Whether its name is a storage index, in the prefix where it belongs.
+fn is_bucket(bucket: &TahoeBucket<'_>) -> bool {
+    let name = bucket.name();
+    names::is_storage_index(name) && name.starts_with(bucket.prefix())
+}
+
+/// Refuses, before anything of the bucket is deleted or told as such, a clock that is behind a share: with the word a dry
+/// run refuses what the run does. Beside a running node every share was asked for that already, see [`BucketVisit::meet`].
+fn check_clock(job: &Leases, is_pending: bool, fold: &Fold<'_, LeaseTally>) -> Result<(), Error> {
+    if job.settings.word != Some(Word::Offline) || !is_pending {
+        return Ok(());
     }
+    let Some((touched_unix, share)) = job.youngest.get() else { return Ok(()) };
+    let clocks = fold.clocks();
+    if clocks.fixed { Ok(()) } else { job.check_date(touched_unix, &clocks, || share) }
 }

@@ -9,15 +9,17 @@ use crate::tahoe::lease::DAY_SECS;
 
 /// Makes the entry of a cycle.
 pub(super) fn entry(settings: &LeaseSettings, manner: Manner, cycle: &CycleView<'_, LeaseTally>) -> Value {
-    json!({
-        "cycle-start-finish-times": times(cycle),
-        "expiration-enabled": manner == Manner::Deletes,
-        "configured-expiration-mode": settings.expiry.mode(&settings.sharetypes.0),
-        "lease-age-histogram": ages(cycle.tally),
-        "leases-per-share-histogram": leases_per_share(cycle.tally),
-        "corrupt-shares": corrupt_shares(cycle.findings),
-        "space-recovered": space_recovered(cycle.tally),
-    })
+    // Moved in, one by one: `json!` copies what it is given, and there may be 50,000 ages.
+    let entries = [
+        ("cycle-start-finish-times", times(cycle)),
+        ("expiration-enabled", json!(manner == Manner::Deletes)),
+        ("configured-expiration-mode", settings.expiry.mode(&settings.sharetypes.0)),
+        ("lease-age-histogram", ages(cycle.tally)),
+        ("leases-per-share-histogram", leases_per_share(cycle.tally)),
+        ("corrupt-shares", corrupt_shares(cycle.findings)),
+        ("space-recovered", space_recovered(cycle.tally)),
+    ];
+    Value::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// Start and finish. Where the clock stands still, both are the moment at which it does.
@@ -39,7 +41,7 @@ fn ages(tally: &LeaseTally) -> Value {
     let step = i64::from(DAY_SECS);
     let row = |(day, leases): (&i64, &u64)| {
         let from = day.saturating_mul(step);
-        json!([from, from.saturating_add(step), leases])
+        Value::Array(vec![json!(from), json!(from.saturating_add(step)), json!(leases)])
     };
     tally.ages.iter().map(row).collect()
 }

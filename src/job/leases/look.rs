@@ -12,7 +12,7 @@ use crate::store::ShareFile;
 use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
 use crate::tahoe::container::Header;
 use crate::tahoe::lease::Lease;
-use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, ShareBytes};
+use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, Record, ShareBytes, TablePlace, TableRead};
 
 /// How long a share must have been untouched before it may go while its node is running, in seconds.
 const UNTOUCHED_SECS: f64 = 3600.0;
@@ -29,6 +29,9 @@ const LEASES_READ: u64 = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Looked {
     pub plan: SharePlan,
+    /// How many of its leases have which age, in days; of a share that turned out to be corrupt, those of the leases before.
+    /// Dates have 32 bits, so there are 50,000 ages at most, however many leases a count speaks of.
+    pub ages: BTreeMap<i64, u64>,
     pub flaws: Vec<Flaw>,
     /// Why Tahoe's lease checker does not survive the share.
     pub stops: Option<String>,
@@ -49,6 +52,7 @@ pub(super) struct Sight<'a> {
 }
 
 /// What was met while the leases were read.
+#[derive(Debug)]
 struct Met {
     dates: Dates,
     held: Held,
@@ -68,34 +72,85 @@ struct Decision {
     spared: Option<Why>,
 }
 
+/// A share whose leases are being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Its name.
+    name: String,
+    header: Header,
+    met: Met,
+    place: TablePlace,
+    /// How many bytes of the page are still its first ones.
+    head_len: usize,
+}
+
+/// How a look has begun.
+pub(super) enum Begun {
+    /// There is no more to see.
+    Looked(Looked),
+    Reading(Reading),
+}
+
+impl Reading {
+    /// Notes that it goes on in another slice, with another page.
+    pub fn set_aside(&mut self) {
+        self.head_len = 0;
+    }
+}
+
 impl Sight<'_> {
     /// Looks at a share.
     ///
     /// # Errors
     /// If not even its first bytes can be read.
     pub fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
-        let len = file.read_at(self.page, 0)?;
-        let head = &self.page[..len];
+        let mut reading = match self.begin(name, file)? {
+            Begun::Looked(looked) => return Ok(looked),
+            Begun::Reading(reading) => reading,
+        };
+        loop {
+            match self.go_on(reading, file, || true) {
+                Begun::Looked(looked) => return Ok(looked),
+                Begun::Reading(unfinished) => reading = unfinished,
+            }
+        }
+    }
+
+    /// Begins to look at a share.
+    ///
+    /// # Errors
+    /// If not even its first bytes can be read.
+    pub fn begin(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Begun> {
+        let head_len = file.read_at(self.page, 0)?;
         // Names of shares are digits of some script, so this loses nothing.
         let name = String::from_utf8_lossy(name).into_owned();
-        let plan = |ages, seen, act, spared| SharePlan { name, ages, seen, act, spared, done: false };
-        let header = match Header::parse(head) {
-            Ok(header) => header,
+        Ok(match Header::parse(&self.page[..head_len]) {
+            Ok(header) => {
+                let (met, place) = (Met::nothing(self.latest), TablePlace::default());
+                Begun::Reading(Reading { name, header, met, place, head_len })
+            }
             Err(malformed) => {
                 let flaw =
                     Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true, only_kept: false };
-                return Ok(Looked {
-                    plan: plan(BTreeMap::new(), Seen::Corrupt, None, None),
-                    flaws: vec![flaw],
-                    stops: None,
-                    kept: None,
-                });
+                let (plan, ages) = (SharePlan::of(name, Seen::Corrupt), BTreeMap::new());
+                Begun::Looked(Looked { plan, ages, flaws: vec![flaw], stops: None, kept: None })
             }
-        };
+        })
+    }
+
+    /// Goes on reading leases as long as `goes_on` says so, and at the end decides.
+    pub fn go_on(&mut self, mut reading: Reading, file: &ShareFile, goes_on: impl FnMut() -> bool) -> Begun {
+        let head = &self.page[..reading.head_len];
         let most = if self.settings.conduct == Conduct::Compat { u64::MAX } else { LEASES_READ };
         let share = ShareBytes { head, size: file.size(), rest: file, most };
-        let mut met = Met::nothing(self.latest);
-        let read = share.each_lease(&header, |lease| met.meet(self.settings, &header, lease, self.now));
+        let Reading { header, met, place, .. } = &mut reading;
+        let visit = |record: Record<'_>| met.meet(self.settings, header, record.lease, self.now);
+        let read = match share.records_from(place, header, visit, goes_on) {
+            Ok(TableRead::Part) => return Begun::Reading(reading),
+            Ok(TableRead::End(extra)) => Ok(extra),
+            Err(fault) => Err(fault),
+        };
+        let Reading { name, header, met, .. } = reading;
         let flaws = judge(&header, share.size, &read, &met.dates);
         let whole = Share {
             share_type: header.share_type(),
@@ -119,7 +174,8 @@ impl Sight<'_> {
             }
         };
         let Decision { act, stops, kept, spared } = decision;
-        Ok(Looked { plan: plan(met.ages, seen, act, spared), flaws, stops, kept })
+        let plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
+        Begun::Looked(Looked { plan, ages: met.ages, flaws, stops, kept })
     }
 
     fn decide(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, met: &Met, flaws: &[Flaw]) -> Decision {

@@ -17,7 +17,9 @@ mod judge;
 mod look;
 mod plan;
 mod settings;
+mod sums;
 mod tally;
+mod told;
 mod youngest;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use examine::BucketVisit;
 pub use expiry::{Expiry, ShareTypes};
 use failures::Failures;
 use settings::Manner;
@@ -32,7 +35,7 @@ pub use settings::{Conduct, LeaseSettings, Word};
 pub use tally::LeaseTally;
 use youngest::Youngest;
 
-use super::{Carried, CycleView, Deed, Fold, Intent, Job, Unreadable};
+use super::{Carried, CycleView, Deed, Fold, Intent, Job, PrefixWalk, Stopped, Unreadable, Visited};
 use crate::error::Error;
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
 use crate::shown;
@@ -50,6 +53,18 @@ impl Leases {
     /// Makes the job with these settings.
     pub fn new(settings: LeaseSettings) -> Leases {
         Leases { settings, youngest: Arc::default(), failures: Arc::default() }
+    }
+
+    /// Refuses to go on by a cutoff yet to come. A rehearsal and a dry run refuse what the run would refuse. A moment that was
+    /// given is what it is.
+    fn refuses(&self, fold: &mut Fold<'_, LeaseTally>) -> bool {
+        match self.settings.validate_at(fold.now) {
+            Err(why) if !fold.clocks().fixed => {
+                fold.refuse(why);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Refuses to delete by clocks that cannot be believed, or by a cutoff yet to come. `planned`: when the youngest share
@@ -122,14 +137,22 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) -> Result<(), Unreadable> {
-        // A rehearsal and a dry run refuse what the run would refuse. A moment that was given is what it is.
-        if let Err(why) = self.settings.validate_at(fold.now)
-            && !fold.clocks().fixed
-        {
-            fold.refuse(why);
+        if self.refuses(fold) {
             return Ok(());
         }
-        examine::bucket(self, bucket, fold)
+        let mut part = None;
+        loop {
+            match examine::bucket(self, bucket, part.take(), fold)? {
+                Visited::Whole => return Ok(()),
+                Visited::Part(visit) | Visited::Chunk(visit) => part = Some(visit),
+            }
+        }
+    }
+
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, LeaseTally>) -> Result<(), Stopped> {
+        walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
+            if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, fold) }
+        })
     }
 
     fn carry_out(

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Freed, Why};
-use super::tally::{Held, Kind, LeaseTally, Share};
+use super::sums::BucketEnd;
+use super::tally::{Kind, LeaseTally, Share};
 use crate::job::DeletionCount;
 use crate::store::Stamp;
 use crate::tahoe::cancel::{Patch, Rewrite};
@@ -34,6 +35,16 @@ pub(super) struct BucketPlan {
     /// carry this out. Intents of 0.1.0 bring them along.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub examined: bool,
+    /// What counts for the bucket after its last share, where the shares are only those to which something is done: a bucket may
+    /// have a hundred thousand. Intents of 0.1.0 have all shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<BucketEnd>,
+    /// Whether no more may be deleted than it says, since that was judged over the whole ring.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounded: bool,
+    /// Whether other shares of the bucket were handed out before these.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_continued: bool,
     /// How often something in it was found changed and looked at anew.
     #[serde(default)]
     pub round: u8,
@@ -44,7 +55,8 @@ pub(super) struct BucketPlan {
 pub(super) struct SharePlan {
     pub name: String,
     /// How many of its leases have which age, in days; of a share that turned out to be corrupt, those of the leases
-    /// before. Dates have 32 bits, so there are 50,000 ages at most, however many leases a count speaks of.
+    /// before. In intents of 0.1.0 only: they are counted when the bucket is examined.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ages: BTreeMap<i64, u64>,
     pub seen: Seen,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,18 +97,12 @@ pub(super) enum Change {
     Rewrite(#[serde(with = "saved_rewrite")] Rewrite),
 }
 
-impl Act {
-    /// What it frees.
-    fn freed(&self) -> Freed {
-        let (shares, bytes) = match &self.change {
-            Change::Unlink => (1, self.stamp.size),
-            Change::Rewrite(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
-        };
-        Freed { leases: self.leases, shares, bytes, buckets: 0 }
-    }
-}
-
 impl SharePlan {
+    /// A share to which nothing is to be done.
+    pub fn of(name: String, seen: Seen) -> SharePlan {
+        SharePlan { name, ages: BTreeMap::new(), seen, act: None, spared: None, done: false }
+    }
+
     /// Whether there is something left to be done.
     pub fn is_pending(&self) -> bool {
         self.act.is_some() && !self.done
@@ -114,7 +120,7 @@ impl SharePlan {
 
     /// Whether Tahoe would call the share recovered: no lease is left by the settings, and it was deleted or has
     /// nothing to cancel.
-    fn is_recovered(&self, share: &Share) -> bool {
+    pub fn is_recovered(&self, share: &Share) -> bool {
         !share.held.by_settings && (self.done || (share.leases == 0 && self.act.is_none()))
     }
 }
@@ -125,23 +131,6 @@ impl BucketPlan {
         let pending = self.shares.iter().filter(|share| share.is_pending()).filter_map(|share| share.act.as_ref());
         self.all_or_nothing = pending.map(|act| &act.change).all(|change| matches!(change, Change::Unlink));
         self
-    }
-
-    /// Whether there is something left to be done.
-    pub fn is_pending(&self) -> bool {
-        self.prune || self.shares.iter().any(SharePlan::is_pending)
-    }
-
-    /// Whether it is held by leases valid by their own dates and by such as are valid by the settings, whatever is done.
-    pub fn is_held_firmly(&self) -> bool {
-        let held = |by: fn(&Held) -> bool| {
-            self.shares.iter().any(|plan| match &plan.seen {
-                Seen::Whole(share) => plan.act.is_none() && by(&share.held),
-                Seen::Corrupt => true,
-                Seen::Stops(_) => false,
-            })
-        };
-        held(|held| held.by_own_date) && held(|held| held.by_settings)
     }
 
     /// How many leases the tables have that are to be rewritten.
@@ -192,8 +181,17 @@ impl BucketPlan {
                 }
             }
         }
-        if let Some(end) = self.end() {
+        let end = self.end();
+        if end.counts() {
             tally.add_bucket(self.disk_bytes, end.kind, end.held, end.stays);
+        }
+    }
+
+    /// Notes how many shares are left in the bucket in the end: all that was handed out of it before is done as well if these are
+    /// the ones to which nothing is done.
+    pub fn only_if_left(&mut self, shares: Option<u64>) {
+        if let Some(end) = &mut self.end {
+            end.recovered &= shares == Some(end.left_alone);
         }
     }
 
@@ -208,36 +206,20 @@ impl BucketPlan {
                 Seen::Stops(_) => return,
             }
         }
-        if let Some(end) = self.end().filter(|_| recovered) {
+        let end = self.end();
+        if end.counts() && end.recovered && recovered {
             tally.add_recovered_bucket(self.disk_bytes, end.kind);
         }
     }
 
-    /// What counts for the bucket after its shares; `None` if it is on its way out itself, since all its shares have vanished:
-    /// as an empty one it would count as recovered.
-    fn end(&self) -> Option<End> {
-        let mut end = End { kind: Kind::None, held: Held { by_own_date: false, by_settings: false }, stays: false };
-        for plan in &self.shares {
-            match &plan.seen {
-                Seen::Whole(share) => {
-                    end.kind = Kind::Known(share.share_type);
-                    end.held.by_own_date |= share.held.by_own_date;
-                    end.held.by_settings |= share.held.by_settings;
-                    end.stays |= share.stays();
-                }
-                Seen::Corrupt => (end.kind, end.held) = (Kind::Unknown, Held::FIRMLY),
-                Seen::Stops(_) => {}
-            }
-        }
-        Some(end).filter(|end| end.kind != Kind::None || self.vanished == 0)
+    /// What counts for the bucket after its shares.
+    fn end(&self) -> BucketEnd {
+        self.end.unwrap_or_else(|| {
+            let mut end = BucketEnd::new();
+            self.shares.iter().for_each(|plan| end.add(plan));
+            BucketEnd { gone: end.kind == Kind::None && self.vanished > 0, ..end }
+        })
     }
-}
-
-/// What a bucket has come to after its last share.
-struct End {
-    kind: Kind,
-    held: Held,
-    stays: bool,
 }
 
 /// Bytes as hexadecimal digits: an intent is text.

@@ -100,7 +100,7 @@ pub(super) struct Split {
 }
 
 /// The type of a share, or of a bucket by its last share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     Known(ShareType),
     /// The share is corrupt.
@@ -209,6 +209,11 @@ impl Space {
 }
 
 impl LeaseTally {
+    /// Adds what a bucket has come to.
+    pub(super) fn take_in(&mut self, bucket: LeaseTally) {
+        self.merge(bucket);
+    }
+
     /// Counts leases by the day of their age.
     pub(super) fn add_leases(&mut self, age_days: i64, leases: u64) {
         *self.ages.entry(age_days).or_default() += leases;

@@ -38,6 +38,9 @@ pub const BUFFER_LEN: usize = 1280 << 10;
 /// Bytes that the copies of corrupt shares may take in one cycle, unless told otherwise: 1 GiB.
 pub const QUARANTINE_MAX_BYTES: u64 = 1 << 30;
 
+/// How much of a disk copies of corrupt shares leave free, in percent, unless told otherwise.
+pub const FREE_PERCENT: u8 = 5;
+
 /// What becomes of the pages that a check brings into the page cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PageCache {
@@ -69,6 +72,8 @@ pub struct VerifySettings {
     pub quarantine_dir: Option<PathBuf>,
     /// How many bytes copies may take in one cycle, in blocks allotted. Default: [`QUARANTINE_MAX_BYTES`].
     pub quarantine_max_bytes: u64,
+    /// How much of the disk copies leave free, in percent. Default: [`FREE_PERCENT`].
+    pub free_percent: u8,
     /// Whether advisories are written. Default: none.
     pub advisories: Advisories,
     /// What becomes of the page cache. Default: it is spared.
@@ -84,6 +89,7 @@ impl Default for VerifySettings {
             quarantine: Quarantine::None,
             quarantine_dir: None,
             quarantine_max_bytes: QUARANTINE_MAX_BYTES,
+            free_percent: FREE_PERCENT,
             advisories: Advisories::None,
             page_cache: PageCache::Spare,
             node_stopped: false,
@@ -219,6 +225,7 @@ impl Job<TahoeStore> for Verify {
 
     /// Verifies a whole bucket, however long it takes.
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<(), Unreadable> {
+        bucket.list().map_err(|error| Unreadable { path: bucket.path(), error })?;
         let (mut visit, desk) = (BucketVisit::default(), self.desk(fold));
         self.with_buffer(|buffer| while self.work(&mut visit, bucket, desk, buffer) == Left::Something {});
         visit.put_down(bucket, fold);
@@ -229,6 +236,7 @@ impl Job<TahoeStore> for Verify {
         self.settings.selection.narrow(walk);
         self.with_buffer(|buffer| {
             walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
+                bucket.list().map_err(|error| Unreadable { path: bucket.path(), error })?;
                 let (mut visit, desk) = (part.unwrap_or_default(), self.desk(fold));
                 while self.work(&mut visit, bucket, desk, buffer) == Left::Something {
                     if fold.slice.is_over() {

@@ -104,6 +104,7 @@ pub(super) struct PutAway {
     size: u64,
     stamp: Stamp,
     note: Note,
+    free_percent: u8,
     /// The bucket, held.
     bucket: HeldFolder,
     place: Place,
@@ -203,9 +204,19 @@ impl PutAway {
         let (began, read) = (Some(moment.began), Some(corrupt.read));
         let note = Note { now: moment.now, began, how, size, read, hash: None, findings };
         let (quarantine, name, held) = (settings.quarantine, corrupt.name.to_vec(), bucket.for_change()?);
-        let place = Place::make(settings, bucket)?;
-        let mut begun =
-            PutAway { quarantine, moment, name, size, stamp, note, bucket: held, place, stage: Stage::Bring };
+        let (place, free_percent) = (Place::make(settings, bucket)?, settings.free_percent);
+        let mut begun = PutAway {
+            quarantine,
+            moment,
+            name,
+            size,
+            stamp,
+            note,
+            free_percent,
+            bucket: held,
+            place,
+            stage: Stage::Bring,
+        };
         let stage = begun.first_stage();
         match stage {
             Ok(stage) => {
@@ -367,7 +378,7 @@ impl PutAway {
         let no_room = |why| Ended::With(Outcome::NoRoom(why));
         let takes_bytes = allotted(share.file())?;
         let reserved = room.reserve(takes_bytes).map_err(no_room)?;
-        let spared = Spared::on(folder, bucket.site())?;
+        let spared = Spared::on(folder, self.free_percent, bucket.site())?;
         spared.allows(takes_bytes, folder)?.map_err(no_room)?;
         if self.note.hash.is_none() {
             return Ok(Stage::Hash { share, copies: Vec::new() });

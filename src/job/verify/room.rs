@@ -12,9 +12,6 @@ use rustix::fs::{fstat, fstatvfs};
 use crate::sizes;
 use crate::store::{HeldFolder, Site};
 
-/// One part in so many of a disk stays free, at least.
-const FREE_PART: u64 = 20;
-
 /// What the copies of one cycle may take.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -97,13 +94,16 @@ pub(super) struct Spared {
 }
 
 impl Spared {
-    /// For a folder: 5 % of its disk, or where it is the store's own disk what `reserved_space` of tahoe.cfg says, if that is more.
+    /// For a folder: so many percent of its disk, or where it is the store's own disk what `reserved_space` of tahoe.cfg says, if
+    /// that is more.
     ///
     /// # Errors
     /// If the disk or tahoe.cfg cannot tell.
-    pub fn on(folder: &HeldFolder, site: &Site) -> io::Result<Spared> {
+    pub fn on(folder: &HeldFolder, free_percent: u8, site: &Site) -> io::Result<Spared> {
+        // Lets a test copy on a disk that is nearly full. Does nothing in release builds.
+        fail::fail_point!("quarantine::any_room", |_| Ok(Spared { bytes: 0 }));
         let disk = fstatvfs(folder)?;
-        let part = disk.f_blocks.saturating_mul(disk.f_frsize) / FREE_PART;
+        let part = part_of(disk.f_blocks.saturating_mul(disk.f_frsize), free_percent);
         let is_stores_own = fstat(folder)?.st_dev == fstat(site.root()?)?.st_dev;
         let reserved = if is_stores_own { site.reserved_space().map_err(io::Error::other)? } else { 0 };
         Ok(Spared { bytes: part.max(reserved) })
@@ -125,9 +125,34 @@ impl Spared {
     }
 }
 
+/// So many percent of a number.
+fn part_of(bytes: u64, percent: u8) -> u64 {
+    // Never more than the number itself.
+    u64::try_from(u128::from(bytes) * u128::from(percent.min(100)) / 100).unwrap_or(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::verify::FREE_PERCENT;
+
+    #[test]
+    fn a_twentieth_of_a_disk_stays_free() {
+        for (disk, free) in [(0, 0), (100, 5), (1_000_000_000_000, 50_000_000_000), (u64::MAX, u64::MAX / 20)] {
+            assert_eq!(part_of(disk, FREE_PERCENT), free);
+        }
+        assert_eq!((part_of(7, 0), part_of(u64::MAX, 255)), (0, u64::MAX));
+    }
+
+    /// Whatever the disk of the tester has free: it has not all of it and one byte more.
+    #[test]
+    fn what_is_to_stay_free_is_not_written_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = HeldFolder::named(folder.path()).unwrap();
+        assert_eq!(Spared { bytes: 0 }.allows(1 << 20, &folder).unwrap(), Ok(()));
+        let why = Spared { bytes: u64::MAX }.allows(1, &folder).unwrap().unwrap_err();
+        assert!(why.starts_with("it takes 1 B, ") && why.ends_with(" have to stay free"), "{why}");
+    }
 
     #[test]
     fn copies_of_a_cycle_take_no_more_than_they_may() {

@@ -11,14 +11,12 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, CWD, FileType, RawDir, fstat, statat};
 
 use super::ends::Ends;
+use super::listing::LISTING_LEN;
 use super::node::{NodeSign, running_node};
-use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot};
+use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot, stops_tahoe};
 use crate::shown;
 use crate::store::{HeldFolder, Tries, name_stray, open};
 use crate::tahoe::number::ShareNumber;
-
-/// Bytes of names that are read at once; an ordinary bucket needs some 100.
-const LISTING_LEN: usize = 8 * 1024;
 
 /// An open bucket of a [`TahoeStore`](super::TahoeStore).
 #[derive(Debug)]
@@ -27,7 +25,8 @@ pub struct TahoeBucket<'a> {
     name: &'a [u8],
     dir: OwnedFd,
     disk_usage: DiskUsage,
-    /// The names of the shares, end to end.
+    ends: Ends,
+    /// The names of the shares, end to end, once they were [listed](Self::list).
     text: Vec<u8>,
     shares: Vec<ShareEntry>,
     no_share: u64,
@@ -61,13 +60,23 @@ impl<'a> TahoeBucket<'a> {
     ) -> io::Result<TahoeBucket<'a>> {
         let dir = open::folder_in(&prefix.dir, name)?;
         let (text, shares) = (Vec::new(), Vec::new());
-        let mut bucket =
-            TahoeBucket { prefix, name, dir, disk_usage, text, shares, no_share: 0, strays: BTreeSet::new() };
-        bucket.list(ends)?;
-        Ok(bucket)
+        let strays = BTreeSet::new();
+        Ok(TahoeBucket { prefix, name, dir, disk_usage, ends, text, shares, no_share: 0, strays })
     }
 
-    fn list(&mut self, ends: Ends) -> io::Result<()> {
+    /// Lists the shares, all at once.
+    ///
+    /// # Errors
+    /// If the bucket cannot be listed.
+    pub fn list(&mut self) -> io::Result<()> {
+        self.try_to_list().map_err(|e| stops_tahoe(&e))
+    }
+
+    fn try_to_list(&mut self) -> io::Result<()> {
+        self.text.clear();
+        self.shares.clear();
+        self.no_share = 0;
+        self.strays.clear();
         let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
         let mut listing = RawDir::new(&self.dir, &mut buf);
         let mut tries = Tries::default();
@@ -90,13 +99,21 @@ impl<'a> TahoeBucket<'a> {
                     }
                 }
             }
-            if ends.at(&entry) {
+            if self.ends.at(&entry) {
                 break;
             }
         }
         let text = &self.text;
         self.shares.sort_unstable_by(|a, b| text[a.at..a.at + a.len].cmp(&text[b.at..b.at + b.len]));
         Ok(())
+    }
+
+    pub(super) fn dir_fd(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    pub(super) fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// The bucket's name: the storage index, if it is a valid one.
@@ -122,7 +139,7 @@ impl<'a> TahoeBucket<'a> {
         Ok(self.disk_usage.of_directory(&fstat(&self.dir)?))
     }
 
-    /// The shares, in byte order of their names.
+    /// The shares, in byte order of their names; none before they were [listed](Self::list).
     pub fn shares(&self) -> &[ShareEntry] {
         &self.shares
     }
@@ -192,6 +209,16 @@ impl<'a> TahoeBucket<'a> {
     /// Whether a share is a link, which is never followed to change anything. Costs a system call.
     pub fn is_link(&self, share: &ShareEntry) -> bool {
         is_link(self.dir.as_fd(), self.share_name(share))
+    }
+
+    /// Whether the share of this name is a link. Costs a system call.
+    pub(crate) fn is_link_named(&self, name: &[u8]) -> bool {
+        is_link(self.dir.as_fd(), name)
+    }
+
+    /// As [`open_share`](Self::open_share), by its name and by what a listing says that it is.
+    pub(crate) fn open_named(&self, name: &[u8], listed: FileType) -> io::Result<ShareFile> {
+        ShareFile::open(&self.dir, name, listed, self.disk_usage)
     }
 
     /// Opens a share for reading. A link is followed; what is no regular file is refused, and not even opened.

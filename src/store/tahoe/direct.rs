@@ -124,7 +124,8 @@ mod tests {
         std::fs::write(bucket.join("0"), &bytes).unwrap();
         let store = TahoeStore::open(folder.path()).unwrap();
         let prefix = store.open_prefix("aa").unwrap().unwrap();
-        let bucket = store.open_bucket(&prefix, index.as_bytes()).unwrap();
+        let mut bucket = store.open_bucket(&prefix, index.as_bytes()).unwrap();
+        bucket.list().unwrap();
         let share = bucket.open_share(&bucket.shares()[0]).unwrap().past_the_cache();
         let mut buf = vec![0; 300_000];
         for (at, len) in

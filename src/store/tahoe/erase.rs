@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, OFlags, statat};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
 use rustix::io::Errno;
 
 use super::share::Stamp;
@@ -15,6 +15,7 @@ use super::{ShareFile, TahoeStore};
 use crate::store::held::{beneath, plain};
 use crate::store::open::{self, DIRECTORY, is_a_link};
 use crate::tahoe::cancel::Rewrite;
+use crate::tahoe::number::ShareNumber;
 use crate::tahoe::table::ReadAt;
 
 /// A bucket that is to be changed.
@@ -181,6 +182,18 @@ impl OpenedBucket<'_> {
             }
         }
         if end_moves { medium.truncate(fd, rewrite.size_after) } else { Ok(()) }
+    }
+
+    /// How many shares stand in it now.
+    ///
+    /// # Errors
+    /// If it cannot be listed.
+    pub fn count_shares(&self) -> io::Result<u64> {
+        let mut shares = 0;
+        for entry in Dir::read_from(&self.bucket)? {
+            shares += u64::from(ShareNumber::parse(entry?.file_name().to_bytes()).is_some());
+        }
+        Ok(shares)
     }
 
     /// Removes the bucket's directory if it is empty; tells whether it is gone.

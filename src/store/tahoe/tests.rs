@@ -163,7 +163,8 @@ fn what_is_gone_when_its_turn_comes_has_vanished() {
     let store = TahoeStore::open(dir.path()).unwrap();
     let open = store.open_prefix("ab").unwrap().unwrap();
     let path = store.path("ab", Some(SI.as_bytes()));
-    let bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
+    let mut bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
+    bucket.list().unwrap();
     let entry = bucket.shares()[0];
     assert_eq!(bucket.share_path(&entry), path.join("0"));
     fs::remove_dir_all(ab.join(SI)).unwrap();
@@ -205,7 +206,8 @@ fn every_share_of_a_bucket_is_listed_however_many_there_are() {
             let _ = fs::remove_file(bucket.join(format!("{}{number}", "0".repeat(number * 7 % 200))));
         }
         let open = store.open_prefix("ab").unwrap().unwrap();
-        let listed = store.open_bucket(&open, SI.as_bytes()).unwrap();
+        let mut listed = store.open_bucket(&open, SI.as_bytes()).unwrap();
+        listed.list().unwrap();
         let mut expected: Vec<_> = fs::read_dir(&bucket).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         expected.sort();
         let names: Vec<_> = listed.shares().iter().map(|share| OsStr::from_bytes(listed.share_name(share))).collect();
@@ -220,7 +222,8 @@ fn disk_usage_is_blocks_unless_a_rule_is_given() {
     fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(10 << 20).unwrap();
     let usage = |store: TahoeStore| {
         let open = store.open_prefix("ab").unwrap().unwrap();
-        let bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
+        let mut bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
+        bucket.list().unwrap();
         let share = bucket.open_share(&bucket.shares()[0]).unwrap();
         (bucket.disk_bytes().unwrap(), share.disk_bytes(), share.size())
     };

@@ -100,7 +100,8 @@ fn no_step_of_a_copy_is_longer_than_a_buffer() {
     let (mut steps, mut copied) = (0, 0);
     loop {
         // As after each slice.
-        let bucket = store.open_bucket(&prefix, IMMUTABLE.as_bytes()).unwrap();
+        let mut bucket = store.open_bucket(&prefix, IMMUTABLE.as_bytes()).unwrap();
+        bucket.list().unwrap();
         if job.work(&mut visit, &bucket, desk, &mut buffer) == Left::Nothing {
             break;
         }

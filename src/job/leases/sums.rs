@@ -1,0 +1,175 @@
+//! What a bucket has come to so far, share by share: sums, and never the shares themselves, since there may be a hundred thousand.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::figures::Freed;
+use super::plan::{Act, Change, Seen, SharePlan};
+use super::tally::{Held, Kind, LeaseTally};
+
+/// A bucket being visited.
+#[derive(Debug)]
+pub(super) struct BucketSums {
+    /// What was examined.
+    tally: LeaseTally,
+    /// What Tahoe calls recovered though nothing was done to it.
+    recovered: LeaseTally,
+    end: BucketEnd,
+    /// Whether it is held by shares to which nothing is done, by their own dates and by the settings.
+    held_firmly: Held,
+    /// What all acts free.
+    pub frees: Freed,
+    /// How many shares there are, and how many vanished when their turn came.
+    pub shares: u64,
+    pub vanished: u64,
+    /// Whether anything is to be done.
+    pub is_pending: bool,
+    /// How many leases the tables have that are to be rewritten.
+    pub leases_rewritten: u64,
+}
+
+/// What counts for a bucket after its last share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BucketEnd {
+    /// By the last share that could be told.
+    pub kind: Kind,
+    pub held: Held,
+    /// Whether a share of it stays whatever the rule.
+    pub stays: bool,
+    /// Whether each share to which nothing is done is recovered.
+    pub recovered: bool,
+    /// How many these are.
+    #[serde(default)]
+    pub left_alone: u64,
+    /// Whether Tahoe's lease checker would have stopped in it: it takes up nothing more of the bucket, nor the bucket itself.
+    pub stopped: bool,
+    /// Whether all shares have vanished: the bucket is on its way out itself, and as an empty one it would count as recovered.
+    pub gone: bool,
+}
+
+impl BucketEnd {
+    /// Of a bucket of which nothing was seen.
+    pub fn new() -> BucketEnd {
+        let held = Held { by_own_date: false, by_settings: false };
+        BucketEnd { kind: Kind::None, held, stays: false, recovered: true, left_alone: 0, stopped: false, gone: false }
+    }
+
+    /// Whether the bucket itself counts.
+    pub fn counts(&self) -> bool {
+        !self.stopped && !self.gone
+    }
+
+    /// The next share was seen, in byte order of the names.
+    pub fn add(&mut self, plan: &SharePlan) {
+        if self.stopped {
+            return;
+        }
+        self.left_alone += u64::from(plan.act.is_none());
+        match &plan.seen {
+            Seen::Whole(share) => {
+                self.kind = Kind::Known(share.share_type);
+                self.held.by_own_date |= share.held.by_own_date;
+                self.held.by_settings |= share.held.by_settings;
+                self.stays |= share.stays();
+                self.recovered &= plan.act.is_some() || plan.is_recovered(share);
+            }
+            Seen::Corrupt => (self.kind, self.held, self.recovered) = (Kind::Unknown, Held::FIRMLY, false),
+            Seen::Stops(_) => self.stopped = true,
+        }
+    }
+}
+
+impl BucketSums {
+    pub fn new() -> BucketSums {
+        BucketSums {
+            tally: LeaseTally::default(),
+            recovered: LeaseTally::default(),
+            end: BucketEnd::new(),
+            held_firmly: Held { by_own_date: false, by_settings: false },
+            frees: Freed::default(),
+            shares: 0,
+            vanished: 0,
+            is_pending: false,
+            leases_rewritten: 0,
+        }
+    }
+
+    /// Whether Tahoe's lease checker would have stopped.
+    pub fn has_stopped(&self) -> bool {
+        self.end.stopped
+    }
+
+    /// Adds the next share, with the ages of its leases, in byte order of the names.
+    pub fn add(&mut self, plan: &SharePlan, ages: &BTreeMap<i64, u64>) {
+        if !self.end.stopped {
+            ages.iter().for_each(|(days, leases)| self.tally.add_leases(*days, *leases));
+            plan.spared.into_iter().for_each(|why| self.tally.spared.add(why));
+            match &plan.seen {
+                Seen::Whole(share) => {
+                    self.tally.add_share(share);
+                    if plan.act.is_none() && plan.is_recovered(share) {
+                        self.recovered.add_recovered(share);
+                    }
+                }
+                Seen::Stops(Some(share)) => self.tally.add_examined(share),
+                Seen::Corrupt | Seen::Stops(None) => {}
+            }
+        }
+        self.end.add(plan);
+        let firmly = match &plan.seen {
+            Seen::Whole(share) if plan.act.is_none() => share.held,
+            Seen::Corrupt => Held::FIRMLY,
+            Seen::Whole(_) | Seen::Stops(_) => Held { by_own_date: false, by_settings: false },
+        };
+        self.held_firmly.by_own_date |= firmly.by_own_date;
+        self.held_firmly.by_settings |= firmly.by_settings;
+        self.shares += 1;
+        self.leases_rewritten = self.leases_rewritten.saturating_add(plan.leases_rewritten());
+        if let Some(act) = &plan.act {
+            self.is_pending = true;
+            self.frees.merge(&act.freed());
+        }
+    }
+
+    /// Whether the size of its directory does not matter, since it is not freed in any case.
+    pub fn is_held_firmly(&self) -> bool {
+        self.held_firmly == Held::FIRMLY
+    }
+
+    /// Whether every share goes.
+    pub fn all_go(&self) -> bool {
+        self.shares == self.frees.shares && self.vanished == 0
+    }
+
+    /// What counts after the last share.
+    pub fn end(&self) -> BucketEnd {
+        let gone = self.end.kind == Kind::None && self.vanished > 0;
+        BucketEnd { gone, ..self.end }
+    }
+
+    /// Takes out what was examined, the bucket included.
+    pub fn take_examined(&mut self, disk_bytes: u64) -> LeaseTally {
+        let end = self.end();
+        if end.counts() {
+            self.tally.add_bucket(disk_bytes, end.kind, end.held, end.stays);
+        }
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Takes out what Tahoe calls recovered of the shares to which nothing is done, without the bucket.
+    pub fn take_recovered(&mut self) -> LeaseTally {
+        std::mem::take(&mut self.recovered)
+    }
+}
+
+impl Act {
+    /// What it frees.
+    pub fn freed(&self) -> Freed {
+        let (shares, bytes) = match &self.change {
+            Change::Unlink => (1, self.stamp.size),
+            Change::Rewrite(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
+        };
+        Freed { leases: self.leases, shares, bytes, buckets: 0 }
+    }
+}
