@@ -140,7 +140,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             latest: now,
             clocks: &|| standing_still(now),
             phase: CyclePhase::Examine,
-            candidates: &[],
+            candidates: &mut [],
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

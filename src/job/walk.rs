@@ -194,7 +194,7 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) latest: f64,
     pub(crate) phase: CyclePhase,
     /// The candidates among the names, in byte order, where they are carried out.
-    pub(crate) candidates: &'a [Candidate],
+    pub(crate) candidates: &'a mut [Candidate],
     pub(crate) clocks: &'a dyn Fn() -> Clocks,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
@@ -377,16 +377,18 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
 }
 
 /// What examining has shown of a bucket; nothing if it is no candidate.
-fn shown_of(candidates: &[Candidate], name: &[u8]) -> DeletionCount {
-    let found = candidates.binary_search_by(|candidate| candidate.bucket.as_slice().cmp(name)).ok();
-    found.and_then(|at| candidates.get(at)).map(|candidate| candidate.shown).unwrap_or_default()
+fn shown_of(candidates: &mut [Candidate], name: &[u8]) -> DeletionCount {
+    candidate_of(candidates, name).map(|candidate| candidate.shown).unwrap_or_default()
+}
+
+fn candidate_of<'a>(candidates: &'a mut [Candidate], name: &[u8]) -> Option<&'a mut Candidate> {
+    let at = candidates.binary_search_by(|candidate| candidate.bucket.as_slice().cmp(name)).ok()?;
+    candidates.get_mut(at)
 }
 
 /// What was handed out of a bucket is no longer to come.
-fn less_by(candidates: &mut VecDeque<Candidate>, name: &[u8], count: &DeletionCount) {
-    if let Some(candidate) = candidates.front_mut().filter(|candidate| *candidate.bucket == *name) {
-        candidate.shown.take_off(count);
-    }
+fn less_by(candidates: &mut [Candidate], name: &[u8], count: &DeletionCount) {
+    candidate_of(candidates, name).into_iter().for_each(|candidate| candidate.shown.take_off(count));
 }
 
 /// That a bucket is left alone, because it has come to more than anybody was shown.

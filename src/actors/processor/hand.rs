@@ -233,7 +233,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
             state.notes.counts.unlisted = 1;
         }
     };
-    let candidates = listed.candidates.as_ref().map_or(&[][..], |page| &page.candidates);
+    let candidates = listed.candidates.as_mut().map_or(&mut [][..], |page| &mut page.candidates);
     let (open, names) = match &mut listed.contents {
         Contents::Nothing => {
             // Whatever was there is gone.
