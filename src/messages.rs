@@ -26,7 +26,6 @@
 //!
 //! Buckets travel in listings, never one a message.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,7 +175,7 @@ pub struct ListedPrefix<S: Store> {
 #[derive(Debug)]
 pub struct CandidatePage {
     /// The candidates, in byte order.
-    pub candidates: VecDeque<Candidate>,
+    pub candidates: Vec<Candidate>,
     /// Whether there are no more behind them.
     pub is_last: bool,
 }

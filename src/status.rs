@@ -250,6 +250,9 @@ pub struct CrawlStatus {
     pub cycle_started: Option<f64>,
     /// How many prefixes were complete when this run took the cycle over from an earlier one; `None` if it began it.
     pub prefixes_done_before: Option<u32>,
+    /// Whether that earlier run had examined all of it, and what it has shown was left to be carried out.
+    #[serde(skip)]
+    pub(crate) examined_before: bool,
     /// Whether this crawl ever finished a cycle.
     pub first_cycle_finished: bool,
     /// How long it sleeps until the next cycle may begin.
@@ -329,6 +332,7 @@ impl CrawlStatus {
             cycle: None,
             cycle_started: None,
             prefixes_done_before: None,
+            examined_before: false,
             first_cycle_finished: false,
             next_cycle_in_secs: None,
             next_cycle_at: None,

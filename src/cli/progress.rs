@@ -57,7 +57,9 @@ impl Progress {
             return;
         }
         let total = crawl.prefixes_total;
-        output::say(&if done == total {
+        output::say(&if crawl.examined_before {
+            format!("{}: cycle {cycle} was examined by an earlier run, and is not examined again", self.crawl)
+        } else if done == total {
             format!("{}: an earlier run has finished cycle {cycle}, this is its report", self.crawl)
         } else {
             format!("{}: resuming cycle {cycle}, of which {done} of {total} prefixes are complete", self.crawl)

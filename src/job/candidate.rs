@@ -1,7 +1,5 @@
 //! Candidates: what examining a ring has shown that a job would delete, bucket by bucket, before anything is deleted.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
 use super::Finding;
@@ -92,19 +90,18 @@ impl VisitPhase {
 }
 
 /// What examining has shown of a bucket; nothing if it is no candidate.
-pub(super) fn shown_of(candidates: &mut VecDeque<Candidate>, name: &[u8]) -> DeletionCount {
-    while candidates.front().is_some_and(|candidate| *candidate.bucket < *name) {
-        candidates.pop_front();
-    }
-    let found = candidates.front().filter(|candidate| *candidate.bucket == *name);
-    found.map(|candidate| candidate.shown).unwrap_or_default()
+pub(super) fn shown_of(candidates: &mut [Candidate], name: &[u8]) -> DeletionCount {
+    candidate_of(candidates, name).map(|candidate| candidate.shown).unwrap_or_default()
+}
+
+fn candidate_of<'a>(candidates: &'a mut [Candidate], name: &[u8]) -> Option<&'a mut Candidate> {
+    let at = candidates.binary_search_by(|candidate| candidate.bucket.as_slice().cmp(name)).ok()?;
+    candidates.get_mut(at)
 }
 
 /// What was handed out of a bucket is no longer to come.
-pub(super) fn less_by(candidates: &mut VecDeque<Candidate>, name: &[u8], count: &DeletionCount) {
-    if let Some(candidate) = candidates.front_mut().filter(|candidate| *candidate.bucket == *name) {
-        candidate.shown.take_off(count);
-    }
+pub(super) fn less_by(candidates: &mut [Candidate], name: &[u8], count: &DeletionCount) {
+    candidate_of(candidates, name).into_iter().for_each(|candidate| candidate.shown.take_off(count));
 }
 
 /// That a bucket is left alone, because it has come to more than anybody was shown.

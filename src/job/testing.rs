@@ -3,7 +3,6 @@
 //! What an engine would save is saved here as well, into memory: each prefix's tally goes through its encoding, and on
 //! request the walk is stopped after every few buckets and goes on from what was saved.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -142,8 +141,8 @@ fn walk_prefix<S: Store, J: Job<S>>(
             latest: now,
             clocks: &|| standing_still(now),
             phase: CyclePhase::Examine,
-            candidates: &mut VecDeque::new(),
             is_last_pass,
+            candidates: &mut [],
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

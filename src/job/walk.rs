@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
@@ -236,8 +236,8 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) now: f64,
     pub(crate) latest: f64,
     pub(crate) phase: CyclePhase,
-    /// The candidates among the names, in the same order, where they are carried out.
-    pub(crate) candidates: &'a mut VecDeque<Candidate>,
+    /// The candidates among the names, in byte order, where they are carried out.
+    pub(crate) candidates: &'a mut [Candidate],
     /// Whether no names of the prefix are left to another pass: then what was deferred is visited again.
     pub(crate) is_last_pass: bool,
     pub(crate) clocks: &'a dyn Fn() -> Clocks,

@@ -2,9 +2,12 @@
 //! was not shown.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_executor::block_on;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use sexton::Error;
 use sexton::engine::Fresh;
 use sexton::job::leases::{LeaseSettings, Word};
@@ -175,4 +178,123 @@ fn beyond_the_limit_the_confirmation_names_the_number() {
     engine.join().unwrap();
     assert!(!world.share("aa", 0, 0).exists());
     block_on(engine.shutdown(Duration::from_secs(60))).unwrap();
+}
+
+/// How it happens: the disk is unmounted between the phases, when names come from the state and no folder has to be listed.
+#[test]
+fn a_store_that_goes_away_between_the_phases_loses_no_candidate() {
+    let world = World::new();
+    for prefix in ["aa", "bb"] {
+        world.put(&world.share(prefix, 0, 0), &immutable_at(world.now(), 2, 10, &[(1, 40)]));
+    }
+    let (shares, aside, away) = (world.store().join("shares"), world.path("aside"), AtomicBool::new(false));
+    let (from, to) = (shares.clone(), aside.clone());
+    let state = SimState::new(move |call| {
+        if call == "candidates" && !away.swap(true, Ordering::Relaxed) {
+            fs::rename(&from, &to).unwrap();
+        }
+        Ok(())
+    });
+    assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
+    fs::rename(&aside, &shares).unwrap();
+    let report = world.run(state, settings(Word::Offline)).unwrap();
+    assert_eq!((report.key.number, report.counts.shares, &report.own["deleted"]["shares"]), (0, 2, &2.into()));
+}
+
+/// A share of the property test: whether each of its leases has expired.
+type Leases = Vec<bool>;
+
+/// Shares of buckets in prefixes.
+type Shares = Vec<Vec<Vec<Leases>>>;
+
+/// What deleting comes to by the rules as people know them: a share goes if all its leases have expired, and of the others the
+/// expired leases go.
+#[derive(Debug, Default, PartialEq)]
+struct Account {
+    examined: u64,
+    shares: u64,
+    leases: u64,
+    bytes: u64,
+}
+
+const PREFIXES: [&str; 3] = ["aa", "mm", "zz"];
+
+fn expected(shares: &Shares) -> Account {
+    let mut account = Account::default();
+    for leases in shares.iter().flatten().flatten() {
+        let expired = leases.iter().filter(|expired| **expired).count();
+        account.examined += 1;
+        account.leases += expired as u64;
+        if expired > 0 && expired == leases.len() {
+            account.shares += 1;
+            account.bytes += 12 + 20 + 72 * expired as u64;
+        } else {
+            account.bytes += 72 * expired as u64;
+        }
+    }
+    account
+}
+
+fn put_all(world: &World, shares: &Shares) {
+    for (prefix, buckets) in PREFIXES.iter().zip(shares) {
+        for (n, bucket) in (0..).zip(buckets) {
+            for (number, leases) in (0..).zip(bucket) {
+                let leases: Vec<(u8, u32)> =
+                    (1..).zip(leases).map(|(secret, expired)| (secret, if *expired { 40 } else { 3 })).collect();
+                world.put(&world.share(prefix, n, number), &immutable_at(world.now(), 2, 20, &leases));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Whatever lies in the store, whoever works on it and however it is saved: beyond the limit nothing goes, within it just what
+    /// was shown, and the account is that of the model.
+    #[test]
+    fn random_stores_are_judged_and_accounted_for_as_the_model_says(
+        shares in vec(vec(vec(vec(any::<bool>(), 0..4), 0..4), 0..5), 3),
+        most in 0u32..=100,
+        workers in 1u32..4,
+        checkpoint in prop_oneof![Just(Checkpoint::EverySlice), Just(Checkpoint::EveryBucket)],
+    ) {
+        let mut world = World::new();
+        (world.workers, world.checkpoint) = (workers, checkpoint);
+        put_all(&world, &shares);
+        let (model, before) = (expected(&shares), super::expiry_fixtures::files(&world.store()));
+        let state = SimState::sound();
+        let limited = |max_delete| LeaseSettings { max_delete, ..settings(Word::Offline) };
+        let part = f64::from(most) / 100.0;
+        let is_over = model.shares as f64 > part * model.examined as f64;
+        let report = match world.run(state.clone(), limited(part)) {
+            Err(Error::SafetyCatch { would_delete, deleted, examined, .. }) => {
+                prop_assert!(is_over);
+                prop_assert_eq!((would_delete, deleted, examined), (model.shares, 0, model.examined));
+                prop_assert!(super::expiry_fixtures::files(&world.store()) == before);
+                world.run(state, limited(1.0)).unwrap()
+            }
+            report => {
+                prop_assert!(!is_over);
+                report.unwrap()
+            }
+        };
+        let after = super::expiry_fixtures::files(&world.store());
+        prop_assert_eq!(before.len() - after.len(), model.shares as usize);
+        let deleted = &report.own["deleted"];
+        let account = Account {
+            examined: report.counts.shares,
+            shares: deleted["shares"].as_u64().unwrap(),
+            leases: deleted["leases"].as_u64().unwrap(),
+            bytes: deleted["bytes"].as_u64().unwrap(),
+        };
+        prop_assert_eq!(account, model);
+        let space = &report.own["history"]["space-recovered"];
+        prop_assert_eq!(space["examined-shares"].as_u64().unwrap(), report.counts.shares);
+        prop_assert_eq!(report.counts.buckets, shares.iter().flatten().filter(|bucket| !bucket.is_empty()).count() as u64);
+        prop_assert_eq!((report.counts.findings, report.counts.errors, report.counts.vanished), (0, 0, 0));
+        // Nothing is left to be done.
+        let again = world.run(SimState::sound(), limited(0.0)).unwrap();
+        prop_assert_eq!(&again.own["deleted"]["leases"], 0);
+    }
 }

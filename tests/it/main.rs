@@ -37,6 +37,7 @@ mod expiry_cli;
 mod expiry_crash;
 mod expiry_fixtures;
 mod expiry_long;
+mod expiry_old_state;
 mod expiry_online;
 mod expiry_phases;
 mod expiry_resumed;

@@ -314,6 +314,8 @@ pub struct SimJob {
     pub visited: Arc<Mutex<Vec<String>>>,
     /// By which rule it changes every bucket of the store, after a rehearsal.
     pub rule: Option<&'static str>,
+    /// Whether it does that as it goes.
+    pub one_pass: bool,
     /// How large a part of the buckets may be changed.
     pub most: f64,
     /// Buckets visited to change them.
@@ -325,7 +327,19 @@ impl SimJob {
         let (clock, unit, hook) = (clock.clone(), Box::new(unit), Box::new(|_: &str, _: &TimeSlice| ()));
         let (visited, changed) = (Arc::default(), Arc::default());
         let (panics, rule, most) = (|_: &str| false, None, 1.0);
-        SimJob { clock, unit, panics, report_panics: false, swallows_stop: false, hook, visited, rule, most, changed }
+        SimJob {
+            clock,
+            unit,
+            panics,
+            report_panics: false,
+            swallows_stop: false,
+            hook,
+            visited,
+            rule,
+            one_pass: false,
+            most,
+            changed,
+        }
     }
 }
 
@@ -368,6 +382,10 @@ impl Job<SimStore> for SimJob {
             fold.notes.counts.shares += 1;
         }
         Ok(())
+    }
+
+    fn deletes_in_one_pass(&self) -> bool {
+        self.one_pass
     }
 
     fn safety_catch(&self) -> Option<SafetyCatch> {

@@ -284,3 +284,59 @@ async fn a_single_cycle_waits_like_any_other() {
     assert_eq!((engine.last_report("c").unwrap().key.number, world.changed()), (2, 80));
     engine.shutdown(HOUR).await.unwrap();
 }
+
+/// A prefix may have a million candidates; they are read in pages.
+#[actix_rt::test]
+async fn candidates_beyond_a_page_are_carried_out_once_each() {
+    let mut world = World::new(SimState::sound());
+    for (workers, checkpoint) in [(1, Checkpoint::EverySlice), (2, Checkpoint::Every(HOUR))] {
+        (world.state, world.changed) = (SimState::sound(), Arc::default());
+        let (builder, _) = builder(budget(0.5, SECOND), checkpoint, &world.clock);
+        let job = SimJob { unit: Box::new(|_| Duration::from_micros(100)), ..world.job("a") };
+        let visited = job.visited.clone();
+        let store = SimStore::new(&world.clock, 2, 9000);
+        let builder = builder.state(world.state.clone()).cycles(Cycles::Once);
+        let engine = builder.crawl(at_once("c", workers), store, job).start().unwrap();
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(status(&engine).rehearsal.unwrap().would_delete.shares, 18_000);
+        engine.confirm("c", 0, None).await.unwrap();
+        // In the middle of a page.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        engine.shutdown(HOUR).await.unwrap();
+        let (builder, _) = super::simulated_crawl::builder(budget(0.5, SECOND), checkpoint, &world.clock);
+        let job = SimJob { unit: Box::new(|_| Duration::from_micros(100)), visited: visited.clone(), ..world.job("a") };
+        let builder = builder.state(world.state.clone()).cycles(Cycles::Once);
+        let store = SimStore::new(&world.clock, 2, 9000);
+        let engine = builder.crawl(at_once("c", workers), store, job).start().unwrap();
+        end(&engine).await.unwrap();
+        let report = engine.last_report("c").unwrap();
+        assert_eq!((report.counts.shares, report.counts.buckets, world.changed()), (18_000, 18_000, 18_000));
+        let mut visits = visited.lock().unwrap().clone();
+        visits.sort();
+        let pairs = visits.chunks(2).all(|pair| pair.len() == 2 && pair[0] == pair[1]);
+        assert!(visits.len() == 36_000 && pairs, "each once in each phase: {}", visits.len());
+        engine.shutdown(HOUR).await.unwrap();
+    }
+}
+
+/// Nobody could stop a job in time that deletes as it goes.
+#[actix_rt::test]
+async fn a_job_that_deletes_in_one_pass_must_be_allowed_everything() {
+    let world = World::new(SimState::sound());
+    for (most, is_let) in [(0.99, false), (1.0, true)] {
+        let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &world.clock);
+        let job = SimJob { most, one_pass: true, ..world.job("a") };
+        let builder = builder.state(SimState::sound()).cycles(Cycles::Once);
+        let engine = builder.crawl(at_once("c", 1), SimStore::new(&world.clock, 8, 10), job).start().unwrap();
+        let ended = end(&engine).await;
+        if is_let {
+            ended.unwrap();
+            assert_eq!(engine.last_report("c").unwrap().counts.buckets, 80);
+        } else {
+            let Err(Error::Config(why)) = &ended else { panic!("{ended:?}") };
+            assert!(why.contains("has to allow 100 %"), "{why}");
+            assert_eq!(*world.visited.lock().unwrap(), 0);
+        }
+        let _ = engine.shutdown(HOUR).await;
+    }
+}

@@ -60,7 +60,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         if read.is_ok() {
             self.went_through();
         }
-        if matches!(&read, Ok(listed) if matches!(listed.contents, Contents::Unlistable(_))) {
+        // Where the whole store has gone, its candidates have not.
+        if matches!(&read, Ok(listed) if !matches!(listed.contents, Contents::Names { .. })) {
             self.store_is_there().await?;
         }
         Ok((read, slice))
@@ -89,6 +90,6 @@ fn read<S: Store, J: Job<S>>(
         Ok(None) => (Contents::Nothing, true),
         Err(error) => (Contents::Unlistable(error), true),
     };
-    let candidates = Some(CandidatePage { candidates: candidates.into(), is_last });
+    let candidates = Some(CandidatePage { candidates, is_last });
     Ok(ListedPrefix { position, contents, candidates })
 }

@@ -239,6 +239,7 @@ async fn cycle<S: Store, J: Job<S>>(
         c.cycle_started = Some(opened.cycle.started);
         c.rehearsal = None;
         c.rehearsing = rehearsing;
+        c.examined_before = opened.cycle.is_examined();
         c.prefixes_done_before = (origin != Origin::Begun).then_some(opened.cycle.done.len() as u32);
     });
     if origin != Origin::Undelivered {
