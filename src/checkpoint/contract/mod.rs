@@ -108,11 +108,7 @@ on_every_backend!(
     last_run_of_a_cleaning_is_remembered,
 );
 
-use candidates::{
-    a_cycle_that_is_given_up_takes_its_candidates_along, candidates_are_read_in_pages_and_go_with_the_cursor,
-    candidates_keep_a_cycle_from_being_finished_until_they_are_carried_out,
-    candidates_that_come_late_stand_where_they_belong, only_what_is_examined_and_newest_is_carried_out,
-};
+use candidates::*;
 use damage::{
     a_refused_commit_changes_no_damage, a_sample_judges_what_it_has_picked_alone,
     damage_is_known_until_a_visit_finds_it_well_or_gone, much_damage_is_forgotten_at_once,
