@@ -370,8 +370,11 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         visit: &mut impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
     ) -> Result<Ended, Why> {
         let name = turn.name;
-        // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens.
-        trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
+        // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens. A visit that goes on
+        // where the last slice has ended is the same one.
+        if self.state.part.is_none() {
+            trace!(slice = self.slice.id(), bucket = %shown::name(name), "visiting bucket");
+        }
         self.state.notes.enter(name);
         let before = self.state.notes.counts.clone();
         let gone = RefCell::new(None);

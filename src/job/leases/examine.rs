@@ -36,6 +36,9 @@ const LINKED: &str = "its expired leases are kept: a link leads to it, and links
 /// How many shares one intent changes at most, in a bucket that was examined before. A file has 256 at most.
 const SHARES_AT_ONCE: usize = 1000;
 
+/// Shares that are looked at in a slice at least before it ends in the middle of their bucket; an ordinary one has fewer.
+const SHARES_LEAST: u32 = 32;
+
 /// How far the visit to a bucket has come. Goes along from slice to slice; is never saved.
 #[derive(Debug)]
 pub(super) struct BucketVisit {
@@ -76,13 +79,17 @@ pub(super) fn bucket(
     let unreadable = |error| Unreadable { path: bucket.path(), error };
     let mut visit = part.unwrap_or_default();
     let mut page = [0; PIECE_LEN];
+    let mut steps = 0;
     loop {
         let left = visit.step(job, bucket, fold, &mut page).map_err(unreadable);
+        steps += 1;
         match left {
             Ok(_) if fold.is_deferred() => return Ok(Visited::Whole),
             Err(e) if fold.defer_for(&e.error) => return Ok(Visited::Whole),
             Ok(Left::Something) if fold.refused.is_some() => return Ok(Visited::Whole),
             Ok(Left::Something) if !fold.slice.is_over() => {}
+            // An ordinary bucket is finished: what is left in the middle begins anew after a crash.
+            Ok(Left::Something) if steps < SHARES_LEAST && visit.current.is_none() => {}
             Ok(Left::Something) => {
                 visit.set_aside(bucket).map_err(unreadable)?;
                 return Ok(Visited::Part(visit));
