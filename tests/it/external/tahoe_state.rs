@@ -40,9 +40,10 @@ impl Scene {
 
     fn tahoe_state(&self, command: &str, args: &[&str]) -> Ended {
         let mut program = sexton(["tahoe-state", command, &self.store, "--state"]);
+        program.arg(self.state());
         // The node has saved its state just now, when it stopped.
         program.args((command == "export").then_some("--node-stopped"));
-        run(program.arg(self.state()).args(args)).expect(0)
+        run(program.args(args)).expect(0)
     }
 
     fn crawl(&self, job: &str) -> std::process::Command {
