@@ -97,7 +97,6 @@ pub mod priority;
 pub mod report;
 pub mod settings;
 mod shown;
-#[cfg(feature = "cli")]
 mod sizes;
 pub mod slice;
 mod sqlite_file;
