@@ -112,9 +112,10 @@ def main():
         assert all(grid.reads(*file) for file in old + new)
         grid.stop("node")
         storage = os.path.join(grid.dir("node"), "storage")
+        # The node has saved its state as it stopped: only who has stopped it knows that it has.
         sexton = subprocess.run(
             [sys.argv[1], "crawl", storage, "--job", "leases", "--json", "--state", os.path.join(home, "state.sqlite"),
-             "--expire", f"cutoff:{cutoff}", "--offline", "--max-delete", "60%"], check=True, stdout=subprocess.PIPE)
+             "--expire", f"cutoff:{cutoff}", "--offline", "--node-stopped", "--max-delete", "60%"], check=True, stdout=subprocess.PIPE)
         grid.start("node")
         # The client reconnects by itself, after a while.
         grid.stop("client")

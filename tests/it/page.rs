@@ -70,7 +70,7 @@ fn what_the_api_says_is_shown() {
     assert_eq!(browser.text("#verdict"), "3 objects are damaged.");
     assert_eq!(browser.js("return document.querySelector('#verdict').dataset.tone"), "danger");
     browser.shows("#problems", "2 of what was looked at could not be read");
-    browser.shows("#problems", "240 shares and 251 leases (1.9 GB) would be deleted");
+    browser.shows("#problems", "it waits to be confirmed before it deletes 240 shares and 251 leases (1.9 GB)");
     let vitals = browser.text("#vitals");
     for part in ["10 d 11 h", "2 errors and 3 findings", "49.8 % of 50 %", "2 h 46 min to 3 h 5 min"] {
         assert!(vitals.contains(part), "{part} is not in {vitals}");
