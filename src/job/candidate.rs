@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Finding;
+use super::{BucketName, Counts, Finding};
 use crate::shown;
 
 /// How much is deleted, or would be.
@@ -20,6 +20,11 @@ impl DeletionCount {
     /// So many objects, and nothing else to be bounded.
     pub fn of_objects(objects: u64) -> DeletionCount {
         DeletionCount { objects, ..DeletionCount::default() }
+    }
+
+    /// What these counts say was deleted.
+    pub(crate) fn deleted(counts: &Counts) -> DeletionCount {
+        DeletionCount { objects: counts.deleted, leases: counts.deleted_leases, bytes: counts.deleted_bytes }
     }
 
     /// Adds another.
@@ -90,18 +95,42 @@ impl VisitPhase {
 }
 
 /// What examining has shown of a bucket; nothing if it is no candidate.
-pub(super) fn shown_of(candidates: &mut [Candidate], name: &[u8]) -> DeletionCount {
-    candidate_of(candidates, name).map(|candidate| candidate.shown).unwrap_or_default()
+pub(super) fn shown_of(candidates: &[Candidate], name: &[u8]) -> DeletionCount {
+    let found = candidates.binary_search_by(|candidate| candidate.bucket.as_slice().cmp(name));
+    found.ok().and_then(|at| candidates.get(at)).map(|candidate| candidate.shown).unwrap_or_default()
 }
 
-fn candidate_of<'a>(candidates: &'a mut [Candidate], name: &[u8]) -> Option<&'a mut Candidate> {
-    let at = candidates.binary_search_by(|candidate| candidate.bucket.as_slice().cmp(name)).ok()?;
-    candidates.get_mut(at)
+/// A bucket that is deleted in chunks, and what was deleted of it so far. Saved with the progress that says so: a visit that begins
+/// anew after a crash deletes only what was shown beyond that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartlyDeleted {
+    /// The bucket's name.
+    pub bucket: BucketName,
+    /// What was deleted.
+    pub deleted: DeletionCount,
+    /// Whether more was to go than was shown, so that nothing more of it goes in this cycle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_refused: bool,
 }
 
-/// What was handed out of a bucket is no longer to come.
-pub(super) fn less_by(candidates: &mut [Candidate], name: &[u8], count: &DeletionCount) {
-    candidate_of(candidates, name).into_iter().for_each(|candidate| candidate.shown.take_off(count));
+impl PartlyDeleted {
+    pub(super) fn nothing_of(bucket: &[u8]) -> PartlyDeleted {
+        PartlyDeleted { bucket: BucketName::of(bucket), deleted: DeletionCount::default(), is_refused: false }
+    }
+
+    /// What is left of what was shown.
+    pub(super) fn left_of(&self, mut shown: DeletionCount) -> DeletionCount {
+        if self.is_refused {
+            return DeletionCount::default();
+        }
+        shown.take_off(&self.deleted);
+        shown
+    }
+
+    /// Whether this is the bucket.
+    pub(super) fn is(&self, bucket: &[u8]) -> bool {
+        self.bucket.as_bytes() == bucket
+    }
 }
 
 /// That a bucket is left alone, because it has come to more than anybody was shown.

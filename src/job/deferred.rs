@@ -37,7 +37,7 @@ pub enum BucketName {
 }
 
 impl BucketName {
-    fn of(name: &[u8]) -> BucketName {
+    pub(super) fn of(name: &[u8]) -> BucketName {
         match std::str::from_utf8(name) {
             Ok(text) => BucketName::Text(text.to_owned()),
             Err(_) => BucketName::Bytes(name.to_vec()),
@@ -78,13 +78,6 @@ impl Deferred {
     /// The next one.
     pub(super) fn first(&self) -> Option<&DeferredBucket> {
         self.0.front()
-    }
-
-    /// Of what was shown of the next one, this was handed out and is no longer to come.
-    pub(super) fn less_by(&mut self, count: &DeletionCount) {
-        if let Some(first) = self.0.front_mut() {
-            first.shown.take_off(count);
-        }
     }
 
     /// Takes the next one off.

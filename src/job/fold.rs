@@ -114,6 +114,17 @@ impl<T> Fold<'_, T> {
     }
 }
 
+/// How far a visit to a bucket has come, in a job whose buckets may take longer than a slice.
+#[derive(Debug)]
+pub enum Visited<P> {
+    /// To its end.
+    Whole,
+    /// Up to here; the next visit to the same bucket gets it back.
+    Part(P),
+    /// Likewise, and what was handed out so far is carried out before that.
+    Chunk(P),
+}
+
 /// Whether a cycle waits between its two phases until somebody has confirmed what it would delete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "bool", into = "bool")]

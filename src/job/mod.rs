@@ -20,16 +20,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub use candidate::{Candidate, CyclePhase, DeletionCount, VisitPhase};
+pub use candidate::{Candidate, CyclePhase, DeletionCount, PartlyDeleted, VisitPhase};
 pub use count::Count;
 pub use deferred::{BucketName, Deferred, DeferredBucket};
-pub use fold::{Fold, Rehearsal, Unreadable};
+pub use fold::{Fold, Rehearsal, Unreadable, Visited};
 pub use intent::{Carried, Deed, Intent, Intents};
 pub use leases::Leases;
 pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, StrayNote, Verified};
 pub use verify::Verify;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
-pub use walk::{PrefixWalk, Stopped, Visited};
+pub use walk::{PrefixWalk, Stopped};
 
 use crate::policy::deletion::{Clocks, SafetyCatch};
 use crate::store::Store;
@@ -80,7 +80,7 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     }
 
     /// Carries out an intent that [`process_bucket`](Self::process_bucket) has handed out, and adds the figures of what was
-    /// deleted to the tally. It was saved for good before; after a crash it comes again, so what is done already must count as
+    /// deleted to the tally and to the counts in the notes. It was saved for good before; after a crash it comes again, so what is done already must count as
     /// done. What it asks for [again](Carried::Again) deletes no more objects than the intent. Default: nothing, for jobs that
     /// change nothing.
     ///

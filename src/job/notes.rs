@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deferred, Tally};
+use super::{Deferred, PartlyDeleted, Tally};
 use crate::checkpoint::{Judged, ObjectName};
 use crate::shown;
 use crate::store::STRAYS_NAMED;
@@ -199,6 +199,9 @@ pub struct PrefixTally<T: Tally> {
     /// Buckets that are to be visited once more before it is complete.
     #[serde(default, skip_serializing_if = "Deferred::is_empty")]
     pub deferred: Deferred,
+    /// The bucket behind the cursor, if a part of it was deleted already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partly_deleted: Option<PartlyDeleted>,
 }
 
 /// What a note is.

@@ -142,7 +142,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             clocks: &|| standing_still(now),
             phase: CyclePhase::Examine,
             is_last_pass,
-            candidates: &mut [],
+            candidates: &[],
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

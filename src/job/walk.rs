@@ -11,12 +11,12 @@ use std::path::PathBuf;
 
 use tracing::trace;
 
-use super::candidate::{less_by, more_than_shown, shown_of};
+use super::candidate::{more_than_shown, shown_of};
 use super::deferred::Deferral;
 use super::fold::HandedOut;
 use super::{
-    Candidate, Counts, CyclePhase, Deferred, DeferredBucket, DeletionCount, Fold, Intent, Intents, Notes, PrefixTally,
-    Tally, Unreadable, VisitPhase,
+    Candidate, Counts, CyclePhase, Deferred, DeferredBucket, DeletionCount, Fold, Intent, Intents, Notes,
+    PartlyDeleted, PrefixTally, Tally, Unreadable, VisitPhase, Visited,
 };
 use crate::checkpoint::{Coverage, Picked};
 use crate::error::Error;
@@ -51,19 +51,10 @@ pub(crate) struct PrefixState<T> {
     pub coverage: Coverage,
     /// Buckets that are to be visited once more. The prefix is not complete before there are none.
     pub deferred: Deferred,
+    /// The bucket whose turn it is, if it is deleted in chunks.
+    partly_deleted: Option<PartlyDeleted>,
     /// What is half done of the bucket whose turn it is. Never saved: after a crash that bucket begins anew.
     part: Option<Box<dyn Any + Send>>,
-}
-
-/// How far a visit to a bucket has come, in a job whose buckets may take longer than a slice.
-#[derive(Debug)]
-pub enum Visited<P> {
-    /// To its end.
-    Whole,
-    /// Up to here; the next visit to the same bucket gets it back.
-    Part(P),
-    /// Likewise, and what was handed out so far is carried out before that.
-    Chunk(P),
 }
 
 impl<T: Tally> PrefixState<T> {
@@ -81,6 +72,7 @@ impl<T: Tally> PrefixState<T> {
             whole: true,
             coverage: Coverage::Nothing,
             deferred: Deferred::default(),
+            partly_deleted: None,
             part: None,
         }
     }
@@ -88,25 +80,15 @@ impl<T: Tally> PrefixState<T> {
     /// Goes on from what was saved; the error says why the saved tally cannot be read.
     pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
-        let notes = Notes::resume(saved.counts.clone());
-        let (dirty, whole, part) = (false, !saved.partial, None);
-        let deferred = saved.deferred;
-        let (tally, saved, intents, candidates) = (saved.tally, saved.counts, Intents::default(), Vec::new());
-        let coverage = Coverage::Nothing;
         Ok(PrefixState {
-            position,
-            fence,
             cursor,
-            tally,
-            notes,
-            intents,
-            candidates,
-            saved,
-            dirty,
-            whole,
-            coverage,
-            deferred,
-            part,
+            tally: saved.tally,
+            notes: Notes::resume(saved.counts.clone()),
+            saved: saved.counts,
+            whole: !saved.partial,
+            deferred: saved.deferred,
+            partly_deleted: saved.partly_deleted,
+            ..PrefixState::new(position, fence)
         })
     }
 
@@ -124,7 +106,12 @@ impl<T: Tally> PrefixState<T> {
                 return;
             }
             VisitPhase::CarryOut { shown } if !count.is_within(&shown) => {
-                self.notes.finding(&more_than_shown(bucket, &shown, &count));
+                // Once for all chunks of a bucket.
+                let was_refused =
+                    self.partly_deleted.as_mut().map(|partly| std::mem::replace(&mut partly.is_refused, true));
+                if was_refused != Some(true) {
+                    self.notes.finding(&more_than_shown(bucket, &shown, &count));
+                }
                 return;
             }
             VisitPhase::CarryOut { .. } | VisitPhase::OnePass => {}
@@ -132,6 +119,14 @@ impl<T: Tally> PrefixState<T> {
         bodies.into_iter().for_each(|(deletes, body)| {
             self.intents.put(Intent { bucket: bucket.to_vec(), deletes, body });
         });
+    }
+
+    /// Notes what was deleted of a bucket since there were these counts, if it is deleted in chunks.
+    pub fn deleted_since(&mut self, before: &DeletionCount, bucket: &[u8]) {
+        let mut deleted = DeletionCount::deleted(&self.notes.counts);
+        deleted.take_off(before);
+        let partly = self.partly_deleted.iter_mut().filter(|partly| partly.is(bucket));
+        partly.for_each(|partly| partly.deleted.merge(&deleted));
     }
 
     /// Counts a bucket that was visited.
@@ -188,9 +183,11 @@ impl<T: Tally> PrefixState<T> {
             partial: bool,
             #[serde(skip_serializing_if = "Deferred::is_empty")]
             deferred: &'a Deferred,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            partly_deleted: &'a Option<PartlyDeleted>,
         }
-        let PrefixState { notes, tally, whole, deferred, .. } = self;
-        let saved = Saved { counts: &notes.counts, tally, partial: !whole, deferred };
+        let PrefixState { notes, tally, whole, deferred, partly_deleted, .. } = self;
+        let saved = Saved { counts: &notes.counts, tally, partial: !whole, deferred, partly_deleted };
         serde_json::to_vec(&saved).map_err(|e| e.to_string())
     }
 }
@@ -237,7 +234,7 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) latest: f64,
     pub(crate) phase: CyclePhase,
     /// The candidates among the names, in byte order, where they are carried out.
-    pub(crate) candidates: &'a mut [Candidate],
+    pub(crate) candidates: &'a [Candidate],
     /// Whether no names of the prefix are left to another pass: then what was deferred is visited again.
     pub(crate) is_last_pass: bool,
     pub(crate) clocks: &'a dyn Fn() -> Clocks,
@@ -358,6 +355,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     /// The effects of a bucket stand in the state.
     fn save_after_bucket(&mut self) -> Result<(), Why> {
         self.state.dirty = true;
+        self.state.partly_deleted = None;
         self.saver.after_bucket(self.state, self.slice).map_err(Why::Unsaved)?;
         let is_left = self.names.left() > 0 || self.next_deferred().is_some();
         if is_left && self.slice.is_over() { Err(Why::SliceOver) } else { Ok(()) }
@@ -391,6 +389,8 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             None if self.phase == CyclePhase::CarryOut => shown_of(self.candidates, name),
             None => DeletionCount::default(),
         };
+        let partly = self.state.partly_deleted.as_ref().filter(|partly| partly.is(name));
+        let shown = partly.map_or(shown, |partly| partly.left_of(shown));
         let phase = match self.phase {
             CyclePhase::Examine => VisitPhase::Examine,
             CyclePhase::CarryOut => VisitPhase::CarryOut { shown },
@@ -447,13 +447,8 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 }
                 Ok(Visited::Chunk(part)) => {
                     let handed_out = std::mem::take(&mut fold.handed_out);
-                    if let Some(count) = &handed_out.count {
-                        match turn.deferred {
-                            Some(_) => self.state.deferred.less_by(count),
-                            None => less_by(self.candidates, name, count),
-                        }
-                    }
                     self.state.part = Some(Box::new(part));
+                    self.state.partly_deleted.get_or_insert_with(|| PartlyDeleted::nothing_of(name));
                     self.state.take_in(name, phase, handed_out);
                     self.saver.carry_out(self.state, self.slice).map_err(Why::Unsaved)?;
                     let ends = self.slice.is_over() || !self.state.intents.is_empty();

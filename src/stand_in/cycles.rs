@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::checkpoint::{CycleIdentity, Judged, Progress, StateStore};
 use crate::error::{Error, Result};
 use crate::job::leases::LeaseTally;
-use crate::job::{Count, Counts, Deferred, Finding, Job, Note, Notes, PrefixTally, Tally};
+use crate::job::{Count, Counts, Finding, Job, Note, Notes, PrefixTally, Tally};
 use crate::policy::ring::Ring;
 use crate::store::TahoeStore;
 use crate::tahoe::state::figures::Figures;
@@ -70,10 +70,7 @@ pub(super) fn lease_rows(ring: &Ring, reach: Reach<'_>, figures: &Figures) -> Re
             notes.finding(&finding);
         }
         let (rows, judged) = (notes.take_rows(), notes.take_judged());
-        let saved = encode(
-            "leases",
-            &PrefixTally { counts: notes.counts, tally, partial: false, deferred: Deferred::default() },
-        )?;
+        let saved = encode("leases", &PrefixTally { counts: notes.counts, tally, ..PrefixTally::default() })?;
         let done = prefix < reach.done;
         let cursor = if done { None } else { reach.cursor.map(<[u8]>::to_vec) };
         out.push(Row { prefix, done, cursor, saved, notes: rows, judged });
@@ -109,7 +106,7 @@ pub(super) fn count_rows(counts: impl Iterator<Item = (u32, u64)>) -> Result<Vec
         .map(|(prefix, buckets)| {
             let counts = Counts { buckets, ..Counts::default() };
             let tally = <Count as Job<TahoeStore>>::Tally::default();
-            let saved = encode("count", &PrefixTally { counts, tally, partial: false, deferred: Deferred::default() })?;
+            let saved = encode("count", &PrefixTally { counts, tally, ..PrefixTally::default() })?;
             Ok(Row { prefix, done: true, cursor: None, saved, notes: Vec::new(), judged: Judged::default() })
         })
         .collect()

@@ -2,6 +2,9 @@
 //! was not shown.
 
 use std::fs;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,9 +16,10 @@ use sexton::engine::Fresh;
 use sexton::job::leases::{LeaseSettings, Word};
 use sexton::settings::Checkpoint;
 use sexton::status::WouldDelete;
+use sexton::store::Disk;
 
 use super::expiry_crash::immutable_at;
-use super::expiry_world::{DAY, World, renew, settings};
+use super::expiry_world::{DAY, Failing, World, renew, settings};
 use super::sim_state::SimState;
 
 /// A share with one expired lease, one with an expired and a valid one, in one bucket.
@@ -128,6 +132,33 @@ fn what_was_renewed_between_the_phases_stays_and_no_more_goes_than_was_shown() {
     assert_eq!((report.counts.shares, report.counts.buckets, report.counts.errors), (5, 5, 0));
     let space = &report.own["history"]["space-recovered"];
     assert_eq!((&space["examined-shares"], &space["actual-shares"]), (&5.into(), &1.into()));
+}
+
+/// How it happens: a bucket of 2,500 shares is deleted in chunks; in the second one its disk becomes read-only, and before the
+/// same command is given again, shares have come to the bucket that have expired as well.
+#[test]
+fn of_a_bucket_that_was_deleted_in_part_no_more_goes_than_was_shown() {
+    for (added, left) in [(0, 0), (900, 1352)] {
+        let (mut world, state) = (World::new(), SimState::sound());
+        let put = |world: &World, shares: Range<u32>| {
+            let share = immutable_at(world.now(), 2, 50, &[(1, 40)]);
+            shares.for_each(|n| world.put(&world.share("aa", 0, n), &share));
+        };
+        put(&world, 0..2500);
+        world.medium = Failing::new(|_, n| (n >= 1500).then(|| io::ErrorKind::ReadOnlyFilesystem.into()));
+        world.run(state.clone(), settings(Word::Offline)).unwrap_err();
+        let shares = |world: &World| fs::read_dir(world.bucket("aa", 0)).unwrap().count();
+        assert_eq!(shares(&world), 1000);
+        world.medium = Arc::new(Disk);
+        put(&world, 3000..3000 + added);
+        let report = world.run(state, settings(Word::Offline)).unwrap();
+        // The intents that were saved are finished in any case.
+        assert_eq!((shares(&world), &report.own["deleted"]["shares"]), (left, &(2500 + added - left as u32).into()));
+        let reasons: Vec<&str> = report.findings.iter().map(|finding| finding.reason.as_str()).collect();
+        let more = "(452 shares, 452 leases, 60568 bytes, now 1024 shares, 1024 leases, 137216 bytes)";
+        assert_eq!(reasons.len(), usize::from(added > 0), "{reasons:?}");
+        assert!(reasons.iter().all(|reason| reason.contains(more)), "{reasons:?}");
+    }
 }
 
 #[test]

@@ -235,7 +235,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
         }
     };
     let page_is_last = listed.candidates.as_ref().is_none_or(|page| page.is_last);
-    let candidates = listed.candidates.as_mut().map_or(&mut [][..], |page| &mut page.candidates);
+    let candidates = listed.candidates.as_ref().map_or(&[][..], |page| &page.candidates);
     let (open, names) = match &mut listed.contents {
         Contents::Nothing => {
             // Whatever was there is gone.

@@ -13,7 +13,7 @@ use super::crawl::Crawl;
 use super::hand::{gather, give_back, saved};
 use super::work::CycleWork;
 use crate::error::{Error, Result};
-use crate::job::{Carried, CyclePhase, Deed, Intents, Job, PrefixState, Tally, panic_message};
+use crate::job::{Carried, CyclePhase, Deed, DeletionCount, Intents, Job, PrefixState, Tally, panic_message};
 use crate::slice::TimeSlice;
 use crate::store::Store;
 
@@ -84,6 +84,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
         work.may_go_on_changing(crawl)?;
         let Some(mut held) = state.intents.next() else { return Ok(false) };
         state.dirty = true;
+        let before = DeletionCount::deleted(&state.notes.counts);
         let prefix = work.ring.name(state.position).unwrap_or_default();
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
         let mut deed = Deed { prefix, tally, notes, now, clocks: work.clocks(crawl) };
@@ -93,7 +94,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
             Err(Error::ActorPanicked { actor: "settling", message: panic_message(&*panic) })
         };
         match carried.unwrap_or_else(panicked) {
-            Ok(Carried::Settled) => {}
+            Ok(Carried::Settled) => state.deleted_since(&before, &held.intent.bucket),
             Ok(Carried::Again(changed)) => {
                 let exceeds = changed.deletes > held.intent.deletes && work.phase != CyclePhase::OnePass;
                 if exceeds {

@@ -107,7 +107,7 @@ pub(super) fn bucket(
                 told.tell(&intent.bucket, deed.notes);
                 return Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }));
             }
-            if plan.is_continued {
+            if plan.is_continued && plan.counts_bucket() {
                 // Others were handed out before. What has become of them, the bucket itself tells.
                 plan.only_if_left(opened.count_shares().ok());
             }

@@ -15,7 +15,7 @@ use super::judge::{BUCKET, Flaw, LEASES};
 use super::look::{Begun, LEASES_MOST, Looked, Reading, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
-use super::sums::BucketSums;
+use super::sums::{BucketEnd, BucketSums};
 use super::tally::LeaseTally;
 use super::told::Told;
 use super::{Conduct, Leases, Word};
@@ -33,8 +33,11 @@ const NO_BUCKET: &str = "its leases have expired, but the directory is no bucket
 /// Why a share is kept that a link leads to. Carrying out would refuse it; what is only told has to say the same.
 const LINKED: &str = "its expired leases are kept: a link leads to it, and links are never followed to change anything";
 
-/// How many shares one intent changes at most, in a bucket that was examined before. A file has 256 at most.
-const SHARES_AT_ONCE: usize = 1000;
+/// How many shares are handed out at once at most, in a bucket that was examined before.
+const SHARES_AT_ONCE: usize = 1024;
+
+/// How many shares one intent changes at most. A file has 256 at most.
+const SHARES_OF_INTENT: usize = 256;
 
 /// Shares that are looked at in a slice at least before it ends in the middle of their bucket; an ordinary one has fewer.
 const SHARES_LEAST: u32 = 32;
@@ -289,15 +292,27 @@ impl BucketVisit {
 
     /// Hands out what is to be done to the shares so far.
     fn hand_out_some(&mut self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) -> io::Result<()> {
-        let mut end = self.sums.end();
-        // The bucket counts with its last share.
-        end.stopped = true;
+        let end = Some(BucketEnd { stopped: true, ..self.sums.end() });
+        let plan = BucketPlan { shares: std::mem::take(&mut self.shares), end, ..BucketPlan::default() };
+        let handed_out = self.intend(plan, fold);
         self.is_continued = true;
-        let plan = BucketPlan { shares: std::mem::take(&mut self.shares), end: Some(end), ..BucketPlan::default() };
-        self.intend(plan, fold).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", bucket.storage_index())))
+        handed_out.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", bucket.storage_index())))
     }
 
-    fn intend(&self, plan: BucketPlan, fold: &mut Fold<'_, LeaseTally>) -> io::Result<()> {
+    /// Hands a plan out, in several intents if it has many shares: a slice may end between them.
+    fn intend(&mut self, mut plan: BucketPlan, fold: &mut Fold<'_, LeaseTally>) -> io::Result<()> {
+        while plan.shares.len() > SHARES_OF_INTENT {
+            let rest = plan.shares.split_off(SHARES_OF_INTENT);
+            let shares = std::mem::replace(&mut plan.shares, rest);
+            // The bucket counts with its last share.
+            let end = Some(BucketEnd { stopped: true, ..self.sums.end() });
+            self.intend_one(BucketPlan { shares, end, ..BucketPlan::default() }, fold)?;
+            self.is_continued = true;
+        }
+        self.intend_one(plan, fold)
+    }
+
+    fn intend_one(&self, plan: BucketPlan, fold: &mut Fold<'_, LeaseTally>) -> io::Result<()> {
         let bounded = matches!(fold.phase, VisitPhase::CarryOut { .. });
         let plan = BucketPlan { examined: true, bounded, is_continued: self.is_continued, ..plan }.sealed();
         fold.intend(plan.deletion(), &plan).map_err(io::Error::other)

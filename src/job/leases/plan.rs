@@ -187,6 +187,11 @@ impl BucketPlan {
         }
     }
 
+    /// Whether the bucket itself counts with these shares.
+    pub fn counts_bucket(&self) -> bool {
+        self.end().counts()
+    }
+
     /// Notes how many shares are left in the bucket in the end: all that was handed out of it before is done as well if these are
     /// the ones to which nothing is done.
     pub fn only_if_left(&mut self, shares: Option<u64>) {
