@@ -80,9 +80,9 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     }
 
     /// Carries out an intent that [`process_bucket`](Self::process_bucket) has handed out, and adds the figures of what was
-    /// deleted to the tally and to the counts in the notes. It was saved for good before; after a crash it comes again, so what is done already must count as
-    /// done. What it asks for [again](Carried::Again) deletes no more objects than the intent. Default: nothing, for jobs that
-    /// change nothing.
+    /// deleted to the tally and to the counts in the notes. It was saved for good before; after a crash it comes again, so what
+    /// is done already must count as done. What it asks for [again](Carried::Again) deletes no more objects than the intent.
+    /// Default: nothing, for jobs that change nothing.
     ///
     /// # Errors
     /// What must stop the crawl; nothing of it is in the tally then. The intent stays saved, and comes again when the crawl goes

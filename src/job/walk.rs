@@ -129,6 +129,11 @@ impl<T: Tally> PrefixState<T> {
         partly.for_each(|partly| partly.deleted.merge(&deleted));
     }
 
+    /// Whether a bucket that is deleted in chunks has one that is yet to be carried out.
+    pub fn is_between_chunks(&self) -> bool {
+        self.partly_deleted.is_some() && !self.intents.is_empty()
+    }
+
     /// Counts a bucket that was visited.
     fn count(&mut self, turn: &Turn<'_>, phase: VisitPhase, path: impl FnOnce() -> PathBuf) {
         self.notes.counts.buckets += u64::from(phase.examines());

@@ -180,6 +180,15 @@ pub(super) fn fold<S: Store, J: Job<S>>(
         }
         while let Some((mut listed, mut state)) = hand.todo.pop_front() {
             let mut saver = MidSlice { crawl, work, done: &mut hand.done, saved_at: &mut hand.saved_at };
+            // What an earlier run has handed out of a bucket is carried out before that bucket is visited again.
+            if state.is_between_chunks() {
+                let settled = saver.carry_out(&mut state, slice);
+                let goes_on = settled.is_ok() && state.intents.is_empty();
+                if !goes_on {
+                    hand.todo.push_front((listed, state));
+                    return settled.map_or_else(Ended::Unsaved, |()| Ended::Paused);
+                }
+            }
             let folded = fold_prefix(crawl, work, &mut listed, &mut state, slice, &mut saver, &skipped);
             match folded {
                 Ok(()) if listed.candidates.as_ref().is_some_and(|page| !page.is_last) => {
