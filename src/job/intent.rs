@@ -15,7 +15,7 @@ use crate::policy::deletion::Clocks;
 const ROWS_IN_HAND: usize = 16_384;
 
 /// How many bytes of them are in hand at most, likewise.
-const BYTES_IN_HAND: usize = 8 << 20;
+const BYTES_IN_HAND: usize = 4 << 20;
 
 /// What is to be done to one bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,8 +155,17 @@ impl Intents {
 
     /// Adds one that is to be saved for good.
     pub(crate) fn put(&mut self, intent: Intent) {
-        self.bytes += intent.body.len();
-        self.new.push(Held { intent, begun: false });
+        self.hold(Held { intent, begun: false });
+    }
+
+    /// Adds what is left of one that was carried out in part.
+    pub(crate) fn put_rest(&mut self, intent: Intent) {
+        self.hold(Held { intent, begun: true });
+    }
+
+    fn hold(&mut self, held: Held) {
+        self.bytes += held.intent.body.len();
+        self.new.push(held);
     }
 }
 
@@ -179,7 +188,8 @@ pub struct Deed<'a, T> {
 pub enum Carried {
     /// It is done, as far as it can be, and in the tally.
     Settled,
-    /// Something was changed meanwhile and was looked at anew; nothing of it is in the tally yet.
+    /// A part of it is done, or something was changed meanwhile and was looked at anew. This is what is left; nothing of it is in
+    /// the tally yet.
     Again(Intent),
 }
 

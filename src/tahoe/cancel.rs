@@ -111,23 +111,22 @@ pub fn exactly(header: &Header, size: u64, table: &[Entry]) -> Outcome {
 /// Cancels as Tahoe does: each expired lease by its secret, and with it all that have the same. Takes a time that grows with
 /// the table.
 pub fn by_secret(header: &Header, size: u64, table: &[Entry]) -> BySecret {
-    fn secret<'e>(header: &Header, entry: &'e Entry) -> Option<&'e [u8]> {
-        entry.bytes.get(secret_range(header))
-    }
     let mut gone = HashSet::new();
     let expired = table.iter().filter(|entry| entry.expired);
     // Tahoe finds no lease with a secret that it has cancelled already, and goes no further.
-    let stops = expired.map(|entry| secret(header, entry)).any(|wanted| !gone.insert(wanted));
-    let kept: Vec<bool> = table.iter().map(|entry| !gone.contains(&secret(header, entry))).collect();
+    let stops = expired.map(|entry| secret_of(header, &entry.bytes)).any(|wanted| !gone.insert(wanted));
+    let kept: Vec<bool> = table.iter().map(|entry| !gone.contains(&secret_of(header, &entry.bytes))).collect();
     let cancelled = kept.iter().filter(|kept| !**kept).count() as u64;
     BySecret { outcome: outcome(header, size, table, &kept), cancelled, stops }
 }
 
-fn secret_range(header: &Header) -> std::ops::Range<usize> {
-    match header {
+/// The cancel secret in a record of such a container.
+pub fn secret_of(header: &Header, record: &[u8]) -> Option<[u8; 32]> {
+    let range = match header {
         Header::Immutable(_) => 36..68,
         Header::Mutable(_) => 40..72,
-    }
+    };
+    record.get(range)?.try_into().ok()
 }
 
 fn outcome(header: &Header, size: u64, table: &[Entry], kept: &[bool]) -> Outcome {
@@ -172,17 +171,19 @@ fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
     // All of it: a lease that is renewed behind those that stay is seen to be another.
     let before = bytes(&mut table.iter());
     // Counts of a header are 32 bits wide, and no more than such a count were read.
-    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-    let patches = vec![
-        Patch { at: start, before, after },
-        Patch { at: COUNT_AT, before: count(table.len() as u64), after: count(left) },
-    ];
+    let counted = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let patches = vec![Patch { at: start, before, after }, count(counted(table.len() as u64), counted(left))];
     let size_after = start + IMMUTABLE_RECORD_LEN * left;
     Outcome::Rewritten(Rewrite { patches, size_before: size, size_after })
 }
 
+/// The count in an immutable container's header.
+pub fn count(before: u32, after: u32) -> Patch {
+    Patch { at: COUNT_AT, before: before.to_be_bytes().to_vec(), after: after.to_be_bytes().to_vec() }
+}
+
 /// An empty slot, as the container's version writes it.
-fn blank_slot(version: u8) -> Vec<u8> {
+pub fn blank_slot(version: u8) -> Vec<u8> {
     let mut slot = vec![0; MUTABLE_RECORD_LEN as usize];
     if version == 2 {
         slot[8..40].copy_from_slice(&ZERO_SECRET_HASHED);

@@ -153,6 +153,17 @@ fn memory_does_not_grow_with_the_shares_that_go() {
 }
 
 #[test]
+fn memory_does_not_grow_with_a_lease_table_that_is_rewritten() {
+    let huge = Huge::new();
+    huge.shares(1, (0..60_000u32).map(|n| if n % 2 == 0 { NOW - 40 * DAY } else { NOW }));
+    let (report, kib) =
+        huge.crawl(&format!("--job leases --now {NOW} --expire age:2678400 --offline --max-delete 100%"));
+    assert!(kib < ROOM, "{kib} KiB");
+    assert_eq!((&report["deleted"]["leases"], &report["deleted"]["bytes"]), (&30_000.into(), &2_160_000.into()));
+    assert_eq!(fs::metadata(huge.bucket().join("0")).unwrap().len(), 112 + 72 * 30_000);
+}
+
+#[test]
 fn memory_does_not_grow_with_the_names_of_a_prefix() {
     let huge = Huge::new();
     fs::remove_dir(huge.bucket()).unwrap();

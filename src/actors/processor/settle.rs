@@ -104,7 +104,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
                         format!("the job wants to delete {} objects where it has shown {deletes}", changed.deletes);
                     return Err(Error::Unexpected(what));
                 }
-                state.intents.put(changed);
+                state.intents.put_rest(changed);
             }
             Err(error) => {
                 // Whatever else refuses does so before anything is done.

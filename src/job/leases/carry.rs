@@ -15,12 +15,14 @@ use super::look::{LEASES_MOST, Looked, Sight};
 use super::plan::{Act, BucketPlan, Change, SharePlan};
 use super::tally::LeaseTally;
 use super::told::Told;
+use super::windows::WindowedRewrite;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intent};
 use crate::priority::unhindered;
-use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Store, TahoeStore};
+use crate::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Stamp, Store, TahoeStore};
 use crate::tahoe::STOPS_TAHOE;
+use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::table::PIECE_LEN;
 
 /// How often a share is looked at anew before it is left alone for this cycle.
@@ -34,6 +36,8 @@ const TORN: &str = "somebody else has changed the share while its lease table wa
 /// What became of an act.
 enum Fate {
     Done,
+    /// A part of it is, and what comes next has to be saved before it is done.
+    Onward,
     /// The share was changed meanwhile.
     Changed,
     /// The share was changed while its lease table was half written: what is left of it is nobody's whole table.
@@ -71,6 +75,7 @@ pub(super) fn bucket(
                 leases_left: LEASES_MOST.saturating_sub(plan.leases_rewritten()),
                 page: [0; PIECE_LEN],
             };
+            let mut is_onward = false;
             for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 let fate = work.carry_out(share);
@@ -78,6 +83,12 @@ pub(super) fn bucket(
                     Fate::Done => {
                         job.failures.succeeded();
                         share.done = true;
+                    }
+                    Fate::Onward => {
+                        job.failures.succeeded();
+                        // One window is as much as an intent holds.
+                        is_onward = true;
+                        break;
                     }
                     Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, &mut told, &path),
                     Fate::Changed => keep(share, &mut told, &path, &"it changes all the time"),
@@ -94,13 +105,13 @@ pub(super) fn bucket(
             }
             // What was judged with the whole ring is not exceeded; in one pass nothing was.
             if plan.bounded && !plan.deletion().is_within(&planned) {
-                for share in plan.shares.iter_mut().filter(|share| share.is_pending()) {
+                for share in plan.shares.iter_mut().filter(|share| share.is_pending() && !share.is_begun()) {
                     let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                     keep(share, &mut told, &path, &"the bucket was changed, and more would be deleted than was shown");
                 }
             }
             if plan.shares.iter().any(SharePlan::is_pending) {
-                plan.round += 1;
+                plan.round += u8::from(!is_onward);
                 let plan = plan.sealed();
                 let body = serde_json::to_string(&plan)
                     .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
@@ -146,8 +157,10 @@ pub(super) fn bucket(
 
 /// When the youngest share that something is to be done to was touched, and its path below that of the bucket.
 fn youngest(plan: &BucketPlan, bucket: &Path) -> Option<(f64, PathBuf)> {
+    // What was begun was touched by us.
+    let others = plan.shares.iter().filter(|share| !share.is_begun());
     let touched = |share: &SharePlan| share.act.as_ref().map(|act| act.stamp.touched_unix());
-    let planned = plan.shares.iter().filter_map(|share| Some((touched(share)?, share)));
+    let planned = others.filter_map(|share| Some((touched(share)?, share)));
     let (touched, share) = planned.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
     Some((touched, bucket.join(&share.name)))
 }
@@ -159,6 +172,11 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
         Change::Unlink => false,
         Change::Rewrite(rewrite) => {
             !store.reads_as_before(prefix, (&intent.bucket, share.name.as_bytes()), &act.stamp, rewrite)
+        }
+        Change::Windows(rewrite) => {
+            let names = (&intent.bucket[..], share.name.as_bytes());
+            let is_half = |step| !store.reads_as_before(prefix, names, &act.stamp, step);
+            rewrite.is_begun() || rewrite.step().is_some_and(is_half)
         }
     })
 }
@@ -197,19 +215,51 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn carry_out(&mut self, share: &SharePlan) -> Fate {
-        let Some(act) = &share.act else { return Fate::Done };
+    fn carry_out(&mut self, share: &mut SharePlan) -> Fate {
+        let Some(act) = &mut share.act else { return Fate::Done };
         let name = share.name.as_bytes();
-        match &act.change {
+        match &mut act.change {
             Change::Unlink => self.unlink(name, act),
-            Change::Rewrite(rewrite) => match self.opened.rewrite(name, &act.stamp, rewrite) {
-                Ok(Rewritten::Done) => Fate::Done,
-                Ok(Rewritten::Changed) => Fate::Changed,
-                Ok(Rewritten::Torn) => Fate::Torn,
-                Err(Failed::AsBefore(e)) => Fate::Kept(e),
-                Err(Failed::Between(e)) => Fate::Between(e),
-            },
+            Change::Rewrite(rewrite) => self.rewrite(name, &act.stamp, rewrite),
+            Change::Windows(rewrite) => self.rewrite_on(name, &mut act.stamp, rewrite),
         }
+    }
+
+    fn rewrite(&self, name: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> Fate {
+        match self.opened.rewrite(name, stamp, rewrite) {
+            Ok(Rewritten::Done) => Fate::Done,
+            Ok(Rewritten::Changed) => Fate::Changed,
+            Ok(Rewritten::Torn) => Fate::Torn,
+            Err(Failed::AsBefore(e)) => Fate::Kept(e),
+            Err(Failed::Between(e)) => Fate::Between(e),
+        }
+    }
+
+    /// Does the step of a long table that was saved, and plans the next. A table that was begun is never kept as it stands: all leases
+    /// that stay are in it, but some twice.
+    fn rewrite_on(&self, name: &[u8], stamp: &mut Stamp, rewrite: &mut WindowedRewrite) -> Fate {
+        let fate = self.do_step(name, stamp, rewrite);
+        match fate.unwrap_or_else(Fate::Unread) {
+            Fate::Changed if rewrite.is_begun() => Fate::Torn,
+            Fate::Kept(e) | Fate::Unread(e) if rewrite.is_begun() => Fate::Between(e),
+            fate => fate,
+        }
+    }
+
+    fn do_step(&self, name: &[u8], stamp: &mut Stamp, rewrite: &mut WindowedRewrite) -> io::Result<Fate> {
+        let Some(file) = self.opened.open(name)? else { return Ok(Fate::Done) };
+        if file.stamp() != *stamp && !rewrite.is_known(&file, file.size())? {
+            return Ok(if rewrite.is_touched(&file)? { Fate::Torn } else { Fate::Changed });
+        }
+        if let Some(step) = rewrite.step() {
+            match self.rewrite(name, stamp, step) {
+                Fate::Done => rewrite.advance(),
+                fate => return Ok(fate),
+            }
+        }
+        let Some(file) = self.opened.open(name)? else { return Ok(Fate::Done) };
+        *stamp = file.stamp();
+        Ok(if rewrite.plan_next(&file)? { Fate::Onward } else { Fate::Done })
     }
 
     fn unlink(&mut self, name: &[u8], act: &Act) -> Fate {

@@ -7,6 +7,7 @@ use super::figures::Why;
 use super::judge::{Dates, Flaw, HEADER, judge};
 use super::plan::{Act, Change, Seen, SharePlan};
 use super::tally::{Held, Share};
+use super::windows::{self, By, Cancelled, WINDOW_LEN};
 use super::{Conduct, LeaseSettings, Word};
 use crate::store::ShareFile;
 use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
@@ -17,9 +18,11 @@ use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, Record, ShareBytes, TablePla
 /// How long a share must have been untouched before it may go while its node is running, in seconds.
 const UNTOUCHED_SECS: f64 = 3600.0;
 
-/// Leases of all the tables that are rewritten in one bucket at once: an intent holds the whole tables. (Real shares have a
-/// handful.)
+/// Leases of all the tables that are rewritten in one bucket in a cycle. (Real shares have a handful.)
 pub(super) const LEASES_MOST: u64 = 100_000;
+
+/// Leases of the tables of a bucket of which its intent holds all bytes; further ones are rewritten in windows.
+const LEASES_AT_ONCE: u64 = 4 * WINDOW_LEN;
 
 /// Leases of a share that are read, unless Tahoe is to be followed in everything: a file of holes has billions of them for
 /// nothing, and reading those would hold a slice for an hour.
@@ -203,7 +206,10 @@ impl Sight<'_> {
                 let kept = Some(format!("its lease table is not rewritten: it has {leases} leases{others}"));
                 Decision { kept, ..nothing }
             }
-            (conduct, _) => self.cancel(header, share, conduct),
+            _ => {
+                let rewritten = LEASES_MOST.saturating_sub(self.leases_left);
+                self.cancel(header, share, leases > WINDOW_LEN || rewritten + leases > LEASES_AT_ONCE)
+            }
         }
     }
 
@@ -218,37 +224,52 @@ impl Sight<'_> {
     }
 
     /// Cancels the expired leases, in thought.
-    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, conduct: Conduct) -> Decision {
+    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, is_long: bool) -> Decision {
+        let cancelled = if is_long { self.cancel_long(header, share) } else { self.cancel_short(header, share) };
+        let Ok(Cancelled { change, leases, stops }) = cancelled else {
+            return Decision { kept: Some("its leases could not be read a second time".into()), ..Decision::default() };
+        };
+        let stamp = share.rest.stamp();
+        let act = |change| Some(Act { stamp, leases, change });
+        let (act, kept) = match change {
+            Some(Change::Unlink) => (act(Change::Unlink), None),
+            Some(_) if share.rest.links() > 1 => {
+                let links = share.rest.links();
+                let why = "its lease table is not rewritten: it has";
+                (None, Some(format!("{why} {links} names (hard links), which would all be changed")))
+            }
+            Some(change) => (act(change), None),
+            None => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
+        };
+        let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
+        Decision { act, stops, kept, spared: None }
+    }
+
+    fn cancel_long(&self, header: &Header, share: &ShareBytes<'_, ShareFile>) -> Result<Cancelled, Fault> {
+        let by = if self.settings.conduct == Conduct::Compat { By::Secret } else { By::Lease };
+        windows::plan(header, share, by, |record| self.settings.expires(header, record.lease, self.now))
+    }
+
+    fn cancel_short(&self, header: &Header, share: &ShareBytes<'_, ShareFile>) -> Result<Cancelled, Fault> {
         let mut table = Vec::new();
-        let read = share.each_record(header, |record| {
+        share.each_record(header, |record| {
             let expired = self.settings.expires(header, record.lease, self.now);
             table.push(Entry { at: record.at, bytes: record.bytes.to_vec(), expired });
-        });
-        if read.is_err() {
-            return Decision { kept: Some("its leases could not be read a second time".into()), ..Decision::default() };
-        }
+        })?;
         let expired = table.iter().filter(|entry| entry.expired).count() as u64;
-        let (outcome, leases, stops) = match conduct {
+        let (outcome, leases, stops) = match self.settings.conduct {
             Conduct::Careful => (exactly(header, share.size, &table), expired, false),
             Conduct::Compat => {
                 let BySecret { outcome, cancelled, stops } = by_secret(header, share.size, &table);
                 (outcome, cancelled, stops)
             }
         };
-        let stamp = share.rest.stamp();
-        let act = |change| Some(Act { stamp, leases, change });
-        let (act, kept) = match outcome {
-            Outcome::Unlinked => (act(Change::Unlink), None),
-            Outcome::Rewritten(_) if share.rest.links() > 1 => {
-                let links = share.rest.links();
-                let why = "its lease table is not rewritten: it has";
-                (None, Some(format!("{why} {links} names (hard links), which would all be changed")))
-            }
-            Outcome::Rewritten(rewrite) => (act(Change::Rewrite(rewrite)), None),
-            Outcome::Untouched => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
+        let change = match outcome {
+            Outcome::Unlinked => Some(Change::Unlink),
+            Outcome::Rewritten(rewrite) => Some(Change::Rewrite(rewrite)),
+            Outcome::Untouched => None,
         };
-        let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
-        Decision { act, stops, kept, spared: None }
+        Ok(Cancelled { change, leases, stops })
     }
 }
 

@@ -20,6 +20,7 @@ mod settings;
 mod sums;
 mod tally;
 mod told;
+mod windows;
 mod youngest;
 
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::{Freed, Why};
 use super::sums::BucketEnd;
 use super::tally::{Kind, LeaseTally, Share};
+use super::windows::WindowedRewrite;
 use crate::job::DeletionCount;
 use crate::store::Stamp;
 use crate::tahoe::cancel::{Patch, Rewrite};
@@ -95,6 +96,8 @@ pub(super) struct Act {
 pub(super) enum Change {
     Unlink,
     Rewrite(#[serde(with = "saved_rewrite")] Rewrite),
+    /// Of a long table.
+    Windows(WindowedRewrite),
 }
 
 impl SharePlan {
@@ -108,12 +111,18 @@ impl SharePlan {
         self.act.is_some() && !self.done
     }
 
+    /// Whether a part of its lease table is rewritten already.
+    pub fn is_begun(&self) -> bool {
+        self.act.as_ref().is_some_and(|act| matches!(&act.change, Change::Windows(rewrite) if rewrite.is_begun()))
+    }
+
     /// How many leases the table has that is to be rewritten.
     pub fn leases_rewritten(&self) -> u64 {
         match (&self.act, &self.seen) {
-            (Some(Act { change: Change::Rewrite(_), .. }), Seen::Whole(share) | Seen::Stops(Some(share))) => {
-                share.leases
-            }
+            (
+                Some(Act { change: Change::Rewrite(_) | Change::Windows(_), .. }),
+                Seen::Whole(share) | Seen::Stops(Some(share)),
+            ) => share.leases,
             _ => 0,
         }
     }
@@ -228,11 +237,24 @@ impl BucketPlan {
 }
 
 /// Bytes as hexadecimal digits: an intent is text.
-mod saved_rewrite {
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+/// The bytes of such digits.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let nibble = |c: &u8| char::from(*c).to_digit(16).and_then(|n| u8::try_from(n).ok());
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(nibble(pair.first()?)? << 4 | nibble(pair.get(1)?)?)).collect()
+}
+
+pub(super) mod saved_rewrite {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{Patch, Rewrite};
+    use super::{Patch, Rewrite, hex, unhex};
 
     #[derive(Serialize, Deserialize)]
     struct Saved {
@@ -240,18 +262,6 @@ mod saved_rewrite {
         size_after: u64,
         /// Offset, bytes before, bytes after.
         patches: Vec<(u64, String, String)>,
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-        bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
-    }
-
-    fn unhex(text: &str) -> Option<Vec<u8>> {
-        let nibble = |c: &u8| char::from(*c).to_digit(16).and_then(|n| u8::try_from(n).ok());
-        let pairs = text.as_bytes().chunks(2);
-        pairs.map(|pair| Some(nibble(pair.first()?)? << 4 | nibble(pair.get(1)?)?)).collect()
     }
 
     pub fn serialize<S: Serializer>(rewrite: &Rewrite, serializer: S) -> Result<S::Ok, S::Error> {

@@ -169,6 +169,7 @@ impl Act {
         let (shares, bytes) = match &self.change {
             Change::Unlink => (1, self.stamp.size),
             Change::Rewrite(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
+            Change::Windows(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
         };
         Freed { leases: self.leases, shares, bytes, buckets: 0 }
     }
