@@ -155,8 +155,17 @@ impl Intents {
 
     /// Adds one that is to be saved for good.
     pub(crate) fn put(&mut self, intent: Intent) {
-        self.bytes += intent.body.len();
-        self.new.push(Held { intent, begun: false });
+        self.push(Held { intent, begun: false });
+    }
+
+    /// As [`put`](Self::put), in place of one that was carried out in part.
+    pub(crate) fn put_again(&mut self, intent: Intent) {
+        self.push(Held { intent, begun: true });
+    }
+
+    fn push(&mut self, held: Held) {
+        self.bytes += held.intent.body.len();
+        self.new.push(held);
     }
 }
 
@@ -179,7 +188,8 @@ pub struct Deed<'a, T> {
 pub enum Carried {
     /// It is done, as far as it can be, and in the tally.
     Settled,
-    /// Something was changed meanwhile and was looked at anew; nothing of it is in the tally yet.
+    /// It comes again as this: something was changed meanwhile and was looked at anew, or cannot be done just now. Nothing of it
+    /// is in the tally yet.
     Again(Intent),
 }
 

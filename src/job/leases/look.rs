@@ -72,6 +72,7 @@ struct Decision {
     stops: Option<String>,
     kept: Option<String>,
     spared: Option<Why>,
+    would_wait: bool,
 }
 
 /// A share whose leases are being read.
@@ -162,7 +163,6 @@ impl Sight<'_> {
             held: met.held,
             damaged: self.settings.conduct == Conduct::Careful && !flaws.is_empty(),
         };
-        let mut would_wait = false;
         let (seen, decision) = match read {
             Ok(_) => {
                 let decision = self.decide(&header, &share, &met, &flaws);
@@ -172,12 +172,11 @@ impl Sight<'_> {
             Err(Fault::Corrupt(_) | Fault::TooMany(_)) => (Seen::Corrupt, Decision::default()),
             Err(Fault::Stops(reason)) => (Seen::Stops(None), Decision { stops: Some(reason), ..Decision::default() }),
             Err(Fault::Unreadable(e)) => {
-                would_wait = e.kind() == std::io::ErrorKind::WouldBlock;
-                let stops = Some(format!("cannot read leases: {e}"));
-                (Seen::Stops(None), Decision { stops, ..Decision::default() })
+                let (stops, would_wait) = (Some(format!("cannot read leases: {e}")), would_wait(&e));
+                (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
             }
         };
-        let Decision { act, stops, kept, spared } = decision;
+        let Decision { act, stops, kept, spared, would_wait } = decision;
         let plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
         Begun::Looked(Looked { plan, ages: met.ages, flaws, stops, kept, would_wait })
     }
@@ -224,8 +223,10 @@ impl Sight<'_> {
             let expired = self.settings.expires(header, record.lease, self.now);
             table.push(Entry { at: record.at, bytes: record.bytes.to_vec(), expired });
         });
-        if read.is_err() {
-            return Decision { kept: Some("its leases could not be read a second time".into()), ..Decision::default() };
+        if let Err(fault) = read {
+            let would_wait = matches!(fault, Fault::Unreadable(e) if would_wait(&e));
+            let kept = Some("its leases could not be read a second time".into());
+            return Decision { kept, would_wait, ..Decision::default() };
         }
         let expired = table.iter().filter(|entry| entry.expired).count() as u64;
         let (outcome, leases, stops) = match conduct {
@@ -248,8 +249,13 @@ impl Sight<'_> {
             Outcome::Untouched => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
         };
         let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
-        Decision { act, stops, kept, spared: None }
+        Decision { act, stops, kept, ..Decision::default() }
     }
+}
+
+/// Whether something cannot be done just now.
+pub(super) fn would_wait(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock
 }
 
 impl Met {
