@@ -77,6 +77,7 @@
 #![deny(missing_docs)]
 
 pub mod actors;
+mod calls;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -37,10 +37,12 @@ pub(super) const CELL_MAX_BYTES: i32 = 1 << 20;
 /// The largest row that is written: of as many such cells as a table that is used may have columns.
 const ROW_MAX_BYTES: i32 = CELL_MAX_BYTES * (Schema::COLUMNS_MAX as i32 + 1);
 /// The longest statement in a schema. Those of the old programs have less than 1 KiB.
-const STATEMENT_MAX_BYTES: i32 = 16 << 10;
-/// Steps of SQLite's machine until the schema is read and looked at: some ten for each of its objects.
-const SCHEMA_STEPS_MAX: u32 = 50_000;
-const STEPS_AT_ONCE: u32 = 1000;
+const STATEMENT_MAX_BYTES: i32 = 4 << 10;
+/// Steps of SQLite's machine until the schema is read, some ten for each of its objects: SQLite keeps the statement of each, taken
+/// apart, which is much larger than its text.
+const READING_STEPS_MAX: i32 = 2500;
+/// Steps until it is looked at.
+const LOOKING_STEPS_MAX: i32 = 50_000;
 /// Most memory for pages, with what SQLite keeps beside each.
 const CACHE_BYTES: i64 = 32 << 20;
 /// That, on a machine of 64 bits: 272 bytes in the same piece of memory, and 16 of the allocator.
@@ -190,13 +192,11 @@ fn settle(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Reads the schema, within a bound, and looks at it.
 fn examine(conn: &Connection) -> rusqlite::Result<std::result::Result<Schema, String>> {
-    let mut left = SCHEMA_STEPS_MAX / STEPS_AT_ONCE;
-    let count = move || {
-        left = left.saturating_sub(1);
-        left == 0
-    };
-    conn.progress_handler(STEPS_AT_ONCE as i32, Some(count))?;
-    let found = Schema::detect(conn);
+    let within = |steps: i32| conn.progress_handler(steps, Some(|| true));
+    within(READING_STEPS_MAX)?;
+    let read = conn.prepare("SELECT 1 FROM sqlite_master").map(drop);
+    within(LOOKING_STEPS_MAX)?;
+    let found = read.and_then(|()| Schema::detect(conn));
     conn.progress_handler(0, None::<fn() -> bool>)?;
     match found {
         Err(e) if e.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {

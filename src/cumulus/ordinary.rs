@@ -56,9 +56,13 @@ const NUMBERS: [&str; 5] = ["snapshotid", "segmentid", "blockid", "expired", "ex
 const WRITTEN: [&str; 3] = ["expired", "timestamp", "expire_time"];
 
 impl Object {
-    /// All objects of a database.
-    pub(super) fn all(conn: &Connection) -> rusqlite::Result<Vec<Object>> {
-        let mut list = conn.prepare("SELECT type, name, tbl_name, sql FROM sqlite_master")?;
+    /// All objects of a database, with the words of those that make or index one of these tables; the others are not read.
+    pub(super) fn all(conn: &Connection, tables: &[&str]) -> rusqlite::Result<Vec<Object>> {
+        let names = tables.iter().map(|table| format!("'{table}'")).collect::<Vec<_>>().join(", ");
+        let mut list = conn.prepare(&format!(
+            "SELECT type, name, tbl_name, CASE WHEN type IN ('table', 'index') AND lower(tbl_name) IN ({names}) THEN sql END
+             FROM sqlite_master"
+        ))?;
         let text = |row: &rusqlite::Row<'_>, i| Ok::<_, Error>(row.get::<_, Option<String>>(i)?.unwrap_or_default());
         let object = |row: &rusqlite::Row<'_>| {
             Ok(Object {

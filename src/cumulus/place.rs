@@ -9,10 +9,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 use super::decision::beside;
 use super::faults;
+use crate::calls::statx;
 use crate::error::{Error, Result};
 use crate::own_files::{MissingFolder, OwnFile};
 

@@ -41,7 +41,7 @@ impl Schema {
 
     /// Looks at a database. The inner error says why it cannot be worked with.
     pub(super) fn detect(conn: &Connection) -> rusqlite::Result<Result<Schema, String>> {
-        let objects = Object::all(conn)?;
+        let objects = Object::all(conn, &TABLES)?;
         let is_table = |name: &str| objects.iter().any(|object| object.is_table(name));
         let in_place_of = |name: &str| objects.iter().find_map(|object| object.in_place_of(name));
         let eras = [("snapshot_contents", Era::A), ("segments_used", Era::B), ("segment_utilization", Era::C)];

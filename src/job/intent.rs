@@ -155,15 +155,15 @@ impl Intents {
 
     /// Adds one that is to be saved for good.
     pub(crate) fn put(&mut self, intent: Intent) {
-        self.hold(Held { intent, begun: false });
+        self.push(Held { intent, begun: false });
     }
 
-    /// Adds what is left of one that was carried out in part.
-    pub(crate) fn put_rest(&mut self, intent: Intent) {
-        self.hold(Held { intent, begun: true });
+    /// As [`put`](Self::put), in place of one that was carried out in part.
+    pub(crate) fn put_again(&mut self, intent: Intent) {
+        self.push(Held { intent, begun: true });
     }
 
-    fn hold(&mut self, held: Held) {
+    fn push(&mut self, held: Held) {
         self.bytes += held.intent.body.len();
         self.new.push(held);
     }
@@ -188,8 +188,8 @@ pub struct Deed<'a, T> {
 pub enum Carried {
     /// It is done, as far as it can be, and in the tally.
     Settled,
-    /// A part of it is done, or something was changed meanwhile and was looked at anew. This is what is left; nothing of it is in
-    /// the tally yet.
+    /// It comes again as this: a part of it is done, or something was changed meanwhile and was looked at anew, or cannot be done
+    /// just now. Nothing of it is in the tally yet.
     Again(Intent),
 }
 

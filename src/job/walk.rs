@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::policy::deletion::Clocks;
 use crate::shown;
 use crate::slice::TimeSlice;
-use crate::store::{Names, Nature, STRAYS_NAMED, Store, tries};
+use crate::store::{Names, Nature, STRAYS_NAMED, Store};
 
 /// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
 pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
@@ -326,7 +326,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             self.state.coverage = Coverage::All;
         }
         // What would have to wait is tried again while the slice lasts.
-        tries::while_lasts(self.slice.watch(), || {
+        crate::calls::while_lasts(self.slice.watch(), || {
             let mut name = Vec::new();
             while let Some((next, nature)) = self.names.peek() {
                 name.clear();

@@ -9,11 +9,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fsync, mkdirat, open, openat, readlinkat, stat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::refusal::{Refusal, SharedFolder};
 use super::{OwnFile, SAFELY, me, same};
+use crate::calls::{fstat, fsync, open, openat, readlink, stat, statat, unlinkat};
 
 const GROUP_AND_OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
@@ -52,10 +53,11 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says; and if others than its owner may create names in it.
+    #[cfg(feature = "daemon")]
     pub(crate) fn open_or_make(path: &Path, mode: u32) -> io::Result<Folder> {
         let (above, name) = split(path)?;
         make(above)?;
-        match mkdirat(&Folder::open(above)?, name, Mode::from_raw_mode(mode)) {
+        match crate::calls::mkdirat(&Folder::open(above)?, name, Mode::from_raw_mode(mode)) {
             Err(e) if e != Errno::EXIST => Err(e.into()),
             _ => Folder::open_own(path),
         }
@@ -65,6 +67,7 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says; and if others than its owner may create names in it.
+    #[cfg(feature = "daemon")]
     pub(crate) fn open_own(path: &Path) -> io::Result<Folder> {
         let (above, name) = split(path)?;
         let above = Folder::open(above)?;
@@ -85,8 +88,9 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
+    #[cfg(feature = "daemon")]
     pub(crate) fn names(&self, most: usize) -> io::Result<Vec<OsString>> {
-        let listed = Dir::new(self.readable()?)?;
+        let listed = rustix::fs::Dir::new(self.readable()?)?;
         let names = listed.map(|entry| Ok(OsString::from_vec(entry?.file_name().to_bytes().to_vec())));
         names.filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")).take(most).collect()
     }
@@ -142,7 +146,7 @@ impl Folder {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | SAFELY;
         let file = openat(&self.fd, probe.as_str(), flags, super::PRIVATE)?;
         let mode = fstat(&file)?.st_mode & 0o777;
-        rustix::fs::unlinkat(&self.fd, probe.as_str(), rustix::fs::AtFlags::empty())?;
+        unlinkat(&self.fd, probe.as_str(), rustix::fs::AtFlags::empty())?;
         Ok(mode & 0o077 == 0)
     }
 
@@ -162,7 +166,7 @@ impl Folder {
     /// # Errors
     /// What the system says; not that its file system cannot do that.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        match fsync(self.readable()?) {
+        match fsync(&self.readable()?) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
             other => Ok(other?),
         }
@@ -219,13 +223,13 @@ fn link(folder: &Folder, name: &OsStr) -> io::Result<Option<(u32, PathBuf)>> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
         return Ok(None);
     }
-    let target = readlinkat(&fd, "", Vec::new())?;
+    let target = readlink(&fd)?;
     Ok(Some((stat.st_uid, OsString::from_vec(target.into_bytes()).into())))
 }
 
 /// Makes a folder and those above it, for their owner alone, if they are not there.
 fn make(folder: &Path) -> io::Result<()> {
-    match rustix::fs::statat(CWD, folder, rustix::fs::AtFlags::empty()) {
+    match statat(CWD, folder, rustix::fs::AtFlags::empty()) {
         Ok(_) => Ok(()),
         Err(_) => DirBuilder::new().recursive(true).mode(0o700).create(folder),
     }

@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::refusal::Refusal;
 use super::{OwnFile, SAFELY, give_like, set_mode};
+use crate::calls::{fstat, openat, statat};
 
 /// Whether the file is made if it is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub(crate) fn open_to_lock(path: &Path, database: &Path, make: Make) -> io::Resu
         }
         match file.create_new() {
             Ok(made) => {
-                share(&made, statat(rustix::fs::CWD, database, AtFlags::empty()).ok().as_ref())?;
+                share(&made, statat(CWD, database, AtFlags::empty()).ok().as_ref())?;
                 return Ok(Some(made));
             }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}

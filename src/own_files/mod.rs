@@ -40,7 +40,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fchown, fstat, openat, statat, unlinkat};
+use crate::calls::{fchmod, fchown, fstat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
 
@@ -216,6 +217,7 @@ impl OwnFile {
     ///
     /// # Errors
     /// As [`open_bounded`](Self::open_bounded), and for a file of another user.
+    #[cfg(feature = "cli")]
     pub(crate) fn read_of(&self, owner: u32, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
         let Some(mut file) = self.open_bounded(most_bytes)? else { return Ok(None) };
         let (uid, mut bytes) = (fstat(file.get_ref())?.st_uid, Vec::new());
@@ -263,7 +265,7 @@ impl OwnFile {
     /// What the system says, and if another file has this one's name meanwhile.
     pub(crate) fn rename_to(&self, other: &OwnFile, file: &File) -> io::Result<()> {
         self.refuse_exchanged(file)?;
-        Ok(rustix::fs::renameat(self.folder.as_fd(), &self.name, other.folder.as_fd(), &other.name)?)
+        Ok(renameat(self.folder.as_fd(), &self.name, other.folder.as_fd(), &other.name)?)
     }
 
     /// Gives this file, which is open, a name that nothing has.

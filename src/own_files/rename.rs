@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+
+use crate::calls::{fstat, linkat, openat, renameat, renameat_with, statat, unlinkat};
 
 /// Renames a regular file, never over a file that is there. The folders are open, and the names are names in them.
 ///

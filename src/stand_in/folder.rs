@@ -6,8 +6,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Stat, fstat};
+use rustix::fs::{FileType, Stat};
 
+use crate::calls::fstat;
 use crate::error::{Error, Result};
 use crate::store::held::knows_no_links;
 use crate::store::open::is_a_link;

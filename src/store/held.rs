@@ -16,14 +16,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat, fstat, linkat, mkdirat, openat, renameat,
-    renameat_with, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::open::{self, DIRECTORY, is_a_link};
 use super::way::Way;
+use crate::calls::{Tries, fstat, fsync, linkat, mkdirat, openat, renameat, renameat_with, statat, unlinkat};
 
 /// Set once the system has no `openat2`, or forbids it.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
@@ -200,7 +198,7 @@ impl HeldFolder {
 
     /// Waits until what was changed in it is there for good.
     pub fn sync(&self) -> io::Result<()> {
-        match rustix::fs::fsync(&self.folder) {
+        match fsync(&self.folder) {
             // Some file systems have nothing to wait for in a folder.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
             synced => Ok(synced?),
@@ -212,10 +210,15 @@ impl HeldFolder {
         let folder = openat(&self.folder, ".", DIRECTORY, Mode::empty())?;
         let mut buffer = [MaybeUninit::uninit(); 8 << 10];
         let (mut listing, mut names) = (RawDir::new(&folder, &mut buffer), Vec::new());
+        let mut tries = Tries::default();
         while names.len() < most
             && let Some(entry) = listing.next()
         {
-            let name = entry?.file_name().to_bytes().to_vec();
+            let entry = match entry {
+                Err(e) if tries.again(e) => continue,
+                entry => entry?,
+            };
+            let name = entry.file_name().to_bytes().to_vec();
             if !matches!(&name[..], b"." | b"..") {
                 names.push(name);
             }
@@ -288,7 +291,9 @@ pub(crate) fn beneath(folder: impl AsFd, name: &[u8], flags: OFlags) -> io::Resu
     let flags = flags | OFlags::NOFOLLOW;
     #[cfg(target_os = "linux")]
     if !NO_OPENAT2.load(Ordering::Relaxed) {
-        use rustix::fs::{ResolveFlags, openat2};
+        use rustix::fs::ResolveFlags;
+
+        use crate::calls::openat2;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match openat2(folder.as_fd(), name, flags, Mode::empty(), resolve) {
             // Unknown to an old kernel, or forbidden by a filter of system calls.
@@ -303,7 +308,7 @@ pub(crate) fn beneath(folder: impl AsFd, name: &[u8], flags: OFlags) -> io::Resu
 /// Says of a link that it is one; asked for as a folder it is only said to be none.
 fn refused_link(folder: impl AsFd, name: &[u8], opened: rustix::io::Result<OwnedFd>) -> io::Result<OwnedFd> {
     opened.map_err(|e| {
-        let found = || statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = || statat(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW);
         let is_link = || found().is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
         match e {
             Errno::LOOP => is_a_link(),

@@ -9,7 +9,6 @@ pub(crate) mod open;
 mod place;
 pub mod sample;
 mod tahoe;
-pub(crate) mod tries;
 mod way;
 
 use std::collections::BTreeSet;
@@ -25,7 +24,6 @@ pub use tahoe::{
     ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
 };
 pub(crate) use tahoe::{ShareListing, Site};
-pub(crate) use tries::{Tries, patiently};
 
 use crate::policy::ring::Ring;
 

@@ -20,11 +20,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-use super::patiently;
+use crate::calls::{fstat, fstatfs, openat};
 
 /// How a folder is opened.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -113,7 +113,7 @@ pub(crate) fn is_a_link() -> io::Error {
 pub(crate) fn is_of_kernel(folder: impl AsFd) -> io::Result<bool> {
     // Its type has another width and sign on each architecture; the numbers have 32 bits.
     #[allow(clippy::unnecessary_cast)]
-    let kind = fstatfs(folder)?.f_type as u64 & 0xffff_ffff;
+    let kind = fstatfs(&folder)?.f_type as u64 & 0xffff_ffff;
     Ok(KERNEL_FILE_SYSTEMS.contains(&kind))
 }
 
@@ -133,7 +133,7 @@ struct Seen {
 
 impl Seen {
     fn at(folder: impl AsFd, name: impl Arg + Copy, how: OFlags) -> io::Result<Seen> {
-        let at = patiently(|| openat(folder.as_fd(), name, OFlags::PATH | OFlags::CLOEXEC | how, Mode::empty()))?;
+        let at = openat(folder.as_fd(), name, OFlags::PATH | OFlags::CLOEXEC | how, Mode::empty())?;
         let is = FileType::from_raw_mode(fstat(&at)?.st_mode);
         Ok(Seen { at, is })
     }
@@ -173,12 +173,12 @@ static REFUSED: AtomicBool = AtomicBool::new(false);
 /// Opens without a trace where that is allowed.
 fn quietly(folder: impl AsFd, name: impl Arg + Copy, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     if !REFUSED.load(Ordering::Relaxed) {
-        match patiently(|| openat(folder.as_fd(), name, flags | QUIET, Mode::empty())) {
+        match openat(folder.as_fd(), name, flags | QUIET, Mode::empty()) {
             Err(Errno::PERM) => REFUSED.store(true, Ordering::Relaxed),
             other => return other,
         }
     }
-    patiently(|| openat(folder.as_fd(), name, flags, Mode::empty()))
+    openat(folder.as_fd(), name, flags, Mode::empty())
 }
 
 #[cfg(test)]

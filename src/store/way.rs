@@ -13,11 +13,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::open::is_of_kernel;
+use crate::calls::{fstat, openat, readlink};
 use crate::shown;
 
 /// Links on one way, at most: as many as the kernel itself follows.
@@ -82,7 +83,7 @@ impl Way {
                 enter(&mut shown_at, &name);
                 continue;
             }
-            let target = PathBuf::from(OsString::from_vec(readlinkat(&there, "", Vec::new())?.into_bytes()));
+            let target = PathBuf::from(OsString::from_vec(readlink(&there)?.into_bytes()));
             steps.push(Step::EndOfLink { link: shown_at.join(&name), owner: stat.st_uid });
             steps.extend(self::steps(&target));
             if target.is_absolute() {
@@ -144,7 +145,7 @@ mod tests {
             assert_eq!(found.raw_os_error(), expected.raw_os_error(), "{way}");
         }
         assert_eq!(Way::to(&path("a/chain")).unwrap().strange_link, None, "one's own links are no strange ones");
-        let own = fstat(Way::to(Path::new("/proc/self/cwd")).unwrap().folder).unwrap().st_ino;
+        let own = fstat(&Way::to(Path::new("/proc/self/cwd")).unwrap().folder).unwrap().st_ino;
         assert_eq!(own, std::fs::metadata(".").unwrap().ino());
     }
 

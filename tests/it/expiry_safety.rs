@@ -307,6 +307,37 @@ fn a_crawl_that_can_change_nothing_stops_and_goes_on_once_that_is_mended() {
     }
 }
 
+/// How it happens: a server is busy, or somebody holds a lease on the file (EAGAIN); a moment later it is done, also what was left
+/// half written meanwhile.
+#[test]
+fn what_cannot_be_changed_just_now_is_changed_later() {
+    let fails: [fn(&str, i64) -> Option<io::Error>; 3] = [
+        |_, n| (n < 3).then(|| io::ErrorKind::WouldBlock.into()),
+        |_, n| (n == 2).then(|| io::ErrorKind::WouldBlock.into()),
+        |_, n| (3..7).contains(&n).then(|| io::ErrorKind::WouldBlock.into()),
+    ];
+    for (variant, fails) in fails.into_iter().enumerate() {
+        let mut world = World::new();
+        two_shares(&world);
+        world.medium = Failing::new(fails);
+        let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+        assert!(report.errors.is_empty(), "{variant}: {:?}", report.errors);
+        assert_eq!(read(&world, 1), immutable_at(world.now(), 2, 50, &[(2, 3)]), "{variant}");
+        assert_eq!(
+            report.own["deleted"],
+            serde_json::json!({"leases": 2, "shares": 1, "bytes": 206, "buckets": 0}),
+            "{variant}"
+        );
+    }
+    // Not without end.
+    let mut world = World::new();
+    two_shares(&world);
+    world.medium = Failing::new(|what, _| (what == "unlink").then(|| io::ErrorKind::WouldBlock.into()));
+    let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
+    assert!(world.share("aa", 0, 0).exists());
+    assert_eq!((report.errors.len(), &report.own["deleted"]["shares"]), (1, &0.into()), "{:?}", report.errors);
+}
+
 /// How it happens: there is no room, or the disk fails, at the first write, the second, or the truncation.
 #[test]
 fn a_table_that_cannot_be_rewritten_reads_as_before() {

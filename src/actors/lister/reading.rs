@@ -6,10 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 
+use crate::calls;
 use crate::job::panic_message;
 use crate::messages::{Contents, ListedPrefix, Wanted};
 use crate::slice::{Stage, TimeSlice};
-use crate::store::{More, Names, Store, tries};
+use crate::store::{More, Names, Store};
 
 /// A listing in the making.
 pub(super) struct Reading<S: Store> {
@@ -44,7 +45,7 @@ pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: usize, sl
     let (mut ready, mut partial, mut bytes) = (Vec::new(), None, 0usize);
     slice.charge(Stage::List, || {
         for mut reading in todo.by_ref() {
-            let read = || tries::while_lasts(slice.watch(), || read_one(store, &mut reading, &slice));
+            let read = || calls::while_lasts(slice.watch(), || read_one(store, &mut reading, &slice));
             let one = catch_unwind(AssertUnwindSafe(read));
             let panicked = |panic: Box<dyn Any + Send>| {
                 let why = format!("the store panicked: {}", panic_message(&*panic));

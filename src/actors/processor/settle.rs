@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::crawl::Crawl;
 use super::hand::{gather, give_back, saved};
 use super::work::CycleWork;
+use crate::calls;
 use crate::error::{Error, Result};
 use crate::job::{Carried, CyclePhase, Deed, DeletionCount, Intents, Job, PrefixState, Tally, panic_message};
 use crate::slice::TimeSlice;
@@ -41,7 +42,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
         let lasts = || slice.is_some_and(|slice| !slice.is_over());
         let mut goes_on = slice.is_some();
         loop {
-            while goes_on && self.carry_out_next()? {
+            while goes_on && self.carry_out_next(slice)? {
                 goes_on = lasts();
             }
             // What was changed meanwhile comes again; the job sees to it that this ends.
@@ -78,7 +79,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
     }
 
     /// Carries out the next intent that was saved for good, if there is one.
-    fn carry_out_next(&mut self) -> Result<bool> {
+    fn carry_out_next(&mut self, slice: Option<&TimeSlice>) -> Result<bool> {
         let Settling { crawl, work, .. } = *self;
         let Some(state) = self.states().find(|state| state.intents.has_recorded()) else { return Ok(false) };
         work.may_go_on_changing(crawl)?;
@@ -89,7 +90,12 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
         let mut deed = Deed { prefix, tally, notes, now, clocks: work.clocks(crawl) };
         // Caught here, where the intent can be put back. It is not the panic of a visit, which would cost its bucket.
-        let carried = catch_unwind(AssertUnwindSafe(|| crawl.job.carry_out(&crawl.store, &held.intent, &mut deed)));
+        let mut carry_out = || crawl.job.carry_out(&crawl.store, &held.intent, &mut deed);
+        let carried = catch_unwind(AssertUnwindSafe(|| match slice {
+            // What would have to wait is tried again while the slice lasts.
+            Some(slice) => calls::while_lasts(slice.watch(), carry_out),
+            None => carry_out(),
+        }));
         let panicked = |panic: Box<dyn Any + Send>| {
             Err(Error::ActorPanicked { actor: "settling", message: panic_message(&*panic) })
         };
@@ -104,7 +110,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
                         format!("the job wants to delete {} objects where it has shown {deletes}", changed.deletes);
                     return Err(Error::Unexpected(what));
                 }
-                state.intents.put_rest(changed);
+                state.intents.put_again(changed);
             }
             Err(error) => {
                 // Whatever else refuses does so before anything is done.

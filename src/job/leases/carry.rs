@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::judge::{Flaw, LEASES};
-use super::look::{LEASES_MOST, Looked, Sight};
+use super::look::{LEASES_MOST, Looked, Sight, would_wait};
 use super::plan::{Act, BucketPlan, Change, SharePlan};
 use super::tally::LeaseTally;
 use super::told::Told;
@@ -25,7 +25,8 @@ use crate::tahoe::STOPS_TAHOE;
 use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::table::PIECE_LEN;
 
-/// How often a share is looked at anew before it is left alone for this cycle.
+/// How often a bucket comes again, for what was changed in it or cannot be done just now, before that is left alone for this
+/// cycle.
 const ROUNDS_MOST: u8 = 3;
 
 /// Why a share is left alone for good.
@@ -64,6 +65,7 @@ pub(super) fn bucket(
     // What was moved aside is this store's no longer, and a bucket that is not there would count as deleted.
     store.still_there().map_err(|e| Error::of_store(store.path("", None), &e))?;
     let (mut told, planned) = (Told::default(), plan.deletion());
+    let may_come_again = plan.round < ROUNDS_MOST;
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
             let mut work = Work {
@@ -90,8 +92,9 @@ pub(super) fn bucket(
                         is_onward = true;
                         break;
                     }
-                    Fate::Changed if plan.round < ROUNDS_MOST => work.look_anew(share, &mut told, &path),
+                    Fate::Changed if may_come_again => work.look_anew(share, &mut told, &path),
                     Fate::Changed => keep(share, &mut told, &path, &"it changes all the time"),
+                    Fate::Unread(e) | Fate::Kept(e) | Fate::Between(e) if may_come_again && would_wait(&e) => {}
                     Fate::Torn => give_up(share, &mut told, &intent.bucket),
                     Fate::Unread(e) => keep(share, &mut told, &path, &e),
                     Fate::Kept(e) => {
@@ -112,11 +115,8 @@ pub(super) fn bucket(
             }
             if plan.shares.iter().any(SharePlan::is_pending) {
                 plan.round += u8::from(!is_onward);
-                let plan = plan.sealed();
-                let body = serde_json::to_string(&plan)
-                    .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
                 told.tell(&intent.bucket, deed.notes);
-                return Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }));
+                return again(plan, intent);
             }
             if plan.is_continued && plan.counts_bucket() {
                 // Others were handed out before. What has become of them, the bucket itself tells.
@@ -128,6 +128,10 @@ pub(super) fn bucket(
         Ok(None) => {
             plan.shares.iter_mut().for_each(|share| share.done = share.act.is_some());
             deed.tally.deleted.buckets += u64::from(plan.prune);
+        }
+        Err(e) if may_come_again && would_wait(&e) => {
+            plan.round += 1;
+            return again(plan, intent);
         }
         Err(e) => {
             if let Some(share) = plan.shares.iter().find(|share| may_be_between(store, deed.prefix, intent, share)) {
@@ -153,6 +157,14 @@ pub(super) fn bucket(
     }
     plan.count_recovered(deed.tally);
     Ok(Carried::Settled)
+}
+
+/// Has what is left of a plan saved for good, and carried out after the others.
+fn again(plan: BucketPlan, intent: &Intent) -> Result<Carried> {
+    let plan = plan.sealed();
+    let body = serde_json::to_string(&plan)
+        .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
+    Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }))
 }
 
 /// When the youngest share that something is to be done to was touched, and its path below that of the bucket.
@@ -296,7 +308,9 @@ impl Work<'_> {
 
     fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
         let Work { now, latest, leases_left, .. } = *self;
-        Sight { settings: &self.job.settings, now, latest, leases_left, page: &mut self.page }.look(name, file)
+        let looked =
+            Sight { settings: &self.job.settings, now, latest, leases_left, page: &mut self.page }.look(name, file)?;
+        if looked.would_wait { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(looked) }
     }
 
     /// A share that was changed counts as what it is now, and is told of; one that is gone, as what it was.
@@ -322,6 +336,8 @@ impl Work<'_> {
                     told.error_at(path, format!("{reason}; {STOPS_TAHOE}"));
                 }
             }
+            // It comes again as it is, and is looked at anew then.
+            Err(e) if would_wait(&e) => {}
             Err(e) => keep(share, told, path, &format_args!("it was changed, and cannot be read: {e}")),
         }
     }

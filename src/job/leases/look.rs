@@ -75,6 +75,7 @@ struct Decision {
     stops: Option<String>,
     kept: Option<String>,
     spared: Option<Why>,
+    would_wait: bool,
 }
 
 /// A share whose leases are being read.
@@ -165,7 +166,6 @@ impl Sight<'_> {
             held: met.held,
             damaged: self.settings.conduct == Conduct::Careful && !flaws.is_empty(),
         };
-        let mut would_wait = false;
         let (seen, decision) = match read {
             Ok(_) => {
                 let decision = self.decide(&header, &share, &met, &flaws);
@@ -175,12 +175,11 @@ impl Sight<'_> {
             Err(Fault::Corrupt(_) | Fault::TooMany(_)) => (Seen::Corrupt, Decision::default()),
             Err(Fault::Stops(reason)) => (Seen::Stops(None), Decision { stops: Some(reason), ..Decision::default() }),
             Err(Fault::Unreadable(e)) => {
-                would_wait = e.kind() == std::io::ErrorKind::WouldBlock;
-                let stops = Some(format!("cannot read leases: {e}"));
-                (Seen::Stops(None), Decision { stops, ..Decision::default() })
+                let (stops, would_wait) = (Some(format!("cannot read leases: {e}")), would_wait(&e));
+                (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
             }
         };
-        let Decision { act, stops, kept, spared } = decision;
+        let Decision { act, stops, kept, spared, would_wait } = decision;
         let plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
         Begun::Looked(Looked { plan, ages: met.ages, flaws, stops, kept, would_wait })
     }
@@ -226,8 +225,13 @@ impl Sight<'_> {
     /// Cancels the expired leases, in thought.
     fn cancel(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, is_long: bool) -> Decision {
         let cancelled = if is_long { self.cancel_long(header, share) } else { self.cancel_short(header, share) };
-        let Ok(Cancelled { change, leases, stops }) = cancelled else {
-            return Decision { kept: Some("its leases could not be read a second time".into()), ..Decision::default() };
+        let Cancelled { change, leases, stops } = match cancelled {
+            Ok(cancelled) => cancelled,
+            Err(fault) => {
+                let would_wait = matches!(fault, Fault::Unreadable(e) if would_wait(&e));
+                let kept = Some("its leases could not be read a second time".into());
+                return Decision { kept, would_wait, ..Decision::default() };
+            }
         };
         let stamp = share.rest.stamp();
         let act = |change| Some(Act { stamp, leases, change });
@@ -242,7 +246,7 @@ impl Sight<'_> {
             None => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
         };
         let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
-        Decision { act, stops, kept, spared: None }
+        Decision { act, stops, kept, ..Decision::default() }
     }
 
     fn cancel_long(&self, header: &Header, share: &ShareBytes<'_, ShareFile>) -> Result<Cancelled, Fault> {
@@ -271,6 +275,11 @@ impl Sight<'_> {
         };
         Ok(Cancelled { change, leases, stops })
     }
+}
+
+/// Whether something cannot be done just now.
+pub(super) fn would_wait(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock
 }
 
 impl Met {

@@ -97,7 +97,7 @@ pub(super) enum Change {
     Unlink,
     Rewrite(#[serde(with = "saved_rewrite")] Rewrite),
     /// Of a long table.
-    Windows(WindowedRewrite),
+    Windows(Box<WindowedRewrite>),
 }
 
 impl SharePlan {

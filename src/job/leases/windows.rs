@@ -145,7 +145,8 @@ pub(super) fn plan<R: ReadAt>(
             }
         }
     })?;
-    let rewritten = |size_after| Some(Change::Windows(WindowedRewrite::new(layout, gone, share.size, size_after)));
+    let rewritten =
+        |size_after| Some(Change::Windows(Box::new(WindowedRewrite::new(layout, gone, share.size, size_after))));
     let change = match layout {
         _ if leases == all => Some(Change::Unlink),
         _ if last >= RECORDS_MOST => None,

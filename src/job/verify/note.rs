@@ -6,10 +6,10 @@ use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
-use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
+use crate::calls::fstat;
 use crate::job::Finding;
 use crate::store::HeldFolder;
 

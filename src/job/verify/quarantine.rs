@@ -16,7 +16,6 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use super::folder::Place;
@@ -24,6 +23,7 @@ use super::note::{Note, draft, sync_new};
 use super::room::{Reserved, Room, Spared};
 use super::stretch::{BLOCK_LEN, Stretch, Stretches};
 use super::{Moment, VerifySettings, folder};
+use crate::calls::fstat;
 use crate::job::Finding;
 use crate::shown;
 use crate::store::held::rename_new;

@@ -7,8 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{fstat, fstatvfs};
-
+use crate::calls::{fstat, fstatvfs};
 use crate::sizes;
 use crate::store::{HeldFolder, Site};
 

@@ -10,8 +10,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use ring::digest::{Context, SHA256};
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
+
+use crate::calls::seek;
 
 /// A block that is hashed, and written unless it is all zeros, as a whole.
 pub(super) const BLOCK_LEN: u64 = 4096;

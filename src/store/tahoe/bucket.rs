@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, FileType, RawDir, fstat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, RawDir};
 
 use super::ends::Ends;
 use super::listing::LISTING_LEN;
 use super::node::{NodeSign, running_node};
 use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot, stops_tahoe};
+use crate::calls::{Tries, fstat, statat};
 use crate::shown;
-use crate::store::{HeldFolder, Tries, name_stray, open};
+use crate::store::{HeldFolder, name_stray, open};
 use crate::tahoe::number::ShareNumber;
 
 /// An open bucket of a [`TahoeStore`](super::TahoeStore).

@@ -7,7 +7,7 @@ use rustix::fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, pread};
 
 use super::ShareFile;
-use crate::store::Tries;
+use crate::calls::Tries;
 use crate::tahoe::table::ReadAt;
 
 /// What offsets, lengths and memory are multiples of; enough for every disk.

@@ -6,7 +6,9 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{RawDirEntry, fstatfs};
+use rustix::fs::RawDirEntry;
+
+use crate::calls::fstatfs;
 
 /// ext4, and its forerunners, which use the same number.
 const EXT4_MAGIC: u64 = 0xef53;
@@ -26,7 +28,7 @@ pub(super) enum Ends {
 impl Ends {
     /// What is known of the file system that an open directory stands on.
     pub fn on(dir: impl AsFd) -> Ends {
-        if fstatfs(dir).is_ok_and(|fs| fs.f_type as u64 == EXT4_MAGIC) { Ends::Told } else { Ends::Unknown }
+        if fstatfs(dir.as_fd()).is_ok_and(|fs| fs.f_type as u64 == EXT4_MAGIC) { Ends::Told } else { Ends::Unknown }
     }
 
     /// Whether nothing can follow the last entry of a buffer.

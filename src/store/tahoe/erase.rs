@@ -6,12 +6,13 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
 
 use super::share::Stamp;
 use super::turns::Turn;
 use super::{ShareFile, TahoeStore};
+use crate::calls::{patiently, statat};
 use crate::store::held::{beneath, plain};
 use crate::store::open::{self, DIRECTORY, is_a_link};
 use crate::tahoe::cancel::Rewrite;
@@ -69,7 +70,7 @@ impl TahoeStore {
         let name = bucket.to_vec();
         self.site.allow()?;
         let open = || -> io::Result<OpenedBucket<'_>> {
-            let prefix = beneath(&self.shares, prefix.as_bytes(), DIRECTORY)?;
+            let prefix = beneath(self.shares(), prefix.as_bytes(), DIRECTORY)?;
             let bucket = beneath(&prefix, bucket, DIRECTORY)?;
             let turn = Turn::at(&bucket)?;
             Ok(OpenedBucket { store: self, prefix, bucket, name, _turn: turn })
@@ -85,7 +86,7 @@ impl TahoeStore {
     /// be read: that may go where a change may not.
     pub fn reads_as_before(&self, prefix: &str, share: (&[u8], &[u8]), stamp: &Stamp, rewrite: &Rewrite) -> bool {
         let open = || {
-            let prefix = open::folder_in(&self.shares, prefix)?;
+            let prefix = open::folder_in(self.shares(), prefix)?;
             let bucket = open::folder_in(&prefix, share.0)?;
             ShareFile::open(&bucket, share.1, FileType::Unknown, self.disk_usage)
         };
@@ -190,7 +191,7 @@ impl OpenedBucket<'_> {
     /// If it cannot be listed.
     pub fn count_shares(&self) -> io::Result<u64> {
         let mut shares = 0;
-        for entry in Dir::read_from(&self.bucket)? {
+        for entry in patiently(|| Dir::read_from(&self.bucket))? {
             shares += u64::from(ShareNumber::parse(entry?.file_name().to_bytes()).is_some());
         }
         Ok(shares)

@@ -6,11 +6,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, RawDir, SeekFrom, seek};
+use rustix::fs::{FileType, RawDir, SeekFrom};
 
 use super::bucket::TahoeBucket;
 use super::{is_dot, stops_tahoe};
-use crate::store::{More, Names, Nature, Tries, name_stray};
+use crate::calls::{Tries, seek};
+use crate::store::{More, Names, Nature, name_stray};
 use crate::tahoe::number::ShareNumber;
 
 /// Bytes of names that are read at once; an ordinary bucket needs some 100.

@@ -4,8 +4,10 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, fdatasync, ftruncate, unlinkat};
-use rustix::io::{Errno, pwrite, retry_on_intr};
+use rustix::fs::AtFlags;
+use rustix::io::pwrite;
+
+use crate::calls::{fdatasync, ftruncate, patiently, unlinkat};
 
 /// Changes files. Whoever calls it has opened them safely; nothing here resolves more than one name.
 pub trait Medium: Debug + Send + Sync + 'static {
@@ -57,30 +59,28 @@ impl Medium for Disk {
     }
 
     fn truncate(&self, file: BorrowedFd<'_>, size: u64) -> io::Result<()> {
-        around("truncate", || Ok(retry_on_intr(|| ftruncate(file, size))?))
+        around("truncate", || Ok(ftruncate(file, size)?))
     }
 
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        around("sync", || Ok(retry_on_intr(|| fdatasync(file))?))
+        around("sync", || Ok(fdatasync(file)?))
     }
 
     fn unlink(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-        around("unlink", || Ok(retry_on_intr(|| unlinkat(dir, name, AtFlags::empty()))?))
+        around("unlink", || Ok(unlinkat(dir, name, AtFlags::empty())?))
     }
 
     fn remove_dir(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-        around("remove_dir", || Ok(retry_on_intr(|| unlinkat(dir, name, AtFlags::REMOVEDIR))?))
+        around("remove_dir", || Ok(unlinkat(dir, name, AtFlags::REMOVEDIR)?))
     }
 }
 
 fn write_all(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
-        match pwrite(file, &bytes[done..], at.saturating_add(done as u64)) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => done += n,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
+        match patiently(|| pwrite(file, &bytes[done..], at.saturating_add(done as u64)))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => done += n,
         }
     }
     Ok(())

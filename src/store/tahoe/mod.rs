@@ -26,7 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, RawDir, fstat, statat};
+use rustix::fs::{AtFlags, FileType, RawDir};
 use rustix::io::Errno;
 
 pub use bucket::{ShareEntry, TahoeBucket};
@@ -42,7 +42,8 @@ pub use share::{ShareFile, Stamp};
 pub(crate) use site::Site;
 
 use super::held::FileId;
-use super::{More, Names, Nature, Store, Strays, Tries, open};
+use super::{More, Names, Nature, Store, Strays, open};
+use crate::calls::{Tries, fstat, statat};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::tahoe::{STOPS_TAHOE, names};
@@ -69,7 +70,6 @@ pub enum DiskUsage {
 pub struct TahoeStore {
     site: Arc<Site>,
     root: PathBuf,
-    shares: OwnedFd,
     shares_path: PathBuf,
     identity: FileId,
     presence: Presence,
@@ -120,20 +120,8 @@ impl TahoeStore {
         let (site, shares, stat) = open().map_err(|e| failed(&shares_path, e))?;
         let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
         let (ring, medium) = (names::prefixes(), Arc::new(Disk));
-        let presence = Presence::new(identity);
-        Ok(TahoeStore {
-            site,
-            root,
-            shares,
-            shares_path,
-            identity,
-            presence,
-            ends,
-            ring,
-            disk_usage,
-            medium,
-            sole: None,
-        })
+        let presence = Presence::new(shares, identity);
+        Ok(TahoeStore { site, root, shares_path, identity, presence, ends, ring, disk_usage, medium, sole: None })
     }
 
     /// Sets what changes go through. Default: [`Disk`].
@@ -173,15 +161,20 @@ impl TahoeStore {
         }
     }
 
+    /// The folder `shares/`, open for reading.
+    fn shares(&self) -> Arc<OwnedFd> {
+        self.presence.held()
+    }
+
     /// Whether there is nothing of this name in `shares/`, not even a link.
     fn is_absent(&self, prefix: &str) -> bool {
-        matches!(statat(&self.shares, prefix, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+        matches!(statat(&self.shares(), prefix, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
     }
 
     /// Fails if the folder `shares/` is gone, or another stands in its place.
     fn check_still_there(&self) -> io::Result<()> {
         let access = if self.sole.is_some() { Access::Changing } else { Access::Reading };
-        self.presence.check(&self.shares, &self.shares_path, access)
+        self.presence.check(&self.shares_path, access)
     }
 }
 
@@ -230,7 +223,7 @@ impl Store for TahoeStore {
 
     fn strays(&self) -> io::Result<Strays> {
         self.check_still_there()?;
-        let dir = open::folder_in(&self.shares, c".")?;
+        let dir = open::folder_in(self.shares(), c".")?;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
         // Prefixes that this crawl leaves out are prefixes all the same.
@@ -254,7 +247,7 @@ impl Store for TahoeStore {
     }
 
     fn open_prefix(&self, prefix: &str) -> io::Result<Option<TahoePrefix>> {
-        let opened = open::folder_in(&self.shares, prefix);
+        let opened = open::folder_in(self.shares(), prefix);
         // Checked after the opening: what was opened before it belongs to the store that is there now.
         self.check_still_there()?;
         let dir = match opened {

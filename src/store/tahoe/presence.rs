@@ -1,22 +1,23 @@
 //! Whether the folder `shares/` that is being walked still stands where it stood.
 //!
 //! A folder is known by device and inode number. There are file systems whose inode numbers do not last (mergerfs, FUSE): there a
-//! folder of another number is the same if it is on the same device and lists the same names as the handle that is held.
-//! That is enough to read on; to change anything, files have to be known again, so nothing is changed there.
+//! folder of another number is the same if it is on the same device and lists the same names as the handle that is held. It
+//! is opened again then, and that is enough to read on; to change anything, files have to be known again, so nothing is
+//! changed there.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use rustix::fs::{CWD, Mode, RawDir, fstat, openat, stat};
+use rustix::fs::{CWD, Mode, RawDir};
 
 use super::{FileId, is_dot};
+use crate::calls::{Tries, fstat, openat, stat};
 use crate::lock::lock;
-use crate::store::Tries;
-use crate::store::open::DIRECTORY;
+use crate::store::open::{self, DIRECTORY};
 
 /// More names than this, a prefix each, are not compared.
 const NAMES_MOST: usize = 65_536;
@@ -36,6 +37,8 @@ pub(super) struct Presence(Mutex<Known>);
 
 #[derive(Debug)]
 struct Known {
+    /// It, open for reading.
+    held: Arc<OwnedFd>,
     /// What it was when it was looked at last.
     id: FileId,
     /// The first number that it had instead, once there was one.
@@ -43,23 +46,31 @@ struct Known {
 }
 
 impl Presence {
-    pub fn new(id: FileId) -> Presence {
-        Presence(Mutex::new(Known { id, other_inode: None }))
+    pub fn new(shares: OwnedFd, id: FileId) -> Presence {
+        Presence(Mutex::new(Known { held: Arc::new(shares), id, other_inode: None }))
+    }
+
+    /// The folder, open for reading.
+    pub fn held(&self) -> Arc<OwnedFd> {
+        lock(&self.0).held.clone()
     }
 
     /// Fails if the folder at this path is gone, or is not the one that is held. Where inode numbers do not last, changing
     /// fails with kind `Unsupported`.
-    pub fn check(&self, held: &OwnedFd, path: &Path, access: Access) -> io::Result<()> {
-        let found = stat(path).map_err(|e| io::Error::other(format!("the folder shares is gone: {e}")))?;
+    pub fn check(&self, path: &Path, access: Access) -> io::Result<()> {
+        let gone = |e: io::Error| io::Error::other(format!("the folder shares is gone: {e}"));
+        let found = FileId::of(&stat(path).map_err(|e| gone(e.into()))?);
+        let mut known = lock(&self.0);
         // A mount that came back: the path is there again, and what was opened before is of no use.
-        fstat(held).map_err(|e| io::Error::other(format!("the folder shares was gone for a while: {e}")))?;
-        let (found, mut known) = (FileId::of(&found), lock(&self.0));
+        fstat(&*known.held).map_err(|e| io::Error::other(format!("the folder shares was gone for a while: {e}")))?;
         if found != known.id {
-            if found.device != known.id.device || !lists_the_same(held, path)? {
+            let there = open::folder_in(CWD, path).map_err(gone)?;
+            let is_it = FileId::of(&fstat(&there)?).device == known.id.device && list_the_same(&known.held, &there)?;
+            if !is_it {
                 return Err(io::Error::other("the folder shares was replaced by another while it was being walked"));
             }
             known.other_inode.get_or_insert(found.inode);
-            known.id = found;
+            (known.held, known.id) = (Arc::new(there), found);
         }
         match known.other_inode {
             Some(inode) if access == Access::Changing => Err(io::Error::new(
@@ -75,12 +86,10 @@ impl Presence {
     }
 }
 
-/// Whether the folder at a path has the names of the one that is held.
-fn lists_the_same(held: &OwnedFd, path: &Path) -> io::Result<bool> {
+/// Whether two folders have the same names.
+fn list_the_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
     for _ in 0..TRIES {
-        if names(&openat(held, ".", DIRECTORY, Mode::empty())?)?
-            == names(&openat(CWD, path, DIRECTORY, Mode::empty())?)?
-        {
+        if names(one)? == names(other)? {
             return Ok(true);
         }
     }
@@ -88,8 +97,9 @@ fn lists_the_same(held: &OwnedFd, path: &Path) -> io::Result<bool> {
 }
 
 fn names(folder: &OwnedFd) -> io::Result<BTreeSet<Vec<u8>>> {
+    let folder = openat(folder, ".", DIRECTORY, Mode::empty())?;
     let mut buf = [MaybeUninit::uninit(); 32 * 1024];
-    let (mut listing, mut names) = (RawDir::new(folder, &mut buf), BTreeSet::new());
+    let (mut listing, mut names) = (RawDir::new(&folder, &mut buf), BTreeSet::new());
     let mut tries = Tries::default();
     while let Some(entry) = listing.next() {
         let entry = match entry {
@@ -113,8 +123,14 @@ mod tests {
 
     use super::*;
 
-    fn open(path: &Path) -> OwnedFd {
-        openat(CWD, path, DIRECTORY, Mode::empty()).unwrap()
+    fn presence(path: &Path) -> Presence {
+        let held = open::folder_in(CWD, path).unwrap();
+        let id = FileId::of(&fstat(&held).unwrap());
+        Presence::new(held, id)
+    }
+
+    fn names_held(presence: &Presence) -> Vec<Vec<u8>> {
+        names(&presence.held()).unwrap().into_iter().collect()
     }
 
     /// A folder that was moved away, and another in its place: as one of another number is seen.
@@ -125,20 +141,23 @@ mod tests {
         for folder in [&path, &aside] {
             ["aa", "ab"].iter().for_each(|name| fs::create_dir_all(folder.join(name)).unwrap());
         }
-        let held = open(&path);
-        let presence = Presence::new(FileId::of(&fstat(&held).unwrap()));
-        presence.check(&held, &path, Access::Changing).unwrap();
+        let presence = presence(&path);
+        presence.check(&path, Access::Changing).unwrap();
         fs::rename(&path, dir.path().join("before")).unwrap();
-        assert!(presence.check(&held, &path, Access::Reading).unwrap_err().to_string().contains("is gone"));
+        assert!(presence.check(&path, Access::Reading).unwrap_err().to_string().contains("is gone"));
         fs::rename(&aside, &path).unwrap();
-        presence.check(&held, &path, Access::Reading).unwrap();
-        let refused = presence.check(&held, &path, Access::Changing).unwrap_err();
+        presence.check(&path, Access::Reading).unwrap();
+        // It is opened again: what is made in it is seen.
+        fs::create_dir(path.join("ac")).unwrap();
+        assert_eq!(names_held(&presence), [b"aa", b"ab", b"ac"]);
+        fs::remove_dir(path.join("ac")).unwrap();
+        let refused = presence.check(&path, Access::Changing).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::Unsupported, "{refused}");
         // From here on it is known that numbers do not last.
         fs::rename(&path, &aside).unwrap();
         fs::rename(dir.path().join("before"), &path).unwrap();
-        presence.check(&held, &path, Access::Reading).unwrap();
-        assert!(presence.check(&held, &path, Access::Changing).is_err());
+        presence.check(&path, Access::Reading).unwrap();
+        assert!(presence.check(&path, Access::Changing).is_err());
     }
 
     #[test]
@@ -146,12 +165,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("shares");
         fs::create_dir_all(path.join("aa")).unwrap();
-        let held = open(&path);
-        let presence = Presence::new(FileId::of(&fstat(&held).unwrap()));
+        let presence = presence(&path);
         fs::rename(&path, dir.path().join("before")).unwrap();
         fs::create_dir(&path).unwrap();
         for access in [Access::Reading, Access::Changing] {
-            assert!(presence.check(&held, &path, access).unwrap_err().to_string().contains("replaced by another"));
+            assert!(presence.check(&path, access).unwrap_err().to_string().contains("replaced by another"));
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, SeekFrom, Stat, fstat, seek};
+use rustix::fs::{FileType, SeekFrom, Stat};
 use rustix::io::{Errno, pread};
 use serde::{Deserialize, Serialize};
 
 use super::residency::Residency;
 use super::{DirectShare, DiskUsage};
-use crate::store::{Tries, open};
+use crate::calls::{Tries, fstat, seek};
+use crate::store::open;
 use crate::tahoe::table::ReadAt;
 
 /// An open share.

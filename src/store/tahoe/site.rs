@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, openat};
+use rustix::fs::Mode;
 
+use crate::calls::openat;
 use crate::store::open::{DIRECTORY, refuse_kernel};
 use crate::store::way::Way;
 use crate::store::{HeldFolder, open_regular};

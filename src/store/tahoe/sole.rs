@@ -5,13 +5,14 @@
 //! Tahoe, which takes none, is not kept off by it.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rustix::fs::{FlockOperation, Mode, flock, openat};
+use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::io::Errno;
 
 use super::{FileId, TahoeStore};
+use crate::calls::openat;
 use crate::error::{Error, Result};
 use crate::store::open::DIRECTORY;
 
@@ -39,7 +40,7 @@ impl TahoeStore {
 
     fn lock(&self) -> Result<OwnedFd> {
         let failed = |e: Errno| Error::Store { doing: "lock", path: self.shares_path.clone(), cause: e.to_string() };
-        let folder = openat(self.shares.as_fd(), ".", DIRECTORY, Mode::empty()).map_err(failed)?;
+        let folder = openat(&self.shares(), ".", DIRECTORY, Mode::empty()).map_err(failed)?;
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(Error::StoreTaken { path: self.root.clone() }),
             // Some file systems of networks know no locks.
@@ -58,7 +59,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("shares")).unwrap();
         let open = || TahoeStore::open(dir.path()).unwrap();
         // Another process has its own opening of the folder.
-        let other = || openat(rustix::fs::CWD, dir.path().join("shares"), DIRECTORY, Mode::empty()).unwrap();
+        let other = || openat(rustix::fs::CWD, &dir.path().join("shares"), DIRECTORY, Mode::empty()).unwrap();
         let lock = |fd: &OwnedFd| flock(fd, FlockOperation::NonBlockingLockExclusive);
         let (first, second) = (open().alone().unwrap(), open().alone().unwrap());
         drop(first);

@@ -7,9 +7,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use rustix::fs::fstat;
-
 use super::FileId;
+use crate::calls::fstat;
 use crate::lock::lock;
 
 /// The buckets that are being changed.
@@ -28,7 +27,7 @@ impl Turn {
     /// # Errors
     /// If the system does not say which folder it is.
     pub fn at(folder: impl AsFd) -> io::Result<Turn> {
-        let id = FileId::of(&fstat(folder)?);
+        let id = FileId::of(&fstat(folder.as_fd())?);
         let mut taken = lock(&TAKEN);
         while !taken.insert(id) {
             taken = GIVEN_BACK.wait(taken).unwrap_or_else(PoisonError::into_inner);

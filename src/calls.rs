@@ -1,13 +1,20 @@
-//! Trying again what the system could not do just now: a call that a signal interrupted (EINTR) always, one that would have had
-//! to wait (EAGAIN: a lease on a file, a server that is busy) some times, for a few milliseconds, and not beyond the slice under
-//! which this thread works.
+//! System calls on files, each tried again where the system could not do it just now: one that a signal interrupted (EINTR)
+//! always, one that would have had to wait (EAGAIN: a lease on a file, a server that is busy) some times, for a few milliseconds,
+//! and not beyond the slice under which this thread works.
 //!
-//! For opening, listing and reading. EAGAIN from a lock means that somebody holds it, and is none of this.
+//! Whoever calls the system by its file functions does it through here. Locks stand apart: there EAGAIN means that somebody
+//! holds it.
 
 use std::cell::RefCell;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::fs::{
+    self, AtFlags, Gid, Mode, OFlags, RenameFlags, SeekFrom, Stat, StatFs, StatVfs, Statx, StatxFlags, Uid,
+};
 use rustix::io::{Errno, Result};
+use rustix::path::Arg;
 
 /// How often what would have to wait is tried.
 const MOST: u32 = 10;
@@ -64,6 +71,53 @@ pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> 
             done => return done,
         }
     }
+}
+
+/// Makes a function of the same name and arguments that is tried again; what it takes can be taken once more.
+macro_rules! tried_again {
+    ($($call:ident($($argument:ident: $kind:ty),*) -> $done:ty;)*) => {$(
+        pub(crate) fn $call($($argument: $kind),*) -> Result<$done> {
+            patiently(|| fs::$call($($argument),*))
+        }
+    )*};
+}
+
+tried_again! {
+    open(path: impl Arg + Copy, flags: OFlags, mode: Mode) -> OwnedFd;
+    openat(folder: impl AsFd + Copy, name: impl Arg + Copy, flags: OFlags, mode: Mode) -> OwnedFd;
+    stat(path: impl Arg + Copy) -> Stat;
+    statat(folder: impl AsFd + Copy, name: impl Arg + Copy, how: AtFlags) -> Stat;
+    statx(folder: impl AsFd + Copy, name: impl Arg + Copy, how: AtFlags, asked: StatxFlags) -> Statx;
+    fstat(file: impl AsFd + Copy) -> Stat;
+    fstatfs(file: impl AsFd + Copy) -> StatFs;
+    fstatvfs(file: impl AsFd + Copy) -> StatVfs;
+    seek(file: impl AsFd + Copy, to: SeekFrom) -> u64;
+    mkdirat(folder: impl AsFd + Copy, name: impl Arg + Copy, mode: Mode) -> ();
+    unlinkat(folder: impl AsFd + Copy, name: impl Arg + Copy, how: AtFlags) -> ();
+    linkat(
+        from: impl AsFd + Copy, name: impl Arg + Copy, to: impl AsFd + Copy, also: impl Arg + Copy, how: AtFlags
+    ) -> ();
+    renameat(from: impl AsFd + Copy, name: impl Arg + Copy, to: impl AsFd + Copy, wanted: impl Arg + Copy) -> ();
+    renameat_with(
+        from: impl AsFd + Copy, name: impl Arg + Copy, to: impl AsFd + Copy, wanted: impl Arg + Copy, how: RenameFlags
+    ) -> ();
+    fchmod(file: impl AsFd + Copy, mode: Mode) -> ();
+    fchown(file: impl AsFd + Copy, owner: Option<Uid>, group: Option<Gid>) -> ();
+    ftruncate(file: impl AsFd + Copy, size: u64) -> ();
+    fsync(file: impl AsFd + Copy) -> ();
+    fdatasync(file: impl AsFd + Copy) -> ();
+}
+
+#[cfg(target_os = "linux")]
+tried_again! {
+    openat2(
+        folder: impl AsFd + Copy, name: impl Arg + Copy, flags: OFlags, mode: Mode, resolve: fs::ResolveFlags
+    ) -> OwnedFd;
+}
+
+/// Where the link leads that is held.
+pub(crate) fn readlink(link: impl AsFd + Copy) -> Result<CString> {
+    patiently(|| fs::readlinkat(link, "", Vec::new()))
 }
 
 #[cfg(test)]
