@@ -66,7 +66,7 @@ fn put(root: &Path, bucket: &str, shares: &[(&str, Vec<u8>)]) {
 /// A bucket with tables that are too long to be rewritten at once: each takes two windows.
 fn make_long_tables(root: &Path) {
     // Not two leases alike: they are compared as sets.
-    let leases = |n: u32| (n as u8, if n % 3 == 0 { 40 } else { 3 });
+    let leases = |n: u32| (n as u8, if n.is_multiple_of(3) { 40 } else { 3 });
     let all: Vec<(u8, u32)> = (0..2500).map(leases).collect();
     let (mut one, mut other) = (immutable(2, 500, &all), mutable(200, &all));
     for (n, lease) in all.iter().enumerate() {
@@ -235,7 +235,7 @@ aborts! {
 /// How it happens: as above, while a table of 2,500 leases is rewritten in windows.
 #[test]
 fn aborted_in_long_tables_at_every_change() {
-    let slots = (0..2500).filter(|n| n % 3 == 0).count();
+    let slots = (0..2500u32).filter(|n| n.is_multiple_of(3)).count();
     let (_, files) = undisturbed(make_long_tables, &args(""));
     let left: Vec<(&str, usize)> = files.iter().map(|(name, bytes)| (&name[name.len() - 2..], bytes.len())).collect();
     assert_eq!(left, [("/0", 512 + 72 * (2500 - slots)), ("/2", 672 + 92 * 2496)]);

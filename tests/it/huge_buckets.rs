@@ -155,7 +155,7 @@ fn memory_does_not_grow_with_the_shares_that_go() {
 #[test]
 fn memory_does_not_grow_with_a_lease_table_that_is_rewritten() {
     let huge = Huge::new();
-    huge.shares(1, (0..60_000u32).map(|n| if n % 2 == 0 { NOW - 40 * DAY } else { NOW }));
+    huge.shares(1, (0..60_000u32).map(|n| if n.is_multiple_of(2) { NOW - 40 * DAY } else { NOW }));
     let (report, kib) =
         huge.crawl(&format!("--job leases --now {NOW} --expire age:2678400 --offline --max-delete 100%"));
     assert!(kib < ROOM, "{kib} KiB");

@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn after_each_step_all_leases_that_stay_are_there_and_the_end_is_that_of_a_short_table() {
         let patterns: [fn(u32) -> bool; 5] =
-            [|n| n % 2 == 0, |n| n % 3 != 0, |n| n < 3000, |n| n != 2500, |n| n == 4999];
+            [|n| n.is_multiple_of(2), |n| !n.is_multiple_of(3), |n| n < 3000, |n| n != 2500, |n| n == 4999];
         for (is_mutable, goes) in [false, true].into_iter().flat_map(|m| patterns.map(|goes| (m, goes))) {
             let (mut file, stays) = container(is_mutable, 5000, goes);
             let header = Header::parse(&file[..100]).unwrap();
