@@ -19,7 +19,6 @@ mod plan;
 mod settings;
 mod sums;
 mod tally;
-mod told;
 mod youngest;
 
 use std::path::{Path, PathBuf};
