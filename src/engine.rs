@@ -253,6 +253,7 @@ impl EngineBuilder {
             desk,
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),
+            prefixes: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
             carry_out: checkpointer.clone().recipient(),
             candidates: checkpointer.clone().recipient(),

@@ -12,6 +12,7 @@
 //! | Checkpointer | [`Commit`] | [`Committed`] |
 //! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
+//! | Checkpointer | [`ReadPrefixes`] | the next [`PrefixRow`]s of a cycle |
 //! | Checkpointer | [`CarryOut`] | |
 //! | Checkpointer | [`ReadCandidates`] | the next [`Candidate`]s of a prefix |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
@@ -38,7 +39,7 @@ use crate::checkpoint::{
     Claim, Consent, Cycle, CycleIdentity, CycleKey, LastRun, PrefixRow, Progress, Standing, Tidied, TidyStep,
 };
 use crate::error::{Error, Result};
-use crate::job::{Candidate, Note};
+use crate::job::{Candidate, Counts, Note};
 use crate::policy::cycle::{self, Fresh};
 use crate::settings::{BudgetSettings, Order};
 use crate::slice::TimeSlice;
@@ -282,7 +283,20 @@ pub struct Opened {
     /// How it came.
     pub origin: Origin,
     /// What was saved of it so far; empty if it is new.
-    pub rows: Vec<PrefixRow>,
+    pub saved: Vec<SavedPrefix>,
+}
+
+/// How far a prefix had come.
+#[derive(Debug, Clone)]
+pub struct SavedPrefix {
+    /// Its position in the ring.
+    pub prefix: u32,
+    /// Whether it is complete.
+    pub done: bool,
+    /// The last bucket that counts.
+    pub cursor: Option<Vec<u8>>,
+    /// What was counted up to it.
+    pub counts: Counts,
 }
 
 /// Where the cycle to work on came from.
@@ -356,7 +370,7 @@ pub struct ReleaseClaims {
     pub claims: Vec<(u32, u64)>,
 }
 
-/// Reads all that was saved of a cycle.
+/// Reads all that was saved of a cycle beside the tallies.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<CycleRows>")]
 pub struct ReadCycle {
@@ -366,13 +380,21 @@ pub struct ReadCycle {
     pub errors_limit: u64,
 }
 
-/// All that was saved of a cycle.
+/// Reads what was saved of the prefixes of a cycle, some at a time: [`StateStore::prefixes`](crate::checkpoint::StateStore::prefixes).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<PrefixRow>>")]
+pub struct ReadPrefixes {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// The first position that is wanted.
+    pub from: u32,
+}
+
+/// What was saved of a cycle beside the tallies.
 #[derive(Debug)]
 pub struct CycleRows {
     /// The cycle as it stands.
     pub cycle: Cycle,
-    /// Its prefixes.
-    pub prefixes: Vec<PrefixRow>,
     /// Its findings, with the position of their prefix.
     pub findings: Vec<(u32, Note)>,
     /// Its first errors, likewise.

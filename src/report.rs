@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{Cycle, CycleKey};
+use crate::checkpoint::{Cycle, CycleKey, PrefixRow};
 use crate::error::{Error, Result};
-use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixState, StrayNote, Tally};
+use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixTally, StrayNote, Tally};
 use crate::messages::CycleRows;
 use crate::status::{BudgetStatus, Verdict};
 use crate::store::{STRAYS_NAMED, Store};
@@ -47,35 +47,58 @@ pub struct CycleReport {
     pub own: Map<String, Value>,
 }
 
+/// What the prefixes of a cycle have come to together. They are added in ring order.
+#[derive(Debug, Default)]
+pub(crate) struct CycleTotal<T> {
+    tally: T,
+    counts: Counts,
+    /// Those that have buckets, with how many.
+    prefixes: Vec<(String, u64)>,
+    incomplete_prefixes: Vec<String>,
+}
+
+impl<T: Tally> CycleTotal<T> {
+    /// Adds the next prefix.
+    ///
+    /// # Errors
+    /// [`Error::Tally`] if its tally is not one of this job.
+    pub(crate) fn add(&mut self, cycle: &Cycle, row: PrefixRow) -> Result<()> {
+        let Some(tally) = row.tally else { return Ok(()) };
+        let PrefixTally::<T> { counts, tally, .. } = serde_json::from_slice(&tally)
+            .map_err(|e| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() })?;
+        let name = cycle.identity.ring.get(row.prefix as usize).cloned().unwrap_or_default();
+        if counts.unlisted > 0 {
+            self.incomplete_prefixes.push(name.clone());
+        }
+        if counts.buckets > 0 {
+            self.prefixes.push((name, counts.buckets));
+        }
+        self.counts.merge(&counts);
+        self.tally.merge(tally);
+        Ok(())
+    }
+}
+
 impl CycleReport {
     /// Makes the report of a cycle that is finished.
     ///
     /// # Errors
-    /// [`Error::Tally`] if a saved tally is not one of this job.
-    pub(crate) fn new<S: Store, J: Job<S>>(job: &J, rows: CycleRows, resumed: bool, elapsed: Duration) -> Result<Self> {
-        let CycleRows { cycle, prefixes: saved, findings, errors, strays } = rows;
-        let (mut total, mut counts) = (J::Tally::default(), Counts::default());
-        let (mut prefixes, mut incomplete_prefixes) = (Vec::new(), Vec::new());
-        for row in saved {
-            let Some(tally) = row.tally else { continue };
-            let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, &tally)
-                .map_err(|cause| Error::Tally { crawl: cycle.crawl.clone(), cause })?;
-            let name = cycle.identity.ring.get(row.prefix as usize).cloned().unwrap_or_default();
-            if state.notes.counts.unlisted > 0 {
-                incomplete_prefixes.push(name.clone());
-            }
-            if state.notes.counts.buckets > 0 {
-                prefixes.push((name, state.notes.counts.buckets));
-            }
-            counts.merge(&state.notes.counts);
-            total.merge(state.tally);
-        }
+    /// [`Error::Tally`] if a note is not one of a job.
+    pub(crate) fn new<S: Store, J: Job<S>>(
+        job: &J,
+        total: CycleTotal<J::Tally>,
+        rows: CycleRows,
+        resumed: bool,
+        elapsed: Duration,
+    ) -> Result<Self> {
+        let CycleTotal { tally, counts, prefixes, incomplete_prefixes } = total;
+        let CycleRows { cycle, findings, errors, strays } = rows;
         let unreadable = |e: serde_json::Error| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() };
-        let bodies = findings.iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let bodies = findings.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
         let findings: Vec<Finding> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
-        let bodies = errors.iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let bodies = errors.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
         let errors: Vec<ErrorNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
-        let bodies = strays.iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let bodies = strays.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
         let strays: Vec<StrayNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
         let mut stray_paths = cycle.identity.stray_paths.clone();
         stray_paths.extend(strays.into_iter().map(|stray| stray.path));
@@ -87,7 +110,7 @@ impl CycleReport {
             fixed_clock: identity.fixed_clock,
             started,
             finished,
-            tally: &total,
+            tally: &tally,
             counts: &counts,
             prefixes: &prefixes,
             findings: &findings,
@@ -123,14 +146,26 @@ impl CycleReport {
     /// Times are seconds, `cpu_percentage` and `measured_percentage` percent of one core. `shares` is `null` where the
     /// job opens no bucket.
     pub fn to_json(&self, budget: &BudgetStatus) -> Value {
-        self.with_own(budget, |_, _| true)
+        let mut report = self.with_own(budget, |_, _| true);
+        if let Value::Object(report) = &mut report {
+            report.entry("findings").or_insert_with(|| json!(self.findings));
+            report.entry("errors").or_insert_with(|| json!(self.errors));
+        }
+        report
     }
 
-    /// The same as text. The job's own part, which may be large, is not copied for it.
+    /// The same as text. What may be large, findings, errors and the job's own part, is not copied for it.
     pub fn to_json_text(&self, budget: &BudgetStatus) -> String {
         let common = self.with_own(budget, |key, common| common.contains_key(key));
         let mut text = common.to_string();
         text.pop();
+        // Text and numbers: this always serializes.
+        let lists =
+            [("findings", serde_json::to_string(&self.findings)), ("errors", serde_json::to_string(&self.errors))];
+        for (key, list) in lists.into_iter().filter(|(key, _)| !self.own.contains_key(*key)) {
+            text.push_str(&format!(",\"{key}\":"));
+            text.push_str(&list.unwrap_or_default());
+        }
         for (key, value) in self.own.iter().filter(|(key, _)| common.get(key.as_str()).is_none()) {
             text.push_str(&format!(",{}:{value}", json!(key)));
         }
@@ -138,7 +173,7 @@ impl CycleReport {
         text
     }
 
-    /// The common keys, and of the job's own those that are wanted.
+    /// The common keys but for findings and errors, and of the job's own those that are wanted.
     fn with_own(&self, budget: &BudgetStatus, which: impl Fn(&str, &Map<String, Value>) -> bool) -> Value {
         let strays = json!({
             "no_bucket": self.counts.no_bucket,
@@ -155,8 +190,6 @@ impl CycleReport {
             "strays": strays,
             "stray_paths": self.stray_paths,
             "vanished": self.counts.vanished,
-            "findings": self.findings,
-            "errors": self.errors,
             "errors_total": self.counts.errors,
             "incomplete_prefixes": self.incomplete_prefixes,
             "elapsed_secs": self.elapsed.as_secs_f64(),

@@ -7,13 +7,14 @@
 use actix::prelude::*;
 
 use super::guard::Guard;
-use crate::checkpoint::{Claim, Cycle, Desk, LastRun, StateStore};
+use crate::checkpoint::{Claim, Cycle, Desk, LastRun, PrefixRow, StateStore, each_prefix};
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::job::{Candidate, NoteKind};
+use crate::job::{Candidate, Counts, NoteKind};
 use crate::messages::{
     CarryOut, ClaimPrefixes, Commit, Committed, CycleRows, DamagedBy, Deliver, FinishedCycles, LastRunOf, LatestCycle,
-    OpenCycle, Opened, Origin, Ran, ReadCandidates, ReadCycle, ReleaseClaims, Stop, SyncState, Tidy, TidyDone,
+    OpenCycle, Opened, Origin, Ran, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SavedPrefix, Stop,
+    SyncState, Tidy, TidyDone,
 };
 use crate::policy::cycle::{Decision, decide};
 use crate::settings::Order;
@@ -106,6 +107,14 @@ impl Handler<ReadCycle> for Checkpointer {
     }
 }
 
+impl Handler<ReadPrefixes> for Checkpointer {
+    type Result = Result<Vec<PrefixRow>>;
+
+    fn handle(&mut self, msg: ReadPrefixes, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.prefixes(&msg.cycle, msg.from))
+    }
+}
+
 impl Handler<Deliver> for Checkpointer {
     type Result = Result<()>;
 
@@ -192,11 +201,17 @@ fn open(state: &mut dyn StateStore, msg: &OpenCycle) -> Result<Opened> {
         (_, _) => {
             let cycle = state.begin(&msg.crawl, &identity, msg.at)?;
             finish_if_empty(state, &cycle, msg.at)?;
-            return Ok(Opened { cycle, origin: Origin::Begun, rows: Vec::new() });
+            return Ok(Opened { cycle, origin: Origin::Begun, saved: Vec::new() });
         }
     };
-    let rows = state.prefixes(&cycle.key())?;
-    Ok(Opened { cycle, origin, rows })
+    let mut saved = Vec::new();
+    each_prefix(state, &cycle.key(), |PrefixRow { prefix, done, cursor, tally }| {
+        let counts = tally.map_or_else(|| Ok(Counts::default()), |tally| Counts::of_saved(&tally));
+        let counts = counts.map_err(|cause| Error::Tally { crawl: msg.crawl.clone(), cause })?;
+        saved.push(SavedPrefix { prefix, done, cursor, counts });
+        Ok(())
+    })?;
+    Ok(Opened { cycle, origin, saved })
 }
 
 /// Where there is no prefix, no commit ends the cycle.
@@ -204,7 +219,7 @@ fn finish_if_empty(state: &mut dyn StateStore, cycle: &Cycle, at: f64) -> Result
     if cycle.identity.ring.is_empty() { state.finish(&cycle.key(), at) } else { Ok(()) }
 }
 
-/// Reads all that was saved of a cycle: the newest, or one that is finished and kept.
+/// Reads what was saved of a cycle beside the tallies: the newest, or one that is finished and kept.
 fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
     let wanted = |c: &Cycle| c.number == msg.cycle.number;
     let cycle = match state.latest(&msg.cycle.crawl)?.filter(wanted) {
@@ -213,7 +228,6 @@ fn read(state: &mut dyn StateStore, msg: &ReadCycle) -> Result<CycleRows> {
     };
     Ok(CycleRows {
         cycle,
-        prefixes: state.prefixes(&msg.cycle)?,
         findings: state.notes(&msg.cycle, NoteKind::Finding, u64::MAX)?,
         errors: state.notes(&msg.cycle, NoteKind::Error, msg.errors_limit)?,
         strays: state.notes(&msg.cycle, NoteKind::Stray, STRAYS_NAMED as u64)?,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Claim, Consent, Cycle, CycleIdentity, CycleKey, DamagedObject, FINISHED_CYCLES_KEPT, LastRun, ObjectName,
-    PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep, Tidying, check,
+    PrefixRow, Progress, Standing, StateStore, TALLY_BYTES_READ, Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Candidate, Intent, Note, NoteKind};
@@ -350,14 +350,20 @@ impl StateStore for MemoryStore {
         Ok(all.filter(|candidate| Some(&*candidate.bucket) > after).take(most).cloned().collect())
     }
 
-    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
-        let rows = (0..).zip(&self.cycle(cycle)?.prefixes).map(|(prefix, state)| PrefixRow {
+    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
+        let rows = (0..).zip(&self.cycle(cycle)?.prefixes).skip(from as usize).map(|(prefix, state)| PrefixRow {
             prefix,
             done: state.done,
             cursor: state.cursor.clone(),
             tally: state.tally.clone(),
         });
-        Ok(rows.collect())
+        let mut bytes = 0;
+        let fits = |row: &PrefixRow| {
+            let had = bytes;
+            bytes += row.tally.as_ref().map_or(0, Vec::len);
+            had < TALLY_BYTES_READ
+        };
+        Ok(rows.take_while(fits).collect())
     }
 
     fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {

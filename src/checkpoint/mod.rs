@@ -234,6 +234,27 @@ pub struct Tidied {
 /// history has 10 as well.)
 pub const FINISHED_CYCLES_KEPT: u64 = 10;
 
+/// Bytes of tallies that are read at once, but for the last one. Those of a ring may together be more than memory should take.
+pub const TALLY_BYTES_READ: usize = 1 << 20;
+
+/// Visits all prefixes of a cycle, in ring order.
+///
+/// # Errors
+/// As [`StateStore::prefixes`], and whatever `visit` fails with.
+pub fn each_prefix(
+    state: &mut dyn StateStore,
+    cycle: &CycleKey,
+    mut visit: impl FnMut(PrefixRow) -> Result<()>,
+) -> Result<()> {
+    let mut from = 0;
+    loop {
+        let rows = state.prefixes(cycle, from)?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        from = last.prefix.saturating_add(1);
+        rows.into_iter().try_for_each(&mut visit)?;
+    }
+}
+
 /// Keeps the progress of crawls.
 ///
 /// One process at a time works with a state; opening it a second time is refused. Every call is one transaction: it
@@ -326,8 +347,9 @@ pub trait StateStore: Send + 'static {
         most: usize,
     ) -> Result<Vec<Candidate>>;
 
-    /// All prefixes of a cycle, in ring order.
-    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>>;
+    /// The prefixes of a cycle from this position on, in ring order: so many that their tallies come to [`TALLY_BYTES_READ`], at
+    /// least one if there is one. [`each_prefix`] visits all of them.
+    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>>;
 
     /// Notes of one kind with the position of their prefix, in the order of the walk, at most `limit`.
     fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>>;

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::checkpoint::{Cycle, StateStore};
+use crate::checkpoint::{Cycle, StateStore, each_prefix};
 use crate::config::{Config, CrawlConfig};
 use crate::error::{Error, Result};
-use crate::job::{Count, Counts, Leases, NoteKind, Rehearsal, Verify};
+use crate::job::{Count, Counts, Leases, NoteKind, Rehearsal, Tally, Verify};
 use crate::messages::CycleRows;
 use crate::policy::ring::Lap;
-use crate::report::CycleReport;
+use crate::report::{CycleReport, CycleTotal};
 use crate::settings::JobSettings;
 use crate::shown;
 use crate::status::{CleaningEnd, CrawlStatus};
@@ -107,7 +107,7 @@ fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
     let ring = &cycle.identity.ring;
     let mut lap = Lap::new(u32::try_from(ring.len()).unwrap_or(u32::MAX));
     let (mut counts, mut cursors) = (Counts::default(), BTreeMap::new());
-    for row in state.prefixes(&cycle.key())? {
+    each_prefix(state, &cycle.key(), |row| {
         if let Some(tally) = &row.tally {
             let crawl = || crawl.settings.name.clone();
             counts.merge(&Counts::of_saved(tally).map_err(|cause| Error::Tally { crawl: crawl(), cause })?);
@@ -117,7 +117,8 @@ fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
         } else if let Some(cursor) = row.cursor {
             cursors.insert(row.prefix, cursor);
         }
-    }
+        Ok(())
+    })?;
     let last = lap.last_contiguous();
     let next = cursors.get(&last.map_or(0, |last| last + 1));
     Ok(CrawlStatus {
@@ -141,19 +142,34 @@ fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: Cycle) -> Res
     let took = cycle.finished.unwrap_or(cycle.started) - cycle.started;
     let elapsed = Duration::try_from_secs_f64(took).unwrap_or_default();
     let rows = CycleRows {
-        prefixes: state.prefixes(&key)?,
         findings: state.notes(&key, NoteKind::Finding, NOTES_LISTED)?,
         errors: state.notes(&key, NoteKind::Error, NOTES_LISTED)?,
         strays: state.notes(&key, NoteKind::Stray, STRAYS_NAMED as u64)?,
         cycle,
     };
     match &crawl.job {
-        JobSettings::Count => CycleReport::new::<TahoeStore, _>(&Count, rows, false, elapsed),
-        JobSettings::Leases(leases) => {
-            CycleReport::new::<TahoeStore, _>(&Leases::new(leases.clone()), rows, false, elapsed)
+        JobSettings::Count => {
+            CycleReport::new::<TahoeStore, _>(&Count, total(state, &rows.cycle)?, rows, false, elapsed)
         }
-        JobSettings::Verify { verify, .. } => {
-            CycleReport::new::<TahoeStore, _>(&Verify::new(verify.clone()), rows, false, elapsed)
-        }
+        JobSettings::Leases(leases) => CycleReport::new::<TahoeStore, _>(
+            &Leases::new(leases.clone()),
+            total(state, &rows.cycle)?,
+            rows,
+            false,
+            elapsed,
+        ),
+        JobSettings::Verify { verify, .. } => CycleReport::new::<TahoeStore, _>(
+            &Verify::new(verify.clone()),
+            total(state, &rows.cycle)?,
+            rows,
+            false,
+            elapsed,
+        ),
     }
+}
+
+fn total<T: Tally>(state: &mut impl StateStore, cycle: &Cycle) -> Result<CycleTotal<T>> {
+    let mut total = CycleTotal::default();
+    each_prefix(state, &cycle.key(), |row| total.add(cycle, row))?;
+    Ok(total)
 }

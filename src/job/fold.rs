@@ -101,15 +101,9 @@ impl<T> Fold<'_, T> {
     /// Notes something that could not be read: as an error with its path if it is still there, else as vanished. What is gone
     /// when a candidate is visited again was counted before.
     pub fn unreadable(&mut self, what: &Unreadable) {
-        if (self.is_there)(&what.path) {
-            match what.error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    self.notes.error(&what.path, &format_args!("not readable now: {}", what.error));
-                }
-                _ => self.notes.error(&what.path, &what.error),
-            }
-        } else {
-            self.notes.counts.vanished += u64::from(self.phase.examines());
+        match what.told() {
+            _ if !self.is_there(&what.path) => self.notes.counts.vanished += u64::from(self.phase.examines()),
+            told => self.notes.error(&what.path, &told),
         }
     }
 }
@@ -155,4 +149,14 @@ pub struct Unreadable {
     pub path: PathBuf,
     /// The cause.
     pub error: io::Error,
+}
+
+impl Unreadable {
+    /// The cause, for people.
+    pub(in crate::job) fn told(&self) -> String {
+        match self.error.kind() {
+            io::ErrorKind::WouldBlock => format!("not readable now: {}", self.error),
+            _ => self.error.to_string(),
+        }
+    }
 }

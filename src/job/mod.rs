@@ -13,6 +13,7 @@ pub mod leases;
 mod notes;
 #[cfg(test)]
 pub(crate) mod testing;
+mod told;
 pub mod verify;
 mod walk;
 
@@ -128,6 +129,12 @@ pub trait Job<S: Store>: Send + Sync + 'static {
 pub trait Tally: Default + Serialize + DeserializeOwned + Send + 'static {
     /// Adds what `later` holds; `later` stands for prefixes further round the ring.
     fn merge(&mut self, later: Self);
+
+    /// Bytes of memory that it takes, roughly: so many tallies wait to be saved as fit some megabytes. Default: its size without
+    /// anything that it points to.
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+    }
 }
 
 /// A cycle as a job sees it when the report is made.

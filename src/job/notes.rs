@@ -11,6 +11,16 @@ use crate::checkpoint::{Judged, ObjectName};
 use crate::shown;
 use crate::store::STRAYS_NAMED;
 
+/// Bytes of names and text in the errors and findings of a prefix that become rows, but for the last one; what comes behind is
+/// only counted. Names have up to 255 bytes, and anybody who may write to a store can make a million of them.
+const NOTED_BYTES_MOST: u64 = 2 << 20;
+
+/// How many of these bytes may be taken by anything but damage: however much of that there is, damage is told.
+const NOTED_BYTES_BESIDE_DAMAGE: u64 = NOTED_BYTES_MOST / 4;
+
+/// What the last row says where others are only counted.
+const REST_IS_COUNTED: &str = "; of what else is like this in the prefix there is only the number";
+
 /// Counts that every walk keeps, whatever the job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,9 +46,12 @@ pub struct Counts {
     /// Findings noted.
     #[serde(skip_serializing_if = "is_zero")]
     pub findings: u64,
-    /// How many of the errors and findings are only counted, since one bucket had so many of them.
+    /// How many of the errors and findings are only counted, since one bucket or prefix had so many of them.
     #[serde(skip_serializing_if = "is_zero")]
     pub only_counted: u64,
+    /// Bytes of names and text in those that are rows.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub noted_bytes: u64,
     /// Names that are no bucket or no share of which there is a note.
     #[serde(skip_serializing_if = "is_zero")]
     pub strays_named: u64,
@@ -133,6 +146,7 @@ impl Counts {
         self.errors += later.errors;
         self.findings += later.findings;
         self.only_counted += later.only_counted;
+        self.noted_bytes += later.noted_bytes;
         self.strays_named += later.strays_named;
         self.candidates += later.candidates;
         self.would_delete = self.would_delete.saturating_add(later.would_delete);
@@ -151,13 +165,17 @@ impl Counts {
     ///
     /// # Errors
     /// Why it is none.
-    #[cfg(feature = "daemon")]
     pub(crate) fn of_saved(saved: &[u8]) -> Result<Counts, String> {
         #[derive(Deserialize)]
         struct Saved {
             counts: Counts,
         }
         serde_json::from_slice(saved).map(|Saved { counts }| counts).map_err(|e| e.to_string())
+    }
+
+    /// How many notes there are: rows beside the tally.
+    fn rows(&self) -> u64 {
+        self.errors + self.findings + self.strays_named - self.only_counted
     }
 
     /// What was counted since `earlier`.
@@ -171,6 +189,7 @@ impl Counts {
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
             only_counted: self.only_counted - earlier.only_counted,
+            noted_bytes: self.noted_bytes - earlier.noted_bytes,
             strays_named: self.strays_named - earlier.strays_named,
             candidates: self.candidates - earlier.candidates,
             would_delete: self.would_delete - earlier.would_delete,
@@ -282,6 +301,8 @@ pub struct Notes {
     rows: Vec<Note>,
     bucket: Vec<u8>,
     judged: Judged,
+    /// Bytes of the rows, and of the names of what was judged.
+    waiting_bytes: usize,
 }
 
 impl Notes {
@@ -304,11 +325,21 @@ impl Notes {
     /// Adds a finding about the object of this name in the bucket; an empty name stands for the bucket itself.
     pub fn finding_in(&mut self, object: &[u8], finding: &Finding) {
         self.counts.findings += 1;
+        let mut most = NOTED_BYTES_BESIDE_DAMAGE;
         if !finding.only_kept {
-            let (bucket, object) = (self.bucket.clone(), object.to_vec());
-            self.judged.damaged.insert(ObjectName { bucket, object });
+            most = NOTED_BYTES_MOST;
+            let name = self.object_name(object);
+            self.judged.damaged.insert(name);
         }
-        self.row(NoteKind::Finding, finding);
+        let Finding { storage_index, region, reason, .. } = finding;
+        match self.take_room(storage_index.len() + region.len() + reason.len(), most) {
+            Room::Enough => self.row(NoteKind::Finding, finding),
+            Room::ForTheLast => {
+                let reason = format!("{reason}{REST_IS_COUNTED}");
+                self.row(NoteKind::Finding, &Finding { reason, ..finding.clone() });
+            }
+            Room::None => self.counts.only_counted += 1,
+        }
     }
 
     /// Adds an error: what is at the path could not be judged. If it was damaged before, it counts as damaged still.
@@ -317,15 +348,38 @@ impl Notes {
         // Below the bucket lie its objects. Whatever else the path leads to, the whole bucket is in question.
         let is_object = path.parent().and_then(Path::file_name).is_some_and(|name| name.as_bytes() == bucket);
         let object = path.file_name().filter(|_| is_object && !bucket.is_empty());
-        let object = object.map_or(Vec::new(), |name| name.as_bytes().to_vec());
-        self.judged.unclear.insert(ObjectName { bucket, object });
+        let name = self.object_name(object.map_or(&[], OsStrExt::as_bytes));
+        self.judged.unclear.insert(name);
         self.error_of_judged(path, error);
     }
 
     /// Adds an error about something that was judged nevertheless.
     pub fn error_of_judged(&mut self, path: &Path, error: &dyn Display) {
         self.counts.errors += 1;
-        self.row(NoteKind::Error, &ErrorNote { path: shown::path(path), error: error.to_string() });
+        if self.counts.noted_bytes >= NOTED_BYTES_BESIDE_DAMAGE {
+            self.counts.only_counted += 1;
+            return;
+        }
+        let (path, mut error) = (shown::path(path), error.to_string());
+        if self.take_room(path.len() + error.len(), NOTED_BYTES_BESIDE_DAMAGE) == Room::ForTheLast {
+            error.push_str(REST_IS_COUNTED);
+        }
+        self.row(NoteKind::Error, &ErrorNote { path, error });
+    }
+
+    /// Takes room for a row where so many bytes of them are the most.
+    fn take_room(&mut self, bytes: usize, most: u64) -> Room {
+        let noted_bytes = &mut self.counts.noted_bytes;
+        if *noted_bytes >= most {
+            return Room::None;
+        }
+        *noted_bytes += bytes as u64;
+        if *noted_bytes >= most { Room::ForTheLast } else { Room::Enough }
+    }
+
+    fn object_name(&mut self, object: &[u8]) -> ObjectName {
+        self.waiting_bytes += size_of::<ObjectName>() + self.bucket.len() + object.len();
+        ObjectName { bucket: self.bucket.clone(), object: object.to_vec() }
     }
 
     /// Names something that is no bucket or no share, unless enough of the prefix are named.
@@ -338,7 +392,7 @@ impl Notes {
 
     /// Takes back all that was noted of the bucket entered last, at whose beginning the counts were these: it was left for later.
     pub(super) fn defer(&mut self, before: Counts) {
-        let added = before.errors + before.findings + before.strays_named;
+        let added = before.rows();
         self.rows.retain(|row| row.number < added);
         self.counts = before;
         let bucket = &self.bucket;
@@ -358,8 +412,13 @@ impl Notes {
         std::mem::take(&mut self.judged)
     }
 
-    /// Counts findings and errors that no rows tell of.
+    /// Counts findings and errors of the bucket entered last that no rows tell of. With errors among them it cannot be told what of
+    /// the bucket was judged.
     pub fn only_counted(&mut self, findings: u64, errors: u64) {
+        if errors > 0 {
+            let name = self.object_name(&[]);
+            self.judged.unclear.insert(name);
+        }
         self.counts.findings += findings;
         self.counts.errors += errors;
         self.counts.only_counted += findings + errors;
@@ -367,26 +426,76 @@ impl Notes {
 
     /// Takes out the rows collected since the last call.
     pub fn take_rows(&mut self) -> Vec<Note> {
+        self.waiting_bytes = 0;
         std::mem::take(&mut self.rows)
     }
 
-    /// How many rows wait to be taken.
-    pub fn waiting(&self) -> usize {
-        self.rows.len()
+    /// How many bytes wait to be taken: rows, and names of what was judged.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// Puts back what was taken and could not be saved.
     pub(crate) fn give_back(&mut self, mut rows: Vec<Note>, judged: Judged) {
+        self.waiting_bytes += rows.iter().map(bytes_of).sum::<usize>();
         rows.append(&mut self.rows);
         self.rows = rows;
         self.judged.take_up(judged);
     }
 
     fn row(&mut self, kind: NoteKind, body: &impl Serialize) {
-        let Counts { errors, findings, strays_named, only_counted, .. } = self.counts;
-        let number = errors + findings + strays_named - only_counted - 1;
+        let number = self.counts.rows() - 1;
         // Both kinds of bodies are plain structs of strings and numbers, which always serialize.
         let body = serde_json::to_string(body).unwrap_or_default();
-        self.rows.push(Note { number, bucket: self.bucket.clone(), kind, body });
+        let row = Note { number, bucket: self.bucket.clone(), kind, body };
+        self.waiting_bytes += bytes_of(&row);
+        self.rows.push(row);
+    }
+}
+
+fn bytes_of(row: &Note) -> usize {
+    size_of::<Note>() + row.bucket.len() + row.body.len()
+}
+
+/// Whether there is room for a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Enough,
+    ForTheLast,
+    None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(only_kept: bool) -> Finding {
+        let (storage_index, region, reason) = ("x".repeat(26), "leases".to_owned(), "odd".to_owned());
+        Finding { storage_index, share: Some(1), region, reason, tahoe_corrupt: false, only_kept, bytes: None }
+    }
+
+    #[test]
+    fn rows_of_a_prefix_are_bounded_by_their_bytes_and_all_is_counted() {
+        let mut notes = Notes::default();
+        for name in 0..20_000 {
+            notes.enter(format!("{name:0255}").as_bytes());
+            notes.error(format!("/shares/aa/{name:0255}").as_ref(), &"not a directory");
+            notes.finding(&finding(true));
+        }
+        assert_eq!((notes.counts.errors, notes.counts.findings), (20_000, 20_000));
+        // Bounded across commits.
+        let (rows, mut resumed) = (notes.take_rows(), Notes::resume(notes.counts.clone()));
+        let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
+        assert!(bytes < NOTED_BYTES_MOST as usize, "{bytes} bytes");
+        assert!(rows.iter().any(|row| row.body.contains(REST_IS_COUNTED)));
+        resumed.error("/other".as_ref(), &"unreadable");
+        assert_eq!((resumed.counts.errors, resumed.take_rows()), (20_001, Vec::new()));
+        // But damage is told.
+        resumed.finding(&finding(false));
+        assert_eq!(resumed.take_rows().iter().map(|row| row.number).collect::<Vec<_>>(), [rows.len() as u64]);
+        // What was judged waits as well, whether or not there are rows.
+        assert!(notes.waiting_bytes() == 0);
+        (0..9).for_each(|_| notes.error("/other".as_ref(), &"unreadable"));
+        assert!(notes.waiting_bytes() > 9 * 255);
     }
 }

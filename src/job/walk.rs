@@ -80,16 +80,10 @@ impl<T: Tally> PrefixState<T> {
     /// Goes on from what was saved; the error says why the saved tally cannot be read.
     pub fn resume(position: u32, fence: u64, cursor: Option<Vec<u8>>, saved: &[u8]) -> Result<Self, String> {
         let saved: PrefixTally<T> = serde_json::from_slice(saved).map_err(|e| e.to_string())?;
-        Ok(PrefixState {
-            cursor,
-            tally: saved.tally,
-            notes: Notes::resume(saved.counts.clone()),
-            saved: saved.counts,
-            whole: !saved.partial,
-            deferred: saved.deferred,
-            partly_deleted: saved.partly_deleted,
-            ..PrefixState::new(position, fence)
-        })
+        let PrefixTally { counts, tally, partial, deferred, partly_deleted } = saved;
+        let (notes, whole) = (Notes::resume(counts.clone()), !partial);
+        let new = PrefixState::new(position, fence);
+        Ok(PrefixState { cursor, tally, notes, saved: counts, whole, deferred, partly_deleted, ..new })
     }
 
     /// Takes in what the visit to a bucket has handed out.
@@ -169,6 +163,11 @@ impl<T: Tally> PrefixState<T> {
     /// Whether there is anything that the state does not have.
     pub fn is_unsaved(&self) -> bool {
         self.dirty || self.intents.has_new()
+    }
+
+    /// Bytes of memory that it takes until it is saved.
+    pub fn bytes_in_hand(&self) -> usize {
+        self.notes.waiting_bytes() + self.tally.memory_bytes()
     }
 
     /// Notes that everything was saved; gives what was counted since the last time.

@@ -36,20 +36,28 @@ pub(super) struct Cycle {
     /// `None` while it is in progress.
     pub finished: Option<f64>,
     pub identity: CycleIdentity,
-    pub rows: Vec<Row>,
+    pub rows: Rows,
+}
+
+/// The rows of a cycle. Those of the lease checker are made when they are put into a state: with thousands of corrupt shares they
+/// take far more memory than Tahoe's figures.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Rows {
+    Counts(Vec<Row>),
+    Leases { ring: Ring, reach: Reach, figures: Box<Figures> },
 }
 
 /// How far a cycle of the lease checker has come.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reach<'a> {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Reach {
     /// Prefixes that are complete, from the first on.
     pub done: u32,
     /// The last bucket visited in the prefix after those.
-    pub cursor: Option<&'a [u8]>,
+    pub cursor: Option<Vec<u8>>,
 }
 
 /// The rows of a cycle of the lease checker.
-pub(super) fn lease_rows(ring: &Ring, reach: Reach<'_>, figures: &Figures) -> Result<Vec<Row>> {
+pub(super) fn lease_rows(ring: &Ring, reach: &Reach, figures: &Figures) -> Result<Vec<Row>> {
     let partial = reach.cursor.is_some() || reach.done == 0;
     let rows = reach.done.saturating_add(u32::from(partial)).min(ring.len());
     // The last complete prefix, or the first while none is.
@@ -65,39 +73,44 @@ pub(super) fn lease_rows(ring: &Ring, reach: Reach<'_>, figures: &Figures) -> Re
             (Counts::default(), LeaseTally::default())
         };
         let mut notes = Notes::resume(counts);
-        for finding in corrupt.get_mut(prefix as usize).map(std::mem::take).unwrap_or_default() {
-            notes.enter(finding.storage_index.as_bytes());
-            notes.finding(&finding);
+        for (bucket, share) in corrupt.get_mut(prefix as usize).map(std::mem::take).unwrap_or_default() {
+            notes.enter(bucket.as_bytes());
+            notes.finding(&corrupt_share(bucket, *share));
         }
         let (rows, judged) = (notes.take_rows(), notes.take_judged());
         let saved = encode("leases", &PrefixTally { counts: notes.counts, tally, ..PrefixTally::default() })?;
         let done = prefix < reach.done;
-        let cursor = if done { None } else { reach.cursor.map(<[u8]>::to_vec) };
+        let cursor = if done { None } else { reach.cursor.clone() };
         out.push(Row { prefix, done, cursor, saved, notes: rows, judged });
     }
     Ok(out)
 }
 
 /// Tahoe's corrupt shares, by the row that they go to: never one before that of an earlier share.
-fn by_prefix(ring: &Ring, rows: u32, figures: &Figures) -> Vec<Vec<Finding>> {
-    let mut out: Vec<Vec<Finding>> = (0..rows).map(|_| Vec::new()).collect();
+fn by_prefix<'f>(ring: &Ring, rows: u32, figures: &'f Figures) -> Vec<Vec<&'f (String, Option<i64>)>> {
+    let mut out: Vec<Vec<_>> = (0..rows).map(|_| Vec::new()).collect();
     let mut at = 0;
-    for (bucket, share) in &figures.corrupt_shares {
+    for corrupt in &figures.corrupt_shares {
+        let (bucket, _) = corrupt;
         let own = bucket.get(..2).and_then(|prefix| ring.position(prefix)).filter(|own| *own < rows);
         at = own.map_or(at, |own| own.max(at));
         if let Some(row) = out.get_mut(at as usize) {
-            row.push(Finding {
-                storage_index: bucket.clone(),
-                share: *share,
-                region: "share".to_owned(),
-                reason: "listed as corrupt by Tahoe's lease checker".to_owned(),
-                tahoe_corrupt: true,
-                only_kept: false,
-                bytes: None,
-            });
+            row.push(corrupt);
         }
     }
     out
+}
+
+fn corrupt_share(bucket: &str, share: Option<i64>) -> Finding {
+    Finding {
+        storage_index: bucket.to_owned(),
+        share,
+        region: "share".to_owned(),
+        reason: "listed as corrupt by Tahoe's lease checker".to_owned(),
+        tahoe_corrupt: true,
+        only_kept: false,
+        bytes: None,
+    }
 }
 
 /// The rows of a cycle of the bucket counter: every prefix whose count is known is complete.
@@ -130,8 +143,12 @@ impl Cycle {
         let key = state.begin_numbered(crawl, &self.identity, self.number, self.started)?.key();
         let claims = state.claim(&key, u32::MAX)?;
         let fence = |prefix: u32| claims.get(prefix as usize).filter(|claim| claim.prefix == prefix).map(|c| c.fence);
-        let progress = self.rows.iter().map(|row| {
-            let Row { prefix, done, cursor, saved, notes, judged } = row.clone();
+        let rows = match &self.rows {
+            Rows::Counts(rows) => rows.clone(),
+            Rows::Leases { ring, reach, figures } => lease_rows(ring, reach, figures)?,
+        };
+        let progress = rows.into_iter().map(|row| {
+            let Row { prefix, done, cursor, saved, notes, judged } = row;
             let fence = fence(prefix).ok_or_else(|| Error::Unexpected(format!("prefix {prefix} was not to be had")))?;
             let intents = Vec::new();
             let candidates = Vec::new();

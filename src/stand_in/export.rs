@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::cycles::decode;
 use super::{Crawler, Extent, Folder, Written, lease_job};
-use crate::checkpoint::{Cycle, PrefixRow, StateStore};
+use crate::checkpoint::{Cycle, PrefixRow, StateStore, each_prefix};
 use crate::error::{Error, Result};
 use crate::job::leases::LeaseSettings;
 use crate::job::{Count, Job, Leases, NoteKind};
 use crate::messages::CycleRows;
 use crate::policy::ring::{Lap, Ring};
-use crate::report::CycleReport;
+use crate::report::{CycleReport, CycleTotal};
 use crate::store::{Store, TahoeStore};
 use crate::tahoe::state::counter::Counter;
 use crate::tahoe::state::leases::{Entry, History, LeaseChecker};
@@ -118,10 +118,11 @@ impl Export {
         let mut counter = Counter { last_count: theirs.and_then(|theirs| theirs.last_count), ..Counter::default() };
         if let Some(last) = finished.last() {
             let mut counts = std::collections::BTreeMap::new();
-            for row in state.prefixes(&last.key())? {
+            each_prefix(state, &last.key(), |row| {
                 let saved = row.tally.map(|tally| decode::<<Count as Job<TahoeStore>>::Tally>("count", &tally));
                 counts.insert(row.prefix, saved.transpose()?.map_or(0, |saved| saved.counts.buckets));
-            }
+                Ok(())
+            })?;
             counter.last_count = Some(counts.values().fold(0u64, |sum, n| sum.saturating_add(*n)));
             counter.counts.insert(last.number, counts);
             self.finished.push(last.number);
@@ -154,8 +155,7 @@ impl Export {
         let newest = history.0.last_key_value().map(|(number, _)| Come::ToTheEndOf(*number));
         refuse_further(HISTORY_FILE, newest, latest)?;
         for cycle in finished {
-            let rows = state.prefixes(&cycle.key())?;
-            let entry = entry(state, cycle, rows)?;
+            let entry = entry(state, cycle, ring.len())?;
             history.add(cycle.number, entry);
             self.finished.push(cycle.number);
         }
@@ -183,18 +183,17 @@ impl Export {
         cycle.done.iter().for_each(|prefix| lap.complete(*prefix));
         let last_prefix = lap.last_contiguous();
         let next = last_prefix.map_or(0, |last| last + 1);
-        let mut rows = state.prefixes(&cycle.key())?;
-        let beyond = rows.iter().filter(|row| row.done && row.prefix > next).count();
+        let beyond = cycle.done.iter().filter(|prefix| **prefix > next).count();
         if beyond > 0 {
             self.remarks.push(format!(
                 "prefixes that are complete behind the first one that is not: {beyond}; Tahoe has one position, so its node \
                  does them again"
             ));
         }
-        let last_bucket = rows.get(next as usize).and_then(|row| bucket(row, ring));
-        rows.truncate(next as usize + usize::from(last_bucket.is_some()));
+        let mut rows = state.prefixes(&cycle.key(), next)?.into_iter();
+        let last_bucket = rows.next().and_then(|row| bucket(&row, ring));
         let prefixes_done = next;
-        let Entry { figures, .. } = entry(state, cycle, rows)?;
+        let Entry { figures, .. } = entry(state, cycle, next + u32::from(last_bucket.is_some()))?;
         let ages: u64 = figures.ages.values().fold(0, |sum, n| sum.saturating_add(*n));
         if ages > 0 {
             self.remarks.push(format!(
@@ -247,15 +246,17 @@ fn bucket(row: &PrefixRow, ring: &Ring) -> Option<String> {
     name.starts_with(ring.name(row.prefix)?).then(|| name.to_owned())
 }
 
-/// The history entry of these prefixes of a cycle.
-fn entry(state: &mut dyn StateStore, cycle: &Cycle, rows: Vec<PrefixRow>) -> Result<Entry> {
+/// The history entry of so many prefixes of a cycle, the first ones.
+fn entry(state: &mut dyn StateStore, cycle: &Cycle, prefixes: u32) -> Result<Entry> {
     let unreadable = |cause: String| Error::Tally { crawl: "leases".to_owned(), cause };
     let parameters = &cycle.identity.parameters;
     let (job, _) = lease_job(LeaseSettings::from_parameters(parameters).map_err(unreadable)?);
     let mut findings = state.notes(&cycle.key(), NoteKind::Finding, u64::MAX)?;
-    findings.retain(|(prefix, _)| (*prefix as usize) < rows.len());
-    let rows = CycleRows { cycle: cycle.clone(), prefixes: rows, findings, errors: Vec::new(), strays: Vec::new() };
-    let report = CycleReport::new::<TahoeStore, Leases>(&job, rows, true, Duration::ZERO)?;
+    findings.retain(|(prefix, _)| *prefix < prefixes);
+    let mut total = CycleTotal::default();
+    each_prefix(state, &cycle.key(), |row| if row.prefix < prefixes { total.add(cycle, row) } else { Ok(()) })?;
+    let rows = CycleRows { cycle: cycle.clone(), findings, errors: Vec::new(), strays: Vec::new() };
+    let report = CycleReport::new::<TahoeStore, Leases>(&job, total, rows, true, Duration::ZERO)?;
     let mut history = report.own.get("history").cloned().unwrap_or_default();
     if parameters.get(EXPIRATION_ENABLED).is_some() {
         history["expiration-enabled"] = json!(true);

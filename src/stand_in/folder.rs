@@ -16,7 +16,7 @@ use crate::store::{self, HeldFolder, NodeSign};
 use crate::tahoe::state::{MIGRATE_COMMAND, pickled_name};
 
 /// A larger file is none of these: 20,000 corrupt shares take 1 MB.
-const SIZE_MAX: u64 = 4 << 20;
+const SIZE_MAX: u64 = 2 << 20;
 
 /// Backups of one file that are kept before somebody has to look after them.
 const BACKUPS_MAX: u32 = 100;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::cycles::{Cycle, Reach, count_rows, lease_rows};
+use super::cycles::{Cycle, Reach, Rows, count_rows};
 use super::export::EXPIRATION_ENABLED;
 use super::{Crawler, Extent, Folder, count_parameters, lease_job};
 use crate::checkpoint::{self, CycleIdentity, StateStore};
@@ -84,11 +84,11 @@ impl Import {
                 counts(&frame, counter).map(Some)
             }
             Crawler::LeaseChecker => {
-                let history = folder.read(HISTORY_FILE)?;
-                let Some(text) = folder.read(LEASES_FILE)? else { return Ok(None) };
-                let checker =
-                    LeaseChecker::parse(&text, frame.ring).map_err(|why| damaged(folder, LEASES_FILE, &why))?;
-                let history = history.map(|text| History::parse(&text)).transpose();
+                // Each is read and dropped before the other.
+                let checker = folder.read(LEASES_FILE)?.map(|text| LeaseChecker::parse(&text, frame.ring)).transpose();
+                let checker = checker.map_err(|why| damaged(folder, LEASES_FILE, &why))?;
+                let Some(checker) = checker else { return Ok(None) };
+                let history = folder.read(HISTORY_FILE)?.map(|text| History::parse(&text)).transpose();
                 let history = history.map_err(|why| damaged(folder, HISTORY_FILE, &why))?;
                 leases(&frame, checker, history.unwrap_or_default()).map(Some)
             }
@@ -215,7 +215,7 @@ fn counts(frame: &Frame<'_>, counter: Counter) -> Result<Import> {
             shares: None,
             corrupt_shares: 0,
         });
-        let rows = count_rows(known.into_iter())?;
+        let rows = Rows::Counts(count_rows(known.into_iter())?);
         let (number, identity) = (at.number, identity(frame.moment));
         import.current = Some(Cycle { number, started, finished: None, identity, rows });
         return Ok(import);
@@ -225,7 +225,7 @@ fn counts(frame: &Frame<'_>, counter: Counter) -> Result<Import> {
     match whole {
         Some(counts) => {
             let moment = Moment { unix_secs: started, fixed: false };
-            let rows = count_rows(counts.into_iter())?;
+            let rows = Rows::Counts(count_rows(counts.into_iter())?);
             // Nothing says when it ended; it began then.
             let finished = Some(started);
             import.finished.push(Cycle { number, started, finished, identity: identity(moment), rows });
@@ -236,7 +236,8 @@ fn counts(frame: &Frame<'_>, counter: Counter) -> Result<Import> {
                 number + 1
             ));
             let (started, identity) = (frame.moment.unix_secs, identity(frame.moment));
-            import.current = Some(Cycle { number: number + 1, started, finished: None, identity, rows: Vec::new() });
+            let rows = Rows::Counts(Vec::new());
+            import.current = Some(Cycle { number: number + 1, started, finished: None, identity, rows });
         }
     }
     Ok(import)
@@ -262,7 +263,8 @@ fn leases(frame: &Frame<'_>, checker: LeaseChecker, history: History) -> Result<
         }
         let moment = Moment { unix_secs: entry.started, fixed: false };
         let identity = frame.identity(crawler, parameters, moment);
-        let rows = lease_rows(frame.ring, Reach { done: frame.ring.len(), cursor: None }, &entry.figures)?;
+        let reach = Reach { done: frame.ring.len(), cursor: None };
+        let rows = Rows::Leases { ring: frame.ring.clone(), reach, figures: Box::new(entry.figures) };
         import.finished.push(Cycle { number, started: entry.started, finished: Some(entry.finished), identity, rows });
     }
     let Some((at, figures)) = position.current.as_ref().zip(so_far) else {
@@ -275,7 +277,7 @@ fn leases(frame: &Frame<'_>, checker: LeaseChecker, history: History) -> Result<
         });
     };
     let started = position.started.unwrap_or(frame.moment.unix_secs);
-    import.carry_on(frame, at, started, &figures)?;
+    import.carry_on(frame, at, started, figures);
     Ok(import)
 }
 
@@ -298,8 +300,8 @@ impl Import {
     }
 
     /// Takes over the lease checker's cycle in progress.
-    fn carry_on(&mut self, frame: &Frame<'_>, at: &CycleAt, started: f64, figures: &Figures) -> Result<()> {
-        let mut settings = LeaseSettings::from_tahoe(figures);
+    fn carry_on(&mut self, frame: &Frame<'_>, at: &CycleAt, started: f64, figures: Figures) {
+        let mut settings = LeaseSettings::from_tahoe(&figures);
         if settings.sharetypes.0.is_empty() {
             self.remarks
                 .push("Tahoe may expire no type of share, so the rest of the cycle has no rule of expiry".to_owned());
@@ -317,8 +319,7 @@ impl Import {
         }
         let (_, parameters) = lease_job(settings.clone());
         let last_bucket = self.bucket_in_progress(frame, at);
-        let reach = Reach { done: at.next_prefix(), cursor: last_bucket.as_ref().map(String::as_bytes) };
-        let rows = lease_rows(frame.ring, reach, figures)?;
+        let reach = Reach { done: at.next_prefix(), cursor: last_bucket.clone().map(String::into_bytes) };
         let identity = frame.identity(self.crawler, parameters, frame.moment);
         self.extent = Some(Extent {
             cycle: at.number,
@@ -330,8 +331,8 @@ impl Import {
             corrupt_shares: figures.corrupt_shares.len() as u64,
         });
         self.settings = Some(settings);
+        let rows = Rows::Leases { ring: frame.ring.clone(), reach, figures: Box::new(figures) };
         self.current = Some(Cycle { number: at.number, started, finished: None, identity, rows });
-        Ok(())
     }
 
     /// The last bucket, if it is one of the prefix in progress. It may as well have been left there by any prefix before;

@@ -11,6 +11,10 @@ use crate::job::{ErrorNote, Finding, Note, NoteKind};
 /// How many are kept; the state has all of those that belong to cycles which are kept there.
 pub const FINDINGS_KEPT: usize = 10_000;
 
+/// How many bytes of names and text these have: some 200 each. Names have up to 255 bytes, and anybody who may write to a store
+/// can make ten thousand of them.
+const FINDINGS_BYTES_KEPT: usize = 2 << 20;
+
 /// A finding or an error, as it was saved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FindingRow {
@@ -48,6 +52,12 @@ pub struct FindingRow {
 }
 
 impl FindingRow {
+    /// Bytes of names and text in it.
+    fn bytes(&self) -> usize {
+        let optional = [&self.storage_index, &self.region, &self.path].map(|text| text.as_ref().map_or(0, String::len));
+        self.crawl.len() + self.prefix.len() + self.text.len() + optional.iter().sum::<usize>()
+    }
+
     /// Makes a row of a note; `None` if its body is none that is known here.
     pub(crate) fn of(note: &Note, crawl: &str, cycle: u64, at: f64, prefix: &str) -> Option<FindingRow> {
         let (crawl, prefix) = (crawl.to_owned(), prefix.to_owned());
@@ -102,6 +112,8 @@ pub(super) struct FindingLog {
     /// The row about each thing.
     known: HashMap<About, u64>,
     last: u64,
+    /// Bytes of names and text in the rows.
+    bytes: usize,
     /// The newest that was given up for want of room.
     given_up: u64,
 }
@@ -133,14 +145,17 @@ impl FindingLog {
             self.known.get(&about).and_then(|number| self.rows.get(number)).filter(|old| old.cycle != row.cycle);
         if let Some(old) = again {
             (row.cycles, row.since, row.replaces) = (old.cycles + 1, old.since.min(row.at), Some(old.number));
-            self.rows.remove(&row.replaces.unwrap_or(0));
+            let replaced = self.rows.remove(&row.replaces.unwrap_or(0));
+            self.bytes -= replaced.as_ref().map_or(0, FindingRow::bytes);
         }
+        self.bytes += row.bytes();
         self.known.insert(about, row.number);
         self.rows.insert(row.number, row);
-        while self.rows.len() > FINDINGS_KEPT
+        while (self.rows.len() > FINDINGS_KEPT || self.bytes > FINDINGS_BYTES_KEPT)
             && let Some((number, gone)) = self.rows.pop_first()
         {
             self.given_up = number;
+            self.bytes -= gone.bytes();
             let about = About::of(&gone);
             if self.known.get(&about) == Some(&number) {
                 self.known.remove(&about);
@@ -238,5 +253,22 @@ mod tests {
         let page = log.after(0, None, 1);
         assert_eq!((page.first, numbers(&page)), (11, vec![11]));
         assert_eq!(log.last(), FINDINGS_KEPT as u64 + 10);
+    }
+
+    #[test]
+    fn long_rows_are_bounded_by_their_bytes() {
+        let mut log = FindingLog::default();
+        for n in 0..9000 {
+            log.push(at(&format!("/{n:01000}"), "a", 3));
+        }
+        let page = log.after(0, None, 10_000);
+        let bytes: usize = page.rows.iter().map(FindingRow::bytes).sum();
+        assert!((FINDINGS_BYTES_KEPT - 2000..=FINDINGS_BYTES_KEPT).contains(&bytes), "{bytes}");
+        assert_eq!((page.last, page.first), (9000, 9001 - page.rows.len() as u64));
+        // What is met again takes no more room.
+        for n in 8000..9000 {
+            log.push(at(&format!("/{n:01000}"), "a", 4));
+        }
+        assert_eq!((log.bytes, log.after(0, None, 10_000).rows.len()), (bytes, page.rows.len()));
     }
 }

@@ -19,11 +19,11 @@ pub(crate) use held::HeldFolder;
 pub use names::{Names, Nature};
 pub(crate) use open::regular as open_regular;
 pub(crate) use place::lies_in;
+pub(crate) use tahoe::Site;
 pub use tahoe::{
     DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,
-    ShareEntry, ShareFile, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
+    ShareEntry, ShareFile, ShareListing, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
 };
-pub(crate) use tahoe::{ShareListing, Site};
 
 use crate::policy::ring::Ring;
 

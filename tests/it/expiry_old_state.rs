@@ -67,7 +67,7 @@ fn moved(old: &Path, store: &Path, new: &Path) {
     let identity = CycleIdentity { store: store.identity(), ..cycle.identity.clone() };
     let key = to.begin("leases", &identity, cycle.started).unwrap().key();
     let open: Vec<Claim> = from.claim(&cycle.key(), u32::MAX).unwrap();
-    let rows = from.prefixes(&cycle.key()).unwrap();
+    let rows = from.prefixes(&cycle.key(), 0).unwrap();
     let claims = to.claim(&key, u32::MAX).unwrap();
     let progress = rows.into_iter().zip(claims).filter_map(|(row, claim)| {
         let intents = open.iter().find(|claim| claim.prefix == row.prefix).map(|claim| claim.intents.clone());

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::harness::crawl;
+use super::harness::{crawl, sexton};
 
 /// Seconds since 1970 by which all leases here are judged.
 const NOW: u32 = 1_790_000_000;
@@ -75,7 +75,13 @@ impl Huge {
 
 /// Runs a crawl to its end, and gives its report and the most memory that it had, in KiB.
 fn peak(command: &mut Command) -> (Value, u64) {
-    let mut child = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    let (_, text, most) = run(command.arg("--json"));
+    (serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")), most)
+}
+
+/// Runs a command to its end, and gives its exit code, what it says, and the most memory that it had, in KiB.
+fn run(command: &mut Command) -> (Option<i32>, String, u64) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let reading = std::thread::spawn(move || {
         let mut text = String::new();
@@ -84,15 +90,17 @@ fn peak(command: &mut Command) -> (Value, u64) {
     });
     let status = Path::new("/proc").join(child.id().to_string()).join("status");
     let mut most = 0;
-    while child.try_wait().unwrap().is_none() {
+    let ended = loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
         let text = fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         most =
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).map_or(most, |now: u64| most.max(now));
         std::thread::sleep(Duration::from_millis(2));
-    }
-    let text = reading.join().unwrap();
-    (serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")), most)
+    };
+    (ended.code(), reading.join().unwrap(), most)
 }
 
 #[test]
@@ -104,7 +112,7 @@ fn memory_does_not_grow_with_the_leases_of_a_bucket() {
     let history = &report["history"];
     let ages = history["lease-age-histogram"].as_array().unwrap();
     assert_eq!((ages.len(), ages.iter().all(|age| age[2] == 48)), (15_000, true));
-    assert_eq!(history["leases-per-share-histogram"], serde_json::json!({ "15000": 48 }));
+    assert_eq!(history["leases-per-share-histogram"], json!({ "15000": 48 }));
     // Each of them has leases with dates that cannot be.
     assert_eq!((&report["shares"], report["findings"].as_array().unwrap().len()), (&48.into(), 48));
 }
@@ -187,4 +195,94 @@ fn of_very_many_findings_in_a_bucket_the_first_are_told_and_all_are_counted() {
     assert_eq!((findings.len(), &report["shares"]), (1000, &3000.into()));
     let last = findings[999]["reason"].as_str().unwrap();
     assert!(last.ends_with("; 2000 more findings of this bucket are not listed"), "{last}");
+}
+
+#[test]
+fn memory_does_not_grow_with_the_shares_that_are_verified() {
+    let huge = Huge::new();
+    huge.shares(20_000, [NOW].into_iter());
+    let (report, kib) = huge.crawl("--job verify --slice 20ms");
+    assert!(kib < ROOM, "{kib} KiB");
+    let verified = &report["verified"];
+    assert_eq!((&verified["shares"], &verified["corrupt"]), (&20_000.into(), &20_000.into()));
+    let told = report["findings"].as_array().unwrap().len();
+    assert!((1..=1000).contains(&told), "{told} findings are told");
+}
+
+/// Names of 255 bytes in a prefix, none of them a bucket: each is an error to the lease checker.
+#[test]
+fn memory_does_not_grow_with_names_that_are_no_buckets() {
+    let huge = Huge::new();
+    let prefix = huge.store().join("shares/aa");
+    (0..12_000).for_each(|n| drop(fs::File::create(prefix.join(format!("{n:0255}"))).unwrap()));
+    let (report, kib) = huge.crawl(&format!("--job leases --now {NOW} --slice 20ms"));
+    assert!(kib < ROOM, "{kib} KiB");
+    assert_eq!((&report["errors_total"], &report["strays"]["no_bucket"]), (&12_000.into(), &12_000.into()));
+    assert_eq!((&report["buckets"], report["stray_paths"].as_array().unwrap().len()), (&12_001.into(), 1000));
+    let errors = report["errors"].as_array().unwrap();
+    assert!(errors.len() < 2000, "{} errors are told", errors.len());
+    assert!(errors.last().unwrap()["error"].as_str().unwrap().contains("there is only the number"));
+}
+
+/// Leases of random dates, as many as there are days in 32 bits of seconds, in very many prefixes.
+#[test]
+fn memory_does_not_grow_with_the_tallies_of_all_prefixes() {
+    let huge = Huge::new();
+    huge.shares(1, (0..12_000u32).map(|day| day * DAY + 5));
+    let first = huge.bucket().join("0");
+    let letters = "abcdefghijklmnopqrstuvwxyz234567";
+    let prefixes = letters.chars().flat_map(|a| letters.chars().map(move |b| format!("{a}{b}"))).skip(1).take(255);
+    for prefix in prefixes {
+        let bucket = huge.store().join("shares").join(&prefix).join(format!("{prefix}{}", "a".repeat(24)));
+        fs::create_dir_all(&bucket).unwrap();
+        fs::hard_link(&first, bucket.join("0")).unwrap();
+    }
+    let (report, kib) = huge.crawl(&format!("--job leases --now {NOW}"));
+    assert!(kib < ROOM, "{kib} KiB");
+    let ages = report["history"]["lease-age-histogram"].as_array().unwrap();
+    assert_eq!((ages.len(), ages.iter().all(|age| age[2] == 256)), (12_000, true));
+}
+
+/// A state file of Tahoe's with as many values, and about as many bytes, as are read.
+#[test]
+fn memory_does_not_grow_with_what_a_state_file_says() {
+    let huge = Huge::new();
+    let import = |corrupt_shares: u32, state: &str| {
+        let file = huge.store().join("lease_checker.state.json");
+        fs::write(&file, lease_checker_state(corrupt_shares).to_string()).unwrap();
+        let (store, state) = (huge.store(), huge.folder.path().join(state));
+        let args =
+            ["tahoe-state".as_ref(), "import".as_ref(), store.as_os_str(), "--state".as_ref(), state.as_os_str()];
+        let (code, text, most) = run(&mut sexton(args));
+        assert_eq!(code, Some(0), "{text}");
+        most
+    };
+    let (least, most) = (import(1, "least"), import(19_500, "most"));
+    assert!(most - least < ROOM, "{most} KiB, {least} for one");
+    assert!(cfg!(debug_assertions) || most < 40_000, "{most} KiB");
+}
+
+/// A cycle in progress that has met so many corrupt shares, with long names.
+fn lease_checker_state(corrupt_shares: u32) -> Value {
+    let corrupt: Vec<_> = (0..corrupt_shares).map(|n| json!(["x".repeat(80), n])).collect();
+    let groups = ["actual", "original", "configured", "examined"].into_iter();
+    let units = groups.flat_map(|group| ["buckets", "shares", "sharebytes", "diskbytes"].map(|unit| (group, unit)));
+    let space = units.flat_map(|(group, unit)| ["", "-mutable", "-immutable"].map(|of| format!("{group}-{unit}{of}")));
+    json!({
+        "version": 1,
+        "last-cycle-finished": null,
+        "current-cycle": 0,
+        "current-cycle-start-time": 1.7e9,
+        "last-complete-prefix": "aa",
+        "last-complete-bucket": null,
+        "cycle-to-date": {
+            "expiration-enabled": false,
+            "configured-expiration-mode": ["age", null, null, ["mutable", "immutable"]],
+            "lease-age-histogram": [],
+            "leases-per-share-histogram": {},
+            "corrupt-shares": corrupt,
+            "space-recovered": space.map(|key| (key, 1.into())).collect::<serde_json::Map<_, Value>>(),
+        },
+        "history": {},
+    })
 }

@@ -112,8 +112,8 @@ impl StateStore for SimState {
         self.call("candidates", |s| s.candidates(cycle, prefix, after, most))
     }
 
-    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
-        self.call("prefixes", |s| s.prefixes(cycle))
+    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
+        self.call("prefixes", |s| s.prefixes(cycle, from))
     }
 
     fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {

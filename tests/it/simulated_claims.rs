@@ -110,7 +110,7 @@ async fn a_prefix_with_a_bucket_left_out_is_not_remembered_as_visited() {
         if resumed {
             tokio::time::sleep(3 * SECOND).await;
             engine.shutdown(60 * SECOND).await.unwrap();
-            let cursor = state.clone().prefixes(&CycleKey { crawl: "c".to_owned(), number: 0 }).unwrap()[0].clone();
+            let cursor = state.clone().prefixes(&CycleKey { crawl: "c".to_owned(), number: 0 }, 0).unwrap()[0].clone();
             assert!(!cursor.done && cursor.cursor.unwrap() > b"000003".to_vec(), "it has come past the bucket");
             engine = start(|_| false);
         }

@@ -24,8 +24,11 @@ use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::Store;
 
-/// Notes in hand after which progress is saved even in mid-slice: they are kept in memory until then.
-const NOTES_IN_HAND: usize = 4096;
+/// Bytes of notes of one prefix after which progress is saved even in mid-slice: they are kept in memory until then.
+const NOTE_BYTES_IN_HAND: usize = 1 << 20;
+
+/// Bytes of complete prefixes in hand, notes and tallies, after which the slice ends and progress is saved.
+const BYTES_IN_HAND: usize = 4 << 20;
 
 /// Candidates in hand after which the slice ends and progress is saved: they are kept in memory until then.
 const CANDIDATES_IN_HAND: usize = 16_384;
@@ -68,7 +71,8 @@ impl<S: Store, T: Tally> Hand<S, T> {
     /// Whether there is enough in hand to be saved.
     pub fn is_full(&self) -> bool {
         let candidates = || self.done.iter().map(|state| state.candidates.len()).sum::<usize>();
-        self.done.len() >= PREFIXES_IN_HAND || candidates() >= CANDIDATES_IN_HAND
+        let bytes = || self.done.iter().map(PrefixState::bytes_in_hand).sum::<usize>();
+        self.done.len() >= PREFIXES_IN_HAND || candidates() >= CANDIDATES_IN_HAND || bytes() >= BYTES_IN_HAND
     }
 
     /// Whether there are intents to be carried out.
@@ -321,7 +325,7 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
 
     fn after_bucket(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
         let is_much = |state: &PrefixState<J::Tally>| {
-            state.notes.waiting() >= NOTES_IN_HAND || state.candidates.len() >= CANDIDATES_IN_HAND
+            state.notes.waiting_bytes() >= NOTE_BYTES_IN_HAND || state.candidates.len() >= CANDIDATES_IN_HAND
         };
         let due = match self.crawl.checkpoint {
             Checkpoint::EveryBucket => true,

@@ -25,17 +25,18 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::guard::Guard;
-use crate::checkpoint::{CycleKey, Desk};
+use crate::checkpoint::{Cycle, CycleKey, Desk};
 use crate::engine::Life;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::messages::{
     CarryOut, ClaimPrefixes, Commit, Confirm, DamagedBy, Deliver, FinishedCycles, Instruction, LatestCycle,
-    NextListing, OpenCycle, Opened, Origin, ReadCandidates, ReadCycle, ReleaseClaims, SliceRequest, Stop, SyncState,
-    Tune,
+    NextListing, OpenCycle, Opened, Origin, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SliceRequest, Stop,
+    SyncState, Tune,
 };
 use crate::policy::cycle::{LastEnd, Moment, next_start};
-use crate::report::CycleReport;
+use crate::report::{CycleReport, CycleTotal};
+use crate::slice::{Stage, TimeSlice};
 use crate::status::{Event, Phase, WorkerState};
 use crate::store::Store;
 
@@ -61,6 +62,7 @@ pub(crate) struct Ports {
     pub desk: Desk,
     pub release: Recipient<ReleaseClaims>,
     pub read: Recipient<ReadCycle>,
+    pub prefixes: Recipient<ReadPrefixes>,
     pub deliver: Recipient<Deliver>,
     pub carry_out: Recipient<CarryOut>,
     pub candidates: Recipient<ReadCandidates>,
@@ -306,7 +308,7 @@ async fn walk<S: Store, J: Job<S>>(
     opened: &Opened,
 ) -> Result<Arc<CycleWork>> {
     judging::check_job(crawl)?;
-    let work = Arc::new(CycleWork::new(crawl, opened)?);
+    let work = Arc::new(CycleWork::new(crawl, opened));
     if work.left() == 0 {
         return Ok(work);
     }
@@ -351,9 +353,39 @@ async fn report<S: Store, J: Job<S>>(
     elapsed: Duration,
 ) -> Result<CycleReport> {
     let rows = crawl.persist(&crawl.ports.read, ReadCycle { cycle, errors_limit: ERRORS_LISTED }).await?;
+    let total = total(crawl, &rows.cycle, None).await?;
     let (crawl, resumed) = (crawl.clone(), origin != Origin::Begun);
-    let made = tokio::task::spawn_blocking(move || CycleReport::new::<S, J>(&*crawl.job, rows, resumed, elapsed)).await;
-    made.map_err(|panic| Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() })?
+    let make = move || CycleReport::new::<S, J>(&*crawl.job, total, rows, resumed, elapsed);
+    tokio::task::spawn_blocking(make).await.map_err(panicked_reporting)?
+}
+
+/// Merges what was saved of all prefixes of a cycle, some at a time; the slice is charged with it, if there is one.
+async fn total<S: Store, J: Job<S>>(
+    crawl: &Arc<Crawl<S, J>>,
+    cycle: &Cycle,
+    slice: Option<Arc<TimeSlice>>,
+) -> Result<CycleTotal<J::Tally>> {
+    let (mut total, mut from, cycle) = (CycleTotal::default(), 0, Arc::new(cycle.clone()));
+    loop {
+        let read = ReadPrefixes { cycle: cycle.key(), from };
+        let rows = crawl.persist(&crawl.ports.prefixes, read).await?;
+        let Some(last) = rows.last() else { return Ok(total) };
+        from = last.prefix.saturating_add(1);
+        let (cycle, slice) = (cycle.clone(), slice.clone());
+        let merge = move || {
+            let merge = || rows.into_iter().try_for_each(|row| total.add(&cycle, row));
+            let merged = match slice {
+                Some(slice) => slice.charge(Stage::Fold, merge),
+                None => merge(),
+            };
+            merged.map(|()| total)
+        };
+        total = tokio::task::spawn_blocking(merge).await.map_err(panicked_reporting)??;
+    }
+}
+
+fn panicked_reporting(panic: tokio::task::JoinError) -> Error {
+    Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() }
 }
 
 /// A crawl that is ready to be wired, whatever its store and job.

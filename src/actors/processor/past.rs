@@ -97,9 +97,12 @@ async fn past_cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, cycle: Cycle,
             });
         });
     }
+    let slice = Arc::new(slice);
+    let total = super::total(crawl, &rows.cycle, Some(slice.clone())).await?;
     let worker = crawl.clone();
     let elapsed = std::time::Duration::try_from_secs_f64(finished.unwrap_or(started) - started).unwrap_or_default();
-    let making = move || slice.charge(Stage::Fold, || CycleReport::new::<S, J>(&*worker.job, rows, false, elapsed));
+    let making =
+        move || slice.charge(Stage::Fold, || CycleReport::new::<S, J>(&*worker.job, total, rows, false, elapsed));
     let Ok(report) = tokio::task::spawn_blocking(making).await else { return Ok(()) };
     let report = Arc::new(report?);
     if crawl.board.report(&crawl.settings.name).is_none_or(|known| known.key.number < key.number) {

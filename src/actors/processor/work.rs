@@ -10,7 +10,7 @@ use tracing::warn;
 use super::crawl::Crawl;
 use crate::checkpoint::{CycleKey, Progress};
 use crate::error::{Error, Result};
-use crate::job::{Counts, CyclePhase, ErrorNote, Job, NoteKind, PrefixState, Skipped};
+use crate::job::{Counts, CyclePhase, ErrorNote, Job, NoteKind, Skipped};
 use crate::lock::lock;
 use crate::messages::Opened;
 use crate::policy::deletion::Clocks;
@@ -65,7 +65,7 @@ struct LapView {
 }
 
 impl CycleWork {
-    pub fn new<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, opened: &Opened) -> Result<Self> {
+    pub fn new<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, opened: &Opened) -> Self {
         let ring = crawl.store.ring().clone();
         let phase = match opened.cycle.carrying_out {
             Some(_) => CyclePhase::CarryOut,
@@ -80,22 +80,18 @@ impl CycleWork {
         };
         let show_ring = |write: &mut dyn FnMut(&mut RingMarks)| crawl.board.ring(&crawl.settings.name, write);
         show_ring(&mut RingMarks::restart);
-        for row in &opened.rows {
-            if row.done {
-                view.lap.complete(row.prefix);
-            } else if let Some(cursor) = &row.cursor {
-                view.cursors.insert(row.prefix, cursor.clone());
+        for saved in &opened.saved {
+            if saved.done {
+                view.lap.complete(saved.prefix);
+            } else if let Some(cursor) = &saved.cursor {
+                view.cursors.insert(saved.prefix, cursor.clone());
             }
-            if let Some(saved) = &row.tally {
-                let state = PrefixState::<J::Tally>::resume(row.prefix, 0, None, saved)
-                    .map_err(|cause| Error::Tally { crawl: crawl.settings.name.clone(), cause })?;
-                view.totals.merge(&state.notes.counts);
-                let Counts { errors, findings, .. } = state.notes.counts;
-                show_ring(&mut |marks| marks.met(row.prefix, errors, findings));
-            }
-            if row.done {
+            view.totals.merge(&saved.counts);
+            let Counts { errors, findings, .. } = saved.counts;
+            show_ring(&mut |marks| marks.met(saved.prefix, errors, findings));
+            if saved.done {
                 // When that was, nobody has written down.
-                show_ring(&mut |marks| marks.complete(row.prefix, None));
+                show_ring(&mut |marks| marks.complete(saved.prefix, None));
             }
         }
         crawl.job.take_up_cycle(&view.totals);
@@ -113,7 +109,7 @@ impl CycleWork {
             lap: Mutex::new(view),
         };
         work.show(crawl);
-        Ok(work)
+        work
     }
 
     /// How many prefixes are not complete.

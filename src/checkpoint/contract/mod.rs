@@ -3,6 +3,7 @@
 mod candidates;
 mod damage;
 mod intents;
+mod pages;
 mod tidy;
 mod visits;
 mod walk;
@@ -95,6 +96,7 @@ on_every_backend!(
     candidates_that_come_late_stand_where_they_belong,
     only_what_is_examined_and_newest_is_carried_out,
     a_cycle_that_is_given_up_takes_its_candidates_along,
+    tallies_of_any_size_are_read_in_pages,
     random_walk_agrees_with_the_model,
     visits_are_remembered_where_they_were_whole,
     damage_is_known_until_a_visit_finds_it_well_or_gone,
@@ -114,10 +116,8 @@ use damage::{
     damage_is_known_until_a_visit_finds_it_well_or_gone, much_damage_is_forgotten_at_once,
     what_is_deferred_is_judged_by_its_second_visit,
 };
-use intents::{
-    a_complete_prefix_with_intents_is_refused, a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,
-    a_cycle_with_intents_that_may_be_half_done_is_not_given_up, intents_stay_until_a_commit_without_them,
-};
+use intents::*;
+use pages::tallies_of_any_size_are_read_in_pages;
 use tidy::{
     an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it, last_run_of_a_cleaning_is_remembered,
     old_cycles_go_and_what_is_needed_stays,
@@ -180,7 +180,7 @@ fn crawl_without_cycle_is_unknown<B: Backend>() {
     assert_eq!(backend.store().latest("c").unwrap(), None);
     let nothing = CycleKey { crawl: "c".to_owned(), number: 0 };
     assert!(backend.store().claim(&nothing, 1).is_err());
-    assert!(backend.store().prefixes(&nothing).is_err());
+    assert!(backend.store().prefixes(&nothing, 0).is_err());
     assert!(backend.store().notes(&nothing, NoteKind::Error, 1).is_err());
     assert!(backend.store().deliver(&nothing).is_err());
     assert!(backend.store().finish(&nothing, 1.0).is_err());
@@ -207,7 +207,7 @@ fn cycle_is_found_as_it_was_begun<B: Backend>() {
     backend.reopen();
     assert_eq!(backend.store().latest("c").unwrap(), Some(expected));
     let empty = |prefix| PrefixRow { prefix, done: false, cursor: None, tally: None };
-    assert_eq!(backend.store().prefixes(&cycle.key()).unwrap(), [0, 1, 2].map(empty));
+    assert_eq!(backend.store().prefixes(&cycle.key(), 0).unwrap(), [0, 1, 2].map(empty));
 }
 
 fn claims_are_given_in_ring_order_and_once<B: Backend>() {
@@ -254,7 +254,7 @@ fn stale_claim_is_refused_and_nothing_changes<B: Backend>() {
     let claims = store.claim(&cycle, 2).unwrap();
     store.release(&cycle, &[(1, claims[1].fence)]).unwrap();
     let newer = store.claim(&cycle, 1).unwrap().remove(0);
-    let before = store.prefixes(&cycle).unwrap();
+    let before = store.prefixes(&cycle, 0).unwrap();
 
     let good = with_notes(progress(&claims[0], "x", true), vec![note(0, NoteKind::Error)]);
     let mut beyond = good.clone();
@@ -263,7 +263,7 @@ fn stale_claim_is_refused_and_nothing_changes<B: Backend>() {
         let refused = store.commit(&cycle, &[good.clone(), stale.clone()], 2.0).unwrap_err();
         let Error::StaleClaim { prefix, fence } = refused else { panic!("{refused}") };
         assert_eq!((prefix, fence), (stale.prefix, stale.fence));
-        assert_eq!(store.prefixes(&cycle).unwrap(), before);
+        assert_eq!(store.prefixes(&cycle, 0).unwrap(), before);
         assert_eq!(store.notes(&cycle, NoteKind::Error, 9).unwrap(), []);
     }
     store.commit(&cycle, &[good, progress(&newer, "y", false)], 2.0).unwrap();
@@ -398,7 +398,7 @@ fn cycle_given_up_keeps_its_number_and_nothing_else<B: Backend>() {
     backend.store().commit(&given_up, std::slice::from_ref(&first), 2.0).unwrap();
     let next = begun(backend.store(), 1);
     assert_eq!(next.number, 1);
-    assert!(backend.store().prefixes(&given_up).is_err());
+    assert!(backend.store().prefixes(&given_up, 0).is_err());
     assert!(backend.store().notes(&given_up, NoteKind::Error, 9).is_err());
     assert!(matches!(backend.store().commit(&given_up, &[first], 2.0), Err(Error::StaleClaim { prefix: 0, .. })));
     assert_eq!(backend.store().notes(&next, NoteKind::Error, 9).unwrap(), []);
@@ -417,7 +417,7 @@ fn some_finished_cycles_are_kept<B: Backend>() {
         complete(store, &cycle);
     }
     let kept: Vec<u64> = (0..=last)
-        .filter(|number| store.prefixes(&CycleKey { crawl: "c".to_owned(), number: *number }).is_ok())
+        .filter(|number| store.prefixes(&CycleKey { crawl: "c".to_owned(), number: *number }, 0).is_ok())
         .collect();
     assert_eq!(kept, (last - FINISHED_CYCLES_KEPT..=last).collect::<Vec<_>>());
 }

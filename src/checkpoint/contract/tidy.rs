@@ -30,7 +30,7 @@ fn ended(store: &mut dyn StateStore, crawl: &str, at: f64, delivered: bool) -> C
 const ROWS: u64 = 5;
 
 fn is_there(store: &mut dyn StateStore, cycle: &CycleKey) -> bool {
-    store.prefixes(cycle).is_ok()
+    store.prefixes(cycle, 0).is_ok()
 }
 
 pub(super) fn old_cycles_go_and_what_is_needed_stays<B: Backend>() {
@@ -80,7 +80,7 @@ pub(super) fn an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it<B: B
         (rows, cycles, calls) = (rows + done.rows_removed, cycles + done.cycles_removed, calls + 1);
         let seen = old.iter().filter(|cycle| is_there(backend.store(), cycle)).count() as u64;
         assert_eq!(seen, 2 - cycles);
-        assert_eq!(backend.store().prefixes(&newest).unwrap().len(), 2);
+        assert_eq!(backend.store().prefixes(&newest, 0).unwrap().len(), 2);
         assert_eq!(backend.store().notes(&newest, NoteKind::Error, 9).unwrap().len(), 2);
         // A process that dies between two steps leaves the rest to the next.
         backend.reopen();
@@ -96,7 +96,7 @@ pub(super) fn an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it<B: B
     assert_eq!((rows, cycles), (2 * ROWS, 2));
     let running = backend.store().latest("c").unwrap().unwrap();
     if calls > 3 {
-        assert_eq!(backend.store().prefixes(&running.key()).unwrap().len(), 3);
+        assert_eq!(backend.store().prefixes(&running.key(), 0).unwrap().len(), 3);
     }
 }
 

@@ -146,7 +146,7 @@ impl<B: Backend> Walk<B> {
         assert_eq!((latest.key(), latest.delivered), (key.clone(), m.delivered));
         assert_eq!(latest.done, (0..RING as u32).filter(|p| m.done[*p as usize]).collect::<Vec<_>>());
         assert_eq!(latest.finished, (m.done == [true; RING]).then_some(9.0));
-        for (row, p) in self.backend.store().prefixes(key).unwrap().into_iter().zip(0..) {
+        for (row, p) in self.backend.store().prefixes(key, 0).unwrap().into_iter().zip(0..) {
             let text = m.text[p].clone().map(String::into_bytes);
             assert_eq!(row, PrefixRow { prefix: p as u32, done: m.done[p], cursor: text.clone(), tally: text });
         }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::checkpoint::{
     Claim, Consent, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, PrefixRow, Progress, Standing, StateStore,
-    Tidied, TidyStep, check,
+    TALLY_BYTES_READ, Tidied, TidyStep, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Candidate, Note, NoteKind};
@@ -246,14 +246,18 @@ impl StateStore for SqliteStore {
         })
     }
 
-    fn prefixes(&mut self, cycle: &CycleKey) -> Result<Vec<PrefixRow>> {
+    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
         self.read(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            let mut rows = Vec::new();
-            whole::read(conn, row, |Prefix { position, done, cursor, tally, .. }| {
-                rows.push(PrefixRow { prefix: position, done, cursor, tally });
-            })?;
-            Ok(rows)
+            let seal = row.seal();
+            if from == 0 {
+                // Whoever reads on from here reads all of it.
+                whole::read(conn, row, |_| ())?;
+            }
+            let rows = Prefix::page(conn, seal, from, TALLY_BYTES_READ)?.into_iter();
+            Ok(rows
+                .map(|Prefix { position, done, cursor, tally, .. }| PrefixRow { prefix: position, done, cursor, tally })
+                .collect())
         })
     }
 

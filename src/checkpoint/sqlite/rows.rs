@@ -324,6 +324,21 @@ impl Prefix {
         Ok(())
     }
 
+    /// The prefixes from a position on, so many that their tallies come to `most` bytes.
+    pub(super) fn page(conn: &Connection, seal: Seal, from: u32, most: usize) -> Out<Vec<Prefix>> {
+        let mut statement = conn.prepare_cached(select_prefix!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id"))?;
+        let mut rows = statement.query([seal.id(from), seal.ids().1])?;
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while bytes < most
+            && let Some(row) = rows.next()?
+        {
+            let prefix = Prefix::read(row, seal)?;
+            bytes += prefix.tally.as_ref().map_or(0, Vec::len);
+            page.push(prefix);
+        }
+        Ok(page)
+    }
+
     /// Up to `most` prefixes from a position on that are neither complete nor claimed by this session.
     pub(super) fn free(conn: &Connection, seal: Seal, from: u32, most: u32, session: i64) -> Out<Vec<Prefix>> {
         let mut statement = conn.prepare_cached(select_prefix!(

@@ -17,9 +17,9 @@ use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::sums::{BucketEnd, BucketSums};
 use super::tally::LeaseTally;
-use super::told::Told;
 use super::{Conduct, Leases, Word};
 use crate::error::Error;
+use crate::job::told::Told;
 use crate::job::{Counts, DeletionCount, Fold, Unreadable, VisitPhase, Visited};
 use crate::policy::deletion::secs_ahead;
 use crate::store::{ShareFile, ShareListing, TahoeBucket};
@@ -152,11 +152,11 @@ impl BucketVisit {
                 (file, begun)
             }
             None => {
-                let Some((name, listed)) = self.listing.next(bucket)? else {
+                let Some(share) = self.listing.next(bucket)? else {
                     return Ok(if self.listing.wants_reading() { Left::Something } else { Left::Nothing });
                 };
-                let begun = bucket.open_named(&name, listed).and_then(|file| {
-                    let begun = match sight.begin(&name, &file)? {
+                let begun = bucket.open_share(&share).and_then(|file| {
+                    let begun = match sight.begin(share.name(), &file)? {
                         Begun::Reading(reading) => sight.go_on(reading, &file, || !slice.is_over()),
                         looked @ Begun::Looked(_) => looked,
                     };
@@ -165,7 +165,7 @@ impl BucketVisit {
                 match begun {
                     Ok(begun) => begun,
                     Err(e) => {
-                        self.unreadable(bucket, &name, &e, fold);
+                        self.unreadable(bucket, share.name(), &e, fold);
                         return Ok(Left::Something);
                     }
                 }

@@ -19,7 +19,6 @@ mod plan;
 mod settings;
 mod sums;
 mod tally;
-mod told;
 mod windows;
 mod youngest;
 

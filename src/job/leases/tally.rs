@@ -310,6 +310,11 @@ impl Tally for LeaseTally {
         self.empty.merge(&later.empty);
         self.unleased.merge(&later.unleased);
     }
+
+    fn memory_bytes(&self) -> usize {
+        // Two numbers, and as much again for the tree that they stand in.
+        size_of::<LeaseTally>() + (self.ages.len() + self.leases_per_share.len()) * 32
+    }
 }
 
 #[cfg(test)]

@@ -375,7 +375,7 @@ fn a_visit_ends_with_its_slice_between_shares_and_within_long_lease_tables() {
             Visited::Whole => break,
             Visited::Part(visit) | Visited::Chunk(visit) => (part, parts) = (Some(visit), parts + 1),
         }
-        assert_eq!((&tally, notes.waiting()), (&LeaseTally::default(), 0), "only a whole bucket counts");
+        assert_eq!((&tally, notes.waiting_bytes()), (&LeaseTally::default(), 0), "only a whole bucket counts");
     }
     // 5,000 leases in pieces of 56, and a hundred shares, 32 at a time.
     assert!((91..95).contains(&parts), "{parts}");
@@ -388,9 +388,9 @@ fn a_visit_ends_with_its_slice_between_shares_and_within_long_lease_tables() {
 #[test]
 fn a_share_that_vanishes_leaves_no_trace_in_the_history() {
     let (tally, notes) = visit_after_removal(&["1"]);
-    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting()), (2, 1, 0));
+    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting_bytes()), (2, 1, 0));
     assert_eq!((tally.examined.shares.all, tally.examined.buckets.all), (2, 1));
     let (tally, notes) = visit_after_removal(&["0", "1", "2"]);
-    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting()), (0, 3, 0));
+    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting_bytes()), (0, 3, 0));
     assert_eq!(tally, LeaseTally::default(), "no bucket that would count as recovered");
 }

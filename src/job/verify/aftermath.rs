@@ -1,18 +1,18 @@
-//! What follows once all shares of a bucket were read: they are compared, advisories are written, corrupt shares are put away, each
-//! step no longer than a buffer full; and then everything is put down at once: figures, findings, errors.
+//! What follows once a batch of shares was read: they are compared, advisories are written, corrupt shares are put away, each
+//! step no longer than a buffer full; and then figures, findings and errors are added to the bucket's sums.
 //!
 //! Only whole buckets are put down, so a crash in the middle has the bucket verified once more. What was moved away until then is
 //! known by its note, what was copied by its hash.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use super::compare::{self, Member, Tie};
 use super::note::Note;
 use super::quarantine::{Corrupt, Outcome, PutAway, Step};
+use super::sums::BucketSums;
 use super::visit::{Judged, Left, Read, Verdict};
 use super::{Advisories, Desk, Quarantine, VerifyTally, advisory, quarantine};
-use crate::job::{Finding, Fold, Unreadable};
+use crate::job::{Finding, Fold};
 use crate::shown;
 use crate::store::TahoeBucket;
 use crate::tahoe::region::{Flaw, Region};
@@ -23,7 +23,7 @@ pub(super) const LEFT_IN_PLACE: &str = "; a link leads to it, so it is left in p
 /// What is said of shares that differ where corrupt ones are put in quarantine.
 pub(super) const LEFT_IN_DOUBT: &str = ", so none of them is copied or moved for that";
 
-/// What follows for one bucket. Goes along from slice to slice; is never saved.
+/// What follows for one batch. Goes along from slice to slice; is never saved.
 #[derive(Debug)]
 pub(super) struct Aftermath {
     /// What this cycle had moved away before a crash.
@@ -40,16 +40,16 @@ pub(super) struct Aftermath {
 
 /// What was done about a corrupt share.
 #[derive(Debug, Default)]
-struct Dealt {
-    findings: Vec<Finding>,
-    errors: Vec<String>,
+pub(super) struct Dealt {
+    pub findings: Vec<Finding>,
+    pub errors: Vec<String>,
     /// How many bytes were copied, if it lies in quarantine now.
-    quarantined: Option<u64>,
+    pub quarantined: Option<u64>,
 }
 
 impl Aftermath {
-    /// Compares the shares with each other.
-    pub fn of(mut judged: Vec<Judged>, desk: Desk<'_>, bucket: &TahoeBucket<'_>) -> Aftermath {
+    /// Compares the shares with each other. In the first batch of a bucket it is asked what was moved away before.
+    pub fn of(mut judged: Vec<Judged>, desk: Desk<'_>, bucket: &TahoeBucket<'_>, is_first: bool) -> Aftermath {
         let members: Vec<Member<'_>> = judged.iter().filter_map(Judged::member).collect();
         let odd = compare::across(&members);
         for (name, flaw) in odd.of_shares {
@@ -69,7 +69,7 @@ impl Aftermath {
             }
         }
         // Asked before anything is moved now.
-        let moves = desk.settings.quarantine == Quarantine::Move;
+        let moves = is_first && desk.settings.quarantine == Quarantine::Move;
         let moved_before =
             if moves { quarantine::moved_before(desk.settings, bucket, desk.moment) } else { Vec::new() };
         Aftermath { moved_before, ties, judged, dealt: BTreeMap::new(), next: 0, current: None }
@@ -104,19 +104,20 @@ impl Aftermath {
     /// Writes the advisory of a corrupt share, and begins to put it away if that is wanted and may be.
     fn begin(&mut self, place: usize, desk: Desk<'_>, bucket: &TahoeBucket<'_>) -> Option<Step> {
         let Desk { settings, moment, .. } = desk;
-        let Judged { name, number, size, read, verdict } = self.judged.get_mut(place)?;
+        let Judged { share, size, read, verdict } = self.judged.get_mut(place)?;
+        let (name, number) = (share.name(), share.number().value());
         let Verdict::Read(Read { checked, stamp, .. }) = verdict else { return None };
         let stays = quarantine::leaves(settings, bucket, name);
         if stays {
             checked.flaws.iter_mut().for_each(|flaw| flaw.reason.push_str(LEFT_IN_PLACE));
         }
-        let share = (*number, &name[..]);
+        let share = (number, name);
         let findings: Vec<Finding> = checked.flaws.iter().map(|flaw| finding(bucket, Some(share), flaw)).collect();
         let mut dealt = Dealt { findings, ..Dealt::default() };
         // First: once the share is gone from its bucket, nobody comes back to write it.
         let mut advised = true;
         if settings.advisories == Advisories::Write
-            && let Err(e) = advisory::write(bucket, *number, checked.share_type, &dealt.findings, moment.now)
+            && let Err(e) = advisory::write(bucket, number, checked.share_type, &dealt.findings, moment.now)
         {
             advised = false;
             let folder = shown::path(&advisory::place(bucket));
@@ -142,96 +143,28 @@ impl Aftermath {
                 for flaw in &mut checked.flaws {
                     flaw.reason.push_str(&format!("; not {done} to quarantine: {why}"));
                 }
-                let share = (judged.number, &judged.name[..]);
+                let share = (judged.share.number().value(), judged.share.name());
                 dealt.findings = checked.flaws.iter().map(|flaw| finding(bucket, Some(share), flaw)).collect();
             }
         }
     }
 
-    /// Puts everything down.
-    pub fn put_down(mut self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
-        fold.notes.counts.no_share += bucket.no_share();
-        bucket.strays().for_each(|path| fold.notes.stray(&path));
-        for Note { read, size, findings, .. } in self.moved_before {
-            count(read.unwrap_or(size), fold);
-            count_corrupt(Some(0), fold);
-            findings.iter().for_each(|finding| fold.notes.finding(finding));
-        }
-        for Tie { flaw, .. } in self.ties {
-            fold.notes.finding_in(b"", &finding(bucket, None, &flaw));
-        }
+    /// Adds what has come of the shares to the sums.
+    pub fn settle(mut self, bucket: &TahoeBucket<'_>, fold: &Fold<'_, VerifyTally>, sums: &mut BucketSums) {
+        self.moved_before.into_iter().for_each(|note| sums.add_moved(note));
+        self.ties.iter().for_each(|tie| sums.add_finding(finding(bucket, None, &tie.flaw)));
         for (place, judged) in self.judged.into_iter().enumerate() {
-            put_down_share(bucket, judged, self.dealt.remove(&place), fold);
+            sums.add(bucket, judged, self.dealt.remove(&place), fold);
         }
     }
 }
 
 fn read_mut<'j>(judged: &'j mut [Judged], name: &[u8]) -> Option<&'j mut Read> {
-    let place = judged.binary_search_by(|judged| judged.name[..].cmp(name)).ok()?;
+    let place = judged.binary_search_by(|judged| judged.share.name().cmp(name)).ok()?;
     match &mut judged[place].verdict {
         Verdict::Read(read) => Some(read),
         Verdict::Unreadable(_) => None,
     }
-}
-
-fn put_down_share(bucket: &TahoeBucket<'_>, judged: Judged, dealt: Option<Dealt>, fold: &mut Fold<'_, VerifyTally>) {
-    let Judged { name, read, verdict, .. } = judged;
-    let path = bucket.path_of(&name);
-    let Read { checked, misread, in_doubt, .. } = match verdict {
-        Verdict::Unreadable(error) => {
-            let vanished = fold.notes.counts.vanished;
-            let error = io::Error::new(error.kind(), format!("cannot read share: {error}"));
-            fold.unreadable(&Unreadable { path, error });
-            if fold.notes.counts.vanished == vanished {
-                count(read, fold);
-                fold.tally.unreadable += 1;
-                fold.notes.counts.verified.unreadable += 1;
-            }
-            return;
-        }
-        Verdict::Read(read) => read,
-    };
-    count(read, fold);
-    if let Some(Flaw { region, reason, .. }) = misread.filter(|_| checked.flaws.is_empty()) {
-        fold.tally.misread += 1;
-        let what = format!(
-            "read from the page cache it had a flaw ({region}: {reason}), read past it none: suspect memory, cable or \
-             controller, or the processor where it is so of many shares"
-        );
-        fold.notes.error_of_judged(&path, &what);
-    }
-    if checked.flaws.is_empty() && in_doubt {
-        fold.tally.in_doubt += 1;
-        fold.notes.counts.verified.in_doubt += 1;
-        return;
-    }
-    if checked.flaws.is_empty() {
-        fold.tally.ok += 1;
-        fold.notes.counts.verified.ok += 1;
-        fold.tally.signatures_not_checked += u64::from(checked.signature_not_checked);
-        return;
-    }
-    let Dealt { findings, errors, quarantined } = dealt.unwrap_or_default();
-    count_corrupt(quarantined, fold);
-    findings.iter().for_each(|finding| fold.notes.finding_in(&name, finding));
-    errors.iter().for_each(|error| fold.notes.error_of_judged(&path, error));
-}
-
-/// Counts a share, whatever it has come to, and the bytes that were read of it.
-fn count(read: u64, fold: &mut Fold<'_, VerifyTally>) {
-    fold.notes.counts.shares += 1;
-    fold.notes.counts.verified.bytes = fold.notes.counts.verified.bytes.saturating_add(read);
-    fold.tally.shares += 1;
-    fold.tally.bytes = fold.tally.bytes.saturating_add(read);
-}
-
-/// Counts it as corrupt, and what was copied of it to quarantine, if it lies there now.
-fn count_corrupt(quarantined: Option<u64>, fold: &mut Fold<'_, VerifyTally>) {
-    let verified = &mut fold.notes.counts.verified;
-    fold.tally.corrupt += 1;
-    verified.corrupt += 1;
-    fold.tally.quarantined += u64::from(quarantined.is_some());
-    verified.quarantine_bytes = verified.quarantine_bytes.saturating_add(quarantined.unwrap_or(0));
 }
 
 /// A flaw of a share, or of the bucket, as a finding.

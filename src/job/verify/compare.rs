@@ -13,6 +13,9 @@ use crate::tahoe::hash::{HASH_LEN, Hash};
 use crate::tahoe::region::{Flaw, Region, Span};
 use crate::tahoe::ueb::Ueb;
 
+/// The names of shares that differ are told up to this length: more than enough for 256 shares as Tahoe names them.
+const NAMES_LEN_MOST: usize = 2048;
+
 /// A share of which enough could be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member<'a> {
@@ -123,10 +126,24 @@ impl Agreement<'_> {
         // The widest of the regions: whoever is right, they are the same.
         let regions = self.others.iter().map(|member| place(member, &self.others[0]).0);
         let Some(region) = regions.max() else { return };
-        let names: Vec<_> = self.others.iter().map(|member| shown::name(member.name)).collect();
-        let reason = format!("{tied} (shares {})", names.join(", "));
+        let reason = format!("{tied} (shares {})", self.names_of_others());
         let names = self.others.iter().map(|member| member.name.to_vec()).collect();
         odd.ties.push(Tie { flaw: Flaw { region, reason, bytes: None }, names });
+    }
+}
+
+impl Agreement<'_> {
+    /// The names of the shares that differ, as many as there is room for.
+    fn names_of_others(&self) -> String {
+        let mut text = String::new();
+        for (named, member) in self.others.iter().enumerate() {
+            if text.len() > NAMES_LEN_MOST {
+                return format!("{text} and {} more", self.others.len() - named);
+            }
+            let comma = if named > 0 { ", " } else { "" };
+            text.push_str(&format!("{comma}{}", shown::name(member.name)));
+        }
+        text
     }
 }
 

@@ -13,8 +13,10 @@ mod quarantine;
 mod room;
 mod selection;
 mod stretch;
+mod sums;
 mod visit;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -142,11 +144,46 @@ impl Verify {
         Desk { settings: &self.settings, room: &self.room, moment }
     }
 
+    /// Visits a bucket, or goes on with that, until `is_over`.
+    fn visit(
+        &self,
+        bucket: &TahoeBucket<'_>,
+        part: Option<BucketVisit>,
+        fold: &mut Fold<'_, VerifyTally>,
+        buffer: &mut [u8],
+        is_over: impl Fn() -> bool,
+    ) -> Result<Visited<BucketVisit>, Unreadable> {
+        let unreadable = |error| Unreadable { path: bucket.path(), error };
+        let mut visit = part.unwrap_or_default();
+        loop {
+            match self.work(&mut visit, bucket, fold, buffer) {
+                Ok(Left::Something) if visit.would_wait() && fold.defer() => return Ok(Visited::Whole),
+                Ok(Left::Something) if is_over() => {
+                    visit.set_aside(bucket).map_err(unreadable)?;
+                    return Ok(Visited::Part(visit));
+                }
+                Ok(Left::Something) => {}
+                Err(e) if fold.defer_for(&e) => return Ok(Visited::Whole),
+                ended => {
+                    visit.put_down(bucket, fold);
+                    return ended.map(|_| Visited::Whole).map_err(unreadable);
+                }
+            }
+        }
+    }
+
     /// Does the next part of the work on a bucket.
-    fn work(&self, visit: &mut BucketVisit, bucket: &TahoeBucket<'_>, desk: Desk<'_>, buffer: &mut [u8]) -> Left {
-        match visit.read(&self.settings, bucket, buffer) {
-            Left::Something => Left::Something,
-            Left::Nothing => visit.act(desk, bucket, buffer),
+    fn work(
+        &self,
+        visit: &mut BucketVisit,
+        bucket: &TahoeBucket<'_>,
+        fold: &Fold<'_, VerifyTally>,
+        buffer: &mut [u8],
+    ) -> io::Result<Left> {
+        match visit.read(&self.settings, bucket, buffer)? {
+            Left::Something => Ok(Left::Something),
+            // Only now may anything be done about shares.
+            Left::Nothing => Ok(visit.act(self.desk(fold), bucket, fold, buffer)),
         }
     }
 
@@ -156,15 +193,6 @@ impl Verify {
         let result = work(&mut buffer);
         lock(&self.buffers).push(buffer);
         result
-    }
-}
-
-/// Lists a bucket; tells whether that is done, or left for later.
-fn list(bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<bool, Unreadable> {
-    match bucket.list() {
-        Ok(()) => Ok(true),
-        Err(error) if fold.defer_for(&error) => Ok(false),
-        Err(error) => Err(Unreadable { path: bucket.path(), error }),
     }
 }
 
@@ -234,40 +262,15 @@ impl Job<TahoeStore> for Verify {
 
     /// Verifies a whole bucket, however long it takes.
     fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) -> Result<(), Unreadable> {
-        if !list(bucket, fold)? {
-            return Ok(());
-        }
-        let (mut visit, desk) = (BucketVisit::default(), self.desk(fold));
-        self.with_buffer(|buffer| {
-            while self.work(&mut visit, bucket, desk, buffer) == Left::Something {
-                if visit.would_wait() && fold.defer() {
-                    return;
-                }
-            }
-            visit.put_down(bucket, fold);
-        });
-        Ok(())
+        self.with_buffer(|buffer| self.visit(bucket, None, fold, buffer, || false)).map(|_| ())
     }
 
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, VerifyTally>) -> Result<(), Stopped> {
         self.settings.selection.narrow(walk);
         self.with_buffer(|buffer| {
             walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
-                if !list(bucket, fold)? {
-                    return Ok(Visited::Whole);
-                }
-                let (mut visit, desk) = (part.unwrap_or_default(), self.desk(fold));
-                while self.work(&mut visit, bucket, desk, buffer) == Left::Something {
-                    // Before anything is done about the other shares.
-                    if visit.would_wait() && fold.defer() {
-                        return Ok(Visited::Whole);
-                    }
-                    if fold.slice.is_over() {
-                        return Ok(Visited::Part(visit));
-                    }
-                }
-                visit.put_down(bucket, fold);
-                Ok(Visited::Whole)
+                let slice = fold.slice;
+                self.visit(bucket, part, fold, buffer, || slice.is_over())
             })
         })
     }

@@ -149,8 +149,7 @@ impl From<io::Error> for Ended {
 /// Whether a share stays where it is whatever is wanted, since a link leads to it: what lies behind is not this store's, and
 /// the link alone is no share.
 pub(super) fn leaves(settings: &VerifySettings, bucket: &TahoeBucket<'_>, name: &[u8]) -> bool {
-    let is_link = || bucket.shares().iter().any(|entry| bucket.share_name(entry) == name && bucket.is_link(entry));
-    settings.quarantine != Quarantine::None && (is_link() || bucket.is_behind_link())
+    settings.quarantine != Quarantine::None && (bucket.is_link_named(name) || bucket.is_behind_link())
 }
 
 /// Begins to copy or move a share. Nothing is moved from under the store's node: it may have been started since the cycle began.
@@ -185,7 +184,7 @@ pub(super) fn moved_before(settings: &VerifySettings, bucket: &TahoeBucket<'_>, 
     let known = names.into_iter().filter_map(|share| {
         // A move that was not finished: the share is met again in its bucket. A number may stand behind its name.
         let name = share.split(|byte| *byte == b'.').next().unwrap_or_default();
-        let is_here = || bucket.shares().iter().any(|entry| bucket.share_name(entry) == name);
+        let is_here = || bucket.has(name);
         let note = Note::of(&folder, share).filter(|note| note.is_of_cycle(moment) && note.how == "move")?;
         (folder.file_len(share).ok()?.is_some() && !is_here()).then_some(note)
     });

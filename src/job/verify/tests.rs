@@ -2,6 +2,7 @@
 
 mod doubt;
 mod hostile;
+mod many;
 mod taken;
 
 use std::fs;
@@ -362,23 +363,29 @@ fn visit_with(
 ) -> (VerifyTally, Vec<String>) {
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
-    let mut bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
-    bucket.list().unwrap();
+    let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
     let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
-    while visit.read(settings, &bucket, &mut buffer) == Left::Something {
+    while visit.read(settings, &bucket, &mut buffer).unwrap() == Left::Something {
         between(steps);
         steps += 1;
     }
     after();
     let job = Verify::new(settings.clone());
-    let desk = Desk { settings, room: &job.room, moment: Moment { began: NOW, now: NOW } };
-    while visit.act(desk, &bucket, &mut buffer) == Left::Something {}
     let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
+    with_fold(&mut tally, &mut notes, |fold| {
+        while job.work(&mut visit, &bucket, fold, &mut buffer).unwrap() == Left::Something {}
+        visit.put_down(&bucket, fold);
+    });
+    (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
+}
+
+/// Does something with what a job has in hand.
+fn with_fold(tally: &mut VerifyTally, notes: &mut crate::job::Notes, work: impl FnOnce(&mut Fold<'_, VerifyTally>)) {
     let slice = crate::slice::TimeSlice::unlimited();
     let is_there = |path: &Path| path.exists();
-    let mut fold = Fold {
-        tally: &mut tally,
-        notes: &mut notes,
+    work(&mut Fold {
+        tally,
+        notes,
         phase: crate::job::VisitPhase::Examine,
         slice: &slice,
         began: NOW,
@@ -388,9 +395,7 @@ fn visit_with(
         is_there: &is_there,
         refused: None,
         handed_out: Default::default(),
-    };
-    visit.put_down(&bucket, &mut fold);
-    (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
+    });
 }
 
 /// How it happens: a client repairs the share after it was read, and before it is moved away.

@@ -4,22 +4,26 @@
 //! what is on the disk, and what other code says of it. So is a share that is odd only beside the others, before that is held
 //! against it. A share that was changed while it was read is read anew, since a node writes in place and takes no lock. What follows
 //! from it is [`aftermath`](super::aftermath)'s.
+//!
+//! A bucket may have a hundred thousand shares. They are read in batches, and of a batch that was dealt with nothing is kept but
+//! [sums](super::sums).
 
 use std::io;
 
 use super::aftermath::Aftermath;
 use super::compare::{self, Member, Tie};
+use super::sums::BucketSums;
 use super::{Desk, PageCache, VerifySettings, VerifyTally};
 use crate::job::Fold;
-use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, Stamp, TahoeBucket};
+use crate::store::{DirectShare, Residency, ShareEntry, ShareFile, ShareListing, Stamp, TahoeBucket};
 use crate::tahoe::check::{Checked, ShareCheck, Step};
 use crate::tahoe::region::Flaw;
 
 /// How often a share that changes under the reader is read anew. A node's own change takes milliseconds.
 const READINGS_MOST: u32 = 5;
 
-/// Shares of a bucket that are compared with each other, at most. A file has 256 at most.
-const COMPARED_MOST: usize = 1024;
+/// Shares of a batch at most. Those of the first one are compared with each other, and a file has 256 at most.
+const BATCH_MOST: usize = 1024;
 
 /// Whether a bucket has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,23 +35,26 @@ pub(super) enum Left {
 /// A bucket being verified. Goes along from slice to slice; is never saved.
 #[derive(Debug, Default)]
 pub(super) struct BucketVisit {
+    listing: ShareListing,
+    /// Whether all shares that are listed were taken up.
+    is_at_end: bool,
+    /// What the batches before have come to; `None` in the first one.
+    sums: Option<BucketSums>,
+    /// The shares of the batch in hand that were looked at to their end, by name.
     judged: Vec<Judged>,
     current: Option<Reading>,
-    /// The name of the last share that was judged or is being read.
-    last: Option<Vec<u8>>,
     /// Shares that the comparison finds wanting, by name, with what it says: to be read again.
     doubted: Vec<(Vec<u8>, Flaw)>,
     /// Whether there is a share that cannot be read just now.
     would_wait: bool,
-    /// What follows from it, once all of it was read.
+    /// What follows from the batch, once all of it was read.
     aftermath: Option<Aftermath>,
 }
 
 /// A share that was looked at to its end.
 #[derive(Debug)]
 pub(super) struct Judged {
-    pub name: Vec<u8>,
-    pub number: Option<i64>,
+    pub share: ShareEntry,
     pub size: u64,
     /// How many bytes of it were read.
     pub read: u64,
@@ -81,8 +88,7 @@ pub(super) struct Read {
 /// A share being read.
 #[derive(Debug)]
 struct Reading {
-    name: Vec<u8>,
-    number: Option<i64>,
+    share: ShareEntry,
     /// How often it was begun.
     begun: u32,
     check: ShareCheck,
@@ -111,52 +117,62 @@ impl BucketVisit {
         self.would_wait && self.aftermath.is_none()
     }
 
-    /// Reads the next part of the bucket: a buffer full of a share at most.
-    pub fn read(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
+    /// Reads the next part of the batch: a chunk of names, or a buffer full of a share at most.
+    ///
+    /// # Errors
+    /// If the bucket cannot be listed.
+    pub fn read(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> io::Result<Left> {
         if self.aftermath.is_some() {
-            return Left::Nothing;
+            return Ok(Left::Nothing);
         }
         if let Some(reading) = self.current.take() {
             self.go_on(settings, bucket, reading, buffer);
-            return Left::Something;
+        } else if self.listing.wants_reading() {
+            self.listing.read(bucket)?;
+        } else if self.is_at_end || self.judged.len() >= BATCH_MOST {
+            return Ok(self.doubt(bucket));
+        } else if let Some(share) = self.listing.next(bucket)? {
+            self.begin(settings, bucket, share, 1);
+        } else {
+            self.is_at_end = !self.listing.wants_reading();
         }
-        // By name: the bucket may have been opened anew meanwhile, with other shares in it.
-        let done = |entry: &ShareEntry| self.last.as_deref().is_some_and(|last| bucket.share_name(entry) <= last);
-        let next = bucket.shares().partition_point(done);
-        let Some(entry) = bucket.shares().get(next) else { return self.doubt(bucket) };
-        self.last = Some(bucket.share_name(entry).to_vec());
-        self.begin(settings, bucket, entry, 1);
-        Left::Something
+        Ok(Left::Something)
     }
 
-    fn begin(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, entry: &ShareEntry, begun: u32) {
-        let (name, number) = (bucket.share_name(entry).to_vec(), entry.number().value());
-        match bucket.open_share(entry) {
+    /// Makes it go on in another slice.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn set_aside(&mut self, bucket: &TahoeBucket<'_>) -> io::Result<()> {
+        self.listing.keep(bucket)
+    }
+
+    fn begin(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, share: ShareEntry, begun: u32) {
+        match bucket.open_share(&share) {
             Ok(file) => {
                 let residency = (settings.page_cache == PageCache::Spare).then(|| file.residency());
-                let check = ShareCheck::new(file.size(), number);
-                self.current = Some(Reading { name, number, begun, check, pass: Pass::Usual { file, residency } });
+                let check = ShareCheck::new(file.size(), share.number().value());
+                self.current = Some(Reading { share, begun, check, pass: Pass::Usual { file, residency } });
             }
-            Err(e) => self.judge(Judged { name, number, size: 0, read: 0, verdict: Verdict::Unreadable(e) }),
+            Err(e) => self.judge(Judged { share, size: 0, read: 0, verdict: Verdict::Unreadable(e) }),
         }
     }
 
-    fn begin_again(&mut self, bucket: &TahoeBucket<'_>, entry: &ShareEntry, begun: u32, because: Doubt) {
-        let (name, number) = (bucket.share_name(entry).to_vec(), entry.number().value());
-        match bucket.open_share(entry) {
+    fn begin_again(&mut self, bucket: &TahoeBucket<'_>, share: ShareEntry, begun: u32, because: Doubt) {
+        match bucket.open_share(&share) {
             Ok(file) => {
-                let check = ShareCheck::new(file.size(), number).over_again();
+                let check = ShareCheck::new(file.size(), share.number().value()).over_again();
                 let pass = Pass::Direct { file: file.past_the_cache(), because: Box::new(because) };
-                self.current = Some(Reading { name, number, begun, check, pass });
+                self.current = Some(Reading { share, begun, check, pass });
             }
-            Err(e) => self.judge(Judged { name, number, size: 0, read: 0, verdict: Verdict::Unreadable(e) }),
+            Err(e) => self.judge(Judged { share, size: 0, read: 0, verdict: Verdict::Unreadable(e) }),
         }
     }
 
     /// Keeps what was found, by name: a share that was read again stands where it stood.
     fn judge(&mut self, judged: Judged) {
         self.would_wait |= matches!(&judged.verdict, Verdict::Unreadable(e) if e.kind() == io::ErrorKind::WouldBlock);
-        let place = self.judged.partition_point(|other| other.name < judged.name);
+        let place = self.judged.partition_point(|other| other.share.name() < judged.share.name());
         self.judged.insert(place, judged);
     }
 
@@ -167,15 +183,13 @@ impl BucketVisit {
             self.doubted = self.doubtful();
         }
         let Some((name, flaw)) = self.doubted.pop() else { return Left::Nothing };
-        let Ok(place) = self.judged.binary_search_by(|judged| judged.name.cmp(&name)) else { return Left::Something };
-        match (&mut self.judged[place].verdict, entry_of(bucket, &name)) {
-            (Verdict::Unreadable(_), _) => {}
-            (Verdict::Read(_), Some(entry)) => {
-                if let Verdict::Read(Read { checked, begun, .. }) = self.judged.remove(place).verdict {
-                    self.begin_again(bucket, entry, begun, Doubt { flaw, checked });
-                }
+        if let Ok(place) = self.judged.binary_search_by(|judged| judged.share.name().cmp(&name))
+            && self.judged[place].read().is_some()
+        {
+            let Judged { share, verdict, .. } = self.judged.remove(place);
+            if let Verdict::Read(Read { checked, begun, .. }) = verdict {
+                self.begin_again(bucket, share, begun, Doubt { flaw, checked });
             }
-            (verdict, None) => *verdict = Verdict::Unreadable(io::ErrorKind::NotFound.into()),
         }
         Left::Something
     }
@@ -188,7 +202,8 @@ impl BucketVisit {
             doubtful.extend(names.into_iter().map(|name| (name, flaw.clone())));
         }
         let was_read_again = |name: &[u8]| {
-            let judged = self.judged.binary_search_by(|judged| judged.name[..].cmp(name)).map(|at| &self.judged[at]);
+            let judged =
+                self.judged.binary_search_by(|judged| judged.share.name().cmp(name)).map(|at| &self.judged[at]);
             judged.is_ok_and(|judged| matches!(&judged.verdict, Verdict::Read(read) if read.is_direct))
         };
         doubtful.retain(|(name, _)| !was_read_again(name));
@@ -223,7 +238,7 @@ impl BucketVisit {
         reading: Reading,
         failed: Option<io::Error>,
     ) {
-        let Reading { name, number, begun, check, pass } = reading;
+        let Reading { share, begun, check, pass } = reading;
         let (file, because) = match pass {
             Pass::Usual { file, residency } => {
                 if let Some(mut residency) = residency {
@@ -234,13 +249,10 @@ impl BucketVisit {
             Pass::Direct { file, because } => (file.into_share(), Some(because)),
         };
         let (size, read, stamp) = (file.size(), check.bytes_read(), file.stamp());
-        let judged = |verdict| Judged { name: name.clone(), number, size, read, verdict };
-        let entry = entry_of(bucket, &name);
+        let judged = |verdict| Judged { share: share.clone(), size, read, verdict };
         match file.has_changed() {
             Ok(false) => {}
-            Ok(true) if begun < READINGS_MOST && entry.is_some() => {
-                return entry.map_or((), |entry| self.begin(settings, bucket, entry, begun + 1));
-            }
+            Ok(true) if begun < READINGS_MOST => return self.begin(settings, bucket, share, begun + 1),
             Ok(true) => {
                 let error = io::Error::other(format!("it was changed while it was read, {begun} times"));
                 return self.judge(judged(Verdict::Unreadable(error)));
@@ -251,45 +263,51 @@ impl BucketVisit {
             return self.judge(judged(Verdict::Unreadable(e)));
         }
         let mut checked = check.finish();
-        // One that was compared before goes on being so.
-        if self.judged.len() >= COMPARED_MOST && because.as_ref().is_none_or(|doubt| doubt.checked.common.is_none()) {
+        if self.sums.is_some() {
             checked.common = None;
         }
-        let again = because.is_none().then(|| checked.flaws.first().cloned()).flatten().zip(entry);
-        if let Some((flaw, entry)) = again {
-            return self.begin_again(bucket, entry, begun, Doubt { flaw, checked });
+        if let Some(flaw) = checked.flaws.first().cloned().filter(|_| because.is_none()) {
+            return self.begin_again(bucket, share, begun, Doubt { flaw, checked });
         }
         let is_direct = because.is_some();
         let misread =
             because.filter(|doubt| checked.flaws.is_empty() && checked != doubt.checked).map(|doubt| doubt.flaw);
         self.judge(judged(Verdict::Read(Read { checked, stamp, misread, in_doubt: false, begun, is_direct })));
     }
-}
 
-impl BucketVisit {
-    /// When all was read: does the next part of what is to be done about corrupt shares, a buffer full at most.
-    pub fn act(&mut self, desk: Desk<'_>, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Left {
+    /// When the batch was read: does the next part of what is to be done about corrupt shares, a buffer full at most. The batch
+    /// after it is read next.
+    pub fn act(
+        &mut self,
+        desk: Desk<'_>,
+        bucket: &TahoeBucket<'_>,
+        fold: &Fold<'_, VerifyTally>,
+        buffer: &mut [u8],
+    ) -> Left {
         match &mut self.aftermath {
-            Some(aftermath) => aftermath.step(desk, bucket, buffer),
+            None if self.is_at_end && self.judged.is_empty() && self.sums.is_some() => return Left::Nothing,
             None => {
                 let judged = std::mem::take(&mut self.judged);
-                self.aftermath = Some(Aftermath::of(judged, desk, bucket));
-                Left::Something
+                self.aftermath = Some(Aftermath::of(judged, desk, bucket, self.sums.is_none()));
+            }
+            Some(aftermath) => {
+                if aftermath.step(desk, bucket, buffer) == Left::Nothing
+                    && let Some(aftermath) = self.aftermath.take()
+                {
+                    aftermath.settle(bucket, fold, self.sums.get_or_insert_default());
+                    self.would_wait = false;
+                }
             }
         }
+        Left::Something
     }
 
     /// When all was done: puts it down.
     pub fn put_down(self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, VerifyTally>) {
-        if let Some(aftermath) = self.aftermath {
-            aftermath.put_down(bucket, fold);
-        }
+        fold.notes.counts.no_share += self.listing.no_share();
+        self.listing.strays().for_each(|name| fold.notes.stray(&bucket.path_of(name)));
+        self.sums.unwrap_or_default().put_down(bucket, fold);
     }
-}
-
-fn entry_of<'b>(bucket: &'b TahoeBucket<'_>, name: &[u8]) -> Option<&'b ShareEntry> {
-    let place = bucket.shares().binary_search_by(|entry| bucket.share_name(entry).cmp(name)).ok()?;
-    bucket.shares().get(place)
 }
 
 impl Judged {
@@ -305,6 +323,6 @@ impl Judged {
     pub fn member(&self) -> Option<Member<'_>> {
         let Read { checked, .. } = self.read()?;
         let (common, share_type) = (checked.common.as_ref()?, checked.share_type?);
-        Some(Member { name: &self.name, common, share_type, has_flaws: !checked.flaws.is_empty() })
+        Some(Member { name: self.share.name(), common, share_type, has_flaws: !checked.flaws.is_empty() })
     }
 }

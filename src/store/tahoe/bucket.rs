@@ -1,23 +1,20 @@
-//! One bucket: its disk usage, and the names in it that Tahoe's lease checker takes for shares, in byte order.
+//! One bucket: its disk usage, and its shares by their names.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, FileType, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType};
 
 use super::ends::Ends;
-use super::listing::LISTING_LEN;
+use super::listing::ShareEntry;
 use super::node::{NodeSign, running_node};
-use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix, is_dot, stops_tahoe};
-use crate::calls::{Tries, fstat, statat};
+use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix};
+use crate::calls::{fstat, statat};
 use crate::shown;
-use crate::store::{HeldFolder, name_stray, open};
-use crate::tahoe::number::ShareNumber;
+use crate::store::{HeldFolder, open};
 
 /// An open bucket of a [`TahoeStore`](super::TahoeStore).
 #[derive(Debug)]
@@ -27,29 +24,6 @@ pub struct TahoeBucket<'a> {
     dir: OwnedFd,
     disk_usage: DiskUsage,
     ends: Ends,
-    /// The names of the shares, end to end, once they were [listed](Self::list).
-    text: Vec<u8>,
-    shares: Vec<ShareEntry>,
-    no_share: u64,
-    /// The first of the names that are not.
-    strays: BTreeSet<Vec<u8>>,
-}
-
-/// A name in a bucket that is taken for a share.
-#[derive(Debug, Clone, Copy)]
-pub struct ShareEntry {
-    at: usize,
-    len: usize,
-    number: ShareNumber,
-    /// What the listing says that it is.
-    listed: FileType,
-}
-
-impl ShareEntry {
-    /// The share's number, as its name says.
-    pub fn number(&self) -> ShareNumber {
-        self.number
-    }
 }
 
 impl<'a> TahoeBucket<'a> {
@@ -60,53 +34,7 @@ impl<'a> TahoeBucket<'a> {
         ends: Ends,
     ) -> io::Result<TahoeBucket<'a>> {
         let dir = open::folder_in(&prefix.dir, name)?;
-        let (text, shares) = (Vec::new(), Vec::new());
-        let strays = BTreeSet::new();
-        Ok(TahoeBucket { prefix, name, dir, disk_usage, ends, text, shares, no_share: 0, strays })
-    }
-
-    /// Lists the shares, all at once.
-    ///
-    /// # Errors
-    /// If the bucket cannot be listed.
-    pub fn list(&mut self) -> io::Result<()> {
-        self.try_to_list().map_err(|e| stops_tahoe(&e))
-    }
-
-    fn try_to_list(&mut self) -> io::Result<()> {
-        self.text.clear();
-        self.shares.clear();
-        self.no_share = 0;
-        self.strays.clear();
-        let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
-        let mut listing = RawDir::new(&self.dir, &mut buf);
-        let mut tries = Tries::default();
-        while let Some(entry) = listing.next() {
-            let entry = match entry {
-                Err(e) if tries.again(e) => continue,
-                entry => entry?,
-            };
-            let name = entry.file_name().to_bytes();
-            if !is_dot(name) {
-                match ShareNumber::parse(name) {
-                    Some(number) => {
-                        let (at, len, listed) = (self.text.len(), name.len(), entry.file_type());
-                        self.shares.push(ShareEntry { at, len, number, listed });
-                        self.text.extend_from_slice(name);
-                    }
-                    None => {
-                        self.no_share += 1;
-                        name_stray(&mut self.strays, name);
-                    }
-                }
-            }
-            if self.ends.at(&entry) {
-                break;
-            }
-        }
-        let text = &self.text;
-        self.shares.sort_unstable_by(|a, b| text[a.at..a.at + a.len].cmp(&text[b.at..b.at + b.len]));
-        Ok(())
+        Ok(TahoeBucket { prefix, name, dir, disk_usage, ends })
     }
 
     pub(super) fn dir_fd(&self) -> &OwnedFd {
@@ -140,26 +68,6 @@ impl<'a> TahoeBucket<'a> {
         Ok(self.disk_usage.of_directory(&fstat(&self.dir)?))
     }
 
-    /// The shares, in byte order of their names; none before they were [listed](Self::list).
-    pub fn shares(&self) -> &[ShareEntry] {
-        &self.shares
-    }
-
-    /// How many names are not taken for shares.
-    pub fn no_share(&self) -> u64 {
-        self.no_share
-    }
-
-    /// The paths of the first of them, in byte order.
-    pub fn strays(&self) -> impl Iterator<Item = PathBuf> {
-        self.strays.iter().map(|name| self.path_of(name))
-    }
-
-    /// A share's name.
-    pub fn share_name(&self, share: &ShareEntry) -> &[u8] {
-        self.text.get(share.at..share.at + share.len).unwrap_or_default()
-    }
-
     /// Which folder it is.
     pub(crate) fn id(&self) -> io::Result<FileId> {
         Ok(FileId::of(&fstat(&self.dir)?))
@@ -168,11 +76,6 @@ impl<'a> TahoeBucket<'a> {
     /// The path of the bucket.
     pub fn path(&self) -> PathBuf {
         self.prefix.path.join(OsStr::from_bytes(self.name))
-    }
-
-    /// The path of a share.
-    pub fn share_path(&self, share: &ShareEntry) -> PathBuf {
-        self.path_of(self.share_name(share))
     }
 
     /// The path of a share by its name.
@@ -207,19 +110,14 @@ impl<'a> TahoeBucket<'a> {
         running_node(&self.prefix.site.given)
     }
 
-    /// Whether a share is a link, which is never followed to change anything. Costs a system call.
-    pub fn is_link(&self, share: &ShareEntry) -> bool {
-        is_link(self.dir.as_fd(), self.share_name(share))
-    }
-
-    /// Whether the share of this name is a link. Costs a system call.
+    /// Whether the share of this name is a link, which is never followed to change anything. Costs a system call.
     pub(crate) fn is_link_named(&self, name: &[u8]) -> bool {
         is_link(self.dir.as_fd(), name)
     }
 
-    /// As [`open_share`](Self::open_share), by its name and by what a listing says that it is.
-    pub(crate) fn open_named(&self, name: &[u8], listed: FileType) -> io::Result<ShareFile> {
-        ShareFile::open(&self.dir, name, listed, self.disk_usage)
+    /// Whether anything has this name. Costs a system call.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Opens a share for reading. A link is followed; what is no regular file is refused, and not even opened.
@@ -227,7 +125,7 @@ impl<'a> TahoeBucket<'a> {
     /// # Errors
     /// Whatever kept it from being opened; kind `IsADirectory` for a directory.
     pub fn open_share(&self, share: &ShareEntry) -> io::Result<ShareFile> {
-        ShareFile::open(&self.dir, self.share_name(share), share.listed, self.disk_usage)
+        ShareFile::open(&self.dir, share.name(), share.listed(), self.disk_usage)
     }
 }
 

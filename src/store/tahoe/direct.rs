@@ -124,9 +124,11 @@ mod tests {
         std::fs::write(bucket.join("0"), &bytes).unwrap();
         let store = TahoeStore::open(folder.path()).unwrap();
         let prefix = store.open_prefix("aa").unwrap().unwrap();
-        let mut bucket = store.open_bucket(&prefix, index.as_bytes()).unwrap();
-        bucket.list().unwrap();
-        let share = bucket.open_share(&bucket.shares()[0]).unwrap().past_the_cache();
+        let bucket = store.open_bucket(&prefix, index.as_bytes()).unwrap();
+        let mut listing = crate::store::ShareListing::new();
+        listing.read(&bucket).unwrap();
+        let share = listing.next(&bucket).unwrap().unwrap();
+        let share = bucket.open_share(&share).unwrap().past_the_cache();
         let mut buf = vec![0; 300_000];
         for (at, len) in
             [(0, 10), (1, 300_000), (699_990, 11), (699_990, 100), (700_001, 5), (4095, 2), (0, 1), (1 << 40, 1)]

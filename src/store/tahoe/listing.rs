@@ -15,14 +15,39 @@ use crate::store::{More, Names, Nature, name_stray};
 use crate::tahoe::number::ShareNumber;
 
 /// Bytes of names that are read at once; an ordinary bucket needs some 100.
-pub(super) const LISTING_LEN: usize = 8 * 1024;
+const LISTING_LEN: usize = 8 * 1024;
 
 /// Bytes of names that are held: more than 50,000 shares. A file has 256 at most.
 const ROOM: usize = 1 << 20;
 
+/// A name in a bucket that Tahoe's lease checker takes for a share.
+#[derive(Debug, Clone)]
+pub struct ShareEntry {
+    name: Vec<u8>,
+    number: ShareNumber,
+    /// What the listing says that it is: a file, or what has to be looked at.
+    listed: FileType,
+}
+
+impl ShareEntry {
+    /// The share's name.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// The share's number, as its name says.
+    pub fn number(&self) -> ShareNumber {
+        self.number
+    }
+
+    pub(super) fn listed(&self) -> FileType {
+        self.listed
+    }
+}
+
 /// A listing of shares in byte order. It outlives the bucket that it was begun in, for the next time that is opened.
 #[derive(Debug)]
-pub(crate) struct ShareListing {
+pub struct ShareListing {
     names: Names,
     /// The directory, where the listing has to go on in it after the bucket was closed.
     dir: Option<OwnedFd>,
@@ -31,6 +56,12 @@ pub(crate) struct ShareListing {
     no_share: u64,
     /// The first of the names that are not taken for shares.
     strays: BTreeSet<Vec<u8>>,
+}
+
+impl Default for ShareListing {
+    fn default() -> ShareListing {
+        ShareListing::new()
+    }
 }
 
 impl ShareListing {
@@ -90,15 +121,16 @@ impl ShareListing {
         Ok(())
     }
 
-    /// The next share's name, once all was read, and what it was listed as: a file, or what has to be looked at. `None` when
-    /// there is none left.
+    /// The next share, once all was read. `None` when there is none left, unless names [have to be read](Self::wants_reading)
+    /// again.
     ///
     /// # Errors
     /// If the bucket cannot be read once more, for the names for which there was no room.
-    pub fn next(&mut self, bucket: &TahoeBucket<'_>) -> io::Result<Option<(Vec<u8>, FileType)>> {
-        let next = self.names.peek().map(|(name, nature)| {
+    pub fn next(&mut self, bucket: &TahoeBucket<'_>) -> io::Result<Option<ShareEntry>> {
+        let next = self.names.peek().and_then(|(name, nature)| {
             let listed = if nature == Nature::Bucket { FileType::RegularFile } else { FileType::Unknown };
-            (name.to_vec(), listed)
+            // Nothing else was taken up.
+            Some(ShareEntry { name: name.to_vec(), number: ShareNumber::parse(name)?, listed })
         });
         if next.is_some() {
             self.names.advance();

@@ -29,11 +29,11 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, RawDir};
 use rustix::io::Errno;
 
-pub use bucket::{ShareEntry, TahoeBucket};
+pub use bucket::TahoeBucket;
 pub use direct::DirectShare;
 use ends::Ends;
 pub use erase::{Failed, Found, OpenedBucket, Rewritten};
-pub(crate) use listing::ShareListing;
+pub use listing::{ShareEntry, ShareListing};
 pub use medium::{Disk, Medium};
 pub use node::{NodeShows, NodeSign, running_node};
 use presence::{Access, Presence};

@@ -156,6 +156,15 @@ fn a_missing_prefix_is_empty_but_a_missing_store_is_an_error() {
     assert!(gone("22").contains("was replaced by another"));
 }
 
+/// All shares of a bucket.
+fn shares_of(bucket: &TahoeBucket<'_>) -> Vec<ShareEntry> {
+    let mut listing = ShareListing::new();
+    while listing.wants_reading() {
+        listing.read(bucket).unwrap();
+    }
+    std::iter::from_fn(|| listing.next(bucket).unwrap()).collect()
+}
+
 #[test]
 fn what_is_gone_when_its_turn_comes_has_vanished() {
     let dir = make(&["ab/ababababababababababababaa"]);
@@ -163,13 +172,12 @@ fn what_is_gone_when_its_turn_comes_has_vanished() {
     let store = TahoeStore::open(dir.path()).unwrap();
     let open = store.open_prefix("ab").unwrap().unwrap();
     let path = store.path("ab", Some(SI.as_bytes()));
-    let mut bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
-    bucket.list().unwrap();
-    let entry = bucket.shares()[0];
-    assert_eq!(bucket.share_path(&entry), path.join("0"));
+    let bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
+    let entry = shares_of(&bucket).remove(0);
+    assert_eq!(bucket.path_of(entry.name()), path.join("0"));
     fs::remove_dir_all(ab.join(SI)).unwrap();
     assert_eq!(bucket.open_share(&entry).unwrap_err().kind(), io::ErrorKind::NotFound);
-    assert!(!store.is_there(&bucket.share_path(&entry)));
+    assert!(!store.is_there(&bucket.path_of(entry.name())));
     assert_eq!(store.open_bucket(&open, SI.as_bytes()).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert!(!store.is_there(&path));
 }
@@ -206,11 +214,10 @@ fn every_share_of_a_bucket_is_listed_however_many_there_are() {
             let _ = fs::remove_file(bucket.join(format!("{}{number}", "0".repeat(number * 7 % 200))));
         }
         let open = store.open_prefix("ab").unwrap().unwrap();
-        let mut listed = store.open_bucket(&open, SI.as_bytes()).unwrap();
-        listed.list().unwrap();
+        let listed = shares_of(&store.open_bucket(&open, SI.as_bytes()).unwrap());
         let mut expected: Vec<_> = fs::read_dir(&bucket).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         expected.sort();
-        let names: Vec<_> = listed.shares().iter().map(|share| OsStr::from_bytes(listed.share_name(share))).collect();
+        let names: Vec<_> = listed.iter().map(|share| OsStr::from_bytes(share.name())).collect();
         assert_eq!(names, expected);
     }
 }
@@ -222,9 +229,8 @@ fn disk_usage_is_blocks_unless_a_rule_is_given() {
     fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(10 << 20).unwrap();
     let usage = |store: TahoeStore| {
         let open = store.open_prefix("ab").unwrap().unwrap();
-        let mut bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
-        bucket.list().unwrap();
-        let share = bucket.open_share(&bucket.shares()[0]).unwrap();
+        let bucket = store.open_bucket(&open, SI.as_bytes()).unwrap();
+        let share = bucket.open_share(&shares_of(&bucket)[0]).unwrap();
         (bucket.disk_bytes().unwrap(), share.disk_bytes(), share.size())
     };
     let rounded = usage(TahoeStore::open(dir.path()).unwrap().with_disk_usage(DiskUsage::Rounded4096));

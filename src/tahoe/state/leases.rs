@@ -31,15 +31,21 @@ pub struct LeaseChecker {
     pub so_far: Option<Figures>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct File {
     #[serde(flatten)]
     keys: Keys,
-    #[serde(rename = "cycle-to-date", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cycle-to-date", skip_serializing_if = "Option::is_none")]
     so_far: Option<Value>,
     /// A copy of the history file, which nobody reads.
-    #[serde(default)]
     history: Value,
+}
+
+/// What is read of it beside the [`Keys`]: by itself, since `flatten` keeps all keys that nobody wants until the end.
+#[derive(Deserialize)]
+struct SoFar {
+    #[serde(rename = "cycle-to-date", default)]
+    so_far: Option<Value>,
 }
 
 impl LeaseChecker {
@@ -48,9 +54,10 @@ impl LeaseChecker {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(text: &[u8], ring: &Ring) -> Result<LeaseChecker, String> {
-        let file: File = super::parse(text)?;
-        let position = file.keys.meaning(ring)?;
-        let so_far = match (&position.current, file.so_far) {
+        let keys: Keys = super::parse(text)?;
+        let SoFar { so_far: object } = super::parse(text)?;
+        let position = keys.meaning(ring)?;
+        let so_far = match (&position.current, object) {
             (None, _) => None,
             (Some(cycle), None) => return Err(format!("cycle {} is in progress without cycle-to-date", cycle.number)),
             (Some(_), Some(object)) => Some(so_far(&object).map_err(|why| format!("cycle-to-date: {why}"))?),

@@ -139,7 +139,7 @@ impl Script {
     pub(super) fn examine(self, store: &mut impl StateStore) -> Result<Vec<u64>> {
         let cycle = store.latest(self.crawl)?.expect("the cycle was begun long ago");
         assert_eq!((cycle.number, &cycle.identity, cycle.started), (0, &self.identity(), 1.0));
-        let rows = store.prefixes(&cycle.key())?;
+        let rows = store.prefixes(&cycle.key(), 0)?;
         assert_eq!(rows.len(), self.prefixes as usize);
         let commits: Vec<u64> = rows.iter().map(Self::commits).collect();
         let (mut errors, mut findings) = (Vec::new(), Vec::new());

@@ -95,14 +95,17 @@ fn no_step_of_a_copy_is_longer_than_a_buffer() {
     let prefix = store.open_prefix(&IMMUTABLE[..2]).unwrap().unwrap();
     let (settings, mut buffer) = (settings(Quarantine::Copy, Advisories::None), vec![0; 8192]);
     let (job, mut visit) = (Verify::new(settings.clone()), BucketVisit::default());
-    let desk = Desk { settings: &settings, room: &job.room, moment: Moment { began: NOW, now: NOW } };
     let draft = grid.path("quarantine/aa").join(IMMUTABLE).join("2.part");
     let (mut steps, mut copied) = (0, 0);
     loop {
         // As after each slice.
-        let mut bucket = store.open_bucket(&prefix, IMMUTABLE.as_bytes()).unwrap();
-        bucket.list().unwrap();
-        if job.work(&mut visit, &bucket, desk, &mut buffer) == Left::Nothing {
+        let bucket = store.open_bucket(&prefix, IMMUTABLE.as_bytes()).unwrap();
+        let mut left = Left::Nothing;
+        with_fold(&mut VerifyTally::default(), &mut crate::job::Notes::default(), |fold| {
+            left = job.work(&mut visit, &bucket, fold, &mut buffer).unwrap();
+        });
+        visit.set_aside(&bucket).unwrap();
+        if left == Left::Nothing {
             break;
         }
         let now = fs::metadata(&draft).map_or(copied, |draft| draft.len());
