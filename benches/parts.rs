@@ -4,10 +4,10 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use serde_json::Value;
-use sexton::checkpoint::{CycleIdentity, Progress, SqliteStore, StateStore};
-use sexton::job::Rehearsal;
 use sexton::policy::budget::{Accrual, Budget, Terms, Usual};
+use sexton::policy::cycle::{CycleIdentity, Rehearsal};
 use sexton::policy::fair::FairQueue;
+use sexton::state::{Progress, SqliteStore, StateStore};
 use sexton::store::{Names, Nature};
 
 /// Listing: names in hash order, in chunks as the lister reads them, then all taken in byte order.
@@ -83,7 +83,7 @@ fn commit(c: &mut Criterion) {
             notes: Vec::new(),
             intents: Vec::new(),
             candidates: Vec::new(),
-            judged: sexton::checkpoint::Judged::default(),
+            judged: sexton::job::Judged::default(),
         }]
     };
     c.bench_function("checkpoint: commit one prefix", |b| {

@@ -13,14 +13,14 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, Responder, get, web};
-use sexton::checkpoint::SqliteStore;
 use sexton::engine::{Engine, EngineHandle, GovernorHandle};
-use sexton::job::{Count, Leases};
+use sexton::job::Count;
+use sexton::model::Event;
 use sexton::settings::{BudgetSettings, CrawlSettings, Settings};
 use sexton::slice::Stage;
-use sexton::status::Event;
-use sexton::store::TahoeStore;
-use sexton::store::sample::SampleStore;
+use sexton::state::SqliteStore;
+use sexton::tahoe::sample::SampleStore;
+use sexton::tahoe::{Leases, TahoeStore};
 
 /// A stop waits for the running bucket and the last commit, which take moments.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);

@@ -15,8 +15,8 @@
 //! use sexton::engine::{Cycles, Engine};
 //! use sexton::job::Count;
 //! use sexton::settings::{CrawlSettings, Settings};
-//! use sexton::store::TahoeStore;
-//! use sexton::store::sample::SampleStore;
+//! use sexton::tahoe::TahoeStore;
+//! use sexton::tahoe::sample::SampleStore;
 //!
 //! # fn main() -> sexton::Result<()> {
 //! let dir = tempfile::tempdir().unwrap();
@@ -41,23 +41,25 @@
 //!
 //! # The modules
 //!
+//! Each knows only those that stand before it in this table.
+//!
 //! | module | what is in it |
 //! |---|---|
-//! | [`engine`] | wires everything together; starts, stops, and the handle |
-//! | [`store`] | the `Store` trait; Tahoe's store; sample stores |
-//! | [`job`] | the `Job` trait and what it works on; `count`, `leases`, `verify` |
-//! | [`checkpoint`] | the `StateStore` trait: where progress is kept; in SQLite, in memory |
-//! | [`settings`], [`config`] | what the engine takes; the file in which people write it |
-//! | [`status`], [`report`] | how it goes, events; what a cycle has found |
-//! | [`actors`], [`messages`] | one actor per role; all that they say to each other |
 //! | [`policy`] | the decisions, without actors, clocks or files: budget, fairness, ring, cycle, backoff |
-//! | [`slice`](mod@slice), [`clock`] | the right to work for a while; time and cost, injected |
+//! | [`settings`], [`clock`] | what the engine takes; time and cost, injected |
+//! | [`slice`](mod@slice), [`priority`] | the right to work for a while; what the system does with threads at work |
+//! | [`store`] | the `Store` trait, and what every store on a disk needs |
+//! | [`job`] | the `Job` trait and what it works on; `count` |
+//! | [`state`] | the `StateStore` trait: where progress is kept; in SQLite, in memory |
+//! | [`model`] | how it goes, events; what a cycle has found |
+//! | [`actors`] | one actor per role; all that they say to each other |
+//! | [`engine`] | wires everything together; starts, stops, and the handle |
+//! | [`tahoe`] | Tahoe-LAFS: its formats, its store, the jobs `leases` and `verify`, its crawlers taken over and handed back |
 //! | [`cumulus`] | local databases of LBS and Cumulus: planning and doing a cleaning, the guard |
-//! | [`tahoe`] | the formats of Tahoe-LAFS: bytes in, plain values out |
-//! | [`priority`] | what the system does with threads at work |
-//! | [`stand_in`] | Tahoe's crawlers taken over where they stopped, and handed back |
-//! | `cli` | the program, feature `cli` |
+//! | [`kinds`] | the kinds of jobs that the program knows |
+//! | [`config`] | the file in which people write settings |
 //! | `daemon` | `sexton run`: page, API, metrics, controls; feature `daemon` |
+//! | `cli` | the program, feature `cli` |
 //!
 //! # The way of a bucket, from disk to checkpoint
 //!
@@ -72,13 +74,12 @@
 //!    goes on behind the last bucket that was committed, and the result is that of an undisturbed run.
 //! 5. The slice is settled: the Governor charges what it has really cost, and grants the next one when that is paid for.
 //! 6. When the last prefix is complete the tallies are read back and merged in ring order, whoever worked on them, and the
-//!    job makes its part of the [`CycleReport`](report::CycleReport).
+//!    job makes its part of the [`CycleReport`](model::CycleReport).
 
 #![deny(missing_docs)]
 
 pub mod actors;
 mod calls;
-pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
@@ -90,19 +91,18 @@ pub mod engine;
 mod errno;
 mod error;
 pub mod job;
+pub mod kinds;
 mod lock;
-pub mod messages;
+pub mod model;
 mod own_files;
 pub mod policy;
 pub mod priority;
-pub mod report;
 pub mod settings;
 mod shown;
 mod sizes;
 pub mod slice;
 mod sqlite_file;
-pub mod stand_in;
-pub mod status;
+pub mod state;
 pub mod store;
 pub mod tahoe;
 mod threads;

@@ -7,17 +7,17 @@
 use actix::prelude::*;
 
 use super::guard::Guard;
-use crate::checkpoint::{Claim, Cycle, Desk, LastRun, PrefixRow, StateStore, each_prefix};
+use super::messages::{
+    CarryOut, ClaimPrefixes, Commit, Committed, DamagedBy, Deliver, FinishedCycles, LastRunOf, LatestCycle, OpenCycle,
+    Opened, Origin, Ran, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SavedPrefix, Stop, SyncState, Tidy,
+    TidyDone,
+};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::{Candidate, Counts, NoteKind};
-use crate::messages::{
-    CarryOut, ClaimPrefixes, Commit, Committed, CycleRows, DamagedBy, Deliver, FinishedCycles, LastRunOf, LatestCycle,
-    OpenCycle, Opened, Origin, Ran, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SavedPrefix, Stop,
-    SyncState, Tidy, TidyDone,
-};
-use crate::policy::cycle::{Decision, decide};
+use crate::policy::cycle::{Cycle, Decision, decide};
 use crate::settings::Order;
+use crate::state::{Claim, CycleRows, Desk, LastRun, PrefixRow, StateStore, each_prefix};
 use crate::store::STRAYS_NAMED;
 
 /// The actor that keeps the state.

@@ -12,14 +12,14 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::guard::Guard;
+use super::messages::{Pause, Resume, SetBudget, SetSlots, SliceRequest, Stop};
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::messages::{Pause, Resume, SetBudget, SetSlots, SliceRequest, Stop};
+use crate::model::{Board, Event, SliceFigures};
 use crate::policy::budget::{Accrual, Budget, Habit, Terms, Usual, Verdict};
 use crate::policy::fair::{CLIENTS_REMEMBERED, FairQueue};
 use crate::settings::{Basis, BudgetSettings};
 use crate::slice::{SliceSpent, Tenure, TimeSlice};
-use crate::status::{Board, Event, SliceFigures};
 
 /// What the process used outside slices is charged to this client, in basis `cpu`.
 const OVERHEAD: &str = "overhead";

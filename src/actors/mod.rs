@@ -8,9 +8,11 @@ mod cleaner;
 mod governor;
 mod guard;
 mod lister;
+pub mod messages;
 mod processor;
 mod reins;
 mod upkeep;
+mod wiring;
 
 pub use checkpointer::Checkpointer;
 pub use cleaner::Cleaner;
@@ -22,3 +24,5 @@ pub use processor::{BucketProcessor, Cycles};
 pub(crate) use processor::{Crawl, CrawlPlan, Launched, Ports};
 pub(crate) use upkeep::Keeper;
 pub use upkeep::Upkeep;
+pub use wiring::Life;
+pub(crate) use wiring::Wiring;

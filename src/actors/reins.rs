@@ -4,8 +4,8 @@
 
 use tokio::sync::watch;
 
+use super::messages::Instruction;
 use crate::error::{Error, Result};
-use crate::messages::Instruction;
 
 /// The wishes about one crawl or cleaning; each may change at any time.
 pub(crate) struct Reins {

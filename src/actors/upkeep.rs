@@ -14,14 +14,14 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::guard::Guard;
-use crate::checkpoint::{Tidied, TidyStep, Tidying};
+use super::messages::{SliceRequest, Stop, Tidy};
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::messages::{SliceRequest, Stop, Tidy};
+use crate::model::Board;
 use crate::policy::pace::Pace;
 use crate::settings::UpkeepSettings;
 use crate::slice::{Stage, TimeSlice};
-use crate::status::Board;
+use crate::state::{Tidied, TidyStep, Tidying};
 
 /// The name of this client of the budget.
 const CLIENT: &str = "upkeep";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cumulus::CleaningReport;
-use crate::policy::cleaning::{Number, SegmentEntry, SegmentList};
+use crate::cumulus::policy::{Number, SegmentEntry, SegmentList};
 use crate::sizes;
 
 /// Segments that are shown; `--json` has all.

@@ -8,10 +8,11 @@ use super::{ConfigCommand, Exit, output};
 use crate::clock::{Clock, SystemClock};
 use crate::config::units::Percent;
 use crate::config::{Config, EXAMPLE};
+use crate::cumulus::policy::Policy;
+use crate::cumulus::settings::{CleaningSettings, Manner};
 use crate::error::{Error, Result};
-use crate::job::leases::{Conduct, Expiry, LeaseSettings};
-use crate::policy::cleaning::Policy;
-use crate::settings::{CleaningSettings, JobSettings, Manner};
+use crate::kinds::JobSettings;
+use crate::tahoe::leases::{Conduct, Expiry, LeaseSettings};
 
 /// Runs the command.
 ///

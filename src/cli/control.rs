@@ -11,8 +11,8 @@ use super::{Exit, output};
 use crate::clock;
 use crate::config::units::Percent;
 use crate::error::{Error, Result};
+use crate::model::Verdict;
 use crate::sizes::{self, plural};
-use crate::status::Verdict;
 
 /// One crawl or cleaning, or everything.
 #[derive(Debug, Args)]

@@ -13,18 +13,20 @@ use super::signals::{Interrupts, end_at_a_signal};
 use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
-use crate::checkpoint::{Cycle, SqliteStore, StateStore};
 use crate::clock::{Clock, SystemClock, Time};
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::{Count, Job, Leases, Verify};
+use crate::job::{Count, Job};
+use crate::kinds::JobSettings;
+use crate::model::CycleReport;
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::Moment;
+use crate::policy::cycle::{Cycle, Moment};
 use crate::policy::deletion::Clocks;
-use crate::report::CycleReport;
-use crate::settings::{BudgetSettings, CrawlSettings, JobSettings, Settings};
+use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
-use crate::store::{Store, TahoeStore};
+use crate::state::{SqliteStore, StateStore};
+use crate::store::Store;
+use crate::tahoe::{Leases, TahoeStore, Verify};
 
 /// Closing the state takes a moment at most.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -212,7 +214,7 @@ fn start(
     let rate = args.cpu.map_or(f64::from(args.workers), |percent| percent.cores());
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
     let settings = Settings { budget, checkpoint: args.checkpoint, ..Settings::default() };
-    let crawl = CrawlSettings { workers: args.workers, ..CrawlSettings::for_job(name, job) };
+    let crawl = CrawlSettings { workers: args.workers, ..job.crawl(name) };
     let crawl = args.verify.apply(crawl);
     let mut engine = Engine::builder(settings).state(state).cycles(Cycles::Once).fresh(fresh).time(Time::system(true));
     if let Some(now) = args.now {

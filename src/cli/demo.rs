@@ -15,18 +15,19 @@ use serde_json::Value;
 use super::signals::Interrupts;
 use super::watch::{Ending, until_end};
 use super::{DemoArgs, Exit, output};
-use crate::checkpoint::SqliteStore;
 use crate::clock::Time;
+use crate::cumulus::policy::Options;
 use crate::cumulus::sample::SampleDb;
+use crate::cumulus::settings::CleaningSettings;
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result};
-use crate::job::leases::{Expiry, LeaseSettings};
-use crate::job::{Count, Leases};
-use crate::policy::cleaning::Options;
-use crate::settings::{BudgetSettings, CleaningSettings, CrawlSettings, Settings};
+use crate::job::Count;
+use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes;
-use crate::store::TahoeStore;
-use crate::store::sample::{SampleStore, Summary};
+use crate::state::SqliteStore;
+use crate::tahoe::leases::{Expiry, LeaseSettings};
+use crate::tahoe::sample::{SampleStore, Summary};
+use crate::tahoe::{Leases, TahoeStore};
 
 /// The budget of the demo: enough to end soon, little enough to be seen.
 const RATE: f64 = 0.20;

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::config::units::parse_part;
 use crate::error::{Error, Result};
-use crate::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
+use crate::tahoe::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
 
 /// What `sexton crawl --job leases` takes about expiry.
 #[derive(Debug, Args)]

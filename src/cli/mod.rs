@@ -38,8 +38,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::units::{Percent, parse_slice};
 use crate::error::Error;
+use crate::model::Verdict;
 use crate::settings::{Basis, Checkpoint};
-use crate::status::Verdict;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -389,7 +389,7 @@ mod tests {
 
     use super::Exit;
     use crate::error::Error;
-    use crate::status::Verdict;
+    use crate::model::Verdict;
 
     #[test]
     fn each_exit_code_has_one_meaning() {

@@ -11,11 +11,10 @@ use tracing_subscriber::EnvFilter;
 use crate::error::{Error, Result};
 use crate::job::{Counts, Finding};
 use crate::lock::lock;
+use crate::model::{BudgetStatus, CycleReport, TargetStatus};
 use crate::policy::target::Outlook;
-use crate::report::CycleReport;
 use crate::sizes;
 use crate::sizes::{plural, unit};
-use crate::status::{BudgetStatus, TargetStatus};
 use crate::store::STRAYS_NAMED;
 
 /// The bar on the terminal, while there is one.

@@ -15,7 +15,7 @@ use directories::ProjectDirs;
 use tracing::error;
 
 use super::{Exit, output};
-use crate::job::panic_message;
+use crate::error::panic_message;
 use crate::own_files::{MissingFolder, OwnFile};
 
 /// Reports of one process; what breaks after that is told in its line alone.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
+use crate::model::{CleaningStatus, CrawlStatus, Status};
 use crate::sizes::plural;
-use crate::status::{CleaningStatus, CrawlStatus, Status};
 
 /// Time between two lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);

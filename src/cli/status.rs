@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::client::{Client, Reach};
 use super::{Exit, output};
 use crate::error::{Error, Result};
+use crate::model::Verdict;
 use crate::sizes;
 use crate::sizes::plural;
-use crate::status::Verdict;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 

@@ -9,14 +9,15 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::Account;
 use super::{Exit, output, state_file};
-use crate::checkpoint::SqliteStore;
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::job::leases::{Expiry, LeaseSettings};
 use crate::policy::cycle::Fresh;
 use crate::sizes::plural;
-use crate::stand_in::{Crawler, Export, Extent, Folder, Import, Moment, Written, running_node};
-use crate::store::{Store, TahoeStore};
+use crate::state::SqliteStore;
+use crate::store::Store;
+use crate::tahoe::TahoeStore;
+use crate::tahoe::leases::{Expiry, LeaseSettings};
+use crate::tahoe::transfer::{Crawler, Export, Extent, Folder, Import, Moment, Written, running_node};
 
 const IMPORT_HELP: &str = "\
 Reads bucket_counter.state.json, lease_checker.state.json and lease_checker.history.json in STORE, and changes none of them. \

@@ -8,12 +8,15 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use crate::checkpoint::StateStore;
 use crate::config::units::{parse_bytes, parse_target};
 use crate::error::{Error, Result};
-use crate::job::verify::{Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Sample, Selection, VerifySettings};
 use crate::settings::{CrawlSettings, Order};
-use crate::store::{Store, TahoeStore};
+use crate::state::StateStore;
+use crate::store::Store;
+use crate::tahoe::TahoeStore;
+use crate::tahoe::verify::{
+    Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Sample, Selection, VerifySettings,
+};
 
 /// The name of the crawl that verifies a part: it leaves the whole one, and its unfinished cycle, alone.
 pub const PARTIAL: &str = "verify-partial";

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use super::below;
 use super::kind::{FilePath, Kind, Name, Pace, Slice, Value, Weight};
 use super::units::{self, Percent};
+use crate::cumulus::policy::{Clock, Limits, Mode, Options, Policy};
+use crate::cumulus::settings::{CleaningSettings, LOCK_DUTY, LongLocks, Manner, OlderCopy};
 use crate::error::Error;
-use crate::policy::cleaning::{Clock, Limits, Mode, Options, Policy};
-use crate::settings::{self, CleaningSettings, LOCK_DUTY, LongLocks, Manner, OlderCopy};
+use crate::settings::{self};
 
 /// What a cleaning is called that has no name.
 const NAME: &str = "clean";

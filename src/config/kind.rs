@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 use super::units::{self, Percent};
-use crate::job::leases::Expiry;
 use crate::settings::{self, HISTORY, PACE, READ_AHEAD, WEIGHT, WORKERS};
+use crate::tahoe::leases::Expiry;
 
 /// How one kind of value is read.
 pub(super) trait Kind {

@@ -21,11 +21,11 @@ use ron::extensions::Extensions;
 
 use raw_daemon::RawPriority;
 
+use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
+use crate::kinds::JobSettings;
 use crate::policy::windows::Windows;
-use crate::settings::{
-    self, Basis, BudgetSettings, CleaningSettings, CrawlSettings, JobSettings, Order, Settings, UpkeepSettings,
-};
+use crate::settings::{self, Basis, BudgetSettings, CrawlSettings, Order, Settings, UpkeepSettings};
 
 /// The configuration file that comes with Sexton: complete, commented, with every default written out.
 pub const EXAMPLE: &str = include_str!("../../config.ron");
@@ -191,7 +191,7 @@ fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
         verify.quarantine_dir = verify.quarantine_dir.take().map(|dir| below(folder, dir));
     }
     let name = raw.name.map_or_else(|| job.name().to_owned(), |name| name.0);
-    let default = CrawlSettings::for_job(name, &job);
+    let default = job.crawl(name);
     let settings = CrawlSettings {
         workers: raw.workers.map_or(default.workers, |n| n.0),
         weight: raw.weight.map_or(default.weight, |n| n.0),

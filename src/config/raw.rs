@@ -12,10 +12,11 @@ use super::kind::{
 use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::Percent;
 use crate::error::Error;
-use crate::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
-use crate::job::verify::{Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Selection, VerifySettings};
-use crate::settings::{Basis, Checkpoint, JobSettings, Order};
+use crate::kinds::JobSettings;
+use crate::settings::{Basis, Checkpoint, Order};
 use crate::tahoe::container::ShareType;
+use crate::tahoe::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
+use crate::tahoe::verify::{Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Selection, VerifySettings};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

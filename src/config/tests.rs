@@ -5,12 +5,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::leases::{Expiry, LeaseSettings, ShareTypes};
-use crate::job::verify::VerifySettings;
-use crate::policy::cleaning::{Era, Limits, Mode, Options, Policy};
+use crate::cumulus::policy::{Era, Limits, Mode, Options, Policy};
+use crate::cumulus::settings::{LongLocks, Manner, OlderCopy};
 use crate::policy::windows::Window;
-use crate::settings::{Checkpoint, LongLocks, Manner, OlderCopy, Priority};
+use crate::settings::{Checkpoint, Priority};
 use crate::tahoe::container::ShareType;
+use crate::tahoe::leases::{Expiry, LeaseSettings, ShareTypes};
+use crate::tahoe::verify::VerifySettings;
 
 fn parse(text: &str) -> Result<Config> {
     Config::parse(text, "/etc/sexton/config.ron")

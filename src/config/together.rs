@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Config, CrawlConfig};
 use crate::error::{Error, Result};
-use crate::settings::JobSettings;
+use crate::kinds::JobSettings;
 use crate::store::lies_in;
 use crate::tahoe::container::ShareType;
 

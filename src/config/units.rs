@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::job::leases::Expiry;
 use crate::settings::{self, Basis, Checkpoint, INTERVAL, RATE_CORES, SLICE, TARGET};
+use crate::tahoe::leases::Expiry;
 
 /// Part of one core, in percent; above 100 where there are more cores.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -10,11 +10,11 @@ use super::decision::{Decision, Finished, Usage};
 use super::faults::Trouble;
 use super::local_db::{Begin, LocalDb};
 use super::moves;
+use super::policy::{CleaningPlan, Era, Options};
 use super::schema::Schema;
 use super::steps::{Progress, Step, StepDone, Upcoming};
 use super::survey::Planned;
 use crate::error::{Error, Result};
-use crate::policy::cleaning::{CleaningPlan, Era, Options};
 
 /// Rows of a step inside a longer transaction: SQLite remembers all rows that a statement deletes before it begins.
 pub(super) const ROWS_AT_ONCE: u64 = 10_000;

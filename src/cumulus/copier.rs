@@ -20,9 +20,9 @@ use rusqlite::config::DbConfig;
 use super::copies::CopyList;
 use super::faults;
 use super::opening::FLAGS;
+use super::settings::OlderCopy;
 use crate::error::{Error, Result};
 use crate::own_files::{self, Access, COMPANIONS, MissingFolder, OwnFile};
-use crate::settings::OlderCopy;
 use crate::threads;
 
 const DOING: &str = "back up";

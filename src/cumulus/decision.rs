@@ -17,10 +17,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::faults;
 use super::locks::{LockOverrun, LockSummary, LockTimes};
+use super::policy::{Era, Options, Regroup, Retention};
 use super::touched::TouchedList;
 use crate::error::Result;
 use crate::own_files::{self, OwnFile};
-use crate::policy::cleaning::{Era, Options, Regroup, Retention};
 
 const VERSION: u32 = 3;
 /// A cell of a snapshot is kept as it is up to this length.

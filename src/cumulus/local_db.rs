@@ -9,13 +9,13 @@ use super::decision::beside;
 use super::faults::{self, Trouble};
 use super::opening::{self, End, Handle, Opened, Purpose, named};
 use super::place;
+use super::policy::{
+    Balance, CleaningPlan, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry, SegmentList,
+};
 use super::schema::Schema;
 use super::survey::plan;
 use crate::error::{Error, Result};
 use crate::own_files::{Access, OwnFile};
-use crate::policy::cleaning::{
-    Balance, CleaningPlan, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry, SegmentList,
-};
 
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

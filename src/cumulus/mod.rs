@@ -2,7 +2,7 @@
 //!
 //! [`LocalDb`] is one open database of any era, with the operations of the old programs for those who script. A whole
 //! run is *decide, show, do*: a [`Survey`] reads the figures in steps and gives a [`Planned`]; its
-//! [`CleaningPlan`](crate::policy::cleaning::CleaningPlan) can be printed; an [`Applier`] does it in steps. Each step of
+//! [`CleaningPlan`](self::policy::CleaningPlan) can be printed; an [`Applier`] does it in steps. Each step of
 //! either is one short transaction, and one that changes something leaves the database such that a backup may run
 //! next:
 //!
@@ -34,10 +34,12 @@ mod moves;
 mod opening;
 mod ordinary;
 mod place;
+pub mod policy;
 mod report;
 mod run;
 pub mod sample;
 mod schema;
+pub mod settings;
 mod shown;
 mod sql_words;
 mod steps;

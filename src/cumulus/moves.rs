@@ -7,10 +7,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::block_set::BlockSet;
 use super::decision::{Decision, Usage};
+use super::policy::{Era, Mode, Regroup};
 use super::schema::Schema;
 use super::touched::Touched;
 use super::value;
-use crate::policy::cleaning::{Era, Mode, Regroup};
 
 /// The name under which SQL finds the group of a block.
 const GROUP: &str = "sexton_group";

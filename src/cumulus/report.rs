@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::decision::Decision;
 use super::locks::{LockOverrun, LockSummary};
+use super::policy::CleaningPlan;
 use super::shown;
 use super::steps::Step;
 use crate::error::{Error, Result};
-use crate::policy::cleaning::CleaningPlan;
 
 /// What a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

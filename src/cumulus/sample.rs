@@ -205,8 +205,8 @@ fn is_sample(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cumulus::policy::Options;
     use crate::cumulus::{LocalDb, plan};
-    use crate::policy::cleaning::Options;
 
     #[test]
     fn same_options_make_the_same_rows_and_segments_in_use_between_little_and_whole() {

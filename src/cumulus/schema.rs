@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::ordinary::{self, Object};
-use crate::policy::cleaning::Era;
+use super::policy::Era;
 
 /// The layout of one database.
 #[derive(Debug, Clone)]

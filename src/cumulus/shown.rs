@@ -7,9 +7,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::decision::{self, beside};
+use super::policy::{CleaningPlan, Era, Odd, Options};
 use crate::error::Result;
 use crate::own_files::OwnFile;
-use crate::policy::cleaning::{CleaningPlan, Era, Odd, Options};
 
 /// A larger file is none of ours: some 400 bytes for each of 10^7 segments.
 const MOST_BYTES: u64 = 1 << 32;
@@ -47,7 +47,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::policy::cleaning::{Fate, Figure, Judge, Mark, Moment, Number, SegmentList, SegmentTable};
+    use crate::cumulus::policy::{Fate, Figure, Judge, Mark, Moment, Number, SegmentList, SegmentTable};
 
     #[test]
     fn a_plan_reads_back_as_it_was_and_a_torn_one_as_none() {

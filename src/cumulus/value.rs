@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use crate::policy::cleaning::{Mode, Moment, Number};
+use super::policy::{Mode, Moment, Number};
 
 /// A size, as SQLite counts it in a sum: of a text, the number that it begins with.
 pub(super) fn number(cell: ValueRef<'_>) -> Option<Number> {

@@ -7,14 +7,16 @@ use serde_json::Value;
 use super::shared::{CleaningView, CrawlView};
 use crate::config::CrawlConfig;
 use crate::config::units::Percent;
+use crate::cumulus::settings::CleaningSettings;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::leases::LeaseSettings;
-use crate::job::{Count, Job, Leases, Verify};
+use crate::job::{Count, Job};
+use crate::kinds::JobSettings;
 use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
-use crate::settings::{CleaningSettings, CrawlSettings, JobSettings};
-use crate::store::TahoeStore;
+use crate::settings::CrawlSettings;
+use crate::tahoe::leases::LeaseSettings;
+use crate::tahoe::{Leases, TahoeStore, Verify};
 
 /// What comes before a crawl is added to the engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,9 +144,10 @@ mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use super::*;
-    use crate::engine::{Engine, Life};
-    use crate::job::leases::{Expiry, Word};
+    use crate::actors::Life;
+    use crate::engine::Engine;
     use crate::settings::Settings;
+    use crate::tahoe::leases::{Expiry, Word};
 
     /// How it happens: deletions beside a running node were refused, since by its files none runs; the daemon asks again.
     #[actix_rt::test]

@@ -16,7 +16,7 @@ use super::api::shapes::{Cleaning, Crawl, Spared, Status, Target};
 use crate::error::{Error, Result};
 use crate::job::{NoteKind, Verified};
 use crate::lock::lock;
-use crate::status::{self, FindingRow, RingPicture, SliceFigures, Totals, Verdict};
+use crate::model::{self, FindingRow, RingPicture, SliceFigures, Totals, Verdict};
 
 /// Seconds: from a fraction of the shortest slice to beyond the longest.
 const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -221,7 +221,7 @@ impl Metrics {
     }
 
     /// Counts what has been saved since the last look.
-    pub fn look(&self, status: &status::Status) {
+    pub fn look(&self, status: &model::Status) {
         let mut seen = lock(&self.seen);
         for (name, crawl) in &status.crawls {
             let was = seen.crawls.insert(name.clone(), crawl.since_start).unwrap_or_default();

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::status::{CrawlStatus, Phase, Status};
+use crate::model::{CrawlStatus, Phase, Status};
 
 /// Time between two readings of one walk, at least.
 const STEP: Duration = Duration::from_secs(10);
@@ -69,8 +69,8 @@ impl Walk {
 mod tests {
     use super::*;
     use crate::clock::Time;
+    use crate::model::Board;
     use crate::settings::BudgetSettings;
-    use crate::status::Board;
 
     /// Looks each second, as long as `buckets` has some for the second; gives the paces.
     fn paces(walk: &[(Phase, u64, u64)]) -> Vec<Option<f64>> {

@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::checkpoint::{Cycle, StateStore, each_prefix};
 use crate::config::{Config, CrawlConfig};
 use crate::error::{Error, Result};
-use crate::job::{Count, Counts, Leases, NoteKind, Rehearsal, Tally, Verify};
-use crate::messages::CycleRows;
+use crate::job::{Count, Counts, NoteKind, Tally};
+use crate::kinds::JobSettings;
+use crate::model::{CleaningEnd, CrawlStatus, CycleReport, CycleTotal};
+use crate::policy::cycle::{Cycle, Rehearsal};
 use crate::policy::ring::Lap;
-use crate::report::{CycleReport, CycleTotal};
-use crate::settings::JobSettings;
 use crate::shown;
-use crate::status::{CleaningEnd, CrawlStatus};
-use crate::store::{STRAYS_NAMED, TahoeStore};
+use crate::state::{CycleRows, StateStore, each_prefix};
+use crate::store::STRAYS_NAMED;
+use crate::tahoe::{Leases, TahoeStore, Verify};
 
 /// Findings and errors of a cycle that are listed, each.
 const NOTES_LISTED: u64 = 10_000;

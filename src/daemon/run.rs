@@ -22,16 +22,16 @@ use super::metrics::Metrics;
 use super::past::Past;
 use super::places::{self, Card};
 use super::shared::{COMMANDS_MOST, Command, Shared, millis};
-use super::signals;
 use super::supervisor::{self, Supervisor};
-use super::{api, notify};
-use crate::checkpoint::SqliteStore;
+use super::{api, notify, signals};
+use crate::actors::Life;
 use crate::clock::Time;
 use crate::config::Config;
-use crate::engine::{Engine, Life};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::model::Event;
 use crate::priority::Working;
-use crate::status::Event;
+use crate::state::SqliteStore;
 use crate::threads;
 
 /// What a daemon is started with.

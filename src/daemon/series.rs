@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::status::{OTHERS, Status};
+use crate::model::{OTHERS, Status};
 
 /// Time between two samples.
 pub const STEP: Duration = Duration::from_secs(10);
@@ -121,8 +121,8 @@ fn round(percent: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::clock::Time;
+    use crate::model::{Board, ClientStatus};
     use crate::settings::BudgetSettings;
-    use crate::status::{Board, ClientStatus};
 
     /// A status in which clients have cost so many seconds.
     fn status(costs: &[(&str, f64)]) -> Status {

@@ -15,15 +15,15 @@ use super::keep::{ByHand, Change};
 use super::pace::Paces;
 use super::past::Past;
 use super::series::Series;
+use crate::actors::messages::Instruction;
 use crate::clock::Time;
+use crate::cumulus::settings::CleaningSettings;
 use crate::engine::EngineHandle;
 use crate::lock::lock;
-use crate::messages::Instruction;
+use crate::model::{CrawlStatus, CycleReport};
 use crate::policy::windows::{Window, Windows};
 use crate::priority::InForce;
-use crate::report::CycleReport;
-use crate::settings::{CleaningSettings, CrawlSettings};
-use crate::status::CrawlStatus;
+use crate::settings::CrawlSettings;
 
 /// Commands that wait at most; a daemon that is so busy says so.
 pub const COMMANDS_MOST: usize = 64;

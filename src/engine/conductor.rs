@@ -9,12 +9,11 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::wiring::StateThread;
-use super::{Life, Wiring};
-use crate::actors::Launched;
+use super::launch::StateThread;
+use crate::actors::messages::{Confirm, Instruction, SetSlots, Stop, Tune};
+use crate::actors::{Launched, Life, Wiring};
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::messages::{Confirm, Instruction, SetSlots, Stop, Tune};
 
 /// Starts something with an engine's wiring.
 pub(crate) type Launch = Box<dyn FnOnce(&Wiring) -> Launched + Send>;

@@ -9,16 +9,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conductor::{Launch, not_running};
 use super::{Plan, Request, Works, launch_cleaner};
+use crate::actors::messages::{Confirm, Deliver, Instruction, Pause, Resume, SetBudget, SliceRequest, Stop, Tune};
 use crate::actors::{CrawlPlan, Governor};
 use crate::cumulus::CleaningReport;
+use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::messages::{Confirm, Deliver, Instruction, Pause, Resume, SetBudget, SliceRequest, Stop, Tune};
+use crate::model::{Board, CycleReport, Event, FindingsPage, RingPicture, Status};
 use crate::policy::cycle::Fresh;
-use crate::report::CycleReport;
-use crate::settings::{self, BudgetSettings, CleaningSettings, CrawlSettings, PACE, WEIGHT};
+use crate::settings::{self, BudgetSettings, CrawlSettings, PACE, WEIGHT};
 use crate::slice::TimeSlice;
-use crate::status::{Board, Event, FindingsPage, RingPicture, Status};
 use crate::store::Store;
 
 /// A running engine. Dropping the handle does not end it.
@@ -213,7 +213,7 @@ impl EngineHandle {
         Ok(())
     }
 
-    /// Confirms what the cycle of this number has shown ([`CrawlStatus::rehearsal`](crate::status::CrawlStatus)): it is carried
+    /// Confirms what the cycle of this number has shown ([`CrawlStatus::rehearsal`](crate::model::CrawlStatus)): it is carried
     /// out. `objects` is how many objects it would delete; it has to be given where that is more than the safety catch allows.
     /// Kept in the state, so it is asked for once only.
     ///
@@ -249,7 +249,7 @@ impl EngineHandle {
     }
 
     /// Findings and errors with a number above `after`, of one crawl or of all, at most `limit`, oldest first. The newest
-    /// [`FINDINGS_KEPT`](crate::status::FINDINGS_KEPT) are there.
+    /// [`FINDINGS_KEPT`](crate::model::FINDINGS_KEPT) are there.
     pub fn findings(&self, after: u64, crawl: Option<&str>, limit: usize) -> FindingsPage {
         self.board.findings(after, crawl, limit)
     }

@@ -88,7 +88,7 @@ impl Deferred {
 
 /// Whether the visit to a bucket may leave it for later.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Deferral {
+pub(crate) enum Deferral {
     /// It may not: this is its second visit, or there are too many.
     #[default]
     Denied,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::deferred::Deferral;
 use super::{DeletionCount, Notes, VisitPhase};
@@ -28,15 +28,15 @@ pub struct Fold<'a, T> {
     pub now: f64,
     /// The latest moment that counts as now, in seconds since 1970: a cycle may last for weeks, and `now` is when it began.
     pub latest: f64,
-    pub(in crate::job) clocks: &'a dyn Fn() -> Clocks,
-    pub(in crate::job) is_there: &'a dyn Fn(&Path) -> bool,
-    pub(in crate::job) refused: Option<Error>,
-    pub(in crate::job) handed_out: HandedOut,
+    pub(crate) clocks: &'a dyn Fn() -> Clocks,
+    pub(crate) is_there: &'a dyn Fn(&Path) -> bool,
+    pub(crate) refused: Option<Error>,
+    pub(crate) handed_out: HandedOut,
 }
 
 /// What a visit wants to have changed.
 #[derive(Debug, Default)]
-pub(in crate::job) struct HandedOut {
+pub(crate) struct HandedOut {
     /// What all of it deletes; `None` if nothing is to be changed.
     pub count: Option<DeletionCount>,
     /// The bodies of the intents with the objects that each deletes; none while the bucket is only examined.
@@ -52,7 +52,7 @@ impl<T> Fold<'_, T> {
     }
 
     /// Whether there still is something at this path.
-    pub(in crate::job) fn is_there(&self, path: &Path) -> bool {
+    pub(crate) fn is_there(&self, path: &Path) -> bool {
         (self.is_there)(path)
     }
 
@@ -119,29 +119,6 @@ pub enum Visited<P> {
     Chunk(P),
 }
 
-/// Whether a cycle waits between its two phases until somebody has confirmed what it would delete.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "bool", into = "bool")]
-pub enum Rehearsal {
-    /// Only if it would delete more than it may.
-    #[default]
-    No,
-    /// In any case.
-    Yes,
-}
-
-impl From<bool> for Rehearsal {
-    fn from(yes: bool) -> Rehearsal {
-        if yes { Rehearsal::Yes } else { Rehearsal::No }
-    }
-}
-
-impl From<Rehearsal> for bool {
-    fn from(rehearsal: Rehearsal) -> bool {
-        rehearsal == Rehearsal::Yes
-    }
-}
-
 /// Something of a bucket that could not be read, with its path.
 #[derive(Debug)]
 pub struct Unreadable {
@@ -153,7 +130,7 @@ pub struct Unreadable {
 
 impl Unreadable {
     /// The cause, for people.
-    pub(in crate::job) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match self.error.kind() {
             io::ErrorKind::WouldBlock => format!("not readable now: {}", self.error),
             _ => self.error.to_string(),

@@ -6,15 +6,13 @@
 
 mod candidate;
 mod count;
+mod damage;
 mod deferred;
 mod fold;
 mod intent;
-pub mod leases;
 mod notes;
 #[cfg(test)]
 pub(crate) mod testing;
-mod told;
-pub mod verify;
 mod walk;
 
 use serde::Serialize;
@@ -23,13 +21,12 @@ use serde_json::{Map, Value};
 
 pub use candidate::{Candidate, CyclePhase, DeletionCount, PartlyDeleted, VisitPhase};
 pub use count::Count;
+pub use damage::{Coverage, DamagedObject, Judged, ObjectName, Picked};
 pub use deferred::{BucketName, Deferred, DeferredBucket};
-pub use fold::{Fold, Rehearsal, Unreadable, Visited};
+pub use fold::{Fold, Unreadable, Visited};
 pub use intent::{Carried, Deed, Intent, Intents};
-pub use leases::Leases;
 pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, StrayNote, Verified};
-pub use verify::Verify;
-pub(crate) use walk::{PrefixState, Saver, Skipped, Why, panic_message};
+pub(crate) use walk::{PrefixState, Saver, Skipped, Why};
 pub use walk::{PrefixWalk, Stopped};
 
 use crate::policy::deletion::{Clocks, SafetyCatch};
@@ -115,7 +112,7 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         false
     }
 
-    /// Whether a crawl's first cycle with these parameters is to be a [rehearsal](Rehearsal): it stops between its two phases
+    /// Whether a crawl's first cycle with these parameters is to be a [rehearsal](crate::policy::cycle::Rehearsal): it stops between its two phases
     /// until somebody has confirmed what it has shown. Default: no.
     fn rehearses_first(&self) -> bool {
         false

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deferred, PartlyDeleted, Tally};
-use crate::checkpoint::{Judged, ObjectName};
+use super::{Deferred, Judged, ObjectName, PartlyDeleted, Tally};
 use crate::shown;
 use crate::store::STRAYS_NAMED;
 

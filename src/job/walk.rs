@@ -15,11 +15,10 @@ use super::candidate::{more_than_shown, shown_of};
 use super::deferred::Deferral;
 use super::fold::HandedOut;
 use super::{
-    Candidate, Counts, CyclePhase, Deferred, DeferredBucket, DeletionCount, Fold, Intent, Intents, Notes,
-    PartlyDeleted, PrefixTally, Tally, Unreadable, VisitPhase, Visited,
+    Candidate, Counts, Coverage, CyclePhase, Deferred, DeferredBucket, DeletionCount, Fold, Intent, Intents, Notes,
+    PartlyDeleted, Picked, PrefixTally, Tally, Unreadable, VisitPhase, Visited,
 };
-use crate::checkpoint::{Coverage, Picked};
-use crate::error::Error;
+use crate::error::{Error, panic_message};
 use crate::policy::deletion::Clocks;
 use crate::shown;
 use crate::slice::TimeSlice;
@@ -490,10 +489,4 @@ enum Ended {
 
 fn skip_message<'a>(skipped: &'a Skipped, position: u32, name: &[u8]) -> Option<&'a String> {
     if skipped.is_empty() { None } else { skipped.get(&(position, name.to_vec())) }
-}
-
-/// What a panic said, as far as it is text.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -4,7 +4,6 @@
 
 pub mod backoff;
 pub mod budget;
-pub mod cleaning;
 pub mod cycle;
 pub mod day;
 pub mod deletion;

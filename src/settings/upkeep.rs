@@ -14,7 +14,7 @@ pub const HISTORY: RangeInclusive<Duration> = Duration::from_secs(3600)..=Durati
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpkeepSettings {
     /// How long finished cycles are kept, from their end on. The newest of each crawl is kept in any case, and so is one
-    /// whose report nobody has got; of each crawl there are [`FINISHED_CYCLES_KEPT`](crate::checkpoint::FINISHED_CYCLES_KEPT) beside the newest at most. `None`:
+    /// whose report nobody has got; of each crawl there are [`FINISHED_CYCLES_KEPT`](crate::state::FINISHED_CYCLES_KEPT) beside the newest at most. `None`:
     /// only that number counts. Default 365 days.
     pub history: Option<Duration>,
 }

@@ -7,9 +7,7 @@ pub(crate) mod held;
 mod names;
 pub(crate) mod open;
 mod place;
-pub mod sample;
-mod tahoe;
-mod way;
+pub(crate) mod way;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,11 +17,6 @@ pub(crate) use held::HeldFolder;
 pub use names::{Names, Nature};
 pub(crate) use open::regular as open_regular;
 pub(crate) use place::lies_in;
-pub(crate) use tahoe::Site;
-pub use tahoe::{
-    DirectShare, Disk, DiskUsage, Failed, Found, Medium, NodeShows, NodeSign, OpenedBucket, Residency, Rewritten,
-    ShareEntry, ShareFile, ShareListing, Stamp, TahoeBucket, TahoePrefix, TahoeStore, running_node,
-};
 
 use crate::policy::ring::Ring;
 

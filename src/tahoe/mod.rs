@@ -12,15 +12,25 @@ pub mod container;
 pub mod hash;
 pub mod immutable;
 pub mod lease;
+pub mod leases;
 pub mod merkle;
 pub mod mutable;
 pub mod names;
 pub mod number;
 pub mod region;
+pub mod sample;
 pub mod signature;
 pub mod state;
+pub mod store;
 pub mod table;
+mod told;
+pub mod transfer;
 pub mod ueb;
+pub mod verify;
+
+pub use leases::Leases;
+pub use store::TahoeStore;
+pub use verify::Verify;
 
 /// Said of whatever raises an exception that Tahoe's own crawler does not catch: it runs no further slice until its
 /// node is restarted, and then meets the same bucket again.

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use sexton::cumulus::policy::Mode;
+use sexton::cumulus::settings::{CleaningSettings, LongLocks};
 use sexton::cumulus::{CleaningRun, Doing, Outcome, Step};
-use sexton::policy::cleaning::Mode;
-use sexton::settings::{CleaningSettings, LongLocks};
 
 use super::clean_cli::{clean, golden};
 use super::cumulus_data::{dump, large};

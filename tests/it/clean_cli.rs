@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use sexton::cumulus::policy::Mode;
 use sexton::cumulus::{LocalDb, plan};
-use sexton::policy::cleaning::Mode;
 
 use super::cumulus_data::{Golden, State, all, dump};
 use super::harness::{Ended, run, sexton};

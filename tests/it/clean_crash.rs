@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use sexton::policy::cleaning::Mode;
+use sexton::cumulus::policy::Mode;
 
 use super::clean_cli::{beside, clean, golden};
 use super::cumulus_data::{Golden, dump};

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use sexton::policy::cleaning::Mode;
+use sexton::cumulus::policy::Mode;
 
 use super::clean_cli::{beside, clean, golden};
 use super::cumulus_data::State;

@@ -13,10 +13,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rusqlite::{Connection, ffi};
+use sexton::cumulus::policy::Options;
 use sexton::cumulus::sample::SampleDb;
+use sexton::cumulus::settings::{CleaningSettings, LongLocks};
 use sexton::cumulus::{CleaningRun, Doing, LockOverrun, Outcome};
-use sexton::policy::cleaning::Options;
-use sexton::settings::{CleaningSettings, LongLocks};
 
 const SLICES_MS: [u64; 4] = [1, 5, 10, 1000];
 /// What a page takes: some 30 rows of 2 us each.

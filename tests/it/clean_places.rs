@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use sexton::Error;
+use sexton::cumulus::policy::Mode;
+use sexton::cumulus::settings::{CleaningSettings, LongLocks};
 use sexton::cumulus::{CleaningRun, Guard, LocalDb, Outcome};
-use sexton::policy::cleaning::Mode;
-use sexton::settings::{CleaningSettings, LongLocks};
 
 use super::clean_cli::{beside, clean, golden};
 use super::cumulus_data::State;

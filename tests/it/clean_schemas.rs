@@ -9,8 +9,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
-use sexton::policy::cleaning::Mode;
-use sexton::settings::Manner;
+use sexton::cumulus::policy::Mode;
+use sexton::cumulus::settings::Manner;
 
 use super::clean_cli::{clean, golden};
 use super::clean_untouched::{JOURNALS, Journal, MANNERS, assert_untouched, cleaned, done, files};

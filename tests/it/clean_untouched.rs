@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use sexton::cumulus::policy::{Clock, Mode};
+use sexton::cumulus::settings::{CleaningSettings, LongLocks, Manner};
 use sexton::cumulus::{CleaningReport, CleaningRun, Outcome};
-use sexton::policy::cleaning::{Clock, Mode};
-use sexton::settings::{CleaningSettings, LongLocks, Manner};
 
 use super::clean_cli::{beside, clean, golden};
 use super::cumulus_data::{Golden, State, all};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
+use sexton::cumulus::policy::{Clock, Limits, Mode, Options, Part, Refusal};
 use sexton::cumulus::{Applier, LocalDb, Step, Survey, plan};
-use sexton::policy::cleaning::{Clock, Limits, Mode, Options, Part, Refusal};
 use sexton::{Error, Retry};
 
 use super::cumulus_data::{Golden, State, all, dump};

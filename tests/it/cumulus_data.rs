@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use serde_json::Value;
-use sexton::policy::cleaning::{Mode, Options, Policy};
+use sexton::cumulus::policy::{Mode, Options, Policy};
 use tempfile::TempDir;
 
 /// One golden database with its expectation.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use sexton::Error;
+use sexton::cumulus::policy::{CleaningPlan, Mode, Options, Part};
 use sexton::cumulus::{Applier, LocalDb, Survey, plan};
-use sexton::policy::cleaning::{CleaningPlan, Mode, Options, Part};
 
 use super::cumulus_data::{Golden, State, all};
 

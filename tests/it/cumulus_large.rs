@@ -3,7 +3,7 @@
 //! They are made by a port of the generator, and are those of the original if their rows have the digests that stand
 //! there.
 
-use sexton::policy::cleaning::Mode;
+use sexton::cumulus::policy::Mode;
 
 use super::cumulus_data::{Golden, State, large};
 use super::cumulus_golden::{check_at_once, check_numbers, check_resumed, check_steps, outcome};

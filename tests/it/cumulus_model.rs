@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::Connection;
-use sexton::policy::cleaning::Mode;
+use sexton::cumulus::policy::Mode;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {

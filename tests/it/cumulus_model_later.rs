@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::{Connection, Row};
-use sexton::policy::cleaning::Mode;
+use sexton::cumulus::policy::Mode;
 
 use super::cumulus_model::{Block, NOW, group, sum};
 

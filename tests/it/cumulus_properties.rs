@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use proptest::prelude::*;
+use sexton::cumulus::policy::{Mode, Options, Policy};
 use sexton::cumulus::{Applier, LocalDb, Survey, plan};
-use sexton::policy::cleaning::{Mode, Options, Policy};
 use tempfile::TempDir;
 
 use super::cumulus_data::{all, dump};

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use serde_json::{Value, json};
-use sexton::checkpoint::{SqliteStore, StateStore};
+use sexton::actors::Life;
+use sexton::actors::messages::Instruction;
 use sexton::clock::{Clock, SystemClock, Time};
-use sexton::engine::{Engine, EngineHandle, Life};
-use sexton::job::Leases;
-use sexton::job::leases::LeaseSettings;
-use sexton::messages::Instruction;
+use sexton::engine::{Engine, EngineHandle};
 use sexton::settings::{BudgetSettings, Checkpoint, Settings};
-use sexton::store::TahoeStore;
-use sexton::store::sample::SampleStore;
+use sexton::state::{SqliteStore, StateStore};
+use sexton::tahoe::leases::LeaseSettings;
+use sexton::tahoe::sample::SampleStore;
+use sexton::tahoe::{Leases, TahoeStore};
 
 use super::sim::{SimClock, SimJob, SimStore};
 use super::simulated_crawl::at_once;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use sexton::store::TahoeStore;
+use sexton::tahoe::TahoeStore;
 
 use super::expiry_crash::immutable_at;
 use super::harness::{Fixture, NOW, Sample, crawl, run};

@@ -11,11 +11,11 @@ use std::time::Duration;
 use futures_executor::block_on;
 use serde_json::Value;
 use sexton::engine::{Cycles, Engine};
-use sexton::job::Leases;
-use sexton::job::leases::{Conduct, LeaseSettings, Word};
-use sexton::report::CycleReport;
+use sexton::model::CycleReport;
 use sexton::settings::{BudgetSettings, CrawlSettings, Settings};
-use sexton::store::{DiskUsage, TahoeStore};
+use sexton::tahoe::leases::{Conduct, LeaseSettings, Word};
+use sexton::tahoe::store::DiskUsage;
+use sexton::tahoe::{Leases, TahoeStore};
 
 use super::harness::Fixture;
 use super::sha256;

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sexton::Error;
-use sexton::job::leases::{LeaseSettings, Word};
-use sexton::store::Disk;
+use sexton::tahoe::leases::{LeaseSettings, Word};
+use sexton::tahoe::store::Disk;
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{DAY, Failing, World, settings};

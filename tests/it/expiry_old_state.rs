@@ -8,10 +8,12 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sexton::checkpoint::{Claim, CycleIdentity, Judged, Progress, SqliteStore, StateStore};
-use sexton::job::leases::{LeaseSettings, Word};
-use sexton::job::{Job, Leases};
-use sexton::store::{Store, TahoeStore};
+use sexton::job::{Job, Judged};
+use sexton::policy::cycle::CycleIdentity;
+use sexton::state::{Claim, Progress, SqliteStore, StateStore};
+use sexton::store::Store;
+use sexton::tahoe::leases::{LeaseSettings, Word};
+use sexton::tahoe::{Leases, TahoeStore};
 
 use super::expiry_crash::immutable_at;
 use super::harness::{NOW, run, sexton};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sexton::Error;
-use sexton::job::leases::{LeaseSettings, Word};
+use sexton::tahoe::leases::{LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, World, renew, settings};
@@ -91,7 +91,7 @@ fn what_was_touched_within_the_hour_stays() {
     );
 }
 
-fn assert_clock_refused(refused: sexton::Result<sexton::report::CycleReport>, why: &str) {
+fn assert_clock_refused(refused: sexton::Result<sexton::model::CycleReport>, why: &str) {
     let Err(error @ Error::Clock { .. }) = refused else { panic!("{refused:?}") };
     assert!(error.to_string().contains(why), "{error}");
 }
@@ -209,7 +209,7 @@ mod in_the_idle_class {
 
     use sexton::priority::{Manner, Working};
     use sexton::settings::{Checkpoint, Priority};
-    use sexton::store::{Disk, Medium};
+    use sexton::tahoe::store::{Disk, Medium};
 
     use super::*;
 

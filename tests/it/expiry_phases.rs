@@ -13,10 +13,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sexton::Error;
 use sexton::engine::Fresh;
-use sexton::job::leases::{LeaseSettings, Word};
+use sexton::model::WouldDelete;
 use sexton::settings::Checkpoint;
-use sexton::status::WouldDelete;
-use sexton::store::Disk;
+use sexton::tahoe::leases::{LeaseSettings, Word};
+use sexton::tahoe::store::Disk;
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{DAY, Failing, World, renew, settings};

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
 use sexton::engine::Fresh;
-use sexton::job::leases::Word;
-use sexton::report::CycleReport;
+use sexton::model::CycleReport;
 use sexton::settings::Checkpoint;
-use sexton::store::Disk;
+use sexton::tahoe::leases::Word;
+use sexton::tahoe::store::Disk;
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, Failing, World, settings};

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
 use sexton::engine::Fresh;
-use sexton::job::leases::{Conduct, LeaseSettings, Word};
-use sexton::report::CycleReport;
+use sexton::model::CycleReport;
+use sexton::tahoe::leases::{Conduct, LeaseSettings, Word};
 
 use super::expiry_crash::immutable_at;
 use super::expiry_world::{Ahead, DAY, Failing, World, renew, settings};
@@ -239,7 +239,7 @@ fn a_file_with_other_names_is_not_rewritten() {
     assert_eq!(fs::read(world.path("backup")).unwrap(), before);
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
     assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
-    assert!(finding.only_kept && report.verdict() != sexton::status::Verdict::Damage, "{finding:?}");
+    assert!(finding.only_kept && report.verdict() != sexton::model::Verdict::Damage, "{finding:?}");
     assert_eq!((&report.own["deleted"], &report.findings), (&figures_told(&rehearsed), &rehearsed.findings));
     assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
@@ -299,7 +299,7 @@ fn a_crawl_that_can_change_nothing_stops_and_goes_on_once_that_is_mended() {
         let stopped = world.run(state.clone(), settings(Word::Offline));
         let Err(Error::Unchangeable { .. }) = stopped else { panic!("{stopped:?}") };
         assert_eq!(failing.done.load(Ordering::Relaxed), 5 + tried, "{kind:?}");
-        world.medium = std::sync::Arc::new(sexton::store::Disk);
+        world.medium = std::sync::Arc::new(sexton::tahoe::store::Disk);
         let report = world.run(state, settings(Word::Offline)).unwrap();
         // Those that were tried in vain are told of, each once; only the last is tried again.
         assert_eq!(report.errors.len() as i64, tried - 1, "{:?}", report.errors);
@@ -365,7 +365,7 @@ fn a_table_that_is_left_half_written_is_finished_by_the_next_run() {
     world.medium = Failing::new(|what, n| (what != "write" || n > 3).then(|| io::ErrorKind::StorageFull.into()));
     let state = SimState::sound();
     assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
-    world.medium = std::sync::Arc::new(sexton::store::Disk);
+    world.medium = std::sync::Arc::new(sexton::tahoe::store::Disk);
     world.fresh = Fresh::Yes;
     let refused = world.run(state.clone(), settings(Word::Offline)).unwrap_err().to_string();
     assert!(refused.contains("changes that may be half done (buckets: 1)"), "{refused}");
@@ -438,7 +438,7 @@ fn what_the_second_look_finds_is_told() {
     assert_eq!(told, [(Some(0), "leases", false), (Some(1), "container header", true)], "{:?}", report.findings);
     assert!(report.findings[0].reason.contains("more than 32 days after now"), "{:?}", report.findings);
     assert!(
-        report.verdict() == sexton::status::Verdict::Damage && report.findings.iter().all(|finding| !finding.only_kept)
+        report.verdict() == sexton::model::Verdict::Damage && report.findings.iter().all(|finding| !finding.only_kept)
     );
     assert_eq!(report.own["history"]["corrupt-shares"].as_array().unwrap().len(), 1);
     assert_eq!((&report.own["deleted"]["leases"], report.counts.findings), (&0.into(), 2));

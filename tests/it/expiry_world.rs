@@ -11,15 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_executor::block_on;
 use sexton::Result;
-use sexton::checkpoint::StateStore;
 use sexton::clock::{Clock, CpuMeter, SystemClock, Time};
 use sexton::engine::{Cycles, Engine, EngineHandle, Fresh};
-use sexton::job::Leases;
-use sexton::job::leases::{Expiry, LeaseSettings, Word};
-use sexton::report::CycleReport;
+use sexton::model::{CycleReport, Phase, RehearsalStatus};
 use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Priority, Settings};
-use sexton::status::{Phase, RehearsalStatus};
-use sexton::store::{Disk, Medium, TahoeStore};
+use sexton::state::StateStore;
+use sexton::tahoe::leases::{Expiry, LeaseSettings, Word};
+use sexton::tahoe::store::{Disk, Medium};
+use sexton::tahoe::{Leases, TahoeStore};
 
 pub const DAY: u32 = 86_400;
 

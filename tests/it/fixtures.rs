@@ -9,11 +9,12 @@ use std::time::Duration;
 use futures_executor::block_on;
 use serde_json::Value;
 use sexton::engine::{Cycles, Engine};
-use sexton::job::leases::{Expiry, LeaseSettings};
-use sexton::job::{Count, Job, Leases};
-use sexton::report::CycleReport;
+use sexton::job::{Count, Job};
+use sexton::model::CycleReport;
 use sexton::settings::{BudgetSettings, CrawlSettings, Settings};
-use sexton::store::{DiskUsage, TahoeStore};
+use sexton::tahoe::leases::{Expiry, LeaseSettings};
+use sexton::tahoe::store::DiskUsage;
+use sexton::tahoe::{Leases, TahoeStore};
 
 use super::harness::{Fixture, crawl, run};
 

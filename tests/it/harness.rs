@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use sexton::store::sample::SampleStore;
+use sexton::tahoe::sample::SampleStore;
 
 /// The moment that counts as now in sample stores and in most fixtures.
 pub const NOW: &str = "1700000000";

@@ -55,6 +55,7 @@ mod fail_points;
 mod fixtures;
 mod full_disk;
 mod harness;
+mod house;
 mod huge_buckets;
 mod own_files;
 #[cfg(feature = "external")]
@@ -70,8 +71,6 @@ mod page_figures;
 #[cfg(feature = "external")]
 mod page_stage;
 mod resuming;
-mod rules;
-mod rust_text;
 mod sha256;
 mod sim;
 mod sim_state;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
-use sexton::policy::cleaning::Mode;
+use sexton::cumulus::policy::Mode;
 
 use super::clean_cli::{beside, clean, golden};
 use super::daemon::{CRAWLS, Daemon, command, config};

@@ -14,11 +14,10 @@ use actix::prelude::*;
 use sexton::Error;
 use sexton::clock::{Clock, CostMeter, Time};
 use sexton::job::{CycleView, DeletionCount, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable};
+use sexton::model::{CycleReport, Event, SliceFigures};
 use sexton::policy::deletion::SafetyCatch;
 use sexton::policy::ring::Ring;
-use sexton::report::CycleReport;
 use sexton::slice::TimeSlice;
-use sexton::status::{Event, SliceFigures};
 use sexton::store::{More, Names, Nature, Store};
 
 /// Seconds since 1970 at the start of every simulation.

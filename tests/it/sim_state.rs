@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use sexton::checkpoint::{
-    Claim, Consent, Cycle, CycleIdentity, CycleKey, DamagedObject, LastRun, MemoryStore, PrefixRow, Progress, Standing,
-    StateStore, Tidied, TidyStep,
+use sexton::job::{Candidate, DamagedObject, Note, NoteKind};
+use sexton::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+use sexton::state::{
+    Claim, Consent, LastRun, MemoryStore, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep,
 };
-use sexton::job::{Candidate, Note, NoteKind};
 use sexton::{Error, Result};
 
 /// A [`MemoryStore`] that clones share. Before each call it asks the test, by the call's name.

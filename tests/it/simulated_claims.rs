@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sexton::checkpoint::{CycleKey, StateStore};
-use sexton::engine::{Cycles, Fresh, Life};
+use sexton::actors::Life;
+use sexton::engine::{Cycles, Fresh};
+use sexton::model::Phase;
+use sexton::policy::cycle::CycleKey;
 use sexton::settings::Checkpoint;
-use sexton::status::Phase;
+use sexton::state::StateStore;
 use sexton::{Error, Result};
 
 use super::sim::{SimClock, SimJob, SimStore};

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sexton::Error;
+use sexton::cumulus::policy::{Mode, Options};
 use sexton::cumulus::sample::SampleDb;
+use sexton::cumulus::settings::{CleaningSettings, Manner};
 use sexton::engine::{Cycles, EngineHandle};
-use sexton::policy::cleaning::{Mode, Options};
-use sexton::settings::{Checkpoint, CleaningSettings, CrawlSettings, Manner};
-use sexton::status::{CleaningPhase, CleaningResult, CleaningStatus};
+use sexton::model::{CleaningPhase, CleaningResult, CleaningStatus};
+use sexton::settings::{Checkpoint, CrawlSettings};
 
 use super::cumulus_data::dump;
 use super::cumulus_model::Health;

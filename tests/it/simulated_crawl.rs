@@ -7,9 +7,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use sexton::clock::Clock;
 use sexton::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Threads};
-use sexton::report::CycleReport;
+use sexton::model::{CycleReport, Phase};
 use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Settings};
-use sexton::status::Phase;
 
 use super::sim::{Asked, EPOCH, Record, SimClock, SimJob, SimStore};
 

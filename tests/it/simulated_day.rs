@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use sexton::actors::Life;
 use sexton::clock::Clock;
+use sexton::cumulus::policy::Options;
 use sexton::cumulus::sample::SampleDb;
-use sexton::engine::Life;
-use sexton::policy::cleaning::Options;
+use sexton::cumulus::settings::{CleaningSettings, Manner};
 use sexton::policy::day::{Day, Holding};
 use sexton::policy::windows::{Window, Windows};
-use sexton::settings::{Checkpoint, CleaningSettings, CrawlSettings, Manner};
+use sexton::settings::{Checkpoint, CrawlSettings};
 
 use super::sim::{EPOCH, SimClock, SimJob, SimStore};
 use super::simulated_crawl::{SECOND, at_once, budget, builder};

@@ -11,9 +11,9 @@ use sexton::Error;
 use sexton::job::{
     Carried, Counts, CycleView, Deed, DeletionCount, Fold, Intent, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited,
 };
+use sexton::model::Phase;
 use sexton::policy::deletion::SafetyCatch;
 use sexton::settings::{Checkpoint, CrawlSettings};
-use sexton::status::Phase;
 
 use super::sim::{SimClock, SimStore};
 use super::sim_state::SimState;

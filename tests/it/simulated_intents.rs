@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sexton::actors::messages::Instruction;
 use sexton::clock::Clock;
 use sexton::engine::{Cycles, EngineHandle, Fresh};
 use sexton::job::{Carried, CycleView, Deed, DeletionCount, Fold, Intent, Job, Unreadable};
-use sexton::messages::Instruction;
 use sexton::policy::deletion::Clocks;
 use sexton::settings::Checkpoint;
 use sexton::{Error, Result};

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sexton::engine::Cycles;
+use sexton::model::Phase;
 use sexton::policy::target::Outlook;
 use sexton::settings::{Checkpoint, CrawlSettings, Order};
-use sexton::status::Phase;
 
 use super::sim::{SimClock, SimJob, SimStore};
 use super::sim_state::SimState;

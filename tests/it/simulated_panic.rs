@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sexton::clock::{Clock, CostMeter, Time};
 use sexton::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Threads};
+use sexton::model::Phase;
 use sexton::settings::{Basis, BudgetSettings, Checkpoint, Settings};
-use sexton::status::Phase;
 use sexton::{Error, Result};
 
 use super::sim::{SimClock, SimJob, SimStore};

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sexton::Error;
+use sexton::actors::messages::Instruction;
 use sexton::clock::{Clock, CostMeter, Time};
 use sexton::engine::{Cycles, Engine, EngineHandle, Threads};
 use sexton::job::{CycleView, Fold, Job, Tally, Unreadable};
-use sexton::messages::Instruction;
 use sexton::settings::{Basis, BudgetSettings, Checkpoint, CrawlSettings, Settings};
 
 use super::sim::{SimClock, SimJob, SimStore};

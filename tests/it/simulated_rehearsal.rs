@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sexton::Error;
+use sexton::actors::messages::Instruction;
 use sexton::engine::{Cycles, EngineHandle};
-use sexton::messages::Instruction;
+use sexton::model::{CrawlStatus, Phase, WouldDelete};
 use sexton::settings::{Checkpoint, CrawlSettings};
-use sexton::status::{CrawlStatus, Phase, WouldDelete};
 
 use super::sim::{EPOCH, Record, SimClock, SimJob, SimStore};
 use super::sim_state::{SimState, no_room};

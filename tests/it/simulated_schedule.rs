@@ -9,9 +9,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 use sexton::Error;
 use sexton::cumulus::sample::SampleDb;
+use sexton::cumulus::settings::{CleaningSettings, OlderCopy};
 use sexton::engine::EngineHandle;
-use sexton::settings::{Checkpoint, CleaningSettings, OlderCopy};
-use sexton::status::{CleaningPhase, CleaningResult, CleaningStatus};
+use sexton::model::{CleaningPhase, CleaningResult, CleaningStatus};
+use sexton::settings::Checkpoint;
 
 use super::cumulus_data::dump;
 use super::sim::{EPOCH, Record, SimClock};

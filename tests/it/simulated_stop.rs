@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use sexton::checkpoint::{SqliteStore, StateStore};
 use sexton::clock::Clock;
 use sexton::engine::{Cycles, EngineBuilder, EngineHandle};
+use sexton::model::Phase;
 use sexton::settings::{Checkpoint, CrawlSettings};
 use sexton::slice::TimeSlice;
-use sexton::status::Phase;
+use sexton::state::{SqliteStore, StateStore};
 use sexton::{Error, Result};
 
 use super::sim::{Asked, Record, SimClock, SimJob, SimStore};

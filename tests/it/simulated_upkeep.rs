@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sexton::checkpoint::{Cycle, SqliteStore, StateStore};
 use sexton::engine::{Cycles, EngineHandle};
+use sexton::policy::cycle::Cycle;
 use sexton::settings::{Checkpoint, UpkeepSettings};
+use sexton::state::{SqliteStore, StateStore};
 
 use super::sim::{Asked, Record, SimClock, SimJob, SimStore};
 use super::sim_state::{SimState, no_room};

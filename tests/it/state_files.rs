@@ -152,7 +152,7 @@ fn a_damaged_database_without_log_is_refused_or_harmless() {
     let (mut scene, killed) = Scene::new();
     let emptied = scene.sample.path("emptied");
     killed.write(&emptied);
-    drop(sexton::checkpoint::SqliteStore::open(&emptied).unwrap());
+    drop(sexton::state::SqliteStore::open(&emptied).unwrap());
     let emptied = Files::read(&emptied);
     assert!(emptied.log.is_empty() && emptied.database != killed.database);
     let files = |at, damage: Damage| Files { database: damage.done_to(&emptied.database, at), log: Vec::new() };

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use sexton::config::Config;
-use sexton::job::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
-use sexton::settings::JobSettings;
+use sexton::kinds::JobSettings;
 use sexton::tahoe::container::ShareType;
+use sexton::tahoe::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
 
 use super::harness::{Ended, run, sexton};
 

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use serde_json::{Value, json};
-use sexton::checkpoint::{MemoryStore, SqliteStore, StateStore};
 use sexton::engine::{Cycles, Engine};
-use sexton::job::{Count, Job, Leases};
+use sexton::job::{Count, Job};
+use sexton::model::CycleReport;
 use sexton::policy::cycle::Fresh;
-use sexton::report::CycleReport;
 use sexton::settings::{BudgetSettings, CrawlSettings, Settings};
-use sexton::stand_in::{Crawler, Export, Folder, Import, Moment};
-use sexton::store::{DiskUsage, Store, TahoeStore};
+use sexton::state::{MemoryStore, SqliteStore, StateStore};
+use sexton::store::Store;
 use sexton::tahoe::state::counter::Counter;
 use sexton::tahoe::state::leases::{History, LeaseChecker};
+use sexton::tahoe::store::DiskUsage;
+use sexton::tahoe::transfer::{Crawler, Export, Folder, Import, Moment};
+use sexton::tahoe::{Leases, TahoeStore};
 
 use super::harness::{Fixture, NOW, crawl, run, sexton};
 

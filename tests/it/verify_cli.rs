@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sexton::checkpoint::{SqliteStore, StateStore};
+use sexton::state::{SqliteStore, StateStore};
 
 use super::full_disk;
 use super::harness::{Ended, Fixture, Running, crawl, lasting, run};

@@ -11,13 +11,13 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::{Cleaning, Order};
+use crate::actors::messages::SliceRequest;
 use crate::cumulus::{CleaningReport, CleaningRun, Outcome, Progress};
 use crate::error::{Error, Result};
-use crate::messages::SliceRequest;
+use crate::model::{CleaningPhase, CleaningStatus, Event};
 use crate::policy::backoff::Backoff;
 use crate::policy::pace::pause_after;
 use crate::slice::{Stage, TimeSlice};
-use crate::status::{CleaningPhase, CleaningStatus, Event};
 
 /// The Julian day of 1970-01-01 00:00 UTC.
 const JULIAN_1970: f64 = 2_440_587.5;

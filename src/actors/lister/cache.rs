@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::reading::{Read, Reading, read};
+use crate::actors::messages::{ListedPrefix, Listing, NextListing, Wanted};
 use crate::lock::lock;
-use crate::messages::{ListedPrefix, Listing, NextListing, Wanted};
 use crate::priority::Working;
 use crate::slice::TimeSlice;
 use crate::store::Store;

@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 
+use crate::actors::messages::{Contents, ListedPrefix, Wanted};
 use crate::calls;
-use crate::job::panic_message;
-use crate::messages::{Contents, ListedPrefix, Wanted};
+use crate::error::panic_message;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::{More, Names, Store};
 

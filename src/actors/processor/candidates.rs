@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::crawl::Crawl;
 use super::worker::Worker;
-use crate::checkpoint::CycleKey;
-use crate::error::{Error, Result};
-use crate::job::{Job, panic_message};
-use crate::messages::{CandidatePage, Contents, ListedPrefix};
+use crate::actors::messages::{CandidatePage, Contents, ListedPrefix};
+use crate::error::{Error, Result, panic_message};
+use crate::job::Job;
+use crate::policy::cycle::CycleKey;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::{Names, Nature, Store};
 

@@ -9,12 +9,12 @@ use tracing::info;
 
 use super::crawl::Crawl;
 use super::judging::{Next, confirmed};
-use crate::checkpoint::Cycle;
+use crate::actors::messages::Confirm;
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job};
-use crate::messages::Confirm;
+use crate::model::{Event, Phase, RehearsalStatus, WouldDelete};
+use crate::policy::cycle::Cycle;
 use crate::policy::deletion::Verdict;
-use crate::status::{Event, Phase, RehearsalStatus, WouldDelete};
 use crate::store::Store;
 
 /// What a crawl waits to have confirmed.

@@ -13,18 +13,17 @@ use tracing::warn;
 use super::super::reins::Reins;
 use super::confirm::Awaited;
 use super::{Cycles, Ports};
-use crate::checkpoint::Cycle;
+use crate::actors::messages::WantedCycle;
+use crate::actors::{Life, Wiring};
 use crate::clock::Time;
-use crate::engine::{Life, Wiring};
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
-use crate::messages::WantedCycle;
+use crate::model::{Board, CrawlStatus, Event, Phase};
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Fresh, Moment};
+use crate::policy::cycle::{Cycle, Fresh, Moment};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
 use crate::shown;
-use crate::status::{Board, CrawlStatus, Event, Phase};
 use crate::store::{Store, Strays};
 
 /// One crawl: what is walked, what is done, and everything that goes with it.

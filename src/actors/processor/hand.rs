@@ -11,17 +11,17 @@ use std::time::Duration;
 use super::crawl::Crawl;
 use super::settle::{Settling, are_many};
 use super::work::CycleWork;
-use crate::checkpoint::{Coverage, Judged, Progress};
-use crate::error::{Error, Result};
+use crate::actors::messages::{Contents, ListedPrefix, Wanted};
+use crate::error::{Error, Result, panic_message};
 use crate::job::{
-    Counts, CyclePhase, Intent, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why,
-    panic_message,
+    Counts, Coverage, CyclePhase, Intent, Intents, Job, Judged, PrefixState, PrefixWalk, Saver, Skipped, Stopped,
+    Tally, Why,
 };
 use crate::lock::lock;
-use crate::messages::{Contents, ListedPrefix, Wanted};
 use crate::policy::deletion::Clocks;
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
+use crate::state::Progress;
 use crate::store::Store;
 
 /// Bytes of notes of one prefix after which progress is saved even in mid-slice: they are kept in memory until then.

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::Cycles;
-use super::confirm;
 use super::crawl::{Crawl, gone};
 use super::work::CycleWork;
-use crate::checkpoint::{Consent, Cycle};
+use super::{Cycles, confirm};
+use crate::actors::messages::CarryOut;
 use crate::error::{Error, Result};
-use crate::job::{CyclePhase, Job, Rehearsal};
-use crate::messages::CarryOut;
+use crate::job::{CyclePhase, Job};
+use crate::policy::cycle::{Cycle, Rehearsal};
 use crate::policy::deletion::{Examined, Verdict, judge};
+use crate::state::Consent;
 use crate::store::Store;
 
 /// What follows once every prefix of a cycle is complete.
@@ -83,6 +83,6 @@ pub(super) fn check_job<S: Store, J: Job<S>>(crawl: &Crawl<S, J>) -> Result<()> 
 
 /// Saves that somebody has confirmed what a cycle has shown.
 pub(super) async fn confirmed<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, cycle: u64, at: f64) -> Result<()> {
-    let cycle = crate::checkpoint::CycleKey { crawl: crawl.settings.name.clone(), number: cycle };
+    let cycle = crate::policy::cycle::CycleKey { crawl: crawl.settings.name.clone(), number: cycle };
     crawl.ports.carry_out.send(CarryOut { cycle, consent: Consent::Confirmed, at }).await.map_err(gone)?
 }

@@ -24,20 +24,19 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::info;
 
+use super::Life;
 use super::guard::Guard;
-use crate::checkpoint::{Cycle, CycleKey, Desk};
-use crate::engine::Life;
-use crate::error::{Error, Result, Retry};
-use crate::job::Job;
-use crate::messages::{
+use super::messages::{
     CarryOut, ClaimPrefixes, Commit, Confirm, DamagedBy, Deliver, FinishedCycles, Instruction, LatestCycle,
     NextListing, OpenCycle, Opened, Origin, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SliceRequest, Stop,
     SyncState, Tune,
 };
-use crate::policy::cycle::{LastEnd, Moment, next_start};
-use crate::report::{CycleReport, CycleTotal};
+use crate::error::{Error, Result, Retry};
+use crate::job::Job;
+use crate::model::{CycleReport, CycleTotal, Event, Phase, WorkerState};
+use crate::policy::cycle::{Cycle, CycleKey, LastEnd, Moment, next_start};
 use crate::slice::{Stage, TimeSlice};
-use crate::status::{Event, Phase, WorkerState};
+use crate::state::Desk;
 use crate::store::Store;
 
 pub(crate) use crawl::Crawl;
@@ -395,7 +394,7 @@ pub(crate) trait CrawlPlan: Send {
     /// Checks its settings.
     fn validate(&self) -> Result<()>;
     /// Starts its actors on the current arbiter.
-    fn launch(self: Box<Self>, wiring: &crate::engine::Wiring) -> Launched;
+    fn launch(self: Box<Self>, wiring: &super::Wiring) -> Launched;
 }
 
 /// A running crawl or cleaning, as the engine knows it.

@@ -8,13 +8,12 @@ use tracing::warn;
 
 use super::ERRORS_LISTED;
 use super::crawl::{Crawl, gone};
-use crate::checkpoint::{Cycle, CycleKey};
+use crate::actors::messages::{FinishedCycles, LatestCycle, ReadCycle, SliceRequest};
 use crate::error::{Error, Result};
 use crate::job::{Job, Note};
-use crate::messages::{FinishedCycles, LatestCycle, ReadCycle, SliceRequest};
-use crate::report::CycleReport;
+use crate::model::{CycleReport, FindingRow};
+use crate::policy::cycle::{Cycle, CycleKey};
 use crate::slice::Stage;
-use crate::status::FindingRow;
 use crate::store::Store;
 
 /// Tells of earlier cycles. What cannot be read is said once and left out: the walk itself will say what is wrong.

@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::crawl::{Crawl, gone};
 use super::work::CycleWork;
-use crate::checkpoint::{CycleKey, Progress, StateStore};
-use crate::error::{Error, Result};
-use crate::job::{Candidate, Job, panic_message};
-use crate::messages::{Commit, ReadCandidates, SyncState};
+use crate::actors::messages::{Commit, ReadCandidates, SyncState};
+use crate::error::{Error, Result, panic_message};
+use crate::job::{Candidate, Job};
+use crate::policy::cycle::CycleKey;
 use crate::priority::{is_stuck, unhindered};
+use crate::state::{Progress, StateStore};
 use crate::store::Store;
 
 impl<S: Store, J: Job<S>> Crawl<S, J> {

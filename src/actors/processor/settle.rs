@@ -13,8 +13,8 @@ use super::crawl::Crawl;
 use super::hand::{gather, give_back, saved};
 use super::work::CycleWork;
 use crate::calls;
-use crate::error::{Error, Result};
-use crate::job::{Carried, CyclePhase, Deed, DeletionCount, Intents, Job, PrefixState, Tally, panic_message};
+use crate::error::{Error, Result, panic_message};
+use crate::job::{Carried, CyclePhase, Deed, DeletionCount, Intents, Job, PrefixState, Tally};
 use crate::slice::TimeSlice;
 use crate::store::Store;
 

@@ -8,16 +8,17 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::crawl::Crawl;
-use crate::checkpoint::{CycleKey, Progress};
+use crate::actors::messages::Opened;
 use crate::error::{Error, Result};
 use crate::job::{Counts, CyclePhase, ErrorNote, Job, NoteKind, Skipped};
 use crate::lock::lock;
-use crate::messages::Opened;
+use crate::model::{Event, FindingRow, RingMarks};
+use crate::policy::cycle::CycleKey;
 use crate::policy::deletion::Clocks;
 use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
 use crate::shown;
-use crate::status::{Event, FindingRow, RingMarks};
+use crate::state::Progress;
 use crate::store::Store;
 
 /// While a worker changes the store, it is asked so often whether it may.

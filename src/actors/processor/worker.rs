@@ -12,15 +12,15 @@ use actix::prelude::*;
 use super::crawl::{Crawl, Patience, gone};
 use super::hand::{Ended, Hand, fold};
 use super::work::{Course, CycleWork};
-use crate::checkpoint::Claim;
-use crate::error::{Error, Result, Retry};
-use crate::job::{CyclePhase, Intents, Job, PrefixState};
-use crate::messages::{
+use crate::actors::messages::{
     ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, SliceRequest, Wanted,
 };
+use crate::error::{Error, Result, Retry};
+use crate::job::{CyclePhase, Intents, Job, PrefixState};
+use crate::model::WorkerState;
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
-use crate::status::WorkerState;
+use crate::state::Claim;
 use crate::store::Store;
 
 /// Prefixes claimed at once. Towards the end of a cycle fewer, so that the workers end together.

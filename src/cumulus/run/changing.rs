@@ -8,10 +8,10 @@ use crate::cumulus::applier::Applier;
 use crate::cumulus::copier::Copier;
 use crate::cumulus::decision::Finished;
 use crate::cumulus::local_db::Begin;
+use crate::cumulus::settings::Manner;
 use crate::cumulus::shown;
 use crate::cumulus::steps::{Step, StepDone};
 use crate::error::Result;
-use crate::settings::Manner;
 
 impl CleaningRun {
     /// Begins to do a plan: with a copy if one is wanted and not made yet.

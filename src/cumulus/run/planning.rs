@@ -5,15 +5,13 @@ use std::fs;
 use super::timing::Work;
 use super::{CleaningRun, Stage};
 use crate::cumulus::applier::{Applier, Kept};
-use crate::cumulus::copier;
 use crate::cumulus::gate::Make;
 use crate::cumulus::local_db::{Begin, LocalDb};
 use crate::cumulus::opening::Purpose;
-use crate::cumulus::place;
-use crate::cumulus::shown;
+use crate::cumulus::settings::Manner;
 use crate::cumulus::survey::{Planned, Survey, plan};
+use crate::cumulus::{copier, place, shown};
 use crate::error::{Error, Result};
-use crate::settings::Manner;
 
 impl CleaningRun {
     pub(super) fn open(&mut self) -> Result<()> {

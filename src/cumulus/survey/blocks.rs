@@ -5,8 +5,8 @@ use rusqlite::types::ValueRef;
 
 use super::Gathered;
 use super::rows::Stretch;
+use crate::cumulus::policy::{Era, Fate, Figure, Mark, Mode, Moment, Number};
 use crate::cumulus::value;
-use crate::policy::cleaning::{Era, Fate, Figure, Mark, Mode, Moment, Number};
 
 impl Gathered {
     pub(super) fn read_blocks(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {

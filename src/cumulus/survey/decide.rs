@@ -2,8 +2,8 @@
 
 use super::{Gathered, Stage};
 use crate::cumulus::decision::Usage;
+use crate::cumulus::policy::{Choice, Era, Fate, Figure, Mark, Mode, Number, Options, Part, Refusal, balance};
 use crate::cumulus::touched::{Touched, TouchedList};
-use crate::policy::cleaning::{Choice, Era, Fate, Figure, Mark, Mode, Number, Options, Part, Refusal, balance};
 
 impl Gathered {
     /// After the blocks: everything but the groups is decided.
@@ -155,7 +155,7 @@ impl Gathered {
             return;
         }
         debug_assert!(!matches!(self.decision.options.part, Part::Marking(_)));
-        let histogram = std::mem::replace(&mut self.histogram, crate::policy::cleaning::Histogram::new(self.mode));
+        let histogram = std::mem::replace(&mut self.histogram, crate::cumulus::policy::Histogram::new(self.mode));
         match balance(histogram) {
             Ok((balance, regroup)) => {
                 self.plan.balance = balance;

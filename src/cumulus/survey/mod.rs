@@ -20,11 +20,11 @@ use super::block_set::BlockSet;
 use super::decision::Decision;
 use super::faults::{self, Trouble};
 use super::local_db::{Begin, LocalDb};
-use super::schema::Schema;
-use crate::error::{Error, Result};
-use crate::policy::cleaning::{
+use super::policy::{
     Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Removed, SegmentList, SegmentTable,
 };
+use super::schema::Schema;
+use crate::error::{Error, Result};
 use rows::Stretch;
 
 /// What comes next.

@@ -4,8 +4,8 @@ use rusqlite::types::ValueRef;
 
 use super::Gathered;
 use super::rows::Stretch;
+use crate::cumulus::policy::{Era, Fate, Figure, Mark, Mode, Number};
 use crate::cumulus::value;
-use crate::policy::cleaning::{Era, Fate, Figure, Mark, Mode, Number};
 
 impl Gathered {
     pub(super) fn read_segments(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {

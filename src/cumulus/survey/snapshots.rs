@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use super::Gathered;
 use crate::cumulus::decision::Newest;
+use crate::cumulus::policy::{Era, Mode, Options, Part, Refusal, SnapshotFigures, retain};
 use crate::cumulus::value;
-use crate::policy::cleaning::{Era, Mode, Options, Part, Refusal, SnapshotFigures, retain};
 
 impl Gathered {
     pub(super) fn read_snapshots(&mut self, conn: &Connection, options: &Options) -> rusqlite::Result<u64> {

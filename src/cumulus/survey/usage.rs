@@ -4,8 +4,8 @@ use rusqlite::types::ValueRef;
 
 use super::Gathered;
 use super::rows::Stretch;
+use crate::cumulus::policy::{At, Era, Fate, Fault, Figure, Mark, Mode, Number, Part, Raised, Refusal};
 use crate::cumulus::value;
-use crate::policy::cleaning::{At, Era, Fate, Fault, Figure, Mark, Mode, Number, Part, Raised, Refusal};
 
 impl Gathered {
     pub(super) fn read_usage(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {

@@ -9,10 +9,10 @@ use super::picture::Picture;
 use super::plan::PlanBody;
 use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
 use super::{Failed, cleanings};
+use crate::actors::messages::Instruction;
 use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};
 use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Verb, Wish};
-use crate::messages::Instruction;
 use crate::settings::BudgetSettings;
 
 type Answer = Result<HttpResponse, Failed>;

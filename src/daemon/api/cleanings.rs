@@ -7,11 +7,11 @@ use serde_json::json;
 use super::picture::Picture;
 use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
 use crate::cumulus::CleaningReport;
+use crate::cumulus::policy::{CleaningPlan, Number, Policy};
+use crate::cumulus::settings::Manner;
 use crate::daemon::shared::CleaningView;
 use crate::lock::lock;
-use crate::policy::cleaning::{CleaningPlan, Number, Policy};
-use crate::settings::Manner;
-use crate::status::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
+use crate::model::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 
 /// All cleanings, in the order of the file.
 pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {

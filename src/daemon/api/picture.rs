@@ -15,10 +15,9 @@ use super::{cleanings, problems};
 use crate::daemon::series::{SAMPLES_KEPT, STEP, Series};
 use crate::daemon::shared::{CrawlView, Shared, View};
 use crate::lock::lock;
+use crate::model::{self, BudgetStatus, CrawlStatus, CycleReport, Phase, RehearsalStatus, Verdict, WouldDelete};
 use crate::policy::windows::Window;
-use crate::report::CycleReport;
 use crate::settings::Priority as Asked;
-use crate::status::{self, BudgetStatus, CrawlStatus, Phase, RehearsalStatus, Verdict, WouldDelete};
 
 const DAY_SECS: f64 = 86_400.0;
 
@@ -26,7 +25,7 @@ const DAY_SECS: f64 = 86_400.0;
 pub struct Picture<'a> {
     pub shared: &'a Shared,
     pub view: View,
-    pub status: status::Status,
+    pub status: model::Status,
     pub now: f64,
 }
 
@@ -263,7 +262,7 @@ fn window(window: &Window) -> WindowShape {
 }
 
 fn clients(budget: &BudgetStatus, series: &Series) -> Vec<Client> {
-    let client = |(name, client): (&String, &status::ClientStatus)| Client {
+    let client = |(name, client): (&String, &model::ClientStatus)| Client {
         name: name.clone(),
         percentage: series.client(name).unwrap_or(client.percentage),
         total_percentage: client.percentage,
@@ -357,7 +356,7 @@ fn lease_ages(report: &Arc<CycleReport>) -> Option<Vec<LeaseAge>> {
     Some(bins.iter().map(age).collect())
 }
 
-fn ring(picture: status::RingPicture) -> RingPicture {
+fn ring(picture: model::RingPicture) -> RingPicture {
     RingPicture {
         prefixes: picture.ring.names().to_vec(),
         visited: picture.marks.iter().map(|mark| mark.visited).collect(),

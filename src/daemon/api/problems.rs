@@ -2,9 +2,9 @@
 
 use super::picture::{Picture, problem};
 use super::shapes::{Cleaning, CleaningState, Crawl, CrawlState, Problem, Rehearsal};
+use crate::model::Verdict;
 use crate::priority::Grip;
 use crate::sizes::{self, plural};
-use crate::status::Verdict;
 
 /// All of them; none when all is well.
 pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> Vec<Problem> {

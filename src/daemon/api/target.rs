@@ -3,9 +3,8 @@
 use super::picture::Picture;
 use super::shapes::{Range, Target};
 use crate::daemon::shared::CrawlView;
+use crate::model::{CrawlStatus, CycleReport};
 use crate::policy::target::{Outlook, between_visits, outlook};
-use crate::report::CycleReport;
-use crate::status::CrawlStatus;
 
 /// At the pace of the running cycle; until that can be told, at the pace of the last complete one.
 pub fn target(

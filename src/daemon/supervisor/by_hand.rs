@@ -3,9 +3,9 @@
 use tracing::info;
 
 use super::Supervisor;
+use crate::actors::messages::Instruction;
 use crate::daemon::keep::{ByHand, Done};
 use crate::daemon::shared::Verb;
-use crate::messages::Instruction;
 
 impl Supervisor {
     /// Takes up what was done before the daemon began; before the first look.

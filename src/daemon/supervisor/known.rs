@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::status::{CleaningPhase, Phase, Status};
+use crate::model::{CleaningPhase, Phase, Status};
 
 /// What outlives a change of settings.
 #[derive(Debug, Clone, Copy)]

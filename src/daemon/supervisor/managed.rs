@@ -10,8 +10,8 @@ use crate::daemon::launch::{cleaning_view, may_pass, view, waits_for_node};
 use crate::daemon::shared::{CleaningView, CrawlView};
 use crate::engine::Fresh;
 use crate::error::Error;
+use crate::model::{CrawlStatus, Phase};
 use crate::policy::backoff::Backoff;
-use crate::status::{CrawlStatus, Phase};
 
 const BEING_STARTED: &str = "it is being started";
 
@@ -181,7 +181,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::settings::CleaningSettings;
+    use crate::cumulus::settings::CleaningSettings;
 
     const SECOND: Duration = Duration::from_secs(1);
 

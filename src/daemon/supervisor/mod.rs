@@ -243,7 +243,7 @@ impl Supervisor {
     }
 
     /// Waits a moment until the engine shows what it was told.
-    async fn settled(&self, shows: impl Fn(&crate::status::BudgetStatus) -> bool) {
+    async fn settled(&self, shows: impl Fn(&crate::model::BudgetStatus) -> bool) {
         for _ in 0..100 {
             if shows(&self.shared.engine.status().budget) {
                 return;

@@ -8,16 +8,17 @@ use tracing::{info, warn};
 use super::Supervisor;
 use super::known::Known;
 use super::managed::{Managed, Wanted};
+use crate::actors::messages::Instruction;
 use crate::config::{Config, CrawlConfig};
+use crate::cumulus::settings::CleaningSettings;
 use crate::daemon::launch::{First, launch, may_pass};
 use crate::daemon::shared::{Granted, Kind, Refused, Verb};
 use crate::engine::Fresh;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::messages::Instruction;
+use crate::model::Status;
 use crate::policy::cycle::Moment;
-use crate::settings::{CleaningSettings, CrawlSettings};
-use crate::status::Status;
+use crate::settings::CrawlSettings;
 
 /// What the configuration asks for by one name.
 #[derive(Debug, Clone, PartialEq)]

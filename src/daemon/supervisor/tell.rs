@@ -12,8 +12,8 @@ use crate::daemon::api::picture::{self, Picture};
 use crate::daemon::api::shapes::{CleaningEvent, CycleEvent, PrefixesEvent};
 use crate::daemon::hub::event;
 use crate::daemon::series::Sample;
+use crate::model::{FINDINGS_KEPT, Phase, Status};
 use crate::settings::BudgetSettings;
-use crate::status::{FINDINGS_KEPT, Phase, Status};
 
 /// Findings told at one look at most; a reader asks for the rest, as it sees the number of the last one.
 const FINDINGS_AT_ONCE: usize = 50;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cumulus::policy::{Number, SegmentEntry};
 use crate::daemon::keep::ByHand;
-use crate::policy::cleaning::{Number, SegmentEntry};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::CleaningRun;
 use crate::daemon::keep::ByHand;
-use crate::status::{FindingRow, WorkerState};
+use crate::model::{FindingRow, WorkerState};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

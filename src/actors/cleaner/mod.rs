@@ -1,0 +1,324 @@
+//! The Cleaner: cleans one local database, again and again, beside the crawls and under the same budget.
+//!
+//! This file holds what happens round a run: waiting for its time, noting how it ended, pause and stop. A run itself is
+//! in [`run`]. A run that fails or refuses is told, and tried again at its next time: the reasons (a database that is not
+//! mounted, a clock that jumped) pass, and others depend on the engine.
+
+mod run;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+use super::guard::Guard;
+use super::messages::{self, LastRunOf, Ran, SliceRequest, Stop};
+use super::{Cycles, Wiring};
+use crate::clock::Time;
+use crate::cumulus::CleaningReport;
+use crate::cumulus::settings::CleaningSettings;
+use crate::error::{Error, Result, Retry};
+use crate::model::{Board, CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus, Event};
+use crate::policy::backoff::Backoff;
+use crate::policy::cycle::{LastEnd, Moment, next_start};
+use crate::state::LastRun;
+
+/// Where cleanings learn and note when they ran.
+#[derive(Clone)]
+pub(crate) struct CleaningPorts {
+    pub last_run: Recipient<LastRunOf>,
+    pub ran: Recipient<Ran>,
+}
+
+/// What a cleaning was told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Work,
+    Pause,
+    Stop,
+}
+
+/// One cleaning, and everything that goes with it.
+pub(crate) struct Cleaning {
+    settings: CleaningSettings,
+    client: Arc<str>,
+    cycles: Cycles,
+    slices: Recipient<SliceRequest>,
+    ports: CleaningPorts,
+    time: Time,
+    board: Arc<Board>,
+    order: watch::Sender<Order>,
+    /// Whether an order to run now waits to be followed.
+    start: watch::Sender<bool>,
+}
+
+impl Cleaning {
+    pub fn new(settings: CleaningSettings, wiring: &Wiring) -> Self {
+        Cleaning {
+            client: Arc::from(settings.name.as_str()),
+            cycles: wiring.cycles,
+            slices: wiring.ports.slices.clone(),
+            ports: wiring.cleanings.clone(),
+            time: wiring.time.clone(),
+            board: wiring.board.clone(),
+            order: watch::channel(Order::Work).0,
+            start: watch::channel(false).0,
+            settings,
+        }
+    }
+
+    /// Runs when it is time, until there were enough runs, or it is stopped.
+    async fn runs(&self) -> Result<()> {
+        let started = self.time.clock.now();
+        let (mut runs, mut last) = (0, self.last_end().await?);
+        loop {
+            if self.cycles != Cycles::Once {
+                self.sleep_until_run(started, last).await?;
+            }
+            let ended = self.run_once().await;
+            // What is running need not be started.
+            self.start.send_replace(false);
+            if matches!(ended, Err(Error::Stopped)) || self.cycles == Cycles::Once {
+                return ended.map(drop);
+            }
+            last = LastEnd::Here(self.time.clock.now());
+            self.note(&ended).await?;
+            self.hand_over(ended).await;
+            runs += 1;
+            if self.cycles == Cycles::Times(runs) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// When the last run of an earlier process ended. One that was stopped in mid-way has not, and goes on.
+    async fn last_end(&self) -> Result<LastEnd> {
+        if self.cycles == Cycles::Once {
+            return Ok(LastEnd::Never);
+        }
+        let last = match self.persist(&self.ports.last_run, LastRunOf(self.settings.name.clone())).await {
+            Ok(Some(last)) => last,
+            Ok(None) => return Ok(LastEnd::Never),
+            Err(Error::Stopped) => return Err(Error::Stopped),
+            // All that is lost is when to begin.
+            Err(error) => {
+                warn!(cleaning = self.settings.name, error = %error, "cannot read when it was cleaned last");
+                return Ok(LastEnd::Never);
+            }
+        };
+        // A result that a newer Sexton has written is not shown.
+        let result = serde_json::from_value(last.result).ok();
+        self.show(|c| c.last = result.map(|result| CleaningEnd { ended: last.ended, result }));
+        Ok(LastEnd::Earlier(last.ended))
+    }
+
+    async fn sleep_until_run(&self, started: Duration, last: LastEnd) -> Result<()> {
+        let now = Moment { monotonic: self.time.clock.now(), unix_secs: self.time.clock.unix_secs() };
+        let wait = next_start(started, self.settings.slow_start, last, self.settings.every, now);
+        let phase = if last == LastEnd::Never { CleaningPhase::SlowStart } else { CleaningPhase::SleepingBetweenRuns };
+        self.show(|c| (c.phase, c.next_run_at) = (phase, Some(now.monotonic.saturating_add(wait))));
+        let mut start = self.start.subscribe();
+        tokio::select! {
+            slept = self.sleep(wait) => slept?,
+            // The sender lives as long as the cleaning.
+            _ = start.wait_for(|start| *start) => {}
+        }
+        self.start.send_replace(false);
+        self.show(|c| c.next_run_at = None);
+        Ok(())
+    }
+
+    /// Shows how a run has ended, and keeps it, so that the next process does not run too soon.
+    async fn note(&self, ended: &Result<Arc<CleaningReport>>) -> Result<()> {
+        let result = match ended {
+            Ok(report) => CleaningResult::of_report(report),
+            Err(error) => {
+                warn!(cleaning = self.settings.name, error = %error, "cleaning failed, it is tried again next time");
+                let (cleaning, error) = (self.settings.name.clone(), error.clone());
+                self.board.emit(|| Event::CleaningFailed { cleaning, error: error.clone() });
+                CleaningResult::of_error(&error)
+            }
+        };
+        let ended = self.time.clock.unix_secs();
+        let run = LastRun { ended, result: serde_json::to_value(&result).unwrap_or(Value::Null) };
+        self.show(|c| {
+            c.runs += 1;
+            c.last = Some(CleaningEnd { ended, result });
+        });
+        let ran = Ran { cleaning: self.settings.name.clone(), run };
+        match self.persist(&self.ports.ran, ran).await {
+            Ok(()) => Ok(()),
+            Err(Error::Stopped) => Err(Error::Stopped),
+            // The state says so to the crawls as well. Here it costs no more than a run that comes too soon.
+            Err(error) => {
+                warn!(cleaning = self.settings.name, error = %error, "cannot note when it was cleaned");
+                Ok(())
+            }
+        }
+    }
+
+    /// The report was told and noted, so it is not kept beside the database any longer. The host of a single run says
+    /// itself when it has had it.
+    async fn hand_over(&self, ended: Result<Arc<CleaningReport>>) {
+        let Ok(report) = ended else { return };
+        let handed = tokio::task::spawn_blocking(move || report.handed_over()).await;
+        if let Ok(Err(error)) = handed {
+            warn!(cleaning = self.settings.name, error = %error, "the next run gives the same report again");
+        }
+    }
+
+    /// Sends a message to the keeper of the state until it is answered with more than "try again".
+    async fn persist<M, T>(&self, to: &Recipient<M>, message: M) -> Result<T>
+    where
+        M: Message<Result = Result<T>> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut backoff = Backoff::default();
+        loop {
+            match to.send(message.clone()).await? {
+                Err(e) if e.retry() == Retry::Helps => {
+                    self.show(|c| c.waiting_for = Some(e.to_string()));
+                    self.sleep(backoff.failed()).await?;
+                }
+                answer => {
+                    self.show(|c| c.waiting_for = None);
+                    return answer;
+                }
+            }
+        }
+    }
+
+    /// Returns at once while it may work, later if it is paused.
+    async fn permission(&self) -> Result<()> {
+        let paused = *self.order.borrow() == Order::Pause;
+        if paused {
+            self.phase(CleaningPhase::Paused);
+        }
+        let mut order = self.order.subscribe();
+        let order = order.wait_for(|order| *order != Order::Pause).await.map_or(Order::Stop, |order| *order);
+        if order == Order::Stop {
+            return Err(Error::Stopped);
+        }
+        if paused {
+            self.phase(CleaningPhase::Working);
+        }
+        Ok(())
+    }
+
+    /// Waits for something for as long as it may work; `None` as soon as it may not.
+    async fn unless_halted<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut order = self.order.subscribe();
+        tokio::select! {
+            biased;
+            _ = order.wait_for(|order| *order != Order::Work) => None,
+            done = wait => Some(done),
+        }
+    }
+
+    /// Sleeps; a stop ends it with [`Error::Stopped`], a pause does not.
+    async fn sleep(&self, wait: Duration) -> Result<()> {
+        let mut order = self.order.subscribe();
+        tokio::select! {
+            biased;
+            _ = order.wait_for(|order| *order == Order::Stop) => Err(Error::Stopped),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    fn show(&self, write: impl FnOnce(&mut CleaningStatus)) {
+        self.board.cleaning(&self.settings.name, write);
+    }
+
+    fn phase(&self, phase: CleaningPhase) {
+        self.show(|c| c.phase = phase);
+    }
+
+    /// Gives an order, unless it was stopped: that is the last one.
+    fn order(&self, new: Order) {
+        self.order.send_if_modified(|order| {
+            let changes = *order != Order::Stop && *order != new;
+            if changes {
+                *order = new;
+            }
+            changes
+        });
+        let paused = *self.order.borrow() == Order::Pause;
+        self.show(|c| c.paused = paused);
+    }
+
+    /// Shows how it ended. A stop that was asked for is no error.
+    fn ended(&self, result: Result<()>) -> Result<()> {
+        let result = match result {
+            Err(Error::Stopped) if *self.order.borrow() == Order::Stop => Ok(()),
+            other => other,
+        };
+        self.show(|c| c.next_run_at = None);
+        let Err(error) = &result else {
+            self.phase(CleaningPhase::Ended);
+            info!(cleaning = self.settings.name, "cleaning ended");
+            return result;
+        };
+        self.show(|c| {
+            c.phase = CleaningPhase::Failed;
+            c.error = Some(error.to_string());
+        });
+        let (cleaning, error) = (self.settings.name.clone(), error.clone());
+        self.board.emit(|| Event::CleaningFailed { cleaning, error });
+        result
+    }
+}
+
+/// The actor that cleans one database.
+pub struct Cleaner {
+    cleaning: Arc<Cleaning>,
+    ended: Option<oneshot::Sender<Result<()>>>,
+    _guard: Guard,
+}
+
+impl Cleaner {
+    pub(crate) fn new(cleaning: Cleaning, ended: oneshot::Sender<Result<()>>, guard: Guard) -> Self {
+        Cleaner { cleaning: Arc::new(cleaning), ended: Some(ended), _guard: guard }
+    }
+}
+
+impl Actor for Cleaner {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let cleaning = self.cleaning.clone();
+        let run = async move {
+            let result = cleaning.runs().await;
+            cleaning.ended(result)
+        };
+        ctx.spawn(run.into_actor(self).map(|result, act, ctx| {
+            if let Some(ended) = act.ended.take() {
+                // An engine that has gone needs no answer.
+                let _ = ended.send(result);
+            }
+            ctx.stop();
+        }));
+    }
+}
+
+impl Handler<messages::Instruction> for Cleaner {
+    type Result = ();
+
+    fn handle(&mut self, order: messages::Instruction, _: &mut Self::Context) {
+        self.cleaning.order(if order == messages::Instruction::Pause { Order::Pause } else { Order::Work });
+        if order == messages::Instruction::Start {
+            self.cleaning.start.send_replace(true);
+        }
+    }
+}
+
+impl Handler<Stop> for Cleaner {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) {
+        self.cleaning.order(Order::Stop);
+    }
+}

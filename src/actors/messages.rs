@@ -1,0 +1,470 @@
+//! Every message between actors, as a table: who is asked, what for, and what comes back.
+//!
+//! | to | message | answer |
+//! |---|---|---|
+//! | Governor | [`SliceRequest`] | in time, a [`TimeSlice`] |
+//! | Governor | [`SliceSpent`](crate::slice::SliceSpent) | |
+//! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`], [`Stop`] | |
+//! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
+//! | Checkpointer | [`OpenCycle`] | [`Opened`] |
+//! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
+//! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
+//! | Checkpointer | [`Commit`] | [`Committed`] |
+//! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
+//! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
+//! | Checkpointer | [`ReadPrefixes`] | the next [`PrefixRow`]s of a cycle |
+//! | Checkpointer | [`CarryOut`] | |
+//! | Checkpointer | [`ReadCandidates`] | the next [`Candidate`]s of a prefix |
+//! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
+//! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
+//! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
+//! | Checkpointer | [`Ran`] | |
+//! | Checkpointer | [`Tidy`] | [`TidyDone`] |
+//! | BucketProcessor | [`Tune`], [`Instruction`], [`Stop`] | |
+//! | BucketProcessor | [`Confirm`] | whether it waited for that |
+//! | Cleaner | [`Instruction`], [`Stop`] | |
+//! | Upkeep | [`Stop`] | |
+//!
+//! Buckets travel in listings, never one a message.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result};
+use crate::job::{Candidate, Counts};
+use crate::policy::cycle::{self, Cycle, CycleIdentity, CycleKey, Fresh};
+use crate::settings::{BudgetSettings, Order};
+use crate::slice::TimeSlice;
+use crate::state::CycleRows;
+use crate::state::{Claim, Consent, LastRun, PrefixRow, Progress, Standing, Tidied, TidyStep};
+use crate::store::{Names, Store};
+
+/// Asks for a slice, which comes when it is the client's turn and the budget allows it. See [`SliceRequest::send`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SliceRequest {
+    /// Who asks; its requests share one account.
+    pub client: Arc<str>,
+    /// How large a part of the budget the client gets beside others: twice the weight, twice the part. Usual: 1.
+    pub weight: f64,
+    /// Where the slice goes. Whoever drops the other end has withdrawn the request.
+    pub reply: oneshot::Sender<Result<TimeSlice>>,
+}
+
+impl SliceRequest {
+    /// Asks the governor and waits for the slice. Dropping the future withdraws the request.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the engine is going down.
+    pub async fn send(governor: &Recipient<SliceRequest>, client: Arc<str>, weight: f64) -> Result<TimeSlice> {
+        let (reply, slice) = oneshot::channel();
+        governor.send(SliceRequest { client, weight, reply }).await?;
+        slice.await.unwrap_or(Err(Error::Stopped))
+    }
+}
+
+/// Changes the budget from now on. Sleepers wake and wait anew; nothing is saved up by it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SetBudget(pub BudgetSettings);
+
+/// Lets no further slice begin; those that are out end after the running unit.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Pause;
+
+/// Ends a pause. What was owed was worked off meanwhile; nothing was saved up.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Resume;
+
+/// Ends for good: slices that are out end after the running unit, requests fail with [`Error::Stopped`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// Changes a setting of a crawl while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Message)]
+#[rtype(result = "()")]
+pub enum Tune {
+    /// The time from the end of a cycle to the start of the next; a crawl that sleeps between cycles sleeps anew.
+    MinimumCycleTime(Duration),
+    /// Its part of the budget, from its next slice on.
+    Weight(f64),
+}
+
+/// Changes how many slices may be out at once: the number of workers in the engine.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SetSlots(pub u32);
+
+/// What an operator wants of one crawl or one cleaning, while the others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Instruction {
+    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause. What waits to be confirmed is given up,
+    /// and examined anew.
+    Start,
+    /// Ask for no further slice; what the running one has done is saved.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+}
+
+/// Confirms what a cycle has shown, so that it is carried out. Refused unless the crawl waits for just that; answered when it is
+/// saved.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<()>")]
+pub struct Confirm {
+    /// The cycle.
+    pub cycle: u64,
+    /// How many objects it would delete. Must be right where it is given, and must be given where that is more than the safety
+    /// catch allows.
+    pub objects: Option<u64>,
+}
+
+/// A prefix that a worker has claimed and wants to have listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Position in the ring.
+    pub position: u32,
+    /// Names up to this one are left out.
+    pub after: Option<Vec<u8>>,
+}
+
+/// Asks for the first of the wanted prefixes, and for as many of the next as make a good batch.
+#[derive(Debug, Message)]
+#[rtype(result = "Listing<S>")]
+pub struct NextListing<S: Store> {
+    /// The cycle; listings are not kept beyond it.
+    pub cycle: u64,
+    /// All prefixes that the worker still has to list, in ring order. What is not answered now is read ahead.
+    pub wanted: Vec<Wanted>,
+    /// The slice under which it is done.
+    pub slice: TimeSlice,
+    /// Which store.
+    pub store: std::marker::PhantomData<fn() -> S>,
+}
+
+/// The first wanted prefixes, in order. None when the slice ended before the first was complete: ask again under the
+/// next slice, the listing goes on where it was.
+#[derive(Debug)]
+pub struct Listing<S: Store> {
+    /// The prefixes.
+    pub ready: Vec<ListedPrefix<S>>,
+    /// The slice, back again.
+    pub slice: TimeSlice,
+}
+
+/// One listed prefix.
+pub struct ListedPrefix<S: Store> {
+    /// Position in the ring.
+    pub position: u32,
+    /// What is in it.
+    pub contents: Contents<S>,
+    /// Where candidates are carried out: those among the names, which are a part of what is in it.
+    pub candidates: Option<CandidatePage>,
+}
+
+/// Some of the candidates of a prefix.
+#[derive(Debug)]
+pub struct CandidatePage {
+    /// The candidates, in byte order.
+    pub candidates: Vec<Candidate>,
+    /// Whether there are no more behind them.
+    pub is_last: bool,
+}
+
+/// What a prefix holds.
+pub enum Contents<S: Store> {
+    /// It does not exist: nothing.
+    Nothing,
+    /// Names, and the open prefix to open them from.
+    Names {
+        /// The open prefix.
+        open: S::Prefix,
+        /// Its names, in byte order.
+        names: Names,
+    },
+    /// It is there and cannot be listed.
+    Unlistable(io::Error),
+    /// It has more names than are listed at once, and all up to this one were visited.
+    Later {
+        /// That name; greater ones are listed in another pass.
+        after: Vec<u8>,
+    },
+}
+
+impl<S: Store> std::fmt::Debug for ListedPrefix<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListedPrefix").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+/// Opens the cycle that a crawl is to work on: the unfinished one, a new one, or one that was finished but never handed
+/// over.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Opened>")]
+pub struct OpenCycle {
+    /// The crawl.
+    pub crawl: String,
+    /// What the cycle is to be.
+    pub wanted: WantedCycle,
+    /// Whether to begin anew in any case.
+    pub fresh: Fresh,
+    /// The wall clock, in seconds since 1970.
+    pub at: f64,
+}
+
+/// What the cycle to be opened is identified by.
+#[derive(Debug, Clone)]
+pub struct WantedCycle {
+    /// [`Store::identity`].
+    pub store: String,
+    /// [`Job::name`](crate::job::Job::name).
+    pub job: String,
+    /// [`Job::parameters`](crate::job::Job::parameters).
+    pub parameters: Value,
+    /// The prefixes of the ring, in order.
+    pub ring: Vec<String>,
+    /// The moment that counts as now, if it was given.
+    pub now: Option<f64>,
+    /// Names beside the ring.
+    pub not_in_ring: u64,
+    /// Paths of the first of them.
+    pub stray_paths: Vec<String>,
+    /// Whether there are names and none is a prefix.
+    pub no_prefix: bool,
+    /// [`Job::rehearses_first`](crate::job::Job::rehearses_first).
+    pub rehearses_first: bool,
+}
+
+impl WantedCycle {
+    /// As the policy compares it.
+    pub fn wanted(&self) -> cycle::Wanted<'_> {
+        let WantedCycle { store, job, parameters, ring, now, .. } = self;
+        cycle::Wanted { store, job, parameters, ring, now: *now }
+    }
+
+    /// Whether it is to be rehearsed, the newest cycle being this.
+    pub fn is_to_rehearse(&self, latest: Option<&Cycle>) -> bool {
+        self.rehearses_first && !cycle::is_confirmed(latest, &self.wanted())
+    }
+
+    /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is. Here it is
+    /// decided whether the cycle is a rehearsal: what was not confirmed is rehearsed, whoever begins it.
+    pub fn identity(&self, at: f64, latest: Option<&Cycle>) -> CycleIdentity {
+        CycleIdentity {
+            store: self.store.clone(),
+            job: self.job.clone(),
+            parameters: self.parameters.clone(),
+            ring: self.ring.clone(),
+            now: self.now.unwrap_or(at),
+            fixed_clock: self.now.is_some(),
+            not_in_ring: self.not_in_ring,
+            stray_paths: self.stray_paths.clone(),
+            no_prefix: self.no_prefix,
+            rehearsal: self.is_to_rehearse(latest).into(),
+        }
+    }
+}
+
+/// The cycle to work on.
+#[derive(Debug)]
+pub struct Opened {
+    /// The cycle.
+    pub cycle: Cycle,
+    /// How it came.
+    pub origin: Origin,
+    /// What was saved of it so far; empty if it is new.
+    pub saved: Vec<SavedPrefix>,
+}
+
+/// How far a prefix had come.
+#[derive(Debug, Clone)]
+pub struct SavedPrefix {
+    /// Its position in the ring.
+    pub prefix: u32,
+    /// Whether it is complete.
+    pub done: bool,
+    /// The last bucket that counts.
+    pub cursor: Option<Vec<u8>>,
+    /// What was counted up to it.
+    pub counts: Counts,
+}
+
+/// Where the cycle to work on came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It begins.
+    Begun,
+    /// It goes on.
+    Resumed,
+    /// It is finished; only its report is missing.
+    Undelivered,
+}
+
+/// Asks for the newest cycle of a crawl.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<Cycle>>")]
+pub struct LatestCycle(pub String);
+
+/// Asks for the finished cycles of a crawl that are kept, the oldest first.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Cycle>>")]
+pub struct FinishedCycles(pub String);
+
+/// Claims prefixes to work on.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Claim>>")]
+pub struct ClaimPrefixes {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// How many at most.
+    pub most: u32,
+    /// Which first.
+    pub order: Order,
+}
+
+/// Saves progress. The sender holds the slice and charges it with [`Committed::cost`].
+#[derive(Debug, Message)]
+#[rtype(result = "Committed")]
+pub struct Commit {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// What to save, one entry per prefix.
+    pub progress: Vec<Progress>,
+    /// The wall clock, in seconds since 1970.
+    pub at: f64,
+}
+
+/// What became of a commit.
+#[derive(Debug, MessageResponse)]
+pub struct Committed {
+    /// How the cycle stands, or why nothing was saved.
+    pub result: Result<Standing>,
+    /// What was to be saved, back again.
+    pub progress: Vec<Progress>,
+    /// What it has cost, by the meter of the checkpointer's thread.
+    pub cost: Duration,
+}
+
+/// Makes sure that everything committed so far survives a loss of power.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<()>")]
+pub struct SyncState;
+
+/// Gives claims back.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct ReleaseClaims {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// Prefix and fence of each.
+    pub claims: Vec<(u32, u64)>,
+}
+
+/// Reads all that was saved of a cycle beside the tallies.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<CycleRows>")]
+pub struct ReadCycle {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// How many errors at most.
+    pub errors_limit: u64,
+}
+
+/// Reads what was saved of the prefixes of a cycle, some at a time: [`StateStore::prefixes`](crate::state::StateStore::prefixes).
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<PrefixRow>>")]
+pub struct ReadPrefixes {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// The first position that is wanted.
+    pub from: u32,
+}
+
+/// Notes that the report of a cycle was handed over.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct Deliver(pub CycleKey);
+
+/// Lets a cycle carry out what it has shown.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct CarryOut {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// By what right.
+    pub consent: Consent,
+    /// The wall clock, in seconds since 1970.
+    pub at: f64,
+}
+
+/// Asks for candidates of a prefix.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<Candidate>>")]
+pub struct ReadCandidates {
+    /// The cycle.
+    pub cycle: CycleKey,
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// The last one that is not wanted.
+    pub after: Option<Vec<u8>>,
+    /// How many at most.
+    pub most: usize,
+}
+
+/// Asks how many objects of a store are damaged by the judgement of a job.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<u64>")]
+pub struct DamagedBy {
+    /// The store's identity.
+    pub store: String,
+    /// The job.
+    pub job: String,
+}
+
+/// Asks how the last run of a cleaning ended.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<LastRun>>")]
+pub struct LastRunOf(pub String);
+
+/// Notes how a run of a cleaning has ended.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<()>")]
+pub struct Ran {
+    /// The cleaning.
+    pub cleaning: String,
+    /// How it ended.
+    pub run: LastRun,
+}
+
+/// Asks for one small step of what keeps the state in order. The sender holds the slice, unless it only looks, and
+/// charges it with [`TidyDone::cost`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "TidyDone")]
+pub struct Tidy(pub TidyStep);
+
+/// What became of such a step.
+#[derive(Debug, MessageResponse)]
+pub struct TidyDone {
+    /// What it has done, or why nothing.
+    pub result: Result<Tidied>,
+    /// How long it held up everybody else.
+    pub took: Duration,
+    /// What it has cost, by the meter of the checkpointer's thread.
+    pub cost: Duration,
+}
+
+/// What a mailbox that is closed means: the engine is going down.
+impl From<MailboxError> for Error {
+    fn from(_: MailboxError) -> Self {
+        Error::Stopped
+    }
+}

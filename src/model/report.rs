@@ -1,0 +1,210 @@
+//! The report of a cycle: made of what is saved, and shaped as JSON for the command line and the API.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{BudgetStatus, Verdict};
+use crate::error::{Error, Result};
+use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixTally, StrayNote, Tally};
+use crate::policy::cycle::{Cycle, CycleKey};
+use crate::state::{CycleRows, PrefixRow};
+use crate::store::{STRAYS_NAMED, Store};
+
+/// What a finished cycle has found.
+#[derive(Debug, Clone)]
+pub struct CycleReport {
+    /// Which cycle.
+    pub key: CycleKey,
+    /// The job's name.
+    pub job: String,
+    /// Whether the cycle was begun by an earlier run.
+    pub resumed: bool,
+    /// Whether all prefixes were listed, so that the totals are the store's.
+    pub complete: bool,
+    /// The walk's counts, over all prefixes.
+    pub counts: Counts,
+    /// Names beside the ring.
+    pub not_in_ring: u64,
+    /// Paths of the first strays: of names beside the ring, then of those that are no bucket or no share, in the order of the
+    /// walk; at most [`STRAYS_NAMED`].
+    pub stray_paths: Vec<String>,
+    /// Whether there were names in the store's root and none was a prefix: what was walked is most likely no such store.
+    pub no_prefix: bool,
+    /// Findings, in the order of the walk.
+    pub findings: Vec<Finding>,
+    /// The first errors, in the order of the walk; `counts.errors` counts all.
+    pub errors: Vec<ErrorNote>,
+    /// Prefixes that could not be listed.
+    pub incomplete_prefixes: Vec<String>,
+    /// When the cycle began, in seconds since 1970.
+    pub started: f64,
+    /// When it was finished, in seconds since 1970.
+    pub finished: f64,
+    /// How long this run worked on it.
+    pub elapsed: Duration,
+    /// The job's own keys.
+    pub own: Map<String, Value>,
+}
+
+/// What the prefixes of a cycle have come to together. They are added in ring order.
+#[derive(Debug, Default)]
+pub(crate) struct CycleTotal<T> {
+    tally: T,
+    counts: Counts,
+    /// Those that have buckets, with how many.
+    prefixes: Vec<(String, u64)>,
+    incomplete_prefixes: Vec<String>,
+}
+
+impl<T: Tally> CycleTotal<T> {
+    /// Adds the next prefix.
+    ///
+    /// # Errors
+    /// [`Error::Tally`] if its tally is not one of this job.
+    pub(crate) fn add(&mut self, cycle: &Cycle, row: PrefixRow) -> Result<()> {
+        let Some(tally) = row.tally else { return Ok(()) };
+        let PrefixTally::<T> { counts, tally, .. } = serde_json::from_slice(&tally)
+            .map_err(|e| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() })?;
+        let name = cycle.identity.ring.get(row.prefix as usize).cloned().unwrap_or_default();
+        if counts.unlisted > 0 {
+            self.incomplete_prefixes.push(name.clone());
+        }
+        if counts.buckets > 0 {
+            self.prefixes.push((name, counts.buckets));
+        }
+        self.counts.merge(&counts);
+        self.tally.merge(tally);
+        Ok(())
+    }
+}
+
+impl CycleReport {
+    /// Makes the report of a cycle that is finished.
+    ///
+    /// # Errors
+    /// [`Error::Tally`] if a note is not one of a job.
+    pub(crate) fn new<S: Store, J: Job<S>>(
+        job: &J,
+        total: CycleTotal<J::Tally>,
+        rows: CycleRows,
+        resumed: bool,
+        elapsed: Duration,
+    ) -> Result<Self> {
+        let CycleTotal { tally, counts, prefixes, incomplete_prefixes } = total;
+        let CycleRows { cycle, findings, errors, strays } = rows;
+        let unreadable = |e: serde_json::Error| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() };
+        let bodies = findings.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let findings: Vec<Finding> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let bodies = errors.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let errors: Vec<ErrorNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let bodies = strays.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
+        let strays: Vec<StrayNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let mut stray_paths = cycle.identity.stray_paths.clone();
+        stray_paths.extend(strays.into_iter().map(|stray| stray.path));
+        stray_paths.truncate(STRAYS_NAMED);
+        let Cycle { ref identity, started, finished, .. } = cycle;
+        let finished = finished.unwrap_or(started);
+        let own = job.report(&CycleView {
+            now: identity.now,
+            fixed_clock: identity.fixed_clock,
+            started,
+            finished,
+            tally: &tally,
+            counts: &counts,
+            prefixes: &prefixes,
+            findings: &findings,
+        });
+        Ok(CycleReport {
+            key: cycle.key(),
+            job: identity.job.clone(),
+            resumed,
+            complete: cycle.finished.is_some() && incomplete_prefixes.is_empty(),
+            counts,
+            not_in_ring: identity.not_in_ring,
+            stray_paths,
+            no_prefix: identity.no_prefix,
+            findings,
+            errors,
+            incomplete_prefixes,
+            started,
+            finished,
+            elapsed,
+            own,
+        })
+    }
+
+    /// How the store stands by it. A sound object that is only kept, and said to be so, is no damage.
+    pub fn verdict(&self) -> Verdict {
+        let damaged = self.findings.iter().filter(|finding| !finding.only_kept).count() as u64;
+        let unlisted = self.incomplete_prefixes.len() as u64;
+        Verdict::found(damaged, self.counts.errors.saturating_add(unlisted))
+    }
+
+    /// The report as the command line prints it: one object; the job's own keys stand beside the common ones.
+    ///
+    /// Times are seconds, `cpu_percentage` and `measured_percentage` percent of one core. `shares` is `null` where the
+    /// job opens no bucket.
+    pub fn to_json(&self, budget: &BudgetStatus) -> Value {
+        let mut report = self.with_own(budget, |_, _| true);
+        if let Value::Object(report) = &mut report {
+            report.entry("findings").or_insert_with(|| json!(self.findings));
+            report.entry("errors").or_insert_with(|| json!(self.errors));
+        }
+        report
+    }
+
+    /// The same as text. What may be large, findings, errors and the job's own part, is not copied for it.
+    pub fn to_json_text(&self, budget: &BudgetStatus) -> String {
+        let common = self.with_own(budget, |key, common| common.contains_key(key));
+        let mut text = common.to_string();
+        text.pop();
+        // Text and numbers: this always serializes.
+        let lists =
+            [("findings", serde_json::to_string(&self.findings)), ("errors", serde_json::to_string(&self.errors))];
+        for (key, list) in lists.into_iter().filter(|(key, _)| !self.own.contains_key(*key)) {
+            text.push_str(&format!(",\"{key}\":"));
+            text.push_str(&list.unwrap_or_default());
+        }
+        for (key, value) in self.own.iter().filter(|(key, _)| common.get(key.as_str()).is_none()) {
+            text.push_str(&format!(",{}:{value}", json!(key)));
+        }
+        text.push('}');
+        text
+    }
+
+    /// The common keys but for findings and errors, and of the job's own those that are wanted.
+    fn with_own(&self, budget: &BudgetStatus, which: impl Fn(&str, &Map<String, Value>) -> bool) -> Value {
+        let strays = json!({
+            "no_bucket": self.counts.no_bucket,
+            "no_share": self.counts.no_share,
+            "not_in_ring": self.not_in_ring,
+        });
+        let mut report = json!({
+            "job": self.job,
+            "cycle": self.key.number,
+            "resumed": self.resumed,
+            "complete": self.complete,
+            "buckets": self.counts.buckets,
+            "shares": self.counts.shares,
+            "strays": strays,
+            "stray_paths": self.stray_paths,
+            "vanished": self.counts.vanished,
+            "errors_total": self.counts.errors,
+            "incomplete_prefixes": self.incomplete_prefixes,
+            "elapsed_secs": self.elapsed.as_secs_f64(),
+            "budget": {
+                "cpu_percentage": budget.cpu_percentage,
+                "measured_percentage": budget.measured_percentage,
+                "slices": budget.slices,
+                "longest_slice_secs": budget.longest_slice_secs,
+            },
+        });
+        if let Value::Object(report) = &mut report {
+            let own = self.own.iter().filter(|(key, _)| which(key.as_str(), report));
+            let own: Vec<_> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+            report.extend(own);
+        }
+        report
+    }
+}

@@ -1,0 +1,305 @@
+//! Where progress is kept: the [`StateStore`] trait, and the stores behind it.
+//!
+//! Progress is one row per (crawl, cycle, prefix): cursor, tally, done, fence. Cursor, tally and notes of one commit are
+//! one transaction, and so are the last prefix and the end of its cycle: after any crash a cycle's result is what an
+//! undisturbed run gives.
+
+mod check;
+#[cfg(test)]
+mod contract;
+mod desk;
+mod memory;
+mod sqlite;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+pub(crate) use check::may_be_given_up;
+pub use desk::Desk;
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+
+use crate::error::Result;
+use crate::job::{Candidate, DamagedObject, Intent, Judged, Note, NoteKind};
+use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+
+/// By what right a cycle carries out what it has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// It deletes no more than it may.
+    WithinLimit,
+    /// Somebody has confirmed it.
+    Confirmed,
+}
+
+/// The right to commit to one prefix of a cycle, and what was committed to it so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// Grows with each claim on the prefix; a commit under an older one is refused.
+    pub fence: u64,
+    /// The last bucket that was committed.
+    pub cursor: Option<Vec<u8>>,
+    /// The tally up to it, opaque here; `None` before the first commit.
+    pub tally: Option<Vec<u8>>,
+    /// What was planned up to it, and is perhaps carried out; not in the tally.
+    pub intents: Vec<Intent>,
+}
+
+/// What one commit adds to one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// The fence of the claim.
+    pub fence: u64,
+    /// The last bucket that is in `tally`.
+    pub cursor: Option<Vec<u8>>,
+    /// The whole tally of the prefix up to `cursor`.
+    pub tally: Vec<u8>,
+    /// Whether the prefix is complete; this also ends the claim.
+    pub done: bool,
+    /// Whether every bucket of it was visited: only then it is remembered when that was, see [`StateStore::visits`].
+    pub whole: bool,
+    /// Notes since the last commit; their numbers go on from the ones before.
+    pub notes: Vec<Note>,
+    /// All intents of the prefix that are not settled; those of earlier commits go. A prefix that is complete has none.
+    pub intents: Vec<Intent>,
+    /// Candidates found since the last commit, in any order. While they are carried out there are no new ones, and those up to
+    /// `cursor` go.
+    pub candidates: Vec<Candidate>,
+    /// What the visits since the last commit say about damaged objects.
+    pub judged: Judged,
+}
+
+/// How a cycle stands after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Prefixes that are not complete.
+    pub left: u32,
+    /// Objects of the store that are damaged, by what its job has found in this cycle and before, whatever the crawl.
+    pub damaged: u64,
+}
+
+/// One prefix of a cycle, as saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixRow {
+    /// Position of the prefix in the ring.
+    pub prefix: u32,
+    /// Whether it is complete.
+    pub done: bool,
+    /// The last bucket that is in `tally`.
+    pub cursor: Option<Vec<u8>>,
+    /// The tally; `None` before the first commit.
+    pub tally: Option<Vec<u8>>,
+}
+
+/// How the last run of a cleaning ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastRun {
+    /// When, in seconds since 1970.
+    pub ended: f64,
+    /// What came of it, opaque here.
+    pub result: Value,
+}
+
+/// One small step of what keeps a state in order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TidyStep {
+    /// What to do; `None` only looks what is due.
+    pub kind: Option<Tidying>,
+    /// How many rows or pages at most; the log is always emptied whole.
+    pub most: u64,
+    /// Cycles that ended before this moment (seconds since 1970) are old; `None` if none ever is.
+    pub old_before: Option<f64>,
+    /// The write-ahead log is to be emptied when it is longer than this, in bytes.
+    pub log_bytes: u64,
+}
+
+/// A kind of work that keeps a state in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tidying {
+    /// Moving the write-ahead log into the database.
+    Log,
+    /// Removing the rows of old cycles.
+    Rows,
+    /// Giving free pages back to the file system.
+    Pages,
+}
+
+/// What one call of [`StateStore::tidy`] has done, and what is left to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Rows of old cycles that were removed, the cycles' own rows included.
+    pub rows_removed: u64,
+    /// Cycles among them: from then on nobody sees the cycle.
+    pub cycles_removed: u64,
+    /// Pages that were given back.
+    pub pages_freed: u64,
+    /// Bytes of the write-ahead log that were moved into the database.
+    pub log_bytes_moved: u64,
+    /// How long the write-ahead log is now.
+    pub log_bytes: u64,
+    /// Pages of the file that hold nothing.
+    pub pages_free: u64,
+    /// What is to be done next, if anything is.
+    pub due: Option<Tidying>,
+}
+
+/// How many finished cycles of a crawl are kept beside the newest; the rest goes when a new one begins. (Tahoe's own
+/// history has 10 as well.)
+pub const FINISHED_CYCLES_KEPT: u64 = 10;
+
+/// Bytes of tallies that are read at once, but for the last one. Those of a ring may together be more than memory should take.
+pub const TALLY_BYTES_READ: usize = 1 << 20;
+
+/// Visits all prefixes of a cycle, in ring order.
+///
+/// # Errors
+/// As [`StateStore::prefixes`], and whatever `visit` fails with.
+pub fn each_prefix(
+    state: &mut dyn StateStore,
+    cycle: &CycleKey,
+    mut visit: impl FnMut(PrefixRow) -> Result<()>,
+) -> Result<()> {
+    let mut from = 0;
+    loop {
+        let rows = state.prefixes(cycle, from)?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        from = last.prefix.saturating_add(1);
+        rows.into_iter().try_for_each(&mut visit)?;
+    }
+}
+
+/// What was saved of a cycle beside the tallies.
+#[derive(Debug)]
+pub struct CycleRows {
+    /// The cycle as it stands.
+    pub cycle: Cycle,
+    /// Its findings, with the position of their prefix.
+    pub findings: Vec<(u32, Note)>,
+    /// Its first errors, likewise.
+    pub errors: Vec<(u32, Note)>,
+    /// Its first strays, likewise.
+    pub strays: Vec<(u32, Note)>,
+}
+
+/// Keeps the progress of crawls.
+///
+/// One process at a time works with a state; opening it a second time is refused. Every call is one transaction: it
+/// happens whole or not at all. Times are seconds since 1970.
+///
+/// All methods fail with [`Error::StateFull`](crate::Error::StateFull) where there is no room,
+/// [`Error::StateHeld`](crate::Error::StateHeld) where another program locks the file (both: try again later, nothing
+/// was lost), and [`Error::StateDamaged`](crate::Error::StateDamaged) where what is read is not what was written.
+pub trait StateStore: Send + 'static {
+    /// The newest cycle of a crawl, or `None` if it never had one. All claims on it that an earlier process left behind
+    /// are void from here on.
+    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>>;
+
+    /// Begins the next cycle of a crawl, with one row per prefix of the identity's ring. An unfinished cycle before it
+    /// is given up: it keeps its number, and its rows go.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the unfinished cycle has intents that may be half done: what they have begun would
+    /// stay half done.
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
+
+    /// As [`begin`](Self::begin), for a cycle that another program has begun and counted: it keeps its number. An unfinished
+    /// cycle before it is given up, and may have had the same number; whoever holds claims on that one must be gone.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) as [`begin`](Self::begin), and if the crawl has come further than that: to a
+    /// higher number, or to the end of a cycle with the same.
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle>;
+
+    /// The finished cycles of a crawl that are kept, the oldest first.
+    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>>;
+
+    /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
+    fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// Claims prefixes as [`claim`](Self::claim) does, but first those that were never visited as a whole, and then those
+    /// whose last visit is longest ago; the first in ring order where that is the same.
+    fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
+
+    /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
+    /// by name. Known for as long as the state is kept.
+    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>>;
+
+    /// How many objects of a store are damaged by the judgement of this job, whatever the crawl: found so, and not found well or
+    /// gone since. Known for as long as the state is kept.
+    fn damaged(&mut self, store: &str, job: &str) -> Result<u64>;
+
+    /// The first of them, at most `limit`, by the names of prefix, bucket and object.
+    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>>;
+
+    /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`, unless
+    /// there are candidates: then the cycle [is examined](Cycle::is_examined).
+    ///
+    /// # Errors
+    /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
+    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
+
+    /// How many intents of a cycle are not settled and may be half done, that is, are not
+    /// [all or nothing](Intent::is_all_or_nothing). While there are any, the cycle is not given up.
+    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64>;
+
+    /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
+    fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;
+
+    /// Gives back all claims on a cycle, whoever holds them: for when all who might are gone.
+    fn release_all(&mut self, cycle: &CycleKey) -> Result<()>;
+
+    /// Ends a cycle of a store without any prefix. A cycle with prefixes left is refused; one that has ended stays as
+    /// it is.
+    fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()>;
+
+    /// Notes that the cycle's report has been handed over.
+    fn deliver(&mut self, cycle: &CycleKey) -> Result<()>;
+
+    /// Lets a cycle carry out what it has shown, from the moment `at` on: its prefixes that have candidates are no longer
+    /// complete and begin at their first candidate. With [`Consent::Confirmed`] it is noted that somebody agreed. A cycle that
+    /// carries out already stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the cycle is not the newest of its crawl, or [not
+    /// examined](Cycle::is_examined).
+    fn carry_out(&mut self, cycle: &CycleKey, consent: Consent, at: f64) -> Result<()>;
+
+    /// The first candidates of a prefix behind this bucket, in byte order, at most `most`.
+    fn candidates(
+        &mut self,
+        cycle: &CycleKey,
+        prefix: u32,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<Candidate>>;
+
+    /// The prefixes of a cycle from this position on, in ring order: so many that their tallies come to [`TALLY_BYTES_READ`], at
+    /// least one if there is one. [`each_prefix`] visits all of them.
+    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>>;
+
+    /// Notes of one kind with the position of their prefix, in the order of the walk, at most `limit`.
+    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>>;
+
+    /// How the last run of a cleaning ended, or `None` if none is known.
+    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>>;
+
+    /// Notes how a run of a cleaning has ended, in place of the one before.
+    fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()>;
+
+    /// Does one small step of what keeps the state in order, as far as it is due, and says what is due next.
+    ///
+    /// A finished cycle is old if it ended before [`TidyStep::old_before`], was delivered, and is not the newest finished
+    /// one of its crawl. An old cycle goes with everything in it: first its name, so that nobody sees a part of it, then
+    /// its rows, in as many calls as it takes. Nothing else that can be read through this trait changes.
+    fn tidy(&mut self, step: &TidyStep) -> Result<Tidied>;
+
+    /// Makes sure that everything committed so far survives a loss of power.
+    fn sync(&mut self) -> Result<()>;
+}

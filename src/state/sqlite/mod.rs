@@ -1,0 +1,301 @@
+//! A [`StateStore`](super::StateStore) in one SQLite file, for one process at a time.
+//!
+//! # What may happen to the file, and what is read then
+//! Commits go to a write-ahead log (WAL), whose frames are chained by checksums: cut or damaged anywhere, it ends there
+//! for SQLite, which silently shows an earlier state. That is harmless as long as it is an earlier state *of the same
+//! cycle*: the walk repeats what was lost. It is not harmless if the cycle itself, or its end, becomes unknown. So:
+//!
+//! 1. **The log is emptied into the database** (`wal_checkpoint(TRUNCATE)`, which syncs both) when a state is
+//!    opened, after each beginning, each end and each delivery of a cycle, before it carries anything out, and in between whenever the log has
+//!    grown by some MB. Nothing is claimed or committed in a cycle before its beginning has got there. Thus the
+//!    database without its log always knows the newest cycle, and what the log alone knows is progress in it. SQLite's
+//!    own automatic emptying is off: it leaves a full log behind whose frames are older than the pages of the database,
+//!    and such a log, when damaged, would mix both ages.
+//! 2. **Pages of different ages** still can come together if the process dies in the middle of an emptying *and* the log
+//!    is damaged, or if an old file is restored beside a younger log. A prefix depends on no other prefix, so it
+//!    is enough that each prefix, with its notes, is as it once was committed: its row has a checksum, and in it the
+//!    count and the chained checksum of its notes. What does not fit together (a finished cycle with an
+//!    incomplete prefix, a missing or doubled row, notes of another age) is an error. Rows are sealed with a random
+//!    number of their cycle, so those of another cycle never pass for its own. See `rows` and `whole`.
+//! 3. **A damaged database** shows by its first bytes (`schema`), by `PRAGMA quick_check` at opening, by the rows'
+//!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be
+//!    reported. A crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new
+//!    crawl.
+//! 4. **No room**: a failed transaction is rolled back, and the same call may be made again. If the beginning of a cycle
+//!    could be committed but not emptied into the database, claims and commits fail until that is made good.
+//!
+//! A kill loses nothing that was committed. A loss of power may lose commits since the last emptying
+//! (`synchronous=NORMAL`), the youngest first, which is case 1; [`sync`](super::StateStore::sync) empties.
+//!
+//! Claims carry the number of the session that made them, so those of earlier processes are void from the opening on,
+//! without anything being written.
+
+mod calls;
+mod candidates;
+mod conn;
+mod damage;
+mod damage_before;
+mod faults;
+mod intents;
+mod lock;
+mod notes;
+mod rows;
+mod runs;
+mod schema;
+mod steps;
+mod tidy;
+mod visits;
+mod whole;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use r2d2::{Pool, PooledConnection};
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use conn::{check_writable, connect, empty_wal, examine, flags, settings};
+use faults::located;
+use lock::StateLock;
+use rows::Seal;
+
+use crate::error::{Error, Result};
+use crate::own_files::{MissingFolder, OwnDatabase, OwnFile};
+use crate::policy::cycle::CycleKey;
+use crate::threads;
+
+/// How long opening waits for another program's lock, and how long everything later does; there the caller retries.
+const BUSY_AT_OPEN: Duration = Duration::from_secs(3);
+const BUSY_LATER: Duration = Duration::from_millis(100);
+
+/// By how much the write-ahead log grows before it is emptied: about 1,000 pages, SQLite's own default.
+const WAL_GROWTH_MAX_BYTES: u64 = 4 << 20;
+
+/// What the pool starts for itself, and panics if it cannot.
+const POOL_THREADS: usize = 3;
+/// Connections at most: the writer, and readers beside it.
+const POOL_MAX: u32 = 4;
+
+/// Progress of crawls in a SQLite file. Held by one process at a time.
+pub struct SqliteStore {
+    path: PathBuf,
+    wal: PathBuf,
+    /// Marks the claims of this opening. Never 0.
+    session: i64,
+    /// What is worth remembering of cycles in work; forgotten after any error, and read again.
+    laps: HashMap<CycleKey, Lap>,
+    /// Damaged objects by store and job, as far as they were asked for; forgotten as laps are.
+    damaged: HashMap<(Arc<str>, Arc<str>), u64>,
+    /// Whether the database must know more than it does before anything is claimed or committed.
+    emptying_owed: bool,
+    /// The length of the log at which it is emptied, in bytes.
+    empty_wal_at: u64,
+    // Fields are dropped in this order: the connections go before the lock does.
+    writer: PooledConnection<SqliteConnectionManager>,
+    pool: Pool<SqliteConnectionManager>,
+    _lock: StateLock,
+}
+
+/// A cycle in work, so that a commit need not count prefixes.
+#[derive(Debug, Clone)]
+struct Lap {
+    seal: Seal,
+    /// What its visits are remembered by, and the names of its prefixes.
+    subject: i64,
+    /// The store and the job.
+    of: (Arc<str>, Arc<str>),
+    ring: Arc<[String]>,
+    prefixes: u32,
+    left: u32,
+    carrying_out: bool,
+    /// No prefix before this one is free.
+    first_free: u32,
+    /// The prefixes by their last visits, once that was asked for, and how many of them from the first on are not free.
+    oldest: Option<(Arc<[u32]>, usize)>,
+}
+
+/// One kind of writing call: its name in errors, and its fail points.
+struct Call {
+    doing: &'static str,
+    before: &'static str,
+    after: &'static str,
+}
+
+macro_rules! call {
+    ($name:literal, $doing:literal) => {
+        Call {
+            doing: $doing,
+            before: concat!("checkpoint::before_", $name),
+            after: concat!("checkpoint::after_", $name),
+        }
+    };
+}
+
+const BEGIN: Call = call!("begin", "begin a cycle in");
+const CLAIM: Call = call!("claim", "claim a prefix in");
+const COMMIT: Call = call!("commit", "save progress in");
+const RELEASE: Call = call!("release", "release a prefix in");
+const FINISH: Call = call!("finish", "finish a cycle in");
+const DELIVER: Call = call!("deliver", "note the delivery of a report in");
+const CARRY_OUT: Call = call!("carry_out", "begin to carry out what was shown in");
+const SYNC: Call = call!("sync", "sync");
+const RAN: Call = call!("ran", "note the end of a cleaning in");
+const REMOVE: Call = call!("remove", "remove old cycles from");
+const VACUUM: Call = call!("vacuum", "give back free pages of");
+
+impl SqliteStore {
+    /// Opens a state file, or makes it, and the folders above it, if it is not there.
+    ///
+    /// Beside it stands `<name>-lock`, and while it is open SQLite's `-wal` and `-shm`.
+    ///
+    /// # Errors
+    /// [`Error::StateHeld`] if another process has it open, [`Error::StateForeign`], [`Error::StateNewer`] or
+    /// [`Error::StateDamaged`] if it is something else than a sound state file of a version known here (it
+    /// is not touched then), [`Error::StateFull`] or [`Error::State`] if it cannot be made, read or written.
+    pub fn open(path: &Path) -> Result<SqliteStore> {
+        let file = place(path)?;
+        let path = file.path();
+        // A foreign file gets no lock file beside it. Yet no state that is held is looked into, even for its first
+        // bytes: closing a file gives up all POSIX locks of the process on it, SQLite's among them.
+        let lock = match StateLock::take_existing(&file)? {
+            Some(lock) => lock,
+            None => {
+                schema::inspect(&file)?;
+                StateLock::take(&file)?
+            }
+        };
+        if schema::inspect(&file)? == schema::Found::Nothing {
+            schema::create(&file)?;
+        }
+        // Not opened any more from here on by anybody but SQLite: closing it gives up SQLite's locks.
+        let database = OwnDatabase::look(&file).map_err(|e| faults::io(&path, "open", &e))?;
+        let database = database.ok_or_else(|| faults::io(&path, "open", &std::io::ErrorKind::NotFound.into()))?;
+        let first = connect(&path)?;
+        located(&path, "open", &first, |conn| {
+            check_writable(conn, &path)?;
+            // A file that turns out to be damaged is left as it was found, with its log.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            settings(conn, BUSY_AT_OPEN)?;
+            examine(conn, &path)?;
+            empty_wal(conn)?;
+            Ok(())
+        })?;
+        database.check_again().map_err(|e| faults::io(&path, "open", &e))?;
+        let settled = move |conn: &mut Connection| {
+            // SQLite goes by name each time.
+            database.check_again().map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+            settings(conn, BUSY_LATER)
+        };
+        let manager = SqliteConnectionManager::file(&path).with_flags(flags()).with_init(settled);
+        threads::wait_for(POOL_THREADS)?;
+        let pool = Pool::builder()
+            .max_size(POOL_MAX)
+            .min_idle(Some(0))
+            .max_lifetime(None)
+            .test_on_check_out(false)
+            .connection_timeout(BUSY_AT_OPEN)
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(manager);
+        let writer = pool.get().map_err(|e| {
+            let cause = e.to_string();
+            Error::State { doing: "open", path: path.clone(), cause }
+        })?;
+        let (wal, session) = (beside(&path, "-wal"), random());
+        let (laps, damaged, empty_wal_at) = (HashMap::new(), HashMap::new(), WAL_GROWTH_MAX_BYTES);
+        let emptying_owed = false;
+        Ok(SqliteStore { path, wal, session, laps, damaged, emptying_owed, empty_wal_at, writer, pool, _lock: lock })
+    }
+
+    /// More connections to the same file, for readers and for work that has its own tables. They must not outlive the
+    /// store, whose end gives the file free for other processes.
+    pub fn pool(&self) -> Pool<SqliteConnectionManager> {
+        self.pool.clone()
+    }
+
+    /// The state file, with links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Empties the log, or remembers that it is owed.
+    fn empty_or_owe(&mut self) {
+        self.emptying_owed = self.empty().is_err();
+    }
+
+    fn empty(&mut self) -> Result<()> {
+        let length = std::fs::metadata(&self.wal).map_or(0, |m| m.len());
+        // Whatever comes of it: the next attempt is after as much growth again, not after each commit.
+        self.empty_wal_at = length.saturating_add(WAL_GROWTH_MAX_BYTES);
+        located(&self.path, "empty the write-ahead log of", &self.writer, empty_wal)?;
+        self.empty_wal_at = WAL_GROWTH_MAX_BYTES;
+        Ok(())
+    }
+
+    fn pay_what_is_owed(&mut self) -> Result<()> {
+        if self.emptying_owed {
+            self.empty()?;
+            self.emptying_owed = false;
+        }
+        Ok(())
+    }
+
+    fn empty_if_long(&mut self) {
+        if std::fs::metadata(&self.wal).is_ok_and(|m| m.len() >= self.empty_wal_at) {
+            // Nothing is lost if it fails (a full disk, a reader at work): the log just goes on growing.
+            let _ = self.empty();
+        }
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // A pool closes its connections on whichever thread lets go of it last, and its own threads may do so some
+        // time later. The next owner of the file must not meet this connection, so it is closed here.
+        if let Ok(nothing) = Connection::open_in_memory() {
+            drop(std::mem::replace(&mut *self.writer, nothing));
+        }
+    }
+}
+
+/// The file that a path leads to, so that a state has one lock whatever links lead to it. Makes the folder.
+fn place(path: &Path) -> Result<OwnFile> {
+    if path.is_dir() {
+        let cause = "it is a folder".to_owned();
+        return Err(Error::State { doing: "open", path: path.to_owned(), cause });
+    }
+    OwnFile::named(path, MissingFolder::Make).map_err(|e| {
+        let doing = if path.is_symlink() { "follow the link to" } else { "open" };
+        faults::io(path, doing, &e)
+    })
+}
+
+/// The path of a file that stands beside another one.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// A random number other than 0, from the keys that the standard library draws for its hash maps.
+fn random() -> i64 {
+    RandomState::new().hash_one(0u64).cast_signed() | 1
+}
+
+/// Where a test can kill the process: with the fail point's action `return`. Does nothing in release builds.
+fn crash_point(name: &str) {
+    let _ = name;
+    fail::fail_point!(name, |_| std::process::abort());
+}

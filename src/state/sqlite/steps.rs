@@ -1,0 +1,169 @@
+//! What the calls do with the rows, within the transaction that a call has begun.
+
+use rusqlite::Connection;
+
+use super::faults::{Fault, Out};
+use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
+use super::{candidates, intents, notes, random, tidy, whole};
+use crate::error::Error;
+use crate::policy::cycle::CycleKey;
+use crate::state::{Claim, Consent, FINISHED_CYCLES_KEPT, Progress, check};
+
+/// Ids of cycles end here, as an id and a position share 64 bits.
+const CYCLE_ID_MAX: i64 = i32::MAX as i64;
+
+/// Begins a cycle, with the next number where none is given; one that is given up for it goes.
+pub(super) fn begin(
+    conn: &Connection,
+    crawl: &str,
+    identity: String,
+    number: Option<u64>,
+    prefixes: u32,
+    at: f64,
+) -> Out<CycleRow> {
+    let kept = whole::kept(conn, crawl)?;
+    let crawls = CrawlRow::all(conn)?;
+    let number = number.unwrap_or_else(|| kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1));
+    let newest = kept.as_ref().and_then(|kept| kept.cycles.last());
+    check::number(crawl, number, newest.map(|cycle| (cycle.number, cycle.finished.is_some())))?;
+    let crawl_id = match &kept {
+        Some(kept) => kept.crawl.id,
+        None => crawls.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1),
+    };
+    let id = CycleRow::all(conn)?.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1);
+    if id > CYCLE_ID_MAX {
+        return Err(Fault::Damaged(format!("it has had {id} cycles")));
+    }
+    let (finished, given_up): (Vec<_>, Vec<_>) =
+        kept.map(|kept| kept.cycles).unwrap_or_default().into_iter().partition(|c| c.finished.is_some());
+    let too_old = finished.len().saturating_sub(FINISHED_CYCLES_KEPT as usize);
+    for cycle in &given_up {
+        check::may_be_given_up(crawl, cycle.number, half_done(conn, cycle.seal())?)?;
+    }
+    given_up.iter().chain(&finished[..too_old]).try_for_each(|cycle| cycle.delete(conn))?;
+
+    CrawlRow { id: crawl_id, name: crawl.to_owned(), latest: number }.save(conn)?;
+    let row = CycleRow {
+        id,
+        crawl: crawl.to_owned(),
+        number,
+        nonce: random(),
+        identity,
+        started: at,
+        finished: None,
+        delivered: false,
+        confirmed: None,
+        carrying_out: None,
+    };
+    row.insert(conn)?;
+    // Where nothing else keeps the state in order, this does.
+    tidy::remove_some_candidates(conn)?;
+    let mut prefix = Prefix::default();
+    for position in 0..prefixes {
+        prefix.position = position;
+        prefix.insert(conn, row.seal())?;
+    }
+    Ok(row)
+}
+
+/// How many intents of a cycle may be half done.
+pub(super) fn half_done(conn: &Connection, seal: Seal) -> Out<u64> {
+    let mut half_done = 0;
+    Prefix::each(conn, seal, |prefix| {
+        let intents = intents::of(conn, seal, &prefix)?;
+        half_done += intents.iter().filter(|intent| !intent.is_all_or_nothing()).count() as u64;
+        Ok(())
+    })?;
+    Ok(half_done)
+}
+
+pub(super) fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out<Claim> {
+    prefix.fence += 1;
+    prefix.claimant = session;
+    prefix.save(conn, seal)?;
+    let intents = intents::of(conn, seal, &prefix)?;
+    Ok(Claim { prefix: prefix.position, fence: prefix.fence, cursor: prefix.cursor, tally: prefix.tally, intents })
+}
+
+/// The prefix at a position, if it is claimed by this session with this fence.
+pub(super) fn in_force(conn: &Connection, seal: Seal, session: i64, position: u32, fence: u64) -> Out<Option<Prefix>> {
+    let prefix = Prefix::at(conn, seal, position)?;
+    Ok(prefix.filter(|p| !p.done && p.claimant == session && p.fence == fence))
+}
+
+/// Adds progress to a prefix; gives the cursor that was saved before.
+pub(super) fn advance(
+    conn: &Connection,
+    seal: Seal,
+    (session, carrying_out): (i64, bool),
+    progress: &Progress,
+) -> Out<Option<Vec<u8>>> {
+    let Some(mut prefix) = in_force(conn, seal, session, progress.prefix, progress.fence)? else {
+        return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
+    };
+    prefix.notes = check::note_numbers(progress, prefix.notes)?;
+    check::intents(progress)?;
+    check::candidates(progress, carrying_out)?;
+    intents::replace(conn, seal, &mut prefix, &progress.intents)?;
+    for note in &progress.notes {
+        let sum = notes::insert(conn, seal, progress.prefix, note)?;
+        prefix.chain = notes::chained(prefix.chain, sum);
+    }
+    let before = std::mem::replace(&mut prefix.cursor, progress.cursor.clone());
+    prefix.tally = Some(progress.tally.clone());
+    prefix.done = progress.done;
+    prefix.claimant = if progress.done { 0 } else { session };
+    if carrying_out {
+        candidates::remove(conn, seal, &mut prefix)?;
+    } else {
+        candidates::add(conn, seal, &mut prefix, &progress.candidates)?;
+    }
+    prefix.save(conn, seal)?;
+    Ok(before)
+}
+
+/// Lets a cycle carry out what it has shown.
+pub(super) fn carry_out(conn: &Connection, cycle: &CycleKey, consent: Consent, at: f64) -> Out<()> {
+    let newest = whole::kept(conn, &cycle.crawl)?.map_or(cycle.number, |kept| kept.crawl.latest);
+    let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+    let mut with_candidates = Vec::new();
+    let whole = whole::read(conn, row.clone(), |prefix| {
+        with_candidates.extend((prefix.candidates > 0).then_some(prefix.position));
+    })?;
+    if !check::may_carry_out(&whole.into_cycle(), newest)? {
+        return Ok(());
+    }
+    for position in with_candidates {
+        let Some(mut prefix) = Prefix::at(conn, row.seal(), position)? else { continue };
+        (prefix.done, prefix.cursor) = (false, None);
+        prefix.save(conn, row.seal())?;
+    }
+    let confirmed = (consent == Consent::Confirmed).then_some(at);
+    CycleRow { carrying_out: Some(at), confirmed, ..row }.save_end(conn)
+}
+
+/// Ends a cycle, unless it has ended, or has candidates.
+pub(super) fn end(conn: &Connection, cycle: &CycleKey, at: f64) -> Out<()> {
+    let mut row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+    let (mut left, mut candidates) = (0u32, 0u64);
+    Prefix::each(conn, row.seal(), |prefix| {
+        left += u32::from(!prefix.done);
+        candidates = candidates.saturating_add(prefix.candidates);
+        Ok(())
+    })?;
+    match (left, row.finished) {
+        // It is examined; what it has shown is yet to be judged.
+        (0, None) if candidates > 0 => Ok(()),
+        (0, Some(_)) => Ok(()),
+        (0, None) => {
+            row.finished = Some(at);
+            row.save_end(conn)
+        }
+        _ => Err(too_many_done(cycle)),
+    }
+}
+
+/// The prefixes in the file are not those that were counted. Only another program's writing can make it so.
+pub(super) fn too_many_done(cycle: &CycleKey) -> Fault {
+    Fault::Damaged(format!("the prefixes of cycle {} changed under its owner", cycle.number))
+}

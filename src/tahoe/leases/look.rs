@@ -1,0 +1,300 @@
+//! A look at one share: what it is, what is wrong with it, and what is to become of it. Nothing is changed here.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::figures::Why;
+use super::judge::{Dates, Flaw, HEADER, judge};
+use super::plan::{Act, Change, Seen, SharePlan};
+use super::tally::{Held, Share};
+use super::windows::{self, By, Cancelled, WINDOW_LEN};
+use super::{Conduct, LeaseSettings, Word};
+use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
+use crate::tahoe::container::Header;
+use crate::tahoe::lease::Lease;
+use crate::tahoe::store::ShareFile;
+use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, Record, ShareBytes, TablePlace, TableRead};
+
+/// How long a share must have been untouched before it may go while its node is running, in seconds.
+const UNTOUCHED_SECS: f64 = 3600.0;
+
+/// Leases of all the tables that are rewritten in one bucket in a cycle. (Real shares have a handful.)
+pub(super) const LEASES_MOST: u64 = 100_000;
+
+/// Leases of the tables of a bucket of which its intent holds all bytes; further ones are rewritten in windows.
+const LEASES_AT_ONCE: u64 = 4 * WINDOW_LEN;
+
+/// Leases of a share that are read, unless Tahoe is to be followed in everything: a file of holes has billions of them for
+/// nothing, and reading those would hold a slice for an hour.
+const LEASES_READ: u64 = 1_000_000;
+
+/// What a look at a share has shown.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub plan: SharePlan,
+    /// How many of its leases have which age, in days; of a share that turned out to be corrupt, those of the leases before.
+    /// Dates have 32 bits, so there are 50,000 ages at most, however many leases a count speaks of.
+    pub ages: BTreeMap<i64, u64>,
+    pub flaws: Vec<Flaw>,
+    /// Why Tahoe's lease checker does not survive the share.
+    pub stops: Option<String>,
+    /// Why its expired leases are kept, where that is no flaw of the share.
+    pub kept: Option<String>,
+    /// Whether its leases cannot be read just now.
+    pub would_wait: bool,
+}
+
+/// Where and when it is looked.
+pub(super) struct Sight<'a> {
+    pub settings: &'a LeaseSettings,
+    /// The moment that counts as now, in seconds since 1970.
+    pub now: f64,
+    /// The latest moment that counts as now, likewise: leases are renewed while a cycle lasts.
+    pub latest: f64,
+    /// How many leases a table may have that is to be rewritten: of [`LEASES_MOST`] those that others of its bucket leave.
+    pub leases_left: u64,
+    pub page: &'a mut [u8; PIECE_LEN],
+}
+
+/// What was met while the leases were read.
+#[derive(Debug)]
+struct Met {
+    dates: Dates,
+    held: Held,
+    expired: u64,
+    /// Whether every lease has been expired for a day.
+    all_ripe: bool,
+    /// How many have which age, in days: their number is bounded, that of the leases is not.
+    ages: BTreeMap<i64, u64>,
+}
+
+/// What is to become of a share whose leases could be read.
+#[derive(Default)]
+struct Decision {
+    act: Option<Act>,
+    stops: Option<String>,
+    kept: Option<String>,
+    spared: Option<Why>,
+    would_wait: bool,
+}
+
+/// A share whose leases are being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Its name.
+    name: String,
+    header: Header,
+    met: Met,
+    place: TablePlace,
+    /// How many bytes of the page are still its first ones.
+    head_len: usize,
+}
+
+/// How a look has begun.
+pub(super) enum Begun {
+    /// There is no more to see.
+    Looked(Looked),
+    Reading(Reading),
+}
+
+impl Reading {
+    /// Notes that it goes on in another slice, with another page.
+    pub fn set_aside(&mut self) {
+        self.head_len = 0;
+    }
+}
+
+impl Sight<'_> {
+    /// Looks at a share.
+    ///
+    /// # Errors
+    /// If not even its first bytes can be read.
+    pub fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
+        let mut reading = match self.begin(name, file)? {
+            Begun::Looked(looked) => return Ok(looked),
+            Begun::Reading(reading) => reading,
+        };
+        loop {
+            match self.go_on(reading, file, || true) {
+                Begun::Looked(looked) => return Ok(looked),
+                Begun::Reading(unfinished) => reading = unfinished,
+            }
+        }
+    }
+
+    /// Begins to look at a share.
+    ///
+    /// # Errors
+    /// If not even its first bytes can be read.
+    pub fn begin(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Begun> {
+        let head_len = file.read_at(self.page, 0)?;
+        // Names of shares are digits of some script, so this loses nothing.
+        let name = String::from_utf8_lossy(name).into_owned();
+        Ok(match Header::parse(&self.page[..head_len]) {
+            Ok(header) => {
+                let (met, place) = (Met::nothing(self.latest), TablePlace::default());
+                Begun::Reading(Reading { name, header, met, place, head_len })
+            }
+            Err(malformed) => {
+                let flaw =
+                    Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true, only_kept: false };
+                let (plan, ages) = (SharePlan::of(name, Seen::Corrupt), BTreeMap::new());
+                Begun::Looked(Looked { plan, ages, flaws: vec![flaw], stops: None, kept: None, would_wait: false })
+            }
+        })
+    }
+
+    /// Goes on reading leases as long as `goes_on` says so, and at the end decides.
+    pub fn go_on(&mut self, mut reading: Reading, file: &ShareFile, goes_on: impl FnMut() -> bool) -> Begun {
+        let head = &self.page[..reading.head_len];
+        let most = if self.settings.conduct == Conduct::Compat { u64::MAX } else { LEASES_READ };
+        let share = ShareBytes { head, size: file.size(), rest: file, most };
+        let Reading { header, met, place, .. } = &mut reading;
+        let visit = |record: Record<'_>| met.meet(self.settings, header, record.lease, self.now);
+        let read = match share.records_from(place, header, visit, goes_on) {
+            Ok(TableRead::Part) => return Begun::Reading(reading),
+            Ok(TableRead::End(extra)) => Ok(extra),
+            Err(fault) => Err(fault),
+        };
+        let Reading { name, header, met, .. } = reading;
+        let flaws = judge(&header, share.size, &read, &met.dates);
+        let whole = Share {
+            share_type: header.share_type(),
+            size: share.size,
+            disk_bytes: file.disk_bytes(),
+            leases: met.dates.met(),
+            held: met.held,
+            damaged: self.settings.conduct == Conduct::Careful && !flaws.is_empty(),
+        };
+        let (seen, decision) = match read {
+            Ok(_) => {
+                let decision = self.decide(&header, &share, &met, &flaws);
+                // A failure to cancel comes after the share was counted as examined.
+                (if decision.stops.is_some() { Seen::Stops(Some(whole)) } else { Seen::Whole(whole) }, decision)
+            }
+            Err(Fault::Corrupt(_) | Fault::TooMany(_)) => (Seen::Corrupt, Decision::default()),
+            Err(Fault::Stops(reason)) => (Seen::Stops(None), Decision { stops: Some(reason), ..Decision::default() }),
+            Err(Fault::Unreadable(e)) => {
+                let (stops, would_wait) = (Some(format!("cannot read leases: {e}")), would_wait(&e));
+                (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
+            }
+        };
+        let Decision { act, stops, kept, spared, would_wait } = decision;
+        let plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
+        Begun::Looked(Looked { plan, ages: met.ages, flaws, stops, kept, would_wait })
+    }
+
+    fn decide(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, met: &Met, flaws: &[Flaw]) -> Decision {
+        let nothing = Decision::default();
+        let (stamp, leases) = (share.rest.stamp(), met.dates.met());
+        let unlink = Decision { act: Some(Act { stamp, leases, change: Change::Unlink }), ..Decision::default() };
+        if met.expired == 0 || self.settings.expiry == super::Expiry::None {
+            return nothing;
+        }
+        match (self.settings.conduct, self.settings.word) {
+            // On the word of a damaged share nothing is deleted.
+            (Conduct::Careful, _) if !flaws.is_empty() => nothing,
+            (Conduct::Careful, Some(Word::Online)) => match self.spared(met, stamp.touched_unix()) {
+                None => unlink,
+                spared => Decision { spared, ..nothing },
+            },
+            (Conduct::Careful, _) if met.expired == leases => unlink,
+            _ if leases > self.leases_left => {
+                let others =
+                    if leases > LEASES_MOST { "" } else { ", and in this cycle other shares of the bucket come first" };
+                let kept = Some(format!("its lease table is not rewritten: it has {leases} leases{others}"));
+                Decision { kept, ..nothing }
+            }
+            _ => {
+                let rewritten = LEASES_MOST.saturating_sub(self.leases_left);
+                self.cancel(header, share, leases > WINDOW_LEN || rewritten + leases > LEASES_AT_ONCE)
+            }
+        }
+    }
+
+    /// Why a share with expired leases does not go while its node is running.
+    fn spared(&self, met: &Met, touched_unix: f64) -> Option<Why> {
+        match met {
+            _ if met.expired < met.dates.met() => Some(Why::PartlyExpired),
+            _ if !met.all_ripe => Some(Why::ExpiredWithinADay),
+            _ if touched_unix + UNTOUCHED_SECS > self.now => Some(Why::TouchedWithinTheHour),
+            _ => None,
+        }
+    }
+
+    /// Cancels the expired leases, in thought.
+    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, is_long: bool) -> Decision {
+        let cancelled = if is_long { self.cancel_long(header, share) } else { self.cancel_short(header, share) };
+        let Cancelled { change, leases, stops } = match cancelled {
+            Ok(cancelled) => cancelled,
+            Err(fault) => {
+                let would_wait = matches!(fault, Fault::Unreadable(e) if would_wait(&e));
+                let kept = Some("its leases could not be read a second time".into());
+                return Decision { kept, would_wait, ..Decision::default() };
+            }
+        };
+        let stamp = share.rest.stamp();
+        let act = |change| Some(Act { stamp, leases, change });
+        let (act, kept) = match change {
+            Some(Change::Unlink) => (act(Change::Unlink), None),
+            Some(_) if share.rest.links() > 1 => {
+                let links = share.rest.links();
+                let why = "its lease table is not rewritten: it has";
+                (None, Some(format!("{why} {links} names (hard links), which would all be changed")))
+            }
+            Some(change) => (act(change), None),
+            None => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
+        };
+        let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
+        Decision { act, stops, kept, ..Decision::default() }
+    }
+
+    fn cancel_long(&self, header: &Header, share: &ShareBytes<'_, ShareFile>) -> Result<Cancelled, Fault> {
+        let by = if self.settings.conduct == Conduct::Compat { By::Secret } else { By::Lease };
+        windows::plan(header, share, by, |record| self.settings.expires(header, record.lease, self.now))
+    }
+
+    fn cancel_short(&self, header: &Header, share: &ShareBytes<'_, ShareFile>) -> Result<Cancelled, Fault> {
+        let mut table = Vec::new();
+        share.each_record(header, |record| {
+            let expired = self.settings.expires(header, record.lease, self.now);
+            table.push(Entry { at: record.at, bytes: record.bytes.to_vec(), expired });
+        })?;
+        let expired = table.iter().filter(|entry| entry.expired).count() as u64;
+        let (outcome, leases, stops) = match self.settings.conduct {
+            Conduct::Careful => (exactly(header, share.size, &table), expired, false),
+            Conduct::Compat => {
+                let BySecret { outcome, cancelled, stops } = by_secret(header, share.size, &table);
+                (outcome, cancelled, stops)
+            }
+        };
+        let change = match outcome {
+            Outcome::Unlinked => Some(Change::Unlink),
+            Outcome::Rewritten(rewrite) => Some(Change::Rewrite(rewrite)),
+            Outcome::Untouched => None,
+        };
+        Ok(Cancelled { change, leases, stops })
+    }
+}
+
+/// Whether something cannot be done just now.
+pub(super) fn would_wait(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock
+}
+
+impl Met {
+    fn nothing(latest: f64) -> Met {
+        let held = Held { by_own_date: false, by_settings: false };
+        Met { dates: Dates::new(latest), held, expired: 0, all_ripe: true, ages: BTreeMap::new() }
+    }
+
+    fn meet(&mut self, settings: &LeaseSettings, header: &Header, lease: Lease, now: f64) {
+        let expired = settings.expires(header, lease, now);
+        *self.ages.entry(lease.age_days(now)).or_default() += 1;
+        self.held.by_own_date |= lease.is_valid(now);
+        self.held.by_settings |= !expired;
+        self.expired += u64::from(expired);
+        self.all_ripe &= expired && settings.expiry.expired_a_day_ago(lease, now);
+        self.dates.meet(lease);
+    }
+}

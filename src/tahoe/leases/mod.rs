@@ -1,0 +1,234 @@
+//! The job `leases`: what Tahoe's lease checker does, and what Sexton thinks of the shares besides.
+//!
+//! Its report holds, under `history`, the entry that Tahoe's own lease checker would have written for the cycle, as
+//! coded, with its peculiarities. Sexton's own judgement goes to the findings and never changes that entry.
+//!
+//! Where expired leases are deleted, a visit (`examine`) only plans it, twice: when the bucket is examined, and when the whole
+//! ring was. `carry` does it, once the second plan was saved for good. `look` decides what is to become of a share, and says it with the same words to both.
+
+mod carry;
+mod examine;
+mod expiry;
+mod failures;
+mod figures;
+mod handover;
+mod history;
+mod judge;
+mod look;
+mod plan;
+mod settings;
+mod sums;
+mod tally;
+mod windows;
+mod youngest;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use examine::BucketVisit;
+pub use expiry::{Expiry, ShareTypes};
+use failures::Failures;
+use settings::Manner;
+pub use settings::{Conduct, LeaseSettings, Word};
+pub use tally::LeaseTally;
+use youngest::Youngest;
+
+use super::TahoeStore;
+use super::store::TahoeBucket;
+use crate::error::Error;
+use crate::job::{Carried, CycleView, Deed, Fold, Intent, Job, PrefixWalk, Stopped, Unreadable, Visited};
+use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
+use crate::shown;
+use crate::store::Store;
+
+/// Checks the leases of every share of a [`TahoeStore`].
+#[derive(Debug, Clone, Default)]
+pub struct Leases {
+    settings: LeaseSettings,
+    youngest: Arc<Youngest>,
+    failures: Arc<Failures>,
+}
+
+impl Leases {
+    /// Makes the job with these settings.
+    pub fn new(settings: LeaseSettings) -> Leases {
+        Leases { settings, youngest: Arc::default(), failures: Arc::default() }
+    }
+
+    /// Refuses to go on by a cutoff yet to come. A rehearsal and a dry run refuse what the run would refuse. A moment that was
+    /// given is what it is.
+    fn refuses(&self, fold: &mut Fold<'_, LeaseTally>) -> bool {
+        match self.settings.validate_at(fold.now) {
+            Err(why) if !fold.clocks().fixed => {
+                fold.refuse(why);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Refuses to delete by clocks that cannot be believed, or by a cutoff yet to come. `planned`: when the youngest share
+    /// that is about to go was touched, in seconds since 1970, and which it is.
+    fn check_clocks(&self, clocks: &Clocks, planned: Option<(f64, PathBuf)>) -> Result<(), Error> {
+        // A moment that was given for a store at rest is what it is; beside a running node even that has to be true.
+        if clocks.fixed && self.settings.word == Some(Word::Offline) {
+            return Ok(());
+        }
+        self.settings.validate_at(clocks.cycle_now)?;
+        if let Some(why) = clock_fault(clocks.started, clocks.moment, clocks.cycle_now) {
+            return Err(Error::Clock { why });
+        }
+        let mut young = planned.into_iter().chain(self.youngest.get());
+        young.try_for_each(|(touched_unix, share)| self.check_date(touched_unix, clocks, || share))
+    }
+
+    /// Refuses a clock that is behind a share, touched at `touched_unix`, in seconds since 1970; unless it is vouched for.
+    fn check_date(&self, touched_unix: f64, clocks: &Clocks, share: impl FnOnce() -> PathBuf) -> Result<(), Error> {
+        match secs_ahead(touched_unix, clocks.moment.unix_secs) {
+            Some(ahead) if !self.settings.accept_clock => Err(Error::Clock {
+                why: format!(
+                    "a share was written {ahead:.0} s after it, {} (if the clock is right and that date is wrong, say so with \
+                     --accept-clock, or `accept_clock: true` in config.ron)",
+                    shown::path(&share())
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Leases {
+    fn catch(&self) -> SafetyCatch {
+        SafetyCatch { most: self.settings.max_delete }
+    }
+
+    /// What a run that deletes would delete, and whether it would be let.
+    fn would_delete(&self, cycle: &CycleView<'_, LeaseTally>) -> Value {
+        let freed = cycle.tally.would_delete;
+        let mut would_delete = json!(freed);
+        would_delete["max_delete"] = json!(self.settings.max_delete);
+        would_delete["over_max_delete"] = json!(!self.catch().allows(freed.shares, cycle.counts.shares));
+        would_delete
+    }
+}
+
+impl Job<TahoeStore> for Leases {
+    type Tally = LeaseTally;
+
+    fn name(&self) -> &str {
+        "leases"
+    }
+
+    fn parameters(&self) -> Value {
+        let LeaseSettings { expiry, sharetypes, word, dry_run, conduct, prune, .. } = &self.settings;
+        let types: Vec<&str> = sharetypes.0.iter().map(|t| t.as_str()).collect();
+        let mut parameters = json!({ "expire": expiry.to_string(), "sharetypes": types });
+        if let Some(word) = word {
+            let what = if *dry_run { "dry_run" } else { "delete" };
+            parameters[what] = json!(word.as_str());
+        }
+        if *conduct == Conduct::Compat {
+            parameters["compat"] = json!(true);
+        }
+        if *prune {
+            parameters["prune_empty_buckets"] = json!(true);
+        }
+        parameters
+    }
+
+    fn process_bucket(&self, bucket: &mut TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) -> Result<(), Unreadable> {
+        if self.refuses(fold) {
+            return Ok(());
+        }
+        let mut part = None;
+        loop {
+            match examine::bucket(self, bucket, part.take(), fold)? {
+                Visited::Whole => return Ok(()),
+                Visited::Part(visit) | Visited::Chunk(visit) => part = Some(visit),
+            }
+        }
+    }
+
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, LeaseTally>) -> Result<(), Stopped> {
+        walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
+            if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, fold) }
+        })
+    }
+
+    fn carry_out(
+        &self,
+        store: &TahoeStore,
+        intent: &Intent,
+        deed: &mut Deed<'_, LeaseTally>,
+    ) -> Result<Carried, Error> {
+        carry::bucket(self, store, intent, deed)
+    }
+
+    fn may_change(&self, store: &TahoeStore, clocks: &Clocks) -> Result<(), Error> {
+        self.check_clocks(clocks, None)?;
+        let LeaseSettings { word, accept_clock, node_stopped, .. } = self.settings;
+        match word {
+            // It may have been started since the crawl was.
+            Some(Word::Offline) => store
+                .running_node()
+                .filter(|node| node.forbids(node_stopped))
+                .map_or(Ok(()), |node| Err(node.refusal())),
+            // The node beside which anything is deleted has a clock as well.
+            Some(Word::Online) if !accept_clock => {
+                let fault = node_fault(store.node_saved_unix(), clocks.moment.unix_secs);
+                // They lie beside `shares/`.
+                let folder = || store.path("", None).parent().map(Path::to_path_buf).unwrap_or_default();
+                fault.map_or(Ok(()), |fault| Err(Error::NodeSilent { folder: folder(), fault }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn safety_catch(&self) -> Option<SafetyCatch> {
+        Some(self.catch())
+    }
+
+    fn deletes_in_one_pass(&self) -> bool {
+        self.settings.conduct == Conduct::Compat && self.settings.manner() == Manner::Deletes
+    }
+
+    fn rehearses_first(&self) -> bool {
+        self.settings.rehearsal && self.settings.manner() == Manner::Deletes
+    }
+
+    /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
+    /// in force, without what that entry counts beside it, in each cycle again: `empty` buckets, shares without any lease, damaged ones,
+    /// which are kept, and directories; `deleted`, or `would_delete` with `max_delete`, the part that the safety catch lets go, and
+    /// `over_max_delete`, whether that is more;
+    /// beside a running node `spared`, shares with expired leases that are not touched there, by the first reason.
+    fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
+        let manner = match self.settings.manner() {
+            // A rehearsal of 0.1.0 was a cycle of its own, which only told.
+            Manner::Deletes if !cycle.tally.would_delete.is_zero() => Manner::Tells,
+            manner => manner,
+        };
+        let expired = json!({
+            "by_own_dates": cycle.tally.expired_by_own_dates(),
+            "by_rule": cycle.tally.expired_by_rule(),
+        });
+        let mut own = Map::from_iter([
+            ("history".to_owned(), history::entry(&self.settings, manner, cycle)),
+            ("expired".to_owned(), expired),
+            ("empty".to_owned(), json!(cycle.tally.empty)),
+        ]);
+        if self.settings.word == Some(Word::Online) {
+            own.insert("spared".to_owned(), json!(cycle.tally.spared));
+        }
+        match manner {
+            Manner::Looks => {}
+            Manner::Tells => drop(own.insert("would_delete".to_owned(), self.would_delete(cycle))),
+            Manner::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
+        }
+        own
+    }
+}
+
+#[cfg(test)]
+mod tests;
