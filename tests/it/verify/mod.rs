@@ -1,0 +1,4 @@
+//! Verifying shares: the command, and each bit that may flip.
+
+mod cli;
+pub mod flips;
