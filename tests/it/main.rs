@@ -5,8 +5,6 @@ mod cumulus;
 mod daemon;
 mod expiry;
 mod house;
-#[cfg(feature = "external")]
-mod page;
 mod program;
 mod simulated;
 mod state;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::cleanings;
+use super::database;
 use super::metrics::metric;
 use super::process::{CRAWLS, Daemon, command_for, config};
 use super::shapes::assert_fits;
@@ -157,7 +157,7 @@ fn every_series_of_an_alert_is_there_at_the_first_scrape_for_every_crawl_and_ver
     let verify = r#"(name: "verify", store: "store", job: verify(), slow_start: "1h", minimum_cycle_time: "1h")"#;
     let daemon = Daemon::start(1, &config(FAST, &format!("{slow}{verify}"), ""));
     let body = daemon.send("GET", "/metrics", &[], "").body;
-    let cleaning = cleanings::daemon(5, FAST, r#"slow_start: "1h""#).send("GET", "/metrics", &[], "").body;
+    let cleaning = database::daemon(5, FAST, r#"slow_start: "1h""#).send("GET", "/metrics", &[], "").body;
     let used = used_by_alerts();
     assert!(used.len() > 12, "{used:?}");
     for name in used {

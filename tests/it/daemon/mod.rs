@@ -2,8 +2,9 @@
 
 mod attacks;
 mod by_hand;
-pub mod cleanings;
+mod cleanings;
 mod damage;
+pub mod database;
 mod guard;
 mod life;
 mod metrics;

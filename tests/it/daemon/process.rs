@@ -151,7 +151,8 @@ impl Daemon {
     }
 
     /// Sends it a signal that does not end it.
-    #[cfg(feature = "external")]
+    // Only the tests of the page suspend a daemon.
+    #[allow(dead_code)]
     pub fn signal(&self, signal: Signal) {
         self.running.as_ref().unwrap().signal(signal);
     }

@@ -21,9 +21,17 @@ pub const NOW: &str = "1700000000";
 /// Nothing that is waited for takes longer, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The binary: of this package, or, for the package beside it, where the same target folder holds it.
+pub fn program() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_sexton") {
+        Some(path) => path.into(),
+        None => std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("sexton"),
+    }
+}
+
 /// The binary, with nothing of the tester's own surroundings.
 pub fn sexton<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sexton"));
+    let mut command = Command::new(program());
     command.args(args).stdin(Stdio::null());
     for name in ["RUST_LOG", "FAILPOINTS", "XDG_STATE_HOME", "XDG_CACHE_HOME"] {
         command.env_remove(name);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::browser::Browser;
-use crate::daemon::cleanings::{daemon, expired, marked};
+use crate::database::{daemon, expired, marked};
+use sexton_page_tests::Browser;
 
 const CARD: &str = "[aria-label='Cleaning db']";
 const BAR: &str = "document.querySelector(\"[aria-label='Progress of db']\").value";

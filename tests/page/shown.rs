@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use thirtyfour::Key;
 
-use super::browser::Browser;
 use super::stage::{Play, Stage};
+use sexton_page_tests::Browser;
 
 /// The page with these answers, once it shows them.
 pub fn page(play: Play) -> (Stage, Browser) {

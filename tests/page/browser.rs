@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -158,7 +158,7 @@ impl Browser {
 
     /// Keeps a picture of the whole page as a file of the test run.
     pub fn shot(&self, name: &str) {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page-shots");
+        let folder = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("tmp/page-shots");
         std::fs::create_dir_all(&folder).unwrap();
         let height = self.js("return Math.min(document.documentElement.scrollHeight, 12000)").as_u64().unwrap();
         let width = self.js("return innerWidth").as_u64().unwrap();

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::browser::Browser;
 use super::shown::{clean, crawl, page};
 use super::stage::Play;
+use sexton_page_tests::Browser;
 
 /// The examples with these ages: of each day, how many leases.
 fn aged(ages: &[(i32, u64)]) -> Play {

@@ -35,7 +35,7 @@ impl Play {
     /// As the examples are.
     pub fn as_written() -> Play {
         let example = |name: &str| {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/api").join(name);
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/api").join(name);
             serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
         };
         Play {
@@ -168,7 +168,7 @@ fn answer(play: &Play, seen: &Mutex<Vec<Change>>, request: &HttpRequest, body: &
         Some("svg") => "image/svg+xml",
         _ => return HttpResponse::NotFound().json(json!({"error": "no such thing"})),
     };
-    match std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/daemon/page").join(name)) {
+    match std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src/daemon/page").join(name)) {
         Ok(content) => {
             let policy = ("content-security-policy", POLICY);
             HttpResponse::Ok().content_type(kind).insert_header(policy).body(content)

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::browser::Browser;
-use crate::daemon::process::{Daemon, config};
+use crate::process::{Daemon, config};
 use crate::support::harness::Sample;
+use sexton_page_tests::Browser;
 
 /// A daemon over a sample store, slow enough to be watched, at an address that it keeps over restarts.
 fn daemon() -> Daemon {
