@@ -16,7 +16,7 @@ mod wiring;
 
 pub use checkpointer::Checkpointer;
 pub use cleaner::Cleaner;
-pub(crate) use cleaner::{Cleaning, CleaningPorts};
+pub(crate) use cleaner::{MaintenancePorts, Runner};
 pub use governor::Governor;
 pub(crate) use guard::Fuse;
 pub use lister::PrefixLister;

@@ -14,20 +14,20 @@ use actix::prelude::*;
 use actix_rt::System;
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::launch::{Plan, launch_cleaner};
+pub(crate) use self::launch::{Plan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
 pub use crate::actors::Cycles;
 pub use crate::actors::Life;
 use crate::actors::Wiring;
-use crate::actors::{CleaningPorts, CrawlPlan, Fuse, Governor, Launched, Ports};
+use crate::actors::{CrawlPlan, Fuse, Governor, Launched, MaintenancePorts, Ports};
 use crate::clock::Time;
-use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::maintenance::Maintenance;
 use crate::model::{Board, Event};
 pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
-use crate::settings::{self, CrawlSettings, Settings, UpkeepSettings};
+use crate::settings::{self, CrawlSettings, MaintenanceSettings, Settings, UpkeepSettings};
 use crate::state::{Desk, StateStore};
 use crate::store::Store;
 use crate::threads;
@@ -63,7 +63,7 @@ impl Engine {
             settings,
             state: None,
             crawls: Vec::new(),
-            cleanings: Vec::new(),
+            maintenance: Vec::new(),
             upkeep: UpkeepSettings::default(),
             subscribers: Vec::new(),
             time: None,
@@ -81,7 +81,7 @@ pub struct EngineBuilder {
     settings: Settings,
     state: Option<Box<dyn StateStore>>,
     crawls: Vec<Box<dyn CrawlPlan>>,
-    cleanings: Vec<CleaningSettings>,
+    maintenance: Vec<(MaintenanceSettings, Arc<dyn Maintenance>)>,
     upkeep: UpkeepSettings,
     subscribers: Vec<Recipient<Event>>,
     time: Option<Time>,
@@ -114,11 +114,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a cleaning of a local database of LBS or Cumulus, which runs again and again
-    /// ([`CleaningSettings::every`]). When it last ran is kept with the [`state`](Self::state), so a restart does not
-    /// clean at once again. A run that fails or refuses is shown, and tried again at its next time.
-    pub fn clean(mut self, settings: CleaningSettings) -> Self {
-        self.cleanings.push(settings);
+    /// Adds a maintenance, which runs again and again ([`MaintenanceSettings::every`]). When it last ran is kept with the
+    /// [`state`](Self::state), so a restart does not run it at once again. A run that fails or refuses is shown, and tried again at its next time.
+    pub fn maintenance(mut self, settings: MaintenanceSettings, maintenance: impl Maintenance) -> Self {
+        self.maintenance.push((settings, Arc::new(maintenance)));
         self
     }
 
@@ -134,8 +133,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How many cycles each crawl runs, and how often each cleaning. Default [`Cycles::Forever`]. With [`Cycles::Once`] a
-    /// cleaning that fails is the engine's error.
+    /// How many cycles each crawl runs, and how often each maintenance. Default [`Cycles::Forever`]. With [`Cycles::Once`] a
+    /// maintenance that fails is the engine's error.
     pub fn cycles(mut self, cycles: Cycles) -> Self {
         self.cycles = cycles;
         self
@@ -214,10 +213,13 @@ impl EngineBuilder {
     fn validate(&self) -> Result<()> {
         self.settings.validate()?;
         self.crawls.iter().try_for_each(|crawl| crawl.validate())?;
-        self.cleanings.iter().try_for_each(CleaningSettings::validate)?;
+        for (settings, maintenance) in &self.maintenance {
+            settings.validate(maintenance.kind())?;
+            maintenance.validate()?;
+        }
         self.upkeep.validate()?;
         let crawls = self.crawls.iter().map(|crawl| crawl.name());
-        settings::check_unique(crawls.chain(self.cleanings.iter().map(|cleaning| &*cleaning.name)))
+        settings::check_unique(crawls.chain(self.maintenance.iter().map(|(settings, _)| &*settings.name)))
     }
 
     /// Starts the actors and whoever waits for their end.
@@ -228,8 +230,8 @@ impl EngineBuilder {
             board.subscribe(subscriber);
         }
         let fuse = Fuse::new();
-        let cleaners = u32::try_from(self.cleanings.len()).unwrap_or(u32::MAX);
-        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(cleaners).max(1);
+        let runners = u32::try_from(self.maintenance.len()).unwrap_or(u32::MAX);
+        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(runners).max(1);
         let guard = fuse.guard("governor");
         let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
         let state = self.state.unwrap_or_else(|| Box::new(crate::state::MemoryStore::default()));
@@ -252,16 +254,16 @@ impl EngineBuilder {
             candidates: checkpointer.clone().recipient(),
             damaged: checkpointer.clone().recipient(),
         };
-        let cleanings =
-            CleaningPorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
+        let maintenance =
+            MaintenancePorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
         let working = Working::new(self.settings.priority);
         let wiring =
-            Wiring { ports, cleanings, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
+            Wiring { ports, maintenance, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
         let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
-        crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
+        crawls.extend(self.maintenance.into_iter().map(|(settings, of)| launch_maintenance(settings, of, &wiring)));
         let tidy = checkpointer.clone().recipient();
         let upkeep = (cycles != Cycles::Once).then(|| start_upkeep(self.upkeep, tidy, &wiring));
         let works = Works::default();

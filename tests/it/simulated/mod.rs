@@ -7,6 +7,7 @@ pub mod crawl;
 mod day;
 mod deferred;
 mod intents;
+mod maintenance;
 mod order;
 mod panic;
 mod parts;
