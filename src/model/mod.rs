@@ -28,7 +28,6 @@ use crate::policy::target::{Outlook, between_visits, outlook};
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
-#[cfg(feature = "daemon")]
 pub(crate) use board::OTHERS;
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub use maintenance::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};

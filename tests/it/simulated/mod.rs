@@ -2,10 +2,14 @@
 
 mod budget;
 mod claims;
+#[cfg(feature = "daemon")]
 mod cleaning;
 pub mod crawl;
+#[cfg(feature = "daemon")]
 mod day;
 mod deferred;
+#[cfg(feature = "sqlite")]
+mod in_a_file;
 mod intents;
 mod maintenance;
 mod order;
@@ -14,6 +18,7 @@ mod parts;
 mod passes;
 mod regressions;
 mod rehearsal;
+#[cfg(feature = "daemon")]
 mod schedule;
 mod stop;
 mod upkeep;
