@@ -11,7 +11,6 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::{Cleaning, Order};
-use crate::actors::messages::SliceRequest;
 use crate::cumulus::{CleaningReport, CleaningRun, Outcome, Progress};
 use crate::error::{Error, Result};
 use crate::model::{CleaningPhase, CleaningStatus, Event};
@@ -60,7 +59,7 @@ impl Cleaning {
     async fn slice(&self) -> Result<TimeSlice> {
         loop {
             self.permission().await?;
-            let request = SliceRequest::send(&self.slices, self.client.clone(), self.settings.weight);
+            let request = self.slices.slice(self.client.clone(), self.settings.weight);
             if let Some(slice) = self.unless_halted(request).await {
                 return slice;
             }

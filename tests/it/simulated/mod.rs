@@ -6,6 +6,7 @@ mod cleaning;
 pub mod crawl;
 mod day;
 mod deferred;
+mod governor;
 mod intents;
 mod order;
 mod panic;
