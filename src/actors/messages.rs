@@ -18,7 +18,7 @@
 //! | Checkpointer | [`ReadCandidates`] | the next [`Candidate`]s of a prefix |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
-//! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
+//! | Checkpointer | [`LastRunOf`] | how the last run of a maintenance ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
 //! | BucketProcessor | [`Tune`], [`Instruction`], [`Stop`] | |
@@ -128,14 +128,9 @@ pub enum Tune {
 /// Changes how many slices may be out at once: the number of workers in an engine.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct SetSlots {
-    /// The engine.
-    pub engine: EngineId,
-    /// How many workers it has.
-    pub workers: u32,
-}
+pub struct SetSlots(pub EngineId, pub u32);
 
-/// What an operator wants of one crawl or one cleaning, while the others go on.
+/// What an operator wants of one crawl or one maintenance, while the others go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Instruction {
@@ -462,17 +457,17 @@ pub struct DamagedBy {
     pub job: String,
 }
 
-/// Asks how the last run of a cleaning ended.
+/// Asks how the last run of a maintenance ended.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Option<LastRun>>")]
 pub struct LastRunOf(pub String);
 
-/// Notes how a run of a cleaning has ended.
+/// Notes how a run of a maintenance has ended.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct Ran {
-    /// The cleaning.
-    pub cleaning: String,
+    /// The maintenance.
+    pub maintenance: String,
     /// How it ended.
     pub run: LastRun,
 }

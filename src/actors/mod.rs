@@ -16,7 +16,7 @@ mod wiring;
 
 pub use checkpointer::Checkpointer;
 pub use cleaner::Cleaner;
-pub(crate) use cleaner::{Cleaning, CleaningPorts};
+pub(crate) use cleaner::{MaintenancePorts, Runner};
 pub(crate) use governor::Membership;
 pub use governor::{Governor, GovernorHandle, OVERRUN_TOLD};
 pub(crate) use guard::Fuse;

@@ -1,5 +1,5 @@
 //! The conductor: waits for the end of an engine, whatever it is, and brings it about when asked to. Starts and ends single
-//! crawls and cleanings meanwhile.
+//! crawls and maintenance meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ pub(crate) type Launch = Box<dyn FnOnce(&Wiring) -> Launched + Send>;
 pub(crate) enum Request {
     /// The end.
     Shutdown { deadline: Duration },
-    /// One more crawl or cleaning.
+    /// One more crawl or maintenance.
     Launch { name: String, launch: Launch, reply: oneshot::Sender<Result<()>> },
     /// A sign of life.
     Answer { reply: oneshot::Sender<Result<()>> },
@@ -33,7 +33,7 @@ pub(crate) enum Request {
 /// How long an actor that panics on another thread takes at most to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How the crawls and cleanings that run can be reached, by name.
+/// How the crawls and maintenance that run can be reached, by name.
 #[derive(Clone, Default)]
 pub(crate) struct Works(Arc<Mutex<BTreeMap<String, Work>>>);
 
@@ -79,7 +79,7 @@ impl Works {
 
 /// What is said of a name that nothing running has.
 pub(super) fn not_running(name: &str) -> Error {
-    Error::Config(format!("there is no crawl or cleaning {name:?} that is running"))
+    Error::Config(format!("there is no crawl or maintenance {name:?} that is running"))
 }
 
 type Running = JoinSet<(String, Result<()>)>;

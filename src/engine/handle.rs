@@ -8,16 +8,15 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conductor::{Launch, not_running};
-use super::{Plan, Request, Works, launch_cleaner};
+use super::{Plan, Request, Works, launch_maintenance};
 use crate::actors::messages::{Confirm, Deliver, Instruction, Stop, Tune};
 use crate::actors::{CrawlPlan, GovernorHandle};
-use crate::cumulus::CleaningReport;
-use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::maintenance::{Maintenance, MaintenanceReport};
 use crate::model::{Board, CycleReport, EventSubscriber, FindingsPage, RingPicture, Status};
 use crate::policy::cycle::Fresh;
-use crate::settings::{self, BudgetSettings, CrawlSettings, PACE, WEIGHT};
+use crate::settings::{self, BudgetSettings, CrawlSettings, MaintenanceSettings, PACE, WEIGHT};
 use crate::store::Store;
 
 /// A running engine. Dropping the handle does not end it.
@@ -43,11 +42,11 @@ impl EngineHandle {
         self.board.report(crawl)
     }
 
-    /// The report of the last cleaning of this name that was finished, or refused, in this run.
+    /// The report of the last run of a maintenance that was finished, or refused, in this engine.
     /// With [`Cycles::Once`](super::Cycles::Once) it is kept until
-    /// [`CleaningReport::handed_over`] is called; until then the same cleaning gives it again.
-    pub fn last_cleaning(&self, name: &str) -> Option<Arc<CleaningReport>> {
-        self.board.cleaning_report(name)
+    /// [`MaintenanceReport::handed_over`] is called; until then the same maintenance may give it again.
+    pub fn last_maintenance(&self, name: &str) -> Option<Arc<MaintenanceReport>> {
+        self.board.maintenance_report(name)
     }
 
     /// How many objects of a store are damaged by the judgement of a job, where a crawl of this run has asked for it.
@@ -117,37 +116,37 @@ impl EngineHandle {
         self.governor.resume();
     }
 
-    /// Pauses one cleaning between two steps, so that its database is whole and unlocked; or keeps its next run from
+    /// Pauses one maintenance between two steps, so that everything is whole and unlocked; or keeps its next run from
     /// beginning. The others go on.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no such cleaning.
-    pub fn pause_cleaning(&self, name: &str) -> Result<()> {
-        self.to_cleaning(name, |name| self.order(name, Instruction::Pause))
+    /// [`Error::Config`] if there is no such maintenance.
+    pub fn pause_maintenance(&self, name: &str) -> Result<()> {
+        self.to_maintenance(name, |name| self.order(name, Instruction::Pause))
     }
 
-    /// Goes on with a cleaning that was paused, where it was.
+    /// Goes on with a maintenance that was paused, where it was.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no such cleaning.
-    pub fn resume_cleaning(&self, name: &str) -> Result<()> {
-        self.to_cleaning(name, |name| self.order(name, Instruction::Resume))
+    /// [`Error::Config`] if there is no such maintenance.
+    pub fn resume_maintenance(&self, name: &str) -> Result<()> {
+        self.to_maintenance(name, |name| self.order(name, Instruction::Resume))
     }
 
-    /// Ends one cleaning between two steps, for as long as this engine lives; the others go on. A run that it was in the
-    /// middle of goes on in the next engine, or with the same `sexton clean`, unless a backup has run meanwhile.
+    /// Ends one maintenance between two steps, for as long as this engine lives; the others go on. A run that it was in the
+    /// middle of goes on in the next engine if the maintenance can do that.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no such cleaning.
-    pub fn stop_cleaning(&self, name: &str) -> Result<()> {
+    /// [`Error::Config`] if there is no such maintenance.
+    pub fn stop_maintenance(&self, name: &str) -> Result<()> {
         let stop = |name: &str| self.works.stop(name).map(|stop| stop.do_send(Stop)).ok_or_else(|| not_running(name));
-        self.to_cleaning(name, stop)
+        self.to_maintenance(name, stop)
     }
 
-    /// Tells a cleaning something; one that has ended needs no orders.
-    fn to_cleaning(&self, name: &str, tell: impl FnOnce(&str) -> Result<()>) -> Result<()> {
-        if !self.board.has_cleaning(name) {
-            return Err(Error::Config(format!("there is no cleaning {name:?}")));
+    /// Tells a maintenance something; one that has ended needs no orders.
+    fn to_maintenance(&self, name: &str, tell: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+        if !self.board.has_maintenance(name) {
+            return Err(Error::Config(format!("there is no maintenance {name:?}")));
         }
         if self.works.is_running(name) { tell(name) } else { Ok(()) }
     }
@@ -171,21 +170,22 @@ impl EngineHandle {
         self.launch(name, Box::new(move |wiring| plan.launch(&wiring.with_fresh(fresh)))).await
     }
 
-    /// Adds a cleaning to a running engine, as [`add_crawl`](Self::add_crawl) does a crawl.
+    /// Adds a maintenance to a running engine, as [`add_crawl`](Self::add_crawl) does a crawl.
     ///
     /// # Errors
     /// As [`add_crawl`](Self::add_crawl).
-    pub async fn add_cleaning(&self, settings: CleaningSettings) -> Result<()> {
-        settings.validate()?;
+    pub async fn add_maintenance(&self, settings: MaintenanceSettings, maintenance: impl Maintenance) -> Result<()> {
+        settings.validate(maintenance.kind())?;
+        maintenance.validate()?;
         let name = settings.name.clone();
-        self.launch(name, Box::new(move |wiring| launch_cleaner(settings, wiring))).await
+        self.launch(name, Box::new(move |wiring| launch_maintenance(settings, Arc::new(maintenance), wiring))).await
     }
 
     async fn launch(&self, name: String, launch: Launch) -> Result<()> {
         self.ask(|reply| Request::Launch { name, launch, reply }).await
     }
 
-    /// Ends one crawl or cleaning after its running slice, with its progress saved; the others go on.
+    /// Ends one crawl or maintenance after its running slice, with its progress saved; the others go on.
     ///
     /// # Errors
     /// The error with which it ended; [`Error::Config`] if none of this name is running.
@@ -193,19 +193,19 @@ impl EngineHandle {
         self.ask(|reply| Request::Stop { name: name.to_owned(), reply }).await
     }
 
-    /// Whether a crawl or a cleaning of this name is running: added, and not ended since.
+    /// Whether a crawl or a maintenance of this name is running: added, and not ended since.
     pub fn is_running(&self, name: &str) -> bool {
         self.works.is_running(name)
     }
 
-    /// Forgets a crawl or a cleaning that has ended: it is no longer shown. What it has saved stays.
+    /// Forgets a crawl or a maintenance that has ended: it is no longer shown. What it has saved stays.
     pub fn forget(&self, name: &str) {
         if !self.works.is_running(name) {
             self.board.remove(name);
         }
     }
 
-    /// Gives an order to one crawl or cleaning; see [`Instruction`].
+    /// Gives an order to one crawl or maintenance; see [`Instruction`].
     ///
     /// # Errors
     /// [`Error::Config`] if none of this name is running.

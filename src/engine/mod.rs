@@ -13,18 +13,18 @@ use std::sync::Arc;
 use actix_rt::System;
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::launch::{Plan, launch_cleaner};
+pub(crate) use self::launch::{Plan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
-use crate::actors::{CleaningPorts, CrawlPlan, Fuse, Launched, Ports, Wiring};
+use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring};
 pub use crate::actors::{Cycles, Governor, GovernorHandle, Life};
 use crate::clock::Time;
-use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::maintenance::Maintenance;
 use crate::model::{Board, EventSubscriber};
 pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
-use crate::settings::{self, CrawlSettings, Settings, UpkeepSettings};
+use crate::settings::{self, CrawlSettings, MaintenanceSettings, Settings, UpkeepSettings};
 use crate::slice::EngineId;
 use crate::state::{Desk, StateStore};
 use crate::store::Store;
@@ -61,7 +61,7 @@ impl Engine {
             settings,
             state: None,
             crawls: Vec::new(),
-            cleanings: Vec::new(),
+            maintenance: Vec::new(),
             upkeep: UpkeepSettings::default(),
             subscribers: Vec::new(),
             governor: None,
@@ -80,7 +80,7 @@ pub struct EngineBuilder {
     settings: Settings,
     state: Option<Box<dyn StateStore>>,
     crawls: Vec<Box<dyn CrawlPlan>>,
-    cleanings: Vec<CleaningSettings>,
+    maintenance: Vec<(MaintenanceSettings, Arc<dyn Maintenance>)>,
     upkeep: UpkeepSettings,
     subscribers: Vec<EventSubscriber>,
     governor: Option<GovernorHandle>,
@@ -114,11 +114,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a cleaning of a local database of LBS or Cumulus, which runs again and again
-    /// ([`CleaningSettings::every`]). When it last ran is kept with the [`state`](Self::state), so a restart does not
-    /// clean at once again. A run that fails or refuses is shown, and tried again at its next time.
-    pub fn clean(mut self, settings: CleaningSettings) -> Self {
-        self.cleanings.push(settings);
+    /// Adds a maintenance, which runs again and again ([`MaintenanceSettings::every`]). When it last ran is kept with the
+    /// [`state`](Self::state), so a restart does not run it at once again. A run that fails or refuses is shown, and tried again at its next time.
+    pub fn maintenance(mut self, settings: MaintenanceSettings, maintenance: impl Maintenance) -> Self {
+        self.maintenance.push((settings, Arc::new(maintenance)));
         self
     }
 
@@ -142,8 +141,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How many cycles each crawl runs, and how often each cleaning. Default [`Cycles::Forever`]. With [`Cycles::Once`] a
-    /// cleaning that fails is the engine's error.
+    /// How many cycles each crawl runs, and how often each maintenance. Default [`Cycles::Forever`]. With [`Cycles::Once`] a
+    /// maintenance that fails is the engine's error.
     pub fn cycles(mut self, cycles: Cycles) -> Self {
         self.cycles = cycles;
         self
@@ -223,10 +222,13 @@ impl EngineBuilder {
     fn validate(&self) -> Result<()> {
         self.settings.validate()?;
         self.crawls.iter().try_for_each(|crawl| crawl.validate())?;
-        self.cleanings.iter().try_for_each(CleaningSettings::validate)?;
+        for (settings, maintenance) in &self.maintenance {
+            settings.validate(maintenance.kind())?;
+            maintenance.validate()?;
+        }
         self.upkeep.validate()?;
         let crawls = self.crawls.iter().map(|crawl| crawl.name());
-        settings::check_unique(crawls.chain(self.cleanings.iter().map(|cleaning| &*cleaning.name)))
+        settings::check_unique(crawls.chain(self.maintenance.iter().map(|(settings, _)| &*settings.name)))
     }
 
     /// Starts the actors and whoever waits for their end.
@@ -240,8 +242,8 @@ impl EngineBuilder {
         let board = Arc::new(Board::new(engine, governor.board().clone(), time.clock.clone()));
         self.subscribers.into_iter().for_each(|subscriber| board.subscribers().add(subscriber));
         let fuse = Fuse::under(governor.fuse());
-        let cleaners = u32::try_from(self.cleanings.len()).unwrap_or(u32::MAX);
-        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(cleaners).max(1);
+        let runners = u32::try_from(self.maintenance.len()).unwrap_or(u32::MAX);
+        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(runners).max(1);
         let (governor, membership) = governor.join(engine, workers, board.subscribers().clone());
         let state = self.state.unwrap_or_else(|| Box::new(crate::state::MemoryStore::default()));
         let desk = Desk::new(state);
@@ -263,16 +265,16 @@ impl EngineBuilder {
             candidates: checkpointer.clone().recipient(),
             damaged: checkpointer.clone().recipient(),
         };
-        let cleanings =
-            CleaningPorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
+        let maintenance =
+            MaintenancePorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
         let working = Working::new(self.settings.priority);
         let wiring =
-            Wiring { ports, cleanings, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
+            Wiring { ports, maintenance, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
         let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
-        crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
+        crawls.extend(self.maintenance.into_iter().map(|(settings, of)| launch_maintenance(settings, of, &wiring)));
         let tidy = checkpointer.clone().recipient();
         let upkeep = (cycles != Cycles::Once).then(|| start_upkeep(self.upkeep, tidy, &wiring));
         let works = Works::default();

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::events::Subscribers;
 use super::findings::FindingLog;
 use super::{
-    BudgetBoard, CleaningPhase, CleaningStatus, CrawlStatus, CycleReport, Event, FindingRow, FindingsPage, Phase,
+    BudgetBoard, CrawlStatus, CycleReport, Event, FindingRow, FindingsPage, MaintenancePhase, MaintenanceStatus, Phase,
     RingMarks, RingPicture, Status, UpkeepStatus,
 };
 use crate::clock::Clock;
-use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::lock::lock;
+use crate::maintenance::MaintenanceReport;
 use crate::policy::ring::Ring;
 use crate::slice::EngineId;
 use crate::state::FINISHED_CYCLES_KEPT;
@@ -24,8 +24,8 @@ pub(crate) struct Board {
     engine: EngineId,
     pub(super) budget: Arc<BudgetBoard>,
     crawls: Mutex<BTreeMap<String, CrawlStatus>>,
-    cleanings: Mutex<BTreeMap<String, CleaningStatus>>,
-    cleaned: Mutex<BTreeMap<String, Arc<CleaningReport>>>,
+    maintenance: Mutex<BTreeMap<String, MaintenanceStatus>>,
+    maintenance_reports: Mutex<BTreeMap<String, Arc<MaintenanceReport>>>,
     upkeep: Mutex<UpkeepStatus>,
     subscribers: Arc<Subscribers>,
     /// Finished cycles of each crawl, the oldest first; only the newest has its findings and errors.
@@ -44,8 +44,8 @@ impl Board {
             engine,
             budget,
             crawls: Mutex::new(BTreeMap::new()),
-            cleanings: Mutex::new(BTreeMap::new()),
-            cleaned: Mutex::new(BTreeMap::new()),
+            maintenance: Mutex::new(BTreeMap::new()),
+            maintenance_reports: Mutex::new(BTreeMap::new()),
             upkeep: Mutex::new(UpkeepStatus::default()),
             subscribers: Arc::default(),
             reports: Mutex::default(),
@@ -86,14 +86,14 @@ impl Board {
         }
     }
 
-    /// Forgets a crawl or a cleaning. What it has cost is counted among the others from then on.
+    /// Forgets a crawl or a maintenance. What it has cost is counted among the others from then on.
     pub fn remove(&self, name: &str) {
         self.budget.figures().forget(name);
         lock(&self.crawls).remove(name);
         lock(&self.rings).remove(name);
         lock(&self.reports).remove(name);
-        lock(&self.cleanings).remove(name);
-        lock(&self.cleaned).remove(name);
+        lock(&self.maintenance).remove(name);
+        lock(&self.maintenance_reports).remove(name);
     }
 
     pub fn ring(&self, crawl: &str, write: impl FnOnce(&mut RingMarks)) {
@@ -143,17 +143,17 @@ impl Board {
         }
     }
 
-    pub fn add_cleaning(&self, name: &str, mut status: CleaningStatus) {
-        let mut cleanings = lock(&self.cleanings);
-        if let Some(known) = cleanings.get(name) {
+    pub fn add_maintenance(&self, name: &str, mut status: MaintenanceStatus) {
+        let mut all = lock(&self.maintenance);
+        if let Some(known) = all.get(name) {
             (status.runs, status.last) = (known.runs, known.last.clone());
         }
-        cleanings.insert(name.to_owned(), status);
+        all.insert(name.to_owned(), status);
     }
 
-    pub fn cleaning(&self, name: &str, write: impl FnOnce(&mut CleaningStatus)) {
-        if let Some(cleaning) = lock(&self.cleanings).get_mut(name) {
-            write(cleaning);
+    pub fn maintenance(&self, name: &str, write: impl FnOnce(&mut MaintenanceStatus)) {
+        if let Some(status) = lock(&self.maintenance).get_mut(name) {
+            write(status);
         }
     }
 
@@ -161,16 +161,16 @@ impl Board {
         write(&mut lock(&self.upkeep))
     }
 
-    pub fn has_cleaning(&self, name: &str) -> bool {
-        lock(&self.cleanings).contains_key(name)
+    pub fn has_maintenance(&self, name: &str) -> bool {
+        lock(&self.maintenance).contains_key(name)
     }
 
-    pub fn cleaned(&self, name: &str, report: Arc<CleaningReport>) {
-        lock(&self.cleaned).insert(name.to_owned(), report);
+    pub fn maintained(&self, name: &str, report: Arc<MaintenanceReport>) {
+        lock(&self.maintenance_reports).insert(name.to_owned(), report);
     }
 
-    pub fn cleaning_report(&self, name: &str) -> Option<Arc<CleaningReport>> {
-        lock(&self.cleaned).get(name).cloned()
+    pub fn maintenance_report(&self, name: &str) -> Option<Arc<MaintenanceReport>> {
+        lock(&self.maintenance_reports).get(name).cloned()
     }
 
     /// Shows that the engine has failed, and every crawl in it that had not ended.
@@ -179,10 +179,10 @@ impl Board {
             crawl.phase = Phase::Failed;
             crawl.error = Some(error.to_string());
         }
-        let ended = |c: &CleaningStatus| matches!(c.phase, CleaningPhase::Ended | CleaningPhase::Failed);
-        for cleaning in lock(&self.cleanings).values_mut().filter(|c| !ended(c)) {
-            cleaning.phase = CleaningPhase::Failed;
-            cleaning.error = Some(error.to_string());
+        let ended = |c: &MaintenanceStatus| matches!(c.phase, MaintenancePhase::Ended | MaintenancePhase::Failed);
+        for failed in lock(&self.maintenance).values_mut().filter(|c| !ended(c)) {
+            failed.phase = MaintenancePhase::Failed;
+            failed.error = Some(error.to_string());
         }
     }
 
@@ -238,10 +238,10 @@ impl Board {
             }
             budget.status(self.engine)
         };
-        let mut cleanings = lock(&self.cleanings).clone();
-        for cleaning in cleanings.values_mut() {
-            cleaning.next_run_in_secs = cleaning.next_run_at.map(|at| at.saturating_sub(now).as_secs_f64());
+        let mut maintenance = lock(&self.maintenance).clone();
+        for found in maintenance.values_mut() {
+            found.next_run_in_secs = found.next_run_at.map(|at| at.saturating_sub(now).as_secs_f64());
         }
-        Status { budget, crawls, cleanings, upkeep: lock(&self.upkeep).clone() }
+        Status { budget, crawls, maintenance, upkeep: lock(&self.upkeep).clone() }
     }
 }

@@ -5,9 +5,9 @@
 
 mod board;
 mod budget;
-mod cleaning;
 mod events;
 mod findings;
+mod maintenance;
 mod rehearsal;
 mod report;
 mod ring;
@@ -22,9 +22,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde::Serialize;
 
-use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::job::Finding;
+use crate::maintenance::MaintenanceReport;
 use crate::policy::remaining::RemainingTime;
 use crate::policy::target::{Outlook, between_visits, outlook};
 use crate::slice::Spent;
@@ -33,10 +33,10 @@ pub(crate) use board::Board;
 pub(crate) use budget::BudgetBoard;
 #[cfg(feature = "daemon")]
 pub(crate) use budget::OTHERS;
-pub use cleaning::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
 pub(crate) use events::Subscribers;
 pub use events::{EventReceiver, EventSubscriber, event_channel};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
+pub use maintenance::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
 pub use report::CycleReport;
 pub(crate) use report::CycleTotal;
@@ -105,28 +105,28 @@ pub enum Event {
         /// The cycle.
         cycle: u64,
     },
-    /// A run of a cleaning begins.
-    CleaningStarted {
-        /// The cleaning.
-        cleaning: String,
+    /// A run of a maintenance begins.
+    MaintenanceStarted {
+        /// The maintenance.
+        maintenance: String,
     },
-    /// A run of a cleaning has failed. One that is scheduled is tried again at its next time.
-    CleaningFailed {
-        /// The cleaning.
-        cleaning: String,
+    /// A run of a maintenance has failed. One that is scheduled is tried again at its next time.
+    MaintenanceFailed {
+        /// The maintenance.
+        maintenance: String,
         /// Why.
         error: Error,
     },
-    /// A cleaning is finished, or refused.
-    CleaningFinished {
-        /// The cleaning.
-        cleaning: String,
+    /// A maintenance is finished, or refused.
+    MaintenanceFinished {
+        /// The maintenance.
+        maintenance: String,
         /// What it has found and done.
-        report: Arc<CleaningReport>,
+        report: Arc<MaintenanceReport>,
     },
-    /// A crawl waits until it can save its state, or a cleaning until a backup has ended; it goes on by itself.
+    /// A crawl waits until it can save its state, or a maintenance until others have let go; it goes on by itself.
     Waiting {
-        /// The crawl or cleaning.
+        /// The crawl or maintenance.
         crawl: String,
         /// Why.
         error: Error,
@@ -164,8 +164,8 @@ pub struct Status {
     pub budget: BudgetStatus,
     /// The crawls, by name.
     pub crawls: BTreeMap<String, CrawlStatus>,
-    /// The cleanings, by name.
-    pub cleanings: BTreeMap<String, CleaningStatus>,
+    /// What is maintained, by name.
+    pub maintenance: BTreeMap<String, MaintenanceStatus>,
     /// What was done to keep the engine's own state in order.
     pub upkeep: UpkeepStatus,
 }

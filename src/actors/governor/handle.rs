@@ -179,7 +179,7 @@ pub(crate) struct Membership {
 impl Membership {
     /// Has so many workers from now on.
     pub fn set_workers(&self, workers: u32) {
-        self.governor.governor.do_send(SetSlots { engine: self.engine, workers });
+        self.governor.governor.do_send(SetSlots(self.engine, workers));
     }
 
     /// Ends it: the slices of this engine that are out end after the running unit, and its requests fail with

@@ -346,7 +346,7 @@ impl Handler<Join> for Governor {
 impl Handler<SetSlots> for Governor {
     type Result = ();
 
-    fn handle(&mut self, SetSlots { engine, workers }: SetSlots, ctx: &mut Self::Context) {
+    fn handle(&mut self, SetSlots(engine, workers): SetSlots, ctx: &mut Self::Context) {
         if let Some(member) = self.members.get_mut(&engine) {
             member.workers = workers;
         }

@@ -397,7 +397,7 @@ pub(crate) trait CrawlPlan: Send {
     fn launch(self: Box<Self>, wiring: &super::Wiring) -> Launched;
 }
 
-/// A running crawl or cleaning, as the engine knows it.
+/// A running crawl or maintenance, as the engine knows it.
 pub(crate) struct Launched {
     pub name: String,
     /// Where settings are changed while it runs, if they can be.

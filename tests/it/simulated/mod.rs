@@ -8,6 +8,7 @@ mod day;
 mod deferred;
 mod governor;
 mod intents;
+mod maintenance;
 mod order;
 mod panic;
 mod parts;
