@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::launch::StateThread;
-use crate::actors::messages::{Confirm, Instruction, SetSlots, Stop, Tune};
-use crate::actors::{Launched, Life, Wiring};
+use crate::actors::messages::{Confirm, Instruction, Stop, Tune};
+use crate::actors::{Launched, Life, Membership, Wiring};
 use crate::error::{Error, Result};
 use crate::lock::lock;
 
@@ -88,8 +88,7 @@ type Running = JoinSet<(String, Result<()>)>;
 pub(super) struct Conductor {
     pub works: Works,
     pub wiring: Wiring,
-    pub governor: Recipient<Stop>,
-    pub slots: Recipient<SetSlots>,
+    pub membership: Membership,
     pub checkpointer: Recipient<Stop>,
     pub state_thread: Option<StateThread>,
     pub upkeep: Option<Recipient<Stop>>,
@@ -108,12 +107,13 @@ impl Conductor {
         if let Err(error) = &outcome {
             self.wiring.board.failed(error);
         }
+        self.wiring.board.subscribers().end();
         self.outcome.send_replace(Some(outcome));
         if !asked && !failed {
             // Until shutdown, reports can still be marked as handed over.
             self.wait_for_shutdown().await;
         }
-        self.governor.do_send(Stop);
+        self.membership.leave();
         for stop in self.works.stops().into_iter().chain(self.upkeep) {
             stop.do_send(Stop);
         }
@@ -193,7 +193,7 @@ impl Conductor {
             return Err(Error::Config(format!("{name} is running already")));
         }
         self.watch(launch(&self.wiring), running);
-        self.slots.do_send(SetSlots(self.works.workers()));
+        self.membership.set_workers(self.works.workers());
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl Conductor {
             work.waiting.into_iter().for_each(|reply| drop(reply.send(result.clone())));
         }
         if self.wiring.life == Life::UntilShutdown {
-            self.slots.do_send(SetSlots(self.works.workers()));
+            self.membership.set_workers(self.works.workers());
         }
         result
     }
@@ -228,7 +228,7 @@ impl Conductor {
                 // Acknowledged, so that a crawl knows why it gets no slice; one that has ended need not know.
                 let _ = stop.send(Stop).await;
             }
-            self.governor.do_send(Stop);
+            self.membership.leave();
             while let Some(ended) = running.join_next().await {
                 let ended = self.ended(ended);
                 result = result.and(ended);

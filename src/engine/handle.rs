@@ -9,15 +9,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conductor::{Launch, not_running};
 use super::{Plan, Request, Works, launch_maintenance};
-use crate::actors::messages::{Confirm, Deliver, Instruction, Pause, Resume, SetBudget, SliceRequest, Stop, Tune};
-use crate::actors::{CrawlPlan, Governor};
+use crate::actors::messages::{Confirm, Deliver, Instruction, Stop, Tune};
+use crate::actors::{CrawlPlan, GovernorHandle};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::maintenance::{Maintenance, MaintenanceReport};
-use crate::model::{Board, CycleReport, Event, FindingsPage, RingPicture, Status};
+use crate::model::{Board, CycleReport, EventSubscriber, FindingsPage, RingPicture, Status};
 use crate::policy::cycle::Fresh;
 use crate::settings::{self, BudgetSettings, CrawlSettings, MaintenanceSettings, PACE, WEIGHT};
-use crate::slice::TimeSlice;
 use crate::store::Store;
 
 /// A running engine. Dropping the handle does not end it.
@@ -63,14 +62,17 @@ impl EngineHandle {
         self.deliver.send(Deliver(report.key.clone())).await?
     }
 
-    /// Changes the budget from now on.
+    /// The budget that was set last.
+    pub fn budget(&self) -> BudgetSettings {
+        self.governor.budget()
+    }
+
+    /// Changes the budget from now on. To change one value, see [`change_budget`](GovernorHandle::change_budget).
     ///
     /// # Errors
     /// [`Error::Config`] if a value is out of range; nothing is changed then.
     pub fn set_budget(&self, budget: BudgetSettings) -> Result<()> {
-        budget.validate()?;
-        self.governor.set_budget.do_send(SetBudget(budget));
-        Ok(())
+        self.governor.set_budget(budget)
     }
 
     /// Changes the time from the end of a crawl's cycle to the start of its next one, from now on.
@@ -103,14 +105,14 @@ impl EngineHandle {
         let _ = self.ask(|reply| Request::Answer { reply }).await;
     }
 
-    /// Pauses all work: each running slice ends after its bucket, and its progress is saved.
+    /// Pauses all work of this engine: each running slice ends after its bucket, and its progress is saved.
     pub fn pause(&self) {
-        self.governor.pause.do_send(Pause);
+        self.governor.pause();
     }
 
     /// Goes on after a pause. The pause has saved nothing up.
     pub fn resume(&self) {
-        self.governor.resume.do_send(Resume);
+        self.governor.resume();
     }
 
     /// Pauses one maintenance between two steps, so that everything is whole and unlocked; or keeps its next run from
@@ -263,9 +265,9 @@ impl EngineHandle {
         &self.governor
     }
 
-    /// Sends every event from now on here too.
-    pub fn subscribe(&self, subscriber: Recipient<Event>) {
-        self.board.subscribe(subscriber);
+    /// Sends every event from now on here too: to an actor, or through a [channel](crate::model::event_channel).
+    pub fn subscribe(&self, subscriber: impl Into<EventSubscriber>) {
+        self.board.subscribers().add(subscriber.into());
     }
 
     /// Ends the engine after the running buckets, with all progress saved and the state closed. Works with any executor.
@@ -311,51 +313,8 @@ impl EngineHandle {
     }
 }
 
-/// Sells slices to whoever asks.
-#[derive(Clone)]
-pub struct GovernorHandle {
-    slices: Recipient<SliceRequest>,
-    set_budget: Recipient<SetBudget>,
-    pause: Recipient<Pause>,
-    resume: Recipient<Resume>,
-}
-
-impl GovernorHandle {
-    pub(super) fn new(governor: &Addr<Governor>) -> Self {
-        GovernorHandle {
-            slices: governor.clone().recipient(),
-            set_budget: governor.clone().recipient(),
-            pause: governor.clone().recipient(),
-            resume: governor.clone().recipient(),
-        }
-    }
-
-    /// Waits for a slice of the budget, with the usual weight of 1. Work until [`TimeSlice::is_over`], then drop it; all
-    /// slices of one `client` share one account.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] if the engine is going down.
-    pub async fn slice(&self, client: &str) -> Result<TimeSlice> {
-        self.weighted_slice(client, 1.0).await
-    }
-
-    /// As [`slice`](Self::slice), with another weight: twice the weight, twice the part of the budget.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] if the engine is going down.
-    pub async fn weighted_slice(&self, client: &str, weight: f64) -> Result<TimeSlice> {
-        SliceRequest::send(&self.slices, client.into(), weight).await
-    }
-}
-
 impl std::fmt::Debug for EngineHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EngineHandle")
-    }
-}
-
-impl std::fmt::Debug for GovernorHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("GovernorHandle")
     }
 }

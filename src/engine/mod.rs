@@ -10,29 +10,27 @@ mod launch;
 
 use std::sync::Arc;
 
-use actix::prelude::*;
 use actix_rt::System;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::launch::{Plan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
-pub use crate::actors::Cycles;
-pub use crate::actors::Life;
-use crate::actors::Wiring;
-use crate::actors::{CrawlPlan, Fuse, Governor, Launched, MaintenancePorts, Ports};
+use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring};
+pub use crate::actors::{Cycles, Governor, GovernorHandle, Life};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::maintenance::Maintenance;
-use crate::model::{Board, Event};
+use crate::model::{Board, EventSubscriber};
 pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
 use crate::settings::{self, CrawlSettings, MaintenanceSettings, Settings, UpkeepSettings};
+use crate::slice::EngineId;
 use crate::state::{Desk, StateStore};
 use crate::store::Store;
 use crate::threads;
 use conductor::{Conductor, Request, Works};
-pub use handle::{EngineHandle, GovernorHandle};
+pub use handle::EngineHandle;
 
 /// Crawls under one governor.
 ///
@@ -67,6 +65,7 @@ impl Engine {
             maintenance: Vec::new(),
             upkeep: UpkeepSettings::default(),
             subscribers: Vec::new(),
+            governor: None,
             time: None,
             cycles: Cycles::Forever,
             life: Life::WithItsWork,
@@ -84,7 +83,8 @@ pub struct EngineBuilder {
     crawls: Vec<Box<dyn CrawlPlan>>,
     maintenance: Vec<(MaintenanceSettings, Arc<dyn Maintenance>)>,
     upkeep: UpkeepSettings,
-    subscribers: Vec<Recipient<Event>>,
+    subscribers: Vec<EventSubscriber>,
+    governor: Option<GovernorHandle>,
     time: Option<Time>,
     cycles: Cycles,
     life: Life,
@@ -128,9 +128,17 @@ impl EngineBuilder {
         self
     }
 
-    /// Sends every event here too. A subscriber whose mailbox is full misses events; it never slows the walk.
-    pub fn on_event(mut self, subscriber: Recipient<Event>) -> Self {
-        self.subscribers.push(subscriber);
+    /// Sends every event here too: to an actor (`Recipient<Event>`), or through a [channel](crate::model::event_channel). Who is
+    /// full misses events; it never slows the walk.
+    pub fn on_event(mut self, subscriber: impl Into<EventSubscriber>) -> Self {
+        self.subscribers.push(subscriber.into());
+        self
+    }
+
+    /// Works within the budget of this governor, which may serve other engines too; [`Settings::budget`] is not used then. Clients
+    /// of one name share one account, so crawls of different engines should have different names. Default: a governor of its own.
+    pub fn governor(mut self, governor: GovernorHandle) -> Self {
+        self.governor = Some(governor);
         self
     }
 
@@ -159,7 +167,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Clock and meter. Default: the machine's, without charging what the process does beside the engine.
+    /// Clock and meter. Default: those of the [governor](Self::governor) if it was given one, else the machine's, without charging
+    /// what the process does beside the engine. A governor that was given measures slices by its own.
     pub fn time(mut self, time: Time) -> Self {
         self.time = Some(time);
         self
@@ -225,21 +234,23 @@ impl EngineBuilder {
 
     /// Starts the actors and whoever waits for their end.
     fn wire(self) -> Result<EngineHandle> {
-        let time = self.time.unwrap_or_else(|| Time::system(false));
-        let board = Arc::new(Board::new(&self.settings.budget, time.clock.clone()));
-        for subscriber in self.subscribers {
-            board.subscribe(subscriber);
-        }
-        let fuse = Fuse::new();
+        let governor = self.governor.unwrap_or_else(|| {
+            let time = self.time.clone().unwrap_or_else(|| Time::system(false));
+            Governor::launch(self.settings.budget.clone(), time)
+        });
+        let time = self.time.unwrap_or_else(|| governor.time().clone());
+        let engine = EngineId::new();
+        let board = Arc::new(Board::new(engine, governor.board().clone(), time.clock.clone()));
+        self.subscribers.into_iter().for_each(|subscriber| board.subscribers().add(subscriber));
+        let fuse = Fuse::under(governor.fuse());
         let runners = u32::try_from(self.maintenance.len()).unwrap_or(u32::MAX);
         let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(runners).max(1);
-        let guard = fuse.guard("governor");
-        let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
+        let (governor, membership) = governor.join(engine, workers, board.subscribers().clone());
         let state = self.state.unwrap_or_else(|| Box::new(crate::state::MemoryStore::default()));
         let desk = Desk::new(state);
         let (checkpointer, state_thread) = start_checkpointer(desk.clone(), &time, &fuse, self.threads)?;
         let ports = Ports {
-            slices: governor.clone().recipient(),
+            slices: governor.slices().clone(),
             latest: checkpointer.clone().recipient(),
             finished: checkpointer.clone().recipient(),
             open: checkpointer.clone().recipient(),
@@ -275,8 +286,7 @@ impl EngineBuilder {
         let conductor = Conductor {
             works: works.clone(),
             wiring,
-            governor: governor.clone().recipient(),
-            slots: governor.clone().recipient(),
+            membership,
             checkpointer: checkpointer.clone().recipient(),
             state_thread,
             upkeep,
@@ -285,7 +295,6 @@ impl EngineBuilder {
             closed: closed_set,
         };
         actix_rt::spawn(conductor.run(crawls));
-        let governor = GovernorHandle::new(&governor);
         Ok(EngineHandle {
             governor,
             works,

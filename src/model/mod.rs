@@ -4,6 +4,8 @@
 //! it works from any thread, and also while an actor is busy.
 
 mod board;
+mod budget;
+mod events;
 mod findings;
 mod maintenance;
 mod rehearsal;
@@ -28,7 +30,9 @@ use crate::policy::target::{Outlook, between_visits, outlook};
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
-pub(crate) use board::OTHERS;
+pub(crate) use budget::{BudgetBoard, OTHERS};
+pub(crate) use events::Subscribers;
+pub use events::{EventReceiver, EventSubscriber, event_channel};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub use maintenance::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
@@ -58,6 +62,16 @@ pub enum Event {
     CycleFinished(Arc<CycleReport>),
     /// A slice was settled.
     SliceEnded(SliceFigures),
+    /// A slice has taken more than [ten times](crate::actors::OVERRUN_TOLD) what was asked: a unit of work that is far too long,
+    /// or a disk that hangs. Told once for each slice, also while it goes on.
+    SliceOverran {
+        /// Who has it.
+        client: Arc<str>,
+        /// How long it was to be.
+        asked: Duration,
+        /// How long it is out by now.
+        out: Duration,
+    },
     /// A prefix was completed, and that is saved.
     PrefixFinished {
         /// The crawl.
@@ -397,9 +411,8 @@ impl CrawlStatus {
 
 #[cfg(test)]
 mod tests {
+    use super::budget::OTHERS;
     use super::*;
-    use crate::clock::Time;
-    use crate::settings::BudgetSettings;
 
     /// How it happens: a crawl is stopped or fails in the middle of a cycle, and nobody starts it again.
     #[test]
@@ -423,16 +436,18 @@ mod tests {
 
     #[test]
     fn a_client_that_has_gone_is_counted_among_the_others() {
-        let board = Board::new(&BudgetSettings::default(), Time::system(false).clock);
+        let board = Board::unused();
+        let budget = board.budget.clone();
         let slice = |id: u64, client: &str, ends: bool| {
             let client: Arc<str> = client.into();
             let (since, second) = (Duration::ZERO, Duration::from_secs(1));
-            board.budget(|budget| budget.granted(id, &client, since, second));
+            budget.figures().granted(id, &client, since, second);
             let figures =
                 SliceFigures { client, since, out: second, cost: second, spent: Spent::default(), sleep: since };
-            let settle = move |board: &Board| board.budget(|budget| budget.settled(id, &figures));
+            let budget = budget.clone();
+            let settle = move || budget.figures().settled(id, &figures);
             if ends {
-                settle(&board)
+                settle()
             }
             settle
         };
@@ -441,7 +456,7 @@ mod tests {
         }
         let late = slice(9, "a/history", false);
         board.remove("a");
-        late(&board);
+        late();
         let clients = board.status().budget.clients;
         let costs: Vec<(&str, f64)> = clients.iter().map(|(name, client)| (name.as_str(), client.cost_secs)).collect();
         assert_eq!(costs, [("ab", 1.0), ("b", 1.0), (OTHERS, 3.0)]);

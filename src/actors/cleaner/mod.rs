@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::guard::Guard;
-use super::messages::{self, LastRunOf, Ran, SliceRequest, Stop};
+use super::messages::{self, LastRunOf, Ran, SlicePort, Stop};
 use super::{Cycles, Wiring};
 use crate::clock::Time;
 use crate::error::{Error, Result, Retry};
@@ -48,7 +48,7 @@ pub(crate) struct Runner {
     maintenance: Arc<dyn Maintenance>,
     client: Arc<str>,
     cycles: Cycles,
-    slices: Recipient<SliceRequest>,
+    slices: SlicePort,
     ports: MaintenancePorts,
     time: Time,
     board: Arc<Board>,

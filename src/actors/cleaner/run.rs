@@ -11,7 +11,6 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::{Order, Runner};
-use crate::actors::messages::SliceRequest;
 use crate::error::{Error, Result, panic_message};
 use crate::maintenance::{MaintenanceProgress, MaintenanceReport, MaintenanceRun, MaintenanceStep, StepOutcome};
 use crate::model::{Event, MaintenancePhase, MaintenanceStatus};
@@ -55,7 +54,7 @@ impl Runner {
     async fn slice(&self) -> Result<TimeSlice> {
         loop {
             self.permission().await?;
-            let request = SliceRequest::send(&self.slices, self.client.clone(), self.settings.weight);
+            let request = self.slices.slice(self.client.clone(), self.settings.weight);
             if let Some(slice) = self.unless_halted(request).await {
                 return slice;
             }

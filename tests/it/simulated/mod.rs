@@ -8,6 +8,7 @@ pub mod crawl;
 #[cfg(feature = "daemon")]
 mod day;
 mod deferred;
+mod governor;
 #[cfg(feature = "sqlite")]
 mod in_a_file;
 mod intents;
