@@ -17,6 +17,7 @@ mod regressions;
 mod rehearsal;
 mod schedule;
 mod stop;
+mod strays;
 mod upkeep;
 pub mod world;
 pub mod world_state;
