@@ -22,6 +22,7 @@ mod rehearsal;
 #[cfg(feature = "daemon")]
 mod schedule;
 mod stop;
+mod strays;
 mod upkeep;
 pub mod world;
 pub mod world_state;
