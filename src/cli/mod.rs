@@ -11,6 +11,8 @@ mod config;
 #[cfg(feature = "daemon")]
 mod control;
 mod crawl;
+#[cfg(feature = "daemon")]
+mod daemon;
 mod demo;
 mod expire_args;
 mod guard;
@@ -120,43 +122,9 @@ enum Command {
     /// Walk a Tahoe-LAFS share store, one whole cycle; an unfinished one is resumed
     #[command(after_help = EXIT_CODES)]
     Crawl(CrawlArgs),
-    /// Run every crawl and cleaning of a configuration file for ever, with a page, metrics and controls
     #[cfg(feature = "daemon")]
-    #[command(after_help = run::AFTER_HELP)]
-    Run(run::RunArgs),
-    /// Show what a running daemon does
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Status(status::StatusArgs),
-    /// Pause one crawl or cleaning of a running daemon, or everything
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Pause(control::OneOrAllArgs),
-    /// Go on after a pause
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Resume(control::OneOrAllArgs),
-    /// Begin the next cycle or run of a crawl or cleaning now, also of one that was stopped or has failed; a crawl that waits
-    /// for `confirm` rehearses anew
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Start(control::OneArgs),
-    /// End a crawl or cleaning after its running slice, until it is started
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Stop(control::OneArgs),
-    /// Show or change the budget of a running daemon
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Budget(control::BudgetArgs),
-    /// List what a running daemon has found
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Findings(control::FindingsArgs),
-    /// Confirm what a rehearsal of expiry has shown, so that it is deleted
-    #[cfg(feature = "daemon")]
-    #[command(after_help = EXIT_CODES)]
-    Confirm(control::ConfirmArgs),
+    #[command(flatten)]
+    Daemon(daemon::DaemonCommand),
     /// Print completions for a shell
     #[command(after_help = EXIT_CODES)]
     Completions(shell::CompletionsArgs),
@@ -282,11 +250,12 @@ enum JobName {
 impl Command {
     /// Whether all that it does is done when it prints: nothing is cut short where it ends with its reader.
     fn only_prints(&self) -> bool {
-        let works =
-            matches!(self, Command::Demo(_) | Command::Crawl(_) | Command::Clean(_) | Command::TahoeState { .. });
-        #[cfg(feature = "daemon")]
-        let works = works || matches!(self, Command::Run(_));
-        !works
+        match self {
+            Command::Demo(_) | Command::Crawl(_) | Command::Clean(_) | Command::TahoeState { .. } => false,
+            #[cfg(feature = "daemon")]
+            Command::Daemon(command) => !command.logs_itself(),
+            _ => true,
+        }
     }
 }
 
@@ -310,12 +279,10 @@ enum ConfigCommand {
 pub fn run() -> ExitCode {
     panics::take_over();
     let cli = Cli::parse();
-    #[cfg(feature = "daemon")]
-    let logs_itself = matches!(cli.command, Command::Run(_));
-    #[cfg(not(feature = "daemon"))]
-    let logs_itself = false;
-    if !logs_itself {
-        output::log_to_stderr(cli.verbose);
+    match &cli.command {
+        #[cfg(feature = "daemon")]
+        Command::Daemon(command) if command.logs_itself() => {}
+        _ => output::log_to_stderr(cli.verbose),
     }
     panics::contained(|| match &cli.command {
         Command::Guard(args) => guard::run(args),
@@ -333,23 +300,7 @@ fn execute(cli: Cli) -> Exit {
         Command::Demo(args) => demo::run(&args),
         Command::Crawl(args) => crawl::run(&args),
         #[cfg(feature = "daemon")]
-        Command::Run(args) => run::run(&args, cli.verbose),
-        #[cfg(feature = "daemon")]
-        Command::Status(args) => status::run(&args),
-        #[cfg(feature = "daemon")]
-        Command::Pause(args) => control::one_or_all("pause", &args),
-        #[cfg(feature = "daemon")]
-        Command::Resume(args) => control::one_or_all("resume", &args),
-        #[cfg(feature = "daemon")]
-        Command::Start(args) => control::one("start", &args),
-        #[cfg(feature = "daemon")]
-        Command::Stop(args) => control::one("stop", &args),
-        #[cfg(feature = "daemon")]
-        Command::Budget(args) => control::budget(&args),
-        #[cfg(feature = "daemon")]
-        Command::Findings(args) => control::findings(&args),
-        #[cfg(feature = "daemon")]
-        Command::Confirm(args) => control::confirm(&args),
+        Command::Daemon(command) => command.execute(cli.verbose),
         Command::Completions(args) => shell::completions(&args, Cli::command()),
         Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Clean(args) => clean::run(&args),
