@@ -308,5 +308,5 @@ fn random() -> i64 {
 /// Where a test can kill the process: with the fail point's action `return`. Does nothing in release builds.
 fn crash_point(name: &str) {
     let _ = name;
-    fail::fail_point!(name, |_| std::process::abort());
+    crate::fail_point!(name, |_| std::process::abort());
 }
