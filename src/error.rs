@@ -217,6 +217,15 @@ pub enum Error {
         message: String,
     },
 
+    /// A step of a maintenance panicked: that run has ended, the next one is tried at its time.
+    #[error("maintenance {maintenance} stopped: a step of it panicked: {message}")]
+    MaintenancePanicked {
+        /// The maintenance.
+        maintenance: String,
+        /// The panic message.
+        message: String,
+    },
+
     /// An actor of the engine panicked; the engine has ended.
     #[error("the engine ended because its {actor} panicked: {message}")]
     ActorPanicked {

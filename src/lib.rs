@@ -50,6 +50,7 @@
 //! | [`slice`](mod@slice), [`priority`] | the right to work for a while; what the system does with threads at work |
 //! | [`store`] | the `Store` trait, and what every store on a disk needs |
 //! | [`job`] | the `Job` trait and what it works on; `count` |
+//! | [`maintenance`] | the `Maintenance` trait: what is done in steps beside the crawls |
 //! | [`state`] | the `StateStore` trait: where progress is kept; in SQLite, in memory |
 //! | [`model`] | how it goes, events; what a cycle has found |
 //! | [`actors`] | one actor per role; all that they say to each other |
@@ -93,6 +94,7 @@ mod error;
 pub mod job;
 pub mod kinds;
 mod lock;
+pub mod maintenance;
 pub mod model;
 mod own_files;
 pub mod policy;

@@ -12,6 +12,18 @@ use actix::prelude::*;
 use crate::clock::Time;
 use crate::settings::Basis;
 
+/// An engine among those that share a governor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EngineId(u64);
+
+impl EngineId {
+    /// One that no other engine of this process has.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        EngineId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// What part of the work a cost belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

@@ -150,8 +150,8 @@ impl Handler<DamagedBy> for Checkpointer {
 impl Handler<LastRunOf> for Checkpointer {
     type Result = Result<Option<LastRun>>;
 
-    fn handle(&mut self, LastRunOf(cleaning): LastRunOf, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.last_run(&cleaning))
+    fn handle(&mut self, LastRunOf(maintenance): LastRunOf, _: &mut Self::Context) -> Self::Result {
+        self.desk.with(|state| state.last_run(&maintenance))
     }
 }
 
@@ -159,7 +159,7 @@ impl Handler<Ran> for Checkpointer {
     type Result = Result<()>;
 
     fn handle(&mut self, msg: Ran, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.ran(&msg.cleaning, &msg.run))
+        self.desk.with(|state| state.ran(&msg.maintenance, &msg.run))
     }
 }
 

@@ -11,16 +11,35 @@ use crate::error::Error;
 
 /// Blown once, by the first actor that panics.
 #[derive(Debug, Clone)]
-pub(crate) struct Fuse(Arc<watch::Sender<Option<Error>>>);
+pub(crate) struct Fuse {
+    own: Arc<watch::Sender<Option<Error>>>,
+    /// That of the governor, which may serve other engines too.
+    of_governor: Option<Arc<Fuse>>,
+}
 
 impl Fuse {
     pub fn new() -> Self {
-        Fuse(Arc::new(watch::channel(None).0))
+        Fuse { own: Arc::new(watch::channel(None).0), of_governor: None }
+    }
+
+    /// One of an engine, which is blown with its governor's too.
+    pub fn under(governor: &Fuse) -> Self {
+        Fuse { of_governor: Some(Arc::new(governor.clone())), ..Fuse::new() }
     }
 
     /// Waits until it is blown.
     pub async fn blown(&self) -> Error {
-        let mut changes = self.0.subscribe();
+        match &self.of_governor {
+            None => self.own_blown().await,
+            Some(governor) => tokio::select! {
+                error = self.own_blown() => error,
+                error = governor.own_blown() => error,
+            },
+        }
+    }
+
+    async fn own_blown(&self) -> Error {
+        let mut changes = self.own.subscribe();
         match changes.wait_for(Option::is_some).await {
             Ok(error) => error.clone().unwrap_or(Error::Stopped),
             // The sender lives as long as `self`.
@@ -45,7 +64,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let message = "its message stands in the log before this line".to_owned();
-            self.fuse.0.send_if_modified(|error| {
+            self.fuse.own.send_if_modified(|error| {
                 let first = error.is_none();
                 error.get_or_insert(Error::ActorPanicked { actor: self.actor, message });
                 first

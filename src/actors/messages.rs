@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | Governor | [`SliceRequest`] | in time, a [`TimeSlice`] |
 //! | Governor | [`SliceSpent`](crate::slice::SliceSpent) | |
-//! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`], [`Stop`] | |
+//! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`] | |
+//! | Governor | `Join`, [`Leave`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
 //! | Checkpointer | [`OpenCycle`] | [`Opened`] |
 //! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
@@ -17,7 +18,7 @@
 //! | Checkpointer | [`ReadCandidates`] | the next [`Candidate`]s of a prefix |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
-//! | Checkpointer | [`LastRunOf`] | how the last run of a cleaning ended |
+//! | Checkpointer | [`LastRunOf`] | how the last run of a maintenance ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
 //! | BucketProcessor | [`Tune`], [`Instruction`], [`Stop`] | |
@@ -37,53 +38,79 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::job::{Candidate, Counts};
+use crate::model::Subscribers;
 use crate::policy::cycle::{self, Cycle, CycleIdentity, CycleKey, Fresh};
 use crate::settings::{BudgetSettings, Order};
-use crate::slice::TimeSlice;
+use crate::slice::{EngineId, TimeSlice};
 use crate::state::CycleRows;
 use crate::state::{Claim, Consent, LastRun, PrefixRow, Progress, Standing, Tidied, TidyStep};
 use crate::store::{Names, Store};
 
-/// Asks for a slice, which comes when it is the client's turn and the budget allows it. See [`SliceRequest::send`].
+/// Asks for a slice, which comes when it is the client's turn and the budget allows it. See [`SlicePort::slice`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SliceRequest {
     /// Who asks; its requests share one account.
     pub client: Arc<str>,
+    /// For which engine, if it is for one.
+    pub engine: Option<EngineId>,
     /// How large a part of the budget the client gets beside others: twice the weight, twice the part. Usual: 1.
     pub weight: f64,
     /// Where the slice goes. Whoever drops the other end has withdrawn the request.
     pub reply: oneshot::Sender<Result<TimeSlice>>,
 }
 
-impl SliceRequest {
+/// Where slices are asked for, on behalf of an engine or of nobody.
+#[derive(Clone)]
+pub struct SlicePort {
+    pub(crate) governor: Recipient<SliceRequest>,
+    pub(crate) engine: Option<EngineId>,
+}
+
+impl SlicePort {
     /// Asks the governor and waits for the slice. Dropping the future withdraws the request.
     ///
     /// # Errors
     /// [`Error::Stopped`] if the engine is going down.
-    pub async fn send(governor: &Recipient<SliceRequest>, client: Arc<str>, weight: f64) -> Result<TimeSlice> {
+    pub async fn slice(&self, client: Arc<str>, weight: f64) -> Result<TimeSlice> {
         let (reply, slice) = oneshot::channel();
-        governor.send(SliceRequest { client, weight, reply }).await?;
+        self.governor.send(SliceRequest { client, engine: self.engine, weight, reply }).await?;
         slice.await.unwrap_or(Err(Error::Stopped))
     }
 }
+
+/// Brings an engine under the governor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Join {
+    pub engine: EngineId,
+    pub workers: u32,
+    /// Who is told of its slices.
+    pub subscribers: Arc<Subscribers>,
+}
+
+/// Ends an engine under the governor: its slices that are out end after the running unit, its requests fail with
+/// [`Error::Stopped`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Leave(pub EngineId);
 
 /// Changes the budget from now on. Sleepers wake and wait anew; nothing is saved up by it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct SetBudget(pub BudgetSettings);
 
-/// Lets no further slice begin; those that are out end after the running unit.
+/// Lets no further slice begin, for this engine or for anybody; those that are out end after the running unit.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Pause;
+pub struct Pause(pub Option<EngineId>);
 
-/// Ends a pause. What was owed was worked off meanwhile; nothing was saved up.
+/// Ends the pause of this engine, or that of everybody. What was owed was worked off meanwhile; nothing was saved up.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Resume;
+pub struct Resume(pub Option<EngineId>);
 
-/// Ends for good: slices that are out end after the running unit, requests fail with [`Error::Stopped`].
+/// Ends for good, after the running slice.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Stop;
@@ -98,12 +125,12 @@ pub enum Tune {
     Weight(f64),
 }
 
-/// Changes how many slices may be out at once: the number of workers in the engine.
+/// Changes how many slices may be out at once: the number of workers in an engine.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct SetSlots(pub u32);
+pub struct SetSlots(pub EngineId, pub u32);
 
-/// What an operator wants of one crawl or one cleaning, while the others go on.
+/// What an operator wants of one crawl or one maintenance, while the others go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Instruction {
@@ -430,17 +457,17 @@ pub struct DamagedBy {
     pub job: String,
 }
 
-/// Asks how the last run of a cleaning ended.
+/// Asks how the last run of a maintenance ended.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Option<LastRun>>")]
 pub struct LastRunOf(pub String);
 
-/// Notes how a run of a cleaning has ended.
+/// Notes how a run of a maintenance has ended.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct Ran {
-    /// The cleaning.
-    pub cleaning: String,
+    /// The maintenance.
+    pub maintenance: String,
     /// How it ended.
     pub run: LastRun,
 }

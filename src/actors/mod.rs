@@ -16,8 +16,9 @@ mod wiring;
 
 pub use checkpointer::Checkpointer;
 pub use cleaner::Cleaner;
-pub(crate) use cleaner::{Cleaning, CleaningPorts};
-pub use governor::Governor;
+pub(crate) use cleaner::{MaintenancePorts, Runner};
+pub(crate) use governor::Membership;
+pub use governor::{Governor, GovernorHandle, OVERRUN_TOLD};
 pub(crate) use guard::Fuse;
 pub use lister::PrefixLister;
 pub use processor::{BucketProcessor, Cycles};

@@ -1,4 +1,4 @@
-//! What an operator holds one crawl or one cleaning by: pause, start, stop.
+//! What an operator holds one crawl or one maintenance by: pause, start, stop.
 //!
 //! Owns the wishes only; whoever works looks at them between two slices, so a pause is in force within one slice.
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::messages::Instruction;
 use crate::error::{Error, Result};
 
-/// The wishes about one crawl or cleaning; each may change at any time.
+/// The wishes about one crawl or maintenance; each may change at any time.
 pub(crate) struct Reins {
     stop: watch::Sender<bool>,
     held: watch::Sender<bool>,

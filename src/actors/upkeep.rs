@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::guard::Guard;
-use super::messages::{SliceRequest, Stop, Tidy};
+use super::messages::{SlicePort, Stop, Tidy};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::model::Board;
@@ -40,7 +40,7 @@ const FIRST: u64 = 32;
 /// Everything that goes with the upkeep.
 pub(crate) struct Keeper {
     settings: UpkeepSettings,
-    slices: Recipient<SliceRequest>,
+    slices: SlicePort,
     tidy: Recipient<Tidy>,
     time: Time,
     board: Arc<Board>,
@@ -50,7 +50,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub fn new(
         settings: UpkeepSettings,
-        slices: Recipient<SliceRequest>,
+        slices: SlicePort,
         tidy: Recipient<Tidy>,
         time: Time,
         board: Arc<Board>,
@@ -102,7 +102,7 @@ impl Keeper {
     /// Does what is due, in as many slices as it takes.
     async fn work(&self, pace: &mut Pace<Tidying>, mut step: TidyStep, mut due: Option<Tidying>) -> Result<()> {
         while due.is_some() {
-            let slice = SliceRequest::send(&self.slices, CLIENT.into(), WEIGHT);
+            let slice = self.slices.slice(CLIENT.into(), WEIGHT);
             let slice = self.unless_stopped(slice).await??;
             due = self.in_slice(pace, &mut step, due, slice).await?;
         }

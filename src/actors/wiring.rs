@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CleaningPorts, Cycles, Fuse, Ports};
+use super::{Cycles, Fuse, MaintenancePorts, Ports};
 use crate::clock::Time;
 use crate::model::Board;
 use crate::policy::cycle::Fresh;
@@ -12,9 +12,9 @@ use crate::settings::Checkpoint;
 /// When an engine ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// When all its crawls and cleanings have ended, with the first error of one of them; without any, at shutdown.
+    /// When all its crawls and all maintenance have ended, with the first error of one of them; without any, at shutdown.
     WithItsWork,
-    /// At shutdown only. Crawls and cleanings may come and go, and what becomes of one of them does not end the others.
+    /// At shutdown only. Crawls and maintenance may come and go, and what becomes of one of them does not end the others.
     /// What earlier runs have found is told as well.
     UntilShutdown,
 }
@@ -23,7 +23,7 @@ pub enum Life {
 #[derive(Clone)]
 pub(crate) struct Wiring {
     pub ports: Ports,
-    pub cleanings: CleaningPorts,
+    pub maintenance: MaintenancePorts,
     pub time: Time,
     pub board: Arc<Board>,
     pub fuse: Fuse,

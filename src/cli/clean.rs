@@ -146,7 +146,7 @@ pub fn run(args: &CleanArgs) -> Result<Exit> {
     let engine = Engine::builder(Settings { budget, ..Settings::default() })
         .time(Time::system(true))
         .cycles(Cycles::Once)
-        .clean(cleaning)
+        .maintenance(cleaning.task.clone(), cleaning)
         .spawn()?;
     let ending = {
         let mut progress = CleaningProgress::new(NAME);
@@ -155,7 +155,7 @@ pub fn run(args: &CleanArgs) -> Result<Exit> {
         progress.show(&engine.status());
         ending
     };
-    let report = engine.last_cleaning(NAME);
+    let report = engine.last_maintenance(NAME).and_then(|report| report.body::<CleaningReport>());
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
     let Some(report) = report.filter(|_| ending == Ending::Finished) else {
         output::say("stopped between two steps, backups may run: the same command goes on from here");

@@ -123,11 +123,11 @@ fn cleaning(cleaning: &CleaningSettings) -> String {
     };
     format!(
         "cleaning {}: {}, {policy}, {}{} after each run, first after {}, locked {} of the time in steps of {}",
-        cleaning.name,
+        cleaning.task.name,
         cleaning.database.display(),
         if cleaning.manner == Manner::DryRun { "only planned, " } else { "" },
-        every(cleaning.every),
-        every(cleaning.slow_start),
+        every(cleaning.task.every),
+        every(cleaning.task.slow_start),
         Percent::of_cores(cleaning.lock_duty),
         every(cleaning.slice),
     )

@@ -16,6 +16,7 @@ use super::signals::Interrupts;
 use super::watch::{Ending, until_end};
 use super::{DemoArgs, Exit, output};
 use crate::clock::Time;
+use crate::cumulus::CleaningReport;
 use crate::cumulus::policy::Options;
 use crate::cumulus::sample::SampleDb;
 use crate::cumulus::settings::CleaningSettings;
@@ -162,7 +163,7 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
         .now(sample.now.into())
         .crawl(CrawlSettings::new("count"), TahoeStore::open(dir)?, Count)
         .crawl(CrawlSettings::new("leases"), TahoeStore::open(dir)?, Leases::new(leases))
-        .clean(cleaning(dir))
+        .maintenance(cleaning(dir).task, cleaning(dir))
         .spawn()?;
     let mut told = Instant::now();
     let ending = until_end(&engine, interrupts, |engine| {
@@ -196,7 +197,8 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
 }
 
 fn show_cleaning(engine: &EngineHandle) -> Result<()> {
-    let report = engine.last_cleaning("cleaner").ok_or_else(|| Error::Unexpected("nothing was cleaned".to_owned()))?;
+    let report = engine.last_maintenance("cleaner").and_then(|report| report.body::<CleaningReport>());
+    let report = report.ok_or_else(|| Error::Unexpected("nothing was cleaned".to_owned()))?;
     if let Some(why) = report.refused() {
         return Err(Error::Unexpected(format!("the cleaning refused: {why}")));
     }
@@ -217,7 +219,7 @@ fn show_pace(engine: &EngineHandle) {
     let status = engine.status();
     let crawl = |name: &str| status.crawls.get(name).map_or(0, |c| c.buckets);
     let (count, leases, percent) = (crawl("count"), crawl("leases"), status.budget.measured_percentage);
-    let doing = status.cleanings.get("cleaner").map_or(String::new(), |c| c.doing.to_string());
+    let doing = status.maintenance.get("cleaner").map_or(String::new(), |c| c.progress.doing.to_owned());
     output::say(&format!(
         "   count {count} buckets, leases {leases} buckets, cleaner {doing}, {percent:.1} % of a core"
     ));

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
-use crate::model::{CleaningStatus, CrawlStatus, Status};
+use crate::maintenance::MaintenanceProgress;
+use crate::model::{CrawlStatus, MaintenanceStatus, Status};
 use crate::sizes::plural;
 
 /// Time between two lines where stderr is no terminal.
@@ -103,17 +104,18 @@ impl CleaningProgress {
 
     /// Shows the engine's status as it is now.
     pub fn show(&mut self, status: &Status) {
-        let Some(cleaning) = status.cleanings.get(&self.cleaning) else { return };
-        if cleaning.resumed && !std::mem::replace(&mut self.resumption_told, true) {
+        let Some(cleaning) = status.maintenance.get(&self.cleaning) else { return };
+        let progress = &cleaning.progress;
+        if progress.resumed && !std::mem::replace(&mut self.resumption_told, true) {
             output::say(&format!("{}: goes on with the plan of an earlier run", self.cleaning));
         }
-        if std::mem::replace(&mut self.planned_again, cleaning.planned_again) < cleaning.planned_again {
+        if std::mem::replace(&mut self.planned_again, progress.planned_again) < progress.planned_again {
             output::say(&format!("{}: a backup has run meanwhile, planned again", self.cleaning));
         }
         let line = cleaning_line(cleaning);
         if let Some(bar) = &self.bar {
-            bar.set_length(cleaning.rows_planned);
-            bar.set_position(cleaning.rows_done);
+            bar.set_length(progress.rows_planned);
+            bar.set_position(progress.rows_done);
             bar.set_message(line);
         } else if self.told.elapsed() >= LINE_EVERY {
             self.told = Instant::now();
@@ -131,11 +133,11 @@ impl Drop for CleaningProgress {
     }
 }
 
-fn cleaning_line(cleaning: &CleaningStatus) -> String {
-    let CleaningStatus { doing, rows_done, rows_planned, .. } = cleaning;
+fn cleaning_line(cleaning: &MaintenanceStatus) -> String {
+    let MaintenanceProgress { doing, rows_done, rows_planned, locks, longest_lock_secs, .. } = &cleaning.progress;
     let mut line = format!("{doing}  {rows_done} of about {rows_planned} rows");
-    if cleaning.locks > 0 {
-        line += &format!("  {} locks, longest {:.1} ms", cleaning.locks, 1e3 * cleaning.longest_lock_secs);
+    if *locks > 0 {
+        line += &format!("  {locks} locks, longest {:.1} ms", 1e3 * longest_lock_secs);
     }
     if let Some(cause) = &cleaning.waiting_for {
         line += &format!("  WAITING: {cause}");

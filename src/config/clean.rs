@@ -11,7 +11,7 @@ use super::units::{self, Percent};
 use crate::cumulus::policy::{Clock, Limits, Mode, Options, Policy};
 use crate::cumulus::settings::{CleaningSettings, LOCK_DUTY, LongLocks, Manner, OlderCopy};
 use crate::error::Error;
-use crate::settings::{self};
+use crate::settings::{self, MaintenanceSettings};
 
 /// What a cleaning is called that has no name.
 const NAME: &str = "clean";
@@ -95,16 +95,19 @@ pub(super) fn cleaning(raw: RawCleaning, folder: &Path) -> crate::error::Result<
         backup: raw.backup.map(|path| below(folder, path.0)),
         // The next run must not fail because this one has made its copy.
         older_copy: OlderCopy::SetAside,
-        every: raw.every.map_or(default.every, |pace| pace.0),
-        slow_start: raw.slow_start.map_or(default.slow_start, |pace| pace.0),
-        weight: raw.weight.map_or(default.weight, |weight| weight.0),
+        task: MaintenanceSettings {
+            every: raw.every.map_or(default.task.every, |pace| pace.0),
+            slow_start: raw.slow_start.map_or(default.task.slow_start, |pace| pace.0),
+            weight: raw.weight.map_or(default.task.weight, |weight| weight.0),
+            ..default.task
+        },
         ..default
     };
     cleaning.validate()?;
     if cleaning.backup.as_ref() == Some(&cleaning.database) {
         return Err(Error::Config(format!(
             "cleaning {}: backup is the database itself; name another file",
-            cleaning.name
+            cleaning.task.name
         )));
     }
     Ok(cleaning)

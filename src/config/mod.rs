@@ -169,7 +169,7 @@ fn validated(mut raw: raw::RawConfig, folder: &Path) -> Result<Config> {
     let crawls = raw.crawls.into_iter().map(|raw| crawl(raw, folder)).collect::<Result<Vec<_>>>()?;
     let cleanings = raw.clean.into_iter().map(|raw| clean::cleaning(raw, folder)).collect::<Result<Vec<_>>>()?;
     let names = crawls.iter().map(|c| c.settings.name.as_str());
-    settings::check_unique(names.chain(cleanings.iter().map(|c| c.name.as_str())))?;
+    settings::check_unique(names.chain(cleanings.iter().map(|c| c.task.name.as_str())))?;
     let upkeep = raw.history.map_or_else(UpkeepSettings::default, |age| UpkeepSettings { history: Some(age.0) });
     let state = raw.state.map(|path| below(folder, path.0));
     Ok(Config { state, settings, daemon, crawls, cleanings, upkeep })

@@ -8,7 +8,7 @@ use super::*;
 use crate::cumulus::policy::{Era, Limits, Mode, Options, Policy};
 use crate::cumulus::settings::{LongLocks, Manner, OlderCopy};
 use crate::policy::windows::Window;
-use crate::settings::{Checkpoint, Priority};
+use crate::settings::{Checkpoint, MaintenanceSettings, Priority};
 use crate::tahoe::container::ShareType;
 use crate::tahoe::leases::{Expiry, LeaseSettings, ShareTypes};
 use crate::tahoe::verify::VerifySettings;
@@ -155,9 +155,12 @@ fn every_key_of_a_cleaning_is_read() {
         long_locks: LongLocks::Allow,
         backup: Some("/etc/sexton/copy.sqlite".into()),
         older_copy: OlderCopy::SetAside,
-        every: Duration::from_secs(86_400),
-        slow_start: Duration::ZERO,
-        weight: 0.5,
+        task: MaintenanceSettings {
+            every: Duration::from_secs(86_400),
+            slow_start: Duration::ZERO,
+            weight: 0.5,
+            ..default.task
+        },
         ..default
     };
     assert_eq!(config.cleanings, [short, long]);

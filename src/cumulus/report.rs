@@ -1,6 +1,5 @@
 //! What a run tells: what it is doing, how a step went, and in the end what it has found and done.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,9 +32,10 @@ pub enum Doing {
     Done,
 }
 
-impl fmt::Display for Doing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Doing {
+    /// The same for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Doing::Opening => "opening",
             Doing::Reading => "reading",
             Doing::Copying => "copying",
@@ -49,7 +49,7 @@ impl fmt::Display for Doing {
             Doing::Changing(Step::Expire) => "expiring blocks",
             Doing::Changing(Step::Done) | Doing::Done => "done",
             Doing::Tidying => "writing the log back",
-        })
+        }
     }
 }
 

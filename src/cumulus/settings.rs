@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::maintenance::KIND;
 use super::policy::{Clock, Mode, Options};
-use crate::error::{Error, Result};
-use crate::settings::{PACE, SLICE, WEIGHT, check_name, duration, named, within};
+use crate::error::Result;
+use crate::settings::{MaintenanceSettings, SLICE, duration, named, within};
 
 /// How a cleaning goes about its work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub enum OlderCopy {
 /// What holds for one cleaning of a local database of LBS or Cumulus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CleaningSettings {
-    /// Tells it apart in one engine, also from the crawls: letters `a-z`, digits, `-` and `_`, at most 64 of them.
-    pub name: String,
+    /// Its name, when it runs, and with what weight.
+    pub task: MaintenanceSettings,
     /// The database: the file, or the folder that holds `localdb.sqlite`.
     pub database: PathBuf,
     /// What is to be cleaned. With [`Clock::Given`] its `now` counts, otherwise the moment at which the run begins.
@@ -62,12 +63,6 @@ pub struct CleaningSettings {
     pub backup: Option<PathBuf>,
     /// What becomes of the copy that an earlier run has made. Default: it stays, and the run is refused.
     pub older_copy: OlderCopy,
-    /// From the end of a run to the start of the next, over restarts too, whatever came of it. Default 7 days.
-    pub every: Duration,
-    /// Time from the engine's start to the first slice. Default 10 minutes.
-    pub slow_start: Duration,
-    /// Its part of the budget while others want it too, in relation to their weights. Default 1.0.
-    pub weight: f64,
 }
 
 /// Limits of [`CleaningSettings::lock_duty`].
@@ -79,7 +74,7 @@ impl CleaningSettings {
     /// The defaults for a database: what the old program of its era did, at the moment the run begins.
     pub fn new(name: impl Into<String>, database: impl Into<PathBuf>) -> Self {
         CleaningSettings {
-            name: name.into(),
+            task: MaintenanceSettings::new(name),
             database: database.into(),
             options: Options { clock: Clock::Wall, ..Options::at(0.0) },
             manner: Manner::default(),
@@ -88,9 +83,6 @@ impl CleaningSettings {
             long_locks: LongLocks::default(),
             backup: None,
             older_copy: OlderCopy::default(),
-            every: Duration::from_secs(7 * 86_400),
-            slow_start: Duration::from_secs(600),
-            weight: 1.0,
         }
     }
 
@@ -99,13 +91,10 @@ impl CleaningSettings {
     /// # Errors
     /// [`Error::Config`] names the cleaning, the first setting that is wrong, and its limits.
     pub fn validate(&self) -> Result<()> {
-        check_name(&self.name).map_err(Error::Config)?;
-        let of = |what: &str| format!("cleaning {}: {what}", self.name);
+        self.task.validate(KIND)?;
+        let of = |what: &str| format!("{KIND} {}: {what}", self.task.name);
         named(&of("slice"), within(&SLICE, &self.slice, duration))?;
-        named(&of("lock_duty"), within(&LOCK_DUTY, &self.lock_duty, f64::to_string))?;
-        named(&of("every"), within(&PACE, &self.every, duration))?;
-        named(&of("slow_start"), within(&PACE, &self.slow_start, duration))?;
-        named(&of("weight"), within(&WEIGHT, &self.weight, f64::to_string))
+        named(&of("lock_duty"), within(&LOCK_DUTY, &self.lock_duty, f64::to_string))
     }
 
     /// The options of a run that begins now, a Julian day (UTC).

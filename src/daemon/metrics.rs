@@ -227,8 +227,8 @@ impl Metrics {
             let was = seen.crawls.insert(name.clone(), crawl.since_start).unwrap_or_default();
             self.count(name, &crawl.job, &crawl.since_start.since(&was));
         }
-        for (name, cleaning) in &status.cleanings {
-            let locks = cleaning.locks as u64;
+        for (name, cleaning) in &status.maintenance {
+            let locks = cleaning.progress.locks as u64;
             let was = seen.locks.insert(name.clone(), locks).unwrap_or_default();
             // Fewer are those of another run.
             self.locks.with_label_values(&[name]).inc_by(locks.checked_sub(was).unwrap_or(locks));

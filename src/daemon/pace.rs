@@ -68,13 +68,11 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Time;
     use crate::model::Board;
-    use crate::settings::BudgetSettings;
 
     /// Looks each second, as long as `buckets` has some for the second; gives the paces.
     fn paces(walk: &[(Phase, u64, u64)]) -> Vec<Option<f64>> {
-        let mut status = Board::new(&BudgetSettings::default(), Time::system(false).clock).status();
+        let mut status = Board::unused().status();
         let (mut paces, mut seen) = (Paces::default(), Vec::new());
         for ((phase, cycle, buckets), second) in walk.iter().zip(100u64..) {
             let crawl = CrawlStatus::new("count", 1, 1024);

@@ -14,7 +14,7 @@ use crate::config::{Config, CrawlConfig};
 use crate::error::{Error, Result};
 use crate::job::{Count, Counts, NoteKind, Tally};
 use crate::kinds::JobSettings;
-use crate::model::{CleaningEnd, CrawlStatus, CycleReport, CycleTotal};
+use crate::model::{CrawlStatus, CycleReport, CycleTotal, MaintenanceEnd};
 use crate::policy::cycle::{Cycle, Rehearsal};
 use crate::policy::ring::Lap;
 use crate::shown;
@@ -29,7 +29,7 @@ const NOTES_LISTED: u64 = 10_000;
 #[derive(Debug, Default)]
 pub struct Past {
     crawls: BTreeMap<String, PastCrawl>,
-    runs: BTreeMap<String, CleaningEnd>,
+    runs: BTreeMap<String, MaintenanceEnd>,
 }
 
 /// What was there of a crawl.
@@ -53,13 +53,13 @@ impl Past {
             }
         }
         for cleaning in &config.cleanings {
-            match state.last_run(&cleaning.name) {
+            match state.last_run(&cleaning.task.name) {
                 Ok(last) => past.runs.extend(last.and_then(|last| {
                     // A result that a newer Sexton has written is not shown.
                     let result = serde_json::from_value(last.result).ok()?;
-                    Some((cleaning.name.clone(), CleaningEnd { ended: last.ended, result }))
+                    Some((cleaning.task.name.clone(), MaintenanceEnd { ended: last.ended, result }))
                 })),
-                Err(error) => warn!(cleaning = cleaning.name, %error, "its last run cannot be shown"),
+                Err(error) => warn!(cleaning = cleaning.task.name, %error, "its last run cannot be shown"),
             }
         }
         past
@@ -76,7 +76,7 @@ impl Past {
     }
 
     /// How the last run of a cleaning ended before the start.
-    pub fn run(&self, cleaning: &str) -> Option<&CleaningEnd> {
+    pub fn run(&self, cleaning: &str) -> Option<&MaintenanceEnd> {
         self.runs.get(cleaning)
     }
 

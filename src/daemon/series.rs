@@ -120,13 +120,11 @@ fn round(percent: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Time;
     use crate::model::{Board, ClientStatus};
-    use crate::settings::BudgetSettings;
 
     /// A status in which clients have cost so many seconds.
     fn status(costs: &[(&str, f64)]) -> Status {
-        let mut status = Board::new(&BudgetSettings::default(), Time::system(false).clock).status();
+        let mut status = Board::unused().status();
         for (name, cost_secs) in costs {
             let client = ClientStatus { cost_secs: *cost_secs, ..ClientStatus::default() };
             status.budget.clients.insert((*name).to_owned(), client);

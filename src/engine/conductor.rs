@@ -1,5 +1,5 @@
 //! The conductor: waits for the end of an engine, whatever it is, and brings it about when asked to. Starts and ends single
-//! crawls and cleanings meanwhile.
+//! crawls and maintenance meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::launch::StateThread;
-use crate::actors::messages::{Confirm, Instruction, SetSlots, Stop, Tune};
-use crate::actors::{Launched, Life, Wiring};
+use crate::actors::messages::{Confirm, Instruction, Stop, Tune};
+use crate::actors::{Launched, Life, Membership, Wiring};
 use crate::error::{Error, Result};
 use crate::lock::lock;
 
@@ -22,7 +22,7 @@ pub(crate) type Launch = Box<dyn FnOnce(&Wiring) -> Launched + Send>;
 pub(crate) enum Request {
     /// The end.
     Shutdown { deadline: Duration },
-    /// One more crawl or cleaning.
+    /// One more crawl or maintenance.
     Launch { name: String, launch: Launch, reply: oneshot::Sender<Result<()>> },
     /// A sign of life.
     Answer { reply: oneshot::Sender<Result<()>> },
@@ -33,7 +33,7 @@ pub(crate) enum Request {
 /// How long an actor that panics on another thread takes at most to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How the crawls and cleanings that run can be reached, by name.
+/// How the crawls and maintenance that run can be reached, by name.
 #[derive(Clone, Default)]
 pub(crate) struct Works(Arc<Mutex<BTreeMap<String, Work>>>);
 
@@ -79,7 +79,7 @@ impl Works {
 
 /// What is said of a name that nothing running has.
 pub(super) fn not_running(name: &str) -> Error {
-    Error::Config(format!("there is no crawl or cleaning {name:?} that is running"))
+    Error::Config(format!("there is no crawl or maintenance {name:?} that is running"))
 }
 
 type Running = JoinSet<(String, Result<()>)>;
@@ -88,8 +88,7 @@ type Running = JoinSet<(String, Result<()>)>;
 pub(super) struct Conductor {
     pub works: Works,
     pub wiring: Wiring,
-    pub governor: Recipient<Stop>,
-    pub slots: Recipient<SetSlots>,
+    pub membership: Membership,
     pub checkpointer: Recipient<Stop>,
     pub state_thread: Option<StateThread>,
     pub upkeep: Option<Recipient<Stop>>,
@@ -108,12 +107,13 @@ impl Conductor {
         if let Err(error) = &outcome {
             self.wiring.board.failed(error);
         }
+        self.wiring.board.subscribers().end();
         self.outcome.send_replace(Some(outcome));
         if !asked && !failed {
             // Until shutdown, reports can still be marked as handed over.
             self.wait_for_shutdown().await;
         }
-        self.governor.do_send(Stop);
+        self.membership.leave();
         for stop in self.works.stops().into_iter().chain(self.upkeep) {
             stop.do_send(Stop);
         }
@@ -193,7 +193,7 @@ impl Conductor {
             return Err(Error::Config(format!("{name} is running already")));
         }
         self.watch(launch(&self.wiring), running);
-        self.slots.do_send(SetSlots(self.works.workers()));
+        self.membership.set_workers(self.works.workers());
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl Conductor {
             work.waiting.into_iter().for_each(|reply| drop(reply.send(result.clone())));
         }
         if self.wiring.life == Life::UntilShutdown {
-            self.slots.do_send(SetSlots(self.works.workers()));
+            self.membership.set_workers(self.works.workers());
         }
         result
     }
@@ -228,7 +228,7 @@ impl Conductor {
                 // Acknowledged, so that a crawl knows why it gets no slice; one that has ended need not know.
                 let _ = stop.send(Stop).await;
             }
-            self.governor.do_send(Stop);
+            self.membership.leave();
             while let Some(ended) = running.join_next().await {
                 let ended = self.ended(ended);
                 result = result.and(ended);

@@ -8,17 +8,15 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conductor::{Launch, not_running};
-use super::{Plan, Request, Works, launch_cleaner};
-use crate::actors::messages::{Confirm, Deliver, Instruction, Pause, Resume, SetBudget, SliceRequest, Stop, Tune};
-use crate::actors::{CrawlPlan, Governor};
-use crate::cumulus::CleaningReport;
-use crate::cumulus::settings::CleaningSettings;
+use super::{Plan, Request, Works, launch_maintenance};
+use crate::actors::messages::{Confirm, Deliver, Instruction, Stop, Tune};
+use crate::actors::{CrawlPlan, GovernorHandle};
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::model::{Board, CycleReport, Event, FindingsPage, RingPicture, Status};
+use crate::maintenance::{Maintenance, MaintenanceReport};
+use crate::model::{Board, CycleReport, EventSubscriber, FindingsPage, RingPicture, Status};
 use crate::policy::cycle::Fresh;
-use crate::settings::{self, BudgetSettings, CrawlSettings, PACE, WEIGHT};
-use crate::slice::TimeSlice;
+use crate::settings::{self, BudgetSettings, CrawlSettings, MaintenanceSettings, PACE, WEIGHT};
 use crate::store::Store;
 
 /// A running engine. Dropping the handle does not end it.
@@ -44,11 +42,11 @@ impl EngineHandle {
         self.board.report(crawl)
     }
 
-    /// The report of the last cleaning of this name that was finished, or refused, in this run.
+    /// The report of the last run of a maintenance that was finished, or refused, in this engine.
     /// With [`Cycles::Once`](super::Cycles::Once) it is kept until
-    /// [`CleaningReport::handed_over`] is called; until then the same cleaning gives it again.
-    pub fn last_cleaning(&self, name: &str) -> Option<Arc<CleaningReport>> {
-        self.board.cleaning_report(name)
+    /// [`MaintenanceReport::handed_over`] is called; until then the same maintenance may give it again.
+    pub fn last_maintenance(&self, name: &str) -> Option<Arc<MaintenanceReport>> {
+        self.board.maintenance_report(name)
     }
 
     /// How many objects of a store are damaged by the judgement of a job, where a crawl of this run has asked for it.
@@ -65,14 +63,17 @@ impl EngineHandle {
         self.deliver.send(Deliver(report.key.clone())).await?
     }
 
-    /// Changes the budget from now on.
+    /// The budget that was set last.
+    pub fn budget(&self) -> BudgetSettings {
+        self.governor.budget()
+    }
+
+    /// Changes the budget from now on. To change one value, see [`change_budget`](GovernorHandle::change_budget).
     ///
     /// # Errors
     /// [`Error::Config`] if a value is out of range; nothing is changed then.
     pub fn set_budget(&self, budget: BudgetSettings) -> Result<()> {
-        budget.validate()?;
-        self.governor.set_budget.do_send(SetBudget(budget));
-        Ok(())
+        self.governor.set_budget(budget)
     }
 
     /// Changes the time from the end of a crawl's cycle to the start of its next one, from now on.
@@ -105,47 +106,47 @@ impl EngineHandle {
         let _ = self.ask(|reply| Request::Answer { reply }).await;
     }
 
-    /// Pauses all work: each running slice ends after its bucket, and its progress is saved.
+    /// Pauses all work of this engine: each running slice ends after its bucket, and its progress is saved.
     pub fn pause(&self) {
-        self.governor.pause.do_send(Pause);
+        self.governor.pause();
     }
 
     /// Goes on after a pause. The pause has saved nothing up.
     pub fn resume(&self) {
-        self.governor.resume.do_send(Resume);
+        self.governor.resume();
     }
 
-    /// Pauses one cleaning between two steps, so that its database is whole and unlocked; or keeps its next run from
+    /// Pauses one maintenance between two steps, so that everything is whole and unlocked; or keeps its next run from
     /// beginning. The others go on.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no such cleaning.
-    pub fn pause_cleaning(&self, name: &str) -> Result<()> {
-        self.to_cleaning(name, |name| self.order(name, Instruction::Pause))
+    /// [`Error::Config`] if there is no such maintenance.
+    pub fn pause_maintenance(&self, name: &str) -> Result<()> {
+        self.to_maintenance(name, |name| self.order(name, Instruction::Pause))
     }
 
-    /// Goes on with a cleaning that was paused, where it was.
+    /// Goes on with a maintenance that was paused, where it was.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no such cleaning.
-    pub fn resume_cleaning(&self, name: &str) -> Result<()> {
-        self.to_cleaning(name, |name| self.order(name, Instruction::Resume))
+    /// [`Error::Config`] if there is no such maintenance.
+    pub fn resume_maintenance(&self, name: &str) -> Result<()> {
+        self.to_maintenance(name, |name| self.order(name, Instruction::Resume))
     }
 
-    /// Ends one cleaning between two steps, for as long as this engine lives; the others go on. A run that it was in the
-    /// middle of goes on in the next engine, or with the same `sexton clean`, unless a backup has run meanwhile.
+    /// Ends one maintenance between two steps, for as long as this engine lives; the others go on. A run that it was in the
+    /// middle of goes on in the next engine if the maintenance can do that.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no such cleaning.
-    pub fn stop_cleaning(&self, name: &str) -> Result<()> {
+    /// [`Error::Config`] if there is no such maintenance.
+    pub fn stop_maintenance(&self, name: &str) -> Result<()> {
         let stop = |name: &str| self.works.stop(name).map(|stop| stop.do_send(Stop)).ok_or_else(|| not_running(name));
-        self.to_cleaning(name, stop)
+        self.to_maintenance(name, stop)
     }
 
-    /// Tells a cleaning something; one that has ended needs no orders.
-    fn to_cleaning(&self, name: &str, tell: impl FnOnce(&str) -> Result<()>) -> Result<()> {
-        if !self.board.has_cleaning(name) {
-            return Err(Error::Config(format!("there is no cleaning {name:?}")));
+    /// Tells a maintenance something; one that has ended needs no orders.
+    fn to_maintenance(&self, name: &str, tell: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+        if !self.board.has_maintenance(name) {
+            return Err(Error::Config(format!("there is no maintenance {name:?}")));
         }
         if self.works.is_running(name) { tell(name) } else { Ok(()) }
     }
@@ -169,21 +170,22 @@ impl EngineHandle {
         self.launch(name, Box::new(move |wiring| plan.launch(&wiring.with_fresh(fresh)))).await
     }
 
-    /// Adds a cleaning to a running engine, as [`add_crawl`](Self::add_crawl) does a crawl.
+    /// Adds a maintenance to a running engine, as [`add_crawl`](Self::add_crawl) does a crawl.
     ///
     /// # Errors
     /// As [`add_crawl`](Self::add_crawl).
-    pub async fn add_cleaning(&self, settings: CleaningSettings) -> Result<()> {
-        settings.validate()?;
+    pub async fn add_maintenance(&self, settings: MaintenanceSettings, maintenance: impl Maintenance) -> Result<()> {
+        settings.validate(maintenance.kind())?;
+        maintenance.validate()?;
         let name = settings.name.clone();
-        self.launch(name, Box::new(move |wiring| launch_cleaner(settings, wiring))).await
+        self.launch(name, Box::new(move |wiring| launch_maintenance(settings, Arc::new(maintenance), wiring))).await
     }
 
     async fn launch(&self, name: String, launch: Launch) -> Result<()> {
         self.ask(|reply| Request::Launch { name, launch, reply }).await
     }
 
-    /// Ends one crawl or cleaning after its running slice, with its progress saved; the others go on.
+    /// Ends one crawl or maintenance after its running slice, with its progress saved; the others go on.
     ///
     /// # Errors
     /// The error with which it ended; [`Error::Config`] if none of this name is running.
@@ -191,19 +193,19 @@ impl EngineHandle {
         self.ask(|reply| Request::Stop { name: name.to_owned(), reply }).await
     }
 
-    /// Whether a crawl or a cleaning of this name is running: added, and not ended since.
+    /// Whether a crawl or a maintenance of this name is running: added, and not ended since.
     pub fn is_running(&self, name: &str) -> bool {
         self.works.is_running(name)
     }
 
-    /// Forgets a crawl or a cleaning that has ended: it is no longer shown. What it has saved stays.
+    /// Forgets a crawl or a maintenance that has ended: it is no longer shown. What it has saved stays.
     pub fn forget(&self, name: &str) {
         if !self.works.is_running(name) {
             self.board.remove(name);
         }
     }
 
-    /// Gives an order to one crawl or cleaning; see [`Instruction`].
+    /// Gives an order to one crawl or maintenance; see [`Instruction`].
     ///
     /// # Errors
     /// [`Error::Config`] if none of this name is running.
@@ -264,9 +266,9 @@ impl EngineHandle {
         &self.governor
     }
 
-    /// Sends every event from now on here too.
-    pub fn subscribe(&self, subscriber: Recipient<Event>) {
-        self.board.subscribe(subscriber);
+    /// Sends every event from now on here too: to an actor, or through a [channel](crate::model::event_channel).
+    pub fn subscribe(&self, subscriber: impl Into<EventSubscriber>) {
+        self.board.subscribers().add(subscriber.into());
     }
 
     /// Ends the engine after the running buckets, with all progress saved and the state closed. Works with any executor.
@@ -312,51 +314,8 @@ impl EngineHandle {
     }
 }
 
-/// Sells slices to whoever asks.
-#[derive(Clone)]
-pub struct GovernorHandle {
-    slices: Recipient<SliceRequest>,
-    set_budget: Recipient<SetBudget>,
-    pause: Recipient<Pause>,
-    resume: Recipient<Resume>,
-}
-
-impl GovernorHandle {
-    pub(super) fn new(governor: &Addr<Governor>) -> Self {
-        GovernorHandle {
-            slices: governor.clone().recipient(),
-            set_budget: governor.clone().recipient(),
-            pause: governor.clone().recipient(),
-            resume: governor.clone().recipient(),
-        }
-    }
-
-    /// Waits for a slice of the budget, with the usual weight of 1. Work until [`TimeSlice::is_over`], then drop it; all
-    /// slices of one `client` share one account.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] if the engine is going down.
-    pub async fn slice(&self, client: &str) -> Result<TimeSlice> {
-        self.weighted_slice(client, 1.0).await
-    }
-
-    /// As [`slice`](Self::slice), with another weight: twice the weight, twice the part of the budget.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] if the engine is going down.
-    pub async fn weighted_slice(&self, client: &str, weight: f64) -> Result<TimeSlice> {
-        SliceRequest::send(&self.slices, client.into(), weight).await
-    }
-}
-
 impl std::fmt::Debug for EngineHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EngineHandle")
-    }
-}
-
-impl std::fmt::Debug for GovernorHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("GovernorHandle")
     }
 }

@@ -1,4 +1,4 @@
-//! How the actors of one crawl, one cleaning and the state are started, and what each is wired with.
+//! How the actors of one crawl, one maintenance and the state are started, and what each is wired with.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use super::Threads;
 use crate::actors::messages::{Stop, Tidy};
 use crate::actors::{
-    BucketProcessor, Checkpointer, Cleaner, Cleaning, Crawl, CrawlPlan, Fuse, Keeper, Launched, PrefixLister, Upkeep,
+    BucketProcessor, Checkpointer, Cleaner, Crawl, CrawlPlan, Fuse, Keeper, Launched, PrefixLister, Runner, Upkeep,
     Wiring,
 };
 use crate::clock::Time;
-use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::model::{CleaningStatus, CrawlStatus};
-use crate::settings::{CrawlSettings, UpkeepSettings};
+use crate::maintenance::Maintenance;
+use crate::model::{CrawlStatus, MaintenanceStatus};
+use crate::settings::{CrawlSettings, MaintenanceSettings, UpkeepSettings};
 use crate::state::Desk;
 use crate::store::Store;
 use crate::threads;
@@ -94,11 +94,16 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
     }
 }
 
-pub(crate) fn launch_cleaner(settings: CleaningSettings, wiring: &Wiring) -> Launched {
+pub(crate) fn launch_maintenance(
+    settings: MaintenanceSettings,
+    maintenance: Arc<dyn Maintenance>,
+    wiring: &Wiring,
+) -> Launched {
     let name = settings.name.clone();
-    wiring.board.add_cleaning(&name, CleaningStatus::new(settings.database.clone()));
+    wiring.board.add_maintenance(&name, MaintenanceStatus::new(maintenance.subject()));
     let (ended_set, ended) = oneshot::channel();
-    let cleaner = Cleaner::new(Cleaning::new(settings, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
+    let cleaner =
+        Cleaner::new(Runner::new(settings, maintenance, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
     let orders = cleaner.clone().recipient();
     Launched { name, tune: None, orders, confirm: None, stop: cleaner.recipient(), workers: 1, ended }
 }

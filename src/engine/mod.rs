@@ -10,29 +10,27 @@ mod launch;
 
 use std::sync::Arc;
 
-use actix::prelude::*;
 use actix_rt::System;
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::launch::{Plan, launch_cleaner};
+pub(crate) use self::launch::{Plan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
-pub use crate::actors::Cycles;
-pub use crate::actors::Life;
-use crate::actors::Wiring;
-use crate::actors::{CleaningPorts, CrawlPlan, Fuse, Governor, Launched, Ports};
+use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring};
+pub use crate::actors::{Cycles, Governor, GovernorHandle, Life};
 use crate::clock::Time;
-use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::model::{Board, Event};
+use crate::maintenance::Maintenance;
+use crate::model::{Board, EventSubscriber};
 pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
-use crate::settings::{self, CrawlSettings, Settings, UpkeepSettings};
+use crate::settings::{self, CrawlSettings, MaintenanceSettings, Settings, UpkeepSettings};
+use crate::slice::EngineId;
 use crate::state::{Desk, StateStore};
 use crate::store::Store;
 use crate::threads;
 use conductor::{Conductor, Request, Works};
-pub use handle::{EngineHandle, GovernorHandle};
+pub use handle::EngineHandle;
 
 /// Crawls under one governor.
 ///
@@ -63,9 +61,10 @@ impl Engine {
             settings,
             state: None,
             crawls: Vec::new(),
-            cleanings: Vec::new(),
+            maintenance: Vec::new(),
             upkeep: UpkeepSettings::default(),
             subscribers: Vec::new(),
+            governor: None,
             time: None,
             cycles: Cycles::Forever,
             life: Life::WithItsWork,
@@ -81,9 +80,10 @@ pub struct EngineBuilder {
     settings: Settings,
     state: Option<Box<dyn StateStore>>,
     crawls: Vec<Box<dyn CrawlPlan>>,
-    cleanings: Vec<CleaningSettings>,
+    maintenance: Vec<(MaintenanceSettings, Arc<dyn Maintenance>)>,
     upkeep: UpkeepSettings,
-    subscribers: Vec<Recipient<Event>>,
+    subscribers: Vec<EventSubscriber>,
+    governor: Option<GovernorHandle>,
     time: Option<Time>,
     cycles: Cycles,
     life: Life,
@@ -114,11 +114,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a cleaning of a local database of LBS or Cumulus, which runs again and again
-    /// ([`CleaningSettings::every`]). When it last ran is kept with the [`state`](Self::state), so a restart does not
-    /// clean at once again. A run that fails or refuses is shown, and tried again at its next time.
-    pub fn clean(mut self, settings: CleaningSettings) -> Self {
-        self.cleanings.push(settings);
+    /// Adds a maintenance, which runs again and again ([`MaintenanceSettings::every`]). When it last ran is kept with the
+    /// [`state`](Self::state), so a restart does not run it at once again. A run that fails or refuses is shown, and tried again at its next time.
+    pub fn maintenance(mut self, settings: MaintenanceSettings, maintenance: impl Maintenance) -> Self {
+        self.maintenance.push((settings, Arc::new(maintenance)));
         self
     }
 
@@ -128,14 +127,22 @@ impl EngineBuilder {
         self
     }
 
-    /// Sends every event here too. A subscriber whose mailbox is full misses events; it never slows the walk.
-    pub fn on_event(mut self, subscriber: Recipient<Event>) -> Self {
-        self.subscribers.push(subscriber);
+    /// Sends every event here too: to an actor (`Recipient<Event>`), or through a [channel](crate::model::event_channel). Who is
+    /// full misses events; it never slows the walk.
+    pub fn on_event(mut self, subscriber: impl Into<EventSubscriber>) -> Self {
+        self.subscribers.push(subscriber.into());
         self
     }
 
-    /// How many cycles each crawl runs, and how often each cleaning. Default [`Cycles::Forever`]. With [`Cycles::Once`] a
-    /// cleaning that fails is the engine's error.
+    /// Works within the budget of this governor, which may serve other engines too; [`Settings::budget`] is not used then. Clients
+    /// of one name share one account, so crawls of different engines should have different names. Default: a governor of its own.
+    pub fn governor(mut self, governor: GovernorHandle) -> Self {
+        self.governor = Some(governor);
+        self
+    }
+
+    /// How many cycles each crawl runs, and how often each maintenance. Default [`Cycles::Forever`]. With [`Cycles::Once`] a
+    /// maintenance that fails is the engine's error.
     pub fn cycles(mut self, cycles: Cycles) -> Self {
         self.cycles = cycles;
         self
@@ -159,7 +166,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Clock and meter. Default: the machine's, without charging what the process does beside the engine.
+    /// Clock and meter. Default: those of the [governor](Self::governor) if it was given one, else the machine's, without charging
+    /// what the process does beside the engine. A governor that was given measures slices by its own.
     pub fn time(mut self, time: Time) -> Self {
         self.time = Some(time);
         self
@@ -214,29 +222,34 @@ impl EngineBuilder {
     fn validate(&self) -> Result<()> {
         self.settings.validate()?;
         self.crawls.iter().try_for_each(|crawl| crawl.validate())?;
-        self.cleanings.iter().try_for_each(CleaningSettings::validate)?;
+        for (settings, maintenance) in &self.maintenance {
+            settings.validate(maintenance.kind())?;
+            maintenance.validate()?;
+        }
         self.upkeep.validate()?;
         let crawls = self.crawls.iter().map(|crawl| crawl.name());
-        settings::check_unique(crawls.chain(self.cleanings.iter().map(|cleaning| &*cleaning.name)))
+        settings::check_unique(crawls.chain(self.maintenance.iter().map(|(settings, _)| &*settings.name)))
     }
 
     /// Starts the actors and whoever waits for their end.
     fn wire(self) -> Result<EngineHandle> {
-        let time = self.time.unwrap_or_else(|| Time::system(false));
-        let board = Arc::new(Board::new(&self.settings.budget, time.clock.clone()));
-        for subscriber in self.subscribers {
-            board.subscribe(subscriber);
-        }
-        let fuse = Fuse::new();
-        let cleaners = u32::try_from(self.cleanings.len()).unwrap_or(u32::MAX);
-        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(cleaners).max(1);
-        let guard = fuse.guard("governor");
-        let governor = Governor::new(self.settings.budget.clone(), workers, time.clone(), board.clone(), guard).start();
+        let governor = self.governor.unwrap_or_else(|| {
+            let time = self.time.clone().unwrap_or_else(|| Time::system(false));
+            Governor::launch(self.settings.budget.clone(), time)
+        });
+        let time = self.time.unwrap_or_else(|| governor.time().clone());
+        let engine = EngineId::new();
+        let board = Arc::new(Board::new(engine, governor.board().clone(), time.clock.clone()));
+        self.subscribers.into_iter().for_each(|subscriber| board.subscribers().add(subscriber));
+        let fuse = Fuse::under(governor.fuse());
+        let runners = u32::try_from(self.maintenance.len()).unwrap_or(u32::MAX);
+        let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(runners).max(1);
+        let (governor, membership) = governor.join(engine, workers, board.subscribers().clone());
         let state = self.state.unwrap_or_else(|| Box::new(crate::state::MemoryStore::default()));
         let desk = Desk::new(state);
         let (checkpointer, state_thread) = start_checkpointer(desk.clone(), &time, &fuse, self.threads)?;
         let ports = Ports {
-            slices: governor.clone().recipient(),
+            slices: governor.slices().clone(),
             latest: checkpointer.clone().recipient(),
             finished: checkpointer.clone().recipient(),
             open: checkpointer.clone().recipient(),
@@ -252,16 +265,16 @@ impl EngineBuilder {
             candidates: checkpointer.clone().recipient(),
             damaged: checkpointer.clone().recipient(),
         };
-        let cleanings =
-            CleaningPorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
+        let maintenance =
+            MaintenancePorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
         let working = Working::new(self.settings.priority);
         let wiring =
-            Wiring { ports, cleanings, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
+            Wiring { ports, maintenance, time, board, fuse, checkpoint, cycles, life, fresh, fixed_clock, working };
         let mut crawls: Vec<Launched> = self.crawls.into_iter().map(|plan| plan.launch(&wiring)).collect();
-        crawls.extend(self.cleanings.into_iter().map(|settings| launch_cleaner(settings, &wiring)));
+        crawls.extend(self.maintenance.into_iter().map(|(settings, of)| launch_maintenance(settings, of, &wiring)));
         let tidy = checkpointer.clone().recipient();
         let upkeep = (cycles != Cycles::Once).then(|| start_upkeep(self.upkeep, tidy, &wiring));
         let works = Works::default();
@@ -272,8 +285,7 @@ impl EngineBuilder {
         let conductor = Conductor {
             works: works.clone(),
             wiring,
-            governor: governor.clone().recipient(),
-            slots: governor.clone().recipient(),
+            membership,
             checkpointer: checkpointer.clone().recipient(),
             state_thread,
             upkeep,
@@ -282,7 +294,6 @@ impl EngineBuilder {
             closed: closed_set,
         };
         actix_rt::spawn(conductor.run(crawls));
-        let governor = GovernorHandle::new(&governor);
         Ok(EngineHandle {
             governor,
             works,

@@ -4,8 +4,10 @@
 //! it works from any thread, and also while an actor is busy.
 
 mod board;
-mod cleaning;
+mod budget;
+mod events;
 mod findings;
+mod maintenance;
 mod rehearsal;
 mod report;
 mod ring;
@@ -20,18 +22,21 @@ use std::time::Duration;
 use actix::prelude::*;
 use serde::Serialize;
 
-use crate::cumulus::CleaningReport;
 use crate::error::Error;
 use crate::job::Finding;
+use crate::maintenance::MaintenanceReport;
 use crate::policy::remaining::RemainingTime;
 use crate::policy::target::{Outlook, between_visits, outlook};
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
+pub(crate) use budget::BudgetBoard;
 #[cfg(feature = "daemon")]
-pub(crate) use board::OTHERS;
-pub use cleaning::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
+pub(crate) use budget::OTHERS;
+pub(crate) use events::Subscribers;
+pub use events::{EventReceiver, EventSubscriber, event_channel};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
+pub use maintenance::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
 pub use report::CycleReport;
 pub(crate) use report::CycleTotal;
@@ -59,6 +64,16 @@ pub enum Event {
     CycleFinished(Arc<CycleReport>),
     /// A slice was settled.
     SliceEnded(SliceFigures),
+    /// A slice has taken more than [ten times](crate::actors::OVERRUN_TOLD) what was asked: a unit of work that is far too long,
+    /// or a disk that hangs. Told once for each slice, also while it goes on.
+    SliceOverran {
+        /// Who has it.
+        client: Arc<str>,
+        /// How long it was to be.
+        asked: Duration,
+        /// How long it is out by now.
+        out: Duration,
+    },
     /// A prefix was completed, and that is saved.
     PrefixFinished {
         /// The crawl.
@@ -90,28 +105,28 @@ pub enum Event {
         /// The cycle.
         cycle: u64,
     },
-    /// A run of a cleaning begins.
-    CleaningStarted {
-        /// The cleaning.
-        cleaning: String,
+    /// A run of a maintenance begins.
+    MaintenanceStarted {
+        /// The maintenance.
+        maintenance: String,
     },
-    /// A run of a cleaning has failed. One that is scheduled is tried again at its next time.
-    CleaningFailed {
-        /// The cleaning.
-        cleaning: String,
+    /// A run of a maintenance has failed. One that is scheduled is tried again at its next time.
+    MaintenanceFailed {
+        /// The maintenance.
+        maintenance: String,
         /// Why.
         error: Error,
     },
-    /// A cleaning is finished, or refused.
-    CleaningFinished {
-        /// The cleaning.
-        cleaning: String,
+    /// A maintenance is finished, or refused.
+    MaintenanceFinished {
+        /// The maintenance.
+        maintenance: String,
         /// What it has found and done.
-        report: Arc<CleaningReport>,
+        report: Arc<MaintenanceReport>,
     },
-    /// A crawl waits until it can save its state, or a cleaning until a backup has ended; it goes on by itself.
+    /// A crawl waits until it can save its state, or a maintenance until others have let go; it goes on by itself.
     Waiting {
-        /// The crawl or cleaning.
+        /// The crawl or maintenance.
         crawl: String,
         /// Why.
         error: Error,
@@ -149,8 +164,8 @@ pub struct Status {
     pub budget: BudgetStatus,
     /// The crawls, by name.
     pub crawls: BTreeMap<String, CrawlStatus>,
-    /// The cleanings, by name.
-    pub cleanings: BTreeMap<String, CleaningStatus>,
+    /// What is maintained, by name.
+    pub maintenance: BTreeMap<String, MaintenanceStatus>,
     /// What was done to keep the engine's own state in order.
     pub upkeep: UpkeepStatus,
 }
@@ -398,9 +413,8 @@ impl CrawlStatus {
 
 #[cfg(test)]
 mod tests {
+    use super::budget::OTHERS;
     use super::*;
-    use crate::clock::Time;
-    use crate::settings::BudgetSettings;
 
     /// How it happens: a crawl is stopped or fails in the middle of a cycle, and nobody starts it again.
     #[test]
@@ -424,16 +438,18 @@ mod tests {
 
     #[test]
     fn a_client_that_has_gone_is_counted_among_the_others() {
-        let board = Board::new(&BudgetSettings::default(), Time::system(false).clock);
+        let board = Board::unused();
+        let budget = board.budget.clone();
         let slice = |id: u64, client: &str, ends: bool| {
             let client: Arc<str> = client.into();
             let (since, second) = (Duration::ZERO, Duration::from_secs(1));
-            board.budget(|budget| budget.granted(id, &client, since, second));
+            budget.figures().granted(id, &client, since, second);
             let figures =
                 SliceFigures { client, since, out: second, cost: second, spent: Spent::default(), sleep: since };
-            let settle = move |board: &Board| board.budget(|budget| budget.settled(id, &figures));
+            let budget = budget.clone();
+            let settle = move || budget.figures().settled(id, &figures);
             if ends {
-                settle(&board)
+                settle()
             }
             settle
         };
@@ -442,7 +458,7 @@ mod tests {
         }
         let late = slice(9, "a/history", false);
         board.remove("a");
-        late(&board);
+        late();
         let clients = board.status().budget.clients;
         let costs: Vec<(&str, f64)> = clients.iter().map(|(name, client)| (name.as_str(), client.cost_secs)).collect();
         assert_eq!(costs, [("ab", 1.0), ("b", 1.0), (OTHERS, 3.0)]);

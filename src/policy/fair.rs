@@ -84,19 +84,21 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Drops the requests that are no longer wanted.
-    pub fn retain(&mut self, wanted: impl Fn(&T) -> bool) {
-        self.clients.values_mut().for_each(|c| c.waiting.retain(|(_, request)| wanted(request)));
-    }
-
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
         self.clients.values().map(|c| c.waiting.len()).sum()
     }
 
-    /// Takes out all requests, in no particular order.
-    pub fn drain(&mut self) -> Vec<T> {
-        self.clients.values_mut().flat_map(|c| c.waiting.drain(..)).map(|(_, request)| request).collect()
+    /// Takes out these requests, in the order in which they came.
+    pub fn take(&mut self, which: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        for client in self.clients.values_mut().filter(|c| c.waiting.iter().any(|(_, request)| which(request))) {
+            let (out, left) = std::mem::take(&mut client.waiting).into_iter().partition(|(_, request)| which(request));
+            client.waiting = left;
+            taken.extend::<VecDeque<_>>(out);
+        }
+        taken.sort_unstable_by_key(|(arrival, _)| *arrival);
+        taken.into_iter().map(|(_, request)| request).collect()
     }
 }
 
@@ -132,7 +134,7 @@ mod tests {
         let (old, new) = ((Arc::from("old"), 1.0), (Arc::from("new"), 1.0));
         let mut queue = FairQueue::default();
         serve(&mut queue, std::slice::from_ref(&old), 1000);
-        queue.drain();
+        queue.take(|_| true);
         let served = serve(&mut queue, &[old, new], 100);
         assert!((49..=51).contains(&served[0]), "{served:?}");
     }

@@ -4,6 +4,7 @@
 //! knows how people spell them; [`Settings::validate`] and [`CrawlSettings::validate`] hold the limits for all three.
 
 mod engine;
+mod maintenance;
 mod upkeep;
 
 use std::collections::HashSet;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 pub use engine::{Checkpoint, Priority};
+pub use maintenance::MaintenanceSettings;
 pub use upkeep::{HISTORY, UpkeepSettings};
 
 /// Limits of [`BudgetSettings::rate`], in cores. Below the least, a slice of 1 s would be followed by 11 days of sleep.
@@ -20,7 +22,7 @@ pub const RATE_CORES: RangeInclusive<f64> = 0.000_001..=1024.0;
 pub const SLICE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 /// Limits of [`BudgetSettings::max_sleep`] and [`Checkpoint::Every`].
 pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
-/// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`], and of the like of cleanings.
+/// Limits of [`CrawlSettings::minimum_cycle_time`] and [`CrawlSettings::slow_start`], and of the like in [`MaintenanceSettings`].
 pub const PACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(2 * 31_557_600);
 /// Limits of [`CrawlSettings::target`].
 pub const TARGET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(100 * 31_557_600);

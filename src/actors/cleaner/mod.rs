@@ -1,7 +1,7 @@
-//! The Cleaner: cleans one local database, again and again, beside the crawls and under the same budget.
+//! The Cleaner: runs one maintenance, again and again, beside the crawls and under the same budget.
 //!
 //! This file holds what happens round a run: waiting for its time, noting how it ended, pause and stop. A run itself is
-//! in [`run`]. A run that fails or refuses is told, and tried again at its next time: the reasons (a database that is not
+//! in [`run`]. A run that fails or refuses is told, and tried again at its next time: the reasons (a disk that is not
 //! mounted, a clock that jumped) pass, and others depend on the engine.
 
 mod run;
@@ -16,25 +16,25 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::guard::Guard;
-use super::messages::{self, LastRunOf, Ran, SliceRequest, Stop};
+use super::messages::{self, LastRunOf, Ran, SlicePort, Stop};
 use super::{Cycles, Wiring};
 use crate::clock::Time;
-use crate::cumulus::CleaningReport;
-use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result, Retry};
-use crate::model::{Board, CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus, Event};
+use crate::maintenance::{Maintenance, MaintenanceReport, MaintenanceResult};
+use crate::model::{Board, Event, MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{LastEnd, Moment, next_start};
+use crate::settings::MaintenanceSettings;
 use crate::state::LastRun;
 
-/// Where cleanings learn and note when they ran.
+/// Where it is learned and noted when a maintenance ran.
 #[derive(Clone)]
-pub(crate) struct CleaningPorts {
+pub(crate) struct MaintenancePorts {
     pub last_run: Recipient<LastRunOf>,
     pub ran: Recipient<Ran>,
 }
 
-/// What a cleaning was told to do.
+/// What a maintenance was told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Work,
@@ -42,13 +42,14 @@ enum Order {
     Stop,
 }
 
-/// One cleaning, and everything that goes with it.
-pub(crate) struct Cleaning {
-    settings: CleaningSettings,
+/// One maintenance, and everything that goes with it.
+pub(crate) struct Runner {
+    settings: MaintenanceSettings,
+    maintenance: Arc<dyn Maintenance>,
     client: Arc<str>,
     cycles: Cycles,
-    slices: Recipient<SliceRequest>,
-    ports: CleaningPorts,
+    slices: SlicePort,
+    ports: MaintenancePorts,
     time: Time,
     board: Arc<Board>,
     order: watch::Sender<Order>,
@@ -56,18 +57,19 @@ pub(crate) struct Cleaning {
     start: watch::Sender<bool>,
 }
 
-impl Cleaning {
-    pub fn new(settings: CleaningSettings, wiring: &Wiring) -> Self {
-        Cleaning {
+impl Runner {
+    pub fn new(settings: MaintenanceSettings, maintenance: Arc<dyn Maintenance>, wiring: &Wiring) -> Self {
+        Runner {
             client: Arc::from(settings.name.as_str()),
             cycles: wiring.cycles,
             slices: wiring.ports.slices.clone(),
-            ports: wiring.cleanings.clone(),
+            ports: wiring.maintenance.clone(),
             time: wiring.time.clone(),
             board: wiring.board.clone(),
             order: watch::channel(Order::Work).0,
             start: watch::channel(false).0,
             settings,
+            maintenance,
         }
     }
 
@@ -106,25 +108,26 @@ impl Cleaning {
             Err(Error::Stopped) => return Err(Error::Stopped),
             // All that is lost is when to begin.
             Err(error) => {
-                warn!(cleaning = self.settings.name, error = %error, "cannot read when it was cleaned last");
+                warn!(maintenance = self.settings.name, error = %error, "cannot read when it ran last");
                 return Ok(LastEnd::Never);
             }
         };
         // A result that a newer Sexton has written is not shown.
         let result = serde_json::from_value(last.result).ok();
-        self.show(|c| c.last = result.map(|result| CleaningEnd { ended: last.ended, result }));
+        self.show(|c| c.last = result.map(|result| MaintenanceEnd { ended: last.ended, result }));
         Ok(LastEnd::Earlier(last.ended))
     }
 
     async fn sleep_until_run(&self, started: Duration, last: LastEnd) -> Result<()> {
         let now = Moment { monotonic: self.time.clock.now(), unix_secs: self.time.clock.unix_secs() };
         let wait = next_start(started, self.settings.slow_start, last, self.settings.every, now);
-        let phase = if last == LastEnd::Never { CleaningPhase::SlowStart } else { CleaningPhase::SleepingBetweenRuns };
+        let phase =
+            if last == LastEnd::Never { MaintenancePhase::SlowStart } else { MaintenancePhase::SleepingBetweenRuns };
         self.show(|c| (c.phase, c.next_run_at) = (phase, Some(now.monotonic.saturating_add(wait))));
         let mut start = self.start.subscribe();
         tokio::select! {
             slept = self.sleep(wait) => slept?,
-            // The sender lives as long as the cleaning.
+            // The sender lives as long as the maintenance.
             _ = start.wait_for(|start| *start) => {}
         }
         self.start.send_replace(false);
@@ -133,41 +136,41 @@ impl Cleaning {
     }
 
     /// Shows how a run has ended, and keeps it, so that the next process does not run too soon.
-    async fn note(&self, ended: &Result<Arc<CleaningReport>>) -> Result<()> {
+    async fn note(&self, ended: &Result<Arc<MaintenanceReport>>) -> Result<()> {
         let result = match ended {
-            Ok(report) => CleaningResult::of_report(report),
+            Ok(report) => report.common.clone(),
             Err(error) => {
-                warn!(cleaning = self.settings.name, error = %error, "cleaning failed, it is tried again next time");
-                let (cleaning, error) = (self.settings.name.clone(), error.clone());
-                self.board.emit(|| Event::CleaningFailed { cleaning, error: error.clone() });
-                CleaningResult::of_error(&error)
+                warn!(maintenance = self.settings.name, error = %error, "maintenance failed, it is tried again next time");
+                let (maintenance, error) = (self.settings.name.clone(), error.clone());
+                self.board.emit(|| Event::MaintenanceFailed { maintenance, error: error.clone() });
+                MaintenanceResult::Failed { error: error.to_string() }
             }
         };
         let ended = self.time.clock.unix_secs();
         let run = LastRun { ended, result: serde_json::to_value(&result).unwrap_or(Value::Null) };
         self.show(|c| {
             c.runs += 1;
-            c.last = Some(CleaningEnd { ended, result });
+            c.last = Some(MaintenanceEnd { ended, result });
         });
-        let ran = Ran { cleaning: self.settings.name.clone(), run };
+        let ran = Ran { maintenance: self.settings.name.clone(), run };
         match self.persist(&self.ports.ran, ran).await {
             Ok(()) => Ok(()),
             Err(Error::Stopped) => Err(Error::Stopped),
             // The state says so to the crawls as well. Here it costs no more than a run that comes too soon.
             Err(error) => {
-                warn!(cleaning = self.settings.name, error = %error, "cannot note when it was cleaned");
+                warn!(maintenance = self.settings.name, error = %error, "cannot note when it ran");
                 Ok(())
             }
         }
     }
 
-    /// The report was told and noted, so it is not kept beside the database any longer. The host of a single run says
+    /// The report was told and noted, so what was kept for it may go. The host of a single run says
     /// itself when it has had it.
-    async fn hand_over(&self, ended: Result<Arc<CleaningReport>>) {
+    async fn hand_over(&self, ended: Result<Arc<MaintenanceReport>>) {
         let Ok(report) = ended else { return };
         let handed = tokio::task::spawn_blocking(move || report.handed_over()).await;
         if let Ok(Err(error)) = handed {
-            warn!(cleaning = self.settings.name, error = %error, "the next run gives the same report again");
+            warn!(maintenance = self.settings.name, error = %error, "the next run gives the same report again");
         }
     }
 
@@ -196,7 +199,7 @@ impl Cleaning {
     async fn permission(&self) -> Result<()> {
         let paused = *self.order.borrow() == Order::Pause;
         if paused {
-            self.phase(CleaningPhase::Paused);
+            self.phase(MaintenancePhase::Paused);
         }
         let mut order = self.order.subscribe();
         let order = order.wait_for(|order| *order != Order::Pause).await.map_or(Order::Stop, |order| *order);
@@ -204,7 +207,7 @@ impl Cleaning {
             return Err(Error::Stopped);
         }
         if paused {
-            self.phase(CleaningPhase::Working);
+            self.phase(MaintenancePhase::Working);
         }
         Ok(())
     }
@@ -229,11 +232,11 @@ impl Cleaning {
         }
     }
 
-    fn show(&self, write: impl FnOnce(&mut CleaningStatus)) {
-        self.board.cleaning(&self.settings.name, write);
+    fn show(&self, write: impl FnOnce(&mut MaintenanceStatus)) {
+        self.board.maintenance(&self.settings.name, write);
     }
 
-    fn phase(&self, phase: CleaningPhase) {
+    fn phase(&self, phase: MaintenancePhase) {
         self.show(|c| c.phase = phase);
     }
 
@@ -258,30 +261,30 @@ impl Cleaning {
         };
         self.show(|c| c.next_run_at = None);
         let Err(error) = &result else {
-            self.phase(CleaningPhase::Ended);
-            info!(cleaning = self.settings.name, "cleaning ended");
+            self.phase(MaintenancePhase::Ended);
+            info!(maintenance = self.settings.name, "maintenance ended");
             return result;
         };
         self.show(|c| {
-            c.phase = CleaningPhase::Failed;
+            c.phase = MaintenancePhase::Failed;
             c.error = Some(error.to_string());
         });
-        let (cleaning, error) = (self.settings.name.clone(), error.clone());
-        self.board.emit(|| Event::CleaningFailed { cleaning, error });
+        let (maintenance, error) = (self.settings.name.clone(), error.clone());
+        self.board.emit(|| Event::MaintenanceFailed { maintenance, error });
         result
     }
 }
 
-/// The actor that cleans one database.
+/// The actor that runs one maintenance.
 pub struct Cleaner {
-    cleaning: Arc<Cleaning>,
+    runner: Arc<Runner>,
     ended: Option<oneshot::Sender<Result<()>>>,
     _guard: Guard,
 }
 
 impl Cleaner {
-    pub(crate) fn new(cleaning: Cleaning, ended: oneshot::Sender<Result<()>>, guard: Guard) -> Self {
-        Cleaner { cleaning: Arc::new(cleaning), ended: Some(ended), _guard: guard }
+    pub(crate) fn new(runner: Runner, ended: oneshot::Sender<Result<()>>, guard: Guard) -> Self {
+        Cleaner { runner: Arc::new(runner), ended: Some(ended), _guard: guard }
     }
 }
 
@@ -289,10 +292,10 @@ impl Actor for Cleaner {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let cleaning = self.cleaning.clone();
+        let runner = self.runner.clone();
         let run = async move {
-            let result = cleaning.runs().await;
-            cleaning.ended(result)
+            let result = runner.runs().await;
+            runner.ended(result)
         };
         ctx.spawn(run.into_actor(self).map(|result, act, ctx| {
             if let Some(ended) = act.ended.take() {
@@ -308,9 +311,9 @@ impl Handler<messages::Instruction> for Cleaner {
     type Result = ();
 
     fn handle(&mut self, order: messages::Instruction, _: &mut Self::Context) {
-        self.cleaning.order(if order == messages::Instruction::Pause { Order::Pause } else { Order::Work });
+        self.runner.order(if order == messages::Instruction::Pause { Order::Pause } else { Order::Work });
         if order == messages::Instruction::Start {
-            self.cleaning.start.send_replace(true);
+            self.runner.start.send_replace(true);
         }
     }
 }
@@ -319,6 +322,6 @@ impl Handler<Stop> for Cleaner {
     type Result = ();
 
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
-        self.cleaning.order(Order::Stop);
+        self.runner.order(Order::Stop);
     }
 }

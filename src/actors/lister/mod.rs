@@ -11,7 +11,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use super::guard::Guard;
-use super::messages::{Listing, NextListing, SliceRequest, Wanted};
+use super::messages::{Listing, NextListing, SlicePort, Wanted};
 use crate::priority::Working;
 use crate::store::Store;
 use cache::Cache;
@@ -27,7 +27,7 @@ const READ_AHEAD_WEIGHT: f64 = 0.1;
 pub struct PrefixLister<S: Store> {
     store: Arc<S>,
     cache: Arc<Cache<S>>,
-    governor: Recipient<SliceRequest>,
+    slices: SlicePort,
     client: Arc<str>,
     /// How many prefixes to read ahead.
     ahead: usize,
@@ -41,14 +41,14 @@ impl<S: Store> PrefixLister<S> {
         store: Arc<S>,
         crawl: &str,
         ahead: u32,
-        governor: Recipient<SliceRequest>,
+        slices: SlicePort,
         working: Working,
         guard: Guard,
     ) -> Self {
         PrefixLister {
             store,
             cache: Arc::default(),
-            governor,
+            slices,
             client: format!("{crawl}/read-ahead").into(),
             ahead: ahead as usize,
             reading_ahead: false,
@@ -64,10 +64,10 @@ impl<S: Store> PrefixLister<S> {
         }
         self.reading_ahead = true;
         let (store, cache, ahead) = (self.store.clone(), self.cache.clone(), self.ahead);
-        let (governor, client, working) = (self.governor.clone(), self.client.clone(), self.working);
+        let (slices, client, working) = (self.slices.clone(), self.client.clone(), self.working);
         let work = async move {
             // Without a slice (stop) nothing is read ahead.
-            let Ok(slice) = SliceRequest::send(&governor, client, READ_AHEAD_WEIGHT).await else { return };
+            let Ok(slice) = slices.slice(client, READ_AHEAD_WEIGHT).await else { return };
             let hints = cache.unanswered(cycle, hints);
             let todo = cache.reserve(cycle, &hints, ahead);
             if todo.is_empty() {

@@ -28,7 +28,7 @@ use super::Life;
 use super::guard::Guard;
 use super::messages::{
     CarryOut, ClaimPrefixes, Commit, Confirm, DamagedBy, Deliver, FinishedCycles, Instruction, LatestCycle,
-    NextListing, OpenCycle, Opened, Origin, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SliceRequest, Stop,
+    NextListing, OpenCycle, Opened, Origin, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SlicePort, Stop,
     SyncState, Tune,
 };
 use crate::error::{Error, Result, Retry};
@@ -50,7 +50,7 @@ const ERRORS_LISTED: u64 = 10_000;
 /// Where a crawl sends its messages.
 #[derive(Clone)]
 pub(crate) struct Ports {
-    pub slices: Recipient<SliceRequest>,
+    pub slices: SlicePort,
     pub latest: Recipient<LatestCycle>,
     pub finished: Recipient<FinishedCycles>,
     pub open: Recipient<OpenCycle>,
@@ -397,7 +397,7 @@ pub(crate) trait CrawlPlan: Send {
     fn launch(self: Box<Self>, wiring: &super::Wiring) -> Launched;
 }
 
-/// A running crawl or cleaning, as the engine knows it.
+/// A running crawl or maintenance, as the engine knows it.
 pub(crate) struct Launched {
     pub name: String,
     /// Where settings are changed while it runs, if they can be.

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::ERRORS_LISTED;
 use super::crawl::{Crawl, gone};
-use crate::actors::messages::{FinishedCycles, LatestCycle, ReadCycle, SliceRequest};
+use crate::actors::messages::{FinishedCycles, LatestCycle, ReadCycle};
 use crate::error::{Error, Result};
 use crate::job::{Job, Note};
 use crate::model::{CycleReport, FindingRow};
@@ -74,7 +74,7 @@ enum Told {
 
 async fn past_cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, cycle: Cycle, told: Told) -> Result<()> {
     let client = format!("{}/history", crawl.settings.name);
-    let slice = SliceRequest::send(&crawl.ports.slices, client.into(), crawl.settings.weight).await?;
+    let slice = crawl.ports.slices.slice(client.into(), crawl.settings.weight).await?;
     let Cycle { started, finished, ref identity, .. } = cycle;
     let (key, ring) = (cycle.key(), identity.ring.clone());
     let read = ReadCycle { cycle: key.clone(), errors_limit: ERRORS_LISTED };

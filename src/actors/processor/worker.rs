@@ -13,7 +13,7 @@ use super::crawl::{Crawl, Patience, gone};
 use super::hand::{Ended, Hand, fold};
 use super::work::{Course, CycleWork};
 use crate::actors::messages::{
-    ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, SliceRequest, Wanted,
+    ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, Wanted,
 };
 use crate::error::{Error, Result, Retry};
 use crate::job::{CyclePhase, Intents, Job, PrefixState};
@@ -107,7 +107,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
     async fn request(&self) -> Result<TimeSlice> {
         let weight = *self.crawl.weight.borrow();
-        SliceRequest::send(&self.crawl.ports.slices, self.crawl.client.clone(), weight).await
+        self.crawl.ports.slices.slice(self.crawl.client.clone(), weight).await
     }
 
     /// One slice: list, fold, list, fold, until it is over or nothing is left; then commit, then settle.

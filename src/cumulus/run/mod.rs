@@ -135,6 +135,11 @@ impl CleaningRun {
         self.lock_overrun
     }
 
+    /// For which part of the time the lock may be held.
+    pub(super) fn lock_duty(&self) -> f64 {
+        self.settings.lock_duty
+    }
+
     /// Whether it goes on where an earlier run has ended.
     pub fn is_resumed(&self) -> bool {
         self.resumed

@@ -50,7 +50,7 @@ fn crawl_view<'a>(picture: &'a Picture<'_>, name: &str) -> Result<&'a CrawlView,
 }
 
 fn cleaning_view<'a>(picture: &'a Picture<'_>, name: &str) -> Result<&'a CleaningView, Failed> {
-    let found = picture.view.cleanings.iter().find(|cleaning| cleaning.settings.name == name);
+    let found = picture.view.cleanings.iter().find(|cleaning| cleaning.settings.task.name == name);
     found.ok_or_else(|| Failed::new(StatusCode::NOT_FOUND, format!("there is no cleaning {name:?}")))
 }
 

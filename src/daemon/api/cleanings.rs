@@ -6,12 +6,13 @@ use serde_json::json;
 
 use super::picture::Picture;
 use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
-use crate::cumulus::CleaningReport;
 use crate::cumulus::policy::{CleaningPlan, Number, Policy};
 use crate::cumulus::settings::Manner;
+use crate::cumulus::{CleaningFigures, CleaningReport};
 use crate::daemon::shared::CleaningView;
 use crate::lock::lock;
-use crate::model::{CleaningEnd, CleaningPhase, CleaningResult, CleaningStatus};
+use crate::maintenance::MaintenanceResult;
+use crate::model::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
 
 /// All cleanings, in the order of the file.
 pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {
@@ -20,22 +21,23 @@ pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {
 
 /// One cleaning.
 pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
-    let name = &view.settings.name;
-    let status = picture.status.cleanings.get(name);
-    let found = status.cloned().unwrap_or_else(|| CleaningStatus::new(view.settings.database.clone()));
+    let name = &view.settings.task.name;
+    let status = picture.status.maintenance.get(name);
+    let found = status.cloned().unwrap_or_else(|| MaintenanceStatus::new(view.settings.database.display().to_string()));
+    let progress = found.progress;
     Cleaning {
         name: name.clone(),
         database: view.settings.database.display().to_string(),
         dry_run: view.settings.manner == Manner::DryRun,
         state: state(view, status),
-        doing: found.doing.to_string(),
-        rows_done: found.rows_done,
-        rows_planned: found.rows_planned,
-        locks: found.locks,
-        longest_lock_secs: found.longest_lock_secs,
-        lock_overrun: found.lock_overrun.clone(),
-        resumed: found.resumed,
-        planned_again: found.planned_again,
+        doing: progress.doing.to_owned(),
+        rows_done: progress.rows_done,
+        rows_planned: progress.rows_planned,
+        locks: progress.locks,
+        longest_lock_secs: progress.longest_lock_secs,
+        lock_overrun: progress.lock_overrun,
+        resumed: progress.resumed,
+        planned_again: progress.planned_again,
         waiting_for: found.waiting_for,
         error: found.error,
         by_hand: view.by_hand,
@@ -44,40 +46,41 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
     }
 }
 
-fn state(view: &CleaningView, status: Option<&CleaningStatus>) -> CleaningState {
+fn state(view: &CleaningView, status: Option<&MaintenanceStatus>) -> CleaningState {
     let Some(found) = status else {
         return if view.stopped { CleaningState::Stopped } else { CleaningState::Waiting };
     };
     match found.phase {
-        CleaningPhase::Failed => CleaningState::Failed,
+        MaintenancePhase::Failed => CleaningState::Failed,
         _ if view.stopped => CleaningState::Stopped,
-        CleaningPhase::Ended => CleaningState::Done,
+        MaintenancePhase::Ended => CleaningState::Done,
         _ if found.paused => CleaningState::Paused,
-        CleaningPhase::Paused => CleaningState::Paused,
-        CleaningPhase::SlowStart | CleaningPhase::SleepingBetweenRuns => CleaningState::Sleeping,
-        CleaningPhase::Working => CleaningState::Working,
-        CleaningPhase::Pausing => CleaningState::Pausing,
-        CleaningPhase::Waiting => CleaningState::Waiting,
+        MaintenancePhase::Paused => CleaningState::Paused,
+        MaintenancePhase::SlowStart | MaintenancePhase::SleepingBetweenRuns => CleaningState::Sleeping,
+        MaintenancePhase::Working => CleaningState::Working,
+        MaintenancePhase::Pausing => CleaningState::Pausing,
+        MaintenancePhase::Waiting => CleaningState::Waiting,
     }
 }
 
 /// How the last run of a cleaning went, also of an earlier process; then only in short.
 pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
-    let name = &view.settings.name;
-    let found = picture.status.cleanings.get(name).and_then(|found| found.last.clone());
-    let CleaningEnd { ended, result } = found.or_else(|| lock(&picture.shared.past).run(name).cloned())?;
-    let report = picture.shared.engine.last_cleaning(name);
+    let name = &view.settings.task.name;
+    let found = picture.status.maintenance.get(name).and_then(|found| found.last.clone());
+    let MaintenanceEnd { ended, result } = found.or_else(|| lock(&picture.shared.past).run(name).cloned())?;
+    let report = last_report(picture, name);
     let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
         Some(report) => json!(of(&report.plan)),
         None => json!(known),
     };
-    let (marked_segments, free, again, refused) = match result {
-        CleaningResult::Done { segments_marked, reclaimable_bytes, rewrite_bytes, .. } => {
-            (segments_marked, reclaimable_bytes, rewrite_bytes, None)
-        }
-        CleaningResult::Refused { why } => (0, 0, 0, Some(why)),
-        CleaningResult::Failed { error } => (0, 0, 0, Some(format!("it failed: {error}"))),
+    // Figures that a newer Sexton has written are not shown.
+    let figures = CleaningFigures::of_result(&result);
+    let refused = match result {
+        MaintenanceResult::Done { .. } => figures.map(|_| None)?,
+        MaintenanceResult::Refused { why } => Some(why),
+        MaintenanceResult::Failed { error } => Some(format!("it failed: {error}")),
     };
+    let of_figures = |of: fn(CleaningFigures) -> u64| figures.map_or(0, of);
     let locks = report.as_ref().map(|report| &report.steps);
     Some(CleaningRun {
         cleaning: name.clone(),
@@ -85,23 +88,27 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRu
         elapsed_secs: report.as_ref().map_or(0.0, |report| report.elapsed_secs),
         refused,
         dry_run: view.settings.manner == Manner::DryRun,
-        marked_segments,
-        reclaimable_bytes: bytes(|plan| plan.reclaimable_bytes, free),
-        rewrite_bytes: bytes(|plan| plan.rewrite_bytes, again),
+        marked_segments: of_figures(|done| done.segments_marked),
+        reclaimable_bytes: bytes(|plan| plan.reclaimable_bytes, of_figures(|done| done.reclaimable_bytes)),
+        rewrite_bytes: bytes(|plan| plan.rewrite_bytes, of_figures(|done| done.rewrite_bytes)),
         obsolete_bytes: bytes(|plan| plan.obsolete_bytes, 0),
         locks: locks.map_or(0, |locks| locks.count),
         longest_lock_secs: locks.and_then(|locks| locks.longest_ms).map_or(0.0, |ms| ms / 1e3),
     })
 }
 
+fn last_report(picture: &Picture<'_>, cleaning: &str) -> Option<Arc<CleaningReport>> {
+    picture.shared.engine.last_maintenance(cleaning)?.body()
+}
+
 /// The newest plan of a cleaning and the report that has its segments, if one was made since the start.
 pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<(Plan, Arc<CleaningReport>)> {
-    let report = picture.shared.engine.last_cleaning(&view.settings.name)?;
-    let ended = picture.status.cleanings.get(&view.settings.name).and_then(|found| found.last.as_ref());
+    let report = last_report(picture, &view.settings.task.name)?;
+    let ended = picture.status.maintenance.get(&view.settings.task.name).and_then(|found| found.last.as_ref());
     let plan = &report.plan;
     let odd = plan.odd.iter().map(|odd| json!({ "segment": odd.segment, "name": odd.name, "what": odd.what }));
     let figures = Plan {
-        cleaning: view.settings.name.clone(),
+        cleaning: view.settings.task.name.clone(),
         made: ended.map_or(picture.now, |end| end.ended),
         dry_run: view.settings.manner == Manner::DryRun,
         refused: report.refused(),

@@ -247,7 +247,7 @@ impl<'a> Picture<'a> {
         let crawls = self.view.crawls.iter().filter(|crawl| wanted(&crawl.settings.name));
         let mut cycles: Vec<Cycle> = crawls.flat_map(|crawl| self.cycles(crawl)).collect();
         cycles.sort_by(|a, b| b.started.total_cmp(&a.started));
-        let cleanings = self.view.cleanings.iter().filter(|cleaning| wanted(&cleaning.settings.name));
+        let cleanings = self.view.cleanings.iter().filter(|cleaning| wanted(&cleaning.settings.task.name));
         History { cycles, cleanings: cleanings.filter_map(|cleaning| cleanings::last_run(self, cleaning)).collect() }
     }
 }

@@ -64,7 +64,8 @@ impl Supervisor {
     pub(super) fn forget_by_hand(&mut self) {
         let config = &self.start.config;
         let crawls = config.crawls.iter().map(|crawl| crawl.settings.name.as_str());
-        let names: Vec<&str> = crawls.chain(config.cleanings.iter().map(|cleaning| cleaning.name.as_str())).collect();
+        let names: Vec<&str> =
+            crawls.chain(config.cleanings.iter().map(|cleaning| cleaning.task.name.as_str())).collect();
         self.kept.by_hand.retain(|name, _| names.contains(&name.as_str()));
         self.kept.visits.retain(|name, _| names.contains(&name.as_str()));
     }

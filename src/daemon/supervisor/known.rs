@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{CleaningPhase, Phase, Status};
+use crate::model::{MaintenancePhase, Phase, Status};
 
 /// What outlives a change of settings.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +23,8 @@ impl Known {
         if let Some(crawl) = status.crawls.get(name) {
             self.begun |= crawl.phase != Phase::SlowStart;
         }
-        if let Some(cleaning) = status.cleanings.get(name) {
-            self.begun |= cleaning.phase != CleaningPhase::SlowStart;
+        if let Some(cleaning) = status.maintenance.get(name) {
+            self.begun |= cleaning.phase != MaintenancePhase::SlowStart;
         }
     }
 

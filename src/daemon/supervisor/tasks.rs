@@ -37,7 +37,7 @@ impl Task {
     pub fn name(&self) -> &str {
         match self {
             Task::Crawl(crawl) => &crawl.settings.name,
-            Task::Cleaning(cleaning) => &cleaning.name,
+            Task::Cleaning(cleaning) => &cleaning.task.name,
         }
     }
 
@@ -60,7 +60,7 @@ impl Task {
     fn after(mut self, passed: Duration) -> Task {
         let slow_start = match &mut self {
             Task::Crawl(crawl) => &mut crawl.settings.slow_start,
-            Task::Cleaning(cleaning) => &mut cleaning.slow_start,
+            Task::Cleaning(cleaning) => &mut cleaning.task.slow_start,
         };
         *slow_start = slow_start.saturating_sub(passed);
         self
@@ -168,7 +168,7 @@ impl Supervisor {
             let name = task.name().to_owned();
             let result = match task {
                 Task::Crawl(crawl) => launch(&engine, *crawl, fresh, first).await,
-                Task::Cleaning(settings) => engine.add_cleaning(*settings).await,
+                Task::Cleaning(cleaning) => engine.add_maintenance(cleaning.task.clone(), *cleaning).await,
             };
             if result.is_ok() {
                 let known = visits.into_iter().zip(0u32..).filter(|(at, _)| *at > 0.0);
@@ -283,7 +283,7 @@ impl Supervisor {
     async fn settled_task(&self, name: &str, held: bool) {
         let shows = |status: &Status| {
             let crawl = status.crawls.get(name).map(|found| found.held);
-            crawl.or(status.cleanings.get(name).map(|found| found.paused)).is_none_or(|shown| shown == held)
+            crawl.or(status.maintenance.get(name).map(|found| found.paused)).is_none_or(|shown| shown == held)
         };
         for _ in 0..100 {
             if shows(&self.shared.engine.status()) {

@@ -109,8 +109,8 @@ impl Supervisor {
     fn tell_cleanings(&mut self, status: &Status) {
         let picture = Picture::take(&self.shared);
         for view in &picture.view.cleanings {
-            let name = &view.settings.name;
-            let runs = status.cleanings.get(name).map_or(0, |found| found.runs);
+            let name = &view.settings.task.name;
+            let runs = status.maintenance.get(name).map_or(0, |found| found.runs);
             let told = self.told.cleanings.entry(name.clone()).or_default();
             if std::mem::replace(told, runs) == runs || runs == 0 {
                 continue;
@@ -119,7 +119,7 @@ impl Supervisor {
             let told = CleaningEvent { what: "finished", cleaning: name.clone(), run };
             self.shared.hub.send(&event("cleaning", &told));
         }
-        self.told.cleanings.retain(|name, _| status.cleanings.contains_key(name));
+        self.told.cleanings.retain(|name, _| status.maintenance.contains_key(name));
     }
 
     pub(super) fn tell_sample(&self, sample: &Sample) {

@@ -76,7 +76,7 @@ fn under_guard_100_of_100_backups_succeed() {
             for name in &names {
                 let mut guarded = sexton(["guard".as_ref(), path.as_os_str(), "--".as_ref()]);
                 guarded.arg(std::env::current_exe().unwrap());
-                guarded.args(["--exact", "clean_backups::behaves_like_an_old_backup"]);
+                guarded.args(["--exact", "cleaning::backups::behaves_like_an_old_backup"]);
                 run(guarded.env(DATABASE, &path).env(NAME, name)).expect(0);
             }
         });

@@ -9,8 +9,9 @@ use sexton::cumulus::policy::{Mode, Options};
 use sexton::cumulus::sample::SampleDb;
 use sexton::cumulus::settings::{CleaningSettings, Manner};
 use sexton::engine::{Cycles, EngineHandle};
-use sexton::model::{CleaningPhase, CleaningResult, CleaningStatus};
-use sexton::settings::{Checkpoint, CrawlSettings};
+use sexton::maintenance::MaintenanceResult;
+use sexton::model::{MaintenancePhase, MaintenanceStatus};
+use sexton::settings::{Checkpoint, CrawlSettings, MaintenanceSettings};
 
 use super::crawl::{SECOND, at_once, budget, builder, end};
 use super::world::{Asked, Record, SimClock, SimJob, SimStore};
@@ -31,14 +32,14 @@ fn sample(dir: &Path, segments: u32) -> PathBuf {
 fn cleaning(database: &Path) -> CleaningSettings {
     CleaningSettings {
         options: Options::at(SampleDb::default().end + 1.0),
-        slow_start: Duration::ZERO,
+        task: MaintenanceSettings { slow_start: Duration::ZERO, ..MaintenanceSettings::new("cleaner") },
         lock_duty: 1.0,
         ..CleaningSettings::new("cleaner", database)
     }
 }
 
-fn status(engine: &EngineHandle) -> CleaningStatus {
-    engine.status().cleanings["cleaner"].clone()
+fn status(engine: &EngineHandle) -> MaintenanceStatus {
+    engine.status().maintenance["cleaner"].clone()
 }
 
 #[actix_rt::test]
@@ -56,12 +57,11 @@ async fn beside_two_crawls_the_budget_holds_at_each_grant_and_shares_follow_the_
         }
         // Again and again, so that there is always something to do; the next run finds what this one has found.
         let again = CleaningSettings {
-            weight: weights[2],
-            every: Duration::ZERO,
+            task: MaintenanceSettings { weight: weights[2], every: Duration::ZERO, ..cleaning(&database).task },
             manner: Manner::DryRun,
             ..cleaning(&database)
         };
-        let engine = builder.clean(again).start().unwrap();
+        let engine = builder.maintenance(again.task.clone(), again).start().unwrap();
         tokio::time::sleep(Duration::from_secs_f64(200.0 / rate)).await;
         assert!(status(&engine).runs > 2, "{:?}", status(&engine));
         engine.shutdown(HOUR).await.unwrap();
@@ -82,7 +82,7 @@ fn one_by_one(cycles: Cycles, database: &Path, state: &SimState) -> (EngineHandl
     let clock = SimClock::ticking(MILLISECOND);
     let (builder, record) = builder(budget(0.5, MILLISECOND), Checkpoint::EverySlice, &clock);
     let small = CleaningSettings { slice: MILLISECOND, ..cleaning(database) };
-    (builder.state(state.clone()).cycles(cycles).clean(small).start().unwrap(), record)
+    (builder.state(state.clone()).cycles(cycles).maintenance(small.task.clone(), small).start().unwrap(), record)
 }
 
 /// What an undisturbed run makes of a database.
@@ -106,25 +106,27 @@ async fn paused_in_mid_way_the_database_is_whole_and_nothing_happens_until_it_is
     loop {
         // The odd milliseconds let some steps pass, and wait for slices at the moment of the pause.
         tokio::time::sleep((7 + pauses % 5) * MILLISECOND).await;
-        engine.pause_cleaning("cleaner").unwrap();
+        engine.pause_maintenance("cleaner").unwrap();
         tokio::time::sleep(10 * MILLISECOND).await;
-        if status(&engine).phase == CleaningPhase::Ended {
+        if status(&engine).phase == MaintenancePhase::Ended {
             break;
         }
         pauses += 1;
-        assert_eq!((status(&engine).phase, status(&engine).paused), (CleaningPhase::Paused, true));
+        assert_eq!((status(&engine).phase, status(&engine).paused), (MaintenancePhase::Paused, true));
         Health::read(&database, "A").check(&before, &end_health, Mode::Careful);
         let (rows, slices) = (dump(&database, "A"), record.taken().len());
-        in_changes += u32::from(rows != expected && status(&engine).rows_done > 0);
+        in_changes += u32::from(rows != expected && status(&engine).progress.rows_done > 0);
         tokio::time::sleep(HOUR).await;
         assert!(dump(&database, "A") == rows && record.taken().len() == slices, "it works while it is paused");
-        engine.resume_cleaning("cleaner").unwrap();
+        engine.resume_maintenance("cleaner").unwrap();
         assert!(pauses < 10_000);
     }
     assert!(pauses > 5 && in_changes > 3, "{pauses} pauses, {in_changes} of them in mid-way");
     end(&engine).await.unwrap();
     assert!(dump(&database, "A") == expected);
-    assert!(matches!(status(&engine).last.unwrap().result, CleaningResult::Done { segments_marked: 1.., .. }));
+    assert!(
+        matches!(status(&engine).last.unwrap().result, MaintenanceResult::Done { figures } if figures["segments_marked"].as_u64() > Some(0))
+    );
 }
 
 #[actix_rt::test]
@@ -142,13 +144,13 @@ async fn stopped_in_mid_way_the_others_go_on_and_the_next_engine_finishes_it() {
         let state = SimState::sound();
         let (engine, _) = one_by_one(Cycles::Forever, &database, &state);
         tokio::time::sleep(wait * MILLISECOND).await;
-        engine.stop_cleaning("cleaner").unwrap();
+        engine.stop_maintenance("cleaner").unwrap();
         tokio::time::sleep(SECOND).await;
         let was = status(&engine);
-        assert_eq!((was.phase, was.error), (CleaningPhase::Ended, None));
-        engine.resume_cleaning("cleaner").unwrap();
+        assert_eq!((was.phase, was.error), (MaintenancePhase::Ended, None));
+        engine.resume_maintenance("cleaner").unwrap();
         tokio::time::sleep(HOUR).await;
-        assert_eq!(status(&engine).phase, CleaningPhase::Ended, "a stop is the last order");
+        assert_eq!(status(&engine).phase, MaintenancePhase::Ended, "a stop is the last order");
         Health::read(&database, "A").check(&before, &end_health, Mode::Careful);
         engine.governor().slice("host").await.expect("the engine serves others").settle();
         engine.shutdown(HOUR).await.unwrap();
@@ -156,7 +158,7 @@ async fn stopped_in_mid_way_the_others_go_on_and_the_next_engine_finishes_it() {
         let (engine, _) = one_by_one(Cycles::Times(1), &database, &state);
         end(&engine).await.unwrap();
         assert!(dump(&database, "A") == expected, "stopped after {wait} ms");
-        stopped += u32::from(was.runs == 0 && status(&engine).resumed);
+        stopped += u32::from(was.runs == 0 && status(&engine).progress.resumed);
         wait += 13;
     }
 }
@@ -167,8 +169,8 @@ async fn orders_to_a_cleaning_that_is_not_there_are_refused() {
     let clock = SimClock::new();
     let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &clock);
     let engine = builder.start().unwrap();
-    for refused in [engine.pause_cleaning("x"), engine.resume_cleaning("x"), engine.stop_cleaning("x")] {
+    for refused in [engine.pause_maintenance("x"), engine.resume_maintenance("x"), engine.stop_maintenance("x")] {
         let Err(Error::Config(why)) = refused else { panic!("{refused:?}") };
-        assert_eq!(why, "there is no cleaning \"x\"");
+        assert_eq!(why, "there is no maintenance \"x\"");
     }
 }

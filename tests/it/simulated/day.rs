@@ -10,7 +10,7 @@ use sexton::cumulus::sample::SampleDb;
 use sexton::cumulus::settings::{CleaningSettings, Manner};
 use sexton::policy::day::{Day, Holding};
 use sexton::policy::windows::{Window, Windows};
-use sexton::settings::{Checkpoint, CrawlSettings};
+use sexton::settings::{Checkpoint, CrawlSettings, MaintenanceSettings};
 
 use super::crawl::{SECOND, at_once, budget, builder};
 use super::world::{EPOCH, SimClock, SimJob, SimStore};
@@ -52,13 +52,16 @@ async fn the_budget_holds_in_each_window_of_a_day() {
     }
     let cleaning = CleaningSettings {
         options: Options::at(SampleDb::default().end + 1.0),
-        slow_start: Duration::ZERO,
-        every: Duration::ZERO,
+        task: MaintenanceSettings {
+            slow_start: Duration::ZERO,
+            every: Duration::ZERO,
+            ..MaintenanceSettings::new("cleaner")
+        },
         lock_duty: 1.0,
         manner: Manner::DryRun,
         ..CleaningSettings::new("cleaner", &database)
     };
-    let engine = builder.clean(cleaning).life(Life::UntilShutdown).start().unwrap();
+    let engine = builder.maintenance(cleaning.task.clone(), cleaning).life(Life::UntilShutdown).start().unwrap();
     let (began, windows) = (clock.now(), windows());
     let (mut changes, mut announced): (Vec<(Duration, f64)>, _) = (Vec::new(), Vec::new());
     let mut jumps = JUMPS.iter().peekable();

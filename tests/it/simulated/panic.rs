@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sexton::clock::{Clock, CostMeter, Time};
-use sexton::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Threads};
+use sexton::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Governor, Threads};
 use sexton::model::Phase;
 use sexton::settings::{Basis, BudgetSettings, Checkpoint, Settings};
 use sexton::{Error, Result};
@@ -270,6 +270,27 @@ fn an_actor_that_panics_on_a_thread_of_its_own_ends_the_engine_with_an_error() {
 fn doomed_budget(blow: Blow) -> BudgetSettings {
     let basis = if matches!(blow, Blow::Governor) { Basis::Cpu } else { Basis::Wall };
     BudgetSettings { basis, ..budget(0.5, SECOND) }
+}
+
+#[actix_rt::test]
+async fn a_governor_that_panics_ends_every_engine_under_it() {
+    tokio::time::pause();
+    let (clock, blow) = (SimClock::new(), Blow::Governor);
+    let trap = Trap::new(&clock);
+    let time = Time { clock: Arc::new(trap.clone()), meter: Arc::new(trap.clone()) };
+    let governor = Governor::start(doomed_budget(blow), time).unwrap();
+    let engines = ["a", "b"].map(|name| {
+        let (mut job, set) = (job(&clock, |_| false), trap.clone());
+        if name == "a" {
+            job.hook = Box::new(move |_, _| set.process_cost.store(true, Ordering::SeqCst));
+        }
+        let builder = Engine::builder(Settings::default()).threads(Threads::Shared).governor(governor.clone());
+        builder.crawl(at_once(name, 1), SimStore::new(&clock, 40, 50), job).start().unwrap()
+    });
+    for engine in engines {
+        let ended = end(&engine).await;
+        assert!(matches!(ended, Err(Error::ActorPanicked { actor: "governor", .. })), "{ended:?}");
+    }
 }
 
 #[test]

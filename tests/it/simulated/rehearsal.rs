@@ -94,7 +94,7 @@ async fn nothing_is_done_before_it_was_confirmed_however_long_that_takes() {
     waits(&engine, 0);
     assert_eq!((record.taken().len(), record.cycles.lock().unwrap().len()), (slices, 0), "the wait costs nothing");
     refused(engine.confirm("c", 1, None).await, "is cycle 0, not 1");
-    refused(engine.confirm("d", 0, None).await, "no crawl or cleaning \"d\"");
+    refused(engine.confirm("d", 0, None).await, "no crawl or maintenance \"d\"");
     waits(&engine, 0);
     engine.confirm("c", 0, None).await.unwrap();
     let confirmed = status(&engine).rehearsal.and_then(|shown| shown.confirmed);

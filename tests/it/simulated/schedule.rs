@@ -11,7 +11,8 @@ use sexton::Error;
 use sexton::cumulus::sample::SampleDb;
 use sexton::cumulus::settings::{CleaningSettings, OlderCopy};
 use sexton::engine::EngineHandle;
-use sexton::model::{CleaningPhase, CleaningResult, CleaningStatus};
+use sexton::maintenance::MaintenanceResult;
+use sexton::model::{MaintenancePhase, MaintenanceStatus};
 use sexton::settings::Checkpoint;
 
 use super::crawl::{SECOND, budget, builder};
@@ -34,18 +35,18 @@ fn sample(dir: &Path) -> PathBuf {
 fn start(database: &Path, state: &SimState, clock: &SimClock) -> (EngineHandle, Record) {
     let (builder, record) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, clock);
     let weekly = CleaningSettings::new("weekly", database);
-    (builder.state(state.clone()).clean(weekly).start().unwrap(), record)
+    (builder.state(state.clone()).maintenance(weekly.task.clone(), weekly).start().unwrap(), record)
 }
 
-fn status(engine: &EngineHandle) -> CleaningStatus {
-    engine.status().cleanings["weekly"].clone()
+fn status(engine: &EngineHandle) -> MaintenanceStatus {
+    engine.status().maintenance["weekly"].clone()
 }
 
 /// Asserts that runs began at these days after the engine's start, within a minute: pauses for the lock count by the
 /// machine's clock.
 #[track_caller]
 fn began(record: &Record, days: &[f64]) {
-    let starts: Vec<f64> = record.cleaning_starts.lock().unwrap().iter().map(|secs| secs / 86_400.0).collect();
+    let starts: Vec<f64> = record.maintenance_starts.lock().unwrap().iter().map(|secs| secs / 86_400.0).collect();
     let close = starts.len() == days.len() && starts.iter().zip(days).all(|(is, asked)| (is - asked).abs() < 0.001);
     assert!(close, "began after {starts:?} days, not {days:?}");
 }
@@ -61,12 +62,12 @@ async fn a_month_with_a_restart_has_a_run_each_week() {
     tokio::time::sleep(SECOND).await;
     let waiting = status(&engine);
     let left = waiting.next_run_in_secs.unwrap();
-    assert!(waiting.phase == CleaningPhase::SlowStart && (left - 599.0).abs() < 0.01, "{left}");
+    assert!(waiting.phase == MaintenancePhase::SlowStart && (left - 599.0).abs() < 0.01, "{left}");
     assert_eq!(waiting.last, None);
     tokio::time::sleep(10 * DAY).await;
     began(&record, &[SLOW_START_DAYS, SLOW_START_DAYS + 7.0]);
     let waiting = status(&engine);
-    assert_eq!((waiting.phase, waiting.runs), (CleaningPhase::SleepingBetweenRuns, 2));
+    assert_eq!((waiting.phase, waiting.runs), (MaintenancePhase::SleepingBetweenRuns, 2));
     assert!((waiting.next_run_in_secs.unwrap() / 86_400.0 - 4.0).abs() < 0.02);
     engine.shutdown(HOUR).await.unwrap();
 
@@ -77,7 +78,7 @@ async fn a_month_with_a_restart_has_a_run_each_week() {
     let waiting = status(&engine);
     assert!((waiting.next_run_in_secs.unwrap() / 86_400.0 - 3.0).abs() < 0.02, "{waiting:?}");
     let last = waiting.last.expect("what an earlier process did is shown");
-    assert!(matches!(last.result, CleaningResult::Done { .. }), "{last:?}");
+    assert!(matches!(last.result, MaintenanceResult::Done { .. }), "{last:?}");
     assert!((last.ended - EPOCH - 86_400.0 * (7.0 + SLOW_START_DAYS)).abs() < 60.0, "{}", last.ended - EPOCH);
     tokio::time::sleep(19 * DAY).await;
     began(&record, &[3.0, 10.0, 17.0].map(|day| day + SLOW_START_DAYS));
@@ -99,14 +100,14 @@ async fn a_database_that_is_not_there_fails_each_week_and_ends_nothing() {
     tokio::time::sleep(15 * DAY).await;
     began(&record, &[0.0, 7.0, 14.0].map(|day| day + SLOW_START_DAYS));
     let (failed, was) = (record.failed.lock().unwrap().len(), status(&engine));
-    assert_eq!((failed, was.runs, was.phase), (3, 3, CleaningPhase::SleepingBetweenRuns));
-    let CleaningResult::Failed { error } = was.last.unwrap().result else { panic!("it is not there") };
+    assert_eq!((failed, was.runs, was.phase), (3, 3, MaintenancePhase::SleepingBetweenRuns));
+    let MaintenanceResult::Failed { error } = was.last.unwrap().result else { panic!("it is not there") };
     assert!(error.contains("not-mounted"), "{error}");
     // Mounted at last.
     std::fs::create_dir(missing.parent().unwrap()).unwrap();
     sample(missing.parent().unwrap());
     tokio::time::sleep(7 * DAY).await;
-    assert!(matches!(status(&engine).last.unwrap().result, CleaningResult::Done { .. }), "{:?}", status(&engine));
+    assert!(matches!(status(&engine).last.unwrap().result, MaintenanceResult::Done { .. }), "{:?}", status(&engine));
     engine.shutdown(HOUR).await.expect("nothing has failed but runs");
 }
 
@@ -119,7 +120,7 @@ async fn a_refusal_is_shown_with_its_reason_and_a_clock_set_right_ends_it() {
     clock.set(-3000 * 86_400);
     let (engine, record) = start(&database, &state, &clock);
     tokio::time::sleep(DAY).await;
-    let CleaningResult::Refused { why } = status(&engine).last.unwrap().result else { panic!("a date long ago") };
+    let MaintenanceResult::Refused { why } = status(&engine).last.unwrap().result else { panic!("a date long ago") };
     assert!(why.contains("clock") || why.contains("snapshot"), "{why}");
     // Set right meanwhile: the week counts by the clock that nobody sets.
     clock.set(3000 * 86_400);
@@ -127,12 +128,12 @@ async fn a_refusal_is_shown_with_its_reason_and_a_clock_set_right_ends_it() {
     began(&record, &[SLOW_START_DAYS]);
     tokio::time::sleep(2 * DAY).await;
     began(&record, &[SLOW_START_DAYS, SLOW_START_DAYS + 7.0]);
-    assert!(matches!(status(&engine).last.unwrap().result, CleaningResult::Done { .. }), "{:?}", status(&engine));
+    assert!(matches!(status(&engine).last.unwrap().result, MaintenanceResult::Done { .. }), "{:?}", status(&engine));
     engine.shutdown(HOUR).await.unwrap();
     Connection::open(&database).unwrap().execute_batch("DELETE FROM snapshots").unwrap();
     let (engine, _) = start(&database, &state, &clock);
     tokio::time::sleep(8 * DAY).await;
-    let CleaningResult::Refused { why } = status(&engine).last.unwrap().result else { panic!("no snapshots") };
+    let MaintenanceResult::Refused { why } = status(&engine).last.unwrap().result else { panic!("no snapshots") };
     assert!(why.contains("snapshot"), "{why}");
     engine.shutdown(HOUR).await.unwrap();
 }
@@ -147,7 +148,7 @@ async fn each_run_makes_its_copy_and_the_one_before_is_set_aside() {
     let backup = Some(copy.clone());
     let kept =
         CleaningSettings { backup, older_copy: OlderCopy::SetAside, ..CleaningSettings::new("weekly", &database) };
-    let engine = builder.state(state).clean(kept).start().unwrap();
+    let engine = builder.state(state).maintenance(kept.task.clone(), kept).start().unwrap();
     tokio::time::sleep(DAY).await;
     assert!(dump(&copy, "A") == first && dump(&database, "A") != first);
     tokio::time::sleep(7 * DAY).await;
@@ -156,7 +157,7 @@ async fn each_run_makes_its_copy_and_the_one_before_is_set_aside() {
     tokio::time::sleep(7 * DAY).await;
     assert!(dump(&old, "A") != first, "there are never more than two");
     let was = status(&engine);
-    assert!(was.runs == 3 && matches!(was.last.unwrap().result, CleaningResult::Done { .. }));
+    assert!(was.runs == 3 && matches!(was.last.unwrap().result, MaintenanceResult::Done { .. }));
     engine.shutdown(HOUR).await.unwrap();
 }
 
@@ -171,19 +172,19 @@ async fn an_older_copy_is_replaced_only_if_a_cleaning_has_made_it() {
     let backup = Some(copy.clone());
     let kept =
         CleaningSettings { backup, older_copy: OlderCopy::SetAside, ..CleaningSettings::new("weekly", &database) };
-    let engine = builder.state(state).clean(kept).start().unwrap();
+    let engine = builder.state(state).maintenance(kept.task.clone(), kept).start().unwrap();
     tokio::time::sleep(DAY).await;
-    assert!(matches!(status(&engine).last.unwrap().result, CleaningResult::Done { .. }));
+    assert!(matches!(status(&engine).last.unwrap().result, MaintenanceResult::Done { .. }));
     assert_eq!(std::fs::read(&old).unwrap(), b"of somebody", "a file in the way is set aside, not lost");
     let (first, before) = (std::fs::read(&copy).unwrap(), dump(&database, "A"));
     tokio::time::sleep(7 * DAY).await;
-    let CleaningResult::Failed { error } = status(&engine).last.unwrap().result else { panic!("replaced") };
+    let MaintenanceResult::Failed { error } = status(&engine).last.unwrap().result else { panic!("replaced") };
     assert!(error.contains("copy.sqlite.old is there and is not a copy that Sexton has made"), "{error}");
     assert_eq!(std::fs::read(&old).unwrap(), b"of somebody");
     assert!(std::fs::read(&copy).unwrap() == first && dump(&database, "A") == before);
     std::fs::remove_file(&old).unwrap();
     tokio::time::sleep(14 * DAY).await;
-    assert!(matches!(status(&engine).last.unwrap().result, CleaningResult::Done { .. }));
+    assert!(matches!(status(&engine).last.unwrap().result, MaintenanceResult::Done { .. }));
     assert!(std::fs::read(&old).unwrap() != b"of somebody");
     engine.shutdown(HOUR).await.unwrap();
 }
@@ -227,7 +228,7 @@ async fn a_state_without_room_is_waited_for_and_a_broken_one_only_costs_a_run() 
     let waits = status(&engine);
     assert!(waits.waiting_for.as_ref().is_some_and(|why| why.contains("no room")), "{waits:?}");
     tokio::time::sleep(DAY).await;
-    assert_eq!((status(&engine).waiting_for, status(&engine).phase), (None, CleaningPhase::SleepingBetweenRuns));
+    assert_eq!((status(&engine).waiting_for, status(&engine).phase), (None, MaintenancePhase::SleepingBetweenRuns));
     engine.shutdown(HOUR).await.unwrap();
     let broken = SimState::new(|call| match call {
         "last_run" | "ran" => Err(Error::StateDamaged { path: "/state.sqlite".into(), cause: "broken".to_owned() }),

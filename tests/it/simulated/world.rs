@@ -99,10 +99,10 @@ pub struct Record {
     pub resumed: Arc<Mutex<Vec<bool>>>,
     /// Crawl and error of each time that a crawl had to wait for its state.
     pub waits: Arc<Mutex<Vec<(String, Error)>>>,
-    /// Crawl and error of each crawl that failed.
+    /// Name and error of each crawl, or run of a maintenance, that failed.
     pub failed: Arc<Mutex<Vec<(String, Error)>>>,
-    /// When each run of a cleaning began, as seconds since the record's start.
-    pub cleaning_starts: Arc<Mutex<Vec<f64>>>,
+    /// When each run of a maintenance began, as seconds since the record's start.
+    pub maintenance_starts: Arc<Mutex<Vec<f64>>>,
     begun: Arc<OnceLock<tokio::time::Instant>>,
 }
 
@@ -126,11 +126,13 @@ impl Handler<Event> for Record {
             Event::CycleFinished(report) => self.cycles.lock().unwrap().push(report),
             Event::Waiting { crawl, error } => self.waits.lock().unwrap().push((crawl, error)),
             Event::CrawlFailed { crawl, error } => self.failed.lock().unwrap().push((crawl, error)),
-            Event::CleaningStarted { .. } => {
+            Event::MaintenanceStarted { .. } => {
                 let begun = *self.begun.get().expect("the actor has started");
-                self.cleaning_starts.lock().unwrap().push(begun.elapsed().as_secs_f64());
+                self.maintenance_starts.lock().unwrap().push(begun.elapsed().as_secs_f64());
             }
-            Event::CleaningFailed { cleaning, error } => self.failed.lock().unwrap().push((cleaning, error)),
+            Event::MaintenanceFailed { maintenance, error } => {
+                self.failed.lock().unwrap().push((maintenance, error));
+            }
             _ => {}
         }
     }

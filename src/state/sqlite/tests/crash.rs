@@ -24,7 +24,7 @@ fn child() {
 /// Runs the child with a fail point that aborts it when it has been passed `passed` times. Tells whether it was aborted.
 fn abort_at(state: &Path, point: &str, passed: usize) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "checkpoint::sqlite::tests::crash::child"])
+        .args(["--exact", "state::sqlite::tests::crash::child"])
         .env(STATE, state)
         .env("FAILPOINTS", format!("{point}={passed}*off->return"))
         .output()

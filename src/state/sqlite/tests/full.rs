@@ -43,7 +43,7 @@ fn refused_commit_changes_nothing_and_succeeds_when_there_is_room() {
 fn crawl_goes_on_wherever_room_runs_out() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact checkpoint::sqlite::tests::full::child --nocapture"])
+        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact state::sqlite::tests::full::child --nocapture"])
         .arg(std::env::current_exe().unwrap())
         .env(FOLDER, folder.path())
         .output()

@@ -185,7 +185,7 @@ fn aborted_in_any_step_nothing_is_lost_and_the_next_process_goes_on() {
             let state = folder.path().join(format!("{point}{passed}"));
             std::fs::copy(&made, &state).unwrap();
             let status = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "checkpoint::sqlite::tests::tidy::child"])
+                .args(["--exact", "state::sqlite::tests::tidy::child"])
                 .env(STATE, &state)
                 .env("FAILPOINTS", format!("checkpoint::{point}={passed}*off->return"))
                 .output()

@@ -1,0 +1,106 @@
+//! A cleaning as a maintenance, so that an engine runs it again and again.
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Number;
+use super::report::{CleaningReport, Outcome};
+use super::run::CleaningRun;
+use super::settings::CleaningSettings;
+use crate::error::Result;
+use crate::maintenance::{
+    Maintenance, MaintenanceProgress, MaintenanceReport, MaintenanceResult, MaintenanceRun, MaintenanceStep,
+    ReportBody, StepOutcome,
+};
+use crate::policy::pace::pause_after;
+use crate::slice::TimeSlice;
+
+/// What a cleaning is called, as a maintenance.
+pub(super) const KIND: &str = "cleaning";
+/// The Julian day of 1970-01-01 00:00 UTC.
+const JULIAN_1970: f64 = 2_440_587.5;
+
+impl Maintenance for CleaningSettings {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn subject(&self) -> String {
+        self.database.display().to_string()
+    }
+
+    fn validate(&self) -> Result<()> {
+        CleaningSettings::validate(self)
+    }
+
+    fn begin(&self, unix_secs: f64) -> Box<dyn MaintenanceRun> {
+        Box::new(CleaningRun::new(self.clone(), JULIAN_1970 + unix_secs / 86_400.0))
+    }
+}
+
+impl MaintenanceRun for CleaningRun {
+    fn step(&mut self, _: &TimeSlice) -> Result<MaintenanceStep> {
+        let done = self.next_step()?;
+        let progress = MaintenanceProgress {
+            doing: done.doing.as_str(),
+            rows_done: done.rows_done,
+            rows_planned: done.rows_planned,
+            locks: self.locks().count(),
+            longest_lock_secs: self.locks().longest().as_secs_f64(),
+            lock_overrun: self.lock_overrun().map(|overrun| overrun.to_string()),
+            resumed: self.is_resumed(),
+            planned_again: self.planned_again(),
+        };
+        let outcome = match done.outcome {
+            Outcome::More | Outcome::Stale => StepOutcome::More,
+            Outcome::Later(cause) => StepOutcome::Later(cause),
+            Outcome::Finished => StepOutcome::Finished,
+        };
+        Ok(MaintenanceStep { outcome, leave_alone: pause_after(done.lock, self.lock_duty()), progress })
+    }
+
+    fn report(self: Box<Self>) -> MaintenanceReport {
+        let report = self.into_report();
+        let common = match report.refused() {
+            Some(why) => MaintenanceResult::Refused { why },
+            None => MaintenanceResult::done(&CleaningFigures::of(&report)),
+        };
+        MaintenanceReport::new(KIND, common, report)
+    }
+}
+
+impl ReportBody for CleaningReport {
+    fn handed_over(&self) -> Result<()> {
+        CleaningReport::handed_over(self)
+    }
+}
+
+/// What a cleaning has done, in short: the figures of its [`MaintenanceResult::Done`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleaningFigures {
+    /// Segments that were marked.
+    pub segments_marked: u64,
+    /// Bytes that come free.
+    pub reclaimable_bytes: u64,
+    /// Bytes that the next backups have to write again.
+    pub rewrite_bytes: u64,
+    /// Odd things that were found and left alone or repaired.
+    pub odd: u64,
+}
+
+impl CleaningFigures {
+    fn of(report: &CleaningReport) -> Self {
+        let bytes = |number: Number| u64::try_from(number.bytes()).unwrap_or(u64::MAX);
+        CleaningFigures {
+            segments_marked: report.plan.marked().count() as u64,
+            reclaimable_bytes: bytes(report.plan.reclaimable_bytes),
+            rewrite_bytes: bytes(report.plan.rewrite_bytes),
+            odd: report.plan.odd.len() as u64,
+        }
+    }
+
+    /// Reads what was saved; `None` if a newer Sexton has written it, or it was not done.
+    pub fn of_result(result: &MaintenanceResult) -> Option<Self> {
+        let MaintenanceResult::Done { figures } = result else { return None };
+        serde_json::from_value(figures.clone().into()).ok()
+    }
+}
