@@ -238,7 +238,7 @@ impl BucketVisit {
             let name = plan.name.as_bytes();
             self.told.finding(name, || flaw.of_share(bucket.name(), name));
         }
-        self.sums.add(&plan, &ages);
+        self.sums.add(&plan, ages);
         if plan.act.is_some() && phase != VisitPhase::Examine {
             self.shares.push(plan);
         }
@@ -271,7 +271,7 @@ impl BucketVisit {
         }
         self.counts.shares += 1;
         let plan = SharePlan::of(String::from_utf8_lossy(name).into_owned(), Seen::Stops(None));
-        self.sums.add(&plan, &BTreeMap::new());
+        self.sums.add(&plan, BTreeMap::new());
     }
 
     /// Why nothing of a share is deleted where it stands.
