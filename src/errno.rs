@@ -5,15 +5,6 @@
 
 use std::io;
 
-use rusqlite::{Connection, ffi};
-
-/// The system's error behind the last I/O error of a connection.
-pub(crate) fn behind(conn: &Connection) -> Option<io::Error> {
-    // SAFETY: the handle is that of an open connection, which outlives the call, and the call only reads a field of it.
-    let errno = unsafe { ffi::sqlite3_system_errno(conn.handle()) };
-    (errno != 0).then(|| io::Error::from_raw_os_error(errno))
-}
-
 /// Whether it is about room: on the disk, in the user's quota, or under the process's limit of file size.
 pub(crate) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)

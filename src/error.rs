@@ -82,7 +82,7 @@ pub enum Error {
     StateFull {
         /// The state file.
         path: PathBuf,
-        /// The cause, as SQLite words it.
+        /// The cause, as the system words it.
         cause: String,
     },
 
@@ -280,7 +280,7 @@ pub enum Error {
     LocalDbFull {
         /// The database.
         path: PathBuf,
-        /// The cause, as SQLite words it.
+        /// The cause, as the system words it.
         cause: String,
     },
 

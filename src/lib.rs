@@ -8,10 +8,21 @@
 //! Tahoe-LAFS storage server, the first jobs are its bucket counter and its lease checker, and a scrubber.
 //!
 //! This crate is that engine, to be embedded in a storage server, and the program `sexton`, which runs the same engine from
-//! the shell (feature `cli`) and as a daemon (feature `daemon`); both are on by default, embedders take
-//! `default-features = false`.
+//! the shell and as a daemon.
 //!
-//! ```
+//! | feature | what it adds |
+//! |---|---|
+//! | `sqlite` | [`state::SqliteStore`]: progress in a file; without it, in memory only |
+//! | `tahoe` | [`tahoe`]: stores of Tahoe-LAFS |
+//! | `cumulus` | [`cumulus`]: local databases of LBS and Cumulus; implies `sqlite` |
+//! | `cli` | the program, and [`config`]; implies all of the above |
+//! | `daemon` | `sexton run`; implies `cli` |
+//!
+//! All are on by default. Embedders take `default-features = false` and what they need: the core alone knows no store and
+//! needs neither SQLite nor cryptography.
+//!
+#![cfg_attr(feature = "tahoe", doc = "```")]
+#![cfg_attr(not(feature = "tahoe"), doc = "```ignore")]
 //! use sexton::engine::{Cycles, Engine};
 //! use sexton::job::Count;
 //! use sexton::settings::{CrawlSettings, Settings};
@@ -78,13 +89,17 @@
 //!    job makes its part of the [`CycleReport`](model::CycleReport).
 
 #![deny(missing_docs)]
+// What only some of the rooms and shells use is not dead where they are left out.
+#![cfg_attr(not(feature = "daemon"), allow(dead_code, unused_imports))]
 
 pub mod actors;
 mod calls;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "cli")]
 pub mod config;
+#[cfg(feature = "cumulus")]
 pub mod cumulus;
 #[cfg(feature = "daemon")]
 pub mod daemon;
@@ -92,10 +107,12 @@ pub mod engine;
 mod errno;
 mod error;
 pub mod job;
+#[cfg(feature = "cli")]
 pub mod kinds;
 mod lock;
 pub mod maintenance;
 pub mod model;
+#[cfg(any(feature = "sqlite", feature = "tahoe"))]
 mod own_files;
 pub mod policy;
 pub mod priority;
@@ -103,10 +120,22 @@ pub mod settings;
 mod shown;
 mod sizes;
 pub mod slice;
+#[cfg(feature = "sqlite")]
 mod sqlite_file;
 pub mod state;
 pub mod store;
+#[cfg(feature = "tahoe")]
 pub mod tahoe;
 mod threads;
 
 pub use error::{Error, Result, Retry};
+
+/// Where tests let something fail, or end the process. They do so in the whole program; without it this is nothing.
+#[cfg(any(test, feature = "cli"))]
+pub(crate) use fail::fail_point;
+#[cfg(not(any(test, feature = "cli")))]
+macro_rules! fail_point {
+    ($($what:tt)*) => {};
+}
+#[cfg(not(any(test, feature = "cli")))]
+pub(crate) use fail_point;

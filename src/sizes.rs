@@ -17,13 +17,11 @@ pub(crate) fn for_people(bytes: f64) -> String {
 }
 
 /// A number of things, in one word or the other: `1 bucket`, `2 buckets`.
-#[cfg(feature = "cli")]
 pub(crate) fn plural(number: u64, one: &str) -> String {
     format!("{number} {}", unit(number, one))
 }
 
 /// The word for so many of them.
-#[cfg(feature = "cli")]
 pub(crate) fn unit(number: u64, one: &str) -> String {
     format!("{one}{}", if number == 1 { "" } else { "s" })
 }

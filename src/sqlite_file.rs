@@ -47,6 +47,13 @@ pub(crate) fn lock_fault(conn: &Connection) -> Option<io::Error> {
     is_reserved(conn).err().filter(has_no_locks)
 }
 
+/// The system's error behind the last I/O error of a connection.
+pub(crate) fn behind(conn: &Connection) -> Option<io::Error> {
+    // SAFETY: the handle is that of an open connection, which outlives the call, and the call only reads a field of it.
+    let errno = unsafe { ffi::sqlite3_system_errno(conn.handle()) };
+    (errno != 0).then(|| io::Error::from_raw_os_error(errno))
+}
+
 fn handle(conn: &Connection) -> Option<(NonNull<ffi::sqlite3_file>, &ffi::sqlite3_io_methods)> {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     // SAFETY: the connection is open; the operation writes one pointer, which stays valid as long as the connection.

@@ -101,7 +101,7 @@ pub(crate) fn system() -> Result<SystemRunner> {
 }
 
 fn attempt<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> IoResult<JoinHandle<T>> {
-    fail::fail_point!("threads::start", |_| Err(ErrorKind::WouldBlock.into()));
+    crate::fail_point!("threads::start", |_| Err(ErrorKind::WouldBlock.into()));
     Builder::new().name(name.to_owned()).spawn(work)
 }
 

@@ -258,7 +258,7 @@ pub struct WantedCycle {
     /// [`Job::parameters`](crate::job::Job::parameters).
     pub parameters: Value,
     /// The prefixes of the ring, in order.
-    pub ring: Vec<String>,
+    pub ring: Arc<[String]>,
     /// The moment that counts as now, if it was given.
     pub now: Option<f64>,
     /// Names beside the ring.

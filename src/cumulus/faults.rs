@@ -6,10 +6,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
-use crate::errno::{behind, has_no_locks, is_no_room};
+use crate::errno::{has_no_locks, is_no_room};
 use crate::error::Error;
 use crate::own_files;
-use crate::sqlite_file::lock_fault;
+use crate::sqlite_file::{behind, lock_fault};
 
 /// Something that went wrong in the middle of a transaction.
 #[derive(Debug)]

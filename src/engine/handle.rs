@@ -50,7 +50,6 @@ impl EngineHandle {
     }
 
     /// How many objects of a store are damaged by the judgement of a job, where a crawl of this run has asked for it.
-    #[cfg(feature = "daemon")]
     pub(crate) fn damaged(&self, store: &str, job: &str) -> Option<u64> {
         self.board.damaged_by(store, job)
     }

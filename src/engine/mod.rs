@@ -34,7 +34,8 @@ pub use handle::EngineHandle;
 
 /// Crawls under one governor.
 ///
-/// ```no_run
+#[cfg_attr(all(feature = "sqlite", feature = "tahoe"), doc = "```no_run")]
+#[cfg_attr(not(all(feature = "sqlite", feature = "tahoe")), doc = "```ignore")]
 /// use sexton::state::SqliteStore;
 /// use sexton::engine::Engine;
 /// use sexton::job::Count;

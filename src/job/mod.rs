@@ -106,6 +106,12 @@ pub trait Job<S: Store>: Send + Sync + 'static {
         None
     }
 
+    /// Whether names that are [no bucket](crate::store::Nature::Stray) of the store are visited like buckets, as Tahoe's crawlers
+    /// do. Otherwise they are counted, and the job never sees them. Default: no.
+    fn visits_strays(&self) -> bool {
+        false
+    }
+
     /// Whether intents are carried out as they come, so that nothing is judged before. Refused where the safety catch does not
     /// allow everything. Default: no.
     fn deletes_in_one_pass(&self) -> bool {

@@ -143,6 +143,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
             phase: CyclePhase::Examine,
             is_last_pass,
             candidates: &[],
+            visits_strays: job.visits_strays(),
             stopped: None,
         });
         rows.extend(state.notes.take_rows());

@@ -241,6 +241,8 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     /// Whether no names of the prefix are left to another pass: then what was deferred is visited again.
     pub(crate) is_last_pass: bool,
     pub(crate) clocks: &'a dyn Fn() -> Clocks,
+    /// Whether names that are no bucket are visited too.
+    pub(crate) visits_strays: bool,
     /// Why it ended early, whatever the job makes of that.
     pub(crate) stopped: Option<Why>,
 }
@@ -371,6 +373,11 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
         visit: &mut impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
     ) -> Result<Ended, Why> {
         let name = turn.name;
+        if turn.is_stray && !self.visits_strays {
+            self.state.notes.enter(name);
+            self.state.count(turn, VisitPhase::Examine, || self.store.path(self.prefix, Some(name)));
+            return Ok(Ended::Whole);
+        }
         // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens. A visit that goes on
         // where the last slice has ended is the same one.
         if self.state.part.is_none() {

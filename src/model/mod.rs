@@ -30,9 +30,7 @@ use crate::policy::target::{Outlook, between_visits, outlook};
 use crate::slice::Spent;
 
 pub(crate) use board::Board;
-pub(crate) use budget::BudgetBoard;
-#[cfg(feature = "daemon")]
-pub(crate) use budget::OTHERS;
+pub(crate) use budget::{BudgetBoard, OTHERS};
 pub(crate) use events::Subscribers;
 pub use events::{EventReceiver, EventSubscriber, event_channel};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};

@@ -38,7 +38,6 @@ impl Totals {
     }
 
     /// What has come to it since `earlier`; all of it where that was of a crawl which was begun anew meanwhile.
-    #[cfg(feature = "daemon")]
     pub(crate) fn since(&self, earlier: &Totals) -> Totals {
         let added = |now: u64, was: u64| now.checked_sub(was).unwrap_or(now);
         let (now, was) = (&self.verified, &earlier.verified);

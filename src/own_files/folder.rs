@@ -53,7 +53,6 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says; and if others than its owner may create names in it.
-    #[cfg(feature = "daemon")]
     pub(crate) fn open_or_make(path: &Path, mode: u32) -> io::Result<Folder> {
         let (above, name) = split(path)?;
         make(above)?;
@@ -67,7 +66,6 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says; and if others than its owner may create names in it.
-    #[cfg(feature = "daemon")]
     pub(crate) fn open_own(path: &Path) -> io::Result<Folder> {
         let (above, name) = split(path)?;
         let above = Folder::open(above)?;
@@ -88,7 +86,6 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    #[cfg(feature = "daemon")]
     pub(crate) fn names(&self, most: usize) -> io::Result<Vec<OsString>> {
         let listed = rustix::fs::Dir::new(self.readable()?)?;
         let names = listed.map(|entry| Ok(OsString::from_vec(entry?.file_name().to_bytes().to_vec())));

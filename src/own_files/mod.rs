@@ -217,7 +217,6 @@ impl OwnFile {
     ///
     /// # Errors
     /// As [`open_bounded`](Self::open_bounded), and for a file of another user.
-    #[cfg(feature = "cli")]
     pub(crate) fn read_of(&self, owner: u32, most_bytes: u64) -> io::Result<Option<Vec<u8>>> {
         let Some(mut file) = self.open_bounded(most_bytes)? else { return Ok(None) };
         let (uid, mut bytes) = (fstat(file.get_ref())?.st_uid, Vec::new());

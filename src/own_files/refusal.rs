@@ -19,7 +19,6 @@ pub(super) enum Refusal {
         uid: u32,
     },
     /// Of another user than the one to whom it must belong.
-    #[cfg(feature = "cli")]
     NotOf {
         /// The owner.
         uid: u32,
@@ -69,7 +68,6 @@ impl fmt::Display for Refused {
                 "it belongs to user {uid}, who is neither you nor root nor the owner of its folder: remove it, or make it \
                  yours with `chown`"
             ),
-            #[cfg(feature = "cli")]
             Refusal::NotOf { uid, owner } => write!(f, "it belongs to user {uid} and not, as it must, to user {owner}"),
             Refusal::Long { most_bytes } => write!(f, "it is longer than {most_bytes} bytes: remove it"),
             Refusal::Exchanged => write!(f, "another program has put something else in its place while it was in use"),

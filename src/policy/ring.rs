@@ -43,6 +43,11 @@ impl Ring {
     pub fn names(&self) -> &[String] {
         &self.prefixes
     }
+
+    /// The same, to be kept without a copy.
+    pub fn shared_names(&self) -> Arc<[String]> {
+        self.prefixes.clone()
+    }
 }
 
 /// Which prefixes of a cycle are complete; the seed's `last-complete-prefix` is a view of it.

@@ -9,6 +9,7 @@ mod check;
 mod contract;
 mod desk;
 mod memory;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use serde_json::Value;
 pub(crate) use check::may_be_given_up;
 pub use desk::Desk;
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
 use crate::error::Result;

@@ -192,7 +192,7 @@ impl HeldFolder {
     /// Gives a file in it a second name, which must not be taken.
     pub fn link(&self, name: &[u8], also: &[u8]) -> io::Result<()> {
         // Lets a test be on a file system without them. Does nothing in release builds.
-        fail::fail_point!("store::linking", |_| Err(Errno::PERM.into()));
+        crate::fail_point!("store::linking", |_| Err(Errno::PERM.into()));
         Ok(linkat(&self.folder, plain(name)?, &self.folder, plain(also)?, AtFlags::empty())?)
     }
 
@@ -252,7 +252,7 @@ pub(crate) fn rename_new(from: (BorrowedFd<'_>, &[u8]), to: (BorrowedFd<'_>, &[u
     let has = |what: &str| {
         // Lets a test be on a file system without these. Does nothing in release builds.
         let _ = what;
-        fail::fail_point!("store::renaming", |lacks| !lacks.unwrap_or_default().contains(what));
+        crate::fail_point!("store::renaming", |lacks| !lacks.unwrap_or_default().contains(what));
         true
     };
     let refused = || Err(Errno::INVAL);

@@ -11,7 +11,8 @@ pub(crate) mod way;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use held::HeldFolder;
 pub use names::{Names, Nature};
@@ -75,11 +76,53 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether there still is something at this path (without following a link). Decides between an error and
     /// `vanished` after a failure; whatever cannot be told counts as there. Default: `lstat`.
-    fn is_there(&self, path: &std::path::Path) -> bool {
+    fn is_there(&self, path: &Path) -> bool {
         match std::fs::symlink_metadata(path) {
             Ok(_) => true,
             Err(e) => e.kind() != io::ErrorKind::NotFound,
         }
+    }
+}
+
+/// One store for several crawls.
+impl<S: Store> Store for Arc<S> {
+    type Prefix = S::Prefix;
+    type Bucket<'a> = S::Bucket<'a>;
+
+    fn identity(&self) -> String {
+        S::identity(self)
+    }
+
+    fn ring(&self) -> &Ring {
+        S::ring(self)
+    }
+
+    fn still_there(&self) -> io::Result<()> {
+        S::still_there(self)
+    }
+
+    fn strays(&self) -> io::Result<Strays> {
+        S::strays(self)
+    }
+
+    fn open_prefix(&self, prefix: &str) -> io::Result<Option<S::Prefix>> {
+        S::open_prefix(self, prefix)
+    }
+
+    fn read_names(&self, prefix: &mut S::Prefix, names: &mut Names) -> io::Result<More> {
+        S::read_names(self, prefix, names)
+    }
+
+    fn open_bucket<'a>(&self, prefix: &'a S::Prefix, name: &'a [u8]) -> io::Result<S::Bucket<'a>> {
+        S::open_bucket(self, prefix, name)
+    }
+
+    fn path(&self, prefix: &str, bucket: Option<&[u8]>) -> PathBuf {
+        S::path(self, prefix, bucket)
+    }
+
+    fn is_there(&self, path: &Path) -> bool {
+        S::is_there(self, path)
     }
 }
 

@@ -18,7 +18,8 @@ const ROOM: usize = 4 << 20;
 pub enum Nature {
     /// It may be a bucket.
     Bucket,
-    /// It is no bucket of this store: a stray. It is visited all the same, as Tahoe does.
+    /// It is no bucket of this store: a stray. It is counted, and visited only by a job that
+    /// [asks for it](crate::job::Job::visits_strays).
     Stray,
 }
 

@@ -91,7 +91,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             store: self.store.identity(),
             job: self.job.name().to_owned(),
             parameters: self.job.parameters(),
-            ring: self.store.ring().names().to_vec(),
+            ring: self.store.ring().shared_names(),
             now: self.fixed_clock,
             not_in_ring: strays.count,
             stray_paths: strays.names.iter().map(path).collect(),

@@ -288,6 +288,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
         candidates,
         is_last_pass,
         clocks,
+        visits_strays: crawl.job.visits_strays(),
         stopped,
     };
     // Panics on a bucket are caught in the walk; one of an override of `process_prefix` costs the prefix.

@@ -250,5 +250,5 @@ impl CleaningRun {
 pub(super) fn fail_point(name: &str) {
     // Without fail points the macro is nothing, and does not look at the name.
     let _ = name;
-    fail::fail_point!(name, |_| std::process::abort());
+    crate::fail_point!(name, |_| std::process::abort());
 }

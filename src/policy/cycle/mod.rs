@@ -1,5 +1,6 @@
 //! Cycles: when the next one starts, and whether an unfinished one is resumed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,9 @@ pub struct CycleIdentity {
     pub job: String,
     /// [`Job::parameters`](crate::job::Job::parameters).
     pub parameters: Value,
-    /// The prefixes of the ring, in order.
-    pub ring: Vec<String>,
+    /// The prefixes of the ring, in order. A state may keep them elsewhere and leave them out here.
+    #[serde(default = "no_prefixes", skip_serializing_if = "is_left_out")]
+    pub ring: Arc<[String]>,
     /// The moment that counts as now, in seconds since 1970.
     pub now: f64,
     /// Whether `now` was given rather than read from the clock.
@@ -32,6 +34,14 @@ pub struct CycleIdentity {
     /// told.)
     #[serde(default, skip_serializing_if = "is_no_rehearsal")]
     pub rehearsal: Rehearsal,
+}
+
+fn no_prefixes() -> Arc<[String]> {
+    Arc::new([])
+}
+
+fn is_left_out(ring: &Arc<[String]>) -> bool {
+    ring.is_empty()
 }
 
 fn is_no_rehearsal(rehearsal: &Rehearsal) -> bool {
@@ -229,7 +239,7 @@ pub fn differences(was: &CycleIdentity, is: &Wanted<'_>) -> Vec<String> {
         let clock = if was.fixed_clock { "" } else { " by the clock" };
         found.push(format!("now: was {}{clock}, is {now}", was.now));
     }
-    if was.ring != is.ring {
+    if *was.ring != *is.ring {
         found.push(differing_ring(&was.ring, is.ring));
     }
     found

@@ -42,7 +42,7 @@ fn cycle(finished: Option<f64>, delivered: bool) -> Cycle {
         store: "/srv/a".into(),
         job: "leases".into(),
         parameters: json!({"expire": "none", "sharetypes": ["mutable", "immutable"]}),
-        ring: ring(&["22", "23", "24"]),
+        ring: ring(&["22", "23", "24"]).into(),
         now: 1_700_000_000.0,
         fixed_clock: true,
         not_in_ring: 0,

@@ -3,6 +3,8 @@
 mod candidates;
 mod damage;
 mod intents;
+#[cfg(feature = "sqlite")]
+mod on_disk;
 mod pages;
 mod tidy;
 mod visits;
@@ -10,7 +12,7 @@ mod walk;
 
 use serde_json::json;
 
-use super::{Claim, FINISHED_CYCLES_KEPT, MemoryStore, PrefixRow, Progress, SqliteStore, StateStore};
+use super::{Claim, FINISHED_CYCLES_KEPT, MemoryStore, PrefixRow, Progress, StateStore};
 use crate::error::Error;
 use crate::job::{Note, NoteKind};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey, Rehearsal};
@@ -36,32 +38,11 @@ impl Backend for MemoryStore {
     }
 }
 
-struct OnDisk {
-    store: Option<SqliteStore>,
-    folder: tempfile::TempDir,
-}
-
-impl Backend for OnDisk {
-    fn fresh() -> Self {
-        let mut backend = OnDisk { store: None, folder: tempfile::tempdir().unwrap() };
-        backend.reopen();
-        backend
-    }
-
-    fn store(&mut self) -> &mut dyn StateStore {
-        self.store.as_mut().unwrap()
-    }
-
-    fn reopen(&mut self) {
-        self.store = None;
-        self.store = Some(SqliteStore::open(&self.folder.path().join("deep/state")).unwrap());
-    }
-}
-
 macro_rules! on_every_backend {
     ($($test:ident),* $(,)?) => {
         mod memory { $(#[test] fn $test() { super::$test::<super::MemoryStore>() })* }
-        mod sqlite { $(#[test] fn $test() { super::$test::<super::OnDisk>() })* }
+        #[cfg(feature = "sqlite")]
+        mod sqlite { $(#[test] fn $test() { super::$test::<super::on_disk::OnDisk>() })* }
     };
 }
 

@@ -23,7 +23,7 @@ pub(super) fn visits_are_remembered_where_they_were_whole<B: Backend>() {
     complete(backend.store(), &cycle, &claims[0], true, 6.0);
     complete(backend.store(), &cycle, &claims[1], false, 7.0);
     // Under another name, as a crawl over a part of the ring has it: the same store and job.
-    let part = CycleIdentity { ring: vec!["p02".to_owned()], ..identity(1) };
+    let part = CycleIdentity { ring: ["p02".to_owned()].into(), ..identity(1) };
     let other = backend.store().begin("d", &part, 1.0).unwrap().key();
     let claim = backend.store().claim(&other, 1).unwrap().remove(0);
     complete(backend.store(), &other, &claim, true, 8.0);

@@ -10,12 +10,12 @@ use super::damage::{self, Stretch, Subject};
 use super::faults::Out;
 use super::notes::Go;
 use super::rows::Prefix;
-use super::whole::{self, Whole};
+use super::whole::{self, ExpectedNotes, Whole};
 use super::{
     BEGIN, CARRY_OUT, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, candidates,
     crash_point, runs, steps, visits,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::job::{Candidate, DamagedObject, Note, NoteKind};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 use crate::state::{
@@ -29,7 +29,7 @@ impl StateStore for SqliteStore {
             let whole = whole::read(conn, row, |_| ())?;
             if !whole.row.delivered {
                 // It will be reported: nothing of it may turn out to be damaged only then.
-                whole.each_note(conn, |_, _| Go::On)?;
+                whole.notes.each_note(conn, |_, _| Go::On)?;
             }
             Ok(Some(whole.into_cycle()))
         })
@@ -264,12 +264,11 @@ impl StateStore for SqliteStore {
     fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
         self.read(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            let whole = whole::read(conn, row, |_| ())?;
             let mut notes = Vec::new();
             if limit == 0 {
                 return Ok(notes);
             }
-            whole.each_note(conn, |position, note| {
+            ExpectedNotes::read(conn, row.seal())?.each_note(conn, |position, note| {
                 if note.kind == kind {
                     notes.push((position, note));
                 }
@@ -308,12 +307,14 @@ impl SqliteStore {
     /// Begins a cycle, with the next number where none is given.
     fn begin_as(&mut self, crawl: &str, identity: &CycleIdentity, number: Option<u64>, at: f64) -> Result<Cycle> {
         let prefixes = check::identity(identity, at)?;
-        let json = serde_json::to_string(identity)
-            .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
-        let row = self.write(&BEGIN, |conn| steps::begin(conn, crawl, json, number, prefixes, at))?;
+        let row = self.write(&BEGIN, |conn| steps::begin(conn, crawl, identity, number, prefixes, at))?;
         self.laps.retain(|key, _| key.crawl != crawl);
         self.empty_or_owe();
-        Ok(Whole::new(row, identity.clone()).into_cycle())
+        // Nothing is done and everything is free: that need not be read.
+        let lap = Lap::new(row.seal(), identity, prefixes);
+        let cycle = Whole::new(row, identity.clone()).into_cycle();
+        self.laps.insert(cycle.key(), lap);
+        Ok(cycle)
     }
 
     /// Runs a writing transaction.
@@ -358,12 +359,8 @@ impl SqliteStore {
             let mut left = 0;
             let whole = whole::read(conn, row, |prefix| left += u32::from(!prefix.done))?;
             let prefixes = left + whole.done.len() as u32;
-            let (seal, carrying_out) = (whole.seal(), whole.row.carrying_out.is_some());
-            let CycleIdentity { store, job, ring, .. } = whole.identity;
-            let subject = visits::subject(&store, &job);
-            let (of, ring) = ((store.into(), job.into()), ring.into());
-            let (first_free, oldest) = (0, None);
-            Ok(Some(Lap { seal, subject, of, ring, prefixes, left, carrying_out, first_free, oldest }))
+            let carrying_out = whole.row.carrying_out.is_some();
+            Ok(Some(Lap { left, carrying_out, ..Lap::new(whole.seal(), &whole.identity, prefixes) }))
         })?;
         self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
         Ok(lap)

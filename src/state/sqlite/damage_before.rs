@@ -36,7 +36,7 @@ fn enter_cycle(conn: &Connection, cycle: i64, identity: &CycleIdentity, at: f64)
     let of = Subject { store: &identity.store, job: &identity.job };
     let mut statement =
         conn.prepare_cached("SELECT done, cursor, tally FROM prefix WHERE id = ?1 AND tally IS NOT NULL")?;
-    for (position, prefix) in (0i64..).zip(&identity.ring) {
+    for (position, prefix) in (0i64..).zip(&*identity.ring) {
         let mut rows = statement.query([(cycle << 32) | position])?;
         let Some(row) = rows.next()? else { continue };
         let (done, cursor, tally): (bool, Option<Vec<u8>>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
-use crate::errno::{behind, has_no_locks, is_no_room};
+use crate::errno::{has_no_locks, is_no_room};
 use crate::error::{Error, Result};
 use crate::own_files;
-use crate::sqlite_file::lock_fault;
+use crate::sqlite_file::{behind, lock_fault};
 
 /// A result of the calls that know no path yet.
 pub(super) type Out<T> = std::result::Result<T, Fault>;

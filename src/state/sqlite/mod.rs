@@ -39,6 +39,7 @@ mod faults;
 mod intents;
 mod lock;
 mod notes;
+mod rings;
 mod rows;
 mod runs;
 mod schema;
@@ -68,7 +69,7 @@ use rows::Seal;
 
 use crate::error::{Error, Result};
 use crate::own_files::{MissingFolder, OwnDatabase, OwnFile};
-use crate::policy::cycle::CycleKey;
+use crate::policy::cycle::{CycleIdentity, CycleKey};
 use crate::threads;
 
 /// How long opening waits for another program's lock, and how long everything later does; there the caller retries.
@@ -119,6 +120,16 @@ struct Lap {
     first_free: u32,
     /// The prefixes by their last visits, once that was asked for, and how many of them from the first on are not free.
     oldest: Option<(Arc<[u32]>, usize)>,
+}
+
+impl Lap {
+    /// That of a cycle which has just begun.
+    fn new(seal: Seal, identity: &CycleIdentity, prefixes: u32) -> Lap {
+        let CycleIdentity { store, job, ring, .. } = identity;
+        let (subject, of) = (visits::subject(store, job), (store.as_str().into(), job.as_str().into()));
+        let (ring, left, carrying_out, first_free, oldest) = (ring.clone(), prefixes, false, 0, None);
+        Lap { seal, subject, of, ring, prefixes, left, carrying_out, first_free, oldest }
+    }
 }
 
 /// One kind of writing call: its name in errors, and its fail points.
@@ -297,5 +308,5 @@ fn random() -> i64 {
 /// Where a test can kill the process: with the fail point's action `return`. Does nothing in release builds.
 fn crash_point(name: &str) {
     let _ = name;
-    fail::fail_point!(name, |_| std::process::abort());
+    crate::fail_point!(name, |_| std::process::abort());
 }

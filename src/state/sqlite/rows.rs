@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::faults::{Fault, Out};
+use super::rings;
 
 /// A crawl, and the number of its newest cycle.
 #[derive(Debug)]
@@ -25,8 +26,10 @@ pub(super) struct CycleRow {
     pub crawl: String,
     pub number: u64,
     pub nonce: i64,
-    /// The [`CycleIdentity`](crate::policy::cycle::CycleIdentity) as JSON.
+    /// The [`CycleIdentity`](crate::policy::cycle::CycleIdentity) as JSON, with the ring only in a cycle of 0.1.0.
     pub identity: String,
+    /// Under which id its ring is kept.
+    pub ring: Option<i64>,
     pub started: f64,
     pub finished: Option<f64>,
     pub delivered: bool,
@@ -164,6 +167,9 @@ impl CycleRow {
         if let Some(at) = self.confirmed {
             columns.real(at);
         }
+        if let Some(ring) = self.ring {
+            columns.bytes(b"ring").int(ring);
+        }
         // Likewise one that carries nothing out.
         if let Some(at) = self.carrying_out {
             columns.bytes(b"carrying out").real(at);
@@ -174,7 +180,7 @@ impl CycleRow {
     /// The cycles of all crawls, in the order in which they were begun.
     pub(super) fn all(conn: &Connection) -> Out<Vec<CycleRow>> {
         let mut statement = conn.prepare_cached(
-            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, confirmed, sum, carrying_out FROM cycle
+            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, confirmed, sum, carrying_out, ring FROM cycle
              ORDER BY id",
         )?;
         let mut rows = statement.query([])?;
@@ -186,6 +192,7 @@ impl CycleRow {
                 number: count(row, 2)?,
                 nonce: row.get(3)?,
                 identity: row.get(4)?,
+                ring: row.get(11)?,
                 started: row.get(5)?,
                 finished: row.get(6)?,
                 delivered: row.get(7)?,
@@ -200,8 +207,8 @@ impl CycleRow {
 
     pub(super) fn insert(&self, conn: &Connection) -> Out<()> {
         let mut statement = conn.prepare_cached(
-            "INSERT INTO cycle (id, crawl, number, nonce, identity, started, finished, delivered, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO cycle (id, crawl, number, nonce, identity, started, finished, delivered, sum, ring)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         let (number, sum) = (int(self.number)?, self.sum()?);
         let (finished, delivered) = (self.finished, self.delivered);
@@ -214,7 +221,8 @@ impl CycleRow {
             self.started,
             finished,
             delivered,
-            sum
+            sum,
+            self.ring
         ])?;
         Ok(())
     }
@@ -240,7 +248,8 @@ impl CycleRow {
 
     /// Removes the row of a cycle alone.
     pub(super) fn delete_row(&self, conn: &Connection) -> Out<()> {
-        changed_one(conn.prepare_cached("DELETE FROM cycle WHERE id = ?1")?.execute([self.id])?, "cycle")
+        changed_one(conn.prepare_cached("DELETE FROM cycle WHERE id = ?1")?.execute([self.id])?, "cycle")?;
+        if self.ring.is_some() { rings::remove_unused(conn) } else { Ok(()) }
     }
 }
 
@@ -322,6 +331,18 @@ impl Prefix {
             visit(Prefix::read(row, seal)?)?;
         }
         Ok(())
+    }
+
+    /// The prefixes of a cycle that have notes, in order.
+    pub(super) fn with_notes(conn: &Connection, seal: Seal) -> Out<Vec<Prefix>> {
+        let sql = select_prefix!("WHERE id BETWEEN ?1 AND ?2 AND notes <> 0 ORDER BY id");
+        let mut statement = conn.prepare_cached(sql)?;
+        let (mut rows, mut prefixes) = (statement.query([seal.ids().0, seal.ids().1])?, Vec::new());
+        while let Some(row) = rows.next()? {
+            let prefix = Prefix::read(row, seal)?;
+            prefixes.push(Prefix { cursor: None, tally: None, ..prefix });
+        }
+        Ok(prefixes)
     }
 
     /// The prefixes from a position on, so many that their tallies come to `most` bytes.

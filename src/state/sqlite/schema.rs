@@ -23,8 +23,16 @@ pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
 pub(super) type Migration = fn(&Connection) -> Out<()>;
 
 /// The step at position n leads from version n to n + 1. Steps are never changed once released, only added.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[first_version, second_version, third_version, fourth_version, fifth_version, damage_version, candidate_version];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    first_version,
+    second_version,
+    third_version,
+    fourth_version,
+    fifth_version,
+    damage_version,
+    candidate_version,
+    ring_version,
+];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Size of the header of a database file (SQLite's file format, section 1.3), and where the fields are in it.
@@ -121,6 +129,18 @@ CREATE TABLE candidate (cycle INTEGER NOT NULL, prefix INTEGER NOT NULL, number 
 
 fn candidate_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_CANDIDATES)?)
+}
+
+/// What this version adds: rings, in pages, which the cycles of a store share. A cycle from before has its own among what
+/// identifies it, and the checksum that it had.
+const VERSION_RING: &str = "
+ALTER TABLE cycle ADD COLUMN ring INTEGER;
+CREATE TABLE ring (id INTEGER NOT NULL, page INTEGER NOT NULL, names TEXT NOT NULL, PRIMARY KEY (id, page)
+) STRICT, WITHOUT ROWID;
+";
+
+fn ring_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_RING)?)
 }
 
 /// What stands at the path of a state file.

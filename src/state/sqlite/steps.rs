@@ -1,12 +1,14 @@
 //! What the calls do with the rows, within the transaction that a call has begun.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::faults::{Fault, Out};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
-use super::{candidates, intents, notes, random, tidy, whole};
+use super::{candidates, intents, notes, random, rings, tidy, whole};
 use crate::error::Error;
-use crate::policy::cycle::CycleKey;
+use crate::policy::cycle::{CycleIdentity, CycleKey};
 use crate::state::{Claim, Consent, FINISHED_CYCLES_KEPT, Progress, check};
 
 /// Ids of cycles end here, as an id and a position share 64 bits.
@@ -16,11 +18,15 @@ const CYCLE_ID_MAX: i64 = i32::MAX as i64;
 pub(super) fn begin(
     conn: &Connection,
     crawl: &str,
-    identity: String,
+    identity: &CycleIdentity,
     number: Option<u64>,
     prefixes: u32,
     at: f64,
 ) -> Out<CycleRow> {
+    let ring = &identity.ring;
+    let identity = CycleIdentity { ring: Arc::new([]), ..identity.clone() };
+    let identity = serde_json::to_string(&identity)
+        .map_err(|e| Error::Config(format!("the parameters of {crawl} cannot be saved: {e}")))?;
     let kept = whole::kept(conn, crawl)?;
     let crawls = CrawlRow::all(conn)?;
     let number = number.unwrap_or_else(|| kept.as_ref().map_or(0, |kept| kept.crawl.latest + 1));
@@ -49,6 +55,8 @@ pub(super) fn begin(
         number,
         nonce: random(),
         identity,
+        // After those that are given up have gone, with rings that nobody else has.
+        ring: Some(rings::save(conn, ring)?),
         started: at,
         finished: None,
         delivered: false,

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::faults::{Fault, Out};
 use super::notes::{self, Go};
+use super::rings;
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use crate::job::Note;
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
@@ -23,7 +24,13 @@ pub(super) struct Whole {
     pub row: CycleRow,
     pub identity: CycleIdentity,
     pub done: Vec<u32>,
-    expected: Vec<NotesOf>,
+    pub notes: ExpectedNotes,
+}
+
+/// What the notes of a cycle must be.
+pub(super) struct ExpectedNotes {
+    seal: Seal,
+    of: Vec<NotesOf>,
 }
 
 /// The notes that a prefix was committed with.
@@ -58,8 +65,11 @@ pub(super) fn find(conn: &Connection, key: &CycleKey) -> Out<Option<CycleRow>> {
 
 /// Reads all prefixes of a cycle, in order, and checks that each is there.
 pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefix)) -> Out<Whole> {
-    let identity: CycleIdentity = serde_json::from_str(&row.identity)
+    let mut identity: CycleIdentity = serde_json::from_str(&row.identity)
         .map_err(|e| Fault::Damaged(format!("the identity of cycle {} cannot be read: {e}", row.number)))?;
+    if let Some(ring) = row.ring {
+        identity.ring = rings::read(conn, ring)?;
+    }
     let (mut next, mut done, mut expected, mut candidates) = (0u32, Vec::new(), Vec::new(), 0u64);
     Prefix::each(conn, row.seal(), |prefix| {
         if prefix.position != next {
@@ -71,7 +81,7 @@ pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefi
         }
         candidates = candidates.saturating_add(prefix.candidates);
         if prefix.notes > 0 {
-            expected.push(NotesOf { position: prefix.position, notes: prefix.notes, chain: prefix.chain });
+            expected.push(NotesOf::new(&prefix));
         }
         visit(prefix);
         Ok(())
@@ -89,21 +99,55 @@ pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefi
         let with = format!("{done} of {due} prefixes and {candidates} candidates");
         return Err(Fault::Damaged(format!("cycle {} is {state} with {with}", row.number)));
     }
-    Ok(Whole { row, identity, done, expected })
+    let notes = ExpectedNotes { seal: row.seal(), of: expected };
+    Ok(Whole { row, identity, done, notes })
 }
 
 impl Whole {
     /// A cycle that has just begun.
     pub(super) fn new(row: CycleRow, identity: CycleIdentity) -> Whole {
-        Whole { row, identity, done: Vec::new(), expected: Vec::new() }
+        let notes = ExpectedNotes { seal: row.seal(), of: Vec::new() };
+        Whole { row, identity, done: Vec::new(), notes }
+    }
+
+    /// The cycle as the outside knows it.
+    pub(super) fn into_cycle(self) -> Cycle {
+        Cycle {
+            crawl: self.row.crawl,
+            number: self.row.number,
+            identity: self.identity,
+            started: self.row.started,
+            finished: self.row.finished,
+            delivered: self.row.delivered,
+            confirmed: self.row.confirmed,
+            carrying_out: self.row.carrying_out,
+            done: self.done,
+        }
+    }
+
+    pub(super) fn seal(&self) -> Seal {
+        self.row.seal()
+    }
+}
+
+impl NotesOf {
+    fn new(prefix: &Prefix) -> NotesOf {
+        NotesOf { position: prefix.position, notes: prefix.notes, chain: prefix.chain }
+    }
+}
+
+impl ExpectedNotes {
+    /// Looks only at prefixes that have notes: whoever wants the cycle as a whole looks at the others too.
+    pub(super) fn read(conn: &Connection, seal: Seal) -> Out<ExpectedNotes> {
+        Ok(ExpectedNotes { seal, of: Prefix::with_notes(conn, seal)?.iter().map(NotesOf::new).collect() })
     }
 
     /// Reads the notes of the cycle in order until `visit` says stop, and checks that they are the ones committed.
     pub(super) fn each_note(&self, conn: &Connection, mut visit: impl FnMut(u32, Note) -> Go) -> Out<()> {
-        let mut due = self.expected.iter();
+        let mut due = self.of.iter();
         let (mut current, mut next, mut chain) = (due.next(), 0u64, 0i64);
         let mut stopped = false;
-        notes::each(conn, self.seal(), |position, note, sum| {
+        notes::each(conn, self.seal, |position, note, sum| {
             let number = note.number;
             let of = current.filter(|of| of.position == position && number == next);
             let of = of.ok_or_else(|| Fault::Damaged(format!("note {number} of prefix {position} is out of place")))?;
@@ -121,25 +165,6 @@ impl Whole {
         match current {
             Some(of) if !stopped => Err(Fault::Damaged(format!("prefix {} has lost notes", of.position))),
             _ => Ok(()),
-        }
-    }
-
-    pub(super) fn seal(&self) -> Seal {
-        self.row.seal()
-    }
-
-    /// The cycle as the outside knows it.
-    pub(super) fn into_cycle(self) -> Cycle {
-        Cycle {
-            crawl: self.row.crawl,
-            number: self.row.number,
-            identity: self.identity,
-            started: self.row.started,
-            finished: self.row.finished,
-            delivered: self.row.delivered,
-            confirmed: self.row.confirmed,
-            carrying_out: self.row.carrying_out,
-            done: self.done,
         }
     }
 }

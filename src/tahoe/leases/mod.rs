@@ -121,6 +121,11 @@ impl Job<TahoeStore> for Leases {
         "leases"
     }
 
+    /// As Tahoe does.
+    fn visits_strays(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> Value {
         let LeaseSettings { expiry, sharetypes, word, dry_run, conduct, prune, .. } = &self.settings;
         let types: Vec<&str> = sharetypes.0.iter().map(|t| t.as_str()).collect();

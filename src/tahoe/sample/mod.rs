@@ -30,7 +30,7 @@ const LEASE_SLOT: usize = 92;
 const LEASE_SLOTS: u32 = 4;
 
 /// Names the options in the folder, and tells whether all was written.
-const MARKER: &str = "sample.ron";
+const MARKER: &str = "sample.json";
 /// More buckets than this are no sample; their names alone would fill 260 MB.
 const BUCKETS_MOST: u32 = 10_000_000;
 /// Buckets between two calls of the progress callback.
@@ -147,23 +147,26 @@ impl SampleStore {
             }
             Err(e) => return Err(cannot("read", &path, &e)),
         };
-        match ron::from_str::<Marker>(&text) {
+        match serde_json::from_str::<Marker>(&text) {
             Ok(marker) if marker.sample == *self => Ok(marker.complete),
             Ok(marker) => refuse(&format!(
                 "already holds a sample store of {} buckets with seed {} at {}",
                 marker.sample.buckets, marker.sample.seed, marker.sample.now
             )),
-            Err(_) => refuse("already holds something else: its sample.ron cannot be read"),
+            Err(_) => refuse("already holds something else: its sample.json cannot be read"),
         }
     }
 
     fn mark(&self, dir: &Path, complete: Option<Summary>) -> Result<()> {
         let path = dir.join(MARKER);
         let marker = Marker { sample: self.clone(), complete };
-        let text = ron::ser::to_string_pretty(&marker, ron::ser::PrettyConfig::default())
-            .map_err(|e| Error::Store { doing: "write", path: path.clone(), cause: e.to_string() })?;
+        let text = serde_json::to_string_pretty(&marker).map_err(|e| Error::Store {
+            doing: "write",
+            path: path.clone(),
+            cause: e.to_string(),
+        })?;
         // Renamed into place: there is no moment at which a half-written marker could be read.
-        let part = dir.join("sample.ron.part");
+        let part = dir.join("sample.json.part");
         fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(|e| cannot("write", &path, &e))
     }
 }

@@ -136,8 +136,8 @@ fn nothing_is_written_into_a_store_of_other_origin() {
     assert!(refused(&other).contains("already holds a sample store of 3 buckets with seed 1 at 1700000000;"));
     assert_eq!(contents(dir.path()), before);
 
-    fs::write(dir.path().join("sample.ron"), "mine").unwrap();
-    assert!(refused(&sample).contains("its sample.ron cannot be read"));
+    fs::write(dir.path().join("sample.json"), "mine").unwrap();
+    assert!(refused(&sample).contains("its sample.json cannot be read"));
     let early = SampleStore { now: 5, ..sample };
     assert_eq!(refused(&early), "now is 5 for a sample store: 5356800 to 4292288895 would be right");
 }

@@ -49,7 +49,7 @@ pub struct Disk;
 impl Medium for Disk {
     fn write(&self, file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> io::Result<()> {
         around("write", || {
-            fail::fail_point!("store::torn_write", |_| {
+            crate::fail_point!("store::torn_write", |_| {
                 // Half of it, as a write that crosses a page may end when the process is killed.
                 let _ = write_all(file, &bytes[..bytes.len() / 2], at);
                 std::process::abort()
@@ -89,8 +89,8 @@ fn write_all(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> io::Result<()> {
 /// Where a test can kill the process, before and after each operation. Does nothing in release builds.
 fn around<R>(operation: &str, work: impl FnOnce() -> R) -> R {
     let _ = operation;
-    fail::fail_point!(&format!("store::before_{operation}"), |_| std::process::abort());
+    crate::fail_point!(&format!("store::before_{operation}"), |_| std::process::abort());
     let result = work();
-    fail::fail_point!(&format!("store::after_{operation}"), |_| std::process::abort());
+    crate::fail_point!(&format!("store::after_{operation}"), |_| std::process::abort());
     result
 }

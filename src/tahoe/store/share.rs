@@ -142,7 +142,7 @@ impl AsFd for ShareFile {
 impl ReadAt for ShareFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         // A disk that fails, or memory that does. Does nothing in release builds.
-        fail::fail_point!("store::read", |how| {
+        crate::fail_point!("store::read", |how| {
             if how.as_deref() == Some("fails") {
                 return Err(Errno::IO.into());
             }

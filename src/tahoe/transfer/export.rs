@@ -55,7 +55,7 @@ impl Export {
             let theirs = &latest.identity.store;
             return Err(Error::Config(format!("nothing was exported: the state belongs to the store {theirs}")));
         }
-        if latest.identity.ring != store.ring().names() {
+        if *latest.identity.ring != *store.ring().names() {
             return Err(Error::Config("nothing was exported: the state is not of Tahoe's 1,024 prefixes".to_owned()));
         }
         let half_done = state.half_done(&latest.key())?;

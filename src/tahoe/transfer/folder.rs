@@ -216,7 +216,7 @@ pub fn running_node(folder: &Folder) -> Option<NodeSign> {
 /// Where a test can kill the process: with the fail point's action `return`. Does nothing in release builds.
 fn fail_point(name: &str) {
     let _ = name;
-    fail::fail_point!(name, |_| std::process::abort());
+    crate::fail_point!(name, |_| std::process::abort());
 }
 
 #[cfg(test)]

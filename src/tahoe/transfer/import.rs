@@ -54,7 +54,7 @@ impl Frame<'_> {
             store: self.store.identity(),
             job: crawler.crawl().to_owned(),
             parameters,
-            ring: self.ring.names().to_vec(),
+            ring: self.ring.shared_names(),
             now: moment.unix_secs,
             fixed_clock: moment.fixed,
             not_in_ring: self.not_in_ring,

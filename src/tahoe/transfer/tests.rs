@@ -45,7 +45,7 @@ impl Scene {
             store: store.identity(),
             job: "leases".to_owned(),
             parameters: super::lease_job(LeaseSettings::from_tahoe(figures)).1,
-            ring: store.ring().names().to_vec(),
+            ring: store.ring().shared_names(),
             now: 1.0,
             fixed_clock: false,
             not_in_ring: 0,

@@ -252,6 +252,11 @@ impl Job<TahoeStore> for Verify {
         "verify"
     }
 
+    /// As Tahoe does.
+    fn visits_strays(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> Value {
         self.settings.parameters()
     }

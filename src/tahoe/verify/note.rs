@@ -121,7 +121,7 @@ pub(super) fn write_new(
 /// Waits until a new file is on the disk.
 pub(super) fn sync_new(file: &File) -> io::Result<()> {
     // Where a test lets the disk be full. Does nothing in release builds.
-    fail::fail_point!("quarantine::write", |_| Err(rustix::io::Errno::NOSPC.into()));
+    crate::fail_point!("quarantine::write", |_| Err(rustix::io::Errno::NOSPC.into()));
     file.sync_all()
 }
 

@@ -101,7 +101,7 @@ impl Spared {
     /// If the disk or tahoe.cfg cannot tell.
     pub fn on(folder: &HeldFolder, free_percent: u8, site: &Site) -> io::Result<Spared> {
         // Lets a test copy on a disk that is nearly full. Does nothing in release builds.
-        fail::fail_point!("quarantine::any_room", |_| Ok(Spared { bytes: 0 }));
+        crate::fail_point!("quarantine::any_room", |_| Ok(Spared { bytes: 0 }));
         let disk = fstatvfs(folder)?;
         let part = part_of(disk.f_blocks.saturating_mul(disk.f_frsize), free_percent);
         let is_stores_own = fstat(folder)?.st_dev == fstat(site.root()?)?.st_dev;

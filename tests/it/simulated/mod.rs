@@ -2,11 +2,15 @@
 
 mod budget;
 mod claims;
+#[cfg(feature = "daemon")]
 mod cleaning;
 pub mod crawl;
+#[cfg(feature = "daemon")]
 mod day;
 mod deferred;
 mod governor;
+#[cfg(feature = "sqlite")]
+mod in_a_file;
 mod intents;
 mod maintenance;
 mod order;
@@ -15,8 +19,10 @@ mod parts;
 mod passes;
 mod regressions;
 mod rehearsal;
+#[cfg(feature = "daemon")]
 mod schedule;
 mod stop;
+mod strays;
 mod upkeep;
 pub mod world;
 pub mod world_state;

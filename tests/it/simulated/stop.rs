@@ -9,7 +9,7 @@ use sexton::engine::{Cycles, EngineBuilder, EngineHandle};
 use sexton::model::Phase;
 use sexton::settings::{Checkpoint, CrawlSettings};
 use sexton::slice::TimeSlice;
-use sexton::state::{SqliteStore, StateStore};
+use sexton::state::StateStore;
 use sexton::{Error, Result};
 
 use super::crawl::{SECOND, assert_whole, at_once, budget, builder, end};
@@ -17,7 +17,7 @@ use super::world::{Asked, Record, SimClock, SimJob, SimStore};
 use super::world_state::{SimState, no_room};
 
 /// One crawl of 6 prefixes x 50 buckets of 30 ms each, at half a core.
-fn crawl(
+pub fn crawl(
     settings: CrawlSettings,
     checkpoint: Checkpoint,
     clock: &SimClock,
@@ -30,7 +30,7 @@ fn crawl(
 }
 
 /// Runs the cycle that another engine has left behind to its end, and gives the buckets that were visited for it.
-async fn resume(state: impl StateStore, clock: &SimClock) -> Vec<String> {
+pub async fn resume(state: impl StateStore, clock: &SimClock) -> Vec<String> {
     let (builder, record, visited) = crawl(at_once("c", 1), Checkpoint::EverySlice, clock, |_, _| ());
     let engine = builder.state(state).cycles(Cycles::Once).start().unwrap();
     end(&engine).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_stop_between_cycles_ends_the_sleep_at_once() {
 }
 
 /// Asks the engine to stop from inside a bucket, and stays in it until the slice is revoked.
-async fn stopped_in_bucket_137(state: impl StateStore, checkpoint: Checkpoint, clock: &SimClock) -> Vec<String> {
+pub async fn stopped_in_bucket_137(state: impl StateStore, checkpoint: Checkpoint, clock: &SimClock) -> Vec<String> {
     let running: Arc<OnceLock<EngineHandle>> = Arc::default();
     let (stopping, count) = (running.clone(), AtomicU32::new(0));
     let hook = move |_: &str, slice: &TimeSlice| {
@@ -112,70 +112,25 @@ async fn stopped_in_bucket_137(state: impl StateStore, checkpoint: Checkpoint, c
     visited.clone()
 }
 
+pub const CHECKPOINTS: [Checkpoint; 3] =
+    [Checkpoint::EveryBucket, Checkpoint::EverySlice, Checkpoint::Every(Duration::from_secs(3600))];
+
 #[actix_rt::test]
 async fn a_stop_in_mid_slice_ends_after_the_running_bucket_and_the_next_engine_goes_on() {
     tokio::time::pause();
-    let checkpoints = [Checkpoint::EveryBucket, Checkpoint::EverySlice, Checkpoint::Every(Duration::from_secs(3600))];
-    for checkpoint in checkpoints {
+    for checkpoint in CHECKPOINTS {
         let clock = SimClock::new();
         let state = SimState::sound();
         let mut visited = stopped_in_bucket_137(state.clone(), checkpoint, &clock).await;
         visited.extend(resume(state, &clock).await);
         assert_each_once(&visited);
-
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.sqlite");
-        let mut visited = stopped_in_bucket_137(SqliteStore::open(&path).unwrap(), checkpoint, &clock).await;
-        visited.extend(resume(SqliteStore::open(&path).unwrap(), &clock).await);
-        assert_each_once(&visited);
     }
 }
 
-fn assert_each_once(visited: &[String]) {
+pub fn assert_each_once(visited: &[String]) {
     let mut expected: Vec<String> = (0..6).flat_map(|p| (0..50).map(move |b| format!("{p:04}/{b:06}"))).collect();
     expected.sort();
     assert_eq!(visited, expected, "in the ring's order, none twice");
-}
-
-#[actix_rt::test]
-async fn a_job_that_never_ends_is_left_behind_at_the_deadline() {
-    tokio::time::pause();
-    let clock = SimClock::new();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.sqlite");
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let (entered, stuck) = tokio::sync::mpsc::unbounded_channel();
-    let (held, mut stuck) = (Mutex::new(held), stuck);
-    let hook = move |bucket: &str, _: &TimeSlice| {
-        if bucket == "0002/000020" {
-            entered.send(()).unwrap();
-            // Ends when the test drops the other side.
-            let _ = held.lock().unwrap().recv();
-        }
-    };
-    let (builder, ..) = crawl(at_once("c", 1), Checkpoint::EveryBucket, &clock, hook);
-    let engine = builder.state(SqliteStore::open(&path).unwrap()).cycles(Cycles::Once).start().unwrap();
-    stuck.recv().await.unwrap();
-    let stopping = actix_rt::spawn(async move { (engine.shutdown(90 * SECOND).await, engine) });
-    tokio::task::yield_now().await;
-    // A blocking thread holds virtual time, so it has to be pushed.
-    tokio::time::advance(89 * SECOND).await;
-    assert!(!stopping.is_finished());
-    tokio::time::advance(2 * SECOND).await;
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    assert!(stopping.is_finished(), "the deadline has passed");
-    let (ended, engine) = stopping.await.unwrap();
-    assert!(matches!(ended, Err(Error::Deadline(deadline)) if deadline == 90 * SECOND), "{ended:?}");
-    assert_eq!(engine.status().crawls["c"].phase, Phase::Failed);
-
-    // The state is closed although the job still runs; what was committed is there.
-    let state = SqliteStore::open(&path).unwrap();
-    drop(release);
-    let visited = resume(state, &clock).await;
-    assert_eq!(visited.first().map(String::as_str), Some("0002/000020"));
-    assert_eq!(visited.len(), 180);
 }
 
 /// A state that refuses this call some times, the first of them when it was made so often already.

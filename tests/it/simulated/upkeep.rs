@@ -5,25 +5,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sexton::engine::{Cycles, EngineHandle};
-use sexton::policy::cycle::Cycle;
 use sexton::settings::{Checkpoint, UpkeepSettings};
-use sexton::state::{SqliteStore, StateStore};
+use sexton::state::StateStore;
 
 use super::crawl::{SECOND, assert_whole, at_once, budget, builder, end};
 use super::world::{Asked, Record, SimClock, SimJob, SimStore};
 use super::world_state::{SimState, no_room};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-const DAY: Duration = Duration::from_secs(86_400);
+pub const DAY: Duration = Duration::from_secs(86_400);
 /// Of the crawl that is old.
-const OLD_CYCLES: u64 = 8;
+pub const OLD_CYCLES: u64 = 8;
 
 fn job(clock: &SimClock) -> SimJob {
     SimJob::new(clock, |_| 20 * MILLISECOND)
 }
 
 /// Crawls until there is something old, a year and a month ago.
-async fn with_history(state: impl StateStore, clock: &SimClock) {
+pub async fn with_history(state: impl StateStore, clock: &SimClock) {
     let (builder, _) = builder(budget(1.0, SECOND), Checkpoint::EverySlice, clock);
     let (store, job) = (SimStore::new(clock, 30, 2), job(clock));
     let engine = builder.state(state).cycles(Cycles::Times(OLD_CYCLES)).crawl(at_once("c", 1), store, job).start();
@@ -34,7 +33,7 @@ async fn with_history(state: impl StateStore, clock: &SimClock) {
 }
 
 /// A crawl of 1,200 s of work beside the upkeep.
-fn beside(state: impl StateStore, rate: f64, clock: &SimClock) -> (EngineHandle, Record) {
+pub fn beside(state: impl StateStore, rate: f64, clock: &SimClock) -> (EngineHandle, Record) {
     let (builder, record) = builder(budget(rate, SECOND), Checkpoint::EverySlice, clock);
     let store = SimStore::new(clock, 300, 200);
     (builder.state(state).cycles(Cycles::Times(1)).crawl(at_once("d", 1), store, job(clock)).start().unwrap(), record)
@@ -71,29 +70,6 @@ async fn old_cycles_go_beside_a_crawl_and_the_budget_holds() {
         assert!(commits(&calls[..first]) > 1 && commits(&calls[first..]) > 100, "commits before and after");
         engine.shutdown(SECOND).await.unwrap();
     }
-}
-
-/// The same on a real file, which must then be shorter and sound.
-#[actix_rt::test]
-async fn a_file_is_kept_short_beside_a_crawl() {
-    tokio::time::pause();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state");
-    let open = || SqliteStore::open(&path).unwrap();
-    let clock = SimClock::new();
-    with_history(open(), &clock).await;
-    let (engine, record) = beside(open(), 0.5, &clock);
-    end(&engine).await.unwrap();
-    let upkeep = engine.status().upkeep;
-    assert_eq!((upkeep.cycles_removed, upkeep.rows_removed), (OLD_CYCLES - 1, 31 * (OLD_CYCLES - 1)));
-    assert!(upkeep.log_bytes_moved > 0 && upkeep.log_bytes < 1 << 20, "{upkeep:?}");
-    assert_whole(&record.cycles.lock().unwrap()[0], 60_000);
-    // Idle: what is left of the log is moved, too.
-    tokio::time::sleep(DAY / 24).await;
-    assert_eq!(engine.status().upkeep.log_bytes, 0);
-    engine.shutdown(SECOND).await.unwrap();
-    let newest: Cycle = open().latest("c").unwrap().expect("the newest is kept");
-    assert_eq!((newest.number, newest.done.len()), (OLD_CYCLES - 1, 30));
 }
 
 #[actix_rt::test]

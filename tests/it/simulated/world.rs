@@ -204,6 +204,8 @@ pub struct SimStore {
     pub name_len: usize,
     /// Whether listing a prefix, or opening a bucket, panics, by its name.
     pub panics: fn(&str) -> bool,
+    /// Whether a name is no bucket.
+    pub is_stray: fn(&str) -> bool,
     /// Whether a bucket cannot be opened just now, by its name.
     pub busy: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Set when a prefix was listed.
@@ -225,6 +227,7 @@ impl SimStore {
             listing: Duration::ZERO,
             name_len: 6,
             panics: |_| false,
+            is_stray: |_| false,
             busy: Box::new(|_| false),
             after_listing: None,
             nameless: false,
@@ -269,7 +272,9 @@ impl Store for SimStore {
         self.clock.work(self.listing);
         assert!(!(self.panics)(&prefix.name), "the store does not like {}", prefix.name);
         let len = self.name_len;
-        (0..self.buckets).for_each(|i| names.push(format!("{i:0len$}").as_bytes(), Nature::Bucket));
+        for name in (0..self.buckets).map(|i| format!("{i:0len$}")) {
+            names.push(name.as_bytes(), if (self.is_stray)(&name) { Nature::Stray } else { Nature::Bucket });
+        }
         names.end_chunk();
         if let Some(listed) = &self.after_listing {
             listed.store(true, Ordering::SeqCst);
@@ -315,6 +320,8 @@ pub struct SimJob {
     pub visited: Arc<Mutex<Vec<String>>>,
     /// By which rule it changes every bucket of the store, after a rehearsal.
     pub rule: Option<&'static str>,
+    /// Whether it asks for names that are no bucket.
+    pub visits_strays: bool,
     /// Whether it does that as it goes.
     pub one_pass: bool,
     /// How large a part of the buckets may be changed.
@@ -337,6 +344,7 @@ impl SimJob {
             hook,
             visited,
             rule,
+            visits_strays: false,
             one_pass: false,
             most,
             changed,
@@ -383,6 +391,10 @@ impl Job<SimStore> for SimJob {
             fold.notes.counts.shares += 1;
         }
         Ok(())
+    }
+
+    fn visits_strays(&self) -> bool {
+        self.visits_strays
     }
 
     fn deletes_in_one_pass(&self) -> bool {

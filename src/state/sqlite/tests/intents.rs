@@ -76,6 +76,7 @@ fn an_older_file_keeps_its_progress() {
     drop(store);
     // What the versions from 4 on have added is taken away again: so a file of version 3 looks.
     let conn = Connection::open(&path).unwrap();
+    super::script::with_rings_as_before(&conn);
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
          ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE damage; DROP TABLE damage_total;

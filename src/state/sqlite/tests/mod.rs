@@ -9,5 +9,6 @@ mod intents;
 mod missing;
 mod objects;
 mod opening;
+mod rings;
 mod script;
 mod tidy;

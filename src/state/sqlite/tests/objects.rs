@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::script;
 use crate::error::Error;
 use crate::job::{Counts, Coverage, Finding, Judged, Notes};
 use crate::policy::cycle::{CycleIdentity, Rehearsal};
@@ -13,7 +14,7 @@ fn identity() -> CycleIdentity {
         store: "/store".to_owned(),
         job: "verify".to_owned(),
         parameters: serde_json::Value::Null,
-        ring: ["aa", "ab", "ac"].map(str::to_owned).to_vec(),
+        ring: ["aa", "ab", "ac"].map(str::to_owned).into(),
         now: 1.0,
         fixed_clock: false,
         not_in_ring: 0,
@@ -96,6 +97,7 @@ fn an_older_state_knows_the_damage_that_its_cycles_have_found() {
     drop(store);
 
     let conn = Connection::open(&path).unwrap();
+    script::with_rings_as_before(&conn);
     conn.execute_batch(
         "DROP TABLE damage; DROP TABLE damage_total; ALTER TABLE cycle DROP COLUMN carrying_out;
          ALTER TABLE prefix DROP COLUMN candidates; ALTER TABLE prefix DROP COLUMN candidate_sum; DROP TABLE candidate;

@@ -114,6 +114,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     drop(store);
     let conn = Connection::open(&path).unwrap();
     // What the versions behind it have added is taken away again.
+    super::script::with_rings_as_before(&conn);
     conn.execute_batch(
         "ALTER TABLE prefix DROP COLUMN intents; ALTER TABLE prefix DROP COLUMN intent_chain; DROP TABLE intent;
          ALTER TABLE cycle DROP COLUMN confirmed; DROP TABLE visit; DROP TABLE damage; DROP TABLE damage_total;

@@ -4,9 +4,13 @@
 //! [`Script::notes`] say. So whatever is read from a state tells how far it is, and whether it is a state that
 //! ever was.
 
+use rusqlite::Connection;
+
 use crate::error::Result;
 use crate::job::{Note, NoteKind};
 use crate::policy::cycle::{CycleIdentity, Rehearsal};
+use crate::state::sqlite::rings;
+use crate::state::sqlite::rows::CycleRow;
 use crate::state::{Claim, PrefixRow, Progress, StateStore};
 
 /// Commits that complete a prefix.
@@ -170,4 +174,17 @@ pub(super) type Ask<'a, S> = dyn FnMut(&mut S, &mut dyn FnMut(&mut S) -> Result<
 /// Makes the call once.
 pub(super) fn once<S>(store: &mut S, call: &mut dyn FnMut(&mut S) -> Result<()>) -> Result<()> {
     call(store)
+}
+
+/// Makes a database such as it was before rings were kept apart from what identifies a cycle.
+pub(super) fn with_rings_as_before(conn: &Connection) {
+    for mut row in CycleRow::all(conn).unwrap() {
+        let mut identity: CycleIdentity = serde_json::from_str(&row.identity).unwrap();
+        identity.ring = rings::read(conn, row.ring.take().unwrap()).unwrap();
+        row.identity = serde_json::to_string(&identity).unwrap();
+        row.delete_row(conn).unwrap();
+        row.insert(conn).unwrap();
+        row.save_end(conn).unwrap();
+    }
+    conn.execute_batch("ALTER TABLE cycle DROP COLUMN ring; DROP TABLE ring").unwrap();
 }
