@@ -248,6 +248,9 @@ impl Names {
         }
         self.end_chunk();
         self.merging = true;
+        if self.runs.len() < 2 {
+            return;
+        }
         let runs = std::mem::take(&mut self.runs);
         let ordered: BinaryHeap<Keyed<'_>> = runs.into_iter().map(|run| Keyed { names: self, run }).collect();
         let ordered: Vec<Run> = ordered.into_vec().into_iter().map(|keyed| keyed.run).collect();

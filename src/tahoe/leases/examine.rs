@@ -35,6 +35,9 @@ const LINKED: &str = "its expired leases are kept: a link leads to it, and links
 /// How many shares are handed out at once at most, in a bucket that was examined before.
 const SHARES_AT_ONCE: usize = 1024;
 
+/// How many shares may go at once where a bucket is examined and deleted in one pass. Tahoe numbers 256.
+const SHARES_OF_ONE_PASS: usize = 4096;
+
 /// How many shares one intent changes at most. A file has 256 at most.
 const SHARES_OF_INTENT: usize = 256;
 
@@ -75,11 +78,11 @@ pub(super) enum Left {
 pub(super) fn bucket(
     job: &Leases,
     bucket: &TahoeBucket<'_>,
-    part: Option<BucketVisit>,
+    part: Option<Box<BucketVisit>>,
     fold: &mut Fold<'_, LeaseTally>,
-) -> Result<Visited<BucketVisit>, Unreadable> {
+) -> Result<Visited<Box<BucketVisit>>, Unreadable> {
     let unreadable = |error| Unreadable { path: bucket.path(), error };
-    let mut visit = part.unwrap_or_default();
+    let mut visit = part.map_or_else(BucketVisit::default, |part| *part);
     let mut page = [0; PIECE_LEN];
     let mut steps = 0;
     loop {
@@ -94,12 +97,12 @@ pub(super) fn bucket(
             Ok(Left::Something) if steps < SHARES_LEAST && visit.current.is_none() => {}
             Ok(Left::Something) => {
                 visit.set_aside(bucket).map_err(unreadable)?;
-                return Ok(Visited::Part(visit));
+                return Ok(Visited::Part(Box::new(visit)));
             }
             Ok(Left::Enough) => {
                 visit.hand_out_some(bucket, fold).map_err(unreadable)?;
                 visit.set_aside(bucket).map_err(unreadable)?;
-                return Ok(Visited::Chunk(visit));
+                return Ok(Visited::Chunk(Box::new(visit)));
             }
             Ok(Left::Nothing) => return visit.finish(job, bucket, fold).map(|()| Visited::Whole),
             Err(e) => {
@@ -140,6 +143,10 @@ impl BucketVisit {
         let carries_out = matches!(fold.phase, VisitPhase::CarryOut { .. });
         if carries_out && self.current.is_none() && self.shares.len() >= SHARES_AT_ONCE {
             return Ok(Left::Enough);
+        }
+        if fold.phase == VisitPhase::OnePass && self.shares.len() >= SHARES_OF_ONE_PASS {
+            let why = format!("more than {SHARES_OF_ONE_PASS} shares of it would go at once: they do without --compat");
+            return Err(io::Error::other(why));
         }
         let (settings, now, latest) = (&job.settings, fold.now, fold.latest);
         let leases_left = LEASES_MOST.saturating_sub(self.sums.leases_rewritten);
@@ -231,7 +238,7 @@ impl BucketVisit {
             let name = plan.name.as_bytes();
             self.told.finding(name, || flaw.of_share(bucket.name(), name));
         }
-        self.sums.add(&plan, &ages);
+        self.sums.add(&plan, ages);
         if plan.act.is_some() && phase != VisitPhase::Examine {
             self.shares.push(plan);
         }
@@ -264,7 +271,7 @@ impl BucketVisit {
         }
         self.counts.shares += 1;
         let plan = SharePlan::of(String::from_utf8_lossy(name).into_owned(), Seen::Stops(None));
-        self.sums.add(&plan, &BTreeMap::new());
+        self.sums.add(&plan, BTreeMap::new());
     }
 
     /// Why nothing of a share is deleted where it stands.
@@ -330,7 +337,7 @@ impl BucketVisit {
 
     /// What was examined is counted at once, and what is recovered when it is settled.
     fn finish(
-        mut self,
+        &mut self,
         job: &Leases,
         bucket: &TahoeBucket<'_>,
         fold: &mut Fold<'_, LeaseTally>,

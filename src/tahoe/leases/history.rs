@@ -111,8 +111,7 @@ mod tests {
     #[test]
     fn ages_that_no_lease_has_do_not_overflow() {
         let mut tally = LeaseTally::default();
-        tally.add_leases(i64::MAX, 1);
-        tally.add_leases(i64::MIN, 1);
+        tally.add_ages([(i64::MAX, 1), (i64::MIN, 1)].into());
         assert_eq!(ages(&tally).as_array().map(Vec::len), Some(2));
     }
 }

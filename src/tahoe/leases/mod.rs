@@ -157,7 +157,7 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, LeaseTally>) -> Result<(), Stopped> {
-        walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
+        walk.each_bucket_in_parts(|bucket, part: Option<Box<BucketVisit>>, fold| {
             if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, fold) }
         })
     }

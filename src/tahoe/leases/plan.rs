@@ -177,7 +177,7 @@ impl BucketPlan {
     /// Adds what Tahoe's history has of the bucket as far as it was examined: everything but what was recovered.
     pub fn count_examined(&self, tally: &mut LeaseTally) {
         for plan in &self.shares {
-            plan.ages.iter().for_each(|(days, leases)| tally.add_leases(*days, *leases));
+            tally.add_ages(plan.ages.clone());
             plan.spared.into_iter().for_each(|why| tally.spared.add(why));
             match &plan.seen {
                 Seen::Whole(share) => tally.add_share(share),

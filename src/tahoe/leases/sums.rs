@@ -101,9 +101,9 @@ impl BucketSums {
     }
 
     /// Adds the next share, with the ages of its leases, in byte order of the names.
-    pub fn add(&mut self, plan: &SharePlan, ages: &BTreeMap<i64, u64>) {
+    pub fn add(&mut self, plan: &SharePlan, ages: BTreeMap<i64, u64>) {
         if !self.end.stopped {
-            ages.iter().for_each(|(days, leases)| self.tally.add_leases(*days, *leases));
+            self.tally.add_ages(ages);
             plan.spared.into_iter().for_each(|why| self.tally.spared.add(why));
             match &plan.seen {
                 Seen::Whole(share) => {

@@ -215,8 +215,14 @@ impl LeaseTally {
     }
 
     /// Counts leases by the day of their age.
-    pub(super) fn add_leases(&mut self, age_days: i64, leases: u64) {
-        *self.ages.entry(age_days).or_default() += leases;
+    pub(super) fn add_ages(&mut self, ages: BTreeMap<i64, u64>) {
+        if self.ages.is_empty() {
+            self.ages = ages;
+            return;
+        }
+        for (day, leases) in ages {
+            *self.ages.entry(day).or_default() += leases;
+        }
     }
 
     /// Counts a share as examined: what Tahoe does before it cancels anything.
@@ -292,9 +298,7 @@ fn with_leases(space: &Space, unleased: &Expired) -> Expired {
 
 impl Tally for LeaseTally {
     fn merge(&mut self, later: LeaseTally) {
-        for (day, leases) in later.ages {
-            *self.ages.entry(day).or_default() += leases;
-        }
+        self.add_ages(later.ages);
         for (leases, shares) in later.leases_per_share {
             *self.leases_per_share.entry(leases).or_default() += shares;
         }
@@ -340,8 +344,8 @@ mod tests {
     #[test]
     fn what_is_saved_is_read_back() {
         let mut tally = LeaseTally::default();
-        tally.add_leases(-3, 1);
-        tally.add_leases(61, 1);
+        tally.add_ages([(-3, 1)].into());
+        tally.add_ages([(61, 1)].into());
         let share =
             Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD, damaged: false };
         tally.add_share(&share);

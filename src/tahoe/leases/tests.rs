@@ -244,7 +244,7 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
     let (mut visit, mut page) = (BucketVisit::default(), [0; 4096]);
     visit.step(job, &bucket, &mut fold, &mut page).unwrap();
     between();
-    examine::bucket(job, &bucket, Some(visit), &mut fold).unwrap();
+    examine::bucket(job, &bucket, Some(Box::new(visit)), &mut fold).unwrap();
     let intents = std::mem::take(&mut fold.handed_out.bodies);
     (tally, notes, intents)
 }

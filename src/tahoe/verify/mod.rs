@@ -149,19 +149,19 @@ impl Verify {
     fn visit(
         &self,
         bucket: &TahoeBucket<'_>,
-        part: Option<BucketVisit>,
+        part: Option<Box<BucketVisit>>,
         fold: &mut Fold<'_, VerifyTally>,
         buffer: &mut [u8],
         is_over: impl Fn() -> bool,
-    ) -> Result<Visited<BucketVisit>, Unreadable> {
+    ) -> Result<Visited<Box<BucketVisit>>, Unreadable> {
         let unreadable = |error| Unreadable { path: bucket.path(), error };
-        let mut visit = part.unwrap_or_default();
+        let mut visit = part.map_or_else(BucketVisit::default, |part| *part);
         loop {
             match self.work(&mut visit, bucket, fold, buffer) {
                 Ok(Left::Something) if visit.would_wait() && fold.defer() => return Ok(Visited::Whole),
                 Ok(Left::Something) if is_over() => {
                     visit.set_aside(bucket).map_err(unreadable)?;
-                    return Ok(Visited::Part(visit));
+                    return Ok(Visited::Part(Box::new(visit)));
                 }
                 Ok(Left::Something) => {}
                 Err(e) if fold.defer_for(&e) => return Ok(Visited::Whole),
@@ -274,7 +274,7 @@ impl Job<TahoeStore> for Verify {
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, VerifyTally>) -> Result<(), Stopped> {
         self.settings.selection.narrow(walk);
         self.with_buffer(|buffer| {
-            walk.each_bucket_in_parts(|bucket, part: Option<BucketVisit>, fold| {
+            walk.each_bucket_in_parts(|bucket, part: Option<Box<BucketVisit>>, fold| {
                 let slice = fold.slice;
                 self.visit(bucket, part, fold, buffer, || slice.is_over())
             })
