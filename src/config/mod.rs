@@ -53,7 +53,7 @@ pub struct Config {
     /// The crawls, in the order of the file. Default: none.
     pub crawls: Vec<CrawlConfig>,
     /// The cleanings, in the order of the file, each ready for
-    /// [`EngineBuilder::clean`](crate::engine::EngineBuilder::clean). Default: none.
+    /// [`EngineBuilder::maintenance`](crate::engine::EngineBuilder::maintenance). Default: none.
     pub cleanings: Vec<CleaningSettings>,
     /// How the state is kept in order.
     pub upkeep: UpkeepSettings,

@@ -89,7 +89,7 @@ impl CleaningSettings {
     /// Checks the name, and all values against their limits.
     ///
     /// # Errors
-    /// [`Error::Config`] names the cleaning, the first setting that is wrong, and its limits.
+    /// [`Error::Config`](crate::Error::Config) names the cleaning, the first setting that is wrong, and its limits.
     pub fn validate(&self) -> Result<()> {
         self.task.validate(KIND)?;
         let of = |what: &str| format!("{KIND} {}: {what}", self.task.name);
