@@ -96,6 +96,20 @@ impl Sample {
     }
 }
 
+/// Starts a process. A copy of the program that a test has just written is busy while another test, which forked in that moment,
+/// still holds it open: until its own program runs.
+fn spawn(command: &mut Command) -> Child {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        match command.spawn() {
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < limit => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            started => return started.unwrap(),
+        }
+    }
+}
+
 /// A running process.
 pub struct Running {
     child: Child,
@@ -106,7 +120,7 @@ pub struct Running {
 
 impl Running {
     pub fn start(command: &mut Command) -> Running {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let (mut stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let stdout = std::thread::spawn(move || {
             let mut bytes = Vec::new();
