@@ -125,20 +125,20 @@ impl<R: Checker> Reading<R> {
                 self.source.is_done_up_to(self.read.in_order);
                 Stepped::More(self)
             }
-            Ok(Left::Nothing) => self.end(checker, bucket, caches, None),
-            Err(e) => self.end(checker, bucket, caches, Some(e)),
+            Ok(Left::Nothing) => (*self).end(checker, bucket, caches, None),
+            Err(e) => (*self).end(checker, bucket, caches, Some(e)),
         }
     }
 
     /// It was read to its end, or as far as it can be.
     fn end(
-        self: Box<Self>,
+        self,
         checker: &R,
         bucket: &BucketOf<'_, R>,
         caches: CacheUse,
         failed: Option<io::Error>,
     ) -> Stepped<R> {
-        let Reading { object, begun, check, mut source, read, because } = *self;
+        let Reading { object, begun, check, mut source, read, because } = self;
         let (size, stamp) = (source.size(), source.stamp());
         source.is_done_up_to(size);
         let bytes_read = read.all.min(size);
