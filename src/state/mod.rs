@@ -7,10 +7,10 @@
 mod check;
 #[cfg(test)]
 mod contract;
-mod desk;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod writer;
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use check::may_be_given_up;
-pub use desk::Desk;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use writer::Writer;
 
 use crate::error::Result;
 use crate::job::{Candidate, DamagedObject, Intent, Judged, Note, NoteKind};

@@ -7,10 +7,9 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use super::crawl::Crawl;
-use super::hand::{gather, give_back, saved};
+use super::save::Folded;
 use super::work::CycleWork;
 use crate::calls;
 use crate::error::{Error, Result, panic_message};
@@ -27,10 +26,7 @@ pub(super) fn are_many<T: Tally>(done: &[PrefixState<T>]) -> bool {
 pub(super) struct Settling<'a, S: Store, J: Job<S>> {
     pub crawl: &'a Crawl<S, J>,
     pub work: &'a CycleWork,
-    pub done: &'a mut Vec<PrefixState<J::Tally>>,
-    pub current: Option<&'a mut PrefixState<J::Tally>>,
-    /// When progress was saved last.
-    pub saved_at: &'a mut Duration,
+    pub folded: Folded<'a, J::Tally>,
 }
 
 impl<S: Store, J: Job<S>> Settling<'_, S, J> {
@@ -46,7 +42,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
                 goes_on = lasts();
             }
             // What was changed meanwhile comes again; the job sees to it that this ends.
-            if !self.states().any(|state| state.intents.has_new()) {
+            if !self.folded.states().any(|state| state.intents.has_new()) {
                 return Ok(());
             }
             self.record()?;
@@ -57,31 +53,20 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
         }
     }
 
-    fn states(&mut self) -> impl Iterator<Item = &mut PrefixState<J::Tally>> {
-        self.done.iter_mut().chain(self.current.as_deref_mut())
-    }
-
     /// Saves all there is, and makes sure that it survives a loss of power.
     fn record(&mut self) -> Result<()> {
         let Settling { crawl, work, .. } = *self;
         work.may_change(crawl)?;
-        let progress = gather(work.phase, self.done, self.current.as_deref_mut())?;
-        if let Err(error) = crawl.commit_here(work, &progress) {
-            give_back(progress, self.done, self.current.as_deref_mut());
-            return Err(error);
-        }
-        let added = saved(self.done, self.current.as_deref_mut());
-        work.saved(crawl, &progress, &added);
+        self.folded.save_here(crawl, work)?;
         crawl.sync_here()?;
-        *self.saved_at = crawl.time.clock.now();
-        self.states().for_each(|state| state.intents.record());
+        self.folded.states().for_each(|state| state.intents.record());
         Ok(())
     }
 
     /// Carries out the next intent that was saved for good, if there is one.
     fn carry_out_next(&mut self, slice: Option<&TimeSlice>) -> Result<bool> {
         let Settling { crawl, work, .. } = *self;
-        let Some(state) = self.states().find(|state| state.intents.has_recorded()) else { return Ok(false) };
+        let Some(state) = self.folded.states().find(|state| state.intents.has_recorded()) else { return Ok(false) };
         work.may_go_on_changing(crawl)?;
         let Some(mut held) = state.intents.next() else { return Ok(false) };
         state.dirty = true;

@@ -12,9 +12,7 @@ use actix::prelude::*;
 use super::crawl::{Crawl, Patience, gone};
 use super::hand::{Ended, Hand, fold};
 use super::work::{Course, CycleWork};
-use crate::actors::messages::{
-    ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, Wanted,
-};
+use crate::actors::messages::{ClaimPrefixes, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, Wanted};
 use crate::error::{Error, Result, Retry};
 use crate::job::{CyclePhase, Intents, Job, PrefixState};
 use crate::model::WorkerState;
@@ -353,23 +351,11 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
     /// One attempt to save what is in hand. Where it fails it stays there.
     async fn save(&mut self, slice: Option<&TimeSlice>) -> Result<Result<()>> {
-        let progress = self.hand.gather(self.work.phase)?;
-        let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
-        let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
-        if let Some(slice) = slice {
-            slice.add(Stage::Commit, committed.cost);
+        let saved = self.hand.folded().save(&self.crawl, &self.work, slice).await?;
+        if saved.is_ok() {
+            self.went_through();
         }
-        match committed.result {
-            Ok(standing) => self.crawl.shows_damage(standing.damaged),
-            Err(error) => {
-                self.hand.give_back(committed.progress);
-                return Ok(Err(error));
-            }
-        }
-        self.went_through();
-        let added = self.hand.saved(self.crawl.time.clock.now());
-        self.work.saved(&self.crawl, &committed.progress, &added);
-        Ok(Ok(()))
+        Ok(saved)
     }
 
     /// Goes back to the last commit with the prefix on which the job panicked; what else is in hand is kept.
