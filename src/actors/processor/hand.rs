@@ -34,9 +34,9 @@ const CANDIDATES_IN_HAND: usize = 16_384;
 const PREFIXES_IN_HAND: usize = 128;
 
 /// Listed prefixes still to be folded, and folded ones still to be saved.
-pub(super) struct Hand<S: Store, T> {
-    pub todo: VecDeque<(ListedPrefix<S>, PrefixState<T>)>,
-    pub done: Vec<PrefixState<T>>,
+pub(super) struct Hand<S: Store, T, P> {
+    pub todo: VecDeque<(ListedPrefix<S>, PrefixState<T, P>)>,
+    pub done: Vec<PrefixState<T, P>>,
     /// When progress was saved last.
     pub saved_at: Duration,
 }
@@ -55,7 +55,7 @@ pub(super) enum Ended {
     Panicked { position: u32, bucket: Vec<u8>, message: String },
 }
 
-impl<S: Store, T: Tally> Hand<S, T> {
+impl<S: Store, T: Tally, P> Hand<S, T, P> {
     pub fn new(now: Duration) -> Self {
         Hand { todo: VecDeque::new(), done: Vec::new(), saved_at: now }
     }
@@ -95,17 +95,17 @@ impl<S: Store, T: Tally> Hand<S, T> {
     }
 
     /// What was folded of it.
-    pub fn folded(&mut self) -> Folded<'_, T> {
+    pub fn folded(&mut self) -> Folded<'_, T, P> {
         let current = self.todo.front_mut().map(|(_, state)| state);
         Folded { done: &mut self.done, current, saved_at: &mut self.saved_at }
     }
 
-    fn current(&self) -> Option<&PrefixState<T>> {
+    fn current(&self) -> Option<&PrefixState<T, P>> {
         self.todo.front().map(|(_, state)| state)
     }
 
     /// Saves intents in hand for good, and carries them out while the slice lasts. On a blocking thread.
-    pub fn settle<J: Job<S, Tally = T>>(
+    pub fn settle<J: Job<S, Tally = T, Part = P>>(
         &mut self,
         crawl: &Crawl<S, J>,
         work: &CycleWork,
@@ -115,21 +115,21 @@ impl<S: Store, T: Tally> Hand<S, T> {
     }
 
     /// Lets go of all prefixes that are not complete: the state keeps each as it was saved last. Gives their claims.
-    pub fn forgo(&mut self) -> Vec<(u32, u64)> {
+    pub fn release_unfinished(&mut self) -> Vec<(u32, u64)> {
         self.todo.drain(..).map(|(_, state)| (state.position, state.fence)).collect()
     }
 
     /// Lets go of each prefix that has intents, likewise.
-    pub fn forgo_intents(&mut self) -> Vec<(u32, u64)> {
-        self.forgo_where(|intents| !intents.is_empty())
+    pub fn release_intents(&mut self) -> Vec<(u32, u64)> {
+        self.release_where(|intents| !intents.is_empty())
     }
 
     /// Lets go of each prefix that has intents which were not saved for good.
-    pub fn forgo_new_intents(&mut self) -> Vec<(u32, u64)> {
-        self.forgo_where(Intents::has_new)
+    pub fn release_new_intents(&mut self) -> Vec<(u32, u64)> {
+        self.release_where(Intents::has_new)
     }
 
-    fn forgo_where(&mut self, goes: impl Fn(&Intents) -> bool) -> Vec<(u32, u64)> {
+    fn release_where(&mut self, goes: impl Fn(&Intents) -> bool) -> Vec<(u32, u64)> {
         let all = self.claims();
         self.done.retain(|state| !goes(&state.intents));
         self.todo.retain(|(_, state)| !goes(&state.intents));
@@ -137,9 +137,9 @@ impl<S: Store, T: Tally> Hand<S, T> {
         all.into_iter().filter(|claim| !kept.contains(claim)).collect()
     }
 
-    /// Notes that nothing more is carried out: what was not begun is to say so in the state, and then binds no cycle.
-    pub fn lay_down(&mut self) {
-        self.folded().states().for_each(|state| state.dirty |= state.intents.lay_down());
+    /// Notes that nothing more is carried out: what was not begun is saved as such, and then binds no cycle.
+    pub fn close_intents(&mut self) {
+        self.folded().states().for_each(|state| state.dirty |= state.intents.close());
     }
 
     /// Prefix and fence of all that is in hand. What is complete there is not complete in the state.
@@ -153,7 +153,7 @@ impl<S: Store, T: Tally> Hand<S, T> {
 pub(super) fn fold<S: Store, J: Job<S>>(
     crawl: &Crawl<S, J>,
     work: &CycleWork,
-    hand: &mut Hand<S, J::Tally>,
+    hand: &mut Hand<S, J::Tally, J::Part>,
     slice: &TimeSlice,
 ) -> Ended {
     let skipped = lock(&work.skipped).clone();
@@ -216,13 +216,13 @@ fn fold_prefix<S: Store, J: Job<S>>(
     crawl: &Crawl<S, J>,
     work: &CycleWork,
     listed: &mut ListedPrefix<S>,
-    state: &mut PrefixState<J::Tally>,
+    state: &mut PrefixState<J::Tally, J::Part>,
     slice: &TimeSlice,
     saver: &mut MidSlice<'_, S, J>,
     skipped: &Arc<Skipped>,
 ) -> std::result::Result<(), Stopped> {
     let prefix = work.ring.name(listed.position).unwrap_or_default();
-    let give_up = |state: &mut PrefixState<J::Tally>, why: &dyn std::fmt::Display| {
+    let give_up = |state: &mut PrefixState<J::Tally, J::Part>, why: &dyn std::fmt::Display| {
         state.forget_deferred();
         state.notes.enter(b"");
         state.notes.error(&crawl.store.path(prefix, None), &format_args!("prefix {prefix:?} left out: {why}"));
@@ -298,24 +298,24 @@ fn goes_on_later<S: Store>(listed: &mut ListedPrefix<S>) -> bool {
 struct MidSlice<'a, S: Store, J: Job<S>> {
     crawl: &'a Crawl<S, J>,
     work: &'a CycleWork,
-    done: &'a mut Vec<PrefixState<J::Tally>>,
+    done: &'a mut Vec<PrefixState<J::Tally, J::Part>>,
     saved_at: &'a mut Duration,
 }
 
 impl<S: Store, J: Job<S>> MidSlice<'_, S, J> {
-    fn folded<'s>(&'s mut self, state: &'s mut PrefixState<J::Tally>) -> Folded<'s, J::Tally> {
+    fn folded<'s>(&'s mut self, state: &'s mut PrefixState<J::Tally, J::Part>) -> Folded<'s, J::Tally, J::Part> {
         Folded { done: self.done, current: Some(state), saved_at: self.saved_at }
     }
 }
 
-impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
-    fn carry_out(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
+impl<S: Store, J: Job<S>> Saver<J::Tally, J::Part> for MidSlice<'_, S, J> {
+    fn carry_out(&mut self, state: &mut PrefixState<J::Tally, J::Part>, slice: &TimeSlice) -> Result<()> {
         let (crawl, work) = (self.crawl, self.work);
         Settling { crawl, work, folded: self.folded(state) }.run(Some(slice))
     }
 
-    fn after_bucket(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
-        let is_much = |state: &PrefixState<J::Tally>| {
+    fn after_bucket(&mut self, state: &mut PrefixState<J::Tally, J::Part>, slice: &TimeSlice) -> Result<()> {
+        let is_much = |state: &PrefixState<J::Tally, J::Part>| {
             state.notes.waiting_bytes() >= NOTE_BYTES_IN_HAND || state.candidates.len() >= CANDIDATES_IN_HAND
         };
         let due = match self.crawl.checkpoint {
@@ -323,7 +323,7 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
             Checkpoint::EverySlice => is_much(state),
             Checkpoint::Every(interval) => is_much(state) || slice.now().saturating_sub(*self.saved_at) >= interval,
         };
-        let has_intents = |state: &PrefixState<J::Tally>| !state.intents.is_empty();
+        let has_intents = |state: &PrefixState<J::Tally, J::Part>| !state.intents.is_empty();
         if Intents::are_many([&state.intents]) || (due && (has_intents(state) || self.done.iter().any(has_intents))) {
             // What comes of it is saved with the next commit; until then the state has it as intents.
             return self.carry_out(state, slice);

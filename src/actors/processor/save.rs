@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::crawl::{Crawl, gone};
+use super::crawl::{Crawl, Patience, gone};
 use super::work::CycleWork;
 use crate::actors::messages::{AtWriter, Batch, Committed};
 use crate::error::{Error, Result, panic_message};
@@ -21,21 +21,25 @@ use crate::state::{Progress, StateStore, Writer};
 use crate::store::Store;
 
 /// The prefixes that were folded, and the one that is being folded.
-pub(super) struct Folded<'h, T: Tally> {
-    pub done: &'h mut Vec<PrefixState<T>>,
-    pub current: Option<&'h mut PrefixState<T>>,
+pub(super) struct Folded<'h, T: Tally, P> {
+    pub done: &'h mut Vec<PrefixState<T, P>>,
+    pub current: Option<&'h mut PrefixState<T, P>>,
     /// When progress was saved last.
     pub saved_at: &'h mut Duration,
 }
 
-impl<T: Tally> Folded<'_, T> {
+impl<T: Tally, P> Folded<'_, T, P> {
     /// All of them.
-    pub fn states(&mut self) -> impl Iterator<Item = &mut PrefixState<T>> {
+    pub fn states(&mut self) -> impl Iterator<Item = &mut PrefixState<T, P>> {
         self.done.iter_mut().chain(self.current.as_deref_mut())
     }
 
     /// Commits what the state does not have, on this thread.
-    pub fn save_here<S: Store, J: Job<S, Tally = T>>(&mut self, crawl: &Crawl<S, J>, work: &CycleWork) -> Result<()> {
+    pub fn save_here<S: Store, J: Job<S, Tally = T, Part = P>>(
+        &mut self,
+        crawl: &Crawl<S, J>,
+        work: &CycleWork,
+    ) -> Result<()> {
         let (unsaved, batch) = self.take_unsaved(crawl, work)?;
         let (batch, result) = crawl.ports.writer.with(move |state| {
             let result = state.commit(&batch.cycle, &batch.progress, batch.at);
@@ -46,16 +50,20 @@ impl<T: Tally> Folded<'_, T> {
     }
 
     /// Has it committed by the checkpointer, and charges the slice with what it cost. The inner error says why nothing was saved.
-    pub async fn save<S: Store, J: Job<S, Tally = T>>(
+    pub async fn save<S: Store, J: Job<S, Tally = T, Part = P>>(
         mut self,
         crawl: &Crawl<S, J>,
         work: &CycleWork,
+        patience: &mut Patience,
         slice: Option<&TimeSlice>,
     ) -> Result<Result<()>> {
         let (unsaved, batch) = self.take_unsaved(crawl, work)?;
         let committed = crawl.ports.commit.send(batch).await.map_err(gone)?;
         if let Some(slice) = slice {
             slice.add(Stage::Commit, committed.cost);
+        }
+        if committed.result.is_ok() && patience.end(crawl) {
+            work.interrupted(crawl);
         }
         let saved = unsaved.come_back(crawl, work, committed);
         Ok(self.saved(crawl, saved))
@@ -66,7 +74,7 @@ impl<T: Tally> Folded<'_, T> {
         &mut self,
         crawl: &Crawl<S, J>,
         work: &CycleWork,
-    ) -> Result<(Unsaved<'_, T>, Batch)> {
+    ) -> Result<(Unsaved<'_, T, P>, Batch)> {
         let done = self.done.iter_mut().filter(|state| is_unsaved_at_its_end(state)).map(|state| (state, true));
         let current = self.current.as_deref_mut().filter(|state| state.is_unsaved()).map(|state| (state, false));
         let (mut states, mut tallies) = (Vec::new(), Vec::new());
@@ -75,7 +83,7 @@ impl<T: Tally> Folded<'_, T> {
             tallies.push(state.encode().map_err(cause)?);
             states.push((state, at_its_end));
         }
-        let take = |((state, at_its_end), tally): (&mut (&mut PrefixState<T>, bool), _)| {
+        let take = |((state, at_its_end), tally): (&mut (&mut PrefixState<T, P>, bool), _)| {
             take_progress(state, tally, *at_its_end, work.phase)
         };
         let progress = states.iter_mut().zip(tallies).map(take).collect();
@@ -93,19 +101,19 @@ impl<T: Tally> Folded<'_, T> {
 }
 
 /// Whether the state does not have all of a prefix that was folded to its end.
-pub(super) fn is_unsaved_at_its_end<T: Tally>(state: &PrefixState<T>) -> bool {
+pub(super) fn is_unsaved_at_its_end<T: Tally, P>(state: &PrefixState<T, P>) -> bool {
     state.is_unsaved() || state.intents.is_empty()
 }
 
 /// Takes what the state does not have of a prefix. One with intents left is not complete; one whose candidates are carried out
 /// was not visited as a whole.
-fn take_progress<T: Tally>(
-    state: &mut PrefixState<T>,
+fn take_progress<T: Tally, P>(
+    state: &mut PrefixState<T, P>,
     tally: Vec<u8>,
     at_its_end: bool,
     phase: CyclePhase,
 ) -> Progress {
-    let intents: Vec<Intent> = state.intents.rows().cloned().collect();
+    let intents: Vec<Intent> = state.intents.rows().collect();
     // What could not be listed, nobody has looked for; and of candidates, only what is to be deleted is looked at.
     let is_examined = state.notes.counts.unlisted == 0 && phase != CyclePhase::CarryOut;
     let coverage = if is_examined { state.coverage.clone() } else { Coverage::Nothing };
@@ -124,9 +132,9 @@ fn take_progress<T: Tally>(
 }
 
 /// The prefixes of which a [`Batch`] is on its way to the state, in the same order.
-struct Unsaved<'h, T: Tally>(Vec<&'h mut PrefixState<T>>);
+struct Unsaved<'h, T: Tally, P>(Vec<&'h mut PrefixState<T, P>>);
 
-impl<T: Tally> Unsaved<'_, T> {
+impl<T: Tally, P> Unsaved<'_, T, P> {
     fn come_back<S: Store, J: Job<S>>(
         self,
         crawl: &Crawl<S, J>,
