@@ -42,6 +42,7 @@ impl ExpireBlobs {
 
 impl Job<BlobStore> for ExpireBlobs {
     type Tally = Expired;
+    type Part = ();
 
     fn name(&self) -> &str {
         "expire"

@@ -316,11 +316,6 @@ impl Notes {
         self.bucket.extend_from_slice(bucket);
     }
 
-    /// The bucket that was entered last.
-    pub(super) fn bucket(&self) -> &[u8] {
-        &self.bucket
-    }
-
     /// Adds a finding. Unless it is about what is only kept, the share that it names is damaged, or else the bucket.
     pub fn finding(&mut self, finding: &Finding) {
         self.finding_in(&finding.object(), finding);

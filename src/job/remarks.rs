@@ -101,6 +101,11 @@ impl Remarks {
     /// Puts it into the notes. The last one of a kind says how many more there are, which are only counted.
     pub fn tell(self, bucket: &[u8], notes: &mut Notes) {
         notes.enter(bucket);
+        self.tell_of_entered(notes);
+    }
+
+    /// Likewise, of the bucket that was entered last.
+    pub fn tell_of_entered(self, notes: &mut Notes) {
         let Remarks { remarks, findings, errors } = self;
         let (mut finding, mut error) = (Rest::of(&findings, "findings"), Rest::of(&errors, "errors"));
         for remark in remarks {

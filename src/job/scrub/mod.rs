@@ -190,6 +190,7 @@ impl Tally for ScrubTally {
 
 impl<R: Checker> Job<R::Store> for Scrub<R> {
     type Tally = ScrubTally;
+    type Part = Box<BucketVisit<R>>;
 
     fn name(&self) -> &str {
         self.checker.name()
@@ -216,10 +217,10 @@ impl<R: Checker> Job<R::Store> for Scrub<R> {
         self.with_buffer(|buffer| self.visit(bucket, None, fold, buffer, || false)).map(|_| ())
     }
 
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, R::Store, ScrubTally>) -> Result<(), Stopped> {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, R::Store, Self>) -> Result<(), Stopped> {
         self.selection.narrow(walk);
         self.with_buffer(|buffer| {
-            walk.each_bucket_in_parts(|bucket, part: Option<Box<BucketVisit<R>>>, fold| {
+            walk.each_bucket_in_parts(|bucket, part, fold| {
                 let slice = fold.slice;
                 self.visit(bucket, part, fold, buffer, || slice.is_over())
             })

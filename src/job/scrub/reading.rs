@@ -131,13 +131,7 @@ impl<R: Checker> Reading<R> {
     }
 
     /// It was read to its end, or as far as it can be.
-    fn end(
-        self,
-        checker: &R,
-        bucket: &BucketOf<'_, R>,
-        caches: CacheUse,
-        failed: Option<io::Error>,
-    ) -> Stepped<R> {
+    fn end(self, checker: &R, bucket: &BucketOf<'_, R>, caches: CacheUse, failed: Option<io::Error>) -> Stepped<R> {
         let Reading { object, begun, check, mut source, read, because } = self;
         let (size, stamp) = (source.size(), source.stamp());
         source.is_done_up_to(size);

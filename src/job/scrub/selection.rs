@@ -7,8 +7,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::ScrubTally;
-use crate::job::PrefixWalk;
+use crate::job::{Job, PrefixWalk};
 use crate::store::Store;
 
 /// A part of all buckets, drawn anew in each cycle, whatever was drawn before: by name and the moment at which the
@@ -66,7 +65,7 @@ impl Selection {
 
     /// Leaves out what is not selected of a prefix. Within a prefix that is visited only in part the state does not
     /// remember it as verified.
-    pub(super) fn narrow<S: Store>(&self, walk: &mut PrefixWalk<'_, S, ScrubTally>) {
+    pub(super) fn narrow<S: Store, J: Job<S>>(&self, walk: &mut PrefixWalk<'_, S, J>) {
         if self.sample.is_none() && self.buckets.is_empty() {
             return;
         }

@@ -104,7 +104,6 @@ impl BucketSums {
     pub(super) fn put_down(self, fold: &mut Fold<'_, ScrubTally>) {
         fold.tally.merge(self.tally);
         fold.notes.counts.merge(&self.counts);
-        let bucket = fold.notes.bucket().to_vec();
-        self.remarks.tell(&bucket, fold.notes);
+        self.remarks.tell_of_entered(fold.notes);
     }
 }

@@ -17,7 +17,7 @@ use crate::store::CacheUse;
 const BATCH_MOST: usize = 1024;
 
 /// A bucket being scrubbed. Goes along from slice to slice; is never saved.
-pub(crate) struct BucketVisit<R: Checker> {
+pub struct BucketVisit<R: Checker> {
     listing: R::Listing,
     /// Whether all objects that are listed were taken up.
     is_at_end: bool,
@@ -51,7 +51,7 @@ impl<R: Checker> Default for BucketVisit<R> {
 
 impl<R: Checker> BucketVisit<R> {
     /// Whether an object could not be read just now, and nothing has followed from that yet.
-    pub fn would_wait(&self) -> bool {
+    pub(super) fn would_wait(&self) -> bool {
         self.would_wait && self.aftermath.is_none()
     }
 
@@ -59,7 +59,7 @@ impl<R: Checker> BucketVisit<R> {
     ///
     /// # Errors
     /// If the bucket cannot be listed.
-    pub fn read(
+    pub(super) fn read(
         &mut self,
         (checker, caches): (&R, CacheUse),
         bucket: &BucketOf<'_, R>,
@@ -90,7 +90,7 @@ impl<R: Checker> BucketVisit<R> {
     ///
     /// # Errors
     /// If there are too many open files.
-    pub fn set_aside(&mut self, checker: &R, bucket: &BucketOf<'_, R>) -> io::Result<()> {
+    pub(crate) fn set_aside(&mut self, checker: &R, bucket: &BucketOf<'_, R>) -> io::Result<()> {
         checker.set_aside(bucket, &mut self.listing)
     }
 
@@ -136,7 +136,7 @@ impl<R: Checker> BucketVisit<R> {
 
     /// When the batch was read: does the next part of what follows from it, a buffer full at most. The batch after it is read
     /// next.
-    pub fn act(
+    pub(super) fn act(
         &mut self,
         checker: &R,
         bucket: &BucketOf<'_, R>,
@@ -163,7 +163,7 @@ impl<R: Checker> BucketVisit<R> {
     }
 
     /// When all was done: puts it down.
-    pub fn put_down(self, checker: &R, bucket: &BucketOf<'_, R>, fold: &mut Fold<'_, ScrubTally>) {
+    pub(crate) fn put_down(self, checker: &R, bucket: &BucketOf<'_, R>, fold: &mut Fold<'_, ScrubTally>) {
         checker.note_strays(bucket, &self.listing, fold.notes);
         self.sums.unwrap_or_default().put_down(fold);
     }

@@ -56,6 +56,7 @@ struct Changer {
 
 impl Job<SimStore> for Changer {
     type Tally = Sum;
+    type Part = ();
 
     fn name(&self) -> &str {
         "changer"
