@@ -6,7 +6,7 @@ use super::script::{Script, once};
 use crate::error::Error;
 use crate::state::sqlite::notes::{self, Go};
 use crate::state::sqlite::rows::{CycleRow, Prefix};
-use crate::state::{SqliteStore, StateStore};
+use crate::state::{NotePlace, SqliteStore, StateStore};
 
 const SCRIPT: Script = Script::new("missing", 4);
 
@@ -71,7 +71,7 @@ fn notes_of_another_age_are_noticed() {
     let error = error_after(HALF, |conn| {
         let seal = CycleRow::all(conn).unwrap()[0].seal();
         let mut first = None;
-        notes::each(conn, seal, |_, note, _| {
+        notes::each(conn, seal, NotePlace::default(), |_, note, _| {
             first = Some(note);
             Ok(Go::Stop)
         })
