@@ -64,9 +64,10 @@ fn log_stays_short_over_many_commits() {
     assert_eq!(claims, 1024 - 2 * 40);
 }
 
-/// What a ring costs beside the visits to its prefixes: opening a cycle, claiming, completing and reading it back.
+/// What a ring costs beside the visits to its prefixes: opening a cycle, claiming, completing and reading it back. In a debug build
+/// a smaller one.
 #[test]
-fn a_cycle_over_a_large_ring_is_opened_and_closed_quickly() {
+fn a_cycle_over_a_large_ring_is_read_back_whole() {
     let took = |prefixes: u32| {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(&folder.path().join("state")).unwrap();
@@ -95,5 +96,5 @@ fn a_cycle_over_a_large_ring_is_opened_and_closed_quickly() {
         println!("a ring of {prefixes}: opened in {opened:?}, walked in {:?}, closed in {closed:?}", walked - opened);
     };
     took(256);
-    took(65_536);
+    took(if cfg!(debug_assertions) { 5000 } else { 65_536 });
 }
