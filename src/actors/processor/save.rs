@@ -177,7 +177,10 @@ impl WriterPort {
     }
 
     /// Works with the state on this thread, or has the checkpointer do it where this thread may take no lock of a database.
-    fn with<R: Send + 'static>(&self, work: impl FnOnce(&mut dyn StateStore) -> R + Send + 'static) -> Result<R> {
+    pub(super) fn with<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn StateStore) -> R + Send + 'static,
+    ) -> Result<R> {
         if !is_stuck() {
             let worked = catch_unwind(AssertUnwindSafe(|| unhindered(|| self.writer.with(|state| Ok(work(state))))));
             // Not the job's panic: it must not be taken for one.
