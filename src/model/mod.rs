@@ -96,7 +96,7 @@ pub enum Event {
         error: String,
     },
     /// A cycle waits to be confirmed between its two phases: see [`CrawlStatus::rehearsal`] and
-    /// [`EngineHandle::confirm`](crate::engine::EngineHandle::confirm).
+    /// [`Command::Confirm`](crate::engine::Command::Confirm).
     Rehearsed {
         /// The crawl.
         crawl: String,
