@@ -231,6 +231,7 @@ pub enum Phase {
 }
 
 /// What one worker of a crawl is doing.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
