@@ -16,9 +16,7 @@
 //! | Checkpointer | [`LastRunOf`] | how the last run of a maintenance ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
-//! | BucketProcessor | [`Tune`], [`Instruction`], [`Stop`] | |
-//! | BucketProcessor | [`Confirm`] | whether it waited for that |
-//! | Cleaner | [`Instruction`], [`Stop`] | |
+//! | BucketProcessor, Cleaner | [`Command`](super::Command) | when it has taken effect |
 //! | Upkeep | [`Stop`] | |
 //!
 //! Buckets travel in listings, never one a message.
@@ -94,7 +92,8 @@ pub struct Leave(pub EngineId);
 #[rtype(result = "()")]
 pub struct SetBudget(pub BudgetSettings);
 
-/// Lets no further slice begin, for this engine or for anybody; those that are out end after the running unit.
+/// Lets no further slice begin, for this engine or for anybody; those that are out end after the running unit. Answered when
+/// none is out any more, or the pause is over.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Pause(pub Option<EngineId>);
@@ -104,50 +103,15 @@ pub struct Pause(pub Option<EngineId>);
 #[rtype(result = "()")]
 pub struct Resume(pub Option<EngineId>);
 
-/// Ends for good, after the running slice.
+/// Ends for good.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Stop;
-
-/// Changes a setting of a crawl while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Message)]
-#[rtype(result = "()")]
-pub enum Tune {
-    /// The time from the end of a cycle to the start of the next; a crawl that sleeps between cycles sleeps anew.
-    MinimumCycleTime(Duration),
-    /// Its part of the budget, from its next slice on.
-    Weight(f64),
-}
 
 /// Changes how many slices may be out at once: the number of workers in an engine.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SetSlots(pub EngineId, pub u32);
-
-/// What an operator wants of one crawl or one maintenance, while the others go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
-pub enum Instruction {
-    /// Begin the next cycle or run now, whatever it waits for; this also ends a pause. What waits to be confirmed is given up,
-    /// and examined anew.
-    Start,
-    /// Ask for no further slice; what the running one has done is saved.
-    Pause,
-    /// Go on after a pause.
-    Resume,
-}
-
-/// Confirms what a cycle has shown, so that it is carried out. Refused unless the crawl waits for just that; answered when it is
-/// saved.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<()>")]
-pub struct Confirm {
-    /// The cycle.
-    pub cycle: u64,
-    /// How many objects it would delete. Must be right where it is given, and must be given where that is more than the safety
-    /// catch allows.
-    pub objects: Option<u64>,
-}
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,18 +5,19 @@
 
 mod checkpointer;
 mod cleaner;
+mod control;
 mod governor;
 mod guard;
 mod lister;
 pub mod messages;
 mod processor;
-mod reins;
 mod upkeep;
 mod wiring;
 
 pub use checkpointer::Checkpointer;
 pub use cleaner::Cleaner;
 pub(crate) use cleaner::{MaintenancePorts, Runner};
+pub use control::Command;
 pub(crate) use governor::Membership;
 pub use governor::{Governor, GovernorHandle, OVERRUN_TOLD};
 pub(crate) use guard::Fuse;

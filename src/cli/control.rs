@@ -10,6 +10,7 @@ use super::status::over_max_delete;
 use super::{Exit, output};
 use crate::clock;
 use crate::config::units::Percent;
+use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::model::Verdict;
 use crate::sizes::{self, plural};
@@ -90,27 +91,27 @@ pub struct ConfirmArgs {
 ///
 /// # Errors
 /// If no daemon is reached, or it refuses.
-pub fn one(verb: &str, args: &OneArgs) -> Result<Exit> {
-    tell(verb, &args.name, &args.reach)
+pub fn one(command: Command, args: &OneArgs) -> Result<Exit> {
+    tell(command, &args.name, &args.reach)
 }
 
 /// Does `pause` or `resume` to one, or to everything.
 ///
 /// # Errors
 /// If no daemon is reached, or it refuses.
-pub fn one_or_all(verb: &str, args: &OneOrAllArgs) -> Result<Exit> {
+pub fn one_or_all(command: Command, args: &OneOrAllArgs) -> Result<Exit> {
     let Some(name) = &args.name else {
         let client = Client::find(&args.reach)?;
-        client.post(&format!("/api/{verb}"), None)?;
-        output::tell(&format!("everything: {verb}d"));
+        client.post(&format!("/api/{}", command.word()), None)?;
+        output::tell(&format!("everything: {}d", command.word()));
         return say_unsaved(&client);
     };
-    tell(verb, name, &args.reach)
+    tell(command, name, &args.reach)
 }
 
-fn tell(verb: &str, name: &str, reach: &Reach) -> Result<Exit> {
+fn tell(command: Command, name: &str, reach: &Reach) -> Result<Exit> {
     let client = Client::find(reach)?;
-    let answer = client.post(&format!("{}/{verb}", path_of(&client, name)?), None)?;
+    let answer = client.post(&format!("{}/{}", path_of(&client, name)?, command.word()), None)?;
     output::tell(&format!("{name}: {}", answer["state"].as_str().unwrap_or("done").replace('_', " ")));
     say_unsaved(&client)
 }

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use super::{Exit, control, run, status};
+use crate::engine::Command;
 use crate::error::Result;
 
 #[derive(Debug, Subcommand)]
@@ -47,10 +48,10 @@ impl DaemonCommand {
         match self {
             DaemonCommand::Run(args) => run::run(&args, verbose),
             DaemonCommand::Status(args) => status::run(&args),
-            DaemonCommand::Pause(args) => control::one_or_all("pause", &args),
-            DaemonCommand::Resume(args) => control::one_or_all("resume", &args),
-            DaemonCommand::Start(args) => control::one("start", &args),
-            DaemonCommand::Stop(args) => control::one("stop", &args),
+            DaemonCommand::Pause(args) => control::one_or_all(Command::Pause, &args),
+            DaemonCommand::Resume(args) => control::one_or_all(Command::Resume, &args),
+            DaemonCommand::Start(args) => control::one(Command::Start, &args),
+            DaemonCommand::Stop(args) => control::one(Command::Stop, &args),
             DaemonCommand::Budget(args) => control::budget(&args),
             DaemonCommand::Findings(args) => control::findings(&args),
             DaemonCommand::Confirm(args) => control::confirm(&args),

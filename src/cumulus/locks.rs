@@ -54,7 +54,8 @@ impl LockTimes {
     }
 }
 
-/// Lock times in four numbers, milliseconds; `None` where there were no locks.
+/// Lock times in four numbers, milliseconds; none where there were no locks.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LockSummary {
     /// How many there were.

@@ -5,8 +5,8 @@
 use std::sync::Mutex;
 
 use actix_web::web::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 use crate::lock::lock;
@@ -17,6 +17,13 @@ pub const READERS_MOST: usize = 32;
 const QUEUE: usize = 64;
 /// A reader that has missed so many in one go has gone to sleep: its place is for others, and it may come back.
 const MISSED_MOST: u64 = 256;
+
+/// Event `missed`: this reader was too slow for so many events and should load everything again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MissedEvent {
+    /// How many.
+    pub events: u64,
+}
 
 /// All readers.
 #[derive(Default)]
@@ -83,7 +90,7 @@ impl Reader {
     fn send(&mut self, bytes: &Bytes) -> bool {
         // With room for this one and for what was missed.
         if self.missed > 0 && self.queue.capacity() >= 2 {
-            let missed = event("missed", &json!({ "events": self.missed }));
+            let missed = event("missed", &MissedEvent { events: self.missed });
             self.missed = 0;
             if self.queue.try_send(missed).is_err() {
                 return false;

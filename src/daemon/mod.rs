@@ -24,4 +24,6 @@ pub(crate) mod shared;
 mod signals;
 pub(crate) mod supervisor;
 
+/// The API's own document, as `/api/openapi.json` serves it.
+pub use api::openapi::document as api_document;
 pub use run::{Start, run};

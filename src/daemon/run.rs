@@ -21,7 +21,7 @@ use super::keep::Kept;
 use super::metrics::Metrics;
 use super::past::Past;
 use super::places::{self, Card};
-use super::shared::{COMMANDS_MOST, Command, Shared, millis};
+use super::shared::{Asked, Shared, WISHES_MOST, millis};
 use super::supervisor::{self, Supervisor};
 use super::{api, notify, signals};
 use crate::actors::Life;
@@ -76,7 +76,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         .upkeep(start.config.upkeep.clone())
         .life(Life::UntilShutdown)
         .spawn()?;
-    let (commands, wishes) = mpsc::channel(COMMANDS_MOST);
+    let (asking, wishes) = mpsc::channel(WISHES_MOST);
     let kept = Kept::read(&Kept::path(&state_path));
     let working = Working::new(start.config.settings.priority);
     let shared = Arc::new(Shared {
@@ -93,7 +93,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         access,
         looked: AtomicU64::new(millis(time.clock.now())),
         time,
-        commands,
+        wishes: asking,
     });
     let metrics = Arc::new(Metrics::new()?);
     let card = card(&shared, &state_path, start.config_path.as_deref());
@@ -112,7 +112,7 @@ async fn serve(
     metrics: Arc<Metrics>,
     listener: TcpListener,
     mut supervisor: Supervisor,
-    wishes: mpsc::Receiver<Command>,
+    wishes: mpsc::Receiver<Asked>,
     told: mpsc::UnboundedReceiver<signals::Signal>,
     announce: impl FnOnce(&str),
 ) -> Result<()> {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{OTHERS, Status};
@@ -19,15 +20,15 @@ const RECENT: usize = 6;
 const CLIENTS_MOST: usize = 24;
 
 /// The budget in one step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Sample {
     /// The end of the step, in seconds since 1970.
     pub at: f64,
     /// What was allowed, in percent of one core.
     pub requested: f64,
-    /// What was used in the step, likewise.
+    /// What was used in the step, in percent of one core.
     pub measured: f64,
-    /// Each client's part of `measured`.
+    /// Each client's part of `measured`; those that used nothing are left out.
     pub clients: BTreeMap<String, f64>,
 }
 

@@ -15,18 +15,17 @@ use super::keep::{ByHand, Change};
 use super::pace::Paces;
 use super::past::Past;
 use super::series::Series;
-use crate::actors::messages::Instruction;
 use crate::clock::Time;
 use crate::cumulus::settings::CleaningSettings;
-use crate::engine::EngineHandle;
+use crate::engine::{Command, EngineHandle};
 use crate::lock::lock;
 use crate::model::{CrawlStatus, CycleReport};
 use crate::policy::windows::{Window, Windows};
 use crate::priority::InForce;
 use crate::settings::CrawlSettings;
 
-/// Commands that wait at most; a daemon that is so busy says so.
-pub const COMMANDS_MOST: usize = 64;
+/// Wishes that wait at most; a daemon that is so busy says so.
+pub const WISHES_MOST: usize = 64;
 
 /// What every request and the supervisor share.
 pub struct Shared {
@@ -57,7 +56,7 @@ pub struct Shared {
     /// When the supervisor last looked, in milliseconds of the monotonic clock.
     pub looked: AtomicU64,
     /// To the supervisor.
-    pub commands: mpsc::Sender<Command>,
+    pub wishes: mpsc::Sender<Asked>,
 }
 
 /// What the supervisor knows and the engine does not.
@@ -138,27 +137,11 @@ pub enum Kind {
     Cleaning,
 }
 
-/// What is wanted of one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// An order to what is running.
-    Order(Instruction),
-    /// The end, until it is started.
-    Stop,
-    /// To confirm what a cycle has shown.
-    Confirm {
-        /// The cycle.
-        cycle: u64,
-        /// How many shares it would delete.
-        shares: Option<u64>,
-    },
-}
-
 /// What a request wants changed.
 #[derive(Debug)]
 pub enum Wish {
     /// Something about one crawl or cleaning.
-    Of(Kind, String, Verb),
+    Of(Kind, String, Command),
     /// Another budget, in cores, or the file's again.
     Budget(Option<f64>),
     /// A pause of everything, or its end.
@@ -167,8 +150,8 @@ pub enum Wish {
     Reload,
 }
 
-/// A wish, and where the answer goes: lines for people.
-pub struct Command {
+/// A wish, and where the answer goes.
+pub struct Asked {
     /// What is wanted.
     pub wish: Wish,
     /// The answer.
@@ -239,11 +222,11 @@ impl Shared {
         found
     }
 
-    /// Hands a wish to the supervisor, and waits for the answer.
+    /// Hands a wish to the supervisor, and waits until it has taken effect.
     pub async fn ask(&self, wish: Wish) -> Granted {
         let (reply, answer) = oneshot::channel();
         let going = || Refused::Unavailable("the daemon is going down".to_owned());
-        self.commands.try_send(Command { wish, reply }).map_err(|e| match e {
+        self.wishes.try_send(Asked { wish, reply }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => Refused::Unavailable("too many commands wait already".to_owned()),
             mpsc::error::TrySendError::Closed(_) => going(),
         })?;

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::launch::StateThread;
-use crate::actors::messages::{Confirm, Instruction, Stop, Tune};
-use crate::actors::{Launched, Life, Membership, Wiring};
+use crate::actors::messages::Stop;
+use crate::actors::{Command, Launched, Life, Membership, Wiring};
 use crate::error::{Error, Result};
 use crate::lock::lock;
 
@@ -38,38 +38,23 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Works(Arc<Mutex<BTreeMap<String, Work>>>);
 
 struct Work {
-    tune: Option<Recipient<Tune>>,
-    orders: Recipient<Instruction>,
-    confirm: Option<Recipient<Confirm>>,
-    stop: Recipient<Stop>,
+    commands: Recipient<Command>,
     workers: u32,
     /// Who waits for its end.
     waiting: Vec<oneshot::Sender<Result<()>>>,
 }
 
 impl Works {
-    pub fn tune(&self, name: &str) -> Option<Recipient<Tune>> {
-        lock(&self.0).get(name).and_then(|work| work.tune.clone())
-    }
-
-    pub fn orders(&self, name: &str) -> Option<Recipient<Instruction>> {
-        lock(&self.0).get(name).map(|work| work.orders.clone())
-    }
-
-    pub fn confirm(&self, name: &str) -> Option<Recipient<Confirm>> {
-        lock(&self.0).get(name).and_then(|work| work.confirm.clone())
-    }
-
-    pub fn stop(&self, name: &str) -> Option<Recipient<Stop>> {
-        lock(&self.0).get(name).map(|work| work.stop.clone())
+    pub fn commands(&self, name: &str) -> Option<Recipient<Command>> {
+        lock(&self.0).get(name).map(|work| work.commands.clone())
     }
 
     pub fn is_running(&self, name: &str) -> bool {
         lock(&self.0).contains_key(name)
     }
 
-    fn stops(&self) -> Vec<Recipient<Stop>> {
-        lock(&self.0).values().map(|work| work.stop.clone()).collect()
+    fn all(&self) -> Vec<Recipient<Command>> {
+        lock(&self.0).values().map(|work| work.commands.clone()).collect()
     }
 
     fn workers(&self) -> u32 {
@@ -114,9 +99,8 @@ impl Conductor {
             self.wait_for_shutdown().await;
         }
         self.membership.leave();
-        for stop in self.works.stops().into_iter().chain(self.upkeep) {
-            stop.do_send(Stop);
-        }
+        self.works.all().iter().for_each(|commands| commands.do_send(Command::Stop));
+        self.upkeep.iter().for_each(|upkeep| upkeep.do_send(Stop));
         // Acknowledged when the state is closed; a checkpointer that has gone has closed it.
         let closing = self.checkpointer.send(Stop);
         if late {
@@ -179,8 +163,8 @@ impl Conductor {
     }
 
     fn watch(&self, launched: Launched, running: &mut Running) {
-        let Launched { name, tune, orders, confirm, stop, workers, ended } = launched;
-        let work = Work { tune, orders, confirm, stop, workers, waiting: Vec::new() };
+        let Launched { name, commands, workers, ended } = launched;
+        let work = Work { commands, workers, waiting: Vec::new() };
         lock(&self.works.0).insert(name.clone(), work);
         running.spawn(async move {
             let gone = Err(Error::ActorPanicked { actor: "bucket processor", message: "it has gone".to_owned() });
@@ -201,7 +185,7 @@ impl Conductor {
         match lock(&self.works.0).get_mut(name) {
             Some(work) => {
                 work.waiting.push(reply);
-                work.stop.do_send(Stop);
+                work.commands.do_send(Command::Stop);
             }
             None => {
                 let _ = reply.send(Err(not_running(name)));
@@ -224,9 +208,9 @@ impl Conductor {
     /// Stops the crawls after their running buckets, and waits for them, but not beyond the deadline.
     async fn stop(&self, deadline: Duration, running: &mut Running, mut result: Result<()>) -> Result<()> {
         let stopped = async {
-            for stop in self.works.stops() {
+            for commands in self.works.all() {
                 // Acknowledged, so that a crawl knows why it gets no slice; one that has ended need not know.
-                let _ = stop.send(Stop).await;
+                let _ = commands.send(Command::Stop).await;
             }
             self.membership.leave();
             while let Some(ended) = running.join_next().await {

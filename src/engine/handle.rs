@@ -9,14 +9,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conductor::{Launch, not_running};
 use super::{Plan, Request, Works, launch_maintenance};
-use crate::actors::messages::{Confirm, Deliver, Instruction, Stop, Tune};
-use crate::actors::{CrawlPlan, GovernorHandle};
+use crate::actors::messages::Deliver;
+use crate::actors::{Command, CrawlPlan, GovernorHandle};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::maintenance::{Maintenance, MaintenanceReport};
 use crate::model::{Board, CycleReport, EventSubscriber, FindingsPage, RingPicture, Status};
 use crate::policy::cycle::Fresh;
-use crate::settings::{self, BudgetSettings, CrawlSettings, MaintenanceSettings, PACE, WEIGHT};
+use crate::settings::{BudgetSettings, CrawlSettings, MaintenanceSettings};
 use crate::store::Store;
 
 /// A running engine. Dropping the handle does not end it.
@@ -75,28 +75,20 @@ impl EngineHandle {
         self.governor.set_budget(budget)
     }
 
-    /// Changes the time from the end of a crawl's cycle to the start of its next one, from now on.
+    /// Gives a command to one crawl or maintenance, and waits until it has taken effect; see [`Command`]. Dropping the future
+    /// takes nothing back. Works with any executor.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no such crawl, or the time is out of range; nothing is changed then.
-    pub fn set_minimum_cycle_time(&self, crawl: &str, time: Duration) -> Result<()> {
-        settings::within(&PACE, &time, settings::duration).map_err(Error::Config)?;
-        self.tune(crawl, Tune::MinimumCycleTime(time))
-    }
-
-    /// Changes a crawl's part of the budget while others want it too, from its next slice on.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if there is no such crawl, or the weight is out of range; nothing is changed then.
-    pub fn set_weight(&self, crawl: &str, weight: f64) -> Result<()> {
-        settings::within(&WEIGHT, &weight, f64::to_string).map_err(Error::Config)?;
-        self.tune(crawl, Tune::Weight(weight))
-    }
-
-    fn tune(&self, crawl: &str, tune: Tune) -> Result<()> {
-        let to = self.works.tune(crawl).ok_or_else(|| Error::Config(format!("there is no crawl {crawl:?}")))?;
-        to.do_send(tune);
-        Ok(())
+    /// [`Error::Config`] if none of this name is running, or it refuses the command or a value of it; nothing is changed then.
+    /// Of a stop the error with which the task has ended.
+    pub async fn command(&self, name: &str, command: Command) -> Result<()> {
+        command.validate()?;
+        if command == Command::Stop {
+            // It has ended once its name is free.
+            return self.ask(|reply| Request::Stop { name: name.to_owned(), reply }).await;
+        }
+        let task = self.works.commands(name).ok_or_else(|| not_running(name))?;
+        task.send(command).await?
     }
 
     /// Waits for a sign of life from the engine's own thread; one that has ended needs to give none.
@@ -105,49 +97,14 @@ impl EngineHandle {
         let _ = self.ask(|reply| Request::Answer { reply }).await;
     }
 
-    /// Pauses all work of this engine: each running slice ends after its bucket, and its progress is saved.
-    pub fn pause(&self) {
-        self.governor.pause();
+    /// Pauses all work of this engine; see [`GovernorHandle::pause`].
+    pub async fn pause(&self) {
+        self.governor.pause().await;
     }
 
     /// Goes on after a pause. The pause has saved nothing up.
-    pub fn resume(&self) {
-        self.governor.resume();
-    }
-
-    /// Pauses one maintenance between two steps, so that everything is whole and unlocked; or keeps its next run from
-    /// beginning. The others go on.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if there is no such maintenance.
-    pub fn pause_maintenance(&self, name: &str) -> Result<()> {
-        self.to_maintenance(name, |name| self.order(name, Instruction::Pause))
-    }
-
-    /// Goes on with a maintenance that was paused, where it was.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if there is no such maintenance.
-    pub fn resume_maintenance(&self, name: &str) -> Result<()> {
-        self.to_maintenance(name, |name| self.order(name, Instruction::Resume))
-    }
-
-    /// Ends one maintenance between two steps, for as long as this engine lives; the others go on. A run that it was in the
-    /// middle of goes on in the next engine if the maintenance can do that.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if there is no such maintenance.
-    pub fn stop_maintenance(&self, name: &str) -> Result<()> {
-        let stop = |name: &str| self.works.stop(name).map(|stop| stop.do_send(Stop)).ok_or_else(|| not_running(name));
-        self.to_maintenance(name, stop)
-    }
-
-    /// Tells a maintenance something; one that has ended needs no orders.
-    fn to_maintenance(&self, name: &str, tell: impl FnOnce(&str) -> Result<()>) -> Result<()> {
-        if !self.board.has_maintenance(name) {
-            return Err(Error::Config(format!("there is no maintenance {name:?}")));
-        }
-        if self.works.is_running(name) { tell(name) } else { Ok(()) }
+    pub async fn resume(&self) {
+        self.governor.resume().await;
     }
 
     /// Adds a crawl to a running engine. One of the same name that has ended makes room for it; the status keeps its ring.
@@ -184,14 +141,6 @@ impl EngineHandle {
         self.ask(|reply| Request::Launch { name, launch, reply }).await
     }
 
-    /// Ends one crawl or maintenance after its running slice, with its progress saved; the others go on.
-    ///
-    /// # Errors
-    /// The error with which it ended; [`Error::Config`] if none of this name is running.
-    pub async fn stop(&self, name: &str) -> Result<()> {
-        self.ask(|reply| Request::Stop { name: name.to_owned(), reply }).await
-    }
-
     /// Whether a crawl or a maintenance of this name is running: added, and not ended since.
     pub fn is_running(&self, name: &str) -> bool {
         self.works.is_running(name)
@@ -202,28 +151,6 @@ impl EngineHandle {
         if !self.works.is_running(name) {
             self.board.remove(name);
         }
-    }
-
-    /// Gives an order to one crawl or maintenance; see [`Instruction`].
-    ///
-    /// # Errors
-    /// [`Error::Config`] if none of this name is running.
-    pub fn order(&self, name: &str, order: Instruction) -> Result<()> {
-        let to = self.works.orders(name).ok_or_else(|| not_running(name))?;
-        to.do_send(order);
-        Ok(())
-    }
-
-    /// Confirms what the cycle of this number has shown ([`CrawlStatus::rehearsal`](crate::model::CrawlStatus)): it is carried
-    /// out. `objects` is how many objects it would delete; it has to be given where that is more than the safety catch allows.
-    /// Kept in the state, so it is asked for once only.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if the crawl does not wait for the confirmation of just this cycle, or the number is missing or not the
-    /// right one; whatever keeps it from being saved. Nothing is confirmed then.
-    pub async fn confirm(&self, crawl: &str, cycle: u64, objects: Option<u64>) -> Result<()> {
-        let to = self.works.confirm(crawl).ok_or_else(|| not_running(crawl))?;
-        to.send(Confirm { cycle, objects }).await?
     }
 
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Result<()>>) -> Request) -> Result<()> {

@@ -88,9 +88,7 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();
-        let (tune, orders) = (Some(processor.clone().recipient()), processor.clone().recipient());
-        let confirm = Some(processor.clone().recipient());
-        Launched { name, tune, orders, confirm, stop: processor.recipient(), workers, ended }
+        Launched { name, commands: processor.recipient(), workers, ended }
     }
 }
 
@@ -104,8 +102,7 @@ pub(crate) fn launch_maintenance(
     let (ended_set, ended) = oneshot::channel();
     let cleaner =
         Cleaner::new(Runner::new(settings, maintenance, wiring), ended_set, wiring.fuse.guard("cleaner")).start();
-    let orders = cleaner.clone().recipient();
-    Launched { name, tune: None, orders, confirm: None, stop: cleaner.recipient(), workers: 1, ended }
+    Launched { name, commands: cleaner.recipient(), workers: 1, ended }
 }
 
 pub(super) fn start_upkeep(settings: UpkeepSettings, tidy: Recipient<Tidy>, wiring: &Wiring) -> Recipient<Stop> {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use self::launch::{Plan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
 use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring, WriterPort};
-pub use crate::actors::{Cycles, Governor, GovernorHandle, Life};
+pub use crate::actors::{Command, Cycles, Governor, GovernorHandle, Life};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;

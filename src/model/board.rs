@@ -161,10 +161,6 @@ impl Board {
         write(&mut lock(&self.upkeep))
     }
 
-    pub fn has_maintenance(&self, name: &str) -> bool {
-        lock(&self.maintenance).contains_key(name)
-    }
-
     pub fn maintained(&self, name: &str, report: Arc<MaintenanceReport>) {
         lock(&self.maintenance_reports).insert(name.to_owned(), report);
     }

@@ -15,10 +15,7 @@ use crate::slice::EngineId;
 pub(crate) const OTHERS: &str = "others";
 
 /// One budget: what is wanted of it, and how it stands.
-pub(crate) struct BudgetBoard {
-    wanted: Mutex<BudgetSettings>,
-    figures: Mutex<BudgetFigures>,
-}
+pub(crate) struct BudgetBoard(Mutex<BudgetFigures>);
 
 /// What is known of one budget.
 pub(crate) struct BudgetFigures {
@@ -78,20 +75,20 @@ impl BudgetBoard {
             allowed: Duration::ZERO,
             allowed_at: now,
         };
-        BudgetBoard { wanted: Mutex::new(settings.clone()), figures: Mutex::new(figures) }
-    }
-
-    /// The settings that were asked for last. They are in force as soon as the governor has read its mailbox.
-    pub fn wanted(&self) -> MutexGuard<'_, BudgetSettings> {
-        lock(&self.wanted)
+        BudgetBoard(Mutex::new(figures))
     }
 
     pub fn figures(&self) -> MutexGuard<'_, BudgetFigures> {
-        lock(&self.figures)
+        lock(&self.0)
     }
 }
 
 impl BudgetFigures {
+    /// The settings that were asked for last. The governor heeds them before any request for a slice that comes after them.
+    pub fn settings(&self) -> &BudgetSettings {
+        &self.settings
+    }
+
     pub fn requested(&mut self, settings: &BudgetSettings) {
         self.roll();
         self.settings = settings.clone();

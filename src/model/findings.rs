@@ -16,11 +16,13 @@ pub const FINDINGS_KEPT: usize = 10_000;
 const FINDINGS_BYTES_KEPT: usize = 2 << 20;
 
 /// A finding or an error, as it was saved.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Finding"))]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FindingRow {
     /// Counts from 1 since the engine's start.
     pub number: u64,
     /// What it is.
+    #[cfg_attr(feature = "daemon", schemars(with = "String", extend("enum" = ["finding", "error"])))]
     pub kind: NoteKind,
     /// The crawl.
     pub crawl: String,
@@ -39,13 +41,13 @@ pub struct FindingRow {
     pub is_earlier: bool,
     /// The prefix.
     pub prefix: String,
-    /// The bucket; `None` for errors.
+    /// The bucket; none for errors.
     pub storage_index: Option<String>,
     /// The share's number.
     pub share: Option<i64>,
     /// The part of the share.
     pub region: Option<String>,
-    /// Path of what could not be read; `None` for findings.
+    /// Path of what could not be read; none for findings.
     pub path: Option<String>,
     /// What is wrong, for people.
     pub text: String,

@@ -96,7 +96,7 @@ pub enum Event {
         error: String,
     },
     /// A cycle waits to be confirmed between its two phases: see [`CrawlStatus::rehearsal`] and
-    /// [`EngineHandle::confirm`](crate::engine::EngineHandle::confirm).
+    /// [`Command::Confirm`](crate::engine::Command::Confirm).
     Rehearsed {
         /// The crawl.
         crawl: String,
@@ -231,6 +231,7 @@ pub enum Phase {
 }
 
 /// What one worker of a crawl is doing.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {

@@ -6,7 +6,6 @@
 
 mod run;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,9 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
+use super::control::{Command, Control};
 use super::guard::Guard;
-use super::messages::{self, LastRunOf, Ran, SlicePort, Stop};
+use super::messages::{LastRunOf, Ran, SlicePort};
 use super::{Cycles, Wiring};
 use crate::clock::Time;
 use crate::error::{Error, Result, Retry};
@@ -34,14 +34,6 @@ pub(crate) struct MaintenancePorts {
     pub ran: Recipient<Ran>,
 }
 
-/// What a maintenance was told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Work,
-    Pause,
-    Stop,
-}
-
 /// One maintenance, and everything that goes with it.
 pub(crate) struct Runner {
     settings: MaintenanceSettings,
@@ -52,9 +44,9 @@ pub(crate) struct Runner {
     ports: MaintenancePorts,
     time: Time,
     board: Arc<Board>,
-    order: watch::Sender<Order>,
-    /// Whether an order to run now waits to be followed.
-    start: watch::Sender<bool>,
+    control: Arc<Control>,
+    /// Its part of the budget; may change at any time.
+    weight: watch::Sender<f64>,
 }
 
 impl Runner {
@@ -66,8 +58,8 @@ impl Runner {
             ports: wiring.maintenance.clone(),
             time: wiring.time.clone(),
             board: wiring.board.clone(),
-            order: watch::channel(Order::Work).0,
-            start: watch::channel(false).0,
+            control: Arc::default(),
+            weight: watch::channel(settings.weight).0,
             settings,
             maintenance,
         }
@@ -83,7 +75,7 @@ impl Runner {
             }
             let ended = self.run_once().await;
             // What is running need not be started.
-            self.start.send_replace(false);
+            self.control.started();
             if matches!(ended, Err(Error::Stopped)) || self.cycles == Cycles::Once {
                 return ended.map(drop);
             }
@@ -124,13 +116,12 @@ impl Runner {
         let phase =
             if last == LastEnd::Never { MaintenancePhase::SlowStart } else { MaintenancePhase::SleepingBetweenRuns };
         self.show(|c| (c.phase, c.next_run_at) = (phase, Some(now.monotonic.saturating_add(wait))));
-        let mut start = self.start.subscribe();
+        self.control.rests();
         tokio::select! {
             slept = self.sleep(wait) => slept?,
-            // The sender lives as long as the maintenance.
-            _ = start.wait_for(|start| *start) => {}
+            () = self.control.start_wanted() => {}
         }
-        self.start.send_replace(false);
+        self.control.started();
         self.show(|c| c.next_run_at = None);
         Ok(())
     }
@@ -197,37 +188,22 @@ impl Runner {
 
     /// Returns at once while it may work, later if it is paused.
     async fn permission(&self) -> Result<()> {
-        let paused = *self.order.borrow() == Order::Pause;
+        let paused = self.control.is_paused();
         if paused {
             self.phase(MaintenancePhase::Paused);
         }
-        let mut order = self.order.subscribe();
-        let order = order.wait_for(|order| *order != Order::Pause).await.map_or(Order::Stop, |order| *order);
-        if order == Order::Stop {
-            return Err(Error::Stopped);
-        }
+        self.control.released().await?;
         if paused {
             self.phase(MaintenancePhase::Working);
         }
         Ok(())
     }
 
-    /// Waits for something for as long as it may work; `None` as soon as it may not.
-    async fn unless_halted<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
-        let mut order = self.order.subscribe();
-        tokio::select! {
-            biased;
-            _ = order.wait_for(|order| *order != Order::Work) => None,
-            done = wait => Some(done),
-        }
-    }
-
     /// Sleeps; a stop ends it with [`Error::Stopped`], a pause does not.
     async fn sleep(&self, wait: Duration) -> Result<()> {
-        let mut order = self.order.subscribe();
         tokio::select! {
             biased;
-            _ = order.wait_for(|order| *order == Order::Stop) => Err(Error::Stopped),
+            () = self.control.stopped() => Err(Error::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }
@@ -240,23 +216,10 @@ impl Runner {
         self.show(|c| c.phase = phase);
     }
 
-    /// Gives an order, unless it was stopped: that is the last one.
-    fn order(&self, new: Order) {
-        self.order.send_if_modified(|order| {
-            let changes = *order != Order::Stop && *order != new;
-            if changes {
-                *order = new;
-            }
-            changes
-        });
-        let paused = *self.order.borrow() == Order::Pause;
-        self.show(|c| c.paused = paused);
-    }
-
     /// Shows how it ended. A stop that was asked for is no error.
     fn ended(&self, result: Result<()>) -> Result<()> {
         let result = match result {
-            Err(Error::Stopped) if *self.order.borrow() == Order::Stop => Ok(()),
+            Err(Error::Stopped) if self.control.is_stopped() => Ok(()),
             other => other,
         };
         self.show(|c| c.next_run_at = None);
@@ -294,8 +257,9 @@ impl Actor for Cleaner {
     fn started(&mut self, ctx: &mut Self::Context) {
         let runner = self.runner.clone();
         let run = async move {
-            let result = runner.runs().await;
-            runner.ended(result)
+            let result = runner.ended(runner.runs().await);
+            runner.control.is_up();
+            result
         };
         ctx.spawn(run.into_actor(self).map(|result, act, ctx| {
             if let Some(ended) = act.ended.take() {
@@ -307,21 +271,24 @@ impl Actor for Cleaner {
     }
 }
 
-impl Handler<messages::Instruction> for Cleaner {
-    type Result = ();
+impl Handler<Command> for Cleaner {
+    type Result = ResponseFuture<Result<()>>;
 
-    fn handle(&mut self, order: messages::Instruction, _: &mut Self::Context) {
-        self.runner.order(if order == messages::Instruction::Pause { Order::Pause } else { Order::Work });
-        if order == messages::Instruction::Start {
-            self.runner.start.send_replace(true);
+    fn handle(&mut self, command: Command, _: &mut Self::Context) -> Self::Result {
+        let runner = self.runner.clone();
+        match command {
+            Command::SetWeight(weight) => drop(runner.weight.send_replace(weight)),
+            Command::Confirm { .. } | Command::SetMinimumCycleTime(_) => {
+                let why = format!("{} is a maintenance: only a crawl takes this command", runner.settings.name);
+                return Box::pin(async { Err(Error::Config(why)) });
+            }
+            Command::Pause => runner.show(|c| c.paused = true),
+            Command::Start | Command::Resume => runner.show(|c| c.paused = false),
+            Command::Stop => {}
         }
-    }
-}
-
-impl Handler<Stop> for Cleaner {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, _: &mut Self::Context) {
-        self.runner.order(Order::Stop);
+        Box::pin(async move {
+            runner.control.take(command).await;
+            Ok(())
+        })
     }
 }

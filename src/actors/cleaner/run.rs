@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Order, Runner};
+use super::Runner;
 use crate::error::{Error, Result, panic_message};
 use crate::maintenance::{MaintenanceProgress, MaintenanceReport, MaintenanceRun, MaintenanceStep, StepOutcome};
 use crate::model::{Event, MaintenancePhase, MaintenanceStatus};
@@ -21,6 +21,7 @@ impl Runner {
     /// Runs once, or goes on where an earlier process has ended; gives what was found and done.
     pub(super) async fn run_once(&self) -> Result<Arc<MaintenanceReport>> {
         self.show(MaintenanceStatus::begin_run);
+        self.control.is_up();
         let maintenance = self.settings.name.clone();
         self.board.emit(|| Event::MaintenanceStarted { maintenance });
         let mut run = self.maintenance.begin(self.time.clock.unix_secs());
@@ -54,9 +55,12 @@ impl Runner {
     async fn slice(&self) -> Result<TimeSlice> {
         loop {
             self.permission().await?;
-            let request = self.slices.slice(self.client.clone(), self.settings.weight);
-            if let Some(slice) = self.unless_halted(request).await {
-                return slice;
+            let weight = *self.weight.borrow();
+            tokio::select! {
+                biased;
+                () = self.control.stopped() => {}
+                () = self.control.paused() => {}
+                slice = self.slices.slice(self.client.clone(), weight) => return slice,
             }
         }
     }
@@ -67,12 +71,13 @@ impl Runner {
         mut run: Box<dyn MaintenanceRun>,
         slice: TimeSlice,
     ) -> Result<(Box<dyn MaintenanceRun>, MaintenanceStep)> {
-        let order = self.order.subscribe();
+        let _at_work = self.control.at_work();
+        let control = self.control.clone();
         let working = tokio::task::spawn_blocking(move || {
             loop {
                 let step = slice.charge(Stage::Fold, || run.step(&slice))?;
-                let paused = !step.leave_alone.is_zero() || *order.borrow() != Order::Work;
-                if !matches!(step.outcome, StepOutcome::More) || paused || slice.is_over() {
+                let halted = control.is_paused() || control.is_stopped() || !step.leave_alone.is_zero();
+                if !matches!(step.outcome, StepOutcome::More) || halted || slice.is_over() {
                     slice.settle();
                     return Ok((run, step));
                 }

@@ -101,7 +101,7 @@ impl GovernorHandle {
 
     /// The budget that was set last.
     pub fn budget(&self) -> BudgetSettings {
-        self.board.wanted().clone()
+        self.board.figures().settings().clone()
     }
 
     /// Changes the budget from now on. To change one value, see [`change_budget`](Self::change_budget).
@@ -114,29 +114,32 @@ impl GovernorHandle {
 
     /// Changes some values of the budget from now on, and leaves the others as they were set last, by whomever:
     /// `governor.change_budget(|budget| budget.rate = 0.3)`.
+    /// `change` must not call this governor or an engine under it.
     ///
     /// # Errors
     /// [`Error::Config`] if a value is out of range; nothing is changed then.
     pub fn change_budget(&self, change: impl FnOnce(&mut BudgetSettings)) -> Result<()> {
-        let mut wanted = self.board.wanted();
-        let mut changed = wanted.clone();
+        let mut figures = self.board.figures();
+        let mut changed = figures.settings().clone();
         change(&mut changed);
         changed.validate()?;
         // Sent while nobody else can change it, so that the change that is told of last is in force last.
-        self.governor.do_send(SetBudget(changed.clone()));
-        *wanted = changed;
+        figures.requested(&changed);
+        self.governor.do_send(SetBudget(changed));
         Ok(())
     }
 
     /// Pauses all work under this governor, or that of the engine whose handle it is: each running slice ends after its
-    /// bucket, and its progress is saved.
-    pub fn pause(&self) {
-        self.governor.do_send(Pause(self.slices.engine));
+    /// bucket, and its progress is saved. Waits until no slice is out any more, so never call it while holding one. Dropping
+    /// the future takes nothing back. Works with any executor.
+    pub async fn pause(&self) {
+        // A governor that has gone grants nothing.
+        let _ = self.governor.send(Pause(self.slices.engine)).await;
     }
 
     /// Ends a [pause](Self::pause). The pause has saved nothing up.
-    pub fn resume(&self) {
-        self.governor.do_send(Resume(self.slices.engine));
+    pub async fn resume(&self) {
+        let _ = self.governor.send(Resume(self.slices.engine)).await;
     }
 
     /// Takes in an engine: its handle, and what keeps it in.

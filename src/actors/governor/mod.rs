@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 
 pub use self::handle::GovernorHandle;
 pub(crate) use self::handle::Membership;
@@ -59,6 +60,8 @@ pub struct Governor {
     paused: HashSet<Option<EngineId>>,
     /// Requests of those who are paused.
     held: Vec<SliceRequest>,
+    /// Who waits until a pause has taken effect.
+    pausing: Vec<(Option<EngineId>, oneshot::Sender<()>)>,
     habits: HashMap<Arc<str>, Habit>,
     out: HashMap<u64, Grant>,
     next_id: u64,
@@ -89,6 +92,7 @@ impl Governor {
             queue: FairQueue::default(),
             paused: HashSet::new(),
             held: Vec::new(),
+            pausing: Vec::new(),
             habits: HashMap::new(),
             out: HashMap::new(),
             next_id: 0,
@@ -227,7 +231,19 @@ impl Governor {
         let engines: HashSet<EngineId> = self.paused.iter().flatten().copied().collect();
         let all = self.is_paused(None) || !engines.is_empty() && engines.len() == self.members.len();
         self.board.figures().paused(all, engines);
+        self.answer_pauses();
         self.pump(ctx);
+    }
+
+    /// Answers those pauses that are over, or under which no slice is out any more.
+    fn answer_pauses(&mut self) {
+        let mut pausing = std::mem::take(&mut self.pausing);
+        let is_out = |who: Option<EngineId>| self.out.values().any(|grant| who.is_none() || grant.engine == who);
+        for (_, answer) in pausing.extract_if(.., |(who, _)| !self.is_paused(*who) || !is_out(*who)) {
+            // Whoever no longer waits needs no answer.
+            let _ = answer.send(());
+        }
+        self.pausing = pausing;
     }
 
     fn push(&mut self, request: SliceRequest) {
@@ -313,6 +329,7 @@ impl Handler<SliceSpent> for Governor {
 
     fn handle(&mut self, msg: SliceSpent, ctx: &mut Self::Context) {
         self.settle(&msg);
+        self.answer_pauses();
         self.pump(ctx);
     }
 }
@@ -328,7 +345,6 @@ impl Handler<SetBudget> for Governor {
         }
         self.budget.set_accrual(accrual(settings.basis), now);
         self.budget.set_terms(terms(&settings, self.workers()), now);
-        self.board.figures().requested(&settings);
         self.settings = settings;
         self.pump(ctx);
     }
@@ -373,11 +389,17 @@ impl Handler<Leave> for Governor {
 }
 
 impl Handler<Pause> for Governor {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, Pause(who): Pause, ctx: &mut Self::Context) {
+    fn handle(&mut self, Pause(who): Pause, ctx: &mut Self::Context) -> Self::Result {
+        let (answer, in_effect) = oneshot::channel();
+        self.pausing.push((who, answer));
         self.paused.insert(who);
         self.pauses_changed(ctx);
+        Box::pin(async move {
+            // A governor that has gone grants nothing.
+            let _ = in_effect.await;
+        })
     }
 }
 

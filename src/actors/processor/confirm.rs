@@ -9,7 +9,6 @@ use tracing::info;
 
 use super::crawl::Crawl;
 use super::judging::{Next, confirmed};
-use crate::actors::messages::Confirm;
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job};
 use crate::model::{Event, Phase, RehearsalStatus, WouldDelete};
@@ -27,7 +26,7 @@ pub(crate) struct Awaited {
     over_limit: bool,
 }
 
-/// Waits for a confirmation, or for an order to start, which is left to be taken.
+/// Waits for a confirmation, or for a command to start, which is left to be taken.
 ///
 /// # Errors
 /// [`Error::Stopped`] if the crawl is stopped meanwhile.
@@ -49,12 +48,13 @@ pub(super) async fn wait<S: Store, J: Job<S>>(
     let mut awaited = crawl.awaited.subscribe();
     crawl.awaited.send_replace(Some(Awaited { cycle: number, objects: would_delete.shares, over_limit }));
     crawl.board.emit(|| Event::Rehearsed { crawl: name.clone(), cycle: number });
+    crawl.control.rests();
     let waited = tokio::select! {
         biased;
-        () = crawl.reins.stopped() => Err(Error::Stopped),
+        () = crawl.control.stopped() => Err(Error::Stopped),
         // The sender lives as long as the crawl.
         _ = awaited.wait_for(Option::is_none) => Ok(Next::CarryOut),
-        () = crawl.reins.asked_to_start() => Ok(Next::Anew),
+        () = crawl.control.start_wanted() => Ok(Next::Anew),
     };
     crawl.awaited.send_replace(None);
     waited
@@ -65,15 +65,19 @@ pub(super) async fn wait<S: Store, J: Job<S>>(
 /// # Errors
 /// [`Error::Config`] if the crawl does not wait for the confirmation of this cycle, or the number is not the one that it would
 /// delete; whatever keeps it from being saved.
-pub(super) async fn take<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, confirm: Confirm) -> Result<()> {
+pub(super) async fn take<S: Store, J: Job<S>>(
+    crawl: &Arc<Crawl<S, J>>,
+    cycle: u64,
+    objects: Option<u64>,
+) -> Result<()> {
     let awaited = *crawl.awaited.borrow();
-    check(&crawl.settings.name, awaited, confirm).map_err(Error::Config)?;
+    check(&crawl.settings.name, awaited, (cycle, objects)).map_err(Error::Config)?;
     let at = crawl.time.clock.unix_secs();
-    confirmed(crawl, confirm.cycle, at).await?;
-    info!(crawl = crawl.settings.name, cycle = confirm.cycle, "what the cycle has shown is confirmed");
+    confirmed(crawl, cycle, at).await?;
+    info!(crawl = crawl.settings.name, cycle, "what the cycle has shown is confirmed");
     // Shown at once, so that whoever has confirmed it sees it with the answer.
     crawl.show(|c| {
-        if let Some(shown) = c.rehearsal.as_mut().filter(|shown| shown.cycle == confirm.cycle) {
+        if let Some(shown) = c.rehearsal.as_mut().filter(|shown| shown.cycle == cycle) {
             shown.confirmed = Some(at);
             c.rehearsing = false;
             c.phase = Phase::Walking;
@@ -84,13 +88,17 @@ pub(super) async fn take<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, confirm:
 }
 
 /// Says why a confirmation is refused, if it is.
-fn check(name: &str, awaited: Option<Awaited>, confirm: Confirm) -> std::result::Result<(), String> {
+fn check(
+    name: &str,
+    awaited: Option<Awaited>,
+    (confirmed, given): (u64, Option<u64>),
+) -> std::result::Result<(), String> {
     let Some(Awaited { cycle, objects, over_limit }) = awaited else {
         return Err(format!("{name} has nothing that waits to be confirmed"));
     };
-    match confirm.objects {
-        _ if cycle != confirm.cycle => {
-            Err(format!("what waits to be confirmed for {name} is cycle {cycle}, not {}", confirm.cycle))
+    match given {
+        _ if cycle != confirmed => {
+            Err(format!("what waits to be confirmed for {name} is cycle {cycle}, not {confirmed}"))
         }
         None if over_limit => Err(format!(
             "cycle {cycle} of {name} would delete more than it may: the confirmation has to name how many shares that is, {objects}"
@@ -109,15 +117,14 @@ mod tests {
     #[test]
     fn the_number_must_be_right_and_beyond_the_limit_it_must_be_named() {
         let awaited = |over_limit| Some(Awaited { cycle: 3, objects: 2908, over_limit });
-        let confirm = |cycle, objects| Confirm { cycle, objects };
         for over_limit in [false, true] {
-            check("c", awaited(over_limit), confirm(3, Some(2908))).unwrap();
-            let wrong = check("c", awaited(over_limit), confirm(3, Some(2907))).unwrap_err();
+            check("c", awaited(over_limit), (3, Some(2908))).unwrap();
+            let wrong = check("c", awaited(over_limit), (3, Some(2907))).unwrap_err();
             assert!(wrong.contains("would delete 2908 shares, and not 2907"), "{wrong}");
-            assert!(check("c", awaited(over_limit), confirm(2, Some(2908))).unwrap_err().contains("is cycle 3, not 2"));
+            assert!(check("c", awaited(over_limit), (2, Some(2908))).unwrap_err().contains("is cycle 3, not 2"));
         }
-        check("c", awaited(false), confirm(3, None)).unwrap();
-        assert!(check("c", awaited(true), confirm(3, None)).unwrap_err().ends_with("how many shares that is, 2908"));
-        assert!(check("c", None, confirm(3, None)).unwrap_err().contains("nothing that waits"));
+        check("c", awaited(false), (3, None)).unwrap();
+        assert!(check("c", awaited(true), (3, None)).unwrap_err().ends_with("how many shares that is, 2908"));
+        assert!(check("c", None, (3, None)).unwrap_err().contains("nothing that waits"));
     }
 }

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::super::reins::Reins;
+use super::super::control::Control;
 use super::confirm::Awaited;
 use super::{Cycles, Ports};
 use crate::actors::messages::WantedCycle;
@@ -40,7 +40,7 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub time: Time,
     pub working: Working,
     pub board: Arc<Board>,
-    pub reins: Reins,
+    pub control: Control,
     /// From the end of a cycle to the start of the next; may change at any time.
     pub minimum_cycle_time: watch::Sender<Duration>,
     /// Its part of the budget; may change at any time.
@@ -69,7 +69,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             time: time.clone(),
             working: *working,
             board: board.clone(),
-            reins: Reins::new(),
+            control: Control::default(),
             minimum_cycle_time: watch::channel(settings.minimum_cycle_time).0,
             weight: watch::channel(settings.weight).0,
             awaited: watch::channel(None).0,
@@ -132,11 +132,12 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         self.board.damaged(&self.store.identity(), self.job.name(), objects);
     }
 
-    /// Sleeps until the next cycle may begin, or an order to start comes; a stop ends it with [`Error::Stopped`].
+    /// Sleeps until the next cycle may begin, or a command to start comes; a stop ends it with [`Error::Stopped`].
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
     pub async fn sleep_until_cycle(&self, phase: Phase, wait: impl Fn(Duration) -> Duration) -> Result<()> {
         let mut minimum = self.minimum_cycle_time.subscribe();
+        self.control.rests();
         loop {
             let wait = wait(*minimum.borrow_and_update());
             let at = self.time.clock.now().saturating_add(wait);
@@ -148,8 +149,9 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
                 slept = self.sleep(wait) => slept,
                 // The sender lives as long as the crawl.
                 _ = minimum.changed() => continue,
-                () = self.reins.told_to_start() => Ok(()),
+                () = self.control.start_wanted() => Ok(()),
             };
+            self.control.started();
             self.show(|c| c.next_cycle_at = None);
             return slept;
         }
@@ -181,13 +183,14 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             self.show(|c| c.waiting_for = Some(cause.to_string()));
             let (crawl, error) = (self.settings.name.clone(), cause.clone());
             self.board.emit(|| Event::Waiting { crawl, error });
+            self.control.is_up();
         }
         self.sleep(wait).await.map_err(|_| cause.clone())
     }
 
     async fn sleep(&self, wait: Duration) -> Result<()> {
         tokio::select! {
-            () = self.reins.stopped() => Err(Error::Stopped),
+            () = self.control.stopped() => Err(Error::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }

@@ -27,10 +27,10 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::Life;
+use super::control::Command;
 use super::guard::Guard;
 use super::messages::{
-    Batch, CarryOut, ClaimPrefixes, Confirm, DamagedBy, Deliver, Instruction, LatestCycle, NextListing, Opened, Origin,
-    ReleaseClaims, SlicePort, Stop, Tune,
+    Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, LatestCycle, NextListing, Opened, Origin, ReleaseClaims, SlicePort,
 };
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -99,6 +99,7 @@ impl<S: Store, J: Job<S>> Actor for BucketProcessor<S, J> {
         let run = async move {
             let result = run(&crawl, &lister).await;
             crawl.ended(&result);
+            crawl.control.is_up();
             result
         };
         ctx.spawn(run.into_actor(self).map(|result, act, ctx| {
@@ -111,47 +112,32 @@ impl<S: Store, J: Job<S>> Actor for BucketProcessor<S, J> {
     }
 }
 
-impl<S: Store, J: Job<S>> Handler<Stop> for BucketProcessor<S, J> {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, _: &mut Self::Context) {
-        self.crawl.reins.stop();
-    }
-}
-
-impl<S: Store, J: Job<S>> Handler<Instruction> for BucketProcessor<S, J> {
-    type Result = ();
-
-    fn handle(&mut self, order: Instruction, _: &mut Self::Context) {
-        self.crawl.reins.take(order);
-        self.crawl.show(|c| c.held = order == Instruction::Pause);
-    }
-}
-
-impl<S: Store, J: Job<S>> Handler<Tune> for BucketProcessor<S, J> {
-    type Result = ();
-
-    fn handle(&mut self, tune: Tune, _: &mut Self::Context) {
-        match tune {
-            Tune::MinimumCycleTime(time) => drop(self.crawl.minimum_cycle_time.send_replace(time)),
-            Tune::Weight(weight) => drop(self.crawl.weight.send_replace(weight)),
-        }
-    }
-}
-
-impl<S: Store, J: Job<S>> Handler<Confirm> for BucketProcessor<S, J> {
+impl<S: Store, J: Job<S>> Handler<Command> for BucketProcessor<S, J> {
     type Result = ResponseFuture<Result<()>>;
 
-    fn handle(&mut self, confirm: Confirm, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, command: Command, _: &mut Self::Context) -> Self::Result {
         let crawl = self.crawl.clone();
-        Box::pin(async move { confirm::take(&crawl, confirm).await })
+        match command {
+            Command::SetMinimumCycleTime(time) => drop(crawl.minimum_cycle_time.send_replace(time)),
+            Command::SetWeight(weight) => drop(crawl.weight.send_replace(weight)),
+            Command::Confirm { cycle, objects } => {
+                return Box::pin(async move { confirm::take(&crawl, cycle, objects).await });
+            }
+            Command::Pause => crawl.show(|c| c.held = true),
+            Command::Start | Command::Resume => crawl.show(|c| c.held = false),
+            Command::Stop => {}
+        }
+        Box::pin(async move {
+            crawl.control.take(command).await;
+            Ok(())
+        })
     }
 }
 
 /// Runs cycles until there are enough, or the engine stops, which is no error if it was asked for.
 async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     match cycles(crawl, lister).await {
-        Err(Error::Stopped) if crawl.reins.is_stopped() => Ok(()),
+        Err(Error::Stopped) if crawl.control.is_stopped() => Ok(()),
         ended => ended,
     }
 }
@@ -175,12 +161,12 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
             let phase = if last == LastEnd::Never { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
             crawl.sleep_until_cycle(phase, wait).await?;
         }
-        crawl.reins.free().await?;
+        crawl.control.released().await?;
         last = match cycle(crawl, lister).await? {
             Some(end) => end,
             None => {
-                // By an order to start, which is followed now.
-                crawl.reins.started();
+                // By a command to start, which is followed now.
+                crawl.control.started();
                 at_once = true;
                 continue;
             }
@@ -257,8 +243,9 @@ async fn cycle<S: Store, J: Job<S>>(
     };
     let elapsed = end.saturating_sub(begun);
     let report = Arc::new(report(crawl, (key.clone(), origin), elapsed).await?);
-    // Before anybody can see that it has ended: whoever orders a start from then on means the next one.
-    crawl.reins.started();
+    // Before anybody can see that it has ended: whoever asks for a start from then on means the next one.
+    crawl.control.started();
+    crawl.control.is_up();
     crawl.board.reported(&crawl.settings.name, report.clone());
     crawl.show(|c| {
         c.first_cycle_finished = true;
@@ -279,10 +266,11 @@ async fn walk<S: Store, J: Job<S>>(
 ) -> Result<Arc<CycleWork>> {
     judging::check_job(crawl)?;
     let work = Arc::new(CycleWork::new(crawl, opened));
+    crawl.show(|c| c.phase = Phase::Walking);
+    crawl.control.is_up();
     if work.left() == 0 {
         return Ok(work);
     }
-    crawl.show(|c| c.phase = Phase::Walking);
     let spawn = |i: u32| {
         let (work, worker) = (work.clone(), Worker::new(crawl.clone(), work.clone(), lister.clone(), i));
         actix_rt::spawn(async move {
@@ -329,12 +317,7 @@ pub(crate) trait CrawlPlan: Send {
 /// A running crawl or maintenance, as the engine knows it.
 pub(crate) struct Launched {
     pub name: String,
-    /// Where settings are changed while it runs, if they can be.
-    pub tune: Option<Recipient<Tune>>,
-    pub orders: Recipient<Instruction>,
-    /// Where a rehearsal is confirmed, if there is one.
-    pub confirm: Option<Recipient<Confirm>>,
-    pub stop: Recipient<Stop>,
+    pub commands: Recipient<Command>,
     /// How many slices it may hold at once.
     pub workers: u32,
     pub ended: oneshot::Receiver<Result<()>>,

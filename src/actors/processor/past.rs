@@ -27,7 +27,7 @@ pub(super) async fn tell<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Resul
 async fn or_stopped<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, told: impl Future<Output = Result<()>>) -> Result<()> {
     let told = tokio::select! {
         biased;
-        () = crawl.reins.stopped() => Err(Error::Stopped),
+        () = crawl.control.stopped() => Err(Error::Stopped),
         told = told => told,
     };
     match told {

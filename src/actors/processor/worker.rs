@@ -73,21 +73,24 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
     async fn slices(&mut self) -> Result<()> {
         let crawl = self.crawl.clone();
+        let mut at_work = crawl.control.at_work();
         loop {
-            if crawl.reins.is_held() {
+            if crawl.control.is_paused() {
                 // Whatever a pause leads to, nothing that was done is done again.
                 self.commit(None).await?;
                 self.enter(WorkerState::Idle);
-                crawl.reins.free().await?;
+                drop(at_work);
+                crawl.control.released().await?;
+                at_work = crawl.control.at_work();
                 self.work.interrupted(&crawl);
             }
             self.enter(WorkerState::Waiting);
             let slice = tokio::select! {
                 biased;
                 course = self.work.over() => return if course == Course::Done { Ok(()) } else { Err(Error::Stopped) },
-                () = crawl.reins.stopped() => return Err(Error::Stopped),
+                () = crawl.control.stopped() => return Err(Error::Stopped),
                 // The request is withdrawn.
-                () = crawl.reins.held() => continue,
+                () = crawl.control.paused() => continue,
                 slice = self.request() => slice?,
                 // The wait may be long: through a pause, or at a low percentage.
                 () = tokio::time::sleep(self.commit_due_in()), if self.hand.is_dirty() => {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The generation of a local database.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Era {
     /// LBS 0.3 to 0.5.1 (2007): usage of each block by each snapshot.

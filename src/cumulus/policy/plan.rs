@@ -58,6 +58,7 @@ impl Serialize for Refusal {
 }
 
 /// What garbage collection removes, in rows.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// Rows of `snapshots`.

@@ -9,10 +9,10 @@ use super::picture::Picture;
 use super::plan::PlanBody;
 use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
 use super::{Failed, cleanings};
-use crate::actors::messages::Instruction;
 use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};
-use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Verb, Wish};
+use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Wish};
+use crate::engine::Command;
 use crate::settings::BudgetSettings;
 
 type Answer = Result<HttpResponse, Failed>;
@@ -34,10 +34,10 @@ pub fn configure(app: &mut web::ServiceConfig) {
         .service(at("/api/link").on(Method::POST, link))
         .service(at("/api/crawls/{name}").reading(crawl))
         .service(at("/api/crawls/{name}/confirm").on(Method::POST, confirm))
-        .service(at("/api/crawls/{name}/{verb}").on(Method::POST, crawl_verb))
+        .service(at("/api/crawls/{name}/{command}").on(Method::POST, crawl_command))
         .service(at("/api/cleanings/{name}").reading(cleaning))
         .service(at("/api/cleanings/{name}/plan").reading(plan))
-        .service(at("/api/cleanings/{name}/{verb}").on(Method::POST, cleaning_verb));
+        .service(at("/api/cleanings/{name}/{command}").on(Method::POST, cleaning_command));
 }
 
 async fn status(daemon: Daemon, caller: web::ReqData<Caller>) -> HttpResponse {
@@ -157,35 +157,30 @@ async fn link(daemon: Daemon, caller: web::ReqData<Caller>) -> Answer {
 
 async fn confirm(daemon: Daemon, name: web::Path<String>, body: web::Json<Confirmation>) -> Answer {
     let Confirmation { cycle, shares } = *body;
-    order(&daemon, &name, Verb::Confirm { cycle, shares }).await
+    command_crawl(&daemon, &name, Command::Confirm { cycle, objects: shares }).await
 }
 
-async fn crawl_verb(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
-    order(&daemon, &path.0, verb(&path.1)?).await
+async fn crawl_command(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
+    command_crawl(&daemon, &path.0, command(&path.1)?).await
 }
 
-async fn order(daemon: &Daemon, name: &str, verb: Verb) -> Answer {
-    daemon.ask(Wish::Of(Kind::Crawl, name.to_owned(), verb)).await?;
+async fn command_crawl(daemon: &Daemon, name: &str, command: Command) -> Answer {
+    daemon.ask(Wish::Of(Kind::Crawl, name.to_owned(), command)).await?;
     let picture = Picture::take(daemon);
     Ok(HttpResponse::Ok().json(picture.crawl(crawl_view(&picture, name)?)))
 }
 
-async fn cleaning_verb(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
-    let (name, verb) = (&path.0, verb(&path.1)?);
-    daemon.ask(Wish::Of(Kind::Cleaning, name.clone(), verb)).await?;
+async fn cleaning_command(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
+    let (name, command) = (&path.0, command(&path.1)?);
+    daemon.ask(Wish::Of(Kind::Cleaning, name.clone(), command)).await?;
     let picture = Picture::take(&daemon);
     Ok(HttpResponse::Ok().json(cleanings::one(&picture, cleaning_view(&picture, name)?)))
 }
 
-fn verb(word: &str) -> Result<Verb, Failed> {
-    Ok(match word {
-        "start" => Verb::Order(Instruction::Start),
-        "pause" => Verb::Order(Instruction::Pause),
-        "resume" => Verb::Order(Instruction::Resume),
-        "stop" => Verb::Stop,
-        _ => {
-            let text = format!("{word:?} cannot be done: start, pause, resume or stop would be right");
-            return Err(Failed::new(StatusCode::NOT_FOUND, text));
-        }
+fn command(word: &str) -> Result<Command, Failed> {
+    let known = [Command::Start, Command::Pause, Command::Resume, Command::Stop];
+    known.into_iter().find(|command| command.word() == word).ok_or_else(|| {
+        let text = format!("{word:?} cannot be done: start, pause, resume or stop would be right");
+        Failed::new(StatusCode::NOT_FOUND, text)
     })
 }

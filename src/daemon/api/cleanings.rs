@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::picture::Picture;
-use super::shapes::{Cleaning, CleaningRun, CleaningState, Plan, Threshold};
-use crate::cumulus::policy::{CleaningPlan, Number, Policy};
+use super::shapes::{Cleaning, CleaningRun, CleaningState, OddRow, Plan, Threshold};
+use crate::cumulus::policy::{CleaningPlan, Number, Odd, Policy};
 use crate::cumulus::settings::Manner;
 use crate::cumulus::{CleaningFigures, CleaningReport};
 use crate::daemon::shared::CleaningView;
@@ -70,8 +68,8 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRu
     let MaintenanceEnd { ended, result } = found.or_else(|| lock(&picture.shared.past).run(name).cloned())?;
     let report = last_report(picture, name);
     let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
-        Some(report) => json!(of(&report.plan)),
-        None => json!(known),
+        Some(report) => of(&report.plan),
+        None => Number::Int(known.into()),
     };
     // Figures that a newer Sexton has written are not shown.
     let figures = CleaningFigures::of_result(&result);
@@ -106,21 +104,21 @@ pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<(Plan, Arc<Cle
     let report = last_report(picture, &view.settings.task.name)?;
     let ended = picture.status.maintenance.get(&view.settings.task.name).and_then(|found| found.last.as_ref());
     let plan = &report.plan;
-    let odd = plan.odd.iter().map(|odd| json!({ "segment": odd.segment, "name": odd.name, "what": odd.what }));
+    let odd = |odd: &Odd| OddRow { segment: odd.segment, name: odd.name.clone(), what: odd.what.to_string() };
     let figures = Plan {
         cleaning: view.settings.task.name.clone(),
         made: ended.map_or(picture.now, |end| end.ended),
         dry_run: view.settings.manner == Manner::DryRun,
         refused: report.refused(),
-        era: json!(plan.era),
+        era: plan.era,
         threshold: threshold(&plan.policy),
-        removed: json!(plan.removed),
-        reclaimable_bytes: json!(plan.reclaimable_bytes),
-        rewrite_bytes: json!(plan.rewrite_bytes),
-        obsolete_bytes: json!(plan.obsolete_bytes),
-        space_comes_free: json!(plan.space_comes_free),
-        odd: odd.collect(),
-        locks: json!(report.steps),
+        removed: plan.removed,
+        reclaimable_bytes: plan.reclaimable_bytes,
+        rewrite_bytes: plan.rewrite_bytes,
+        obsolete_bytes: plan.obsolete_bytes,
+        space_comes_free: plan.space_comes_free.to_string(),
+        odd: plan.odd.iter().map(odd).collect(),
+        locks: report.steps,
     };
     Some((figures, report))
 }

@@ -6,6 +6,7 @@ pub mod cleanings;
 mod events;
 mod guard;
 mod health;
+pub mod openapi;
 mod pages;
 pub mod picture;
 mod plan;

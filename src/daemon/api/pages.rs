@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Failed;
 use super::at::at;
 use super::health;
+use super::openapi::DOCUMENT;
 use super::picture::Picture;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::shared::Shared;
@@ -50,9 +51,6 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("/theme.js", JS, include_bytes!("../page/theme.js")),
 ];
 
-/// What the API looks like, for programs.
-pub const OPENAPI: &str = include_str!("../openapi.json");
-
 /// Where health checks ask.
 pub const HEALTH: &str = "/healthz";
 
@@ -69,7 +67,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
         let file = move || async move { HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(content) };
         app.service(at(path).reading(file));
     }
-    let description = || async { HttpResponse::Ok().content_type("application/json").body(OPENAPI) };
+    let description = || async { HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str()) };
     app.service(at("/api/openapi.json").reading(description))
         .service(at("/metrics").reading(metrics))
         .service(at(HEALTH).reading(health::health))

@@ -3,18 +3,17 @@
 use tracing::info;
 
 use super::Supervisor;
-use crate::actors::messages::Instruction;
 use crate::daemon::keep::{ByHand, Done};
-use crate::daemon::shared::Verb;
+use crate::engine::Command;
 
 impl Supervisor {
     /// Takes up what was done before the daemon began; before the first look.
-    pub(super) fn take_up_by_hand(&mut self) {
+    pub(super) async fn take_up_by_hand(&mut self) {
         self.forget_by_hand();
         if self.kept.paused.is_some() {
             info!("everything was paused by hand, and stays so until it is resumed");
             // Before anything is added that could ask for a slice.
-            self.shared.engine.pause();
+            self.shared.engine.pause().await;
         }
         for task in &mut self.tasks {
             let name = task.name().to_owned();
@@ -35,14 +34,14 @@ impl Supervisor {
         self.kept.by_hand.get(name).is_some_and(|by_hand| by_hand.what == Done::Paused)
     }
 
-    /// Takes down what a wish that was granted means for later.
-    pub(super) fn note_by_hand(&mut self, name: &str, verb: Verb) {
+    /// Takes down what a command means for later.
+    pub(super) fn note_by_hand(&mut self, name: &str, command: Command) {
         let at = self.shared.time.clock.unix_secs();
-        let done = match verb {
-            Verb::Stop => Some(Done::Stopped),
-            Verb::Order(Instruction::Pause) => Some(Done::Paused),
-            Verb::Order(Instruction::Start | Instruction::Resume) => None,
-            Verb::Confirm { .. } => return,
+        let done = match command {
+            Command::Stop => Some(Done::Stopped),
+            Command::Pause => Some(Done::Paused),
+            Command::Start | Command::Resume => None,
+            _ => return,
         };
         let was = match done {
             Some(what) => self.kept.by_hand.insert(name.to_owned(), ByHand { what, at }),

@@ -14,6 +14,7 @@ mod tell;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use super::keep::Kept;
 use super::metrics::Metrics;
 use super::run::Start;
 use super::series::STEP;
-use super::shared::{Command, Granted, Refused, Shared, View, Wish};
+use super::shared::{Asked, Granted, Refused, Shared, View, Wish};
 use super::signals::Signal;
 use super::{launch, notify};
 use crate::clock::Time;
@@ -43,6 +44,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const KEEP_EVERY: Duration = Duration::from_secs(300);
 /// How often the cgroup is looked at.
 const PRIORITY_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a request waits at most for what it wants to take effect: a running bucket may be large. It shows in the status then.
+const EFFECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is awaited until a wish that was granted has taken effect. The supervisor looks on meanwhile.
+type Effect = Pin<Box<dyn Future<Output = Granted>>>;
+
+/// Something that is granted in any case, and has taken effect at the end of `effect`, or is under way.
+fn done(effect: impl Future<Output = ()> + 'static) -> Effect {
+    Box::pin(async move {
+        let _ = tokio::time::timeout(EFFECT_WITHIN, effect).await;
+        Ok(Vec::new())
+    })
+}
 
 /// Who keeps the daemon as it should be.
 pub struct Supervisor {
@@ -118,11 +133,11 @@ impl Supervisor {
     /// The error with which the engine has failed.
     pub async fn run(
         &mut self,
-        mut wishes: mpsc::Receiver<Command>,
+        mut wishes: mpsc::Receiver<Asked>,
         mut signals: mpsc::UnboundedReceiver<Signal>,
     ) -> Result<()> {
         self.greet();
-        self.take_up_by_hand();
+        self.take_up_by_hand().await;
         let engine = self.shared.engine.clone();
         let failed = engine.finished();
         tokio::pin!(failed);
@@ -135,12 +150,18 @@ impl Supervisor {
                 result = &mut failed => break result,
                 () = tick(watchdog.as_mut()) => self.tell_watchdog().await,
                 _ = looks.tick() => self.look(),
-                Some(Command { wish, reply }) = wishes.recv() => {
-                    let answer = self.grant(wish).await;
+                Some(Asked { wish, reply }) = wishes.recv() => {
+                    let granted = self.grant(wish).await;
                     // First, so that the answer shows what it has made of it.
                     self.look();
-                    // Whoever no longer waits needs no answer.
-                    let _ = reply.send(answer);
+                    tokio::task::spawn_local(async move {
+                        let answer = match granted {
+                            Ok(effect) => effect.await,
+                            Err(refused) => Err(refused),
+                        };
+                        // Whoever no longer waits needs no answer.
+                        let _ = reply.send(answer);
+                    });
                 }
                 Some(ended) = self.ended.recv() => self.launched(ended),
                 signal = signals.recv() => match signal {
@@ -215,40 +236,27 @@ impl Supervisor {
         notify::alive(&format!("{crawls} crawls, {measured:.1} % of a core"));
     }
 
-    async fn grant(&mut self, wish: Wish) -> Granted {
+    async fn grant(&mut self, wish: Wish) -> std::result::Result<Effect, Refused> {
         match wish {
-            Wish::Of(kind, name, verb) => {
-                let lines = self.wish_of(kind, &name, verb).await?;
-                self.note_by_hand(&name, verb);
-                Ok(lines)
+            Wish::Of(kind, name, command) => {
+                let effect = self.command(kind, &name, command)?;
+                self.note_by_hand(&name, command);
+                Ok(effect)
             }
             Wish::Budget(rate) => {
                 self.change_budget(rate);
-                Ok(Vec::new())
+                Ok(done(async {}))
             }
             Wish::Pause(pause) => {
                 info!(pause, "everything");
-                if pause {
-                    self.shared.engine.pause()
-                } else {
-                    self.shared.engine.resume()
-                }
-                // In force when the governor has seen it, which the caller may want to read at once.
-                self.settled(|budget| budget.paused == pause).await;
                 self.note_pause(pause);
-                Ok(Vec::new())
+                let engine = self.shared.engine.clone();
+                Ok(done(async move { if pause { engine.pause().await } else { engine.resume().await } }))
             }
-            Wish::Reload => self.reload().await.map_err(|e| Refused::Wrong(e.to_string())),
-        }
-    }
-
-    /// Waits a moment until the engine shows what it was told.
-    async fn settled(&self, shows: impl Fn(&crate::model::BudgetStatus) -> bool) {
-        for _ in 0..100 {
-            if shows(&self.shared.engine.status().budget) {
-                return;
+            Wish::Reload => {
+                let lines = self.reload().await.map_err(|e| Refused::Wrong(e.to_string()))?;
+                Ok(Box::pin(async { Ok(lines) }))
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 

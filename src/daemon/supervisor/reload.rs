@@ -3,10 +3,11 @@
 use tracing::{info, warn};
 
 use super::Supervisor;
-use super::tasks::Task;
+use super::tasks::{Task, given};
 use crate::config::Config;
 use crate::config::units::Percent;
 use crate::daemon::notify;
+use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::lock::lock;
 
@@ -73,8 +74,11 @@ impl Supervisor {
             let live = live_changes(wanted, &task.task).filter(|_| !task.opening);
             if let Some(settings) = live.as_ref().map(|_| wanted).and_then(Task::as_crawl) {
                 // One that does not run takes them when it is started.
-                let _ = self.shared.engine.set_minimum_cycle_time(wanted.name(), settings.minimum_cycle_time);
-                let _ = self.shared.engine.set_weight(wanted.name(), settings.weight);
+                let changes =
+                    [Command::SetMinimumCycleTime(settings.minimum_cycle_time), Command::SetWeight(settings.weight)];
+                for change in changes {
+                    tokio::task::spawn_local(given(&self.shared.engine, wanted.name(), change));
+                }
             }
             if live.is_some() || task.is_idle() {
                 let what = live.unwrap_or_else(|| "changed".to_owned());

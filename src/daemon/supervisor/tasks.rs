@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Supervisor;
 use super::known::Known;
 use super::managed::{Managed, Wanted};
-use crate::actors::messages::Instruction;
+use super::{Effect, Supervisor, done};
 use crate::config::{Config, CrawlConfig};
 use crate::cumulus::settings::CleaningSettings;
 use crate::daemon::launch::{First, launch, may_pass};
-use crate::daemon::shared::{Granted, Kind, Refused, Verb};
-use crate::engine::Fresh;
+use crate::daemon::shared::{Kind, Refused};
+use crate::engine::{Command, EngineHandle, Fresh};
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::model::Status;
 use crate::policy::cycle::Moment;
 use crate::settings::CrawlSettings;
 
@@ -189,16 +187,12 @@ impl Supervisor {
             Ok(()) => {
                 info!(name, "added");
                 crawl.opened();
-                if std::mem::take(&mut crawl.at_once) {
-                    // It may have ended already, which the next look shows.
-                    let _ = self.shared.engine.order(&name, Instruction::Start);
-                }
-                let is_wanted = crawl.wanted == Wanted::Running;
-                if self.is_paused(&name) {
-                    let _ = self.shared.engine.order(&name, Instruction::Pause);
-                }
-                if !is_wanted {
-                    self.end(&name);
+                let at_once = std::mem::take(&mut crawl.at_once).then_some(Command::Start);
+                let stop = (crawl.wanted != Wanted::Running).then_some(Command::Stop);
+                let pause = self.is_paused(&name).then_some(Command::Pause);
+                // In this order; it may have ended already, which the next look shows.
+                for command in [at_once, pause, stop].into_iter().flatten() {
+                    tokio::task::spawn_local(given(&self.shared.engine, &name, command));
                 }
             }
             Err(error) => self.failed(i, &error, now),
@@ -217,79 +211,63 @@ impl Supervisor {
         }
     }
 
-    fn end(&self, name: &str) {
-        let (engine, name) = (self.shared.engine.clone(), name.to_owned());
-        // How it ends is seen at the next look.
-        tokio::task::spawn_local(async move { engine.stop(&name).await });
-    }
-
     /// Ends the crawls that have gone from the configuration.
     pub(super) fn end_those_gone(&mut self) {
         let gone: Vec<String> = self.tasks.iter().filter(|c| c.is_gone()).map(|c| c.name().to_owned()).collect();
-        gone.iter().for_each(|name| self.end(name));
+        gone.iter().for_each(|name| drop(tokio::task::spawn_local(given(&self.shared.engine, name, Command::Stop))));
     }
 
-    pub(super) async fn wish_of(&mut self, kind: Kind, name: &str, verb: Verb) -> Granted {
+    /// Gives a command to a crawl or cleaning, running or not.
+    pub(super) fn command(&mut self, kind: Kind, name: &str, command: Command) -> std::result::Result<Effect, Refused> {
         let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind;
         let none = || Refused::Unknown(format!("there is no crawl or cleaning {name:?}"));
-        let crawl = self.tasks.iter_mut().find(fits).ok_or_else(none)?;
-        if crawl.is_gone() {
+        let task = self.tasks.iter_mut().find(fits).ok_or_else(none)?;
+        if task.is_gone() {
             return Err(Refused::Unavailable(format!("{name} ends, since the configuration has changed")));
         }
-        let conflict = |why: &str| Err(Refused::Conflict(format!("{name} {why}")));
-        info!(name, ?verb, "by command");
-        let engine = self.shared.engine.clone();
-        match verb {
-            Verb::Order(Instruction::Start) => {
+        info!(name, ?command, "by command");
+        let engine = &self.shared.engine;
+        match command {
+            Command::Start => {
                 // Known to the engine a moment before the next look shows it here. Of one that is to be tried again it is
                 // what was wrong before.
                 let found = engine.status().crawls.get(name).and_then(|found| found.failure.clone());
-                let found = found.filter(|_| crawl.waiting.is_none());
+                let found = found.filter(|_| task.waiting.is_none());
                 // A cycle that was begun with other parameters is given up for a new one: that is what is asked for.
-                if matches!(crawl.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
-                    crawl.fresh = Fresh::Yes;
+                if matches!(task.failed.as_ref().or(found.as_ref()), Some(Error::CycleDiffers { .. })) {
+                    task.fresh = Fresh::Yes;
                 }
                 // One that was stopped may still be ending, and begins anew after that.
-                let ends = crawl.wanted == Wanted::Stopped;
-                crawl.start();
-                if engine.order(name, Instruction::Start).is_err() || ends {
-                    crawl.begin_at_once();
+                let ends = task.wanted == Wanted::Stopped;
+                task.start();
+                if !engine.is_running(name) || ends {
+                    task.begin_at_once();
                 }
-                Ok(Vec::new())
             }
             // Also while it is still ending: it will not be running.
-            Verb::Order(_) if !crawl.is_coming() => conflict("is not running; start it"),
-            Verb::Order(order) => {
-                // One that is on its way, or waits for its store, is paused when it comes.
-                if engine.order(name, order).is_ok() {
-                    self.settled_task(name, order == Instruction::Pause).await;
-                }
-                Ok(Vec::new())
+            Command::Pause | Command::Resume if !task.is_coming() => {
+                return Err(Refused::Conflict(format!("{name} is not running; start it")));
             }
-            Verb::Stop => {
-                crawl.stop();
-                self.end(name);
-                Ok(Vec::new())
+            Command::Stop => task.stop(),
+            Command::Confirm { .. } => {
+                let (engine, name) = (engine.clone(), name.to_owned());
+                return Ok(Box::pin(async move {
+                    match engine.command(&name, command).await {
+                        Ok(()) => Ok(Vec::new()),
+                        Err(Error::Config(why)) => Err(Refused::Conflict(why)),
+                        Err(error) => Err(Refused::Unavailable(format!("nothing was confirmed: {error}"))),
+                    }
+                }));
             }
-            Verb::Confirm { cycle, shares } => match engine.confirm(name, cycle, shares).await {
-                Ok(()) => Ok(Vec::new()),
-                Err(Error::Config(why)) => Err(Refused::Conflict(why)),
-                Err(error) => Err(Refused::Unavailable(format!("nothing was confirmed: {error}"))),
-            },
+            _ => {}
         }
+        Ok(done(given(engine, name, command)))
     }
+}
 
-    /// Waits a moment until the engine shows what one of them was told.
-    async fn settled_task(&self, name: &str, held: bool) {
-        let shows = |status: &Status| {
-            let crawl = status.crawls.get(name).map(|found| found.held);
-            crawl.or(status.maintenance.get(name).map(|found| found.paused)).is_none_or(|shown| shown == held)
-        };
-        for _ in 0..100 {
-            if shows(&self.shared.engine.status()) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
+/// Gives the engine a command. One that is on its way, or waits for its store, gets it when it comes; how it ends is seen at the
+/// next look.
+pub(super) fn given(engine: &EngineHandle, name: &str, command: Command) -> impl Future<Output = ()> + use<> {
+    let (engine, name) = (engine.clone(), name.to_owned());
+    async move { drop(engine.command(&name, command).await) }
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use serde_json::json;
 
 use super::Supervisor;
 use crate::daemon::api::cleanings;
 use crate::daemon::api::picture::{self, Picture};
-use crate::daemon::api::shapes::{CleaningEvent, CycleEvent, PrefixesEvent};
+use crate::daemon::api::shapes::{ByeEvent, CleaningEvent, CycleEvent, PrefixesEvent};
 use crate::daemon::hub::event;
 use crate::daemon::series::Sample;
 use crate::model::{FINDINGS_KEPT, Phase, Status};
@@ -127,6 +126,6 @@ impl Supervisor {
     }
 
     pub(super) fn tell_bye(&self, why: &str) {
-        self.shared.hub.send(&event("bye", &json!({ "why": why })));
+        self.shared.hub.send(&event("bye", &ByeEvent { why }));
     }
 }

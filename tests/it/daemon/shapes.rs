@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::process::{CRAWLS, Daemon, config, example};
 
 fn description() -> Value {
-    serde_json::from_str(include_str!("../../../src/daemon/openapi.json")).unwrap()
+    sexton::daemon::api_document()
 }
 
 /// What is wrong with a value, by a schema: the part of JSON Schema that the description uses.
@@ -16,7 +16,12 @@ fn faults(api: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
         let name = name.rsplit('/').next().unwrap();
         return faults(api, &api["components"]["schemas"][name], value, at, found);
     }
-    if let Some(any) = schema["anyOf"].as_array() {
+    if let Some(wanted) = schema.get("const")
+        && wanted != value
+    {
+        found.push(format!("{at}: {value} is not {wanted}"));
+    }
+    if let Some(any) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
         let fits = |schema: &Value| {
             let mut found = Vec::new();
             faults(api, schema, value, at, &mut found);
@@ -53,6 +58,14 @@ fn faults(api: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
     if let (Some(items), Some(array)) = (schema.get("items"), value.as_array()) {
         for (i, one) in array.iter().enumerate() {
             faults(api, items, one, &format!("{at}[{i}]"), found);
+        }
+    }
+    if let (Some(places), Some(array)) = (schema["prefixItems"].as_array(), value.as_array()) {
+        if places.len() != array.len() {
+            found.push(format!("{at}: {} items instead of {}", array.len(), places.len()));
+        }
+        for ((i, one), place) in array.iter().enumerate().zip(places) {
+            faults(api, place, one, &format!("{at}[{i}]"), found);
         }
     }
     let Some(object) = value.as_object() else { return };

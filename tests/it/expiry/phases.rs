@@ -12,7 +12,7 @@ use futures_executor::block_on;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sexton::Error;
-use sexton::engine::Fresh;
+use sexton::engine::{Command, Fresh};
 use sexton::model::WouldDelete;
 use sexton::settings::Checkpoint;
 use sexton::tahoe::leases::{LeaseSettings, Word};
@@ -175,7 +175,7 @@ fn a_rehearsal_is_the_cycle_stopped_between_its_phases() {
         block_on(engine.shutdown(Duration::from_secs(60))).unwrap();
     }
     let (engine, _) = world.run_until_it_waits(state.clone(), rehearsing.clone());
-    block_on(engine.confirm("expiry", 0, None)).unwrap();
+    block_on(engine.command("expiry", Command::Confirm { cycle: 0, objects: None })).unwrap();
     engine.join().unwrap();
     let report = engine.last_report("expiry").unwrap();
     assert_eq!((report.key.number, &report.own["deleted"]["shares"]), (0, &1.into()));
@@ -201,11 +201,12 @@ fn beyond_the_limit_the_confirmation_names_the_number() {
     let (engine, shown) = world.run_until_it_waits(SimState::sound(), limited);
     assert!(shown.over_limit);
     for wrong in [None, Some(2)] {
-        let refused = block_on(engine.confirm("expiry", 0, wrong)).unwrap_err().to_string();
+        let refused =
+            block_on(engine.command("expiry", Command::Confirm { cycle: 0, objects: wrong })).unwrap_err().to_string();
         assert!(refused.contains('1'), "{refused}");
         assert!(world.share("aa", 0, 0).exists());
     }
-    block_on(engine.confirm("expiry", 0, Some(1))).unwrap();
+    block_on(engine.command("expiry", Command::Confirm { cycle: 0, objects: Some(1) })).unwrap();
     engine.join().unwrap();
     assert!(!world.share("aa", 0, 0).exists());
     block_on(engine.shutdown(Duration::from_secs(60))).unwrap();

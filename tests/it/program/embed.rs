@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use serde_json::{Value, json};
 use sexton::actors::Life;
-use sexton::actors::messages::Instruction;
 use sexton::clock::{Clock, SystemClock, Time};
-use sexton::engine::{Engine, EngineHandle};
+use sexton::engine::{Command, Engine, EngineHandle};
 use sexton::settings::{BudgetSettings, Checkpoint, Settings};
 use sexton::state::{SqliteStore, StateStore};
 use sexton::tahoe::leases::LeaseSettings;
@@ -179,7 +178,7 @@ async fn what_an_earlier_run_has_found_is_told_apart_whatever_the_clock_says() {
         };
         let mut seen = vec![told().await];
         if behind > 0.0 {
-            engine.order("c", Instruction::Start).unwrap();
+            engine.command("c", Command::Start).await.unwrap();
             while newest(&engine) == Some(0) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

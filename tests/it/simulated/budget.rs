@@ -191,14 +191,14 @@ async fn pauses_and_idle_gaps_buy_no_burst() {
     busy_client(engine.governor(), &clock, "c".into(), 1.0, Duration::from_millis(10));
     for gap in [3600, 7, 86_400] {
         tokio::time::sleep(Duration::from_secs(500)).await;
-        engine.pause();
+        engine.pause().await;
         tokio::time::sleep(SECOND).await;
         let paused = record.taken().len();
         tokio::time::sleep(Duration::from_secs(gap)).await;
         assert_eq!(record.taken().len(), paused, "a slice was granted during the pause");
         assert!(engine.status().budget.paused);
         let resumed_at = sexton::clock::Clock::now(&clock);
-        engine.resume();
+        engine.resume().await;
         tokio::time::sleep(Duration::from_secs(700)).await;
         let asked = Asked { rate: 0.10, slice_secs: 1.0 };
         record.assert_never_ahead(&asked, resumed_at);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sexton::actors::Life;
-use sexton::engine::{Cycles, Fresh};
+use sexton::engine::{Command, Cycles, Fresh};
 use sexton::model::Phase;
 use sexton::policy::cycle::CycleKey;
 use sexton::settings::Checkpoint;
@@ -48,7 +48,7 @@ async fn a_crawl_that_was_stopped_on_a_full_disk_gets_all_its_prefixes_when_it_i
         full.store(true, Ordering::SeqCst);
         tokio::time::sleep(20 * SECOND).await;
         assert!(engine.status().crawls["c"].waiting_for.is_some());
-        engine.stop("c").await.unwrap_err();
+        engine.command("c", Command::Stop).await.unwrap_err();
         full.store(false, Ordering::SeqCst);
         let (settings, store, looks) = add();
         engine.add_crawl(settings, store, looks, Fresh::No).await.unwrap();

@@ -8,7 +8,7 @@ use sexton::Error;
 use sexton::cumulus::policy::{Mode, Options};
 use sexton::cumulus::sample::SampleDb;
 use sexton::cumulus::settings::{CleaningSettings, Manner};
-use sexton::engine::{Cycles, EngineHandle};
+use sexton::engine::{Command, Cycles, EngineHandle};
 use sexton::maintenance::MaintenanceResult;
 use sexton::model::{MaintenancePhase, MaintenanceStatus};
 use sexton::settings::{Checkpoint, CrawlSettings, MaintenanceSettings};
@@ -106,11 +106,12 @@ async fn paused_in_mid_way_the_database_is_whole_and_nothing_happens_until_it_is
     loop {
         // The odd milliseconds let some steps pass, and wait for slices at the moment of the pause.
         tokio::time::sleep((7 + pauses % 5) * MILLISECOND).await;
-        engine.pause_maintenance("cleaner").unwrap();
+        let told = engine.command("cleaner", Command::Pause).await;
         tokio::time::sleep(10 * MILLISECOND).await;
         if status(&engine).phase == MaintenancePhase::Ended {
             break;
         }
+        told.unwrap();
         pauses += 1;
         assert_eq!((status(&engine).phase, status(&engine).paused), (MaintenancePhase::Paused, true));
         Health::read(&database, "A").check(&before, &end_health, Mode::Careful);
@@ -118,7 +119,7 @@ async fn paused_in_mid_way_the_database_is_whole_and_nothing_happens_until_it_is
         in_changes += u32::from(rows != expected && status(&engine).progress.rows_done > 0);
         tokio::time::sleep(HOUR).await;
         assert!(dump(&database, "A") == rows && record.taken().len() == slices, "it works while it is paused");
-        engine.resume_maintenance("cleaner").unwrap();
+        engine.command("cleaner", Command::Resume).await.unwrap();
         assert!(pauses < 10_000);
     }
     assert!(pauses > 5 && in_changes > 3, "{pauses} pauses, {in_changes} of them in mid-way");
@@ -144,11 +145,10 @@ async fn stopped_in_mid_way_the_others_go_on_and_the_next_engine_finishes_it() {
         let state = SimState::sound();
         let (engine, _) = one_by_one(Cycles::Forever, &database, &state);
         tokio::time::sleep(wait * MILLISECOND).await;
-        engine.stop_maintenance("cleaner").unwrap();
-        tokio::time::sleep(SECOND).await;
+        engine.command("cleaner", Command::Stop).await.unwrap();
         let was = status(&engine);
         assert_eq!((was.phase, was.error), (MaintenancePhase::Ended, None));
-        engine.resume_maintenance("cleaner").unwrap();
+        engine.command("cleaner", Command::Resume).await.unwrap_err();
         tokio::time::sleep(HOUR).await;
         assert_eq!(status(&engine).phase, MaintenancePhase::Ended, "a stop is the last order");
         Health::read(&database, "A").check(&before, &end_health, Mode::Careful);
@@ -169,8 +169,9 @@ async fn orders_to_a_cleaning_that_is_not_there_are_refused() {
     let clock = SimClock::new();
     let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &clock);
     let engine = builder.start().unwrap();
-    for refused in [engine.pause_maintenance("x"), engine.resume_maintenance("x"), engine.stop_maintenance("x")] {
+    for command in [Command::Start, Command::Pause, Command::Resume, Command::Stop] {
+        let refused = engine.command("x", command).await;
         let Err(Error::Config(why)) = refused else { panic!("{refused:?}") };
-        assert_eq!(why, "there is no maintenance \"x\"");
+        assert_eq!(why, "there is no crawl or maintenance \"x\" that is running");
     }
 }

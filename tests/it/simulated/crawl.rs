@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use sexton::clock::Clock;
-use sexton::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Threads};
+use sexton::engine::{Command, Cycles, Engine, EngineBuilder, EngineHandle, Threads};
 use sexton::model::{CycleReport, Phase};
 use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Settings};
 
@@ -104,7 +104,7 @@ async fn a_changed_minimum_cycle_time_holds_for_the_sleep_in_progress() {
     for minimum in [3600, 7200, 600] {
         tokio::time::sleep(Duration::from_secs(400)).await;
         assert_eq!(engine.status().crawls["c"].phase, Phase::SleepingBetweenCycles);
-        engine.set_minimum_cycle_time("c", Duration::from_secs(minimum)).unwrap();
+        engine.command("c", Command::SetMinimumCycleTime(Duration::from_secs(minimum))).await.unwrap();
         tokio::time::sleep(Duration::from_secs(minimum - 400)).await;
     }
     end(&engine).await.unwrap();
@@ -113,7 +113,42 @@ async fn a_changed_minimum_cycle_time_holds_for_the_sleep_in_progress() {
         let asleep = pair[1].started - pair[0].finished;
         assert!((asleep - minimum).abs() < 0.01, "{asleep} instead of {minimum}");
     }
-    assert!(engine.set_minimum_cycle_time("nobody", SECOND).is_err());
+    assert!(engine.command("nobody", Command::SetMinimumCycleTime(SECOND)).await.is_err());
+}
+
+#[actix_rt::test]
+async fn a_command_is_answered_when_it_has_taken_effect() {
+    tokio::time::pause();
+    let clock = SimClock::new();
+    let (builder, record) = builder(budget(0.5, SECOND), Checkpoint::EverySlice, &clock);
+    let (hour, day) = (3600 * SECOND, 86_400 * SECOND);
+    let settings = CrawlSettings { minimum_cycle_time: day, ..at_once("c", 2) };
+    let job = SimJob::new(&clock, |_| Duration::from_millis(300));
+    let engine = builder.crawl(settings, SimStore::new(&clock, 16, 100), job).start().unwrap();
+    tokio::time::sleep(hour).await;
+    let shown = || engine.status().crawls["c"].clone();
+    assert_eq!((shown().phase, shown().cycle), (Phase::SleepingBetweenCycles, Some(0)));
+    engine.command("c", Command::Start).await.unwrap();
+    assert_eq!((shown().phase, shown().cycle), (Phase::Walking, Some(1)));
+    for pause in 0..10 {
+        tokio::time::sleep((3 + pause % 3) * SECOND / 2).await;
+        engine.command("c", Command::Pause).await.unwrap();
+        let was = engine.status();
+        assert_eq!((was.budget.clients["c"].out, was.crawls["c"].held), (0, true));
+        let (buckets, taken) = (was.crawls["c"].buckets, record.taken().len());
+        tokio::time::sleep(hour).await;
+        assert_eq!((shown().buckets, record.taken().len()), (buckets, taken));
+        engine.command("c", Command::Resume).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        engine.pause().await;
+        assert!(engine.status().budget.clients.values().all(|client| client.out == 0) && engine.status().budget.paused);
+        engine.resume().await;
+        assert!(!engine.status().budget.paused);
+    }
+    assert_eq!(shown().phase, Phase::Walking, "the pauses were in the middle of it");
+    engine.command("c", Command::Stop).await.unwrap();
+    assert!(!engine.is_running("c") && shown().phase == Phase::Ended);
+    engine.shutdown(hour).await.unwrap();
 }
 
 #[actix_rt::test]
@@ -129,8 +164,11 @@ async fn a_changed_weight_holds_from_the_next_slice_on() {
     let hour = Duration::from_secs(3600);
     tokio::time::sleep(hour).await;
     let changed = clock.now();
-    engine.set_weight("a", 3.0).unwrap();
-    assert!(engine.set_weight("a", 0.0).is_err() && engine.set_weight("nobody", 1.0).is_err());
+    engine.command("a", Command::SetWeight(3.0)).await.unwrap();
+    assert!(
+        engine.command("a", Command::SetWeight(0.0)).await.is_err()
+            && engine.command("nobody", Command::SetWeight(1.0)).await.is_err()
+    );
     tokio::time::sleep(hour).await;
     engine.shutdown(hour).await.unwrap();
     let slices = record.taken();
@@ -227,14 +265,14 @@ async fn a_pause_in_mid_cycle_holds_everything_and_loses_nothing() {
         builder.cycles(Cycles::Once).crawl(at_once("c", 3), SimStore::new(&clock, 40, 100), job).start().unwrap();
     for gap in [3600, 5, 86_400] {
         tokio::time::sleep(Duration::from_secs(123)).await;
-        engine.pause();
+        engine.pause().await;
         tokio::time::sleep(SECOND).await;
         let (slices, buckets) = (record.taken().len(), engine.status().crawls["c"].buckets);
         assert_eq!(buckets, visited.lock().unwrap().len() as u64, "what was visited before the pause is saved");
         tokio::time::sleep(Duration::from_secs(gap)).await;
         assert_eq!((record.taken().len(), visited.lock().unwrap().len() as u64), (slices, buckets));
         let resumed_at = clock.now();
-        engine.resume();
+        engine.resume().await;
         tokio::time::sleep(Duration::from_secs(250)).await;
         record.assert_never_ahead(&Asked { rate: 0.10, slice_secs: 1.0 }, resumed_at);
     }

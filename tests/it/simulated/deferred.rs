@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sexton::Error;
+use sexton::engine::Command;
 use sexton::job::{
     Carried, Counts, CycleView, Deed, DeletionCount, Fold, Intent, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited,
 };
@@ -155,7 +156,7 @@ async fn cycle(busy: Busy, killed_at: u64) -> Outcome {
             match engine.status().crawls["c"].phase {
                 Phase::Rehearsed => {
                     opened.lock().unwrap().clear();
-                    engine.confirm("c", 0, None).await.unwrap();
+                    engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
                 }
                 Phase::SleepingBetweenCycles => {
                     let report = engine.last_report("c").unwrap();

@@ -66,13 +66,13 @@ async fn an_engine_that_stops_or_pauses_leaves_the_others_alone() {
     let ((a, of_a), (b, of_b)) = (engine(&governor, &clock, "a"), engine(&governor, &clock, "b"));
     more_slices(&of_b, 5).await;
 
-    a.pause();
+    a.pause().await;
     more_slices(&of_b, 5).await;
     let paused = of_a.taken().len();
     more_slices(&of_b, 20).await;
     assert_eq!(of_a.taken().len(), paused);
     assert_eq!((a.status().budget.paused, b.status().budget.paused), (true, false));
-    a.resume();
+    a.resume().await;
     more_slices(&of_a, 5).await;
 
     a.shutdown(SECOND).await.unwrap();
@@ -85,12 +85,12 @@ async fn an_engine_that_stops_or_pauses_leaves_the_others_alone() {
     of_b.assert_keeps_to_share(&Asked { rate: 0.5, slice_secs: 1.0 }, stopped_at + 5 * SECOND);
 
     // A pause of the governor is one of all that is left.
-    governor.pause();
+    governor.pause().await;
     tokio::time::sleep(10 * SECOND).await;
     let count = of_b.taken().len();
     tokio::time::sleep(100 * SECOND).await;
     assert!(of_b.taken().len() == count && b.status().budget.paused);
-    governor.resume();
+    governor.resume().await;
     more_slices(&of_b, 1).await;
     b.shutdown(SECOND).await.unwrap();
 }

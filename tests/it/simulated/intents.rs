@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sexton::actors::messages::Instruction;
 use sexton::clock::Clock;
-use sexton::engine::{Cycles, EngineHandle, Fresh};
+use sexton::engine::{Command, Cycles, EngineHandle, Fresh};
 use sexton::job::{Carried, CycleView, Deed, DeletionCount, Fold, Intent, Job, Unreadable};
 use sexton::policy::deletion::Clocks;
 use sexton::settings::Checkpoint;
@@ -173,13 +172,12 @@ async fn a_pause_holds_the_changing() {
     let (state, ..) = counting();
     let (engine, record) = start(&clock, &state, &changes, (Checkpoint::EverySlice, 1, Duration::MAX));
     tokio::time::sleep(3 * SECOND).await;
-    engine.order("c", Instruction::Pause).unwrap();
-    tokio::time::sleep(SECOND).await;
+    engine.command("c", Command::Pause).await.unwrap();
     let made = changes.count();
     assert!((100..1500).contains(&made), "{made}");
     tokio::time::sleep(60 * SECOND).await;
     assert_eq!(changes.count(), made);
-    engine.order("c", Instruction::Resume).unwrap();
+    engine.command("c", Command::Resume).await.unwrap();
     end(&engine).await.unwrap();
     assert_whole(&engine.last_report("c").unwrap(), ALL);
     changes.assert_each_once();

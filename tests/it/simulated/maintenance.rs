@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use sexton::Error;
 use sexton::clock::Clock;
-use sexton::engine::{EngineBuilder, EngineHandle};
+use sexton::engine::{Command, EngineBuilder, EngineHandle};
 use sexton::maintenance::{
     Maintenance, MaintenanceProgress, MaintenanceReport, MaintenanceResult, MaintenanceRun, MaintenanceStep,
     ReportBody, StepOutcome,
@@ -158,7 +158,7 @@ async fn a_pause_comes_between_two_steps_and_the_run_goes_on_where_it_was() {
     let engine = builder.maintenance(settings(), compaction.clone()).start().unwrap();
     for pause in 1..=4 {
         tokio::time::sleep(7 * SECOND).await;
-        engine.pause_maintenance("compact").unwrap();
+        engine.command("compact", Command::Pause).await.unwrap();
         tokio::time::sleep(SECOND).await;
         let (was, done) = (status(&engine), compaction.steps_done());
         assert_eq!((was.phase, was.paused, was.runs), (MaintenancePhase::Paused, true, 0));
@@ -166,7 +166,7 @@ async fn a_pause_comes_between_two_steps_and_the_run_goes_on_where_it_was() {
         assert!(done >= 5 * pause && done < 100, "{done}");
         tokio::time::sleep(HOUR).await;
         assert_eq!(compaction.steps_done(), done, "it works while it is paused");
-        engine.resume_maintenance("compact").unwrap();
+        engine.command("compact", Command::Resume).await.unwrap();
     }
     tokio::time::sleep(HOUR).await;
     let was = status(&engine);

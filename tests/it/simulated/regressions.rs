@@ -6,9 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sexton::Error;
-use sexton::actors::messages::Instruction;
 use sexton::clock::{Clock, CostMeter, Time};
-use sexton::engine::{Cycles, Engine, EngineHandle, Threads};
+use sexton::engine::{Command, Cycles, Engine, EngineHandle, Threads};
 use sexton::job::{CycleView, Fold, Job, Tally, Unreadable};
 use sexton::settings::{Basis, BudgetSettings, Checkpoint, CrawlSettings, Settings};
 
@@ -218,11 +217,11 @@ async fn what_is_not_saved_during_a_pause_is_saved_at_its_time() {
     let store = SimStore::new(&clock, 1000, 10);
     let engine = builder.cycles(Cycles::Once).crawl(at_once("c", 1), store, job).start().unwrap();
     tokio::time::sleep(600 * SECOND).await;
-    engine.pause();
+    engine.pause().await;
     tokio::time::sleep(HOUR).await;
     let visits = visited.lock().unwrap().len();
     assert!(visits > 2000 && engine.status().crawls["c"].buckets == visits as u64, "{visits} visited");
-    engine.resume();
+    engine.resume().await;
     end(&engine).await.unwrap();
     assert_whole(&engine.last_report("c").unwrap(), 10_000);
 }
@@ -239,9 +238,9 @@ async fn the_remaining_time_leaves_out_pauses_and_shows_an_unusually_long_prefix
     let remaining = || engine.status().crawls["c"].remaining_secs.unwrap();
     tokio::time::sleep(100 * SECOND).await;
     let before = remaining();
-    engine.pause();
+    engine.pause().await;
     tokio::time::sleep(24 * HOUR).await;
-    engine.resume();
+    engine.resume().await;
     tokio::time::sleep(20 * SECOND).await;
     let after = remaining();
     assert!(after.1 < before.1 && after.0 > before.0 - 60.0, "{before:?}, then {after:?}");
@@ -309,12 +308,12 @@ async fn the_remaining_time_is_what_then_really_passes_at_the_budget_in_force() 
         near(Duration::ZERO);
     }
     // A crawl that is held for a day goes on as if there had been no day.
-    engine.order("c", Instruction::Pause).unwrap();
+    engine.command("c", Command::Pause).await.unwrap();
     let since = now();
     tokio::time::sleep(24 * HOUR).await;
     let held = now() - since;
     near(held);
-    engine.order("c", Instruction::Resume).unwrap();
+    engine.command("c", Command::Resume).await.unwrap();
     tokio::time::sleep(100 * SECOND).await;
     near(held);
     // A fifth of the budget takes five times as long, from this moment on.
@@ -341,7 +340,8 @@ async fn a_start_that_is_ordered_when_a_cycle_shows_its_end_is_not_lost() {
         if call == "deliver" {
             let engine = ordering.get().expect("it was started before it works");
             if engine.status().crawls["c"].cycle == Some(0) {
-                engine.order("c", Instruction::Start).unwrap();
+                let engine = engine.clone();
+                actix_rt::spawn(async move { engine.command("c", Command::Start).await.unwrap() });
             }
         }
         Ok(())
@@ -367,7 +367,7 @@ async fn clients_that_are_gone_are_neither_listed_nor_counted_as_waiting() {
     let clients = engine.status().budget.clients;
     assert!((1024..1032).contains(&clients.len()), "{} clients are listed", clients.len());
     assert_eq!(clients.values().map(|c| c.slices).sum::<u64>(), 20_000, "the others are counted together");
-    engine.pause();
+    engine.pause().await;
     for _ in 0..500 {
         tokio::time::timeout(SECOND, engine.governor().slice("host")).await.unwrap_err();
         // The last of those who went is seen to have gone when the next one comes.

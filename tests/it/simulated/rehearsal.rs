@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sexton::Error;
-use sexton::actors::messages::Instruction;
-use sexton::engine::{Cycles, EngineHandle};
+use sexton::engine::{Command, Cycles, EngineHandle};
 use sexton::model::{CrawlStatus, Phase, WouldDelete};
 use sexton::settings::{Checkpoint, CrawlSettings};
 
@@ -86,20 +85,20 @@ async fn nothing_is_done_before_it_was_confirmed_however_long_that_takes() {
     let world = World::new(SimState::sound());
     let (engine, record) = world.start("a");
     tokio::time::sleep(SECOND).await;
-    refused(engine.confirm("c", 0, None).await, "c has nothing that waits");
+    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "c has nothing that waits");
     tokio::time::sleep(HOUR).await;
     waits(&engine, 0);
     let slices = record.taken().len();
     tokio::time::sleep(30 * DAY).await;
     waits(&engine, 0);
     assert_eq!((record.taken().len(), record.cycles.lock().unwrap().len()), (slices, 0), "the wait costs nothing");
-    refused(engine.confirm("c", 1, None).await, "is cycle 0, not 1");
-    refused(engine.confirm("d", 0, None).await, "no crawl or maintenance \"d\"");
+    refused(engine.command("c", Command::Confirm { cycle: 1, objects: None }).await, "is cycle 0, not 1");
+    refused(engine.command("d", Command::Confirm { cycle: 0, objects: None }).await, "no crawl or maintenance \"d\"");
     waits(&engine, 0);
-    engine.confirm("c", 0, None).await.unwrap();
+    engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
     let confirmed = status(&engine).rehearsal.and_then(|shown| shown.confirmed);
     assert!((confirmed.unwrap() - EPOCH - 30.0 * 86_400.0 - 3601.0).abs() < 100.0, "{confirmed:?}");
-    refused(engine.confirm("c", 0, None).await, "c has nothing that waits");
+    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "c has nothing that waits");
     tokio::time::sleep(HOUR).await;
     let after = status(&engine);
     assert_eq!((world.changed(), after.phase, after.cycle), (80, Phase::SleepingBetweenCycles, Some(0)));
@@ -115,7 +114,7 @@ async fn a_confirmation_carries_out_the_same_cycle_at_once_and_the_next_waits_it
     let world = World::new(SimState::sound());
     let (engine, record) = world.start("a");
     tokio::time::sleep(HOUR).await;
-    engine.confirm("c", 0, Some(80)).await.unwrap();
+    engine.command("c", Command::Confirm { cycle: 0, objects: Some(80) }).await.unwrap();
     tokio::time::sleep(20 * SECOND).await;
     let working = status(&engine);
     let shown = working.rehearsal.expect("until the next cycle begins");
@@ -125,7 +124,7 @@ async fn a_confirmation_carries_out_the_same_cycle_at_once_and_the_next_waits_it
     assert_eq!((world.changed(), record.cycles.lock().unwrap().len()), (80, 1));
     tokio::time::sleep(10 * HOUR).await;
     assert_eq!(world.changed(), 80, "the next one has its time");
-    engine.order("c", Instruction::Start).unwrap();
+    engine.command("c", Command::Start).await.unwrap();
     tokio::time::sleep(HOUR).await;
     assert_eq!((world.changed(), record.cycles.lock().unwrap().len()), (160, 2), "and asks nobody");
     engine.shutdown(HOUR).await.unwrap();
@@ -140,9 +139,12 @@ async fn beyond_the_limit_it_waits_whether_or_not_it_rehearses() {
     tokio::time::sleep(HOUR).await;
     waits(&engine, 0);
     assert!(status(&engine).rehearsal.unwrap().over_limit);
-    refused(engine.confirm("c", 0, None).await, "how many shares that is, 80");
-    refused(engine.confirm("c", 0, Some(79)).await, "would delete 80 shares, and not 79");
-    engine.confirm("c", 0, Some(80)).await.unwrap();
+    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "how many shares that is, 80");
+    refused(
+        engine.command("c", Command::Confirm { cycle: 0, objects: Some(79) }).await,
+        "would delete 80 shares, and not 79",
+    );
+    engine.command("c", Command::Confirm { cycle: 0, objects: Some(80) }).await.unwrap();
     tokio::time::sleep(HOUR).await;
     assert_eq!(world.changed(), 80);
     // The next cycle is no rehearsal, and waits all the same.
@@ -163,12 +165,12 @@ async fn an_order_to_start_rehearses_anew_and_what_it_shows_is_confirmed_on_its_
     let world = World::new(SimState::sound());
     let (engine, record) = world.start("a");
     tokio::time::sleep(HOUR).await;
-    engine.order("c", Instruction::Start).unwrap();
+    engine.command("c", Command::Start).await.unwrap();
     tokio::time::sleep(HOUR).await;
     waits(&engine, 1);
-    refused(engine.confirm("c", 0, None).await, "is cycle 1, not 0");
+    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "is cycle 1, not 0");
     assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (0, 0));
-    engine.confirm("c", 1, None).await.unwrap();
+    engine.command("c", Command::Confirm { cycle: 1, objects: None }).await.unwrap();
     tokio::time::sleep(DAY).await;
     assert_eq!(world.changed(), 160);
     engine.shutdown(HOUR).await.unwrap();
@@ -192,7 +194,7 @@ async fn a_restart_finds_each_phase_as_it_was() {
     tokio::time::sleep(2 * DAY).await;
     waits(&engine, 0);
     assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (0, 0));
-    engine.confirm("c", 0, None).await.unwrap();
+    engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
     // Ended at once: the answer has come, so it is saved.
     engine.shutdown(HOUR).await.unwrap();
     let (engine, _) = world.start("a");
@@ -213,14 +215,14 @@ async fn with_other_parameters_it_is_rehearsed_anew() {
     let world = World::new(SimState::sound());
     let (engine, _) = world.start("a");
     tokio::time::sleep(HOUR).await;
-    engine.confirm("c", 0, None).await.unwrap();
+    engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
     tokio::time::sleep(HOUR).await;
     assert_eq!(world.changed(), 80);
     engine.shutdown(HOUR).await.unwrap();
     // What was confirmed for one rule says nothing of another.
     let (engine, record) = world.start("b");
     tokio::time::sleep(SECOND).await;
-    refused(engine.confirm("c", 0, None).await, "nothing that waits");
+    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "nothing that waits");
     tokio::time::sleep(2 * DAY).await;
     waits(&engine, 1);
     assert_eq!((record.cycles.lock().unwrap().len(), world.changed()), (0, 80));
@@ -247,11 +249,14 @@ async fn a_confirmation_that_cannot_be_saved_is_none() {
     let world = World::new(state);
     let (engine, _) = world.start("a");
     tokio::time::sleep(HOUR).await;
-    assert!(matches!(engine.confirm("c", 0, None).await, Err(Error::StateFull { .. })));
+    assert!(matches!(
+        engine.command("c", Command::Confirm { cycle: 0, objects: None }).await,
+        Err(Error::StateFull { .. })
+    ));
     tokio::time::sleep(2 * DAY).await;
     waits(&engine, 0);
     full.store(false, Ordering::SeqCst);
-    engine.confirm("c", 0, None).await.unwrap();
+    engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
     tokio::time::sleep(HOUR).await;
     assert_eq!(world.changed(), 80);
     engine.shutdown(HOUR).await.unwrap();
@@ -271,7 +276,7 @@ async fn a_single_cycle_waits_like_any_other() {
         let engine = once();
         tokio::time::sleep(DAY).await;
         waits(&engine, cycle);
-        engine.order("c", Instruction::Start).unwrap();
+        engine.command("c", Command::Start).await.unwrap();
         tokio::time::sleep(HOUR).await;
         waits(&engine, cycle + 1);
         engine.shutdown(HOUR).await.unwrap();
@@ -279,7 +284,7 @@ async fn a_single_cycle_waits_like_any_other() {
     let engine = once();
     tokio::time::sleep(HOUR).await;
     waits(&engine, 2);
-    engine.confirm("c", 2, None).await.unwrap();
+    engine.command("c", Command::Confirm { cycle: 2, objects: None }).await.unwrap();
     end(&engine).await.unwrap();
     assert_eq!((engine.last_report("c").unwrap().key.number, world.changed()), (2, 80));
     engine.shutdown(HOUR).await.unwrap();
@@ -299,7 +304,7 @@ async fn candidates_beyond_a_page_are_carried_out_once_each() {
         let engine = builder.crawl(at_once("c", workers), store, job).start().unwrap();
         tokio::time::sleep(HOUR).await;
         assert_eq!(status(&engine).rehearsal.unwrap().would_delete.shares, 18_000);
-        engine.confirm("c", 0, None).await.unwrap();
+        engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
         // In the middle of a page.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         engine.shutdown(HOUR).await.unwrap();

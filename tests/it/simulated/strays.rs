@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sexton::engine::Cycles;
+use sexton::engine::{Command, Cycles};
 use sexton::job::Count;
 use sexton::settings::Checkpoint;
 
@@ -27,7 +27,7 @@ async fn a_name_that_is_no_bucket_is_shown_only_to_a_job_that_asks_for_it() {
         tokio::time::sleep(Duration::from_secs(600)).await;
         let shown = engine.status().crawls["c"].rehearsal.expect("a rehearsal").would_delete;
         assert_eq!((visited.lock().unwrap().len(), shown.buckets), (seen, seen as u64));
-        engine.confirm("c", 0, None).await.unwrap();
+        engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
         end(&engine).await.unwrap();
         assert_eq!((changed.load(Ordering::SeqCst), visited.lock().unwrap().len()), (seen as u64, 2 * seen));
         assert_eq!(visited.lock().unwrap().iter().any(|name| name.ends_with('7')), visits_strays);

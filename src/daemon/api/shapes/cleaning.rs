@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::cumulus::policy::{Number, SegmentEntry};
+use crate::cumulus::LockSummary;
+use crate::cumulus::policy::{Era, Number, Removed, SegmentEntry};
 use crate::daemon::keep::ByHand;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CleaningState {
     Working,
@@ -22,13 +23,16 @@ pub enum CleaningState {
     Failed,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Cleaning {
     pub name: String,
     pub database: String,
-    /// Whether it only shows what it would do.
+    /// Whether it only shows what it would do, and changes nothing.
     pub dry_run: bool,
+    /// `pausing`: leaves the database alone, so that backups can begin. `waiting`: see `waiting_for`. `sleeping`: until
+    /// `next_run_at`.
     pub state: CleaningState,
+    /// The kind of the last step, for people.
     pub doing: String,
     pub rows_done: u64,
     pub rows_planned: u64,
@@ -40,53 +44,77 @@ pub struct Cleaning {
     pub planned_again: u32,
     pub waiting_for: Option<String>,
     pub error: Option<String>,
+    /// What an operator has done to it; null if nothing, or if that is over.
     pub by_hand: Option<ByHand>,
+    /// When the next run begins, in seconds since 1970.
     pub next_run_at: Option<f64>,
     pub last_run: Option<CleaningRun>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CleaningRun {
     pub cleaning: String,
+    /// When, in seconds since 1970.
     pub finished: f64,
     pub elapsed_secs: f64,
+    /// Why nothing was done.
     pub refused: Option<String>,
     pub dry_run: bool,
     pub marked_segments: u64,
-    pub reclaimable_bytes: Value,
-    pub rewrite_bytes: Value,
-    pub obsolete_bytes: Value,
+    #[schemars(with = "f64")]
+    pub reclaimable_bytes: Number,
+    #[schemars(with = "f64")]
+    pub rewrite_bytes: Number,
+    #[schemars(with = "f64")]
+    pub obsolete_bytes: Number,
     pub locks: usize,
     pub longest_lock_secs: f64,
 }
 
 /// A plan without its segments: [`PlanBody`](crate::daemon::api::plan::PlanBody) writes those behind it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Plan {
     pub cleaning: String,
+    /// When the run that made it ended, in seconds since 1970.
     pub made: f64,
     pub dry_run: bool,
     pub refused: Option<String>,
-    pub era: Value,
+    pub era: Era,
     pub threshold: Threshold,
-    pub removed: Value,
-    pub reclaimable_bytes: Value,
-    pub rewrite_bytes: Value,
-    pub obsolete_bytes: Value,
-    pub space_comes_free: Value,
-    pub odd: Value,
-    pub locks: Value,
+    pub removed: Removed,
+    #[schemars(with = "f64")]
+    pub reclaimable_bytes: Number,
+    #[schemars(with = "f64")]
+    pub rewrite_bytes: Number,
+    #[schemars(with = "f64")]
+    pub obsolete_bytes: Number,
+    /// When, for people.
+    pub space_comes_free: String,
+    pub odd: Vec<OddRow>,
+    pub locks: LockSummary,
+}
+
+/// What was odd in a database.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OddRow {
+    pub segment: Option<i64>,
+    pub name: Option<Arc<str>>,
+    pub what: String,
 }
 
 /// One of the segments of a plan.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Segment")]
 pub struct PlannedSegment {
     id: i64,
     name: Arc<str>,
+    #[schemars(with = "f64")]
     used_bytes: Number,
+    #[schemars(with = "f64")]
     size_bytes: Number,
     age_days: Option<f64>,
     benefit: Option<f64>,
+    /// From 0 to 1.
     utilization: Option<f64>,
     marked: bool,
 }
@@ -106,8 +134,11 @@ impl From<SegmentEntry> for PlannedSegment {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Threshold {
+    /// `benefit`: segments with `(1 - u) * (age + age_boost_days) / (u + 0.1)` above `value` days are marked.
+    /// `utilization`: those below `value`.
+    #[schemars(extend("enum" = ["benefit", "utilization"]))]
     pub kind: &'static str,
     pub value: f64,
     pub age_boost_days: f64,

@@ -1,9 +1,10 @@
-//! The shapes of the API's answers, as `openapi.json` describes them. What a field means stands there.
+//! The shapes of the API's answers. What stands beside a field is its description in the API's own document (`openapi.rs`).
 #![allow(missing_docs)]
 
 mod cleaning;
 mod crawl;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cleaning::*;
@@ -12,183 +13,273 @@ pub use crawl::*;
 use crate::daemon::series::Sample;
 use crate::model::Verdict;
 
-#[derive(Debug, Serialize)]
+/// What every call answers that fails.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 pub struct ErrorBody {
+    /// What is wrong and how to mend it, one line for people.
     pub error: String,
 }
 
-#[derive(Debug, Serialize)]
+/// Everything that is worth a look, small enough to be sent each second.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Status {
+    /// The program's version.
     pub version: &'static str,
+    /// Names this run of the daemon; numbers of findings count from its start.
     pub boot: String,
     pub pid: u32,
+    /// The daemon's wall clock, in seconds since 1970.
     pub now: f64,
+    /// When the daemon began, in seconds since 1970.
     pub started: f64,
+    /// By the monotonic clock.
     pub uptime_secs: f64,
     pub config: ConfigStatus,
     pub access: AccessStatus,
+    /// Whether everything is paused.
     pub paused: bool,
+    /// Whether the daemon is going down.
     pub stopping: bool,
     pub budget: Budget,
     pub priority: Priority,
     pub crawls: Vec<Crawl>,
     pub cleanings: Vec<Cleaning>,
+    /// The worst of the problems, or `well`.
     pub verdict: Verdict,
+    /// What an operator should look at, worst first; empty when all is well.
     pub problems: Vec<Problem>,
+    /// Number of the newest finding or error; 0 before the first.
     pub last_finding: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ConfigStatus {
+    /// The configuration file; null for a daemon without one.
     pub path: Option<String>,
+    /// The state file.
     pub state: String,
+    /// When the settings in force were read, in seconds since 1970.
     pub loaded: f64,
+    /// Why the file was refused when it was last read again; the old settings are in force then.
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Access")]
 pub struct AccessStatus {
+    /// Whether this request came with a valid token or session, so that changes would be allowed.
     pub may_change: bool,
+    /// Whether reading needs one, too: the daemon listens beyond loopback.
     pub reading_needs_token: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Problem {
+    /// What it concerns.
+    #[schemars(extend("enum" = ["daemon", "config", "crawl", "cleaning", "state"]))]
     pub about: &'static str,
+    /// The crawl or cleaning.
     pub name: Option<String>,
+    /// `damage`: objects are damaged. `errors`: something could not be read. `failed`: something cannot go on by itself.
+    /// `waiting`: something waits. `warning`: worth a look.
     pub severity: Verdict,
+    /// One line for people, with advice where there is any.
     pub text: String,
 }
 
-#[derive(Debug, Serialize)]
+/// The budget that all crawls and cleanings share.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Budget {
+    /// What may be used now, in percent of one core
     pub requested_percentage: f64,
+    /// Where that comes from: the file's usual value, one of its windows of the day, or a change by API or command line,
+    /// which holds until it is taken back.
+    #[schemars(extend("enum" = ["file", "window", "changed"]))]
     pub source: &'static str,
+    /// The file's usual value, in percent of one core
     pub file_percentage: f64,
+    /// The window of the day that is open now, whether or not it is in force.
     pub window: Option<WindowShape>,
     pub windows: Vec<WindowShape>,
+    /// When a window begins or ends next; null without windows, or while a change holds.
     pub next_change: Option<Moment>,
+    /// The change that holds; kept over restarts.
     pub changed: Option<Moment>,
+    /// What was used over the last minute, in percent of one core
     pub measured_percentage: f64,
+    /// What was used over the last hour, or since the start if that is shorter, in percent of one core
     pub measured_hour_percentage: f64,
+    /// What was used since the start, in percent of one core
     pub measured_total_percentage: f64,
+    #[schemars(extend("enum" = ["wall", "cpu"]))]
     pub basis: &'static str,
+    /// The usual length of a slice.
     pub slice_secs: f64,
+    /// What is left of the budget; negative is debt.
     pub balance_secs: f64,
+    /// The debt: 0 or more.
     pub debt_secs: f64,
+    /// For how long nothing can begin.
     pub current_sleep_secs: f64,
+    /// Requests that wait.
     pub waiting: usize,
+    /// Slices settled since the start.
     pub slices: u64,
     pub longest_slice_secs: f64,
+    /// By how much the longest slice has exceeded its length.
     pub longest_overrun_secs: f64,
     pub clients: Vec<Client>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Window")]
 pub struct WindowShape {
+    /// Local time of day, `HH:MM`.
     pub from: String,
+    /// Local time of day, `HH:MM`; before `from` it is on the next day.
     pub to: String,
+    /// The budget in it, in percent of one core
     pub cpu_percentage: f64,
 }
 
 /// A moment with a budget.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BudgetChange")]
 pub struct Moment {
+    /// When it was changed, in seconds since 1970.
     pub at: f64,
+    /// To what, in percent of one core
     pub cpu_percentage: f64,
 }
 
 /// What `PUT /api/budget` takes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetSetting {
+    /// Percent of one core: 25, or "25%".
     pub cpu_percentage: PercentSetting,
 }
 
 /// `25` or `"25%"`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PercentSetting {
     Number(f64),
     Text(String),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Client {
+    /// A crawl, a cleaning, or a part of one such as `leases/read-ahead`; `overhead` is what the process used besides,
+    /// `others` whoever has gone, or has not been seen for long.
     pub name: String,
+    /// What it used over the last minute, in percent of one core
     pub percentage: f64,
+    /// What it used since the start, in percent of one core
     pub total_percentage: f64,
+    /// What it was charged since the start.
     pub cost_secs: f64,
     pub slices: u64,
     pub longest_slice_secs: f64,
+    /// Slices that it holds now.
     pub out: u32,
+    /// By how much the oldest of those has overrun its deadline.
     pub overrun_secs: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct BudgetReport {
     pub budget: Budget,
     pub series: SeriesShape,
 }
 
-#[derive(Debug, Serialize)]
+/// The budget over the last hour.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Series")]
 pub struct SeriesShape {
+    /// Time between two samples.
     pub step_secs: f64,
+    /// How many samples are kept.
     pub most: usize,
+    /// Oldest first.
     pub samples: Vec<Sample>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Priority {
+    #[schemars(extend("enum" = ["idle", "low", "normal"]))]
     pub asked: &'static str,
+    /// `partly`: only against processes of the same session or cgroup, or only for the disk.
+    #[schemars(extend("enum" = ["yes", "partly", "no"]))]
     pub in_force: &'static str,
+    /// One line for people that says which class is in force, and why.
     pub text: String,
+    /// The scheduling class of threads at work: `SCHED_IDLE`, `nice 19`, `normal`.
     pub cpu_class: String,
+    /// Their I/O class: `idle`, `best effort 7`, `normal`.
     pub io_class: String,
+    /// Whether the kernel groups by session, so that the class does nothing against other sessions; null if unknown.
     pub autogroup: Option<bool>,
+    /// The cgroup, if it is not the root.
     pub cgroup: Option<String>,
+    /// Whether that cgroup has the idle weight, which holds against all others; null if unknown.
     pub cgroup_idle: Option<bool>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Paused {
     pub paused: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Link {
+    /// Opens the page with the right to change things; works once.
     pub url: String,
+    /// When it ends unused, in seconds since 1970.
     pub expires: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Reloaded {
+    /// One line for each thing that has changed; empty if nothing has.
     pub changes: Vec<String>,
 }
 
-/// Event `prefixes`.
-#[derive(Debug, Serialize)]
+/// Event `prefixes`, at most once a second for each crawl.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PrefixesEvent {
     pub crawl: String,
     pub cycle: u64,
+    /// When these were saved, at the latest, in seconds since 1970.
     pub at: f64,
+    /// Prefixes completed since the last event: position, errors, findings.
     pub marks: Vec<(u32, u64, u64)>,
     pub current: Vec<u32>,
 }
 
 /// Event `cycle`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CycleEvent {
+    #[schemars(extend("enum" = ["started", "resumed", "finished"]))]
     pub what: &'static str,
     pub crawl: String,
     pub cycle: u64,
+    /// Of a finished cycle.
     pub summary: Option<Cycle>,
 }
 
 /// Event `cleaning`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CleaningEvent {
+    #[schemars(extend("enum" = ["finished"]))]
     pub what: &'static str,
     pub cleaning: String,
     pub run: CleaningRun,
+}
+
+/// Event `bye`: the daemon goes down; the connection is closed after it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ByeEvent<'a> {
+    pub why: &'a str,
 }
