@@ -335,7 +335,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 if self.visit_one(&turn, &mut visit)? == Ended::InPart {
                     continue;
                 }
-                self.state.cursor = Some(name.clone());
+                self.state.cursor.get_or_insert_default().clone_from(&name);
                 self.names.advance();
                 self.save_after_bucket()?;
             }
