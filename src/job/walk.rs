@@ -343,7 +343,7 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
                 if self.visit_one(&turn, visit)? == Ended::InPart {
                     continue;
                 }
-                self.state.cursor = Some(name.clone());
+                self.state.cursor.get_or_insert_default().clone_from(&name);
                 self.names.advance();
                 self.save_after_bucket()?;
             }

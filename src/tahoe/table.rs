@@ -164,8 +164,8 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         if beyond && (i64::try_from(at).is_err() || !self.rest.has_offset(at)) {
             return Err(Fault::Stops(format!("its extra leases begin at {at}, an offset that no file has")));
         }
-        let mut buf = [0; 4];
-        let count = if beyond { None } else { be32(self.bytes(at, &mut buf)?, 0) };
+        let mut buf = Vec::new();
+        let count = if beyond { None } else { be32(self.bytes(at, 4, &mut buf)?, 0) };
         let Some(extra) = count else {
             return Err(Fault::Corrupt(format!("the extra leases begin at {at}, but the file has {size} bytes")));
         };
@@ -205,12 +205,13 @@ impl<R: ReadAt> ShareBytes<'_, R> {
             return Err(Fault::TooMany(count));
         }
         let per_piece = PIECE_LEN as u64 / record_len;
-        let mut piece = [0; PIECE_LEN];
+        // Grows only where a record is not in the head.
+        let mut piece = Vec::new();
         while *done < count {
             let batch = per_piece.min(count - *done);
             // No overflow: every record before this one was within the file.
             let at = start + *done * record_len;
-            let bytes = self.bytes(at, &mut piece[..(batch * record_len) as usize])?;
+            let bytes = self.bytes(at, (batch * record_len) as usize, &mut piece)?;
             let mut records = bytes.chunks(record_len as usize);
             for number in *done..*done + batch {
                 let at = start + number * record_len;
@@ -229,13 +230,13 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         Ok(true)
     }
 
-    /// The bytes at `at`, as many as `buf` takes or the file has; from the head where they are in it.
-    fn bytes<'b>(&'b self, at: u64, buf: &'b mut [u8]) -> Result<&'b [u8], Fault> {
+    /// `len` bytes at `at`, or as many as the file has; from the head where they are in it.
+    fn bytes<'b>(&'b self, at: u64, len: usize, buf: &'b mut Vec<u8>) -> Result<&'b [u8], Fault> {
         let start = usize::try_from(at).unwrap_or(usize::MAX);
-        let end = start.saturating_add(buf.len());
-        if let Some(bytes) = self.head.get(start..end) {
+        if let Some(bytes) = self.head.get(start..start.saturating_add(len)) {
             return Ok(bytes);
         }
+        buf.resize(len, 0);
         let read = self.rest.read_at(buf, at).map_err(Fault::Unreadable)?;
         Ok(&buf[..read.min(buf.len())])
     }

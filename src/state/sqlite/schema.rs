@@ -252,6 +252,9 @@ fn write_draft(state: &Path, draft: &OwnFile) -> Result<File> {
     let conn = connect(&draft.path())?;
     database.map_or(Ok(()), |database| database.check_again()).map_err(failed)?;
     faults::located(state, "create", &conn, |conn| {
+        // Nobody sees the file before it is whole, and the caller syncs it then: until the rename a crash leaves no state.
+        conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
+        conn.pragma_update(None, "synchronous", "OFF")?;
         // Before the first table, or never: a file without it would have to be written anew as a whole. Free pages of
         // such a file are used again, but never given back.
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;

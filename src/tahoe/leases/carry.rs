@@ -300,16 +300,16 @@ impl Work<'_> {
     /// Whether the share, read once more, is still the same file and still to be unlinked.
     fn still_goes(&mut self, name: &[u8], act: &Act) -> bool {
         let Ok(Some(file)) = self.opened.open(name) else { return false };
-        let looked = self.look(name, &file);
-        let goes = looked.is_ok_and(|l| l.plan.act.is_some_and(|act| matches!(act.change, Change::Unlink)));
+        let looked = self.look(&file);
+        let goes = looked.is_ok_and(|l| l.act.is_some_and(|act| matches!(act.change, Change::Unlink)));
         // Looked at last: whatever was written while the leases were read shows in it.
         goes && self.opened.find(name).is_ok_and(|found| found == Found::File(act.stamp))
     }
 
-    fn look(&mut self, name: &[u8], file: &ObjectFile) -> io::Result<Looked> {
+    fn look(&mut self, file: &ObjectFile) -> io::Result<Looked> {
         let Work { now, latest, leases_left, .. } = *self;
         let looked =
-            Sight { settings: &self.job.settings, now, latest, leases_left, page: &mut self.page }.look(name, file)?;
+            Sight { settings: &self.job.settings, now, latest, leases_left, page: &mut self.page }.look(file)?;
         if looked.would_wait { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(looked) }
     }
 
@@ -318,7 +318,7 @@ impl Work<'_> {
         let name = share.name.clone().into_bytes();
         self.leases_left = self.leases_left.saturating_add(share.leases_rewritten());
         let looked = match self.opened.open(&name) {
-            Ok(Some(file)) => self.look(&name, &file),
+            Ok(Some(file)) => self.look(&file),
             Ok(None) => {
                 share.done = true;
                 return;
@@ -326,8 +326,8 @@ impl Work<'_> {
             Err(e) => Err(e),
         };
         match looked {
-            Ok(Looked { plan, flaws, stops, kept, .. }) => {
-                *share = plan;
+            Ok(Looked { seen, act, spared, flaws, stops, kept, .. }) => {
+                *share = SharePlan { act, spared, ..SharePlan::of(name.clone(), seen) };
                 self.leases_left = self.leases_left.saturating_sub(share.leases_rewritten());
                 for flaw in flaws.into_iter().chain(kept.map(|why| Flaw::kept(LEASES, why))) {
                     told.finding(&name, || flaw.of_share(self.bucket, &name));

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::job::{Counts, DeletionCount, Fold, Remarks, Unreadable, VisitPhase, Visited};
 use crate::policy::deletion::secs_ahead;
 use crate::store::ObjectFile;
-use crate::tahoe::store::{ShareListing, TahoeBucket};
+use crate::tahoe::store::{ShareEntry, ShareListing, TahoeBucket};
 use crate::tahoe::table::PIECE_LEN;
 use crate::tahoe::{STOPS_TAHOE, names};
 
@@ -49,7 +49,7 @@ const SHARES_LEAST: u32 = 32;
 pub struct BucketVisit {
     listing: ShareListing,
     /// The share whose leases are being read.
-    current: Option<(ObjectFile, Reading)>,
+    current: Option<(ShareEntry, ObjectFile, Reading)>,
     sums: BucketSums,
     counts: Counts,
     told: Remarks,
@@ -79,22 +79,22 @@ pub(super) fn bucket(
     job: &Leases,
     bucket: &TahoeBucket<'_>,
     part: Option<Box<BucketVisit>>,
+    page: &mut [u8; PIECE_LEN],
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<Visited<Box<BucketVisit>>, Unreadable> {
     let unreadable = |error| Unreadable { path: bucket.path(), error };
     let mut visit = part.map_or_else(BucketVisit::default, |part| *part);
-    let mut page = [0; PIECE_LEN];
     let mut steps = 0;
     loop {
-        let left = visit.step(job, bucket, fold, &mut page).map_err(unreadable);
+        let left = visit.step(job, bucket, fold, page).map_err(unreadable);
         steps += 1;
         match left {
             Ok(_) if fold.is_deferred() => return Ok(Visited::Whole),
             Err(e) if fold.defer_for(&e.error) => return Ok(Visited::Whole),
             Ok(Left::Something) if fold.refused.is_some() => return Ok(Visited::Whole),
-            Ok(Left::Something) if !fold.slice.is_over() => {}
             // An ordinary bucket is finished: what is left in the middle begins anew after a crash.
             Ok(Left::Something) if steps < SHARES_LEAST && visit.current.is_none() => {}
+            Ok(Left::Something) if !fold.slice.is_over() => {}
             Ok(Left::Something) => {
                 visit.set_aside(bucket).map_err(unreadable)?;
                 return Ok(Visited::Part(Box::new(visit)));
@@ -152,24 +152,24 @@ impl BucketVisit {
         let leases_left = LEASES_MOST.saturating_sub(self.sums.leases_rewritten);
         let mut sight = Sight { settings, now, latest, leases_left, page };
         let slice = fold.slice;
-        let (file, begun) = match self.current.take() {
-            Some((file, reading)) => {
+        let (share, file, begun) = match self.current.take() {
+            Some((share, file, reading)) => {
                 let begun = sight.go_on(reading, &file, || !slice.is_over());
-                (file, begun)
+                (share, file, begun)
             }
             None => {
                 let Some(share) = self.listing.next(bucket)? else {
                     return Ok(if self.listing.wants_reading() { Left::Something } else { Left::Nothing });
                 };
                 let begun = bucket.open_share(&share).and_then(|file| {
-                    let begun = match sight.begin(share.name(), &file)? {
+                    let begun = match sight.begin(&file)? {
                         Begun::Reading(reading) => sight.go_on(reading, &file, || !slice.is_over()),
                         looked @ Begun::Looked(_) => looked,
                     };
                     Ok((file, begun))
                 });
                 match begun {
-                    Ok(begun) => begun,
+                    Ok((file, begun)) => (share, file, begun),
                     Err(e) => {
                         self.unreadable(bucket, share.name(), &e, fold);
                         return Ok(Left::Something);
@@ -178,11 +178,11 @@ impl BucketVisit {
             }
         };
         match begun {
-            Begun::Reading(reading) => self.current = Some((file, reading)),
+            Begun::Reading(reading) => self.current = Some((share, file, reading)),
             Begun::Looked(looked) if looked.would_wait && fold.defer() => {}
             Begun::Looked(looked) => {
-                self.meet(job, bucket, looked.plan.name.as_bytes(), file.stamp().touched_unix(), fold);
-                self.looked(job, bucket, looked, fold.phase);
+                self.meet(job, bucket, share.name(), file.stamp().touched_unix(), fold);
+                self.looked(job, bucket, share.into_name(), looked, fold.phase);
             }
         }
         Ok(Left::Something)
@@ -190,7 +190,7 @@ impl BucketVisit {
 
     /// Makes it go on in another slice.
     fn set_aside(&mut self, bucket: &TahoeBucket<'_>) -> io::Result<()> {
-        if let Some((_, reading)) = &mut self.current {
+        if let Some((_, _, reading)) = &mut self.current {
             reading.set_aside();
         }
         self.listing.keep(bucket)
@@ -216,8 +216,9 @@ impl BucketVisit {
         }
     }
 
-    fn looked(&mut self, job: &Leases, bucket: &TahoeBucket<'_>, looked: Looked, phase: VisitPhase) {
-        let Looked { mut plan, ages, mut flaws, stops, kept, .. } = looked;
+    fn looked(&mut self, job: &Leases, bucket: &TahoeBucket<'_>, name: Vec<u8>, looked: Looked, phase: VisitPhase) {
+        let Looked { seen, act, spared, ages, mut flaws, stops, kept, .. } = looked;
+        let mut plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
         self.counts.shares += 1;
         if self.sums.has_stopped() {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
@@ -270,7 +271,7 @@ impl BucketVisit {
             _ => self.error(bucket, name, &format!("cannot read share: {e}")),
         }
         self.counts.shares += 1;
-        let plan = SharePlan::of(String::from_utf8_lossy(name).into_owned(), Seen::Stops(None));
+        let plan = SharePlan::of(name.to_vec(), Seen::Stops(None));
         self.sums.add(&plan, BTreeMap::new());
     }
 
@@ -354,7 +355,7 @@ impl BucketVisit {
             return Ok(());
         }
         if fold.phase.examines() {
-            fold.tally.take_in(self.sums.take_examined(disk_bytes));
+            fold.tally.take_in(self.sums.examined(disk_bytes));
         }
         let mut frees = self.sums.frees;
         frees.buckets = u64::from(prune);
@@ -365,7 +366,7 @@ impl BucketVisit {
             }
             Manner::Deletes => {
                 let end = self.sums.end();
-                fold.tally.take_in(self.sums.take_recovered());
+                fold.tally.actual.merge(&self.sums.recovered);
                 if is_pending {
                     let shares = std::mem::take(&mut self.shares);
                     let plan = BucketPlan { disk_bytes, shares, prune, end: Some(end), ..BucketPlan::default() };

@@ -5,7 +5,7 @@ use std::io;
 
 use super::figures::Why;
 use super::judge::{Dates, Flaw, HEADER, judge};
-use super::plan::{Act, Change, Seen, SharePlan};
+use super::plan::{Act, Change, Seen};
 use super::tally::{Held, Share};
 use super::windows::{self, By, Cancelled, WINDOW_LEN};
 use super::{Conduct, LeaseSettings, Word};
@@ -31,7 +31,11 @@ const LEASES_READ: u64 = 1_000_000;
 /// What a look at a share has shown.
 #[derive(Debug)]
 pub(super) struct Looked {
-    pub plan: SharePlan,
+    pub seen: Seen,
+    /// What is to be done to it.
+    pub act: Option<Act>,
+    /// Why nothing is done to it though leases of it have expired.
+    pub spared: Option<Why>,
     /// How many of its leases have which age, in days; of a share that turned out to be corrupt, those of the leases before.
     /// Dates have 32 bits, so there are 50,000 ages at most, however many leases a count speaks of.
     pub ages: BTreeMap<i64, u64>,
@@ -81,8 +85,6 @@ struct Decision {
 /// A share whose leases are being read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// Its name.
-    name: String,
     header: Header,
     met: Met,
     place: TablePlace,
@@ -97,6 +99,13 @@ pub(super) enum Begun {
     Reading(Reading),
 }
 
+impl Looked {
+    fn of(seen: Seen, ages: BTreeMap<i64, u64>, flaws: Vec<Flaw>, decision: Decision) -> Looked {
+        let Decision { act, stops, kept, spared, would_wait } = decision;
+        Looked { seen, act, spared, ages, flaws, stops, kept, would_wait }
+    }
+}
+
 impl Reading {
     /// Notes that it goes on in another slice, with another page.
     pub fn set_aside(&mut self) {
@@ -109,8 +118,8 @@ impl Sight<'_> {
     ///
     /// # Errors
     /// If not even its first bytes can be read.
-    pub fn look(&mut self, name: &[u8], file: &ObjectFile) -> io::Result<Looked> {
-        let mut reading = match self.begin(name, file)? {
+    pub fn look(&mut self, file: &ObjectFile) -> io::Result<Looked> {
+        let mut reading = match self.begin(file)? {
             Begun::Looked(looked) => return Ok(looked),
             Begun::Reading(reading) => reading,
         };
@@ -126,20 +135,17 @@ impl Sight<'_> {
     ///
     /// # Errors
     /// If not even its first bytes can be read.
-    pub fn begin(&mut self, name: &[u8], file: &ObjectFile) -> io::Result<Begun> {
+    pub fn begin(&mut self, file: &ObjectFile) -> io::Result<Begun> {
         let head_len = file.read_at(self.page, 0)?;
-        // Names of shares are digits of some script, so this loses nothing.
-        let name = String::from_utf8_lossy(name).into_owned();
         Ok(match Header::parse(&self.page[..head_len]) {
             Ok(header) => {
                 let (met, place) = (Met::nothing(self.latest), TablePlace::default());
-                Begun::Reading(Reading { name, header, met, place, head_len })
+                Begun::Reading(Reading { header, met, place, head_len })
             }
             Err(malformed) => {
                 let flaw =
                     Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true, only_kept: false };
-                let (plan, ages) = (SharePlan::of(name, Seen::Corrupt), BTreeMap::new());
-                Begun::Looked(Looked { plan, ages, flaws: vec![flaw], stops: None, kept: None, would_wait: false })
+                Begun::Looked(Looked::of(Seen::Corrupt, BTreeMap::new(), vec![flaw], Decision::default()))
             }
         })
     }
@@ -156,7 +162,7 @@ impl Sight<'_> {
             Ok(TableRead::End(extra)) => Ok(extra),
             Err(fault) => Err(fault),
         };
-        let Reading { name, header, met, .. } = reading;
+        let Reading { header, met, .. } = reading;
         let flaws = judge(&header, share.size, &read, &met.dates);
         let whole = Share {
             share_type: header.share_type(),
@@ -179,9 +185,7 @@ impl Sight<'_> {
                 (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
             }
         };
-        let Decision { act, stops, kept, spared, would_wait } = decision;
-        let plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
-        Begun::Looked(Looked { plan, ages: met.ages, flaws, stops, kept, would_wait })
+        Begun::Looked(Looked::of(seen, met.ages, flaws, decision))
     }
 
     fn decide(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, met: &Met, flaws: &[Flaw]) -> Decision {

@@ -37,6 +37,7 @@ use youngest::Youngest;
 
 use super::TahoeStore;
 use super::store::TahoeBucket;
+use super::table::PIECE_LEN;
 use crate::error::Error;
 use crate::job::{Carried, CycleView, Deed, Fold, Intent, Job, PrefixWalk, Stopped, Unreadable, Visited};
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
@@ -148,9 +149,9 @@ impl Job<TahoeStore> for Leases {
         if self.refuses(fold) {
             return Ok(());
         }
-        let mut part = None;
+        let (mut part, mut page) = (None, [0; PIECE_LEN]);
         loop {
-            match examine::bucket(self, bucket, part.take(), fold)? {
+            match examine::bucket(self, bucket, part.take(), &mut page, fold)? {
                 Visited::Whole => return Ok(()),
                 Visited::Part(visit) | Visited::Chunk(visit) => part = Some(visit),
             }
@@ -158,8 +159,9 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, Self>) -> Result<(), Stopped> {
+        let mut page = [0; PIECE_LEN];
         walk.each_bucket_in_parts(|bucket, part, fold| {
-            if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, fold) }
+            if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, &mut page, fold) }
         })
     }
 

@@ -101,8 +101,9 @@ pub(super) enum Change {
 }
 
 impl SharePlan {
-    /// A share to which nothing is to be done.
-    pub fn of(name: String, seen: Seen) -> SharePlan {
+    /// A share to which nothing is to be done. Its name is digits of some script, so nothing of it is lost as text.
+    pub fn of(name: Vec<u8>, seen: Seen) -> SharePlan {
+        let name = String::from_utf8(name).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         SharePlan { name, ages: BTreeMap::new(), seen, act: None, spared: None, done: false }
     }
 
@@ -215,7 +216,7 @@ impl BucketPlan {
         let mut recovered = true;
         for plan in &self.shares {
             match &plan.seen {
-                Seen::Whole(share) if plan.is_recovered(share) => tally.add_recovered(share),
+                Seen::Whole(share) if plan.is_recovered(share) => tally.actual.add_share(share),
                 Seen::Whole(_) | Seen::Corrupt => recovered = false,
                 Seen::Stops(_) => return,
             }

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::Freed;
 use super::plan::{Act, Change, Seen, SharePlan};
-use super::tally::{Held, Kind, LeaseTally};
+use super::tally::{Held, Kind, LeaseTally, Space};
 
 /// A bucket being visited.
 #[derive(Debug)]
 pub(super) struct BucketSums {
     /// What was examined.
     tally: LeaseTally,
-    /// What Tahoe calls recovered though nothing was done to it.
-    recovered: LeaseTally,
+    /// The shares that Tahoe calls recovered though nothing was done to them.
+    pub recovered: Space,
     end: BucketEnd,
     /// Whether it is held by shares to which nothing is done, by their own dates and by the settings.
     held_firmly: Held,
@@ -84,7 +84,7 @@ impl BucketSums {
     pub fn new() -> BucketSums {
         BucketSums {
             tally: LeaseTally::default(),
-            recovered: LeaseTally::default(),
+            recovered: Space::default(),
             end: BucketEnd::new(),
             held_firmly: Held { by_own_date: false, by_settings: false },
             frees: Freed::default(),
@@ -109,7 +109,7 @@ impl BucketSums {
                 Seen::Whole(share) => {
                     self.tally.add_share(share);
                     if plan.act.is_none() && plan.is_recovered(share) {
-                        self.recovered.add_recovered(share);
+                        self.recovered.add_share(share);
                     }
                 }
                 Seen::Stops(Some(share)) => self.tally.add_examined(share),
@@ -148,18 +148,13 @@ impl BucketSums {
         BucketEnd { gone, ..self.end }
     }
 
-    /// Takes out what was examined, the bucket included.
-    pub fn take_examined(&mut self, disk_bytes: u64) -> LeaseTally {
+    /// What was examined, the bucket included. Called once, after the last share.
+    pub fn examined(&mut self, disk_bytes: u64) -> &mut LeaseTally {
         let end = self.end();
         if end.counts() {
             self.tally.add_bucket(disk_bytes, end.kind, end.held, end.stays);
         }
-        std::mem::take(&mut self.tally)
-    }
-
-    /// Takes out what Tahoe calls recovered of the shares to which nothing is done, without the bucket.
-    pub fn take_recovered(&mut self) -> LeaseTally {
-        std::mem::take(&mut self.recovered)
+        &mut self.tally
     }
 }
 

@@ -188,7 +188,7 @@ impl Space {
         *self == Space::default()
     }
 
-    fn add_share(&mut self, share: &Share) {
+    pub(super) fn add_share(&mut self, share: &Share) {
         let kind = Kind::Known(share.share_type);
         self.shares.add(1, kind);
         self.sharebytes.add(share.size, kind);
@@ -200,7 +200,7 @@ impl Space {
         self.diskbytes.add(disk_bytes, kind);
     }
 
-    fn merge(&mut self, later: &Space) {
+    pub(super) fn merge(&mut self, later: &Space) {
         self.buckets.merge(later.buckets);
         self.shares.merge(later.shares);
         self.sharebytes.merge(later.sharebytes);
@@ -209,9 +209,23 @@ impl Space {
 }
 
 impl LeaseTally {
-    /// Adds what a bucket has come to.
-    pub(super) fn take_in(&mut self, bucket: LeaseTally) {
-        self.merge(bucket);
+    /// Adds what a bucket, or a later part of the ring, has come to, and takes its maps.
+    pub(super) fn take_in(&mut self, later: &mut LeaseTally) {
+        self.add_ages(std::mem::take(&mut later.ages));
+        for (leases, shares) in std::mem::take(&mut later.leases_per_share) {
+            *self.leases_per_share.entry(leases).or_default() += shares;
+        }
+        self.actual.merge(&later.actual);
+        self.original.merge(&later.original);
+        self.configured.merge(&later.configured);
+        self.examined.merge(&later.examined);
+        self.unknown_buckets += later.unknown_buckets;
+        self.deleted.merge(&later.deleted);
+        self.would_delete.merge(&later.would_delete);
+        self.would_delete_in = self.would_delete_in.saturating_add(later.would_delete_in);
+        self.spared.merge(&later.spared);
+        self.empty.merge(&later.empty);
+        self.unleased.merge(&later.unleased);
     }
 
     /// Counts leases by the day of their age.
@@ -243,11 +257,6 @@ impl LeaseTally {
         if !share.held.by_settings {
             self.configured.add_share(share);
         }
-    }
-
-    /// Counts a share as recovered.
-    pub(super) fn add_recovered(&mut self, share: &Share) {
-        self.actual.add_share(share);
     }
 
     /// Counts a bucket, after its shares; `stays` if one of them [does](Share::stays). `disk_bytes` is that of its directory;
@@ -297,22 +306,8 @@ fn with_leases(space: &Space, unleased: &Expired) -> Expired {
 }
 
 impl Tally for LeaseTally {
-    fn merge(&mut self, later: LeaseTally) {
-        self.add_ages(later.ages);
-        for (leases, shares) in later.leases_per_share {
-            *self.leases_per_share.entry(leases).or_default() += shares;
-        }
-        self.actual.merge(&later.actual);
-        self.original.merge(&later.original);
-        self.configured.merge(&later.configured);
-        self.examined.merge(&later.examined);
-        self.unknown_buckets += later.unknown_buckets;
-        self.deleted.merge(&later.deleted);
-        self.would_delete.merge(&later.would_delete);
-        self.would_delete_in = self.would_delete_in.saturating_add(later.would_delete_in);
-        self.spared.merge(&later.spared);
-        self.empty.merge(&later.empty);
-        self.unleased.merge(&later.unleased);
+    fn merge(&mut self, mut later: LeaseTally) {
+        self.take_in(&mut later);
     }
 
     fn memory_bytes(&self) -> usize {

@@ -35,6 +35,11 @@ impl ShareEntry {
         &self.name
     }
 
+    /// The share's name, without the rest.
+    pub fn into_name(self) -> Vec<u8> {
+        self.name
+    }
+
     /// The share's number, as its name says.
     pub fn number(&self) -> ShareNumber {
         self.number
