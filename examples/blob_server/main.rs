@@ -201,14 +201,12 @@ async fn status(server: web::Data<Server>) -> impl Responder {
 
 #[post("/pause")]
 async fn pause(server: web::Data<Server>) -> impl Responder {
-    server.engine.pause();
-    HttpResponse::NoContent()
+    answered(server.engine.pause().await)
 }
 
 #[post("/resume")]
 async fn resume(server: web::Data<Server>) -> impl Responder {
-    server.engine.resume();
-    HttpResponse::NoContent()
+    answered(server.engine.resume().await)
 }
 
 /// Sets the budget, in percent of a core: all that is done in the background together takes no more.

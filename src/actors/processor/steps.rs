@@ -77,7 +77,7 @@ impl<'c, S: Store, J: Job<S>> Steps<'c, S, J> {
         let weight = *self.crawl.weight.borrow();
         let slice = tokio::select! {
             biased;
-            () = self.crawl.reins.stopped() => return Err(Error::Stopped),
+            () = self.crawl.control.stopped() => return Err(Error::Stopped),
             slice = self.crawl.ports.slices.slice(self.client.clone(), weight) => Arc::new(slice?),
         };
         self.slice = Some(slice.clone());
