@@ -19,7 +19,7 @@ use crate::policy::cycle::{Cycle, Rehearsal};
 use crate::policy::ring::Lap;
 use crate::shown;
 use crate::state::{StateStore, each_note, each_prefix};
-use crate::tahoe::{Leases, TahoeStore, Verify};
+use crate::tahoe::{Leases, TahoeStore, verify};
 
 /// Findings of a cycle that are listed.
 const FINDINGS_LISTED: usize = 10_000;
@@ -145,7 +145,7 @@ fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
     match &crawl.job {
         JobSettings::Count => reported(&Count, state, cycle, notes),
         JobSettings::Leases(leases) => reported(&Leases::new(leases.clone()), state, cycle, notes),
-        JobSettings::Verify { verify, .. } => reported(&Verify::new(verify.clone()), state, cycle, notes),
+        JobSettings::Verify { verify, .. } => reported(&verify::job(verify.clone()), state, cycle, notes),
     }
 }
 
