@@ -16,9 +16,9 @@ const SLICE: Duration = Duration::from_millis(20);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Finds so much in each bucket.
-struct Finder {
-    clock: SimClock,
-    findings: u32,
+pub struct Finder {
+    pub clock: SimClock,
+    pub findings: u32,
 }
 
 impl Job<SimStore> for Finder {
