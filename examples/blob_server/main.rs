@@ -201,12 +201,14 @@ async fn status(server: web::Data<Server>) -> impl Responder {
 
 #[post("/pause")]
 async fn pause(server: web::Data<Server>) -> impl Responder {
-    answered(server.engine.pause().await)
+    server.engine.pause().await;
+    HttpResponse::NoContent()
 }
 
 #[post("/resume")]
 async fn resume(server: web::Data<Server>) -> impl Responder {
-    answered(server.engine.resume().await)
+    server.engine.resume().await;
+    HttpResponse::NoContent()
 }
 
 /// Sets the budget, in percent of a core: all that is done in the background together takes no more.
