@@ -64,6 +64,7 @@ struct SumUp;
 
 impl Job<Folder> for SumUp {
     type Tally = Sum;
+    type Part = ();
     fn name(&self) -> &str {
         "sum-up"
     }

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::policy::cycle::Difference;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -101,15 +103,15 @@ pub enum Error {
     #[error(
         "the unfinished cycle {cycle} of {crawl} was begun with other parameters: {}; use those again, or begin anew \
          with --fresh",
-        differences.join(", ")
+        Difference::list(differences)
     )]
     CycleDiffers {
         /// The crawl.
         crawl: String,
         /// The unfinished cycle's number.
         cycle: u64,
-        /// Each difference, as `what: was this, is that`.
-        differences: Vec<String>,
+        /// Each difference.
+        differences: Vec<Difference>,
     },
 
     /// A cycle would delete more than it may without a confirmation.

@@ -1,35 +1,34 @@
 //! The Checkpointer: the only writer of the state.
 //!
-//! Owns the [`Desk`] with the state on it, and answers every message at once, on a thread of its own (the engine gives it
+//! Owns the [`Writer`], and answers every message at once, on a thread of its own (the engine gives it
 //! an arbiter). It asks for no slice and waits for nobody: whoever sends it work holds the slice, and charges it with what
-//! the answer says it has cost. For commits after every bucket it lends the desk to the threads that fold.
+//! the answer says it has cost. For commits after every bucket it lends the writer to the threads that fold.
 
 use actix::prelude::*;
 
 use super::guard::Guard;
 use super::messages::{
-    CarryOut, ClaimPrefixes, Commit, Committed, DamagedBy, Deliver, FinishedCycles, LastRunOf, LatestCycle, OpenCycle,
-    Opened, Origin, Ran, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SavedPrefix, Stop, SyncState, Tidy,
-    TidyDone,
+    AtWriter, Batch, CarryOut, ClaimPrefixes, Committed, DamagedBy, Deliver, FinishedCycles, LastRunOf, LatestCycle,
+    OpenCycle, Opened, Origin, Ran, ReadCycle, ReadPrefixes, ReleaseClaims, SavedPrefix, Stop, Tidy, TidyDone,
 };
 use crate::clock::Time;
 use crate::error::{Error, Result};
-use crate::job::{Candidate, Counts, NoteKind};
+use crate::job::{Counts, NoteKind};
 use crate::policy::cycle::{Cycle, Decision, decide};
 use crate::settings::Order;
-use crate::state::{Claim, CycleRows, Desk, LastRun, PrefixRow, StateStore, each_prefix};
+use crate::state::{Claim, CycleRows, LastRun, PrefixRow, StateStore, Writer, each_prefix};
 use crate::store::STRAYS_NAMED;
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
-    desk: Desk,
+    writer: Writer,
     time: Time,
     _guard: Guard,
 }
 
 impl Checkpointer {
-    pub(crate) fn new(desk: Desk, time: Time, guard: Guard) -> Self {
-        Checkpointer { desk, time, _guard: guard }
+    pub(crate) fn new(writer: Writer, time: Time, guard: Guard) -> Self {
+        Checkpointer { writer, time, _guard: guard }
     }
 }
 
@@ -41,7 +40,7 @@ impl Handler<OpenCycle> for Checkpointer {
     type Result = Result<Opened>;
 
     fn handle(&mut self, msg: OpenCycle, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| open(state, &msg))
+        self.writer.with(|state| open(state, &msg))
     }
 }
 
@@ -49,7 +48,7 @@ impl Handler<LatestCycle> for Checkpointer {
     type Result = Result<Option<Cycle>>;
 
     fn handle(&mut self, LatestCycle(crawl): LatestCycle, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.latest(&crawl))
+        self.writer.with(|state| state.latest(&crawl))
     }
 }
 
@@ -57,7 +56,7 @@ impl Handler<FinishedCycles> for Checkpointer {
     type Result = Result<Vec<Cycle>>;
 
     fn handle(&mut self, FinishedCycles(crawl): FinishedCycles, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.finished(&crawl))
+        self.writer.with(|state| state.finished(&crawl))
     }
 }
 
@@ -65,29 +64,32 @@ impl Handler<ClaimPrefixes> for Checkpointer {
     type Result = Result<Vec<Claim>>;
 
     fn handle(&mut self, msg: ClaimPrefixes, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| match msg.order {
+        self.writer.with(|state| match msg.order {
             Order::Ring => state.claim(&msg.cycle, msg.most),
             Order::OldestFirst => state.claim_oldest(&msg.cycle, msg.most),
         })
     }
 }
 
-impl Handler<Commit> for Checkpointer {
+impl Handler<Batch> for Checkpointer {
     type Result = Committed;
 
-    fn handle(&mut self, msg: Commit, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, batch: Batch, _: &mut Self::Context) -> Self::Result {
         let before = self.time.meter.thread_cost();
-        let result = self.desk.with(|state| state.commit(&msg.cycle, &msg.progress, msg.at));
+        let result = self.writer.with(|state| state.commit(&batch.cycle, &batch.progress, batch.at));
         let cost = self.time.meter.thread_cost().saturating_sub(before);
-        Committed { result, progress: msg.progress, cost }
+        Committed { batch, result, cost }
     }
 }
 
-impl Handler<SyncState> for Checkpointer {
+impl Handler<AtWriter> for Checkpointer {
     type Result = Result<()>;
 
-    fn handle(&mut self, _: SyncState, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.sync())
+    fn handle(&mut self, AtWriter(work): AtWriter, _: &mut Self::Context) -> Self::Result {
+        self.writer.with(|state| {
+            work(state);
+            Ok(())
+        })
     }
 }
 
@@ -95,7 +97,7 @@ impl Handler<ReleaseClaims> for Checkpointer {
     type Result = Result<()>;
 
     fn handle(&mut self, msg: ReleaseClaims, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.release(&msg.cycle, &msg.claims))
+        self.writer.with(|state| state.release(&msg.cycle, &msg.claims))
     }
 }
 
@@ -103,7 +105,7 @@ impl Handler<ReadCycle> for Checkpointer {
     type Result = Result<CycleRows>;
 
     fn handle(&mut self, msg: ReadCycle, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| read(state, &msg))
+        self.writer.with(|state| read(state, &msg))
     }
 }
 
@@ -111,7 +113,7 @@ impl Handler<ReadPrefixes> for Checkpointer {
     type Result = Result<Vec<PrefixRow>>;
 
     fn handle(&mut self, msg: ReadPrefixes, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.prefixes(&msg.cycle, msg.from))
+        self.writer.with(|state| state.prefixes(&msg.cycle, msg.from))
     }
 }
 
@@ -119,7 +121,7 @@ impl Handler<Deliver> for Checkpointer {
     type Result = Result<()>;
 
     fn handle(&mut self, Deliver(cycle): Deliver, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.deliver(&cycle))
+        self.writer.with(|state| state.deliver(&cycle))
     }
 }
 
@@ -127,15 +129,7 @@ impl Handler<CarryOut> for Checkpointer {
     type Result = Result<()>;
 
     fn handle(&mut self, msg: CarryOut, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.carry_out(&msg.cycle, msg.consent, msg.at))
-    }
-}
-
-impl Handler<ReadCandidates> for Checkpointer {
-    type Result = Result<Vec<Candidate>>;
-
-    fn handle(&mut self, msg: ReadCandidates, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.candidates(&msg.cycle, msg.prefix, msg.after.as_deref(), msg.most))
+        self.writer.with(|state| state.carry_out(&msg.cycle, msg.consent, msg.at))
     }
 }
 
@@ -143,7 +137,7 @@ impl Handler<DamagedBy> for Checkpointer {
     type Result = Result<u64>;
 
     fn handle(&mut self, msg: DamagedBy, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.damaged(&msg.store, &msg.job))
+        self.writer.with(|state| state.damaged(&msg.store, &msg.job))
     }
 }
 
@@ -151,7 +145,7 @@ impl Handler<LastRunOf> for Checkpointer {
     type Result = Result<Option<LastRun>>;
 
     fn handle(&mut self, LastRunOf(maintenance): LastRunOf, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.last_run(&maintenance))
+        self.writer.with(|state| state.last_run(&maintenance))
     }
 }
 
@@ -159,7 +153,7 @@ impl Handler<Ran> for Checkpointer {
     type Result = Result<()>;
 
     fn handle(&mut self, msg: Ran, _: &mut Self::Context) -> Self::Result {
-        self.desk.with(|state| state.ran(&msg.maintenance, &msg.run))
+        self.writer.with(|state| state.ran(&msg.maintenance, &msg.run))
     }
 }
 
@@ -168,7 +162,7 @@ impl Handler<Tidy> for Checkpointer {
 
     fn handle(&mut self, Tidy(step): Tidy, _: &mut Self::Context) -> Self::Result {
         let (since, before) = (self.time.clock.now(), self.time.meter.thread_cost());
-        let result = self.desk.with(|state| state.tidy(&step));
+        let result = self.writer.with(|state| state.tidy(&step));
         let cost = self.time.meter.thread_cost().saturating_sub(before);
         TidyDone { result, took: self.time.clock.now().saturating_sub(since), cost }
     }
@@ -179,7 +173,7 @@ impl Handler<Stop> for Checkpointer {
 
     /// Closes the state: when this is answered, another process may open it.
     fn handle(&mut self, _: Stop, _: &mut Self::Context) {
-        self.desk.close();
+        self.writer.close();
     }
 }
 

@@ -10,12 +10,11 @@
 //! | Checkpointer | [`OpenCycle`] | [`Opened`] |
 //! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
 //! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
-//! | Checkpointer | [`Commit`] | [`Committed`] |
-//! | Checkpointer | [`SyncState`], [`ReleaseClaims`], [`Deliver`] | |
+//! | Checkpointer | [`Batch`] | [`Committed`] |
+//! | Checkpointer | [`AtWriter`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
 //! | Checkpointer | [`ReadPrefixes`] | the next [`PrefixRow`]s of a cycle |
 //! | Checkpointer | [`CarryOut`] | |
-//! | Checkpointer | [`ReadCandidates`] | the next [`Candidate`]s of a prefix |
 //! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a maintenance ended |
@@ -40,8 +39,7 @@ use crate::model::Subscribers;
 use crate::policy::cycle::{self, Cycle, CycleIdentity, CycleKey, Fresh};
 use crate::settings::{BudgetSettings, Order};
 use crate::slice::{EngineId, TimeSlice};
-use crate::state::CycleRows;
-use crate::state::{Claim, Consent, LastRun, PrefixRow, Progress, Standing, Tidied, TidyStep};
+use crate::state::{Claim, Consent, CycleRows, LastRun, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep};
 use crate::store::{Names, Store};
 
 /// Asks for a slice, which comes when it is the client's turn and the budget allows it. See [`SlicePort::slice`].
@@ -322,10 +320,11 @@ pub struct ClaimPrefixes {
     pub order: Order,
 }
 
-/// Saves progress. The sender holds the slice and charges it with [`Committed::cost`].
+/// Progress of any number of prefixes, with all that belongs to it: saved whole or not at all, and answered at once. The
+/// sender holds the slice and charges it with [`Committed::cost`].
 #[derive(Debug, Message)]
 #[rtype(result = "Committed")]
-pub struct Commit {
+pub struct Batch {
     /// The cycle.
     pub cycle: CycleKey,
     /// What to save, one entry per prefix.
@@ -334,21 +333,21 @@ pub struct Commit {
     pub at: f64,
 }
 
-/// What became of a commit.
+/// What became of a batch.
 #[derive(Debug, MessageResponse)]
 pub struct Committed {
+    /// What was to be saved, back again.
+    pub batch: Batch,
     /// How the cycle stands, or why nothing was saved.
     pub result: Result<Standing>,
-    /// What was to be saved, back again.
-    pub progress: Vec<Progress>,
     /// What it has cost, by the meter of the checkpointer's thread.
     pub cost: Duration,
 }
 
-/// Makes sure that everything committed so far survives a loss of power.
-#[derive(Debug, Clone, Copy, Message)]
+/// Work with the state for a thread that may take no lock of a database.
+#[derive(Message)]
 #[rtype(result = "Result<()>")]
-pub struct SyncState;
+pub struct AtWriter(pub Box<dyn FnOnce(&mut dyn StateStore) + Send>);
 
 /// Gives claims back.
 #[derive(Debug, Clone, Message)]
@@ -395,20 +394,6 @@ pub struct CarryOut {
     pub consent: Consent,
     /// The wall clock, in seconds since 1970.
     pub at: f64,
-}
-
-/// Asks for candidates of a prefix.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<Candidate>>")]
-pub struct ReadCandidates {
-    /// The cycle.
-    pub cycle: CycleKey,
-    /// Position of the prefix in the ring.
-    pub prefix: u32,
-    /// The last one that is not wanted.
-    pub after: Option<Vec<u8>>,
-    /// How many at most.
-    pub most: usize,
 }
 
 /// Asks how many objects of a store are damaged by the judgement of a job.

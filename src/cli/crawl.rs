@@ -20,7 +20,7 @@ use crate::job::{Count, Job};
 use crate::kinds::JobSettings;
 use crate::model::CycleReport;
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Cycle, Moment};
+use crate::policy::cycle::{Cycle, Difference, Moment};
 use crate::policy::deletion::Clocks;
 use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
@@ -67,15 +67,15 @@ fn until_store_is_back(args: &CrawlArgs) -> Result<()> {
 fn advised(args: &CrawlArgs, error: Error) -> Error {
     let Error::CycleDiffers { crawl, cycle, differences } = &error else { return error };
     // What deletes has this parameter, and what does not has none.
-    let named = differences.iter().find_map(|difference| difference.strip_prefix("delete: was "));
-    let deletes = named.map_or(!args.expiry.is_dry(), |was| !was.starts_with("not set"));
+    let named = differences.iter().find(|difference| difference.what == "delete");
+    let deletes = named.map_or(!args.expiry.is_dry(), |named| named.was.is_some());
     if args.job != JobName::Leases || !deletes {
         return error;
     }
     Error::Config(format!(
         "the unfinished cycle {cycle} of {crawl}, which deletes, was begun with other parameters: {}; use those again, or begin \
          anew with --fresh, and what it has deleted so far no longer counts for --max-delete",
-        differences.join(", ")
+        Difference::list(differences)
     ))
 }
 

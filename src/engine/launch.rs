@@ -18,17 +18,17 @@ use crate::job::Job;
 use crate::maintenance::Maintenance;
 use crate::model::{CrawlStatus, MaintenanceStatus};
 use crate::settings::{CrawlSettings, MaintenanceSettings, UpkeepSettings};
-use crate::state::Desk;
+use crate::state::Writer;
 use crate::store::Store;
 use crate::threads;
 
 pub(super) fn start_checkpointer(
-    desk: Desk,
+    writer: Writer,
     time: &Time,
     fuse: &Fuse,
     threads: Threads,
 ) -> Result<(Addr<Checkpointer>, Option<StateThread>)> {
-    let checkpointer = Checkpointer::new(desk, time.clone(), fuse.guard("checkpointer"));
+    let checkpointer = Checkpointer::new(writer, time.clone(), fuse.guard("checkpointer"));
     if threads == Threads::Shared {
         return Ok((checkpointer.start(), None));
     }

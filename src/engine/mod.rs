@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) use self::launch::{Plan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
 pub use crate::actors::{Command, Cycles, Governor, GovernorHandle, Life};
-use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring};
+use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring, WriterPort};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -26,7 +26,7 @@ pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
 use crate::settings::{self, CrawlSettings, MaintenanceSettings, Settings, UpkeepSettings};
 use crate::slice::EngineId;
-use crate::state::{Desk, StateStore};
+use crate::state::{StateStore, Writer};
 use crate::store::Store;
 use crate::threads;
 use conductor::{Conductor, Request, Works};
@@ -247,8 +247,8 @@ impl EngineBuilder {
         let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(runners).max(1);
         let (governor, membership) = governor.join(engine, workers, board.subscribers().clone());
         let state = self.state.unwrap_or_else(|| Box::new(crate::state::MemoryStore::default()));
-        let desk = Desk::new(state);
-        let (checkpointer, state_thread) = start_checkpointer(desk.clone(), &time, &fuse, self.threads)?;
+        let writer = Writer::new(state);
+        let (checkpointer, state_thread) = start_checkpointer(writer.clone(), &time, &fuse, self.threads)?;
         let ports = Ports {
             slices: governor.slices().clone(),
             latest: checkpointer.clone().recipient(),
@@ -256,14 +256,12 @@ impl EngineBuilder {
             open: checkpointer.clone().recipient(),
             claim: checkpointer.clone().recipient(),
             commit: checkpointer.clone().recipient(),
-            sync: checkpointer.clone().recipient(),
-            desk,
+            writer: WriterPort::new(writer, checkpointer.clone().recipient()),
             release: checkpointer.clone().recipient(),
             read: checkpointer.clone().recipient(),
             prefixes: checkpointer.clone().recipient(),
             deliver: checkpointer.clone().recipient(),
             carry_out: checkpointer.clone().recipient(),
-            candidates: checkpointer.clone().recipient(),
             damaged: checkpointer.clone().recipient(),
         };
         let maintenance =

@@ -23,6 +23,7 @@ impl Tally for NoTally {
 
 impl<S: Store> Job<S> for Count {
     type Tally = NoTally;
+    type Part = ();
 
     fn name(&self) -> &str {
         "count"
@@ -33,7 +34,7 @@ impl<S: Store> Job<S> for Count {
         Ok(())
     }
 
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, S, NoTally>) -> Result<(), Stopped> {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, S, Self>) -> Result<(), Stopped> {
         walk.count_rest();
         Ok(())
     }

@@ -26,40 +26,26 @@ pub struct Intent {
     pub deletes: u64,
     /// What is to be done, and the bucket's whole effect on the tally, as the job writes it.
     pub body: String,
+    /// Whether something of it may have been done. In the state that is so of each, unless the run that saved it ended in good
+    /// order and says otherwise.
+    pub begun: bool,
 }
-
-/// With this in place of the brace, the body of an intent in the state says that nothing of it was begun.
-const NOT_BEGUN: &str = "{\"not_begun\":true,";
 
 impl Intent {
     /// Whether each of its changes is done or not, and never half: then it may be given up at any moment. A body says so
-    /// with `"all_or_nothing": true` beside whatever else is in it; and one of which nothing was begun says that.
+    /// with `"all_or_nothing": true` beside whatever else is in it.
     pub fn is_all_or_nothing(&self) -> bool {
         #[derive(Deserialize)]
         struct Said {
             #[serde(default)]
             all_or_nothing: bool,
-            #[serde(default)]
-            not_begun: bool,
         }
-        let said = serde_json::from_str(&self.body);
-        said.is_ok_and(|Said { all_or_nothing, not_begun }| all_or_nothing || not_begun)
+        serde_json::from_str(&self.body).is_ok_and(|Said { all_or_nothing }| all_or_nothing)
     }
 
-    /// Writes into the body that nothing of it was begun, where that makes a difference and the body has room for it.
-    fn mark(&mut self) {
-        if let Some(rest) = self.body.strip_prefix('{').filter(|rest| rest.starts_with('"'))
-            && !self.is_all_or_nothing()
-        {
-            self.body = format!("{NOT_BEGUN}{rest}");
-        }
-    }
-
-    /// Takes that out again; tells whether it was there.
-    fn unmark(&mut self) -> bool {
-        let Some(rest) = self.body.strip_prefix(NOT_BEGUN) else { return false };
-        self.body = format!("{{{rest}");
-        true
+    /// Whether something of it may be done, and the rest not. Then its cycle is not given up.
+    pub fn may_be_half_done(&self) -> bool {
+        self.begun && !self.is_all_or_nothing()
     }
 }
 
@@ -67,28 +53,20 @@ impl Intent {
 #[derive(Debug, Default)]
 pub struct Intents {
     /// Saved for good by this run, so that they may be carried out.
-    recorded: VecDeque<Held>,
+    recorded: VecDeque<Intent>,
     /// Yet to be saved for good.
-    new: Vec<Held>,
+    new: Vec<Intent>,
     bytes: usize,
-}
-
-/// An intent in hand.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub intent: Intent,
-    /// Whether something of it may have been done.
-    pub begun: bool,
+    /// Whether nothing more of them is begun.
+    closed: bool,
 }
 
 impl Intents {
     /// Goes on with what an earlier run saved and perhaps carried out. Whether that would survive a loss of power, it did
     /// not say.
     pub(crate) fn resume(intents: Vec<Intent>) -> Intents {
-        let held = |mut intent: Intent| Held { begun: !intent.unmark(), intent };
-        let new: Vec<Held> = intents.into_iter().map(held).collect();
-        let bytes = new.iter().map(|held| held.intent.body.len()).sum();
-        Intents { recorded: VecDeque::new(), new, bytes }
+        let bytes = intents.iter().map(|intent| intent.body.len()).sum();
+        Intents { recorded: VecDeque::new(), new: intents, bytes, closed: false }
     }
 
     /// Whether there is none.
@@ -96,9 +74,10 @@ impl Intents {
         self.recorded.is_empty() && self.new.is_empty()
     }
 
-    /// Those there are, in the order in which they are to be carried out.
-    pub fn rows(&self) -> impl Iterator<Item = &Intent> {
-        self.recorded.iter().chain(&self.new).map(|held| &held.intent)
+    /// Those there are, in the order in which they are to be carried out, as they are saved: once they are, they may be begun.
+    pub fn rows(&self) -> impl Iterator<Item = Intent> {
+        let saved = |intent: &Intent| Intent { begun: intent.begun || !self.closed, ..intent.clone() };
+        self.recorded.iter().chain(&self.new).map(saved)
     }
 
     fn len(&self) -> usize {
@@ -128,44 +107,29 @@ impl Intents {
     }
 
     /// Takes out the next that was saved for good, to carry it out.
-    pub(crate) fn next(&mut self) -> Option<Held> {
+    pub(crate) fn next(&mut self) -> Option<Intent> {
         let next = self.recorded.pop_front()?;
-        self.bytes -= next.intent.body.len();
+        self.bytes -= next.body.len();
         Some(next)
     }
 
     /// Puts back one that could not be carried out.
-    pub(crate) fn put_back(&mut self, held: Held) {
-        self.bytes += held.intent.body.len();
-        self.recorded.push_front(held);
+    pub(crate) fn put_back(&mut self, intent: Intent) {
+        self.bytes += intent.body.len();
+        self.recorded.push_front(intent);
     }
 
-    /// Has those of which nothing was begun say so when they are saved next. Nothing is carried out after that. Tells
-    /// whether there are any.
-    pub(crate) fn lay_down(&mut self) -> bool {
-        let mut laid_down = false;
-        for Held { intent, .. } in self.recorded.iter_mut().filter(|held| !held.begun) {
-            let before = intent.body.len();
-            intent.mark();
-            self.bytes += intent.body.len() - before;
-            laid_down |= intent.body.len() > before;
-        }
-        laid_down
+    /// Notes that nothing more is carried out, so that those of which nothing was begun are saved as such. Tells whether that
+    /// makes a difference.
+    pub(crate) fn close(&mut self) -> bool {
+        self.closed = true;
+        self.recorded.iter().any(|intent| !intent.begun && !intent.is_all_or_nothing())
     }
 
     /// Adds one that is to be saved for good.
     pub(crate) fn put(&mut self, intent: Intent) {
-        self.push(Held { intent, begun: false });
-    }
-
-    /// As [`put`](Self::put), in place of one that was carried out in part.
-    pub(crate) fn put_again(&mut self, intent: Intent) {
-        self.push(Held { intent, begun: true });
-    }
-
-    fn push(&mut self, held: Held) {
-        self.bytes += held.intent.body.len();
-        self.new.push(held);
+        self.bytes += intent.body.len();
+        self.new.push(intent);
     }
 }
 
@@ -199,35 +163,32 @@ mod tests {
 
     use super::*;
 
-    fn rows(intents: &Intents) -> Vec<Intent> {
-        intents.rows().cloned().collect()
-    }
-
     #[test]
-    fn what_was_laid_down_says_so_until_it_is_taken_up_and_saved_again() {
+    fn what_was_not_begun_is_saved_as_such_until_it_is_taken_up_again() {
         let mut intents = Intents::default();
         for body in [json!({"n": 1}), json!({"n": 2}), json!({"n": 3, "all_or_nothing": true}), json!({}), json!("4")] {
-            intents.put(Intent { bucket: b"b".to_vec(), deletes: 1, body: body.to_string() });
+            intents.put(Intent { bucket: b"b".to_vec(), deletes: 1, body: body.to_string(), begun: false });
         }
-        let plain = rows(&intents);
+        let half_done = |intents: &Intents| intents.rows().map(|i| i.may_be_half_done()).collect::<Vec<_>>();
         intents.record();
+        assert_eq!(half_done(&intents), [true, true, false, true, true], "from now on each may be begun");
         // One that has failed may be half done.
         let first = intents.next().unwrap();
-        intents.put_back(Held { begun: true, ..first });
-        assert!(intents.lay_down());
-        let saved = rows(&intents);
-        let given_up: Vec<bool> = saved.iter().map(Intent::is_all_or_nothing).collect();
-        assert_eq!(given_up, [false, true, true, false, false]);
+        intents.put_back(Intent { begun: true, ..first });
+        assert!(intents.close());
+        assert_eq!(half_done(&intents), [true, false, false, false, false]);
+        let saved: Vec<Intent> = intents.rows().collect();
 
-        let mut resumed = Intents::resume(saved);
-        assert_eq!(rows(&resumed), plain);
+        let mut resumed = Intents::resume(saved.clone());
+        assert_eq!(half_done(&resumed), [true, true, false, true, true]);
         resumed.record();
-        assert!(resumed.lay_down(), "stopped again, before any is carried out");
-        assert_eq!(rows(&resumed).iter().map(Intent::is_all_or_nothing).collect::<Vec<_>>(), given_up);
-        // After a crash it says nothing.
-        let mut crashed = Intents::resume(plain.clone());
+        assert!(resumed.close(), "stopped again, before any is carried out");
+        assert_eq!(resumed.rows().collect::<Vec<_>>(), saved);
+        // After a crash each is taken for begun.
+        let crashed = saved.into_iter().map(|intent| Intent { begun: true, ..intent }).collect();
+        let mut crashed = Intents::resume(crashed);
         crashed.record();
-        assert!(!crashed.lay_down());
-        assert_eq!(rows(&crashed), plain);
+        assert!(!crashed.close());
+        assert_eq!(half_done(&crashed), [true, true, false, true, true]);
     }
 }

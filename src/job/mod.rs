@@ -36,9 +36,11 @@ use crate::store::Store;
 ///
 /// Its methods run on blocking threads. A panic in one of them costs the bucket: the walk goes back to the last commit,
 /// leaves the bucket out and reports it; the third in one cycle stops the crawl.
-pub trait Job<S: Store>: Send + Sync + 'static {
+pub trait Job<S: Store>: Sized + Send + Sync + 'static {
     /// What the buckets of one prefix are folded into; at most 64 KiB as JSON.
     type Tally: Tally;
+    /// A bucket that was begun and not finished, see [`PrefixWalk::each_bucket_in_parts`]; `()` where each is done at once.
+    type Part: Send + 'static;
 
     /// The name by which people know it: `count`, `leases`.
     fn name(&self) -> &str;
@@ -73,7 +75,7 @@ pub trait Job<S: Store>: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Stopped`] when the slice is over or progress cannot be saved: the same prefix comes again.
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, S, Self::Tally>) -> Result<(), Stopped> {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, S, Self>) -> Result<(), Stopped> {
         walk.each_bucket(|bucket, fold| self.process_bucket(bucket, fold))
     }
 

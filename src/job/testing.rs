@@ -60,8 +60,8 @@ struct StopAfter {
     visited: u32,
 }
 
-impl<T> Saver<T> for StopAfter {
-    fn after_bucket(&mut self, _state: &mut PrefixState<T>, _slice: &TimeSlice) -> Result<(), Error> {
+impl<T, P> Saver<T, P> for StopAfter {
+    fn after_bucket(&mut self, _state: &mut PrefixState<T, P>, _slice: &TimeSlice) -> Result<(), Error> {
         self.visited += 1;
         match self.stops {
             Stops::Every(buckets) if self.visited.is_multiple_of(buckets) => Err(Error::Stopped),
@@ -121,7 +121,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
     stops: Stops,
     rows: &mut Vec<Note>,
 ) -> std::io::Result<Vec<u8>> {
-    let mut state = PrefixState::<J::Tally>::new(position, 0);
+    let mut state = PrefixState::<J::Tally, J::Part>::new(position, 0);
     loop {
         let Some(mut open) = store.open_prefix(prefix)? else { return Ok(state.encode().unwrap()) };
         let mut names = Names::after(state.cursor.as_deref());

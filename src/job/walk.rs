@@ -3,7 +3,6 @@
 //! The clock is looked at after each bucket, so each slice makes progress. A bucket counts as visited when its effects
 //! on tally, notes and cursor stand together in the [`PrefixState`]; they are only ever saved together.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +14,8 @@ use super::candidate::{more_than_shown, shown_of};
 use super::deferred::Deferral;
 use super::fold::HandedOut;
 use super::{
-    Candidate, Counts, Coverage, CyclePhase, Deferred, DeferredBucket, DeletionCount, Fold, Intent, Intents, Notes,
-    PartlyDeleted, Picked, PrefixTally, Tally, Unreadable, VisitPhase, Visited,
+    Candidate, Counts, Coverage, CyclePhase, Deferred, DeferredBucket, DeletionCount, Fold, Intent, Intents, Job,
+    Notes, PartlyDeleted, Picked, PrefixTally, Tally, Unreadable, VisitPhase, Visited,
 };
 use crate::error::{Error, panic_message};
 use crate::policy::deletion::Clocks;
@@ -29,7 +28,7 @@ pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
 
 /// How far a prefix has been folded, and into what.
 #[derive(Debug)]
-pub(crate) struct PrefixState<T> {
+pub(crate) struct PrefixState<T, P> {
     pub position: u32,
     pub fence: u64,
     /// The last bucket whose effects are in `tally` and `notes`.
@@ -53,10 +52,10 @@ pub(crate) struct PrefixState<T> {
     /// The bucket whose turn it is, if it is deleted in chunks.
     partly_deleted: Option<PartlyDeleted>,
     /// What is half done of the bucket whose turn it is. Never saved: after a crash that bucket begins anew.
-    part: Option<Box<dyn Any + Send>>,
+    part: Option<P>,
 }
 
-impl<T: Tally> PrefixState<T> {
+impl<T: Tally, P> PrefixState<T, P> {
     pub fn new(position: u32, fence: u64) -> Self {
         PrefixState {
             position,
@@ -110,7 +109,7 @@ impl<T: Tally> PrefixState<T> {
             VisitPhase::CarryOut { .. } | VisitPhase::OnePass => {}
         }
         bodies.into_iter().for_each(|(deletes, body)| {
-            self.intents.put(Intent { bucket: bucket.to_vec(), deletes, body });
+            self.intents.put(Intent { bucket: bucket.to_vec(), deletes, body, begun: false });
         });
     }
 
@@ -212,25 +211,33 @@ pub(crate) enum Why {
 }
 
 /// Saves progress in mid-slice, where the checkpoint setting asks for it.
-pub(crate) trait Saver<T> {
+pub(crate) trait Saver<T, P> {
     /// Called after each bucket.
-    fn after_bucket(&mut self, state: &mut PrefixState<T>, slice: &TimeSlice) -> Result<(), Error>;
+    fn after_bucket(&mut self, state: &mut PrefixState<T, P>, slice: &TimeSlice) -> Result<(), Error>;
 
     /// Called in the middle of a bucket: what it has handed out so far is to be carried out. Default: it waits.
-    fn carry_out(&mut self, _state: &mut PrefixState<T>, _slice: &TimeSlice) -> Result<(), Error> {
+    fn carry_out(&mut self, _state: &mut PrefixState<T, P>, _slice: &TimeSlice) -> Result<(), Error> {
         Ok(())
     }
 }
 
+/// A visit to a bucket, or to what is left of it.
+type Visit<'v, S, J> = dyn FnMut(
+        &mut <S as Store>::Bucket<'_>,
+        Option<<J as Job<S>>::Part>,
+        &mut Fold<'_, <J as Job<S>>::Tally>,
+    ) -> Result<Visited<<J as Job<S>>::Part>, Unreadable>
+    + 'v;
+
 /// One prefix being walked: what [`Job::process_prefix`](super::Job::process_prefix) works on.
-pub struct PrefixWalk<'a, S: Store, T: Tally> {
+pub struct PrefixWalk<'a, S: Store, J: Job<S>> {
     pub(crate) store: &'a S,
     pub(crate) prefix: &'a str,
     pub(crate) open: &'a S::Prefix,
     pub(crate) names: &'a mut Names,
-    pub(crate) state: &'a mut PrefixState<T>,
+    pub(crate) state: &'a mut PrefixState<J::Tally, J::Part>,
     pub(crate) slice: &'a TimeSlice,
-    pub(crate) saver: &'a mut dyn Saver<T>,
+    pub(crate) saver: &'a mut dyn Saver<J::Tally, J::Part>,
     pub(crate) skipped: &'a Skipped,
     pub(crate) began: f64,
     pub(crate) now: f64,
@@ -247,14 +254,14 @@ pub struct PrefixWalk<'a, S: Store, T: Tally> {
     pub(crate) stopped: Option<Why>,
 }
 
-impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
+impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
     /// The name of the prefix.
     pub fn prefix(&self) -> &str {
         self.prefix
     }
 
     /// The tally of the prefix.
-    pub fn tally(&mut self) -> &mut T {
+    pub fn tally(&mut self) -> &mut J::Tally {
         &mut self.state.tally
     }
 
@@ -295,9 +302,9 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     /// [`Stopped`] when the slice is over, progress cannot be saved, or `visit` refused to go on or panicked.
     pub fn each_bucket(
         &mut self,
-        mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, T>) -> Result<(), Unreadable>,
+        mut visit: impl FnMut(&mut S::Bucket<'_>, &mut Fold<'_, J::Tally>) -> Result<(), Unreadable>,
     ) -> Result<(), Stopped> {
-        self.each_bucket_in_parts::<()>(|bucket, _, fold| visit(bucket, fold).map(|()| Visited::Whole))
+        self.each_bucket_in_parts(|bucket, _, fold| visit(bucket, fold).map(|()| Visited::Whole))
     }
 
     /// As [`each_bucket`](Self::each_bucket), for jobs whose buckets may take longer than a slice.
@@ -308,20 +315,21 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     ///
     /// # Errors
     /// As [`each_bucket`](Self::each_bucket).
-    pub fn each_bucket_in_parts<P: Send + 'static>(
+    pub fn each_bucket_in_parts(
         &mut self,
-        visit: impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
+        mut visit: impl FnMut(
+            &mut S::Bucket<'_>,
+            Option<J::Part>,
+            &mut Fold<'_, J::Tally>,
+        ) -> Result<Visited<J::Part>, Unreadable>,
     ) -> Result<(), Stopped> {
-        self.visit_buckets(visit).map_err(|why| {
+        self.visit_buckets(&mut visit).map_err(|why| {
             self.stopped = Some(why.clone());
             Stopped(why)
         })
     }
 
-    fn visit_buckets<P: Send + 'static>(
-        &mut self,
-        mut visit: impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
-    ) -> Result<(), Why> {
+    fn visit_buckets(&mut self, visit: &mut Visit<'_, S, J>) -> Result<(), Why> {
         if self.state.coverage == Coverage::Nothing {
             self.state.coverage = Coverage::All;
         }
@@ -332,7 +340,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 name.clear();
                 name.extend_from_slice(next);
                 let turn = Turn { name: &name, is_stray: nature == Nature::Stray, deferred: None };
-                if self.visit_one(&turn, &mut visit)? == Ended::InPart {
+                if self.visit_one(&turn, visit)? == Ended::InPart {
                     continue;
                 }
                 self.state.cursor = Some(name.clone());
@@ -342,7 +350,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             while let Some(bucket) = self.next_deferred() {
                 let (name, is_stray) = (bucket.name.as_bytes(), bucket.is_stray);
                 let turn = Turn { name, is_stray, deferred: Some(bucket.shown) };
-                if self.visit_one(&turn, &mut visit)? == Ended::InPart {
+                if self.visit_one(&turn, visit)? == Ended::InPart {
                     continue;
                 }
                 self.state.deferred.pop();
@@ -367,11 +375,7 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
     }
 
     /// Visits a bucket, or goes on with that. What comes of it stands in the state together with its place.
-    fn visit_one<P: Send + 'static>(
-        &mut self,
-        turn: &Turn<'_>,
-        visit: &mut impl FnMut(&mut S::Bucket<'_>, Option<P>, &mut Fold<'_, T>) -> Result<Visited<P>, Unreadable>,
-    ) -> Result<Ended, Why> {
+    fn visit_one(&mut self, turn: &Turn<'_>, visit: &mut Visit<'_, S, J>) -> Result<Ended, Why> {
         let name = turn.name;
         if turn.is_stray && !self.visits_strays {
             self.state.notes.enter(name);
@@ -421,12 +425,13 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
             refused: None,
             handed_out: HandedOut { deferral, ..HandedOut::default() },
         };
-        if let Some(message) = skip_message(self.skipped, self.state.position, name) {
+        let skipped = Some(self.skipped).filter(|skipped| !skipped.is_empty());
+        if let Some(message) = skipped.and_then(|skipped| skipped.get(&(self.state.position, name.to_vec()))) {
             let path = self.store.path(self.prefix, Some(name));
             fold.notes.error(&path, &format_args!("bucket skipped, the job panicked on it: {message}"));
             self.state.whole = false;
         } else {
-            let part = self.state.part.take().and_then(|part| part.downcast().ok()).map(|part| *part);
+            let part = self.state.part.take();
             let visited = catch_unwind(AssertUnwindSafe(|| match self.store.open_bucket(self.open, name) {
                 Ok(mut bucket) => visit(&mut bucket, part, &mut fold),
                 Err(error) if fold.defer_for(&error) => Ok(Visited::Whole),
@@ -452,12 +457,12 @@ impl<S: Store, T: Tally> PrefixWalk<'_, S, T> {
                 }
                 Ok(Visited::Whole) => {}
                 Ok(Visited::Part(part)) => {
-                    self.state.part = Some(Box::new(part));
+                    self.state.part = Some(part);
                     return if self.slice.is_over() { Err(Why::SliceOver) } else { Ok(Ended::InPart) };
                 }
                 Ok(Visited::Chunk(part)) => {
                     let handed_out = std::mem::take(&mut fold.handed_out);
-                    self.state.part = Some(Box::new(part));
+                    self.state.part = Some(part);
                     self.state.partly_deleted.get_or_insert_with(|| PartlyDeleted::nothing_of(name));
                     self.state.take_in(name, phase, handed_out);
                     self.saver.carry_out(self.state, self.slice).map_err(Why::Unsaved)?;
@@ -492,8 +497,4 @@ enum Ended {
     Whole,
     /// The same bucket is visited on.
     InPart,
-}
-
-fn skip_message<'a>(skipped: &'a Skipped, position: u32, name: &[u8]) -> Option<&'a String> {
-    if skipped.is_empty() { None } else { skipped.get(&(position, name.to_vec())) }
 }

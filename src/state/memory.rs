@@ -84,7 +84,7 @@ impl CycleState {
 
     fn half_done(&self) -> u64 {
         let intents = self.prefixes.iter().flat_map(|prefix| &prefix.intents);
-        intents.filter(|intent| !intent.is_all_or_nothing()).count() as u64
+        intents.filter(|intent| intent.may_be_half_done()).count() as u64
     }
 
     fn left(&self) -> u32 {

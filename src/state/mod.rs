@@ -7,10 +7,10 @@
 mod check;
 #[cfg(test)]
 mod contract;
-mod desk;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod writer;
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use check::may_be_given_up;
-pub use desk::Desk;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use writer::Writer;
 
 use crate::error::Result;
 use crate::job::{Candidate, DamagedObject, Intent, Judged, Note, NoteKind};
@@ -247,8 +247,8 @@ pub trait StateStore: Send + 'static {
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
 
-    /// How many intents of a cycle are not settled and may be half done, that is, are not
-    /// [all or nothing](Intent::is_all_or_nothing). While there are any, the cycle is not given up.
+    /// How many intents of a cycle are not settled and [may be half done](Intent::may_be_half_done). While there are any, the
+    /// cycle is not given up.
     fn half_done(&mut self, cycle: &CycleKey) -> Result<u64>;
 
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.

@@ -9,19 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::crawl::Crawl;
+use super::save::{Folded, is_unsaved_at_its_end};
 use super::settle::{Settling, are_many};
 use super::work::CycleWork;
 use crate::actors::messages::{Contents, ListedPrefix, Wanted};
 use crate::error::{Error, Result, panic_message};
-use crate::job::{
-    Counts, Coverage, CyclePhase, Intent, Intents, Job, Judged, PrefixState, PrefixWalk, Saver, Skipped, Stopped,
-    Tally, Why,
-};
+use crate::job::{Coverage, CyclePhase, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why};
 use crate::lock::lock;
 use crate::policy::deletion::Clocks;
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
-use crate::state::Progress;
 use crate::store::Store;
 
 /// Bytes of notes of one prefix after which progress is saved even in mid-slice: they are kept in memory until then.
@@ -37,9 +34,9 @@ const CANDIDATES_IN_HAND: usize = 16_384;
 const PREFIXES_IN_HAND: usize = 128;
 
 /// Listed prefixes still to be folded, and folded ones still to be saved.
-pub(super) struct Hand<S: Store, T> {
-    pub todo: VecDeque<(ListedPrefix<S>, PrefixState<T>)>,
-    pub done: Vec<PrefixState<T>>,
+pub(super) struct Hand<S: Store, T, P> {
+    pub todo: VecDeque<(ListedPrefix<S>, PrefixState<T, P>)>,
+    pub done: Vec<PrefixState<T, P>>,
     /// When progress was saved last.
     pub saved_at: Duration,
 }
@@ -58,7 +55,7 @@ pub(super) enum Ended {
     Panicked { position: u32, bucket: Vec<u8>, message: String },
 }
 
-impl<S: Store, T: Tally> Hand<S, T> {
+impl<S: Store, T: Tally, P> Hand<S, T, P> {
     pub fn new(now: Duration) -> Self {
         Hand { todo: VecDeque::new(), done: Vec::new(), saved_at: now }
     }
@@ -97,37 +94,42 @@ impl<S: Store, T: Tally> Hand<S, T> {
         Some(Wanted { position: listed.position, after: Some(after.clone()) })
     }
 
-    fn current(&self) -> Option<&PrefixState<T>> {
+    /// What was folded of it.
+    pub fn folded(&mut self) -> Folded<'_, T, P> {
+        let current = self.todo.front_mut().map(|(_, state)| state);
+        Folded { done: &mut self.done, current, saved_at: &mut self.saved_at }
+    }
+
+    fn current(&self) -> Option<&PrefixState<T, P>> {
         self.todo.front().map(|(_, state)| state)
     }
 
     /// Saves intents in hand for good, and carries them out while the slice lasts. On a blocking thread.
-    pub fn settle<J: Job<S, Tally = T>>(
+    pub fn settle<J: Job<S, Tally = T, Part = P>>(
         &mut self,
         crawl: &Crawl<S, J>,
         work: &CycleWork,
         slice: Option<&TimeSlice>,
     ) -> Result<()> {
-        let current = self.todo.front_mut().map(|(_, state)| state);
-        Settling { crawl, work, done: &mut self.done, current, saved_at: &mut self.saved_at }.run(slice)
+        Settling { crawl, work, folded: self.folded() }.run(slice)
     }
 
     /// Lets go of all prefixes that are not complete: the state keeps each as it was saved last. Gives their claims.
-    pub fn forgo(&mut self) -> Vec<(u32, u64)> {
+    pub fn release_unfinished(&mut self) -> Vec<(u32, u64)> {
         self.todo.drain(..).map(|(_, state)| (state.position, state.fence)).collect()
     }
 
     /// Lets go of each prefix that has intents, likewise.
-    pub fn forgo_intents(&mut self) -> Vec<(u32, u64)> {
-        self.forgo_where(|intents| !intents.is_empty())
+    pub fn release_intents(&mut self) -> Vec<(u32, u64)> {
+        self.release_where(|intents| !intents.is_empty())
     }
 
     /// Lets go of each prefix that has intents which were not saved for good.
-    pub fn forgo_new_intents(&mut self) -> Vec<(u32, u64)> {
-        self.forgo_where(Intents::has_new)
+    pub fn release_new_intents(&mut self) -> Vec<(u32, u64)> {
+        self.release_where(Intents::has_new)
     }
 
-    fn forgo_where(&mut self, goes: impl Fn(&Intents) -> bool) -> Vec<(u32, u64)> {
+    fn release_where(&mut self, goes: impl Fn(&Intents) -> bool) -> Vec<(u32, u64)> {
         let all = self.claims();
         self.done.retain(|state| !goes(&state.intents));
         self.todo.retain(|(_, state)| !goes(&state.intents));
@@ -135,27 +137,9 @@ impl<S: Store, T: Tally> Hand<S, T> {
         all.into_iter().filter(|claim| !kept.contains(claim)).collect()
     }
 
-    /// Notes that nothing more is carried out: what was not begun is to say so in the state, and then binds no cycle.
-    pub fn lay_down(&mut self) {
-        let current = self.todo.front_mut().map(|(_, state)| state);
-        self.done.iter_mut().chain(current).for_each(|state| state.dirty |= state.intents.lay_down());
-    }
-
-    /// What the state does not have yet.
-    pub fn gather(&mut self, phase: CyclePhase) -> Result<Vec<Progress>> {
-        gather(phase, &mut self.done, self.todo.front_mut().map(|(_, state)| state))
-    }
-
-    /// The state has it.
-    pub fn saved(&mut self, now: Duration) -> Counts {
-        self.saved_at = now;
-        saved(&mut self.done, self.todo.front_mut().map(|(_, state)| state))
-    }
-
-    /// The state does not have it.
-    pub fn give_back(&mut self, progress: Vec<Progress>) {
-        let current = self.todo.front_mut().map(|(_, state)| state);
-        give_back(progress, &mut self.done, current);
+    /// Notes that nothing more is carried out: what was not begun is saved as such, and then binds no cycle.
+    pub fn close_intents(&mut self) {
+        self.folded().states().for_each(|state| state.dirty |= state.intents.close());
     }
 
     /// Prefix and fence of all that is in hand. What is complete there is not complete in the state.
@@ -169,7 +153,7 @@ impl<S: Store, T: Tally> Hand<S, T> {
 pub(super) fn fold<S: Store, J: Job<S>>(
     crawl: &Crawl<S, J>,
     work: &CycleWork,
-    hand: &mut Hand<S, J::Tally>,
+    hand: &mut Hand<S, J::Tally, J::Part>,
     slice: &TimeSlice,
 ) -> Ended {
     let skipped = lock(&work.skipped).clone();
@@ -232,13 +216,13 @@ fn fold_prefix<S: Store, J: Job<S>>(
     crawl: &Crawl<S, J>,
     work: &CycleWork,
     listed: &mut ListedPrefix<S>,
-    state: &mut PrefixState<J::Tally>,
+    state: &mut PrefixState<J::Tally, J::Part>,
     slice: &TimeSlice,
     saver: &mut MidSlice<'_, S, J>,
     skipped: &Arc<Skipped>,
 ) -> std::result::Result<(), Stopped> {
     let prefix = work.ring.name(listed.position).unwrap_or_default();
-    let give_up = |state: &mut PrefixState<J::Tally>, why: &dyn std::fmt::Display| {
+    let give_up = |state: &mut PrefixState<J::Tally, J::Part>, why: &dyn std::fmt::Display| {
         state.forget_deferred();
         state.notes.enter(b"");
         state.notes.error(&crawl.store.path(prefix, None), &format_args!("prefix {prefix:?} left out: {why}"));
@@ -314,18 +298,24 @@ fn goes_on_later<S: Store>(listed: &mut ListedPrefix<S>) -> bool {
 struct MidSlice<'a, S: Store, J: Job<S>> {
     crawl: &'a Crawl<S, J>,
     work: &'a CycleWork,
-    done: &'a mut Vec<PrefixState<J::Tally>>,
+    done: &'a mut Vec<PrefixState<J::Tally, J::Part>>,
     saved_at: &'a mut Duration,
 }
 
-impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
-    fn carry_out(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
-        let (crawl, work, current) = (self.crawl, self.work, Some(state));
-        Settling { crawl, work, done: self.done, current, saved_at: self.saved_at }.run(Some(slice))
+impl<S: Store, J: Job<S>> MidSlice<'_, S, J> {
+    fn folded<'s>(&'s mut self, state: &'s mut PrefixState<J::Tally, J::Part>) -> Folded<'s, J::Tally, J::Part> {
+        Folded { done: self.done, current: Some(state), saved_at: self.saved_at }
+    }
+}
+
+impl<S: Store, J: Job<S>> Saver<J::Tally, J::Part> for MidSlice<'_, S, J> {
+    fn carry_out(&mut self, state: &mut PrefixState<J::Tally, J::Part>, slice: &TimeSlice) -> Result<()> {
+        let (crawl, work) = (self.crawl, self.work);
+        Settling { crawl, work, folded: self.folded(state) }.run(Some(slice))
     }
 
-    fn after_bucket(&mut self, state: &mut PrefixState<J::Tally>, slice: &TimeSlice) -> Result<()> {
-        let is_much = |state: &PrefixState<J::Tally>| {
+    fn after_bucket(&mut self, state: &mut PrefixState<J::Tally, J::Part>, slice: &TimeSlice) -> Result<()> {
+        let is_much = |state: &PrefixState<J::Tally, J::Part>| {
             state.notes.waiting_bytes() >= NOTE_BYTES_IN_HAND || state.candidates.len() >= CANDIDATES_IN_HAND
         };
         let due = match self.crawl.checkpoint {
@@ -333,102 +323,15 @@ impl<S: Store, J: Job<S>> Saver<J::Tally> for MidSlice<'_, S, J> {
             Checkpoint::EverySlice => is_much(state),
             Checkpoint::Every(interval) => is_much(state) || slice.now().saturating_sub(*self.saved_at) >= interval,
         };
-        let has_intents = |state: &PrefixState<J::Tally>| !state.intents.is_empty();
+        let has_intents = |state: &PrefixState<J::Tally, J::Part>| !state.intents.is_empty();
         if Intents::are_many([&state.intents]) || (due && (has_intents(state) || self.done.iter().any(has_intents))) {
             // What comes of it is saved with the next commit; until then the state has it as intents.
-            let (crawl, work, current) = (self.crawl, self.work, Some(state));
-            return Settling { crawl, work, done: self.done, current, saved_at: self.saved_at }.run(Some(slice));
+            return self.carry_out(state, slice);
         }
         if !due {
             return Ok(());
         }
-        let progress = gather(self.work.phase, self.done, Some(state))?;
-        match self.crawl.commit_here(self.work, &progress) {
-            Ok(()) => {
-                *self.saved_at = slice.now();
-                let added = saved(self.done, Some(state));
-                self.work.saved(self.crawl, &progress, &added);
-                Ok(())
-            }
-            Err(error) => {
-                give_back(progress, self.done, Some(state));
-                Err(error)
-            }
-        }
-    }
-}
-
-/// Whether the state does not have all of a prefix that was folded to its end. One without intents is to be complete there.
-fn is_unsaved_at_its_end<T: Tally>(state: &PrefixState<T>) -> bool {
-    state.is_unsaved() || state.intents.is_empty()
-}
-
-/// The prefixes of which the state does not have all, each with whether it was folded to its end.
-fn unsaved<'a, T: Tally>(
-    done: &'a mut [PrefixState<T>],
-    current: Option<&'a mut PrefixState<T>>,
-) -> impl Iterator<Item = (&'a mut PrefixState<T>, bool)> {
-    let done = done.iter_mut().filter(|state| is_unsaved_at_its_end(state)).map(|state| (state, true));
-    done.chain(current.filter(|state| state.is_unsaved()).map(|state| (state, false)))
-}
-
-/// Collects what the state does not have yet. A prefix with intents left is not complete. One whose candidates are carried out
-/// was not visited as a whole.
-pub(super) fn gather<T: Tally>(
-    phase: CyclePhase,
-    done: &mut [PrefixState<T>],
-    current: Option<&mut PrefixState<T>>,
-) -> Result<Vec<Progress>> {
-    let entry = |(state, done): (&mut PrefixState<T>, bool)| -> Result<Progress> {
-        let cause = |cause| Error::Tally { crawl: format!("prefix {}", state.position), cause };
-        let tally = state.encode().map_err(cause)?;
-        let intents: Vec<Intent> = state.intents.rows().cloned().collect();
-        Ok(Progress {
-            prefix: state.position,
-            fence: state.fence,
-            cursor: state.cursor.clone(),
-            tally,
-            done: done && intents.is_empty(),
-            // What could not be listed was not visited.
-            whole: state.whole && state.notes.counts.unlisted == 0 && phase != CyclePhase::CarryOut,
-            notes: state.notes.take_rows(),
-            intents,
-            candidates: std::mem::take(&mut state.candidates),
-            judged: Judged {
-                // What could not be listed, nobody has looked for; and of candidates, only what is to be deleted is looked at.
-                coverage: match phase {
-                    CyclePhase::Examine | CyclePhase::OnePass if state.notes.counts.unlisted == 0 => {
-                        state.coverage.clone()
-                    }
-                    _ => Coverage::Nothing,
-                },
-                ..state.notes.take_judged()
-            },
-        })
-    };
-    unsaved(done, current).map(entry).collect()
-}
-
-/// The state has what was gathered. Prefixes with intents left stay in hand.
-pub(super) fn saved<T: Tally>(done: &mut Vec<PrefixState<T>>, current: Option<&mut PrefixState<T>>) -> Counts {
-    let mut added = Counts::default();
-    for (state, _) in unsaved(done, current) {
-        added.merge(&state.take_added());
-        state.dirty = false;
-    }
-    done.retain(|state| !state.intents.is_empty());
-    added
-}
-
-/// The state does not have what was gathered.
-pub(super) fn give_back<T: Tally>(
-    progress: Vec<Progress>,
-    done: &mut [PrefixState<T>],
-    current: Option<&mut PrefixState<T>>,
-) {
-    for ((state, _), progress) in unsaved(done, current).zip(progress) {
-        state.notes.give_back(progress.notes, progress.judged);
-        let newer = std::mem::replace(&mut state.candidates, progress.candidates);
-        state.candidates.extend(newer);
+        let (crawl, work) = (self.crawl, self.work);
+        self.folded(state).save_here(crawl, work)
     }
 }

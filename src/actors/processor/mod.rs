@@ -28,19 +28,19 @@ use super::Life;
 use super::control::Command;
 use super::guard::Guard;
 use super::messages::{
-    CarryOut, ClaimPrefixes, Commit, DamagedBy, Deliver, FinishedCycles, LatestCycle, NextListing, OpenCycle, Opened,
-    Origin, ReadCandidates, ReadCycle, ReadPrefixes, ReleaseClaims, SlicePort, SyncState,
+    Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, FinishedCycles, LatestCycle, NextListing, OpenCycle, Opened,
+    Origin, ReadCycle, ReadPrefixes, ReleaseClaims, SlicePort,
 };
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::model::{CycleReport, CycleTotal, Event, Phase, WorkerState};
 use crate::policy::cycle::{Cycle, CycleKey, LastEnd, Moment, next_start};
 use crate::slice::{Stage, TimeSlice};
-use crate::state::Desk;
 use crate::store::Store;
 
 pub(crate) use crawl::Crawl;
 use crawl::gone;
+pub(crate) use save::WriterPort;
 use work::CycleWork;
 use worker::Worker;
 
@@ -55,16 +55,14 @@ pub(crate) struct Ports {
     pub finished: Recipient<FinishedCycles>,
     pub open: Recipient<OpenCycle>,
     pub claim: Recipient<ClaimPrefixes>,
-    pub commit: Recipient<Commit>,
-    pub sync: Recipient<SyncState>,
+    pub commit: Recipient<Batch>,
     /// For commits in mid-slice, on the folding thread.
-    pub desk: Desk,
+    pub writer: WriterPort,
     pub release: Recipient<ReleaseClaims>,
     pub read: Recipient<ReadCycle>,
     pub prefixes: Recipient<ReadPrefixes>,
     pub deliver: Recipient<Deliver>,
     pub carry_out: Recipient<CarryOut>,
-    pub candidates: Recipient<ReadCandidates>,
     pub damaged: Recipient<DamagedBy>,
 }
 

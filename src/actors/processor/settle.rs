@@ -7,19 +7,18 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use super::crawl::Crawl;
-use super::hand::{gather, give_back, saved};
+use super::save::Folded;
 use super::work::CycleWork;
 use crate::calls;
 use crate::error::{Error, Result, panic_message};
-use crate::job::{Carried, CyclePhase, Deed, DeletionCount, Intents, Job, PrefixState, Tally};
+use crate::job::{Carried, CyclePhase, Deed, DeletionCount, Intent, Intents, Job, PrefixState, Tally};
 use crate::slice::TimeSlice;
 use crate::store::Store;
 
 /// Whether complete prefixes have so many intents that they should be carried out now.
-pub(super) fn are_many<T: Tally>(done: &[PrefixState<T>]) -> bool {
+pub(super) fn are_many<T: Tally, P>(done: &[PrefixState<T, P>]) -> bool {
     Intents::are_many(done.iter().map(|state| &state.intents))
 }
 
@@ -27,10 +26,7 @@ pub(super) fn are_many<T: Tally>(done: &[PrefixState<T>]) -> bool {
 pub(super) struct Settling<'a, S: Store, J: Job<S>> {
     pub crawl: &'a Crawl<S, J>,
     pub work: &'a CycleWork,
-    pub done: &'a mut Vec<PrefixState<J::Tally>>,
-    pub current: Option<&'a mut PrefixState<J::Tally>>,
-    /// When progress was saved last.
-    pub saved_at: &'a mut Duration,
+    pub folded: Folded<'a, J::Tally, J::Part>,
 }
 
 impl<S: Store, J: Job<S>> Settling<'_, S, J> {
@@ -46,7 +42,7 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
                 goes_on = lasts();
             }
             // What was changed meanwhile comes again; the job sees to it that this ends.
-            if !self.states().any(|state| state.intents.has_new()) {
+            if !self.folded.states().any(|state| state.intents.has_new()) {
                 return Ok(());
             }
             self.record()?;
@@ -57,40 +53,29 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
         }
     }
 
-    fn states(&mut self) -> impl Iterator<Item = &mut PrefixState<J::Tally>> {
-        self.done.iter_mut().chain(self.current.as_deref_mut())
-    }
-
     /// Saves all there is, and makes sure that it survives a loss of power.
     fn record(&mut self) -> Result<()> {
         let Settling { crawl, work, .. } = *self;
         work.may_change(crawl)?;
-        let progress = gather(work.phase, self.done, self.current.as_deref_mut())?;
-        if let Err(error) = crawl.commit_here(work, &progress) {
-            give_back(progress, self.done, self.current.as_deref_mut());
-            return Err(error);
-        }
-        let added = saved(self.done, self.current.as_deref_mut());
-        work.saved(crawl, &progress, &added);
+        self.folded.save_here(crawl, work)?;
         crawl.sync_here()?;
-        *self.saved_at = crawl.time.clock.now();
-        self.states().for_each(|state| state.intents.record());
+        self.folded.states().for_each(|state| state.intents.record());
         Ok(())
     }
 
     /// Carries out the next intent that was saved for good, if there is one.
     fn carry_out_next(&mut self, slice: Option<&TimeSlice>) -> Result<bool> {
         let Settling { crawl, work, .. } = *self;
-        let Some(state) = self.states().find(|state| state.intents.has_recorded()) else { return Ok(false) };
+        let Some(state) = self.folded.states().find(|state| state.intents.has_recorded()) else { return Ok(false) };
         work.may_go_on_changing(crawl)?;
-        let Some(mut held) = state.intents.next() else { return Ok(false) };
+        let Some(mut intent) = state.intents.next() else { return Ok(false) };
         state.dirty = true;
         let before = DeletionCount::deleted(&state.notes.counts);
         let prefix = work.ring.name(state.position).unwrap_or_default();
         let (tally, notes, now) = (&mut state.tally, &mut state.notes, work.now);
         let mut deed = Deed { prefix, tally, notes, now, clocks: work.clocks(crawl) };
         // Caught here, where the intent can be put back. It is not the panic of a visit, which would cost its bucket.
-        let mut carry_out = || crawl.job.carry_out(&crawl.store, &held.intent, &mut deed);
+        let mut carry_out = || crawl.job.carry_out(&crawl.store, &intent, &mut deed);
         let carried = catch_unwind(AssertUnwindSafe(|| match slice {
             // What would have to wait is tried again while the slice lasts.
             Some(slice) => calls::while_lasts(slice.watch(), carry_out),
@@ -100,22 +85,22 @@ impl<S: Store, J: Job<S>> Settling<'_, S, J> {
             Err(Error::ActorPanicked { actor: "settling", message: panic_message(&*panic) })
         };
         match carried.unwrap_or_else(panicked) {
-            Ok(Carried::Settled) => state.deleted_since(&before, &held.intent.bucket),
+            Ok(Carried::Settled) => state.deleted_since(&before, &intent.bucket),
             Ok(Carried::Again(changed)) => {
-                let exceeds = changed.deletes > held.intent.deletes && work.phase != CyclePhase::OnePass;
+                let exceeds = changed.deletes > intent.deletes && work.phase != CyclePhase::OnePass;
                 if exceeds {
-                    let deletes = held.intent.deletes;
-                    state.intents.put_back(held);
+                    let deletes = intent.deletes;
+                    state.intents.put_back(intent);
                     let what =
                         format!("the job wants to delete {} objects where it has shown {deletes}", changed.deletes);
                     return Err(Error::Unexpected(what));
                 }
-                state.intents.put_again(changed);
+                state.intents.put(Intent { begun: true, ..changed });
             }
             Err(error) => {
                 // Whatever else refuses does so before anything is done.
-                held.begun |= matches!(error, Error::Store { .. } | Error::ActorPanicked { .. });
-                state.intents.put_back(held);
+                intent.begun |= matches!(error, Error::Store { .. } | Error::ActorPanicked { .. });
+                state.intents.put_back(intent);
                 return Err(error);
             }
         }

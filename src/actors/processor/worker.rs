@@ -12,9 +12,7 @@ use actix::prelude::*;
 use super::crawl::{Crawl, Patience, gone};
 use super::hand::{Ended, Hand, fold};
 use super::work::{Course, CycleWork};
-use crate::actors::messages::{
-    ClaimPrefixes, Commit, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, Wanted,
-};
+use crate::actors::messages::{ClaimPrefixes, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, Wanted};
 use crate::error::{Error, Result, Retry};
 use crate::job::{CyclePhase, Intents, Job, PrefixState};
 use crate::model::WorkerState;
@@ -44,7 +42,7 @@ pub(super) struct Worker<S: Store, J: Job<S>> {
     number: u32,
     /// Claimed, not listed yet.
     pub(super) claims: VecDeque<Claim>,
-    pub(super) hand: Hand<S, J::Tally>,
+    pub(super) hand: Hand<S, J::Tally, J::Part>,
     /// Prefixes that could not be listed once.
     listed_again: HashSet<u32>,
     patience: Patience,
@@ -169,7 +167,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                 Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
                 Ended::Unsaved(error) => return Err(error),
                 Ended::Refused(error) => {
-                    let claims = self.hand.forgo();
+                    let claims = self.hand.release_unfinished();
                     return self.release(claims).await.and(Err(error));
                 }
                 Ended::Panicked { position, bucket, message } => {
@@ -330,10 +328,12 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             }
             let error = match settled {
                 Ok(()) if !self.hand.is_dirty() => return Ok(()),
-                Ok(()) => match self.save(slice.as_ref()).await? {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error,
-                },
+                Ok(()) => {
+                    match self.hand.folded().save(&self.crawl, &self.work, &mut self.patience, slice.as_ref()).await? {
+                        Ok(()) => return Ok(()),
+                        Err(error) => error,
+                    }
+                }
                 Err(error) => error,
             };
             if error.retry() == Retry::Useless {
@@ -354,31 +354,10 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         }
     }
 
-    /// One attempt to save what is in hand. Where it fails it stays there.
-    async fn save(&mut self, slice: Option<&TimeSlice>) -> Result<Result<()>> {
-        let progress = self.hand.gather(self.work.phase)?;
-        let message = Commit { cycle: self.work.key.clone(), progress, at: self.crawl.time.clock.unix_secs() };
-        let committed = self.crawl.ports.commit.send(message).await.map_err(gone)?;
-        if let Some(slice) = slice {
-            slice.add(Stage::Commit, committed.cost);
-        }
-        match committed.result {
-            Ok(standing) => self.crawl.shows_damage(standing.damaged),
-            Err(error) => {
-                self.hand.give_back(committed.progress);
-                return Ok(Err(error));
-            }
-        }
-        self.went_through();
-        let added = self.hand.saved(self.crawl.time.clock.now());
-        self.work.saved(&self.crawl, &committed.progress, &added);
-        Ok(Ok(()))
-    }
-
     /// Goes back to the last commit with the prefix on which the job panicked; what else is in hand is kept.
     async fn panicked(&mut self, position: u32, bucket: Vec<u8>, message: String, slice: TimeSlice) -> Result<()> {
         let verdict = self.work.panicked(&self.crawl, position, bucket, message);
-        let claims = self.hand.forgo();
+        let claims = self.hand.release_unfinished();
         let saved = self.commit(Some(slice)).await;
         let released = self.release(claims).await;
         saved.and(released).and(verdict)
@@ -389,16 +368,16 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     async fn hand_over(&mut self, ended: &Result<()>) -> Result<()> {
         let mut claims = match ended {
             Ok(()) | Err(Error::Stopped) => Vec::new(),
-            Err(Error::ActorPanicked { .. }) => self.hand.forgo_intents(),
-            Err(_) => self.hand.forgo_new_intents(),
+            Err(Error::ActorPanicked { .. }) => self.hand.release_intents(),
+            Err(_) => self.hand.release_new_intents(),
         };
         let mut kept = self.commit(None).await;
         if kept.is_ok() {
-            self.hand.lay_down();
+            self.hand.close_intents();
             kept = self.commit(None).await;
         }
         if kept.is_err() && self.hand.has_intents() {
-            claims.extend(self.hand.forgo_intents());
+            claims.extend(self.hand.release_intents());
             kept = self.commit(None).await.and(kept);
         }
         claims.extend(self.hand.claims());

@@ -12,6 +12,7 @@ use crate::engine::Fresh;
 use crate::error::Error;
 use crate::model::{CrawlStatus, Phase};
 use crate::policy::backoff::Backoff;
+use crate::policy::cycle::Difference;
 
 const BEING_STARTED: &str = "it is being started";
 
@@ -166,7 +167,7 @@ fn advice(error: &Error) -> String {
         Error::CycleDiffers { crawl, cycle, differences } => format!(
             "the unfinished cycle {cycle} was begun with other parameters: {}; put those back, or give it up for a new one \
              with `sexton start {crawl}` (what it has deleted so far then no longer counts for max_delete)",
-            differences.join(", ")
+            Difference::list(differences)
         ),
         Error::Clock { why } => format!(
             "the clock cannot be right: {why}; nothing more is deleted until it is set and the crawl is begun again with \

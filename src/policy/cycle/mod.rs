@@ -1,5 +1,6 @@
 //! Cycles: when the next one starts, and whether an unfinished one is resumed.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,8 +193,37 @@ pub enum Decision {
     Resume,
     /// Hand over the finished one, whose report nobody has got yet.
     Deliver,
-    /// Nothing: the unfinished one was begun with other parameters. Each difference as `what: was X, is Y`.
-    Refuse(Vec<String>),
+    /// Nothing: the unfinished one was begun with other parameters. With each difference.
+    Refuse(Vec<Difference>),
+}
+
+/// One thing in which a frozen cycle and what is wanted differ, shown as `what: was X, is Y`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What differs: `store`, `ring`, or the name of a parameter.
+    pub what: String,
+    /// What it was; `None` if it was not set.
+    pub was: Option<String>,
+    /// What it is; `None` if it is not set.
+    pub is: Option<String>,
+}
+
+impl Difference {
+    fn new(what: impl Into<String>, was: impl ToString, is: impl ToString) -> Difference {
+        Difference { what: what.into(), was: Some(was.to_string()), is: Some(is.to_string()) }
+    }
+
+    /// All of these in one line.
+    pub fn list(differences: &[Difference]) -> String {
+        differences.iter().map(Difference::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+        write!(f, "{}: was {}, is {}", self.what, show(&self.was), show(&self.is))
+    }
 }
 
 /// Decides what becomes of the newest cycle of a crawl.
@@ -223,21 +253,21 @@ pub fn is_confirmed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> bool {
     })
 }
 
-/// Names each difference between a frozen cycle and what is wanted, as `what: was X, is Y`.
-pub fn differences(was: &CycleIdentity, is: &Wanted<'_>) -> Vec<String> {
+/// Names each difference between a frozen cycle and what is wanted.
+pub fn differences(was: &CycleIdentity, is: &Wanted<'_>) -> Vec<Difference> {
     let mut found = Vec::new();
     if was.store != is.store {
-        found.push(format!("store: was {}, is {}", was.store, is.store));
+        found.push(Difference::new("store", &was.store, is.store));
     }
     if was.job != is.job {
-        found.push(format!("job: was {}, is {}", was.job, is.job));
+        found.push(Difference::new("job", &was.job, is.job));
     } else {
         // Another job has other parameters; to name them too would only hide the cause.
         differing_parameters(&was.parameters, is.parameters, &mut found);
     }
     if let Some(now) = is.now.filter(|now| *now != was.now) {
         let clock = if was.fixed_clock { "" } else { " by the clock" };
-        found.push(format!("now: was {}{clock}, is {now}", was.now));
+        found.push(Difference::new("now", format_args!("{}{clock}", was.now), now));
     }
     if *was.ring != *is.ring {
         found.push(differing_ring(&was.ring, is.ring));
@@ -245,32 +275,32 @@ pub fn differences(was: &CycleIdentity, is: &Wanted<'_>) -> Vec<String> {
     found
 }
 
-fn differing_parameters(was: &Value, is: &Value, found: &mut Vec<String>) {
+fn differing_parameters(was: &Value, is: &Value, found: &mut Vec<Difference>) {
     let (Value::Object(before), Value::Object(after)) = (was, is) else {
         if was != is {
-            found.push(format!("parameters: was {was}, is {is}"));
+            found.push(Difference::new("parameters", was, is));
         }
         return;
     };
-    let show = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
     let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
     for key in keys {
         let (was, is) = (before.get(key), after.get(key));
         if was != is {
-            found.push(format!("{key}: was {}, is {}", show(was), show(is)));
+            let (was, is) = (was.map(Value::to_string), is.map(Value::to_string));
+            found.push(Difference { what: key.clone(), was, is });
         }
     }
 }
 
-fn differing_ring(was: &[String], is: &[String]) -> String {
+fn differing_ring(was: &[String], is: &[String]) -> Difference {
     let at = was.iter().zip(is).take_while(|(a, b)| a == b).count();
     let show = |ring: &[String]| {
         let prefix = ring.get(at).map_or("nothing", String::as_str);
         format!("{} prefixes with {prefix} at position {at}", ring.len())
     };
-    format!("ring: was {}, is {}", show(was), show(is))
+    Difference::new("ring", show(was), show(is))
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ fn an_unfinished_cycle_is_resumed_if_nothing_differs() {
 #[test]
 fn each_difference_is_named() {
     let refused = |change: &dyn Fn(&mut Wanted<'_>)| match decided(&cycle(None, false), Fresh::No, change) {
-        Decision::Refuse(differences) => differences,
+        Decision::Refuse(differences) => differences.iter().map(Difference::to_string).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
     let parameters = json!({"expire": "age:864000", "dry_run": true, "sharetypes": ["mutable", "immutable"]});
@@ -113,7 +113,7 @@ fn each_difference_is_named() {
     by_clock.identity.fixed_clock = false;
     assert_eq!(
         decided(&by_clock, Fresh::No, |w| w.now = Some(5.0)),
-        Decision::Refuse(vec!["now: was 1700000000 by the clock, is 5".into()])
+        Decision::Refuse(vec![Difference::new("now", "1700000000 by the clock", 5)])
     );
 }
 

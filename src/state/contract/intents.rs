@@ -5,7 +5,7 @@ use crate::job::Intent;
 use crate::state::{Claim, Progress};
 
 fn intent(n: u64) -> Intent {
-    Intent { bucket: vec![b'a', 0xff, 0, n as u8], deletes: n, body: format!("{{\"n\":{n}}}") }
+    Intent { bucket: vec![b'a', 0xff, 0, n as u8], deletes: n, body: format!("{{\"n\":{n}}}"), begun: true }
 }
 
 fn with_intents(claim: &Claim, text: &str, done: bool, intents: &[Intent]) -> Progress {
@@ -69,6 +69,20 @@ pub(super) fn a_cycle_with_intents_that_may_be_half_done_is_not_given_up<B: Back
     backend.store().commit(&cycle, &[progress(&claim, "x", false)], 4.0).unwrap();
     let next = begun(backend.store(), 1);
     assert_eq!((next.number, backend.store().claim(&next, 1).unwrap().remove(0).intents), (1, Vec::new()));
+}
+
+pub(super) fn a_cycle_whose_intents_were_not_begun_is_given_up_with_them<B: Backend>() {
+    let mut backend = B::fresh();
+    let cycle = begun(backend.store(), 1);
+    let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    let intents = [Intent { begun: false, ..intent(1) }, intent(2), Intent { begun: false, ..intent(3) }];
+    backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &intents)], 2.0).unwrap();
+    assert_eq!(backend.store().half_done(&cycle).unwrap(), 1);
+    backend.reopen();
+    let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
+    assert_eq!(claim.intents, intents);
+    backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &intents[..1])], 2.0).unwrap();
+    assert_eq!(begun(backend.store(), 1).number, 1);
 }
 
 pub(super) fn a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them<B: Backend>() {

@@ -70,6 +70,7 @@ on_every_backend!(
     a_complete_prefix_with_intents_is_refused,
     a_cycle_with_intents_that_may_be_half_done_is_not_given_up,
     a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them,
+    a_cycle_whose_intents_were_not_begun_is_given_up_with_them,
     candidates_keep_a_cycle_from_being_finished_until_they_are_carried_out,
     candidates_are_read_in_pages_and_go_with_the_cursor,
     candidates_that_come_late_stand_where_they_belong,

@@ -11,7 +11,12 @@ use crate::job::Intent;
 fn sum_of(seal: Seal, position: u32, number: u64, intent: &Intent) -> Out<i64> {
     let mut columns = Columns::of("intent");
     columns.int(seal.id(position)).int(int(number)?).int(int(intent.deletes)?);
-    Ok(columns.bytes(&intent.bucket).bytes(intent.body.as_bytes()).sum(seal.nonce))
+    columns.bytes(&intent.bucket).bytes(intent.body.as_bytes());
+    // One that may be begun has the checksum that it had before this was a column.
+    if !intent.begun {
+        columns.bytes(b"not begun");
+    }
+    Ok(columns.sum(seal.nonce))
 }
 
 /// Puts these in the place of those that the prefix has.
@@ -24,11 +29,20 @@ pub(super) fn replace(conn: &Connection, seal: Seal, prefix: &mut Prefix, intent
     for intent in intents {
         let number = prefix.intents;
         let mut statement = conn.prepare_cached(
-            "INSERT INTO intent (cycle, prefix, number, deletes, sum, bucket, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO intent (cycle, prefix, number, deletes, sum, bucket, body, begun) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         let sum = sum_of(seal, prefix.position, number, intent)?;
-        let Intent { bucket, deletes, body } = intent;
-        statement.execute(params![seal.cycle, prefix.position, int(number)?, int(*deletes)?, sum, bucket, body])?;
+        let Intent { bucket, deletes, body, begun } = intent;
+        statement.execute(params![
+            seal.cycle,
+            prefix.position,
+            int(number)?,
+            int(*deletes)?,
+            sum,
+            bucket,
+            body,
+            begun
+        ])?;
         (prefix.intents, prefix.intent_chain) = (number + 1, chained(prefix.intent_chain, sum));
     }
     Ok(())
@@ -40,13 +54,13 @@ pub(super) fn of(conn: &Connection, seal: Seal, prefix: &Prefix) -> Out<Vec<Inte
         return Ok(Vec::new());
     }
     let mut statement = conn.prepare_cached(
-        "SELECT number, deletes, sum, bucket, body FROM intent WHERE cycle = ?1 AND prefix = ?2 ORDER BY number",
+        "SELECT number, deletes, sum, bucket, body, begun FROM intent WHERE cycle = ?1 AND prefix = ?2 ORDER BY number",
     )?;
     let mut rows = statement.query(params![seal.cycle, prefix.position])?;
     let (mut intents, mut chain) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let number = count(row, 0)?;
-        let intent = Intent { bucket: row.get(3)?, deletes: count(row, 1)?, body: row.get(4)? };
+        let intent = Intent { bucket: row.get(3)?, deletes: count(row, 1)?, body: row.get(4)?, begun: row.get(5)? };
         let sum = sum_of(seal, prefix.position, number, &intent)?;
         check(row.get(2)?, sum, || format!("intent {number} of prefix {}", prefix.position))?;
         chain = chained(chain, sum);

@@ -32,6 +32,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     damage_version,
     candidate_version,
     ring_version,
+    begun_version,
 ];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -141,6 +142,13 @@ CREATE TABLE ring (id INTEGER NOT NULL, page INTEGER NOT NULL, names TEXT NOT NU
 
 fn ring_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_RING)?)
+}
+
+/// What this version adds: whether something of an intent may have been done, which was not known before.
+const VERSION_BEGUN: &str = "ALTER TABLE intent ADD COLUMN begun INTEGER NOT NULL DEFAULT 1;";
+
+fn begun_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_BEGUN)?)
 }
 
 /// What stands at the path of a state file.

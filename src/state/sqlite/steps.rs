@@ -79,7 +79,7 @@ pub(super) fn half_done(conn: &Connection, seal: Seal) -> Out<u64> {
     let mut half_done = 0;
     Prefix::each(conn, seal, |prefix| {
         let intents = intents::of(conn, seal, &prefix)?;
-        half_done += intents.iter().filter(|intent| !intent.is_all_or_nothing()).count() as u64;
+        half_done += intents.iter().filter(|intent| intent.may_be_half_done()).count() as u64;
         Ok(())
     })?;
     Ok(half_done)

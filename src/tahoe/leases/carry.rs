@@ -165,7 +165,7 @@ fn again(plan: BucketPlan, intent: &Intent) -> Result<Carried> {
     let plan = plan.sealed();
     let body = serde_json::to_string(&plan)
         .map_err(|e| Error::Tally { crawl: "an intent".to_owned(), cause: e.to_string() })?;
-    Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body }))
+    Ok(Carried::Again(Intent { bucket: intent.bucket.clone(), deletes: plan.deletes(), body, begun: true }))
 }
 
 /// When the youngest share that something is to be done to was touched, and its path below that of the bucket.

@@ -46,7 +46,7 @@ const SHARES_LEAST: u32 = 32;
 
 /// How far the visit to a bucket has come. Goes along from slice to slice; is never saved.
 #[derive(Debug)]
-pub(super) struct BucketVisit {
+pub struct BucketVisit {
     listing: ShareListing,
     /// The share whose leases are being read.
     current: Option<(ShareFile, Reading)>,
@@ -130,7 +130,7 @@ impl Default for BucketVisit {
 
 impl BucketVisit {
     /// Does the next part of the work: a chunk of names, or a share, or a part of its leases.
-    pub fn step(
+    pub(super) fn step(
         &mut self,
         job: &Leases,
         bucket: &TahoeBucket<'_>,

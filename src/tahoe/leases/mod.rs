@@ -116,6 +116,7 @@ impl Leases {
 
 impl Job<TahoeStore> for Leases {
     type Tally = LeaseTally;
+    type Part = Box<BucketVisit>;
 
     fn name(&self) -> &str {
         "leases"
@@ -156,8 +157,8 @@ impl Job<TahoeStore> for Leases {
         }
     }
 
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, LeaseTally>) -> Result<(), Stopped> {
-        walk.each_bucket_in_parts(|bucket, part: Option<Box<BucketVisit>>, fold| {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, Self>) -> Result<(), Stopped> {
+        walk.each_bucket_in_parts(|bucket, part, fold| {
             if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, fold) }
         })
     }

@@ -191,7 +191,7 @@ fn a_cycle_with_half_done_deletions_is_not_given_up_for_what_is_imported() {
     scene.export(&mut scene.state(3, Reach { done: 1, cursor: None }, &figures));
     let mut state = scene.state(3, Reach { done: 1, cursor: None }, &figures);
     let latest = state.latest("leases").unwrap().unwrap();
-    let intent = Intent { bucket: b"ab".to_vec(), deletes: 1, body: "{}".to_owned() };
+    let intent = Intent { bucket: b"ab".to_vec(), deletes: 1, body: "{}".to_owned(), begun: true };
     let progress = Progress {
         prefix: 1,
         fence: 1,

@@ -247,6 +247,7 @@ impl Tally for VerifyTally {
 
 impl Job<TahoeStore> for Verify {
     type Tally = VerifyTally;
+    type Part = Box<BucketVisit>;
 
     fn name(&self) -> &str {
         "verify"
@@ -271,10 +272,10 @@ impl Job<TahoeStore> for Verify {
         self.with_buffer(|buffer| self.visit(bucket, None, fold, buffer, || false)).map(|_| ())
     }
 
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, VerifyTally>) -> Result<(), Stopped> {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, Self>) -> Result<(), Stopped> {
         self.settings.selection.narrow(walk);
         self.with_buffer(|buffer| {
-            walk.each_bucket_in_parts(|bucket, part: Option<Box<BucketVisit>>, fold| {
+            walk.each_bucket_in_parts(|bucket, part, fold| {
                 let slice = fold.slice;
                 self.visit(bucket, part, fold, buffer, || slice.is_over())
             })

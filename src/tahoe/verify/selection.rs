@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::VerifyTally;
+use super::Verify;
 use crate::job::PrefixWalk;
 use crate::tahoe::{TahoeStore, names};
 
@@ -78,7 +78,7 @@ impl Selection {
 
     /// Leaves out what is not selected of a prefix. Within a prefix that is visited only in part the state does not
     /// remember it as verified.
-    pub(super) fn narrow(&self, walk: &mut PrefixWalk<'_, TahoeStore, VerifyTally>) {
+    pub(super) fn narrow(&self, walk: &mut PrefixWalk<'_, TahoeStore, Verify>) {
         if self.sample.is_none() && self.storage_indexes.is_empty() {
             return;
         }

@@ -34,7 +34,7 @@ pub(super) enum Left {
 
 /// A bucket being verified. Goes along from slice to slice; is never saved.
 #[derive(Debug, Default)]
-pub(super) struct BucketVisit {
+pub struct BucketVisit {
     listing: ShareListing,
     /// Whether all shares that are listed were taken up.
     is_at_end: bool,
@@ -121,7 +121,12 @@ impl BucketVisit {
     ///
     /// # Errors
     /// If the bucket cannot be listed.
-    pub fn read(&mut self, settings: &VerifySettings, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> io::Result<Left> {
+    pub(super) fn read(
+        &mut self,
+        settings: &VerifySettings,
+        bucket: &TahoeBucket<'_>,
+        buffer: &mut [u8],
+    ) -> io::Result<Left> {
         if self.aftermath.is_some() {
             return Ok(Left::Nothing);
         }
@@ -277,7 +282,7 @@ impl BucketVisit {
 
     /// When the batch was read: does the next part of what is to be done about corrupt shares, a buffer full at most. The batch
     /// after it is read next.
-    pub fn act(
+    pub(super) fn act(
         &mut self,
         desk: Desk<'_>,
         bucket: &TahoeBucket<'_>,
@@ -312,7 +317,7 @@ impl BucketVisit {
 
 impl Judged {
     /// What was read of it, if it could be read.
-    pub fn read(&self) -> Option<&Read> {
+    pub(super) fn read(&self) -> Option<&Read> {
         match &self.verdict {
             Verdict::Read(read) => Some(read),
             Verdict::Unreadable(_) => None,

@@ -50,6 +50,7 @@ fn count(objects: u64) -> DeletionCount {
 
 impl Job<SimStore> for Eraser {
     type Tally = Figures;
+    type Part = ();
 
     fn name(&self) -> &str {
         "eraser"
@@ -59,8 +60,8 @@ impl Job<SimStore> for Eraser {
         panic!("it is visited in parts");
     }
 
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Figures>) -> Result<(), Stopped> {
-        walk.each_bucket_in_parts(|bucket, _: Option<()>, fold| {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Self>) -> Result<(), Stopped> {
+        walk.each_bucket_in_parts(|bucket, _, fold| {
             let left = self.objects.lock().unwrap().entry(bucket.clone()).or_insert((0..OBJECTS).collect()).clone();
             if fold.phase.examines() {
                 fold.intend(count(left.len() as u64), &()).unwrap();

@@ -55,6 +55,7 @@ struct Changer {
 
 impl Job<SimStore> for Changer {
     type Tally = Sum;
+    type Part = ();
 
     fn name(&self) -> &str {
         "changer"

@@ -25,6 +25,7 @@ struct Steps {
 
 impl Job<SimStore> for Steps {
     type Tally = Sum;
+    type Part = (String, u64);
 
     fn name(&self) -> &str {
         "steps"
@@ -34,8 +35,8 @@ impl Job<SimStore> for Steps {
         panic!("it is visited in parts");
     }
 
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Sum>) -> Result<(), Stopped> {
-        walk.each_bucket_in_parts(|bucket, part: Option<(String, u64)>, fold| {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Self>) -> Result<(), Stopped> {
+        walk.each_bucket_in_parts(|bucket, part, fold| {
             let (of, mut step) = part.unwrap_or_else(|| (bucket.clone(), 0));
             assert_eq!(of, *bucket, "the part of another bucket");
             while step < STEPS {

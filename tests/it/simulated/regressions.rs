@@ -420,6 +420,7 @@ struct Doomed(SimJob);
 
 impl Job<SimStore> for Doomed {
     type Tally = Unsaveable;
+    type Part = ();
 
     fn name(&self) -> &str {
         "doomed"

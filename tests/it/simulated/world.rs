@@ -363,6 +363,7 @@ impl Tally for Sum {
 
 impl Job<SimStore> for SimJob {
     type Tally = Sum;
+    type Part = ();
 
     fn parameters(&self) -> serde_json::Value {
         serde_json::json!({ "rule": self.rule })
@@ -405,7 +406,7 @@ impl Job<SimStore> for SimJob {
         Some(SafetyCatch { most: self.most })
     }
 
-    fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Sum>) -> Result<(), Stopped> {
+    fn process_prefix(&self, walk: &mut PrefixWalk<'_, SimStore, Self>) -> Result<(), Stopped> {
         assert!(!(self.panics)(walk.prefix()), "the job does not like {}", walk.prefix());
         let walked = walk.each_bucket(|bucket, fold| self.process_bucket(bucket, fold));
         if self.swallows_stop { Ok(()) } else { walked }

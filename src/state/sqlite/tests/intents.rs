@@ -15,7 +15,7 @@ fn committed(path: &std::path::Path) {
     let mut store = SqliteStore::open(path).unwrap();
     let cycle = store.begin("c", &SCRIPT.identity(), 1.0).unwrap().key();
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
-    let intent = |body: &str| Intent { bucket: b"b".to_vec(), deletes: 1, body: body.to_owned() };
+    let intent = |body: &str| Intent { bucket: b"b".to_vec(), deletes: 1, body: body.to_owned(), begun: false };
     let progress = Progress {
         prefix: 0,
         fence: claim.fence,
@@ -37,6 +37,7 @@ fn damaged_or_lost_intents_are_noticed() {
     for damage in [
         "UPDATE intent SET body = 'six' WHERE number = 1",
         "UPDATE intent SET deletes = 0 WHERE number = 0",
+        "UPDATE intent SET begun = 1 WHERE number = 0",
         "DELETE FROM intent WHERE number = 1",
         "DELETE FROM intent",
         "UPDATE prefix SET intents = 0",

@@ -176,7 +176,8 @@ pub(super) fn once<S>(store: &mut S, call: &mut dyn FnMut(&mut S) -> Result<()>)
     call(store)
 }
 
-/// Makes a database such as it was before rings were kept apart from what identifies a cycle.
+/// Makes a database such as it was before rings were kept apart from what identifies a cycle, and intents told whether they
+/// were begun.
 pub(super) fn with_rings_as_before(conn: &Connection) {
     for mut row in CycleRow::all(conn).unwrap() {
         let mut identity: CycleIdentity = serde_json::from_str(&row.identity).unwrap();
@@ -186,5 +187,6 @@ pub(super) fn with_rings_as_before(conn: &Connection) {
         row.insert(conn).unwrap();
         row.save_end(conn).unwrap();
     }
-    conn.execute_batch("ALTER TABLE cycle DROP COLUMN ring; DROP TABLE ring").unwrap();
+    conn.execute_batch("ALTER TABLE cycle DROP COLUMN ring; DROP TABLE ring; ALTER TABLE intent DROP COLUMN begun")
+        .unwrap();
 }

@@ -1,7 +1,7 @@
-//! The desk: the one writer of the state, shared by the checkpointer and the threads that fold.
+//! The one writer of the state. The checkpointer owns it, and lends it to threads that fold.
 //!
 //! A commit takes some 20 microseconds; a hop to another thread and back takes two or three times that. So where progress
-//! is saved after every bucket, the folding thread commits at the desk itself, one at a time, instead of by message.
+//! is saved after every bucket, the folding thread borrows the writer and commits itself, one at a time.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,12 +11,12 @@ use crate::lock::lock;
 
 /// A state store, one user at a time, until it is closed. Cheap to clone.
 #[derive(Clone)]
-pub struct Desk(Arc<Mutex<Option<Box<dyn StateStore>>>>);
+pub struct Writer(Arc<Mutex<Option<Box<dyn StateStore>>>>);
 
-impl Desk {
-    /// Puts a store on the desk.
+impl Writer {
+    /// The writer of this store.
     pub fn new(state: Box<dyn StateStore>) -> Self {
-        Desk(Arc::new(Mutex::new(Some(state))))
+        Writer(Arc::new(Mutex::new(Some(state))))
     }
 
     /// Works with the store, alone.
@@ -34,8 +34,8 @@ impl Desk {
     }
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Desk")
+        f.write_str("Writer")
     }
 }
