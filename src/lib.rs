@@ -46,6 +46,7 @@
 //! # }
 //! ```
 //!
+//! `examples/blob_server` takes care of files named by their SHA-256: the core's scrub, a job that deletes, a maintenance.
 //! `examples/custom_job.rs` has a store and a job of its own; `examples/embed.rs` a web server with the engine inside its
 //! actix system ([`EngineBuilder::start`](engine::EngineBuilder::start)) and a task of its own under the same budget
 //! ([`GovernorHandle::slice`](engine::GovernorHandle::slice)).
@@ -60,7 +61,7 @@
 //! | [`settings`], [`clock`] | what the engine takes; time and cost, injected |
 //! | [`slice`](mod@slice), [`priority`] | the right to work for a while; what the system does with threads at work |
 //! | [`store`] | the `Store` trait, and what every store on a disk needs |
-//! | [`job`] | the `Job` trait and what it works on; `count` |
+//! | [`job`] | the `Job` trait and what it works on; `count`; [`scrub`](job::scrub), which verifies any store |
 //! | [`maintenance`] | the `Maintenance` trait: what is done in steps beside the crawls |
 //! | [`state`] | the `StateStore` trait: where progress is kept; in SQLite, in memory |
 //! | [`model`] | how it goes, events; what a cycle has found |

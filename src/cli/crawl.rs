@@ -26,7 +26,7 @@ use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
 use crate::state::{SqliteStore, StateStore};
 use crate::store::Store;
-use crate::tahoe::{Leases, TahoeStore, Verify};
+use crate::tahoe::{Leases, TahoeStore, verify};
 
 /// Closing the state takes a moment at most.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -90,7 +90,9 @@ fn crawl(args: &CrawlArgs, fresh: Fresh) -> Result<Exit> {
     let store = if job.changes_shares() { store.alone()? } else { store };
     let name = crawl_name(args, &job, &mut state)?;
     let store = match &job {
-        JobSettings::Verify { verify, .. } => args.verify.narrow(store, &mut state, &verify.parameters())?,
+        JobSettings::Verify { verify, .. } => {
+            args.verify.narrow(store, &mut state, &verify::job(verify.clone()).parameters())?
+        }
         _ => store,
     };
     let prefixes = store.ring().len();
@@ -223,7 +225,7 @@ fn start(
     match job {
         JobSettings::Count => engine.crawl(crawl, store, Count),
         JobSettings::Leases(settings) => engine.crawl(crawl, store, Leases::new(settings.clone())),
-        JobSettings::Verify { verify, .. } => engine.crawl(crawl, store, Verify::new(verify.clone())),
+        JobSettings::Verify { verify, .. } => engine.crawl(crawl, store, verify::job(verify.clone())),
     }
     .spawn()
 }

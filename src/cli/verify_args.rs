@@ -10,13 +10,12 @@ use serde_json::Value;
 
 use crate::config::units::{parse_bytes, parse_target};
 use crate::error::{Error, Result};
+use crate::job::scrub::{PageCache, Sample, Selection};
 use crate::settings::{CrawlSettings, Order};
 use crate::state::StateStore;
 use crate::store::Store;
-use crate::tahoe::TahoeStore;
-use crate::tahoe::verify::{
-    Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Sample, Selection, VerifySettings,
-};
+use crate::tahoe::verify::{Advisories, QUARANTINE_MAX_BYTES, Quarantine, VerifySettings};
+use crate::tahoe::{TahoeStore, names};
 
 /// The name of the crawl that verifies a part: it leaves the whole one, and its unfinished cycle, alone.
 pub const PARTIAL: &str = "verify-partial";
@@ -148,7 +147,11 @@ impl VerifyArgs {
         }
         let mut selection = Selection { sample: self.sample, since: self.since, ..Selection::default() };
         for storage_index in &self.storage_indexes {
-            selection.add(storage_index).map_err(Error::Config)?;
+            if !names::is_storage_index(storage_index.as_bytes()) {
+                let why = format!("{storage_index:?} is no storage index: those have 26 characters of a-z and 2-7");
+                return Err(Error::Config(why));
+            }
+            selection.buckets.insert(storage_index.clone());
         }
         Ok(VerifySettings {
             selection,

@@ -12,11 +12,12 @@ use super::kind::{
 use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
 use super::units::Percent;
 use crate::error::Error;
+use crate::job::scrub::{PageCache, Selection};
 use crate::kinds::JobSettings;
 use crate::settings::{Basis, Checkpoint, Order};
 use crate::tahoe::container::ShareType;
 use crate::tahoe::leases::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
-use crate::tahoe::verify::{Advisories, PageCache, QUARANTINE_MAX_BYTES, Quarantine, Selection, VerifySettings};
+use crate::tahoe::verify::{Advisories, QUARANTINE_MAX_BYTES, Quarantine, VerifySettings};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

@@ -16,7 +16,7 @@ use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::settings::CrawlSettings;
 use crate::tahoe::leases::LeaseSettings;
-use crate::tahoe::{Leases, TahoeStore, Verify};
+use crate::tahoe::{Leases, TahoeStore, verify};
 
 /// What comes before a crawl is added to the engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +45,7 @@ pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh, fir
     match job {
         JobSettings::Count => add(engine, settings, store, Count, fresh, first).await,
         JobSettings::Leases(leases) => add(engine, settings, store, Leases::new(leases), fresh, first).await,
-        JobSettings::Verify { verify, .. } => add(engine, settings, store, Verify::new(verify), fresh, first).await,
+        JobSettings::Verify { verify, .. } => add(engine, settings, store, verify::job(verify), fresh, first).await,
     }
 }
 
@@ -88,7 +88,7 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
     let parameters = match &crawl.job {
         JobSettings::Count => parameters(&Count),
         JobSettings::Leases(leases) => parameters(&Leases::new(leases.clone())),
-        JobSettings::Verify { verify, .. } => parameters(&Verify::new(verify.clone())),
+        JobSettings::Verify { verify, .. } => parameters(&verify::job(verify.clone())),
     };
     CrawlView {
         settings: crawl.settings.clone(),

@@ -20,7 +20,7 @@ use crate::policy::ring::Lap;
 use crate::shown;
 use crate::state::{CycleRows, StateStore, each_prefix};
 use crate::store::STRAYS_NAMED;
-use crate::tahoe::{Leases, TahoeStore, Verify};
+use crate::tahoe::{Leases, TahoeStore, verify};
 
 /// Findings and errors of a cycle that are listed, each.
 const NOTES_LISTED: u64 = 10_000;
@@ -159,7 +159,7 @@ fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: Cycle) -> Res
             elapsed,
         ),
         JobSettings::Verify { verify, .. } => CycleReport::new::<TahoeStore, _>(
-            &Verify::new(verify.clone()),
+            &verify::job(verify.clone()),
             total(state, &rows.cycle)?,
             rows,
             false,

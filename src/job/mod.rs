@@ -11,6 +11,8 @@ mod deferred;
 mod fold;
 mod intent;
 mod notes;
+mod remarks;
+pub mod scrub;
 #[cfg(test)]
 pub(crate) mod testing;
 mod walk;
@@ -26,6 +28,7 @@ pub use deferred::{BucketName, Deferred, DeferredBucket};
 pub use fold::{Fold, Unreadable, Visited};
 pub use intent::{Carried, Deed, Intent, Intents};
 pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, StrayNote, Verified};
+pub(crate) use remarks::Remarks;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why};
 pub use walk::{PrefixWalk, Stopped};
 

@@ -3,10 +3,14 @@
 //! A store is a ring of prefixes; a prefix holds buckets, a bucket holds shares or objects. A store only reads and
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
+mod direct;
+mod file;
 pub(crate) mod held;
 mod names;
 pub(crate) mod open;
 mod place;
+mod residency;
+mod source;
 pub(crate) mod way;
 
 use std::collections::BTreeSet;
@@ -14,10 +18,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use file::{ObjectFile, Stamp};
 pub(crate) use held::HeldFolder;
 pub use names::{Names, Nature};
 pub(crate) use open::regular as open_regular;
 pub(crate) use place::lies_in;
+pub use source::{CacheUse, FileSource, Source};
 
 use crate::policy::ring::Ring;
 

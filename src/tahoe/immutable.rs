@@ -4,8 +4,9 @@
 //! share counts them from the start of its data.
 
 use super::container::IMMUTABLE_DATA_AT;
-use super::region::{Flaw, Region, Span};
+use super::region::Region;
 use super::{be32, be64};
+use crate::job::scrub::{Flaw, Span};
 
 /// Bytes from the start of the file that [`Layout::parse`] wants to see.
 pub const HEAD_LEN: usize = 12 + 0x44;

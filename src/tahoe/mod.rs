@@ -23,7 +23,6 @@ pub mod signature;
 pub mod state;
 pub mod store;
 pub mod table;
-mod told;
 pub mod transfer;
 pub mod ueb;
 pub mod verify;

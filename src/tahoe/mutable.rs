@@ -6,8 +6,9 @@
 use super::container::MUTABLE_DATA_AT;
 use super::hash::Hash;
 use super::merkle::Shape;
-use super::region::{Flaw, Region, Span};
+use super::region::Region;
 use super::{be32, be64};
+use crate::job::scrub::{Flaw, Span};
 
 /// Bytes from the start of the file that [`Layout::parse`] wants to see.
 pub const HEAD_LEN: usize = MUTABLE_DATA_AT as usize + 123;

@@ -1,4 +1,4 @@
-//! The parts of a share, by the names under which findings speak of them, and what may be wrong with one.
+//! The parts of a share, by the names under which findings speak of them.
 
 use std::fmt;
 
@@ -75,51 +75,14 @@ impl fmt::Display for Region {
     }
 }
 
-/// Bytes of a file, from `start` up to but not including `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
-    /// The first byte.
-    pub start: u64,
-    /// The byte behind the last.
-    pub end: u64,
-}
-
-impl Span {
-    /// The bytes from `start` up to `end`; none where that is before it.
-    pub fn new(start: u64, end: u64) -> Span {
-        Span { start, end: end.max(start) }
-    }
-
-    /// How many bytes there are.
-    pub fn len(self) -> u64 {
-        self.end - self.start
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        self.start == self.end
+impl From<Region> for &'static str {
+    fn from(region: Region) -> &'static str {
+        region.as_str()
     }
 }
 
-/// One thing that is wrong with a share.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flaw {
-    /// Where, as far as can be told.
-    pub region: Region,
-    /// What, for people.
-    pub reason: String,
-    /// The bytes at fault: all that may be; `None` where they may stand in several places, or are missing.
-    pub bytes: Option<Span>,
-}
-
-impl Flaw {
-    /// A flaw somewhere in these bytes, and nowhere else.
-    pub fn at(region: Region, bytes: Span, reason: impl Into<String>) -> Flaw {
-        Flaw { region, reason: reason.into(), bytes: (!bytes.is_empty()).then_some(bytes) }
-    }
-
-    /// A flaw that may lie here or elsewhere; the reason says where.
-    pub fn in_doubt(region: Region, reason: impl Into<String>) -> Flaw {
-        Flaw { region, reason: reason.into(), bytes: None }
+impl PartialEq<Region> for &str {
+    fn eq(&self, region: &Region) -> bool {
+        *self == region.as_str()
     }
 }

@@ -5,9 +5,13 @@
 
 use std::io;
 
+use rustix::fs::SeekFrom;
+
 use super::be32;
 use super::container::{Header, Immutable, MUTABLE_SLOTS, MUTABLE_SLOTS_AT, Mutable};
 use super::lease::{IMMUTABLE_RECORD_LEN, Lease, MUTABLE_RECORD_LEN};
+use crate::calls::seek;
+use crate::store::ObjectFile;
 
 /// Bytes of the largest piece that is read at once.
 pub const PIECE_LEN: usize = 4096;
@@ -22,6 +26,16 @@ pub trait ReadAt {
 
     /// Whether the file system has such an offset at all, within the file or not.
     fn has_offset(&self, offset: u64) -> bool;
+}
+
+impl ReadAt for ObjectFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        ObjectFile::read_at(self, buf, offset)
+    }
+
+    fn has_offset(&self, offset: u64) -> bool {
+        seek(self, SeekFrom::Start(offset)).is_ok()
+    }
 }
 
 /// A share of which the first bytes were read already.

@@ -1,12 +1,12 @@
 //! The blocks of a share against the leaves of its block hash tree, in one pass over the data.
 
-use std::io;
+use std::collections::VecDeque;
 
-use super::{Flaws, Step, next_piece, node_span, read, read_node};
+use super::{Flaws, Given, Step, Wanted, node_span};
+use crate::job::scrub::{Flaw, Span};
 use crate::tahoe::hash::{BLOCK, HASH_LEN, Hash, Hasher, tagged_each};
 use crate::tahoe::merkle::{self, Shape};
-use crate::tahoe::region::{Flaw, Region, Span};
-use crate::tahoe::table::ReadAt;
+use crate::tahoe::region::Region;
 
 /// Leaves that are read at once.
 const LEAVES_AT_ONCE: u64 = 128;
@@ -46,6 +46,8 @@ pub(super) struct Blocks {
     /// The block that `hasher` is in, and how many bytes of it are still to come.
     current: u64,
     left: u64,
+    /// Hashes of the blocks before, which are still to be compared with their leaves.
+    hashed: VecDeque<Hash>,
     /// Leaves from the one of block `leaves_from` on.
     leaves: Vec<u8>,
     leaves_from: u64,
@@ -66,16 +68,13 @@ impl Blocks {
             hasher: Hasher::new(BLOCK),
             current: 0,
             left: 0,
+            hashed: VecDeque::new(),
             leaves: Vec::new(),
             leaves_from: 0,
             bad: None,
         };
         blocks.left = blocks.len_of(0);
         blocks
-    }
-
-    pub fn read_up_to(&self) -> u64 {
-        self.next
     }
 
     fn len_of(&self, block: u64) -> u64 {
@@ -87,27 +86,49 @@ impl Blocks {
         Span::new(start, start.saturating_add(self.len_of(block)))
     }
 
-    pub fn step(&mut self, file: &impl ReadAt, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
-        let group = self.group(buf.len());
-        if group > 1 {
-            return self.step_by_group(file, group, buf, flaws);
+    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<Step, Wanted> {
+        while let Some(hash) = self.hashed.front() {
+            let is_good = self.compare(*hash, given, flaws)?;
+            self.hashed.pop_front();
+            if !is_good {
+                // What was read to judge it is needed no longer.
+                return Ok(Step::More);
+            }
         }
+        if self.current >= self.against.tree.leaves() {
+            self.tell_bad(flaws);
+            return Ok(Step::Done);
+        }
+        let group = self.group(given.room);
+        if group > 1 {
+            self.hash_group(group, given)?;
+        } else {
+            self.hash_piece(given)?;
+        }
+        Ok(Step::More)
+    }
+
+    /// The next bytes, whatever blocks they belong to.
+    fn hash_piece(&mut self, given: &Given<'_>) -> Result<(), Wanted> {
         let most = BLOCKS_PER_STEP.saturating_mul(self.block.max(1));
-        let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
-        let mut piece = next_piece(file, &mut self.next, self.data.end, &mut buf[..len])?;
+        let end = self.data.end.min(self.next.saturating_add(most));
+        let mut piece = given.next_piece(&mut self.next, end)?;
         while self.current < self.against.tree.leaves() {
+            // Blocks of no bytes at all could go on for long.
+            if piece.is_empty() && self.hashed.len() as u64 >= BLOCKS_PER_STEP {
+                break;
+            }
             let take = usize::try_from(self.left).unwrap_or(usize::MAX).min(piece.len());
             let (now, rest) = piece.split_at(take);
             self.hasher.update(now);
             (self.left, piece) = (self.left - take as u64, rest);
             if self.left > 0 {
-                return Ok(Step::More);
+                break;
             }
             let hash = std::mem::replace(&mut self.hasher, Hasher::new(BLOCK)).finish();
-            self.end_block(hash, file, flaws)?;
+            self.end_block(hash);
         }
-        self.tell_bad(flaws);
-        Ok(Step::Done)
+        Ok(())
     }
 
     /// How many of the blocks to come are hashed together in a buffer of this length, in groups as even as can be, so that none is left
@@ -123,29 +144,34 @@ impl Blocks {
     }
 
     /// So many blocks, by turns.
-    fn step_by_group(&mut self, file: &impl ReadAt, group: u64, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
+    fn hash_group(&mut self, group: u64, given: &Given<'_>) -> Result<(), Wanted> {
         let blocks = self.current..self.current + group;
         let lens: Vec<usize> = blocks.map(|block| self.len_of(block) as usize).collect();
-        let mut piece = next_piece(file, &mut self.next, self.data.end, &mut buf[..lens.iter().sum()])?;
+        let end = self.data.end.min(self.next.saturating_add(lens.iter().sum::<usize>() as u64));
+        let mut piece = given.next_piece(&mut self.next, end)?;
         let mut parts = Vec::with_capacity(lens.len());
         for len in lens {
             let (part, rest) = piece.split_at(len.min(piece.len()));
             parts.push(part);
             piece = rest;
         }
-        for hash in tagged_each(BLOCK, &parts) {
-            self.end_block(hash, file, flaws)?;
-        }
-        Ok(Step::More)
+        tagged_each(BLOCK, &parts).into_iter().for_each(|hash| self.end_block(hash));
+        Ok(())
     }
 
-    fn end_block(&mut self, hash: Hash, file: &impl ReadAt, flaws: &mut Flaws) -> io::Result<()> {
-        let (block, stored) = (self.current, self.leaf(file)?);
+    fn end_block(&mut self, hash: Hash) {
+        self.hashed.push_back(hash);
         self.current += 1;
         self.left = self.len_of(self.current);
+    }
+
+    /// Compares the hash of the first block that was not compared yet with its leaf; says whether they are the same.
+    fn compare(&mut self, hash: Hash, given: &Given<'_>, flaws: &mut Flaws) -> Result<bool, Wanted> {
+        let block = self.current - self.hashed.len() as u64;
+        let stored = self.leaf(block, given)?;
         if hash == stored {
             self.tell_bad(flaws);
-        } else if self.leaf_is_right(file, block, &stored)? {
+        } else if self.leaf_is_right(given, block, &stored)? {
             self.bad = Some((self.bad.map_or(block, |(first, _)| first), block));
         } else {
             self.tell_bad(flaws);
@@ -153,7 +179,7 @@ impl Blocks {
             let reason = format!("leaf {block} is neither the hash of its block nor what the tree above it says");
             flaws.add(Flaw::at(Region::BlockTree, node, reason));
         }
-        Ok(())
+        Ok(hash == stored)
     }
 
     fn tell_bad(&mut self, flaws: &mut Flaws) {
@@ -163,30 +189,31 @@ impl Blocks {
         flaws.add(Flaw::at(Region::Data, bytes, format!("{which} another hash than the block hash tree says")));
     }
 
-    /// The stored leaf of the current block.
-    fn leaf(&mut self, file: &impl ReadAt) -> io::Result<Hash> {
+    /// The stored leaf of a block.
+    fn leaf(&mut self, block: u64, given: &Given<'_>) -> Result<Hash, Wanted> {
         let there = self.leaves_from + (self.leaves.len() / HASH_LEN) as u64;
-        if self.current >= there {
+        if block >= there {
             let tree = self.against.tree;
-            let count = (tree.leaves() - self.current).min(LEAVES_AT_ONCE) as usize;
-            self.leaves.resize(count * HASH_LEN, 0);
-            read(file, node_span(self.against.tree_at, tree.leaf(self.current)).start, &mut self.leaves)?;
-            self.leaves_from = self.current;
+            let count = (tree.leaves() - block).min(LEAVES_AT_ONCE) as usize;
+            let leaves = given.bytes(node_span(self.against.tree_at, tree.leaf(block)).start, count * HASH_LEN)?;
+            self.leaves.clear();
+            self.leaves.extend_from_slice(leaves);
+            self.leaves_from = block;
         }
-        let at = (self.current - self.leaves_from) as usize * HASH_LEN;
+        let at = (block - self.leaves_from) as usize * HASH_LEN;
         let mut hash = [0; HASH_LEN];
         hash.copy_from_slice(&self.leaves[at..at + HASH_LEN]);
         Ok(hash)
     }
 
     /// Whether the tree above a stored leaf agrees with it, so that the block is what is wrong.
-    fn leaf_is_right(&self, file: &impl ReadAt, block: u64, leaf: &Hash) -> io::Result<bool> {
+    fn leaf_is_right(&self, given: &Given<'_>, block: u64, leaf: &Hash) -> Result<bool, Wanted> {
         let Against { tree_at, tree, root_is_right } = self.against;
         let node = tree.leaf(block);
         let (Some(sibling), Some(parent)) = (merkle::sibling(node), merkle::parent(node)) else {
             return Ok(root_is_right);
         };
-        let sibling = read_node(file, tree_at, sibling)?;
-        Ok(merkle::join(node, leaf, &sibling) == read_node(file, tree_at, parent)?)
+        let sibling = given.node(tree_at, sibling)?;
+        Ok(merkle::join(node, leaf, &sibling) == given.node(tree_at, parent)?)
     }
 }

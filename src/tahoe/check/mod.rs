@@ -1,7 +1,7 @@
 //! Checks one share by itself, without any capability: everything in it that says something about something else in it.
 //!
-//! A check is made of steps that read one buffer of the file at most, so that it can be interrupted inside a share of any
-//! size; what it keeps between two steps has a bound as well. It finds decay, not forgery: nothing in an immutable share is
+//! A check reads nothing: it says which bytes it wants. It is made of steps that take one piece of the share at most, so that it
+//! can be interrupted inside a share of any size; what it keeps between two steps has a bound as well. It finds decay, not forgery: nothing in an immutable share is
 //! signed, and the hash of its UEB and the fingerprint of a mutable key stand in the capability only.
 
 mod blocks;
@@ -10,31 +10,71 @@ mod immutable;
 mod mutable;
 mod tree;
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::io;
+
+use ring::digest::{Context, SHA256};
 
 use super::container::{Header, Malformed, Misfit, ShareType};
 use super::hash::{HASH_LEN, Hash};
-use super::region::{Flaw, Region, Span};
-use super::table::ReadAt;
+use super::region::Region;
+use crate::job::scrub::{Check, Checked, Flaw, PIECE_LEN_MOST, Span, Want};
 use blocks::{Blocks, Hashing};
-use ring::digest::{Context, SHA256};
 use tree::{Tree, Zeros};
 
-/// The least buffer with which a check can work, in bytes.
-pub const BUFFER_LEAST: usize = 4096;
+/// The least piece of a share with which a check can work, in bytes: its head is one.
+const HEAD_LEN: usize = 4096;
 
 /// Flaws of one share that are kept; one that is all noise has as many as blocks.
 const FLAWS_MOST: usize = 16;
 
 /// Whether there is more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Go on with the next step.
+enum Step {
     More,
-    /// Everything was checked.
     Done,
+}
+
+/// Bytes without which a step cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    at: u64,
+    len: usize,
+}
+
+/// Bytes of a share, as far as they were given since the last step. A step that needs others says so and is done once more when
+/// they are there; so it changes nothing before it has all.
+#[derive(Debug)]
+struct Given<'a> {
+    held: &'a [(u64, Vec<u8>)],
+    piece: Option<(u64, &'a [u8])>,
+    room: usize,
+}
+
+impl<'a> Given<'a> {
+    /// Exactly these bytes.
+    fn bytes(&self, at: u64, len: usize) -> Result<&'a [u8], Wanted> {
+        if len == 0 {
+            return Ok(&[]);
+        }
+        let held = self.held.iter().map(|(at, bytes)| (*at, &bytes[..]));
+        let found = self.piece.into_iter().chain(held).find(|(from, bytes)| *from == at && bytes.len() == len);
+        found.map(|(_, bytes)| bytes).ok_or(Wanted { at, len })
+    }
+
+    /// The next bytes up to `end`, as many as fit a piece; and moves on.
+    fn next_piece(&self, next: &mut u64, end: u64) -> Result<&'a [u8], Wanted> {
+        let len = usize::try_from(end.saturating_sub(*next)).unwrap_or(usize::MAX).min(self.room);
+        let piece = self.bytes(*next, len)?;
+        *next += len as u64;
+        Ok(piece)
+    }
+
+    /// One node of a tree that stands at `tree_at`. Trees lie within the file, so no offset overflows.
+    fn node(&self, tree_at: u64, node: u64) -> Result<Hash, Wanted> {
+        let mut hash = [0; HASH_LEN];
+        hash.copy_from_slice(self.bytes(node_span(tree_at, node).start, HASH_LEN)?);
+        Ok(hash)
+    }
 }
 
 /// A share being checked.
@@ -42,24 +82,25 @@ pub enum Step {
 pub struct ShareCheck {
     size: u64,
     number: Option<i64>,
+    /// Bytes that are wanted at once, at most.
+    room: usize,
     how: Hashing,
     tasks: VecDeque<Task>,
+    /// What the step in hand was given so far, each with its offset.
+    held: Vec<(u64, Vec<u8>)>,
+    /// What it wants besides.
+    wanted: Option<Wanted>,
     flaws: Flaws,
     share_type: Option<ShareType>,
     signature_not_checked: bool,
     common: Option<Common>,
-    read: u64,
 }
 
-/// What a check has found.
+/// What is known of a share that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
-    /// Flaws, at most 16; none if all is well.
-    pub flaws: Vec<Flaw>,
+pub struct ShareFacts {
     /// The kind of the share, as far as it can be told.
     pub share_type: Option<ShareType>,
-    /// Whether it has a signature of which nothing can be said: its key is too short or too long.
-    pub signature_not_checked: bool,
     /// What it must have in common with the other shares of its bucket; `None` if that could not be read.
     pub common: Option<Common>,
 }
@@ -87,6 +128,8 @@ pub enum Common {
 #[derive(Debug)]
 enum Task {
     Head,
+    Immutable(Box<immutable::Planned>),
+    Mutable(Box<mutable::Planned>),
     Blocks(Box<Blocks>),
     Tree(Tree),
     Zeros(Zeros),
@@ -98,9 +141,19 @@ enum Task {
 impl ShareCheck {
     /// Begins the check of a file of this size; its share number is the one in its name.
     pub fn new(size: u64, number: Option<i64>) -> ShareCheck {
-        let (flaws, tasks) = (Flaws::default(), VecDeque::from([Task::Head]));
-        let (how, share_type, common, read) = (Hashing::ByTurns, None, None, 0);
-        ShareCheck { size, number, how, tasks, flaws, share_type, signature_not_checked: false, common, read }
+        ShareCheck {
+            size,
+            number,
+            room: PIECE_LEN_MOST,
+            how: Hashing::ByTurns,
+            tasks: VecDeque::from([Task::Head]),
+            held: Vec::new(),
+            wanted: None,
+            flaws: Flaws::default(),
+            share_type: None,
+            signature_not_checked: false,
+            common: None,
+        }
     }
 
     /// The same check by other code for the hashes of blocks, slower: what both find wrong is no fault of either.
@@ -108,32 +161,38 @@ impl ShareCheck {
         ShareCheck { how: Hashing::OneByOne, ..self }
     }
 
-    /// Does the next part of the work, reading about as many bytes as the buffer has.
-    ///
-    /// # Errors
-    /// If the file cannot be read; kind `UnexpectedEof` if it has become shorter.
-    ///
-    /// # Panics
-    /// If the buffer is shorter than [`BUFFER_LEAST`].
-    pub fn step(&mut self, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Step> {
-        assert!(buf.len() >= BUFFER_LEAST, "a buffer of {} bytes is too short", buf.len());
-        let Some(mut task) = self.tasks.pop_front() else { return Ok(Step::Done) };
-        let file = Counting { file, read: Cell::new(self.read) };
-        let worked = self.work(&mut task, &file, buf);
-        self.read = file.read.get();
-        if worked? == Step::More {
-            self.tasks.push_front(task);
-        }
-        Ok(if self.tasks.is_empty() { Step::Done } else { Step::More })
+    /// The same check in pieces of so many bytes at most; at least 4,096. Default: [`PIECE_LEN_MOST`].
+    pub fn in_pieces_of(self, len: usize) -> ShareCheck {
+        ShareCheck { room: len.max(HEAD_LEN), ..self }
     }
 
-    fn work(&mut self, task: &mut Task, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Step> {
+    /// Does the next part of the work, with a piece that starts at this offset if one was given.
+    fn step(&mut self, piece: Option<(u64, &[u8])>) -> Result<(), Wanted> {
+        let Some(mut task) = self.tasks.pop_front() else { return Ok(()) };
+        let held = std::mem::take(&mut self.held);
+        let worked = self.work(&mut task, &Given { held: &held, piece, room: self.room });
+        match worked {
+            Ok(Step::Done) => {}
+            Ok(Step::More) => self.tasks.push_front(task),
+            Err(wanted) => {
+                self.tasks.push_front(task);
+                self.held = held;
+                self.held.extend(piece.map(|(at, bytes)| (at, bytes.to_vec())));
+                return Err(wanted);
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&mut self, task: &mut Task, given: &Given<'_>) -> Result<Step, Wanted> {
         match task {
-            Task::Head => self.head(file, buf),
-            Task::Blocks(blocks) => blocks.step(file, buf, &mut self.flaws),
-            Task::Tree(tree) => tree.step(file, buf, &mut self.flaws),
-            Task::Zeros(zeros) => zeros.step(file, buf, &mut self.flaws),
-            Task::PrivateKey(digest) => self.private_key(digest, file, buf),
+            Task::Head => self.head(given),
+            Task::Immutable(planned) => self.plan(|check| planned.tasks(check, given)),
+            Task::Mutable(planned) => self.plan(|check| planned.tasks(check, given)),
+            Task::Blocks(blocks) => blocks.step(given, &mut self.flaws),
+            Task::Tree(tree) => tree.step(given, &mut self.flaws),
+            Task::Zeros(zeros) => zeros.step(given, &mut self.flaws),
+            Task::PrivateKey(digest) => self.private_key(digest, given),
             Task::TellChain(flaw) => {
                 self.tell_chain(flaw);
                 Ok(Step::Done)
@@ -141,43 +200,14 @@ impl ShareCheck {
         }
     }
 
-    /// Runs all steps at once.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step).
-    pub fn run(mut self, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Checked> {
-        while self.step(file, buf)? == Step::More {}
-        Ok(self.finish())
-    }
-
-    /// Up to which byte the share was read, as far as it is read in order.
-    pub fn read_up_to(&self) -> u64 {
-        match self.tasks.front() {
-            Some(Task::Blocks(blocks)) => blocks.read_up_to(),
-            _ => 0,
-        }
-    }
-
-    /// How many bytes of the share were read so far; no more than it has, though some are read twice.
-    pub fn bytes_read(&self) -> u64 {
-        self.read.min(self.size)
-    }
-
-    /// What was found.
-    pub fn finish(self) -> Checked {
-        let ShareCheck { flaws, share_type, signature_not_checked, common, .. } = self;
-        Checked { flaws: flaws.0, share_type, signature_not_checked, common }
-    }
-
-    /// Reads what says where everything is, checks it, and plans the rest. A flaw in it leaves the rest unchecked: nobody
-    /// knows where it is.
-    fn head(&mut self, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Step> {
-        let len = usize::try_from(self.size).unwrap_or(usize::MAX).min(BUFFER_LEAST);
-        read(file, 0, &mut buf[..len])?;
-        let (head, rest) = buf.split_at_mut(len.max(1));
-        let planned = match Header::parse(&head[..len]) {
-            Ok(Header::Immutable(header)) => immutable::plan(self, &header, &head[..len], file)?,
-            Ok(Header::Mutable(header)) => mutable::plan(self, &header, &head[..len], file, rest)?,
+    /// Takes what says where everything is, checks it, and plans the rest. A flaw in it leaves the rest unchecked: nobody knows
+    /// where it is.
+    fn head(&mut self, given: &Given<'_>) -> Result<Step, Wanted> {
+        let len = usize::try_from(self.size).unwrap_or(usize::MAX).min(HEAD_LEN);
+        let head = given.bytes(0, len)?;
+        let planned = match Header::parse(head) {
+            Ok(Header::Immutable(header)) => immutable::plan(self, &header, head, given)?,
+            Ok(Header::Mutable(header)) => mutable::plan(self, &header, head, given)?,
             Err(short @ Malformed::Short { .. }) => Err(Flaw::in_doubt(Region::ContainerHeader, short.to_string())),
             Err(malformed) => {
                 let bytes = Span::new(0, self.size.min(32));
@@ -185,14 +215,20 @@ impl ShareCheck {
             }
         };
         match planned {
-            Ok(tasks) => self.tasks.extend(tasks),
+            Ok(task) => self.tasks.push_back(task),
             Err(flaw) => self.flaws.add(flaw),
         }
         Ok(Step::Done)
     }
 
-    fn private_key(&mut self, digest: &mut Digest, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Step> {
-        let step = digest.step(file, buf)?;
+    fn plan(&mut self, tasks: impl FnOnce(&mut ShareCheck) -> Result<Vec<Task>, Wanted>) -> Result<Step, Wanted> {
+        let tasks = tasks(self)?;
+        self.tasks.extend(tasks);
+        Ok(Step::Done)
+    }
+
+    fn private_key(&mut self, digest: &mut Digest, given: &Given<'_>) -> Result<Step, Wanted> {
+        let step = digest.step(given)?;
         if step == Step::Done
             && let Some(Common::Mutable { parts, .. }) = &mut self.common
         {
@@ -210,21 +246,25 @@ impl ShareCheck {
     }
 }
 
-/// A file that counts what is read of it.
-struct Counting<'a, R> {
-    file: &'a R,
-    read: Cell<u64>,
-}
+impl Check for ShareCheck {
+    type Facts = ShareFacts;
 
-impl<R: ReadAt> ReadAt for Counting<'_, R> {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let len = self.file.read_at(buf, offset)?;
-        self.read.set(self.read.get().saturating_add(len as u64));
-        Ok(len)
+    fn next(&mut self) -> Want {
+        while self.wanted.is_none() && !self.tasks.is_empty() {
+            self.wanted = self.step(None).err();
+        }
+        self.wanted.map_or(Want::Nothing, |Wanted { at, len }| Want::Bytes { at, len })
     }
 
-    fn has_offset(&self, offset: u64) -> bool {
-        self.file.has_offset(offset)
+    fn give(&mut self, bytes: &[u8]) {
+        if let Some(Wanted { at, .. }) = self.wanted.take() {
+            self.wanted = self.step(Some((at, bytes))).err();
+        }
+    }
+
+    fn finish(self) -> Checked<ShareFacts> {
+        let ShareCheck { flaws, share_type, signature_not_checked, common, .. } = self;
+        Checked { flaws: flaws.0, is_partial: signature_not_checked, facts: ShareFacts { share_type, common } }
     }
 }
 
@@ -233,13 +273,18 @@ impl<R: ReadAt> ReadAt for Counting<'_, R> {
 struct Flaws(Vec<Flaw>);
 
 impl Flaws {
+    /// Whether no more are kept.
+    fn is_full(&self) -> bool {
+        self.0.len() >= FLAWS_MOST
+    }
+
     /// Adds a flaw, unless there are enough, or one of the same bytes was told already.
     fn add(&mut self, flaw: Flaw) {
         let overlaps = |a: Span, b: Span| a.start < b.end && b.start < a.end;
         let same = |known: &Flaw| {
             known.region == flaw.region && known.bytes.zip(flaw.bytes).is_some_and(|(a, b)| overlaps(a, b))
         };
-        if self.0.len() < FLAWS_MOST && !self.0.iter().any(same) {
+        if !self.is_full() && !self.0.iter().any(same) {
             self.0.push(flaw);
         }
     }
@@ -266,8 +311,8 @@ impl Digest {
         Digest { all, next: all.start, context: DebugContext(Context::new(&SHA256)) }
     }
 
-    fn step(&mut self, file: &impl ReadAt, buf: &mut [u8]) -> io::Result<Step> {
-        let piece = next_piece(file, &mut self.next, self.all.end, buf)?;
+    fn step(&mut self, given: &Given<'_>) -> Result<Step, Wanted> {
+        let piece = given.next_piece(&mut self.next, self.all.end)?;
         self.context.0.update(piece);
         Ok(if self.next < self.all.end { Step::More } else { Step::Done })
     }
@@ -284,30 +329,6 @@ fn sha256_of(bytes: &[u8]) -> Hash {
     let mut context = DebugContext(Context::new(&SHA256));
     context.0.update(bytes);
     sha256(&context)
-}
-
-/// Reads exactly so many bytes.
-fn read(file: &impl ReadAt, at: u64, buf: &mut [u8]) -> io::Result<()> {
-    if file.read_at(buf, at)? == buf.len() {
-        return Ok(());
-    }
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter while it was read"))
-}
-
-/// Reads the next bytes up to `end`, as many as fit, and moves on.
-fn next_piece<'b>(file: &impl ReadAt, next: &mut u64, end: u64, buf: &'b mut [u8]) -> io::Result<&'b [u8]> {
-    let len = usize::try_from(end.saturating_sub(*next)).unwrap_or(usize::MAX).min(buf.len());
-    let piece = &mut buf[..len];
-    read(file, *next, piece)?;
-    *next += len as u64;
-    Ok(piece)
-}
-
-/// Reads one node of a tree that stands at `tree_at`. Trees lie within the file, so no offset overflows.
-fn read_node(file: &impl ReadAt, tree_at: u64, node: u64) -> io::Result<Hash> {
-    let mut hash = [0; HASH_LEN];
-    read(file, node_span(tree_at, node).start, &mut hash)?;
-    Ok(hash)
 }
 
 /// Where a node of a tree stands.

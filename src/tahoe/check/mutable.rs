@@ -1,40 +1,44 @@
 //! The plan of the check of a mutable share: container, offsets, key and signature are checked at once, the rest is
 //! planned.
 
-use std::io;
-
 use super::blocks::{Against, Blocks};
 use super::chain::{Ends, Leaf};
 use super::immutable::{check_chain, tell_chain};
 use super::tree::Tree;
-use super::{Common, Digest, ShareCheck, Task, misfit, read, read_node, sha256_of};
+use super::{Common, Digest, Given, ShareCheck, Task, Wanted, misfit, sha256_of};
+use crate::job::scrub::{Flaw, Span};
 use crate::tahoe::be32;
 use crate::tahoe::container::{MUTABLE_DATA_AT, Mutable, ShareType};
 use crate::tahoe::mutable::{Geometry, Layout};
-use crate::tahoe::region::{Flaw, Region, Span};
+use crate::tahoe::region::Region;
 use crate::tahoe::signature::{KEY_LEN_MOST, PublicKey, Validity};
-use crate::tahoe::table::ReadAt;
 
 /// Where the lengths stand in the container.
 const LENGTHS: Span = Span { start: 84, end: 100 };
 
-/// Checks what says where everything is; gives the tasks that are left.
+/// A share of which it is known where everything is.
+#[derive(Debug)]
+pub(super) struct Planned {
+    layout: Layout,
+    geometry: Geometry,
+}
+
+/// Checks what says where everything is; gives the task that follows.
 pub(super) fn plan(
     check: &mut ShareCheck,
     header: &Mutable,
     head: &[u8],
-    file: &impl ReadAt,
-    buf: &mut [u8],
-) -> io::Result<Result<Vec<Task>, Flaw>> {
+    given: &Given<'_>,
+) -> Result<Result<Task, Flaw>, Wanted> {
     check.share_type = Some(ShareType::Mutable);
-    if let Err(flaw) = check_container(check.size, header, file)? {
+    if let Err(flaw) = check_container(check.size, header, given)? {
         return Ok(Err(flaw));
     }
     let layout = match Layout::parse(head, header.data_length) {
         Ok(layout) => layout,
         Err(flaw) => return Ok(Err(flaw)),
     };
-    if let Err(flaw) = check_signature(check, &layout, head, file, buf)? {
+    if let Err(flaw) = check_signature(check, &layout, head, given)? {
         return Ok(Err(flaw));
     }
     let geometry = match layout.geometry() {
@@ -46,10 +50,10 @@ pub(super) fn plan(
         let reason = format!("the block hash tree has {} bytes, not {due}", layout.block_tree.len());
         return Ok(Err(Flaw::at(Region::Offsets, layout.head(), reason)));
     }
-    tasks(check, &layout, &geometry, file).map(Ok)
+    Ok(Ok(Task::Mutable(Box::new(Planned { layout, geometry }))))
 }
 
-fn check_container(size: u64, header: &Mutable, file: &impl ReadAt) -> io::Result<Result<(), Flaw>> {
+fn check_container(size: u64, header: &Mutable, given: &Given<'_>) -> Result<Result<(), Flaw>, Wanted> {
     let lengths = header.misfit().map(|misfit| Flaw::at(Region::ContainerLengths, LENGTHS, misfit.to_string()));
     let lengths = lengths.map_or(Ok(()), Err);
     let count_end = header.extra_leases_at.checked_add(4);
@@ -57,9 +61,8 @@ fn check_container(size: u64, header: &Mutable, file: &impl ReadAt) -> io::Resul
         let reason = format!("the extra leases would begin at {}, the file has {size} bytes", header.extra_leases_at);
         return Ok(lengths.and(Err(Flaw::in_doubt(Region::ContainerLengths, reason))));
     }
-    let mut count = [0; 4];
-    read(file, header.extra_leases_at, &mut count)?;
-    let extra = be32(&count, 0).unwrap_or(0);
+    let count = given.bytes(header.extra_leases_at, 4)?;
+    let extra = be32(count, 0).unwrap_or(0);
     Ok(lengths.and_then(|()| misfit(Region::ExtraLeases, header.misfit_at_end(extra, size))))
 }
 
@@ -68,9 +71,8 @@ fn check_signature(
     check: &mut ShareCheck,
     layout: &Layout,
     head: &[u8],
-    file: &impl ReadAt,
-    buf: &mut [u8],
-) -> io::Result<Result<(), Flaw>> {
+    given: &Given<'_>,
+) -> Result<Result<(), Flaw>, Wanted> {
     let Layout { public_key, signature, signed, .. } = *layout;
     for (region, span) in [(Region::PublicKey, public_key), (Region::Signature, signature)] {
         if span.len() > KEY_LEN_MOST {
@@ -78,18 +80,8 @@ fn check_signature(
             return Ok(Err(Flaw::at(region, layout.head(), reason)));
         }
     }
-    // Both are a page at most, and a buffer has room for less only where it is the rest of a short one.
-    let mut own = Vec::new();
-    let need = (public_key.len() + signature.len()) as usize;
-    let room = if buf.len() >= need {
-        &mut buf[..need]
-    } else {
-        own.resize(need, 0);
-        &mut own[..]
-    };
-    let (key_bytes, signature_bytes) = room.split_at_mut(public_key.len() as usize);
-    read(file, public_key.start, key_bytes)?;
-    read(file, signature.start, signature_bytes)?;
+    let key_bytes = given.bytes(public_key.start, public_key.len() as usize)?;
+    let signature_bytes = given.bytes(signature.start, signature.len() as usize)?;
     let Some(key) = PublicKey::parse(key_bytes) else {
         let reason = "it is no RSA key in DER: it has changed, or the offsets have";
         return Ok(Err(Flaw::in_doubt(Region::PublicKey, reason)));
@@ -112,20 +104,24 @@ fn check_signature(
     Ok(Ok(()))
 }
 
-fn tasks(check: &mut ShareCheck, layout: &Layout, geometry: &Geometry, file: &impl ReadAt) -> io::Result<Vec<Task>> {
-    let leaf = read_node(file, layout.block_tree.start, 0)?;
-    let shares = u64::from(layout.total_shares);
-    let ends = Ends { shares, number: check.number, leaf, root: layout.root_hash };
-    let chain_flaw = check_chain(layout.chain, &ends, Leaf::LeftOut, file)?;
-    let (tree_at, tree) = (layout.block_tree.start, geometry.tree);
-    let against = Against { tree_at, tree, root_is_right: chain_flaw.is_none() };
-    let mut tasks = Vec::with_capacity(4);
-    if tree.leaves() > 0 {
-        let blocks = Blocks::new(layout.data, geometry.block, geometry.last_block, against, check.how);
-        tasks.push(Task::Blocks(Box::new(blocks)));
+impl Planned {
+    /// Checks the chain; gives the tasks that are left.
+    pub fn tasks(&self, check: &mut ShareCheck, given: &Given<'_>) -> Result<Vec<Task>, Wanted> {
+        let Planned { layout, geometry } = self;
+        let leaf = given.node(layout.block_tree.start, 0)?;
+        let shares = u64::from(layout.total_shares);
+        let ends = Ends { shares, number: check.number, leaf, root: layout.root_hash };
+        let chain_flaw = check_chain(layout.chain, &ends, Leaf::LeftOut, given)?;
+        let (tree_at, tree) = (layout.block_tree.start, geometry.tree);
+        let against = Against { tree_at, tree, root_is_right: chain_flaw.is_none() };
+        let mut tasks = Vec::with_capacity(4);
+        if tree.leaves() > 0 {
+            let blocks = Blocks::new(layout.data, geometry.block, geometry.last_block, against, check.how);
+            tasks.push(Task::Blocks(Box::new(blocks)));
+        }
+        tasks.push(Task::Tree(Tree::new(Region::BlockTree, tree_at, tree, against.root_is_right)));
+        tasks.push(Task::PrivateKey(Digest::new(layout.private_key)));
+        tasks.extend(chain_flaw.map(|reason| tell_chain(reason, layout.block_tree)));
+        Ok(tasks)
     }
-    tasks.push(Task::Tree(Tree::new(Region::BlockTree, tree_at, tree, against.root_is_right)));
-    tasks.push(Task::PrivateKey(Digest::new(layout.private_key)));
-    tasks.extend(chain_flaw.map(|reason| tell_chain(reason, layout.block_tree)));
-    Ok(tasks)
 }

@@ -1,27 +1,12 @@
 //! Mutated real shares never panic; what they were before is good. (That nothing which can be found is missed is tested
 //! flip by flip from outside.)
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use proptest::prelude::*;
 
 use super::*;
-
-/// A share in memory.
-struct Bytes(Vec<u8>);
-
-impl ReadAt for Bytes {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)).unwrap_or_default();
-        let len = buf.len().min(rest.len());
-        buf[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
-    }
-
-    fn has_offset(&self, _: u64) -> bool {
-        true
-    }
-}
+use crate::job::scrub::check_whole;
 
 /// The shares of the small grid with their numbers.
 fn shares() -> Vec<(i64, Vec<u8>)> {
@@ -40,9 +25,12 @@ fn shares() -> Vec<(i64, Vec<u8>)> {
     shares
 }
 
-fn check(number: i64, bytes: Vec<u8>, buffer: usize) -> Checked {
-    let check = ShareCheck::new(bytes.len() as u64, Some(number));
-    check.run(&Bytes(bytes), &mut vec![0; buffer]).unwrap()
+fn check(number: i64, bytes: Vec<u8>, piece: usize) -> Checked<ShareFacts> {
+    run(ShareCheck::new(bytes.len() as u64, Some(number)), &bytes, piece).unwrap()
+}
+
+fn run(check: ShareCheck, mut bytes: &[u8], piece: usize) -> io::Result<Checked<ShareFacts>> {
+    check_whole(check.in_pieces_of(piece), &mut bytes, &mut vec![0; piece])
 }
 
 #[test]
@@ -52,9 +40,9 @@ fn real_shares_are_good_whatever_the_buffer() {
     for (number, bytes) in shares {
         let checked = check(number, bytes.clone(), 256 << 10);
         assert_eq!(checked.flaws, []);
-        assert!(checked.common.is_some() && !checked.signature_not_checked);
-        assert_eq!(check(number, bytes.clone(), BUFFER_LEAST), checked);
-        assert_eq!(check(number, bytes, BUFFER_LEAST + 1), checked);
+        assert!(checked.facts.common.is_some() && !checked.is_partial);
+        assert_eq!(check(number, bytes.clone(), HEAD_LEN), checked);
+        assert_eq!(check(number, bytes, HEAD_LEN + 1), checked);
     }
 }
 
@@ -68,9 +56,9 @@ fn both_ways_of_hashing_find_the_same() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 0x10;
             let check = || ShareCheck::new(bytes.len() as u64, Some(number));
-            let one_by_one = check().over_again().run(&Bytes(flipped.clone()), &mut [0; 65536]).unwrap();
+            let one_by_one = run(check().over_again(), &flipped, 65536).unwrap();
             for buffer in [4096, 32768, 40000, 524288] {
-                let by_turns = check().run(&Bytes(flipped.clone()), &mut vec![0; buffer]).unwrap();
+                let by_turns = run(check(), &flipped, buffer).unwrap();
                 assert_eq!(by_turns, one_by_one, "share {number}, byte {at}, buffer {buffer}");
             }
             let in_data = one_by_one.flaws.into_iter().filter(|flaw| flaw.region == Region::Data);
@@ -95,7 +83,7 @@ fn a_share_that_shrinks_meanwhile_is_an_error_and_no_flaw() {
     let (number, mut bytes) = shares().into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
     let check = ShareCheck::new(bytes.len() as u64, Some(number));
     bytes.truncate(bytes.len() / 2);
-    let error = check.run(&Bytes(bytes), &mut vec![0; 4096]).unwrap_err();
+    let error = run(check, &bytes, 4096).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
@@ -106,7 +94,7 @@ fn a_share_with_a_short_key_is_not_called_corrupt_for_it() {
     let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sdmf-1024-bits.share")).unwrap();
     let checked = check(0, bytes.clone(), 4096);
     assert_eq!(checked.flaws, []);
-    assert!(checked.common.is_some() && checked.signature_not_checked);
+    assert!(checked.facts.common.is_some() && checked.is_partial);
     // All but the signature is checked: its only block stands here.
     let mut damaged = bytes;
     damaged[468 + 565] ^= 1;
@@ -135,6 +123,6 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        let _ = ShareCheck::new(bytes.len() as u64, Some(number)).run(&Bytes(bytes), &mut [0; BUFFER_LEAST]);
+        let _ = run(ShareCheck::new(bytes.len() as u64, Some(number)), &bytes, HEAD_LEN);
     }
 }

@@ -1,12 +1,12 @@
 //! A stored Merkle tree: every node of it against its children, in one pass from the root down; and parts that are zero.
 
-use std::io;
+use std::collections::VecDeque;
 
-use super::{Flaws, Step, next_piece, node_span, read, read_node};
+use super::{Flaws, Given, Step, Wanted, node_span};
+use crate::job::scrub::{Flaw, Span};
 use crate::tahoe::hash::{HASH_LEN, Hash, filler, pair};
 use crate::tahoe::merkle::{self, Shape};
-use crate::tahoe::region::{Flaw, Region, Span};
-use crate::tahoe::table::ReadAt;
+use crate::tahoe::region::Region;
 
 /// Nodes that are hashed in one step at most.
 const NODES_PER_STEP: u64 = 2048;
@@ -21,55 +21,91 @@ pub(super) struct Tree {
     root_is_right: bool,
     /// The next parent to look at.
     next: u64,
+    /// What is wrong and not told yet, in order.
+    wrong: VecDeque<Wrong>,
+}
+
+/// Something wrong in a tree.
+#[derive(Debug)]
+enum Wrong {
+    /// A leaf that only fills the tree.
+    Filler(Flaw),
+    /// A node that is not the hash of its two children, as it is stored.
+    Node(u64, Hash),
 }
 
 impl Tree {
     pub fn new(region: Region, at: u64, shape: Shape, root_is_right: bool) -> Tree {
-        Tree { region, at, shape, root_is_right, next: 0 }
+        Tree { region, at, shape, root_is_right, next: 0, wrong: VecDeque::new() }
     }
 
-    pub fn step(&mut self, file: &impl ReadAt, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
+    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<Step, Wanted> {
+        if !self.wrong.is_empty() {
+            self.tell_wrong(given, flaws)?;
+            return Ok(Step::More);
+        }
         // The inner nodes are those before the first leaf.
         let inner = self.shape.leaf(0);
-        if inner == 0 {
-            let only = read_node(file, self.at, 0)?;
-            self.check_filler(0, &only, flaws);
+        if inner == 0 && self.next == 0 {
+            let only = given.node(self.at, 0)?;
+            self.next = 1;
+            self.check_filler(0, &only);
+        } else if self.next < inner {
+            self.check_nodes(inner, given)?;
+        } else {
             return Ok(Step::Done);
         }
-        // Each parent needs room for itself and for two children.
-        let room = (buf.len() / (3 * HASH_LEN)) as u64;
+        Ok(Step::More)
+    }
+
+    fn check_nodes(&mut self, inner: u64, given: &Given<'_>) -> Result<(), Wanted> {
+        // Each parent has two children.
+        let room = (given.room / (2 * HASH_LEN)) as u64;
         let count = (inner - self.next).min(room).min(NODES_PER_STEP);
-        let (parents, children) = buf.split_at_mut(count as usize * HASH_LEN);
-        let children = &mut children[..2 * count as usize * HASH_LEN];
-        read(file, node_span(self.at, self.next).start, parents)?;
-        read(file, node_span(self.at, 2 * self.next + 1).start, children)?;
+        let parents = given.bytes(node_span(self.at, self.next).start, count as usize * HASH_LEN)?;
+        let children = given.bytes(node_span(self.at, 2 * self.next + 1).start, 2 * count as usize * HASH_LEN)?;
         let (parents, children) = (parents.as_chunks::<HASH_LEN>().0, children.as_chunks::<HASH_LEN>().0);
         for ((stored, two), node) in parents.iter().zip(children.chunks_exact(2)).zip(self.next..) {
-            self.check_filler(2 * node + 1, &two[0], flaws);
-            self.check_filler(2 * node + 2, &two[1], flaws);
+            self.check_filler(2 * node + 1, &two[0]);
+            self.check_filler(2 * node + 2, &two[1]);
             if pair(&two[0], &two[1]) != *stored {
-                let bytes = self.at_fault(file, node, stored)?;
-                flaws.add(Flaw::at(self.region, bytes, format!("node {node} is not the hash of its two children")));
+                self.wrong.push_back(Wrong::Node(node, *stored));
             }
         }
         self.next += count;
-        Ok(if self.next < inner { Step::More } else { Step::Done })
+        Ok(())
     }
 
-    fn check_filler(&self, node: u64, stored: &Hash, flaws: &mut Flaws) {
+    fn check_filler(&mut self, node: u64, stored: &Hash) {
         let leaf = node.checked_sub(self.shape.leaf(0)).filter(|leaf| *leaf >= self.shape.leaves());
         if let Some(leaf) = leaf
             && filler(leaf) != *stored
         {
             let bytes = node_span(self.at, node);
-            flaws.add(Flaw::at(self.region, bytes, format!("leaf {leaf}, which only fills the tree, is another")));
+            let flaw = Flaw::at(self.region, bytes, format!("leaf {leaf}, which only fills the tree, is another"));
+            self.wrong.push_back(Wrong::Filler(flaw));
         }
+    }
+
+    /// Tells the first thing that is wrong.
+    fn tell_wrong(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<(), Wanted> {
+        match self.wrong.front() {
+            _ if flaws.is_full() => self.wrong.clear(),
+            Some(Wrong::Filler(flaw)) => flaws.add(flaw.clone()),
+            Some(Wrong::Node(node, stored)) => {
+                let bytes = self.at_fault(given, *node, stored)?;
+                flaws.add(Flaw::at(self.region, bytes, format!("node {node} is not the hash of its two children")));
+            }
+            None => {}
+        }
+        self.wrong.pop_front();
+        Ok(())
     }
 
     /// Which nodes are to blame where one is not the hash of its children: itself if the node above does not know it
     /// either, else a child that does not fit its own children, else any of the two.
-    fn at_fault(&self, file: &impl ReadAt, node: u64, stored: &Hash) -> io::Result<Span> {
-        let read = |node| read_node(file, self.at, node);
+    fn at_fault(&self, given: &Given<'_>, node: u64, stored: &Hash) -> Result<Span, Wanted> {
+        let read = |node| given.node(self.at, node);
         let children = Span::new(node_span(self.at, 2 * node + 1).start, node_span(self.at, 2 * node + 2).end);
         let (sibling, parent) = (merkle::sibling(node), merkle::parent(node));
         let known_above = match (sibling, parent) {
@@ -99,9 +135,9 @@ impl Zeros {
         Zeros { region, all, next: all.start }
     }
 
-    pub fn step(&mut self, file: &impl ReadAt, buf: &mut [u8], flaws: &mut Flaws) -> io::Result<Step> {
+    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<Step, Wanted> {
         let from = self.next;
-        let piece = next_piece(file, &mut self.next, self.all.end, buf)?;
+        let piece = given.next_piece(&mut self.next, self.all.end)?;
         let not_zero = |b: &u8| *b != 0;
         if let (Some(first), Some(last)) = (piece.iter().position(not_zero), piece.iter().rposition(not_zero)) {
             let bytes = Span::new(from + first as u64, from + last as u64 + 1);

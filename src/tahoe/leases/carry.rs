@@ -17,13 +17,12 @@ use super::tally::LeaseTally;
 use super::windows::WindowedRewrite;
 use super::{Leases, Word};
 use crate::error::{Error, Result};
-use crate::job::{Carried, Deed, Intent};
+use crate::job::{Carried, Deed, Intent, Remarks};
 use crate::priority::unhindered;
-use crate::store::Store;
+use crate::store::{ObjectFile, Stamp, Store};
 use crate::tahoe::cancel::Rewrite;
-use crate::tahoe::store::{Failed, Found, OpenedBucket, Rewritten, ShareFile, Stamp};
+use crate::tahoe::store::{Failed, Found, OpenedBucket, Rewritten};
 use crate::tahoe::table::PIECE_LEN;
-use crate::tahoe::told::Told;
 use crate::tahoe::{STOPS_TAHOE, TahoeStore};
 
 /// How often a bucket comes again, for what was changed in it or cannot be done just now, before that is left alone for this
@@ -65,7 +64,7 @@ pub(super) fn bucket(
     job.check_clocks(&deed.clocks, youngest(&plan, &path))?;
     // What was moved aside is this store's no longer, and a bucket that is not there would count as deleted.
     store.still_there().map_err(|e| Error::of_store(store.path("", None), &e))?;
-    let (mut told, planned) = (Told::default(), plan.deletion());
+    let (mut told, planned) = (Remarks::default(), plan.deletion());
     let may_come_again = plan.round < ROUNDS_MOST;
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
@@ -194,21 +193,21 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
     })
 }
 
-fn keep(share: &mut SharePlan, told: &mut Told, path: &Path, why: &dyn std::fmt::Display) {
+fn keep(share: &mut SharePlan, told: &mut Remarks, path: &Path, why: &dyn std::fmt::Display) {
     share.act = None;
     told.error_at(path, format!("its expired leases are kept: {why}"));
 }
 
 /// What is not known again is never written to, and what was planned for it is not come back to: no later run would know
 /// it any better. The next cycle goes by what can be read then, which need not be all its leases.
-fn give_up(share: &mut SharePlan, told: &mut Told, bucket: &[u8]) {
+fn give_up(share: &mut SharePlan, told: &mut Remarks, bucket: &[u8]) {
     share.act = None;
     let name = share.name.as_bytes();
     told.finding(name, || Flaw::of_leases(TORN.to_owned()).of_share(bucket, name));
 }
 
 /// Removes the bucket if it is empty. Tells whether it is gone.
-fn prune(opened: OpenedBucket<'_>, told: &mut Told, path: &Path) -> bool {
+fn prune(opened: OpenedBucket<'_>, told: &mut Remarks, path: &Path) -> bool {
     opened.remove_if_empty().unwrap_or_else(|e| {
         told.error_at(path, format!("the empty bucket cannot be removed: {e}"));
         false
@@ -307,7 +306,7 @@ impl Work<'_> {
         goes && self.opened.find(name).is_ok_and(|found| found == Found::File(act.stamp))
     }
 
-    fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
+    fn look(&mut self, name: &[u8], file: &ObjectFile) -> io::Result<Looked> {
         let Work { now, latest, leases_left, .. } = *self;
         let looked =
             Sight { settings: &self.job.settings, now, latest, leases_left, page: &mut self.page }.look(name, file)?;
@@ -315,7 +314,7 @@ impl Work<'_> {
     }
 
     /// A share that was changed counts as what it is now, and is told of; one that is gone, as what it was.
-    fn look_anew(&mut self, share: &mut SharePlan, told: &mut Told, path: &Path) {
+    fn look_anew(&mut self, share: &mut SharePlan, told: &mut Remarks, path: &Path) {
         let name = share.name.clone().into_bytes();
         self.leases_left = self.leases_left.saturating_add(share.leases_rewritten());
         let looked = match self.opened.open(&name) {

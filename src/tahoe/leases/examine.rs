@@ -19,11 +19,11 @@ use super::sums::{BucketEnd, BucketSums};
 use super::tally::LeaseTally;
 use super::{Conduct, Leases, Word};
 use crate::error::Error;
-use crate::job::{Counts, DeletionCount, Fold, Unreadable, VisitPhase, Visited};
+use crate::job::{Counts, DeletionCount, Fold, Remarks, Unreadable, VisitPhase, Visited};
 use crate::policy::deletion::secs_ahead;
-use crate::tahoe::store::{ShareFile, ShareListing, TahoeBucket};
+use crate::store::ObjectFile;
+use crate::tahoe::store::{ShareListing, TahoeBucket};
 use crate::tahoe::table::PIECE_LEN;
-use crate::tahoe::told::Told;
 use crate::tahoe::{STOPS_TAHOE, names};
 
 /// Why a share is kept in a directory whose name is no storage index, or one of another prefix.
@@ -49,10 +49,10 @@ const SHARES_LEAST: u32 = 32;
 pub struct BucketVisit {
     listing: ShareListing,
     /// The share whose leases are being read.
-    current: Option<(ShareFile, Reading)>,
+    current: Option<(ObjectFile, Reading)>,
     sums: BucketSums,
     counts: Counts,
-    told: Told,
+    told: Remarks,
     /// The shares to which something is to be done, as far as an intent is to say it.
     shares: Vec<SharePlan>,
     /// Whether others of them were handed out before.
@@ -120,7 +120,7 @@ impl Default for BucketVisit {
             current: None,
             sums: BucketSums::new(),
             counts: Counts::default(),
-            told: Told::default(),
+            told: Remarks::default(),
             shares: Vec::new(),
             is_continued: false,
             behind_link: OnceCell::new(),

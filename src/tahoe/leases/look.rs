@@ -9,11 +9,11 @@ use super::plan::{Act, Change, Seen, SharePlan};
 use super::tally::{Held, Share};
 use super::windows::{self, By, Cancelled, WINDOW_LEN};
 use super::{Conduct, LeaseSettings, Word};
+use crate::store::ObjectFile;
 use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
 use crate::tahoe::container::Header;
 use crate::tahoe::lease::Lease;
-use crate::tahoe::store::ShareFile;
-use crate::tahoe::table::{Fault, PIECE_LEN, ReadAt, Record, ShareBytes, TablePlace, TableRead};
+use crate::tahoe::table::{Fault, PIECE_LEN, Record, ShareBytes, TablePlace, TableRead};
 
 /// How long a share must have been untouched before it may go while its node is running, in seconds.
 const UNTOUCHED_SECS: f64 = 3600.0;
@@ -109,7 +109,7 @@ impl Sight<'_> {
     ///
     /// # Errors
     /// If not even its first bytes can be read.
-    pub fn look(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Looked> {
+    pub fn look(&mut self, name: &[u8], file: &ObjectFile) -> io::Result<Looked> {
         let mut reading = match self.begin(name, file)? {
             Begun::Looked(looked) => return Ok(looked),
             Begun::Reading(reading) => reading,
@@ -126,7 +126,7 @@ impl Sight<'_> {
     ///
     /// # Errors
     /// If not even its first bytes can be read.
-    pub fn begin(&mut self, name: &[u8], file: &ShareFile) -> io::Result<Begun> {
+    pub fn begin(&mut self, name: &[u8], file: &ObjectFile) -> io::Result<Begun> {
         let head_len = file.read_at(self.page, 0)?;
         // Names of shares are digits of some script, so this loses nothing.
         let name = String::from_utf8_lossy(name).into_owned();
@@ -145,7 +145,7 @@ impl Sight<'_> {
     }
 
     /// Goes on reading leases as long as `goes_on` says so, and at the end decides.
-    pub fn go_on(&mut self, mut reading: Reading, file: &ShareFile, goes_on: impl FnMut() -> bool) -> Begun {
+    pub fn go_on(&mut self, mut reading: Reading, file: &ObjectFile, goes_on: impl FnMut() -> bool) -> Begun {
         let head = &self.page[..reading.head_len];
         let most = if self.settings.conduct == Conduct::Compat { u64::MAX } else { LEASES_READ };
         let share = ShareBytes { head, size: file.size(), rest: file, most };
@@ -184,7 +184,7 @@ impl Sight<'_> {
         Begun::Looked(Looked { plan, ages: met.ages, flaws, stops, kept, would_wait })
     }
 
-    fn decide(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, met: &Met, flaws: &[Flaw]) -> Decision {
+    fn decide(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, met: &Met, flaws: &[Flaw]) -> Decision {
         let nothing = Decision::default();
         let (stamp, leases) = (share.rest.stamp(), met.dates.met());
         let unlink = Decision { act: Some(Act { stamp, leases, change: Change::Unlink }), ..Decision::default() };
@@ -223,7 +223,7 @@ impl Sight<'_> {
     }
 
     /// Cancels the expired leases, in thought.
-    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ShareFile>, is_long: bool) -> Decision {
+    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, is_long: bool) -> Decision {
         let cancelled = if is_long { self.cancel_long(header, share) } else { self.cancel_short(header, share) };
         let Cancelled { change, leases, stops } = match cancelled {
             Ok(cancelled) => cancelled,
@@ -249,12 +249,12 @@ impl Sight<'_> {
         Decision { act, stops, kept, ..Decision::default() }
     }
 
-    fn cancel_long(&self, header: &Header, share: &ShareBytes<'_, ShareFile>) -> Result<Cancelled, Fault> {
+    fn cancel_long(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>) -> Result<Cancelled, Fault> {
         let by = if self.settings.conduct == Conduct::Compat { By::Secret } else { By::Lease };
         windows::plan(header, share, by, |record| self.settings.expires(header, record.lease, self.now))
     }
 
-    fn cancel_short(&self, header: &Header, share: &ShareBytes<'_, ShareFile>) -> Result<Cancelled, Fault> {
+    fn cancel_short(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>) -> Result<Cancelled, Fault> {
         let mut table = Vec::new();
         share.each_record(header, |record| {
             let expired = self.settings.expires(header, record.lease, self.now);

@@ -13,8 +13,8 @@ use super::sums::BucketEnd;
 use super::tally::{Kind, LeaseTally, Share};
 use super::windows::WindowedRewrite;
 use crate::job::DeletionCount;
+use crate::store::Stamp;
 use crate::tahoe::cancel::{Patch, Rewrite};
-use crate::tahoe::store::Stamp;
 
 /// One bucket.
 #[derive(Debug, Default, Serialize, Deserialize)]

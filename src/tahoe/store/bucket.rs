@@ -11,10 +11,10 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use super::ends::Ends;
 use super::listing::ShareEntry;
 use super::node::{NodeSign, running_node};
-use super::{DiskUsage, FileId, ShareFile, Site, TahoePrefix};
+use super::{DiskUsage, FileId, Site, TahoePrefix};
 use crate::calls::{fstat, statat};
 use crate::shown;
-use crate::store::{HeldFolder, open};
+use crate::store::{HeldFolder, ObjectFile, open};
 
 /// An open bucket of a [`TahoeStore`](super::TahoeStore).
 #[derive(Debug)]
@@ -124,8 +124,9 @@ impl<'a> TahoeBucket<'a> {
     ///
     /// # Errors
     /// Whatever kept it from being opened; kind `IsADirectory` for a directory.
-    pub fn open_share(&self, share: &ShareEntry) -> io::Result<ShareFile> {
-        ShareFile::open(&self.dir, share.name(), share.listed(), self.disk_usage)
+    pub fn open_share(&self, share: &ShareEntry) -> io::Result<ObjectFile> {
+        let opened = ObjectFile::open_listed(&self.dir, share.name(), share.listed())?;
+        Ok(self.disk_usage.of_share(opened))
     }
 }
 

@@ -9,15 +9,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
 
-use super::share::Stamp;
+use super::TahoeStore;
 use super::turns::Turn;
-use super::{ShareFile, TahoeStore};
 use crate::calls::{patiently, statat};
 use crate::store::held::{beneath, plain};
 use crate::store::open::{self, DIRECTORY, is_a_link};
+use crate::store::{ObjectFile, Stamp};
 use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::number::ShareNumber;
-use crate::tahoe::table::ReadAt;
 
 /// A bucket that is to be changed.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ impl TahoeStore {
         let open = || {
             let prefix = open::folder_in(self.shares(), prefix)?;
             let bucket = open::folder_in(&prefix, share.0)?;
-            ShareFile::open(&bucket, share.1, FileType::Unknown, self.disk_usage)
+            ObjectFile::open_in(&bucket, share.1)
         };
         reads_as_before(open(), stamp, rewrite)
     }
@@ -116,7 +115,7 @@ impl OpenedBucket<'_> {
     ///
     /// # Errors
     /// If it is no regular file, or cannot be opened.
-    pub fn open(&self, share: &[u8]) -> io::Result<Option<ShareFile>> {
+    pub fn open(&self, share: &[u8]) -> io::Result<Option<ObjectFile>> {
         self.open_as(share, OFlags::RDONLY)
     }
 
@@ -141,7 +140,7 @@ impl OpenedBucket<'_> {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(Rewritten::Changed),
             Err(e) => {
-                let read = ShareFile::open(&self.bucket, share, FileType::Unknown, self.store.disk_usage);
+                let read = ObjectFile::open_in(&self.bucket, share);
                 let as_before = reads_as_before(read, stamp, rewrite);
                 return Err(if as_before { Failed::AsBefore(e) } else { Failed::Between(e) });
             }
@@ -173,7 +172,7 @@ impl OpenedBucket<'_> {
         Ok(Rewritten::Done)
     }
 
-    fn write(&self, file: &ShareFile, rewrite: &Rewrite) -> io::Result<()> {
+    fn write(&self, file: &ObjectFile, rewrite: &Rewrite) -> io::Result<()> {
         let (medium, fd) = (&self.store.medium, file.as_fd());
         let end_moves = rewrite.size_after != rewrite.size_before;
         for patch in &rewrite.patches {
@@ -210,7 +209,7 @@ impl OpenedBucket<'_> {
         }
     }
 
-    fn open_as(&self, share: &[u8], access: OFlags) -> io::Result<Option<ShareFile>> {
+    fn open_as(&self, share: &[u8], access: OFlags) -> io::Result<Option<ObjectFile>> {
         // Looked at first: to open a device already acts.
         if self.find(share)? == Found::Nothing {
             return Ok(None);
@@ -222,7 +221,7 @@ impl OpenedBucket<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        ShareFile::from_fd(file, self.store.disk_usage).map(Some)
+        ObjectFile::from_fd(file).map(|file| Some(self.store.disk_usage.of_share(file)))
     }
 }
 
@@ -241,7 +240,7 @@ enum Standing {
 }
 
 impl Standing {
-    fn of(file: &ShareFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<Standing> {
+    fn of(file: &ObjectFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<Standing> {
         let found = file.stamp();
         if found == *stamp {
             return Ok(Standing::Before);
@@ -273,6 +272,6 @@ impl Standing {
 }
 
 /// Whether a share that was opened to be read is known to be as before a rewriting.
-fn reads_as_before(opened: io::Result<ShareFile>, stamp: &Stamp, rewrite: &Rewrite) -> bool {
+fn reads_as_before(opened: io::Result<ObjectFile>, stamp: &Stamp, rewrite: &Rewrite) -> bool {
     opened.and_then(|file| Standing::of(&file, stamp, rewrite)).is_ok_and(|standing| standing == Standing::Before)
 }

@@ -5,15 +5,12 @@
 //! prefix that is missing counts as empty only as long as that folder still stands where it was.
 
 mod bucket;
-mod direct;
 mod ends;
 mod erase;
 mod listing;
 mod medium;
 mod node;
 mod presence;
-mod residency;
-mod share;
 mod site;
 mod sole;
 mod turns;
@@ -26,26 +23,23 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, RawDir};
+use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 use rustix::io::Errno;
 
 pub use bucket::TahoeBucket;
-pub use direct::DirectShare;
 use ends::Ends;
 pub use erase::{Failed, Found, OpenedBucket, Rewritten};
 pub use listing::{ShareEntry, ShareListing};
 pub use medium::{Disk, Medium};
 pub use node::{NodeShows, NodeSign, running_node};
 use presence::{Access, Presence};
-pub use residency::Residency;
-pub use share::{ShareFile, Stamp};
 pub(crate) use site::Site;
 
 use crate::calls::{Tries, fstat, statat};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::store::held::FileId;
-use crate::store::{More, Names, Nature, Store, Strays, open};
+use crate::store::{More, Names, Nature, ObjectFile, Store, Strays, open};
 use crate::tahoe::{STOPS_TAHOE, names};
 
 /// Bytes of names that are read at once: some 2,700 names of buckets.
@@ -63,6 +57,28 @@ pub enum DiskUsage {
     /// 4,096 bytes for a directory, a share's size rounded up to 4,096: the same on every file system, for comparing
     /// results.
     Rounded4096,
+}
+
+impl DiskUsage {
+    /// Disk usage of a directory, in bytes.
+    fn of_directory(self, stat: &Stat) -> u64 {
+        match self {
+            // Units of 512 bytes, whatever the block size of the file system.
+            DiskUsage::Blocks => u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+            DiskUsage::Rounded4096 => 4096,
+        }
+    }
+
+    /// A share, with its disk usage in bytes.
+    fn of_share(self, share: ObjectFile) -> ObjectFile {
+        match self {
+            DiskUsage::Blocks => share,
+            DiskUsage::Rounded4096 => {
+                let rounded = share.size().checked_next_multiple_of(4096).unwrap_or(u64::MAX);
+                share.with_disk_bytes(rounded)
+            }
+        }
+    }
 }
 
 /// A share store in the format of Tahoe-LAFS 1.20.0.

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use super::checker::JudgedShare;
+use crate::job::scrub::{Flaw, Span};
 use crate::shown;
 use crate::tahoe::check::Common;
 use crate::tahoe::container::ShareType;
 use crate::tahoe::hash::{HASH_LEN, Hash};
-use crate::tahoe::region::{Flaw, Region, Span};
+use crate::tahoe::region::Region;
 use crate::tahoe::ueb::Ueb;
 
 /// The names of shares that differ are told up to this length: more than enough for 256 shares as Tahoe names them.
@@ -43,8 +45,18 @@ pub(super) struct Tie {
     pub names: Vec<Vec<u8>>,
 }
 
+/// Compares the shares of a batch that could be read.
+pub(super) fn across_batch(batch: &[JudgedShare]) -> Odd {
+    let members = batch.iter().filter_map(|judged| {
+        let checked = &judged.read()?.checked;
+        let (common, share_type) = (checked.facts.common.as_ref()?, checked.facts.share_type?);
+        Some(Member { name: judged.name(), common, share_type, has_flaws: !checked.flaws.is_empty() })
+    });
+    across(&members.collect::<Vec<_>>())
+}
+
 /// Compares all shares of a bucket.
-pub(super) fn across(members: &[Member<'_>]) -> Odd {
+fn across(members: &[Member<'_>]) -> Odd {
     let mut odd = Odd::default();
     let kinds = agree(members, |m| (m.share_type == ShareType::Mutable).to_string().into_bytes());
     let tied = "some are mutable, some are not, and which are right cannot be told";
@@ -119,7 +131,7 @@ impl Agreement<'_> {
             for member in &self.others {
                 let (region, bytes) = place(member, &normal[0]);
                 let reason = format!("{} other shares of the bucket {said}", normal.len());
-                odd.of_shares.push((member.name.to_vec(), Flaw { region, reason, bytes }));
+                odd.of_shares.push((member.name.to_vec(), Flaw { region: region.as_str(), reason, bytes }));
             }
             return;
         }
@@ -128,7 +140,7 @@ impl Agreement<'_> {
         let Some(region) = regions.max() else { return };
         let reason = format!("{tied} (shares {})", self.names_of_others());
         let names = self.others.iter().map(|member| member.name.to_vec()).collect();
-        odd.ties.push(Tie { flaw: Flaw { region, reason, bytes: None }, names });
+        odd.ties.push(Tie { flaw: Flaw { region: region.as_str(), reason, bytes: None }, names });
     }
 }
 
@@ -209,13 +221,16 @@ mod tests {
         assert_eq!(odd_of(&[good.clone(), good.clone()]), Odd::default());
         let odd = odd_of(&[good.clone(), mutable(1, 1, 9), good.clone()]);
         let [(name, flaw)] = &odd.of_shares[..] else { panic!("{odd:?}") };
-        assert_eq!((&name[..], flaw.region, flaw.bytes), (&b"1"[..], Region::PrivateKey, Some(Span::new(1, 2))));
+        assert_eq!(
+            (&name[..], flaw.region, flaw.bytes),
+            (&b"1"[..], Region::PrivateKey.as_str(), Some(Span::new(1, 2)))
+        );
         assert_eq!(flaw.reason, "2 other shares of the bucket and of this version have another encrypted private key");
         assert!(odd.ties.is_empty());
         let odd = odd_of(&[good.clone(), mutable(1, 1, 9)]);
         assert!(odd.of_shares.is_empty());
         let [Tie { flaw, names }] = &odd.ties[..] else { panic!("{odd:?}") };
-        assert_eq!((flaw.region, &names[..]), (Region::PrivateKey, &[b"0".to_vec(), b"1".to_vec()][..]));
+        assert_eq!((flaw.region, &names[..]), (Region::PrivateKey.as_str(), &[b"0".to_vec(), b"1".to_vec()][..]));
         assert!(flaw.reason.ends_with("cannot be told (shares 0, 1)"));
     }
 
@@ -262,7 +277,7 @@ mod tests {
         let odd = odd_of(&[mutable(1, 1, 1), mutable(1, 1, 1), mutable(2, 7, 1)]);
         assert_eq!(
             odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(),
-            [(&b"2"[..], Region::Bucket)]
+            [(&b"2"[..], Region::Bucket.as_str())]
         );
     }
 
@@ -272,7 +287,7 @@ mod tests {
         let odd = odd_of(&[mutable(1, 1, 1), immutable.clone(), mutable(1, 1, 1)]);
         assert_eq!(
             odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(),
-            [(&b"1"[..], Region::Bucket)]
+            [(&b"1"[..], Region::Bucket.as_str())]
         );
         assert_eq!(odd_of(&[immutable.clone(), mutable(1, 1, 1)]).ties.len(), 1);
     }

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
 use crate::calls::fstat;
 use crate::job::Finding;
+use crate::job::scrub::CycleMoment;
 use crate::store::HeldFolder;
 
 /// A longer note is none of ours.
@@ -38,7 +38,7 @@ pub(super) struct Note {
 
 impl Note {
     /// Whether it was written in this cycle.
-    pub fn is_of_cycle(&self, moment: Moment) -> bool {
+    pub fn is_of_cycle(&self, moment: CycleMoment) -> bool {
         self.now == moment.now && self.began.is_none_or(|began| began == moment.began)
     }
 

@@ -22,13 +22,14 @@ use super::folder::Place;
 use super::note::{Note, draft, sync_new};
 use super::room::{Reserved, Room, Spared};
 use super::stretch::{BLOCK_LEN, Stretch, Stretches};
-use super::{Moment, VerifySettings, folder};
+use super::{VerifySettings, folder};
 use crate::calls::fstat;
 use crate::job::Finding;
+use crate::job::scrub::CycleMoment;
 use crate::shown;
-use crate::store::HeldFolder;
 use crate::store::held::rename_new;
-use crate::tahoe::store::{Stamp, TahoeBucket};
+use crate::store::{HeldFolder, Stamp};
+use crate::tahoe::store::TahoeBucket;
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
@@ -100,7 +101,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct PutAway {
     quarantine: Quarantine,
-    moment: Moment,
+    moment: CycleMoment,
     name: Vec<u8>,
     size: u64,
     stamp: Stamp,
@@ -158,7 +159,7 @@ pub(super) fn begin(
     settings: &VerifySettings,
     bucket: &TahoeBucket<'_>,
     corrupt: &Corrupt<'_>,
-    moment: Moment,
+    moment: CycleMoment,
 ) -> Step {
     let asks = settings.quarantine == Quarantine::Move;
     let node = if asks { bucket.running_node() } else { None };
@@ -176,7 +177,7 @@ fn failed(quarantine: Quarantine, e: &io::Error) -> Outcome {
 }
 
 /// What is known of shares that this cycle has moved away already, before a crash made it forget the bucket.
-pub(super) fn moved_before(settings: &VerifySettings, bucket: &TahoeBucket<'_>, moment: Moment) -> Vec<Note> {
+pub(super) fn moved_before(settings: &VerifySettings, bucket: &TahoeBucket<'_>, moment: CycleMoment) -> Vec<Note> {
     // What cannot be opened holds nothing that was moved there.
     let Ok(folder) = folder::open(settings, bucket) else { return Vec::new() };
     let names = folder.names(NAMES_MOST as usize).unwrap_or_default();
@@ -197,7 +198,7 @@ impl PutAway {
         settings: &VerifySettings,
         bucket: &TahoeBucket<'_>,
         corrupt: &Corrupt<'_>,
-        moment: Moment,
+        moment: CycleMoment,
     ) -> io::Result<PutAway> {
         let Corrupt { size, stamp, .. } = *corrupt;
         let (how, findings) = (settings.quarantine.as_str().to_owned(), corrupt.findings.to_vec());

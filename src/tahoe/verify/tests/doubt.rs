@@ -19,8 +19,8 @@ impl Grid {
 }
 
 /// All of the 110 shares that are left count once.
-fn assert_doubted(walked: &Walked<VerifyTally>, region: &str) {
-    let VerifyTally { shares, ok, corrupt, unreadable, in_doubt, quarantined, .. } = walked.tally;
+fn assert_doubted(walked: &Walked<ScrubTally>, region: &str) {
+    let ScrubTally { objects: shares, ok, corrupt, unreadable, in_doubt, quarantined, .. } = walked.tally;
     assert_eq!((shares, ok, corrupt, unreadable, in_doubt, quarantined), (110, 108, 0, 0, 2, 0));
     assert_eq!((walked.counts.verified.ok, walked.counts.verified.in_doubt), (108, 2));
     let [finding] = &walked.findings[..] else { panic!("{:?}", walked.findings) };

@@ -4,7 +4,7 @@
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 
 use super::*;
-use crate::job::Counts;
+use crate::job::{Counts, Job};
 
 /// A share whose header says that it is no share of ours, as long as it is said to be, with some bytes at these places.
 fn sparse(share: &Path, len: u64, blocks: &[u64]) {
@@ -94,17 +94,17 @@ fn no_step_of_a_copy_is_longer_than_a_buffer() {
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&IMMUTABLE[..2]).unwrap().unwrap();
     let (settings, mut buffer) = (settings(Quarantine::Copy, Advisories::None), vec![0; 8192]);
-    let (job, mut visit) = (Verify::new(settings.clone()), BucketVisit::default());
+    let (job, mut visit) = (job(settings.clone()), BucketVisit::default());
     let draft = grid.path("quarantine/aa").join(IMMUTABLE).join("2.part");
     let (mut steps, mut copied) = (0, 0);
     loop {
         // As after each slice.
         let bucket = store.open_bucket(&prefix, IMMUTABLE.as_bytes()).unwrap();
         let mut left = Left::Nothing;
-        with_fold(&mut VerifyTally::default(), &mut crate::job::Notes::default(), |fold| {
+        with_fold(&mut ScrubTally::default(), &mut crate::job::Notes::default(), |fold| {
             left = job.work(&mut visit, &bucket, fold, &mut buffer).unwrap();
         });
-        visit.set_aside(&bucket).unwrap();
+        visit.set_aside(job.checker(), &bucket).unwrap();
         if left == Left::Nothing {
             break;
         }
@@ -138,7 +138,7 @@ fn what_a_cycle_may_not_copy_is_found_all_the_same_and_says_so() {
     let (walked, job) = grid.verify(limited(130));
     assert_eq!((walked.tally.corrupt, walked.tally.quarantined, walked.errors.len()), (3, 2, 0), "{:?}", walked.errors);
     assert_eq!(walked.counts.verified.quarantine_bytes, 2 * 64 * 4096);
-    let left_out = |walked: &Walked<VerifyTally>| -> Vec<_> {
+    let left_out = |walked: &Walked<ScrubTally>| -> Vec<_> {
         let said = "; not copied to quarantine: it takes 262.1 kB, and ";
         let left_out = walked.findings.iter().filter(|finding| finding.reason.contains(said));
         left_out.map(|finding| finding.share.unwrap()).collect()
@@ -161,7 +161,7 @@ fn what_a_cycle_may_not_copy_is_found_all_the_same_and_says_so() {
     // A later one begins anew, and takes nothing for what is there.
     let (walked, _) = grid.verify(limited(64));
     assert_eq!((walked.tally.quarantined, names(&away)), (1, vec!["0".into(), "0.json".into()]));
-    let later = walk(&store, &Verify::new(limited(64)), NOW + 2.0, Stops::Never);
+    let later = walk(&store, &super::super::job(limited(64)), NOW + 2.0, Stops::Never);
     assert_eq!((later.tally.quarantined, left_out(&later)), (2, vec![2]));
     // To rename takes no room.
     let moving = VerifySettings { quarantine: Quarantine::Move, ..limited(0) };
@@ -180,7 +180,7 @@ fn what_the_node_reserves_stays_free_on_its_own_disk() {
         symlink(grid.folder.path(), node.path().join("storage")).unwrap();
         fs::write(node.path().join("tahoe.cfg"), format!("[storage]\nreserved_space = {reserved}\n")).unwrap();
         let store = TahoeStore::open(node.path().join("storage")).unwrap();
-        let walk = |quarantine| walk(&store, &Verify::new(settings(quarantine, Advisories::None)), NOW, Stops::Never);
+        let walk = |quarantine| walk(&store, &job(settings(quarantine, Advisories::None)), NOW, Stops::Never);
         let walked = walk(Quarantine::Copy);
         assert_eq!((walked.tally.corrupt, walked.tally.quarantined), (1, 0), "{reserved}");
         let told = format!("{:?} {:?}", walked.findings, walked.errors);

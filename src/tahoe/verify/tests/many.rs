@@ -17,7 +17,7 @@ fn a_bucket_of_any_size_is_read_in_batches_and_all_of_it_is_counted() {
     fs::write(bucket.join("stray"), "").unwrap();
     let (walked, _) = grid.verify(settings(Quarantine::None, Advisories::None));
     // Each is read by its name, which its share hash chain may or may not have: those are other flaws.
-    let VerifyTally { shares, ok, corrupt, .. } = walked.tally;
+    let ScrubTally { objects: shares, ok, corrupt, .. } = walked.tally;
     assert_eq!((shares, ok + corrupt, walked.counts.verified.corrupt), (3108, 3108, corrupt));
     assert!(corrupt >= 1498, "{corrupt}");
     let of_bucket = walked.findings.iter().filter(|finding| finding.storage_index == IMMUTABLE).count();
@@ -35,19 +35,19 @@ fn a_bucket_is_listed_once_however_many_slices_it_takes() {
     }
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&IMMUTABLE[..2]).unwrap().unwrap();
-    let job = Verify::new(VerifySettings::default());
+    let job = job(VerifySettings::default());
     let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
-    let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
+    let (mut tally, mut notes) = (ScrubTally::default(), crate::job::Notes::default());
     loop {
         let bucket = store.open_bucket(&prefix, IMMUTABLE.as_bytes()).unwrap();
         let mut left = Left::Nothing;
         with_fold(&mut tally, &mut notes, |fold| {
             left = job.work(&mut visit, &bucket, fold, &mut buffer).unwrap();
         });
-        visit.set_aside(&bucket).unwrap();
+        visit.set_aside(job.checker(), &bucket).unwrap();
         steps += 1;
         if left == Left::Nothing {
-            with_fold(&mut tally, &mut notes, |fold| visit.put_down(&bucket, fold));
+            with_fold(&mut tally, &mut notes, |fold| visit.put_down(job.checker(), &bucket, fold));
             break;
         }
         if steps == 100 {
@@ -55,5 +55,5 @@ fn a_bucket_is_listed_once_however_many_slices_it_takes() {
             fs::hard_link(bucket_path.join("0"), bucket_path.join("9999")).unwrap();
         }
     }
-    assert_eq!((tally.shares, notes.counts.shares), (600, 600));
+    assert_eq!((tally.objects, notes.counts.shares), (600, 600));
 }

@@ -8,12 +8,16 @@ mod taken;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use sha2::Digest;
 
 use super::aftermath::LEFT_IN_PLACE;
 use super::*;
+use crate::job::Fold;
+use crate::job::scrub::{BucketVisit, Left, ScrubTally};
 use crate::job::testing::{Stops, Walked, walk};
 use crate::store::Store;
+use crate::tahoe::TahoeStore;
 
 const NOW: f64 = 1.8e9;
 
@@ -48,8 +52,8 @@ impl Grid {
         fs::write(share, bytes).unwrap();
     }
 
-    fn verify(&self, settings: VerifySettings) -> (Walked<VerifyTally>, Verify) {
-        let job = Verify::new(settings);
+    fn verify(&self, settings: VerifySettings) -> (Walked<ScrubTally>, Verify) {
+        let job = job(settings);
         let store = TahoeStore::open(self.folder.path()).unwrap();
         (walk(&store, &job, NOW, Stops::Never), job)
     }
@@ -64,7 +68,7 @@ fn settings(quarantine: Quarantine, advisories: Advisories) -> VerifySettings {
 fn a_good_store_is_all_ok() {
     let grid = Grid::new();
     let (walked, job) = grid.verify(VerifySettings::default());
-    let VerifyTally { shares, ok, corrupt, unreadable, .. } = walked.tally;
+    let ScrubTally { objects: shares, ok, corrupt, unreadable, .. } = walked.tally;
     assert_eq!((shares, ok, corrupt, unreadable), (112, 112, 0, 0));
     assert!(walked.findings.is_empty() && walked.errors.is_empty(), "{:?}", walked.findings);
     let report = walked.report(&job);
@@ -122,8 +126,8 @@ fn a_share_that_was_moved_away_before_a_crash_is_still_found() {
     assert_eq!((again.tally, again.findings, again.counts), (first.tally, first.findings, first.counts));
     // A later cycle is not concerned.
     let store = TahoeStore::open(grid.folder.path()).unwrap();
-    let later = walk(&store, &Verify::new(settings(Quarantine::Move, Advisories::None)), NOW + 1.0, Stops::Never);
-    assert_eq!((later.tally.shares, later.tally.corrupt), (111, 0));
+    let later = walk(&store, &job(settings(Quarantine::Move, Advisories::None)), NOW + 1.0, Stops::Never);
+    assert_eq!((later.tally.objects, later.tally.corrupt), (111, 0));
 }
 
 /// The note beside a share in quarantine.
@@ -178,7 +182,7 @@ fn a_move_that_a_crash_left_half_done_is_finished_and_counted_once() {
     fs::write(away.join("2.1.json"), note.to_string()).unwrap();
     let (walked, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
     assert!(!share.exists());
-    assert_eq!((walked.tally.shares, walked.tally.corrupt, walked.tally.quarantined), (112, 1, 1));
+    assert_eq!((walked.tally.objects, walked.tally.corrupt, walked.tally.quarantined), (112, 1, 1));
     assert!(walked.errors.is_empty() && !away.join("2.2").exists());
 }
 
@@ -207,7 +211,7 @@ fn a_corrupt_share_behind_a_link_is_found_and_left_in_place() {
             std::os::unix::fs::symlink(elsewhere, path).unwrap();
         }
         let (walked, _) = grid.verify(settings(quarantine, Advisories::None));
-        assert_eq!((walked.tally.shares, walked.tally.corrupt, walked.tally.quarantined), (112, 2, 0));
+        assert_eq!((walked.tally.objects, walked.tally.corrupt, walked.tally.quarantined), (112, 2, 0));
         assert!(walked.errors.is_empty() && !grid.path("quarantine").exists(), "{:?}", walked.errors);
         assert!(walked.findings.iter().all(|finding| finding.reason.ends_with(LEFT_IN_PLACE)), "{:?}", walked.findings);
         assert!(share.is_symlink() && bucket.is_symlink() && bucket.join("0").exists());
@@ -242,16 +246,16 @@ fn nothing_is_moved_from_under_a_running_node() {
     fs::write(node.path().join("running.process"), format!("{} 1700000000.5", std::process::id())).unwrap();
     let store = TahoeStore::open(&storage).unwrap();
     let mut moving = settings(Quarantine::Move, Advisories::None);
-    let walked = walk(&store, &Verify::new(moving.clone()), NOW, Stops::Never);
+    let walked = walk(&store, &job(moving.clone()), NOW, Stops::Never);
     assert!(share.exists());
     assert_eq!((walked.tally.corrupt, walked.tally.quarantined), (1, 0));
     assert!(walked.errors[0].error.contains("the node of this store runs"), "{:?}", walked.errors);
     // What is seen cannot be vouched for.
     moving.node_stopped = true;
-    walk(&store, &Verify::new(moving.clone()), NOW, Stops::Never);
+    walk(&store, &job(moving.clone()), NOW, Stops::Never);
     assert!(share.exists());
     fs::write(node.path().join("running.process"), "no number").unwrap();
-    walk(&store, &Verify::new(moving), NOW, Stops::Never);
+    walk(&store, &job(moving), NOW, Stops::Never);
     assert!(!share.exists());
 }
 
@@ -336,20 +340,18 @@ fn a_share_with_a_short_key_is_ok_and_told_as_not_fully_checked() {
 #[test]
 fn a_part_is_verified_and_named() {
     let grid = Grid::new();
-    let mut selection = Selection::default();
-    assert!(selection.add("abc").is_err());
-    selection.add(IMMUTABLE).unwrap();
+    let selection = Selection { buckets: [IMMUTABLE.to_owned()].into(), ..Selection::default() };
     let (walked, job) = grid.verify(VerifySettings { selection, ..VerifySettings::default() });
-    assert_eq!((walked.tally.shares, walked.counts.buckets), (4, 1));
+    assert_eq!((walked.tally.objects, walked.counts.buckets), (4, 1));
     assert_eq!(walked.report(&job)["partial"], json!({ "storage_indexes": [IMMUTABLE] }));
     let sample = Selection { sample: Some("30%".parse().unwrap()), ..Selection::default() };
     let (walked, job) = grid.verify(VerifySettings { selection: sample, ..VerifySettings::default() });
-    assert!((4..60).contains(&walked.tally.shares) && walked.tally.shares.is_multiple_of(4), "{:?}", walked.tally);
+    assert!((4..60).contains(&walked.tally.objects) && walked.tally.objects.is_multiple_of(4), "{:?}", walked.tally);
     assert_eq!(walked.report(&job)["partial"], json!({ "sample": "30%" }));
 }
 
 /// The first bucket of a share store with this name, opened, and the visit to it driven by hand.
-fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (VerifyTally, Vec<String>) {
+fn visit_by_hand(grid: &Grid, begins: &str, between: impl Fn(usize)) -> (ScrubTally, Vec<String>) {
     visit_with(&VerifySettings::default(), grid, begins, between, || ())
 }
 
@@ -360,27 +362,27 @@ fn visit_with(
     begins: &str,
     between: impl Fn(usize),
     after: impl FnOnce(),
-) -> (VerifyTally, Vec<String>) {
+) -> (ScrubTally, Vec<String>) {
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
     let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
     let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
-    while visit.read(settings, &bucket, &mut buffer).unwrap() == Left::Something {
+    let job = job(settings.clone());
+    while job.read(&mut visit, &bucket, &mut buffer).unwrap() == Left::Something {
         between(steps);
         steps += 1;
     }
     after();
-    let job = Verify::new(settings.clone());
-    let (mut tally, mut notes) = (VerifyTally::default(), crate::job::Notes::default());
+    let (mut tally, mut notes) = (ScrubTally::default(), crate::job::Notes::default());
     with_fold(&mut tally, &mut notes, |fold| {
         while job.work(&mut visit, &bucket, fold, &mut buffer).unwrap() == Left::Something {}
-        visit.put_down(&bucket, fold);
+        visit.put_down(job.checker(), &bucket, fold);
     });
     (tally, notes.take_rows().into_iter().map(|note| note.body).collect())
 }
 
 /// Does something with what a job has in hand.
-fn with_fold(tally: &mut VerifyTally, notes: &mut crate::job::Notes, work: impl FnOnce(&mut Fold<'_, VerifyTally>)) {
+fn with_fold(tally: &mut ScrubTally, notes: &mut crate::job::Notes, work: impl FnOnce(&mut Fold<'_, ScrubTally>)) {
     let slice = crate::slice::TimeSlice::unlimited();
     let is_there = |path: &Path| path.exists();
     work(&mut Fold {
@@ -447,7 +449,7 @@ fn shares_that_vanish_meanwhile_are_none() {
             fs::remove_file(bucket.join("2")).unwrap();
         }
     });
-    assert_eq!((tally.shares, tally.ok, tally.unreadable), (3, 3, 0));
+    assert_eq!((tally.objects, tally.ok, tally.unreadable), (3, 3, 0));
     assert!(notes.is_empty(), "{notes:?}");
 }
 

@@ -1,22 +1,21 @@
-//! One share: an open file with its size and disk usage.
+//! One object in a file: the open file, what it was when it was opened, and its bytes.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{FileType, SeekFrom, Stat};
+use rustix::fs::{CWD, FileType, Stat};
 use rustix::io::{Errno, pread};
+use rustix::path::Arg;
 use serde::{Deserialize, Serialize};
 
-use super::residency::Residency;
-use super::{DirectShare, DiskUsage};
-use crate::calls::{Tries, fstat, seek};
-use crate::store::open;
-use crate::tahoe::table::ReadAt;
+use super::open;
+use crate::calls::{Tries, fstat};
 
-/// An open share.
+/// An open object.
 #[derive(Debug)]
-pub struct ShareFile {
-    pub(super) file: OwnedFd,
+pub struct ObjectFile {
+    file: OwnedFd,
     size: u64,
     disk_bytes: u64,
     links: u64,
@@ -61,19 +60,31 @@ impl Stamp {
     }
 }
 
-impl ShareFile {
-    /// Opens what a bucket lists as `listed`.
-    pub(super) fn open(
-        bucket: impl AsFd,
-        name: &[u8],
-        listed: FileType,
-        disk_usage: DiskUsage,
-    ) -> io::Result<ShareFile> {
-        ShareFile::from_fd(open::file_in(bucket, name, listed)?, disk_usage)
+impl ObjectFile {
+    /// Opens a file at a path, for reading, as [`open_in`](Self::open_in) does.
+    ///
+    /// # Errors
+    /// Those of opening; kind `IsADirectory` for a folder.
+    pub fn open(path: &Path) -> io::Result<ObjectFile> {
+        ObjectFile::open_in(CWD, path)
+    }
+
+    /// Opens a file of this name in a folder, for reading. A link is followed. What is not a regular file is refused, and not
+    /// even opened.
+    ///
+    /// # Errors
+    /// Those of opening; kind `IsADirectory` for a folder.
+    pub fn open_in(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<ObjectFile> {
+        ObjectFile::open_listed(folder, name, FileType::Unknown)
+    }
+
+    /// Opens what a folder lists as `listed`: a regular file is opened at once, anything else is looked at first.
+    pub(crate) fn open_listed(folder: impl AsFd, name: impl Arg + Copy, listed: FileType) -> io::Result<ObjectFile> {
+        ObjectFile::from_fd(open::file_in(folder, name, listed)?)
     }
 
     /// Takes a file that was opened; what is no regular one is refused.
-    pub(super) fn from_fd(file: OwnedFd, disk_usage: DiskUsage) -> io::Result<ShareFile> {
+    pub(crate) fn from_fd(file: OwnedFd) -> io::Result<ObjectFile> {
         let stat = fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
@@ -84,7 +95,9 @@ impl ShareFile {
         // Of another width on other systems.
         #[allow(clippy::useless_conversion)]
         let links = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
-        Ok(ShareFile { file, size: stamp.size, disk_bytes: disk_usage.of_file(&stat), links, stamp })
+        // Units of 512 bytes, whatever the block size of the file system.
+        let disk_bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        Ok(ObjectFile { file, size: stamp.size, disk_bytes, links, stamp })
     }
 
     /// What it was when it was opened.
@@ -107,40 +120,26 @@ impl ShareFile {
         Ok((size, modified_ns, changed_ns) != (self.stamp.size, self.stamp.modified_ns, self.stamp.changed_ns))
     }
 
-    /// What of it stands in the page cache; ask before anything is read.
-    pub fn residency(&self) -> Residency {
-        Residency::of(&self.file, self.size)
-    }
-
-    /// Drops from the page cache what was read up to here and was not there before.
-    pub fn drop_from_cache(&self, residency: &mut Residency, read: u64) {
-        residency.drop_up_to(&self.file, read.min(self.size));
-    }
-
-    /// From here on it is read past the page cache, as far as the system lets one.
-    pub fn past_the_cache(self) -> DirectShare {
-        DirectShare::new(self)
-    }
-
     /// The size of the file, in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Its disk usage, in bytes.
+    /// Its disk usage, in bytes: the blocks that the file system has allotted.
     pub fn disk_bytes(&self) -> u64 {
         self.disk_bytes
     }
-}
 
-impl AsFd for ShareFile {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    /// Has other disk usage told of it, where it is counted in another way.
+    pub(crate) fn with_disk_bytes(self, disk_bytes: u64) -> ObjectFile {
+        ObjectFile { disk_bytes, ..self }
     }
-}
 
-impl ReadAt for ShareFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    /// Fills `buf` from this offset on, as far as the file goes, and gives the number of bytes read.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         // A disk that fails, or memory that does. Does nothing in release builds.
         crate::fail_point!("store::read", |how| {
             if how.as_deref() == Some("fails") {
@@ -156,12 +155,6 @@ impl ReadAt for ShareFile {
         self.fill(buf, offset)
     }
 
-    fn has_offset(&self, offset: u64) -> bool {
-        seek(&self.file, SeekFrom::Start(offset)).is_ok()
-    }
-}
-
-impl ShareFile {
     fn fill(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let (mut done, mut tries) = (0, Tries::default());
         while done < buf.len() {
@@ -181,28 +174,8 @@ impl ShareFile {
     }
 }
 
-impl DiskUsage {
-    /// Disk usage of a directory, in bytes.
-    pub(super) fn of_directory(self, stat: &Stat) -> u64 {
-        match self {
-            DiskUsage::Blocks => blocks(stat),
-            DiskUsage::Rounded4096 => 4096,
-        }
+impl AsFd for ObjectFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
-
-    /// Disk usage of a file, in bytes.
-    fn of_file(self, stat: &Stat) -> u64 {
-        match self {
-            DiskUsage::Blocks => blocks(stat),
-            DiskUsage::Rounded4096 => {
-                let size = u64::try_from(stat.st_size).unwrap_or(0);
-                size.checked_next_multiple_of(4096).unwrap_or(u64::MAX)
-            }
-        }
-    }
-}
-
-/// `st_blocks` counts units of 512 bytes, whatever the block size of the file system.
-fn blocks(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }

@@ -19,7 +19,7 @@ const DROP_AFTER: u64 = 4 << 20;
 
 /// What of a file was in the page cache before it was read.
 #[derive(Debug)]
-pub struct Residency {
+pub(crate) struct Residency {
     size: u64,
     part_len: u64,
     /// For each part, whether any of it was there; empty where nothing was.
@@ -30,7 +30,7 @@ pub struct Residency {
 
 impl Residency {
     /// Looks at a file that nothing was read of yet.
-    pub(super) fn of(file: impl AsFd, size: u64) -> Residency {
+    pub fn of(file: impl AsFd, size: u64) -> Residency {
         let part_len = PART_LEAST.max(size.div_ceil(PARTS_MOST));
         let mut residency = Residency { size, part_len, there: Vec::new(), all_there: false, dropped: 0 };
         let pages = size.div_ceil(4096);
@@ -49,7 +49,7 @@ impl Residency {
     }
 
     /// Drops what was read up to `read` and was not there before; all that is left when `read` is the file's size.
-    pub(super) fn drop_up_to(&mut self, file: impl AsFd, read: u64) {
+    pub fn drop_up_to(&mut self, file: impl AsFd, read: u64) {
         let is_end = read >= self.size;
         if self.all_there || (!is_end && read.saturating_sub(self.dropped) < DROP_AFTER) {
             return;
@@ -134,10 +134,10 @@ mod tests {
     fn file() -> (tempfile::TempDir, File) {
         // Not in memory only, where dropping does nothing: beside the program that runs.
         let folder = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
-        let mut file = File::create(folder.path().join("share")).unwrap();
+        let mut file = File::create(folder.path().join("object")).unwrap();
         file.write_all(&vec![7; SIZE as usize]).unwrap();
         file.sync_all().unwrap();
-        let file = File::open(folder.path().join("share")).unwrap();
+        let file = File::open(folder.path().join("object")).unwrap();
         (folder, file)
     }
 

@@ -1,11 +1,11 @@
-//! What is to be told of a bucket once it is settled. Bounded: of very many findings and errors the first are told one by one,
+//! What is to be noted of a bucket once it is settled. Bounded: of very many findings and errors the first are told one by one,
 //! and all are counted.
 
 use std::path::{Path, PathBuf};
 
-use crate::job::{Finding, Notes};
+use super::{Finding, Notes};
 
-/// How many findings of one bucket are told one by one, and how many errors. A file has 256 shares at most.
+/// How many findings of one bucket are told one by one, and how many errors.
 const TOLD_MOST: u64 = 1000;
 
 /// How many bytes these have at most, but for the last one.
@@ -14,7 +14,7 @@ const TOLD_BYTES_MOST: usize = 256 << 10;
 /// What is to be told of a bucket. It waits until the bucket is settled or planned anew: where that fails all is done again,
 /// and would be told again.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Remarks {
     remarks: Vec<Remark>,
     findings: Listed,
     errors: Listed,
@@ -22,7 +22,7 @@ pub(crate) struct Told {
 
 #[derive(Debug)]
 enum Remark {
-    /// About the share of this name.
+    /// About the object of this name.
     Finding(Vec<u8>, Finding),
     /// About what could not be judged.
     Error(PathBuf, String),
@@ -54,8 +54,8 @@ impl Listed {
     }
 }
 
-impl Told {
-    /// Adds a finding about a share; it is asked for only while there is room. What is only kept takes half of the room at
+impl Remarks {
+    /// Adds a finding about an object; it is asked for only while there is room. What is only kept takes half of the room at
     /// most, so that damage behind it is told.
     pub fn finding(&mut self, share: &[u8], finding: impl FnOnce() -> Finding) {
         self.findings.all += 1;
@@ -101,7 +101,12 @@ impl Told {
     /// Puts it into the notes. The last one of a kind says how many more there are, which are only counted.
     pub fn tell(self, bucket: &[u8], notes: &mut Notes) {
         notes.enter(bucket);
-        let Told { remarks, findings, errors } = self;
+        self.tell_of_entered(notes);
+    }
+
+    /// Likewise, of the bucket that was entered last.
+    pub fn tell_of_entered(self, notes: &mut Notes) {
+        let Remarks { remarks, findings, errors } = self;
         let (mut finding, mut error) = (Rest::of(&findings, "findings"), Rest::of(&errors, "errors"));
         for remark in remarks {
             match remark {
@@ -155,7 +160,7 @@ mod tests {
 
     #[test]
     fn of_very_many_remarks_the_first_are_told_and_all_are_counted() {
-        let (mut told, mut notes) = (Told::default(), Notes::default());
+        let (mut told, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..3000 {
             told.finding(b"1", || finding("odd", false));
         }
@@ -177,7 +182,7 @@ mod tests {
 
     #[test]
     fn long_remarks_are_bounded_by_their_bytes() {
-        let (mut told, mut notes) = (Told::default(), Notes::default());
+        let (mut told, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..1000 {
             told.error(|| "/s".repeat(2000).into(), "unreadable".to_owned());
         }
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn damage_is_told_however_much_is_only_kept() {
-        let (mut told, mut notes) = (Told::default(), Notes::default());
+        let (mut told, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..5000 {
             told.finding(b"1", || finding("kept", true));
         }

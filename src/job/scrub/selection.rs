@@ -1,4 +1,4 @@
-//! Which buckets are verified: all of them, or a part that the report names.
+//! Which buckets are scrubbed: all of them, or a part that the report names.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,11 +7,10 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Verify;
-use crate::job::PrefixWalk;
-use crate::tahoe::{TahoeStore, names};
+use crate::job::{Job, PrefixWalk};
+use crate::store::Store;
 
-/// A part of all buckets, drawn anew in each cycle, whatever was drawn before: by storage index and the moment at which the
+/// A part of all buckets, drawn anew in each cycle, whatever was drawn before: by name and the moment at which the
 /// cycle began, so that a cycle that is resumed draws the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
@@ -46,13 +45,13 @@ impl Sample {
     }
 }
 
-/// Which buckets are verified.
+/// Which buckets are scrubbed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// A sample of them. Default: all.
     pub sample: Option<Sample>,
-    /// These storage indexes only. Default: all.
-    pub storage_indexes: BTreeSet<String>,
+    /// The buckets of these names only. Default: all.
+    pub buckets: BTreeSet<String>,
     /// Only prefixes last verified before this moment, in seconds since 1970. What those are the caller finds out; here
     /// it is told in the report.
     pub since: Option<f64>,
@@ -64,33 +63,21 @@ impl Selection {
         *self == Selection::default()
     }
 
-    /// Adds a storage index.
-    ///
-    /// # Errors
-    /// If it is none, for people.
-    pub fn add(&mut self, storage_index: &str) -> Result<(), String> {
-        if !names::is_storage_index(storage_index.as_bytes()) {
-            return Err(format!("{storage_index:?} is no storage index: those have 26 characters of a-z and 2-7"));
-        }
-        self.storage_indexes.insert(storage_index.to_owned());
-        Ok(())
-    }
-
     /// Leaves out what is not selected of a prefix. Within a prefix that is visited only in part the state does not
     /// remember it as verified.
-    pub(super) fn narrow(&self, walk: &mut PrefixWalk<'_, TahoeStore, Verify>) {
-        if self.sample.is_none() && self.storage_indexes.is_empty() {
+    pub(super) fn narrow<S: Store, J: Job<S>>(&self, walk: &mut PrefixWalk<'_, S, J>) {
+        if self.sample.is_none() && self.buckets.is_empty() {
             return;
         }
-        let (sample, indexes, now) = (self.sample, self.storage_indexes.clone(), walk.now());
+        let (sample, buckets, now) = (self.sample, self.buckets.clone(), walk.now());
         walk.only(move |name| {
-            let named = || std::str::from_utf8(name).is_ok_and(|name| indexes.contains(name));
-            (indexes.is_empty() || named()) && sample.is_none_or(|sample| sample.picks(name, now))
+            let named = || std::str::from_utf8(name).is_ok_and(|name| buckets.contains(name));
+            (buckets.is_empty() || named()) && sample.is_none_or(|sample| sample.picks(name, now))
         });
     }
 
-    /// As the report names it; `None` for everything.
-    pub fn to_json(&self) -> Option<Value> {
+    /// As the report names it, with this key for names of buckets; `None` for everything.
+    pub(crate) fn to_json(&self, buckets_key: &str) -> Option<Value> {
         if self.is_all() {
             return None;
         }
@@ -98,8 +85,8 @@ impl Selection {
         if let Some(sample) = self.sample {
             partial["sample"] = sample.to_string().into();
         }
-        if !self.storage_indexes.is_empty() {
-            partial["storage_indexes"] = self.storage_indexes.iter().cloned().collect();
+        if !self.buckets.is_empty() {
+            partial[buckets_key] = self.buckets.iter().cloned().collect();
         }
         if let Some(since) = self.since {
             partial["since"] = since.into();
