@@ -201,13 +201,13 @@ async fn status(server: web::Data<Server>) -> impl Responder {
 
 #[post("/pause")]
 async fn pause(server: web::Data<Server>) -> impl Responder {
-    server.engine.pause();
+    server.engine.pause().await;
     HttpResponse::NoContent()
 }
 
 #[post("/resume")]
 async fn resume(server: web::Data<Server>) -> impl Responder {
-    server.engine.resume();
+    server.engine.resume().await;
     HttpResponse::NoContent()
 }
 
