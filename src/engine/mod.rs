@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::launch::{Plan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
-use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring, WriterPort};
 pub use crate::actors::{Command, Cycles, Governor, GovernorHandle, Life};
+use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring, WriterPort};
 use crate::clock::Time;
 use crate::error::{Error, Result};
 use crate::job::Job;

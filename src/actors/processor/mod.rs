@@ -30,7 +30,8 @@ use super::Life;
 use super::control::Command;
 use super::guard::Guard;
 use super::messages::{
-    Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, LatestCycle, NextListing, Opened, Origin, ReleaseClaims, SlicePort,
+    Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, LatestCycle, NextListing, Opened, Origin, ReleaseClaims,
+    SlicePort,
 };
 use crate::error::{Error, Result};
 use crate::job::Job;
