@@ -7,15 +7,11 @@
 //! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`] | |
 //! | Governor | `Join`, [`Leave`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
-//! | Checkpointer | [`OpenCycle`] | [`Opened`] |
 //! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
 //! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
 //! | Checkpointer | [`Batch`] | [`Committed`] |
 //! | Checkpointer | [`AtWriter`], [`ReleaseClaims`], [`Deliver`] | |
-//! | Checkpointer | [`ReadCycle`] | [`CycleRows`] |
-//! | Checkpointer | [`ReadPrefixes`] | the next [`PrefixRow`]s of a cycle |
 //! | Checkpointer | [`CarryOut`] | |
-//! | Checkpointer | [`FinishedCycles`] | the finished [`Cycle`]s of a crawl |
 //! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
 //! | Checkpointer | [`LastRunOf`] | how the last run of a maintenance ended |
 //! | Checkpointer | [`Ran`] | |
@@ -36,10 +32,10 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result};
 use crate::job::{Candidate, Counts};
 use crate::model::Subscribers;
-use crate::policy::cycle::{self, Cycle, CycleIdentity, CycleKey, Fresh};
+use crate::policy::cycle::{self, Cycle, CycleIdentity, CycleKey};
 use crate::settings::{BudgetSettings, Order};
 use crate::slice::{EngineId, TimeSlice};
-use crate::state::{Claim, Consent, CycleRows, LastRun, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep};
+use crate::state::{Claim, Consent, LastRun, Progress, Standing, StateStore, Tidied, TidyStep};
 use crate::store::{Names, Store};
 
 /// Asks for a slice, which comes when it is the client's turn and the budget allows it. See [`SlicePort::slice`].
@@ -195,21 +191,6 @@ impl<S: Store> std::fmt::Debug for ListedPrefix<S> {
     }
 }
 
-/// Opens the cycle that a crawl is to work on: the unfinished one, a new one, or one that was finished but never handed
-/// over.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Opened>")]
-pub struct OpenCycle {
-    /// The crawl.
-    pub crawl: String,
-    /// What the cycle is to be.
-    pub wanted: WantedCycle,
-    /// Whether to begin anew in any case.
-    pub fresh: Fresh,
-    /// The wall clock, in seconds since 1970.
-    pub at: f64,
-}
-
 /// What the cycle to be opened is identified by.
 #[derive(Debug, Clone)]
 pub struct WantedCycle {
@@ -303,11 +284,6 @@ pub enum Origin {
 #[rtype(result = "Result<Option<Cycle>>")]
 pub struct LatestCycle(pub String);
 
-/// Asks for the finished cycles of a crawl that are kept, the oldest first.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<Cycle>>")]
-pub struct FinishedCycles(pub String);
-
 /// Claims prefixes to work on.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<Claim>>")]
@@ -344,10 +320,13 @@ pub struct Committed {
     pub cost: Duration,
 }
 
+/// What is to be done with the state.
+pub type StateWork = dyn FnOnce(&mut dyn StateStore) + Send;
+
 /// Work with the state for a thread that may take no lock of a database.
 #[derive(Message)]
 #[rtype(result = "Result<()>")]
-pub struct AtWriter(pub Box<dyn FnOnce(&mut dyn StateStore) + Send>);
+pub struct AtWriter(pub Box<StateWork>);
 
 /// Gives claims back.
 #[derive(Debug, Clone, Message)]
@@ -357,26 +336,6 @@ pub struct ReleaseClaims {
     pub cycle: CycleKey,
     /// Prefix and fence of each.
     pub claims: Vec<(u32, u64)>,
-}
-
-/// Reads all that was saved of a cycle beside the tallies.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<CycleRows>")]
-pub struct ReadCycle {
-    /// The cycle.
-    pub cycle: CycleKey,
-    /// How many errors at most.
-    pub errors_limit: u64,
-}
-
-/// Reads what was saved of the prefixes of a cycle, some at a time: [`StateStore::prefixes`](crate::state::StateStore::prefixes).
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<PrefixRow>>")]
-pub struct ReadPrefixes {
-    /// The cycle.
-    pub cycle: CycleKey,
-    /// The first position that is wanted.
-    pub from: u32,
 }
 
 /// Notes that the report of a cycle was handed over.

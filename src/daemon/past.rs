@@ -12,18 +12,17 @@ use tracing::warn;
 
 use crate::config::{Config, CrawlConfig};
 use crate::error::{Error, Result};
-use crate::job::{Count, Counts, NoteKind, Tally};
+use crate::job::{Count, Counts, Job, NoteKind};
 use crate::kinds::JobSettings;
-use crate::model::{CrawlStatus, CycleReport, CycleTotal, MaintenanceEnd};
+use crate::model::{CrawlStatus, CycleReport, CycleTotal, ListedNotes, MaintenanceEnd};
 use crate::policy::cycle::{Cycle, Rehearsal};
 use crate::policy::ring::Lap;
 use crate::shown;
-use crate::state::{CycleRows, StateStore, each_prefix};
-use crate::store::STRAYS_NAMED;
+use crate::state::{StateStore, each_note, each_prefix};
 use crate::tahoe::{Leases, TahoeStore, verify};
 
-/// Findings and errors of a cycle that are listed, each.
-const NOTES_LISTED: u64 = 10_000;
+/// Findings of a cycle that are listed.
+const FINDINGS_LISTED: usize = 10_000;
 
 /// What was there at the start, by name.
 #[derive(Debug, Default)]
@@ -96,7 +95,7 @@ fn past_crawl(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option
     stands.damaged = state.damaged(&newest.identity.store, &newest.identity.job)?;
     stands.store.clone_from(&newest.identity.store);
     let report = match state.finished(name)?.pop().filter(same_job) {
-        Some(cycle) => Some(Arc::new(report(state, crawl, cycle)?)),
+        Some(cycle) => Some(Arc::new(report(state, crawl, &cycle)?)),
         None => None,
     };
     Ok(Some(PastCrawl { report, stands }))
@@ -137,39 +136,28 @@ fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
     })
 }
 
-fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: Cycle) -> Result<CycleReport> {
-    let key = cycle.key();
-    let took = cycle.finished.unwrap_or(cycle.started) - cycle.started;
-    let elapsed = Duration::try_from_secs_f64(took).unwrap_or_default();
-    let rows = CycleRows {
-        findings: state.notes(&key, NoteKind::Finding, NOTES_LISTED)?,
-        errors: state.notes(&key, NoteKind::Error, NOTES_LISTED)?,
-        strays: state.notes(&key, NoteKind::Stray, STRAYS_NAMED as u64)?,
-        cycle,
-    };
+fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CycleReport> {
+    let (key, mut notes) = (cycle.key(), ListedNotes::default());
+    each_note(state, &key, |_, note| {
+        let is_too_many = note.kind == NoteKind::Finding && notes.findings() >= FINDINGS_LISTED;
+        if is_too_many { Ok(()) } else { notes.add(&key, &note) }
+    })?;
     match &crawl.job {
-        JobSettings::Count => {
-            CycleReport::new::<TahoeStore, _>(&Count, total(state, &rows.cycle)?, rows, false, elapsed)
-        }
-        JobSettings::Leases(leases) => CycleReport::new::<TahoeStore, _>(
-            &Leases::new(leases.clone()),
-            total(state, &rows.cycle)?,
-            rows,
-            false,
-            elapsed,
-        ),
-        JobSettings::Verify { verify, .. } => CycleReport::new::<TahoeStore, _>(
-            &verify::job(verify.clone()),
-            total(state, &rows.cycle)?,
-            rows,
-            false,
-            elapsed,
-        ),
+        JobSettings::Count => reported(&Count, state, cycle, notes),
+        JobSettings::Leases(leases) => reported(&Leases::new(leases.clone()), state, cycle, notes),
+        JobSettings::Verify { verify, .. } => reported(&verify::job(verify.clone()), state, cycle, notes),
     }
 }
 
-fn total<T: Tally>(state: &mut impl StateStore, cycle: &Cycle) -> Result<CycleTotal<T>> {
+fn reported<J: Job<TahoeStore>>(
+    job: &J,
+    state: &mut impl StateStore,
+    cycle: &Cycle,
+    notes: ListedNotes,
+) -> Result<CycleReport> {
+    let took = cycle.finished.unwrap_or(cycle.started) - cycle.started;
+    let elapsed = Duration::try_from_secs_f64(took).unwrap_or_default();
     let mut total = CycleTotal::default();
     each_prefix(state, &cycle.key(), |row| total.add(cycle, row))?;
-    Ok(total)
+    Ok(CycleReport::new(job, cycle, total, notes, false, elapsed))
 }

@@ -37,7 +37,7 @@ pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub use maintenance::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
 pub use report::CycleReport;
-pub(crate) use report::CycleTotal;
+pub(crate) use report::{CycleTotal, ListedNotes};
 pub(crate) use ring::RingMarks;
 pub use ring::{Mark, RingPicture};
 pub use totals::Totals;

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::{BudgetStatus, Verdict};
 use crate::error::{Error, Result};
-use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, PrefixTally, StrayNote, Tally};
+use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, Note, NoteKind, PrefixTally, StrayNote, Tally};
 use crate::policy::cycle::{Cycle, CycleKey};
-use crate::state::{CycleRows, PrefixRow};
+use crate::state::PrefixRow;
 use crate::store::{STRAYS_NAMED, Store};
 
 /// What a finished cycle has found.
@@ -79,31 +79,59 @@ impl<T: Tally> CycleTotal<T> {
     }
 }
 
-impl CycleReport {
-    /// Makes the report of a cycle that is finished.
+/// Errors that a report lists at most; all are counted.
+const ERRORS_LISTED: usize = 10_000;
+
+/// What a report lists of the notes of a cycle. They are added in the order of the walk.
+#[derive(Debug, Default)]
+pub(crate) struct ListedNotes {
+    findings: Vec<Finding>,
+    errors: Vec<ErrorNote>,
+    strays: Vec<StrayNote>,
+}
+
+impl ListedNotes {
+    /// Adds the next note.
     ///
     /// # Errors
-    /// [`Error::Tally`] if a note is not one of a job.
+    /// [`Error::Tally`] if it is not one of a job.
+    pub(crate) fn add(&mut self, cycle: &CycleKey, note: &Note) -> Result<()> {
+        let unreadable = |e: serde_json::Error| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() };
+        match note.kind {
+            NoteKind::Finding => self.findings.push(serde_json::from_str(&note.body).map_err(unreadable)?),
+            NoteKind::Error if self.errors.len() < ERRORS_LISTED => {
+                self.errors.push(serde_json::from_str(&note.body).map_err(unreadable)?);
+            }
+            NoteKind::Stray if self.strays.len() < STRAYS_NAMED => {
+                self.strays.push(serde_json::from_str(&note.body).map_err(unreadable)?);
+            }
+            NoteKind::Error | NoteKind::Stray => {}
+        }
+        Ok(())
+    }
+
+    /// How many findings there are.
+    pub(crate) fn findings(&self) -> usize {
+        self.findings.len()
+    }
+}
+
+impl CycleReport {
+    /// Makes the report of a cycle that is finished.
     pub(crate) fn new<S: Store, J: Job<S>>(
         job: &J,
+        cycle: &Cycle,
         total: CycleTotal<J::Tally>,
-        rows: CycleRows,
+        notes: ListedNotes,
         resumed: bool,
         elapsed: Duration,
-    ) -> Result<Self> {
+    ) -> Self {
         let CycleTotal { tally, counts, prefixes, incomplete_prefixes } = total;
-        let CycleRows { cycle, findings, errors, strays } = rows;
-        let unreadable = |e: serde_json::Error| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() };
-        let bodies = findings.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
-        let findings: Vec<Finding> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
-        let bodies = errors.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
-        let errors: Vec<ErrorNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
-        let bodies = strays.into_iter().map(|(_, note)| serde_json::from_str(&note.body));
-        let strays: Vec<StrayNote> = bodies.collect::<serde_json::Result<_>>().map_err(unreadable)?;
+        let ListedNotes { findings, errors, strays } = notes;
         let mut stray_paths = cycle.identity.stray_paths.clone();
         stray_paths.extend(strays.into_iter().map(|stray| stray.path));
         stray_paths.truncate(STRAYS_NAMED);
-        let Cycle { ref identity, started, finished, .. } = cycle;
+        let Cycle { ref identity, started, finished, .. } = *cycle;
         let finished = finished.unwrap_or(started);
         let own = job.report(&CycleView {
             now: identity.now,
@@ -115,7 +143,7 @@ impl CycleReport {
             prefixes: &prefixes,
             findings: &findings,
         });
-        Ok(CycleReport {
+        CycleReport {
             key: cycle.key(),
             job: identity.job.clone(),
             resumed,
@@ -131,7 +159,7 @@ impl CycleReport {
             finished,
             elapsed,
             own,
-        })
+        }
     }
 
     /// How the store stands by it. A sound object that is only kept, and said to be so, is no damage.

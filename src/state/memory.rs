@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Claim, Consent, FINISHED_CYCLES_KEPT, LastRun, PrefixRow, Progress, Standing, StateStore, TALLY_BYTES_READ, Tidied,
-    TidyStep, Tidying, check,
+    Claim, Consent, FINISHED_CYCLES_KEPT, LastRun, NotePage, NotePlace, PREFIXES_READ, PrefixRow, Progress, Standing,
+    StateStore, TALLY_BYTES_READ, Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
-use crate::job::{Candidate, DamagedObject, Intent, Note, NoteKind, ObjectName};
+use crate::job::{Candidate, DamagedObject, Intent, Note, ObjectName};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 
 /// Progress of crawls in plain maps. Starts empty.
@@ -168,7 +168,7 @@ fn judge(
 }
 
 impl StateStore for MemoryStore {
-    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
+    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
         let newest = self.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
         Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
     }
@@ -364,13 +364,15 @@ impl StateStore for MemoryStore {
             bytes += row.tally.as_ref().map_or(0, Vec::len);
             had < TALLY_BYTES_READ
         };
-        Ok(rows.take_while(fits).collect())
+        Ok(rows.take(PREFIXES_READ).take_while(fits).collect())
     }
 
-    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
         let all = (0..).zip(&self.cycle(cycle)?.prefixes).flat_map(|(at, p)| p.notes.iter().map(move |n| (at, n)));
-        Ok(all.filter(|(_, note)| note.kind == kind).take(limit).map(|(at, note)| (at, note.clone())).collect())
+        let mut rest = all.skip_while(|(at, note)| (*at, note.number) < (from.prefix, from.number));
+        let notes = rest.by_ref().take(most).map(|(at, note)| (at, note.clone())).collect();
+        let next = rest.next().map(|(prefix, note)| NotePlace { prefix, number: note.number, chain: 0 });
+        Ok(NotePage { notes, next })
     }
 
     fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {

@@ -24,7 +24,7 @@ pub use sqlite::SqliteStore;
 pub use writer::Writer;
 
 use crate::error::Result;
-use crate::job::{Candidate, DamagedObject, Intent, Judged, Note, NoteKind};
+use crate::job::{Candidate, DamagedObject, Intent, Judged, Note};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 
 /// By what right a cycle carries out what it has shown.
@@ -177,17 +177,48 @@ pub fn each_prefix(
     }
 }
 
-/// What was saved of a cycle beside the tallies.
-#[derive(Debug)]
-pub struct CycleRows {
-    /// The cycle as it stands.
-    pub cycle: Cycle,
-    /// Its findings, with the position of their prefix.
-    pub findings: Vec<(u32, Note)>,
-    /// Its first errors, likewise.
-    pub errors: Vec<(u32, Note)>,
-    /// Its first strays, likewise.
-    pub strays: Vec<(u32, Note)>,
+/// Notes that are read at once, at most.
+pub const NOTES_READ: usize = 1000;
+
+/// Prefixes that are read at once, at most.
+pub const PREFIXES_READ: usize = 4096;
+
+/// From where on notes are read; the default is the first of a cycle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NotePlace {
+    /// Position of the prefix.
+    pub prefix: u32,
+    /// The first note of it that is wanted.
+    pub number: u64,
+    /// What a store has found out about the notes before, so that it can check all notes of a prefix together.
+    pub chain: i64,
+}
+
+/// Some of the notes of a cycle, each with the position of its prefix, in the order of the walk.
+#[derive(Debug, PartialEq)]
+pub struct NotePage {
+    /// The notes.
+    pub notes: Vec<(u32, Note)>,
+    /// Where the next ones are, if there are more.
+    pub next: Option<NotePlace>,
+}
+
+/// Visits all notes of a cycle, in the order of the walk.
+///
+/// # Errors
+/// As [`StateStore::notes`], and whatever `visit` fails with.
+pub fn each_note(
+    state: &mut dyn StateStore,
+    cycle: &CycleKey,
+    mut visit: impl FnMut(u32, Note) -> Result<()>,
+) -> Result<()> {
+    let mut from = Some(NotePlace::default());
+    while let Some(place) = from {
+        let NotePage { notes, next } = state.notes(cycle, place, NOTES_READ)?;
+        notes.into_iter().try_for_each(|(prefix, note)| visit(prefix, note))?;
+        from = next;
+    }
+    Ok(())
 }
 
 /// Keeps the progress of crawls.
@@ -200,8 +231,20 @@ pub struct CycleRows {
 /// was lost), and [`Error::StateDamaged`](crate::Error::StateDamaged) where what is read is not what was written.
 pub trait StateStore: Send + 'static {
     /// The newest cycle of a crawl, or `None` if it never had one. All claims on it that an earlier process left behind
-    /// are void from here on.
-    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>>;
+    /// are void from here on. Its notes are not looked at.
+    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>>;
+
+    /// As [`newest`](Self::newest), with all that will be reported of it: nothing of that may turn out to be damaged only then.
+    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
+        let newest = self.newest(crawl)?;
+        let (mut from, key) = (Some(NotePlace::default()), newest.as_ref().map(Cycle::key));
+        while let (Some(place), Some(key)) =
+            (from, key.as_ref().filter(|_| newest.as_ref().is_some_and(|c| !c.delivered)))
+        {
+            from = self.notes(key, place, NOTES_READ)?.next;
+        }
+        Ok(newest)
+    }
 
     /// Begins the next cycle of a crawl, with one row per prefix of the identity's ring. An unfinished cycle before it
     /// is given up: it keeps its number, and its rows go.
@@ -219,7 +262,8 @@ pub trait StateStore: Send + 'static {
     /// higher number, or to the end of a cycle with the same.
     fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle>;
 
-    /// The finished cycles of a crawl that are kept, the oldest first.
+    /// The finished cycles of a crawl that are kept, the oldest first. Whether all of each is there shows when it is
+    /// [read](Self::prefixes).
     fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>>;
 
     /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
@@ -283,11 +327,11 @@ pub trait StateStore: Send + 'static {
     ) -> Result<Vec<Candidate>>;
 
     /// The prefixes of a cycle from this position on, in ring order: so many that their tallies come to [`TALLY_BYTES_READ`], at
-    /// least one if there is one. [`each_prefix`] visits all of them.
+    /// least one if there is one, and at most [`PREFIXES_READ`]. [`each_prefix`] visits all of them.
     fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>>;
 
-    /// Notes of one kind with the position of their prefix, in the order of the walk, at most `limit`.
-    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>>;
+    /// The notes of a cycle from this place on, at most `most`, which is not 0. [`each_note`] visits all of them.
+    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage>;
 
     /// How the last run of a cleaning ended, or `None` if none is known.
     fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>>;

@@ -21,8 +21,8 @@ use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::Store;
 
-/// Bytes of notes of one prefix after which progress is saved even in mid-slice: they are kept in memory until then.
-const NOTE_BYTES_IN_HAND: usize = 1 << 20;
+/// Bytes of notes after which progress is saved, even in mid-slice: some thousand rows, which are committed in a few milliseconds.
+const NOTE_BYTES_IN_HAND: usize = 256 << 10;
 
 /// Bytes of complete prefixes in hand, notes and tallies, after which the slice ends and progress is saved.
 const BYTES_IN_HAND: usize = 4 << 20;
@@ -69,7 +69,11 @@ impl<S: Store, T: Tally, P> Hand<S, T, P> {
     pub fn is_full(&self) -> bool {
         let candidates = || self.done.iter().map(|state| state.candidates.len()).sum::<usize>();
         let bytes = || self.done.iter().map(PrefixState::bytes_in_hand).sum::<usize>();
-        self.done.len() >= PREFIXES_IN_HAND || candidates() >= CANDIDATES_IN_HAND || bytes() >= BYTES_IN_HAND
+        let notes = || self.done.iter().map(|state| state.notes.waiting_bytes()).sum::<usize>();
+        self.done.len() >= PREFIXES_IN_HAND
+            || notes() >= NOTE_BYTES_IN_HAND
+            || candidates() >= CANDIDATES_IN_HAND
+            || bytes() >= BYTES_IN_HAND
     }
 
     /// Whether there are intents to be carried out.

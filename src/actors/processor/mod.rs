@@ -11,9 +11,11 @@ mod confirm;
 mod crawl;
 mod hand;
 mod judging;
+mod opening;
 mod past;
 mod save;
 mod settle;
+mod steps;
 mod work;
 mod worker;
 
@@ -28,39 +30,31 @@ use super::Life;
 use super::control::Command;
 use super::guard::Guard;
 use super::messages::{
-    Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, FinishedCycles, LatestCycle, NextListing, OpenCycle, Opened,
-    Origin, ReadCycle, ReadPrefixes, ReleaseClaims, SlicePort,
+    Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, LatestCycle, NextListing, Opened, Origin, ReleaseClaims,
+    SlicePort,
 };
-use crate::error::{Error, Result, Retry};
+use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::model::{CycleReport, CycleTotal, Event, Phase, WorkerState};
-use crate::policy::cycle::{Cycle, CycleKey, LastEnd, Moment, next_start};
-use crate::slice::{Stage, TimeSlice};
+use crate::model::{Event, Phase, WorkerState};
+use crate::policy::cycle::{CycleKey, LastEnd, Moment, next_start};
 use crate::store::Store;
 
 pub(crate) use crawl::Crawl;
-use crawl::gone;
+use opening::{open, report};
 pub(crate) use save::WriterPort;
 use work::CycleWork;
 use worker::Worker;
-
-/// Errors that a report lists at most; all are counted.
-const ERRORS_LISTED: u64 = 10_000;
 
 /// Where a crawl sends its messages.
 #[derive(Clone)]
 pub(crate) struct Ports {
     pub slices: SlicePort,
     pub latest: Recipient<LatestCycle>,
-    pub finished: Recipient<FinishedCycles>,
-    pub open: Recipient<OpenCycle>,
     pub claim: Recipient<ClaimPrefixes>,
     pub commit: Recipient<Batch>,
     /// For commits in mid-slice, on the folding thread.
     pub writer: WriterPort,
     pub release: Recipient<ReleaseClaims>,
-    pub read: Recipient<ReadCycle>,
-    pub prefixes: Recipient<ReadPrefixes>,
     pub deliver: Recipient<Deliver>,
     pub carry_out: Recipient<CarryOut>,
     pub damaged: Recipient<DamagedBy>,
@@ -265,26 +259,6 @@ async fn cycle<S: Store, J: Job<S>>(
     Ok(Some(ended))
 }
 
-async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
-    let store = crawl.store.clone();
-    let strays = tokio::task::spawn_blocking(move || store.strays()).await;
-    let strays = strays.unwrap_or_else(|panic| Err(std::io::Error::other(panic))).map_err(|e| Error::Store {
-        doing: "list store",
-        path: crawl.store.path("", None),
-        cause: e.to_string(),
-    })?;
-    let wanted = crawl.wanted(&strays);
-    let (name, at) = (crawl.settings.name.clone(), crawl.time.clock.unix_secs());
-    let fresh = crawl.is_fresh();
-    let message = OpenCycle { crawl: name, wanted, fresh, at };
-    match crawl.ports.open.send(message.clone()).await.map_err(gone)? {
-        // Who waits for the one cycle wants to know at once that another program is in the way.
-        Err(error @ Error::StateHeld { .. }) if crawl.cycles == Cycles::Once => Err(error),
-        Err(error) if error.retry() == Retry::Helps => crawl.persist(&crawl.ports.open, message).await,
-        answer => answer,
-    }
-}
-
 /// Lets the workers loose on the prefixes that are left, and waits for all of them.
 async fn walk<S: Store, J: Job<S>>(
     crawl: &Arc<Crawl<S, J>>,
@@ -329,48 +303,6 @@ async fn walk<S: Store, J: Job<S>>(
         }
         (result, _) => result.map(|()| work),
     }
-}
-
-/// Reads the finished cycle back and makes its report: what is told is what is saved.
-async fn report<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
-    (cycle, origin): (CycleKey, Origin),
-    elapsed: Duration,
-) -> Result<CycleReport> {
-    let rows = crawl.persist(&crawl.ports.read, ReadCycle { cycle, errors_limit: ERRORS_LISTED }).await?;
-    let total = total(crawl, &rows.cycle, None).await?;
-    let (crawl, resumed) = (crawl.clone(), origin != Origin::Begun);
-    let make = move || CycleReport::new::<S, J>(&*crawl.job, total, rows, resumed, elapsed);
-    tokio::task::spawn_blocking(make).await.map_err(panicked_reporting)?
-}
-
-/// Merges what was saved of all prefixes of a cycle, some at a time; the slice is charged with it, if there is one.
-async fn total<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
-    cycle: &Cycle,
-    slice: Option<Arc<TimeSlice>>,
-) -> Result<CycleTotal<J::Tally>> {
-    let (mut total, mut from, cycle) = (CycleTotal::default(), 0, Arc::new(cycle.clone()));
-    loop {
-        let read = ReadPrefixes { cycle: cycle.key(), from };
-        let rows = crawl.persist(&crawl.ports.prefixes, read).await?;
-        let Some(last) = rows.last() else { return Ok(total) };
-        from = last.prefix.saturating_add(1);
-        let (cycle, slice) = (cycle.clone(), slice.clone());
-        let merge = move || {
-            let merge = || rows.into_iter().try_for_each(|row| total.add(&cycle, row));
-            let merged = match slice {
-                Some(slice) => slice.charge(Stage::Fold, merge),
-                None => merge(),
-            };
-            merged.map(|()| total)
-        };
-        total = tokio::task::spawn_blocking(merge).await.map_err(panicked_reporting)??;
-    }
-}
-
-fn panicked_reporting(panic: tokio::task::JoinError) -> Error {
-    Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() }
 }
 
 /// A crawl that is ready to be wired, whatever its store and job.

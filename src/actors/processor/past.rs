@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::ERRORS_LISTED;
-use super::crawl::{Crawl, gone};
-use crate::actors::messages::{FinishedCycles, LatestCycle, ReadCycle};
+use super::crawl::Crawl;
+use super::opening::{each_page_of_notes, report_of};
+use super::steps::Steps;
 use crate::error::{Error, Result};
-use crate::job::{Job, Note};
-use crate::model::{CycleReport, FindingRow};
+use crate::job::{Job, Note, NoteKind};
+use crate::model::FindingRow;
 use crate::policy::cycle::{Cycle, CycleKey};
-use crate::slice::Stage;
 use crate::store::Store;
 
 /// Tells of earlier cycles. What cannot be read is said once and left out: the walk itself will say what is wrong.
@@ -43,8 +42,11 @@ async fn or_stopped<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, told: impl Future<
 
 async fn told<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
     let name = &crawl.settings.name;
-    let finished = crawl.ports.finished.send(FinishedCycles(name.clone())).await.map_err(gone)??;
-    let unfinished = crawl.ports.latest.send(LatestCycle(name.clone())).await.map_err(gone)??;
+    let mut steps = Steps::new(crawl, "history");
+    let of = name.clone();
+    let finished = steps.state(move |state| state.finished(&of)).await?;
+    let of = name.clone();
+    let unfinished = steps.state(move |state| state.newest(&of)).await?;
     let unfinished = unfinished.filter(|cycle| cycle.finished.is_none());
     let newest = finished.last().map(Cycle::key);
     // The log outlives a crawl that begins again: what it has of a cycle came from here or from the walk itself.
@@ -55,11 +57,11 @@ async fn told<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
         if !known {
             let is_news = Some(cycle.key()) == newest && logged < Some(cycle.number);
             let told = if is_news { Told::WithFindings } else { Told::Figures };
-            past_cycle(crawl, cycle, told).await?;
+            past_cycle(&mut steps, crawl, cycle, told).await?;
         }
     }
     match unfinished.filter(|cycle| logged < Some(cycle.number)) {
-        Some(cycle) => past_cycle(crawl, cycle, Told::FindingsOnly).await,
+        Some(cycle) => past_cycle(&mut steps, crawl, cycle, Told::FindingsOnly).await,
         None => Ok(()),
     }
 }
@@ -72,46 +74,50 @@ enum Told {
     FindingsOnly,
 }
 
-async fn past_cycle<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, cycle: Cycle, told: Told) -> Result<()> {
-    let client = format!("{}/history", crawl.settings.name);
-    let slice = crawl.ports.slices.slice(client.into(), crawl.settings.weight).await?;
+async fn past_cycle<S: Store, J: Job<S>>(
+    steps: &mut Steps<'_, S, J>,
+    crawl: &Arc<Crawl<S, J>>,
+    cycle: Cycle,
+    told: Told,
+) -> Result<()> {
     let Cycle { started, finished, ref identity, .. } = cycle;
-    let (key, ring) = (cycle.key(), identity.ring.clone());
-    let read = ReadCycle { cycle: key.clone(), errors_limit: ERRORS_LISTED };
-    let rows = crawl.ports.read.send(read).await.map_err(gone)??;
-    if told != Told::Figures {
-        let mut notes: Vec<&(u32, Note)> = rows.findings.iter().chain(&rows.errors).collect();
-        notes.sort_by_key(|(position, note)| (*position, note.number));
-        log(crawl, &key, started, &ring, &notes);
-    }
+    let (key, ring, worker) = (cycle.key(), identity.ring.clone(), crawl.clone());
+    let of = key.clone();
+    let see = move |notes: &[(u32, Note)]| {
+        if told != Told::Figures {
+            log(&worker, &of, started, &ring, notes);
+        }
+    };
     if told == Told::FindingsOnly {
-        return Ok(());
+        let seen = move |(), notes: Vec<(u32, Note)>| {
+            see(&notes);
+            Ok(())
+        };
+        return each_page_of_notes(steps, &key, (), seen).await;
     }
     if let Some(finished) = finished {
         crawl.board.ring(&crawl.settings.name, |marks| {
-            let steps = ring.len().max(1) as f64;
+            let steps = identity.ring.len().max(1) as f64;
             // In between, as far as the walk was even: nobody has written down when each prefix was visited.
             (1..).zip(0..marks.ring().len()).for_each(|(step, position)| {
                 marks.remember(position, started + (finished - started) * f64::from(step) / steps);
             });
         });
     }
-    let slice = Arc::new(slice);
-    let total = super::total(crawl, &rows.cycle, Some(slice.clone())).await?;
-    let worker = crawl.clone();
     let elapsed = std::time::Duration::try_from_secs_f64(finished.unwrap_or(started) - started).unwrap_or_default();
-    let making =
-        move || slice.charge(Stage::Fold, || CycleReport::new::<S, J>(&*worker.job, total, rows, false, elapsed));
-    let Ok(report) = tokio::task::spawn_blocking(making).await else { return Ok(()) };
-    let report = Arc::new(report?);
+    let report = match report_of(steps, crawl, cycle, false, elapsed, see).await {
+        // What a job says of its own past must not end it.
+        Err(Error::ActorPanicked { .. }) => return Ok(()),
+        report => Arc::new(report?),
+    };
     if crawl.board.report(&crawl.settings.name).is_none_or(|known| known.key.number < key.number) {
         crawl.board.reported(&crawl.settings.name, report);
     }
     Ok(())
 }
 
-fn log<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, key: &CycleKey, at: f64, ring: &[String], notes: &[&(u32, Note)]) {
-    for (position, note) in notes {
+fn log<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, key: &CycleKey, at: f64, ring: &[String], notes: &[(u32, Note)]) {
+    for (position, note) in notes.iter().filter(|(_, note)| note.kind != NoteKind::Stray) {
         let prefix = ring.get(*position as usize).map_or("", String::as_str);
         let row = FindingRow::of(note, &crawl.settings.name, key.number, at, prefix);
         row.into_iter().for_each(|row| crawl.board.found(FindingRow { is_earlier: true, ..row }));

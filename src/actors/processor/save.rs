@@ -5,6 +5,7 @@
 //! class leaves it for that moment; one that cannot leave it has the checkpointer do it after all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -41,10 +42,12 @@ impl<T: Tally, P> Folded<'_, T, P> {
         work: &CycleWork,
     ) -> Result<()> {
         let (unsaved, batch) = self.take_unsaved(crawl, work)?;
-        let (batch, result) = crawl.ports.writer.with(move |state| {
-            let result = state.commit(&batch.cycle, &batch.progress, batch.at);
-            (batch, result)
-        })?;
+        let batch = Arc::new(batch);
+        let lent = batch.clone();
+        let commit = move |state: &mut dyn StateStore| state.commit(&lent.cycle, &lent.progress, lent.at);
+        let result = crawl.ports.writer.with(commit).and_then(|committed| committed);
+        // Whoever committed it has let go of it, unless the checkpointer is just dying of it.
+        let Some(batch) = Arc::into_inner(batch) else { return result.map(drop) };
         let saved = unsaved.come_back(crawl, work, Committed { batch, result, cost: Duration::ZERO });
         self.saved(crawl, saved)
     }
@@ -177,7 +180,10 @@ impl WriterPort {
     }
 
     /// Works with the state on this thread, or has the checkpointer do it where this thread may take no lock of a database.
-    fn with<R: Send + 'static>(&self, work: impl FnOnce(&mut dyn StateStore) -> R + Send + 'static) -> Result<R> {
+    pub(super) fn with<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn StateStore) -> R + Send + 'static,
+    ) -> Result<R> {
         if !is_stuck() {
             let worked = catch_unwind(AssertUnwindSafe(|| unhindered(|| self.writer.with(|state| Ok(work(state))))));
             // Not the job's panic: it must not be taken for one.

@@ -12,7 +12,7 @@ mod walk;
 
 use serde_json::json;
 
-use super::{Claim, FINISHED_CYCLES_KEPT, MemoryStore, PrefixRow, Progress, StateStore};
+use super::{Claim, FINISHED_CYCLES_KEPT, MemoryStore, NotePlace, PrefixRow, Progress, StateStore};
 use crate::error::Error;
 use crate::job::{Note, NoteKind};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey, Rehearsal};
@@ -140,6 +140,23 @@ fn note(number: u64, kind: NoteKind) -> Note {
     Note { number, bucket: vec![0xff, b'a', 0], kind, body: format!("{{\"n\":{number}}}") }
 }
 
+/// The notes of one kind, at most so many, read some at a time.
+pub(super) fn notes(
+    store: &mut dyn StateStore,
+    cycle: &CycleKey,
+    kind: NoteKind,
+    limit: u64,
+) -> crate::error::Result<Vec<(u32, Note)>> {
+    let (mut found, mut from) = (Vec::new(), Some(NotePlace::default()));
+    while let Some(place) = from {
+        let page = store.notes(cycle, place, 2)?;
+        found.extend(page.notes.into_iter().filter(|(_, note)| note.kind == kind));
+        from = page.next;
+    }
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
 fn with_notes(mut progress: Progress, notes: Vec<Note>) -> Progress {
     progress.notes = notes;
     progress
@@ -161,7 +178,7 @@ fn crawl_without_cycle_is_unknown<B: Backend>() {
     let nothing = CycleKey { crawl: "c".to_owned(), number: 0 };
     assert!(backend.store().claim(&nothing, 1).is_err());
     assert!(backend.store().prefixes(&nothing, 0).is_err());
-    assert!(backend.store().notes(&nothing, NoteKind::Error, 1).is_err());
+    assert!(notes(backend.store(), &nothing, NoteKind::Error, 1).is_err());
     assert!(backend.store().deliver(&nothing).is_err());
     assert!(backend.store().finish(&nothing, 1.0).is_err());
     backend.store().release(&nothing, &[(0, 1)]).unwrap();
@@ -244,7 +261,7 @@ fn stale_claim_is_refused_and_nothing_changes<B: Backend>() {
         let Error::StaleClaim { prefix, fence } = refused else { panic!("{refused}") };
         assert_eq!((prefix, fence), (stale.prefix, stale.fence));
         assert_eq!(store.prefixes(&cycle, 0).unwrap(), before);
-        assert_eq!(store.notes(&cycle, NoteKind::Error, 9).unwrap(), []);
+        assert_eq!(notes(store, &cycle, NoteKind::Error, 9).unwrap(), []);
     }
     store.commit(&cycle, &[good, progress(&newer, "y", false)], 2.0).unwrap();
     assert_eq!(store.latest("c").unwrap().unwrap().done, [0]);
@@ -347,10 +364,10 @@ fn notes_come_in_the_order_of_the_walk<B: Backend>() {
     backend.reopen();
     let store = backend.store();
     let errors = vec![(0, error(1)), (0, error(2)), (2, error(0))];
-    assert_eq!(store.notes(&cycle, NoteKind::Error, 10).unwrap(), errors);
-    assert_eq!(store.notes(&cycle, NoteKind::Error, 2).unwrap(), errors[..2]);
-    assert_eq!(store.notes(&cycle, NoteKind::Error, 0).unwrap(), []);
-    assert_eq!(store.notes(&cycle, NoteKind::Finding, 10).unwrap(), [(0, finding(0)), (0, finding(3))]);
+    assert_eq!(notes(store, &cycle, NoteKind::Error, 10).unwrap(), errors);
+    assert_eq!(notes(store, &cycle, NoteKind::Error, 2).unwrap(), errors[..2]);
+    assert_eq!(notes(store, &cycle, NoteKind::Error, 0).unwrap(), []);
+    assert_eq!(notes(store, &cycle, NoteKind::Finding, 10).unwrap(), [(0, finding(0)), (0, finding(3))]);
 }
 
 fn notes_out_of_number_are_refused<B: Backend>() {
@@ -367,7 +384,7 @@ fn notes_out_of_number_are_refused<B: Backend>() {
         assert!(commit(store, wrong).is_err(), "{wrong:?}");
     }
     commit(store, &[2, 3]).unwrap();
-    assert_eq!(store.notes(&cycle, NoteKind::Error, 9).unwrap().len(), 4);
+    assert_eq!(notes(store, &cycle, NoteKind::Error, 9).unwrap().len(), 4);
 }
 
 fn cycle_given_up_keeps_its_number_and_nothing_else<B: Backend>() {
@@ -379,9 +396,9 @@ fn cycle_given_up_keeps_its_number_and_nothing_else<B: Backend>() {
     let next = begun(backend.store(), 1);
     assert_eq!(next.number, 1);
     assert!(backend.store().prefixes(&given_up, 0).is_err());
-    assert!(backend.store().notes(&given_up, NoteKind::Error, 9).is_err());
+    assert!(notes(backend.store(), &given_up, NoteKind::Error, 9).is_err());
     assert!(matches!(backend.store().commit(&given_up, &[first], 2.0), Err(Error::StaleClaim { prefix: 0, .. })));
-    assert_eq!(backend.store().notes(&next, NoteKind::Error, 9).unwrap(), []);
+    assert_eq!(notes(backend.store(), &next, NoteKind::Error, 9).unwrap(), []);
     assert_eq!(backend.store().claim(&next, 9).unwrap()[0].tally, None);
     backend.reopen();
     assert_eq!(begun(backend.store(), 1).number, 2);

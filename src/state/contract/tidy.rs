@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Backend, begun, complete, identity, note, progress, with_notes};
+use super::{Backend, begun, complete, identity, note, notes, progress, with_notes};
 use crate::job::NoteKind;
 use crate::policy::cycle::CycleKey;
 use crate::state::{LastRun, StateStore, Tidied, TidyStep, Tidying};
@@ -64,7 +64,7 @@ pub(super) fn old_cycles_go_and_what_is_needed_stays<B: Backend>() {
     for cycle in [&undelivered, &young, &newest_of_another, &before_the_running_one, &running] {
         assert!(is_there(store, cycle), "{cycle:?}");
     }
-    assert_eq!(store.notes(&undelivered, NoteKind::Error, 9).unwrap().len(), 2);
+    assert_eq!(notes(store, &undelivered, NoteKind::Error, 9).unwrap().len(), 2);
     assert_eq!(store.latest("c").unwrap().unwrap().number, young.number);
     complete(store, &running);
     assert_eq!(store.tidy(&step(u64::MAX)).unwrap().cycles_removed, 1, "there is a newer finished one now");
@@ -82,7 +82,7 @@ pub(super) fn an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it<B: B
         let seen = old.iter().filter(|cycle| is_there(backend.store(), cycle)).count() as u64;
         assert_eq!(seen, 2 - cycles);
         assert_eq!(backend.store().prefixes(&newest, 0).unwrap().len(), 2);
-        assert_eq!(backend.store().notes(&newest, NoteKind::Error, 9).unwrap().len(), 2);
+        assert_eq!(notes(backend.store(), &newest, NoteKind::Error, 9).unwrap().len(), 2);
         // A process that dies between two steps leaves the rest to the next.
         backend.reopen();
         // Whatever begins meanwhile is not taken for a part of what goes.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Backend, begun, note, progress, with_notes};
+use super::{Backend, begun, note, notes, progress, with_notes};
 use crate::error::Error;
 use crate::job::NoteKind;
 use crate::policy::cycle::CycleKey;
@@ -151,7 +151,7 @@ impl<B: Backend> Walk<B> {
             let text = m.text[p].clone().map(String::into_bytes);
             assert_eq!(row, PrefixRow { prefix: p as u32, done: m.done[p], cursor: text.clone(), tally: text });
         }
-        let notes = self.backend.store().notes(key, NoteKind::Finding, u64::MAX).unwrap();
+        let notes = notes(self.backend.store(), key, NoteKind::Finding, u64::MAX).unwrap();
         let expected = (0..RING).flat_map(|p| (0..m.notes[p]).map(move |n| (p as u32, n)));
         assert_eq!(notes.iter().map(|(p, n)| (*p, n.number)).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }

@@ -8,30 +8,24 @@ use rusqlite::Connection;
 use super::conn::transact;
 use super::damage::{self, Stretch, Subject};
 use super::faults::Out;
-use super::notes::Go;
 use super::rows::Prefix;
-use super::whole::{self, ExpectedNotes, Whole};
+use super::whole::{self, Whole};
 use super::{
     BEGIN, CARRY_OUT, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, candidates,
     crash_point, runs, steps, visits,
 };
 use crate::error::Result;
-use crate::job::{Candidate, DamagedObject, Note, NoteKind};
+use crate::job::{Candidate, DamagedObject};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 use crate::state::{
-    Claim, Consent, LastRun, PrefixRow, Progress, Standing, StateStore, TALLY_BYTES_READ, Tidied, TidyStep, check,
+    Claim, Consent, LastRun, NotePage, NotePlace, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep, check,
 };
 
 impl StateStore for SqliteStore {
-    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
+    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
         self.read(|conn| {
             let Some(row) = whole::kept(conn, crawl)?.and_then(|mut kept| kept.cycles.pop()) else { return Ok(None) };
-            let whole = whole::read(conn, row, |_| ())?;
-            if !whole.row.delivered {
-                // It will be reported: nothing of it may turn out to be damaged only then.
-                whole.notes.each_note(conn, |_, _| Go::On)?;
-            }
-            Ok(Some(whole.into_cycle()))
+            Ok(Some(whole::read(conn, row, |_| ())?.into_cycle()))
         })
     }
 
@@ -47,7 +41,7 @@ impl StateStore for SqliteStore {
         self.read(|conn| {
             let cycles = whole::kept(conn, crawl)?.map(|kept| kept.cycles).unwrap_or_default();
             let finished = cycles.into_iter().filter(|row| row.finished.is_some());
-            finished.map(|row| Ok(whole::read(conn, row, |_| ())?.into_cycle())).collect()
+            finished.map(|row| Ok(Whole::finished(conn, row)?.into_cycle())).collect()
         })
     }
 
@@ -249,32 +243,21 @@ impl StateStore for SqliteStore {
     fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
         self.read(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            let seal = row.seal();
-            if from == 0 {
-                // Whoever reads on from here reads all of it.
-                whole::read(conn, row, |_| ())?;
+            let (page, is_last) = Prefix::page(conn, row.seal(), from)?;
+            if is_last {
+                whole::check_length(conn, &row, from as usize + page.len())?;
             }
-            let rows = Prefix::page(conn, seal, from, TALLY_BYTES_READ)?.into_iter();
+            let rows = page.into_iter();
             Ok(rows
                 .map(|Prefix { position, done, cursor, tally, .. }| PrefixRow { prefix: position, done, cursor, tally })
                 .collect())
         })
     }
 
-    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
+    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
         self.read(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            let mut notes = Vec::new();
-            if limit == 0 {
-                return Ok(notes);
-            }
-            ExpectedNotes::read(conn, row.seal())?.each_note(conn, |position, note| {
-                if note.kind == kind {
-                    notes.push((position, note));
-                }
-                if notes.len() as u64 >= limit { Go::Stop } else { Go::On }
-            })?;
-            Ok(notes)
+            whole::notes(conn, row.seal(), from, most)
         })
     }
 

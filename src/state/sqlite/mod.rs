@@ -19,7 +19,7 @@
 //!    number of their cycle, so those of another cycle never pass for its own. See `rows` and `whole`.
 //! 3. **A damaged database** shows by its first bytes (`schema`), by `PRAGMA quick_check` at opening, by the rows'
 //!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be
-//!    reported. A crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new
+//!    reported; the engine does the same in steps. A crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new
 //!    crawl.
 //! 4. **No room**: a failed transaction is rolled back, and the same call may be made again. If the beginning of a cycle
 //!    could be committed but not emptied into the database, claims and commits fail until that is made good.

@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use super::faults::{Fault, Out};
 use super::rows::{Columns, Seal, check, count, int};
 use crate::job::{Note, NoteKind};
+use crate::state::NotePlace;
 
 /// The checksum of the checksums of a prefix's notes, with one more.
 pub(super) fn chained(chain: i64, note_sum: i64) -> i64 {
@@ -41,12 +42,18 @@ pub(super) enum Go {
     Stop,
 }
 
-/// The notes of a cycle in order, each with its position and its checksum, until `visit` says stop.
-pub(super) fn each(conn: &Connection, seal: Seal, mut visit: impl FnMut(u32, Note, i64) -> Out<Go>) -> Out<()> {
+/// The notes of a cycle in order from a place on, each with its position and its checksum, until `visit` says stop.
+pub(super) fn each(
+    conn: &Connection,
+    seal: Seal,
+    from: NotePlace,
+    mut visit: impl FnMut(u32, Note, i64) -> Out<Go>,
+) -> Out<()> {
     let mut statement = conn.prepare_cached(
-        "SELECT prefix, number, kind, sum, bucket, body FROM note WHERE cycle = ?1 ORDER BY prefix, number",
+        "SELECT prefix, number, kind, sum, bucket, body FROM note WHERE cycle = ?1 AND (prefix, number) >= (?2, ?3)
+         ORDER BY prefix, number",
     )?;
-    let mut rows = statement.query([seal.cycle])?;
+    let mut rows = statement.query(params![seal.cycle, from.prefix, int(from.number)?])?;
     while let Some(row) = rows.next()? {
         let (position, number) = (row.get(0)?, count(row, 1)?);
         let kind = match row.get(2)? {

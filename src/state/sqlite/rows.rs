@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::faults::{Fault, Out};
 use super::rings;
+use crate::state::{PREFIXES_READ, TALLY_BYTES_READ};
 
 /// A crawl, and the number of its newest cycle.
 #[derive(Debug)]
@@ -333,31 +334,29 @@ impl Prefix {
         Ok(())
     }
 
-    /// The prefixes of a cycle that have notes, in order.
-    pub(super) fn with_notes(conn: &Connection, seal: Seal) -> Out<Vec<Prefix>> {
-        let sql = select_prefix!("WHERE id BETWEEN ?1 AND ?2 AND notes <> 0 ORDER BY id");
+    /// The first prefix from a position on that has notes.
+    pub(super) fn next_with_notes(conn: &Connection, seal: Seal, from: u32) -> Out<Option<Prefix>> {
+        let sql = select_prefix!("WHERE id BETWEEN ?1 AND ?2 AND notes <> 0 ORDER BY id LIMIT 1");
         let mut statement = conn.prepare_cached(sql)?;
-        let (mut rows, mut prefixes) = (statement.query([seal.ids().0, seal.ids().1])?, Vec::new());
-        while let Some(row) = rows.next()? {
-            let prefix = Prefix::read(row, seal)?;
-            prefixes.push(Prefix { cursor: None, tally: None, ..prefix });
-        }
-        Ok(prefixes)
+        statement.query_row([seal.id(from), seal.ids().1], |row| Ok(Prefix::read(row, seal))).optional()?.transpose()
     }
 
-    /// The prefixes from a position on, so many that their tallies come to `most` bytes.
-    pub(super) fn page(conn: &Connection, seal: Seal, from: u32, most: usize) -> Out<Vec<Prefix>> {
+    /// The prefixes from a position on that are read at once, and whether there are no more.
+    pub(super) fn page(conn: &Connection, seal: Seal, from: u32) -> Out<(Vec<Prefix>, bool)> {
         let mut statement = conn.prepare_cached(select_prefix!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id"))?;
         let mut rows = statement.query([seal.id(from), seal.ids().1])?;
-        let (mut page, mut bytes) = (Vec::new(), 0);
-        while bytes < most
-            && let Some(row) = rows.next()?
-        {
+        let (mut page, mut bytes, mut due) = (Vec::new(), 0, from);
+        while bytes < TALLY_BYTES_READ && page.len() < PREFIXES_READ {
+            let Some(row) = rows.next()? else { return Ok((page, true)) };
             let prefix = Prefix::read(row, seal)?;
+            if prefix.position != due {
+                return Err(Fault::Damaged(format!("prefix {} stands where {due} is due", prefix.position)));
+            }
+            due = due.saturating_add(1);
             bytes += prefix.tally.as_ref().map_or(0, Vec::len);
             page.push(prefix);
         }
-        Ok(page)
+        Ok((page, false))
     }
 
     /// Up to `most` prefixes from a position on that are neither complete nor claimed by this session.

@@ -10,8 +10,8 @@ use super::faults::{Fault, Out};
 use super::notes::{self, Go};
 use super::rings;
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
-use crate::job::Note;
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+use crate::state::{NotePage, NotePlace};
 
 /// The cycles of one crawl: all that are kept, the newest last.
 pub(super) struct Kept {
@@ -19,25 +19,11 @@ pub(super) struct Kept {
     pub cycles: Vec<CycleRow>,
 }
 
-/// A cycle whose rows are all there, with what its notes must be.
+/// A cycle whose rows are all there.
 pub(super) struct Whole {
     pub row: CycleRow,
     pub identity: CycleIdentity,
     pub done: Vec<u32>,
-    pub notes: ExpectedNotes,
-}
-
-/// What the notes of a cycle must be.
-pub(super) struct ExpectedNotes {
-    seal: Seal,
-    of: Vec<NotesOf>,
-}
-
-/// The notes that a prefix was committed with.
-struct NotesOf {
-    position: u32,
-    notes: u64,
-    chain: i64,
 }
 
 /// The cycles of a crawl, or `None` if it never had one.
@@ -65,12 +51,8 @@ pub(super) fn find(conn: &Connection, key: &CycleKey) -> Out<Option<CycleRow>> {
 
 /// Reads all prefixes of a cycle, in order, and checks that each is there.
 pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefix)) -> Out<Whole> {
-    let mut identity: CycleIdentity = serde_json::from_str(&row.identity)
-        .map_err(|e| Fault::Damaged(format!("the identity of cycle {} cannot be read: {e}", row.number)))?;
-    if let Some(ring) = row.ring {
-        identity.ring = rings::read(conn, ring)?;
-    }
-    let (mut next, mut done, mut expected, mut candidates) = (0u32, Vec::new(), Vec::new(), 0u64);
+    let identity = identity(conn, &row)?;
+    let (mut next, mut done, mut candidates) = (0u32, Vec::new(), 0u64);
     Prefix::each(conn, row.seal(), |prefix| {
         if prefix.position != next {
             return Err(Fault::Damaged(format!("prefix {} stands where {next} is due", prefix.position)));
@@ -80,16 +62,11 @@ pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefi
             done.push(prefix.position);
         }
         candidates = candidates.saturating_add(prefix.candidates);
-        if prefix.notes > 0 {
-            expected.push(NotesOf::new(&prefix));
-        }
         visit(prefix);
         Ok(())
     })?;
     let due = identity.ring.len();
-    if next as usize != due {
-        return Err(Fault::Damaged(format!("cycle {} has {next} prefixes of {due}", row.number)));
-    }
+    check_number(&row, next as usize, due)?;
     let all = done.len() == due;
     // Between its two phases everything is examined, and what is to be carried out is there.
     let examined = all && candidates > 0 && row.carrying_out.is_none();
@@ -99,15 +76,68 @@ pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefi
         let with = format!("{done} of {due} prefixes and {candidates} candidates");
         return Err(Fault::Damaged(format!("cycle {} is {state} with {with}", row.number)));
     }
-    let notes = ExpectedNotes { seal: row.seal(), of: expected };
-    Ok(Whole { row, identity, done, notes })
+    Ok(Whole { row, identity, done })
+}
+
+/// Fails unless a cycle has so many prefixes.
+pub(super) fn check_length(conn: &Connection, row: &CycleRow, found: usize) -> Out<()> {
+    check_number(row, found, identity(conn, row)?.ring.len())
+}
+
+fn check_number(row: &CycleRow, found: usize, due: usize) -> Out<()> {
+    let damaged = || Fault::Damaged(format!("cycle {} has {found} prefixes of {due}", row.number));
+    if found == due { Ok(()) } else { Err(damaged()) }
+}
+
+fn identity(conn: &Connection, row: &CycleRow) -> Out<CycleIdentity> {
+    let mut identity: CycleIdentity = serde_json::from_str(&row.identity)
+        .map_err(|e| Fault::Damaged(format!("the identity of cycle {} cannot be read: {e}", row.number)))?;
+    if let Some(ring) = row.ring {
+        identity.ring = rings::read(conn, ring)?;
+    }
+    Ok(identity)
+}
+
+/// Reads notes of a cycle in order, and checks that they are the ones that their prefixes were committed with.
+pub(super) fn notes(conn: &Connection, seal: Seal, from: NotePlace, most: usize) -> Out<NotePage> {
+    let mut page = Vec::new();
+    let (mut next, mut chain) = (from.number, from.chain);
+    let mut current = Prefix::next_with_notes(conn, seal, from.prefix)?;
+    notes::each(conn, seal, from, |position, note, sum| {
+        let number = note.number;
+        let of = current.as_ref().filter(|of| of.position == position && number == next);
+        let of = of.ok_or_else(|| Fault::Damaged(format!("note {number} of prefix {position} is out of place")))?;
+        (next, chain) = (next + 1, notes::chained(chain, sum));
+        if next == of.notes {
+            if chain != of.chain {
+                return Err(Fault::Damaged(format!("the notes of prefix {position} are not of one age")));
+            }
+            current = Prefix::next_with_notes(conn, seal, position.saturating_add(1))?;
+            (next, chain) = (0, 0);
+        }
+        page.push((position, note));
+        Ok(if page.len() >= most { Go::Stop } else { Go::On })
+    })?;
+    match current {
+        Some(of) if page.len() < most => Err(Fault::Damaged(format!("prefix {} has lost notes", of.position))),
+        current => {
+            let next = current.map(|of| NotePlace { prefix: of.position, number: next, chain });
+            Ok(NotePage { notes: page, next })
+        }
+    }
 }
 
 impl Whole {
     /// A cycle that has just begun.
     pub(super) fn new(row: CycleRow, identity: CycleIdentity) -> Whole {
-        let notes = ExpectedNotes { seal: row.seal(), of: Vec::new() };
-        Whole { row, identity, done: Vec::new(), notes }
+        Whole { row, identity, done: Vec::new() }
+    }
+
+    /// A cycle that is finished, by its own row: its prefixes are not read.
+    pub(super) fn finished(conn: &Connection, row: CycleRow) -> Out<Whole> {
+        let identity = identity(conn, &row)?;
+        let done = (0u32..).zip(identity.ring.iter()).map(|(position, _)| position).collect();
+        Ok(Whole { row, identity, done })
     }
 
     /// The cycle as the outside knows it.
@@ -127,44 +157,5 @@ impl Whole {
 
     pub(super) fn seal(&self) -> Seal {
         self.row.seal()
-    }
-}
-
-impl NotesOf {
-    fn new(prefix: &Prefix) -> NotesOf {
-        NotesOf { position: prefix.position, notes: prefix.notes, chain: prefix.chain }
-    }
-}
-
-impl ExpectedNotes {
-    /// Looks only at prefixes that have notes: whoever wants the cycle as a whole looks at the others too.
-    pub(super) fn read(conn: &Connection, seal: Seal) -> Out<ExpectedNotes> {
-        Ok(ExpectedNotes { seal, of: Prefix::with_notes(conn, seal)?.iter().map(NotesOf::new).collect() })
-    }
-
-    /// Reads the notes of the cycle in order until `visit` says stop, and checks that they are the ones committed.
-    pub(super) fn each_note(&self, conn: &Connection, mut visit: impl FnMut(u32, Note) -> Go) -> Out<()> {
-        let mut due = self.of.iter();
-        let (mut current, mut next, mut chain) = (due.next(), 0u64, 0i64);
-        let mut stopped = false;
-        notes::each(conn, self.seal, |position, note, sum| {
-            let number = note.number;
-            let of = current.filter(|of| of.position == position && number == next);
-            let of = of.ok_or_else(|| Fault::Damaged(format!("note {number} of prefix {position} is out of place")))?;
-            (next, chain) = (next + 1, notes::chained(chain, sum));
-            if next == of.notes {
-                if chain != of.chain {
-                    return Err(Fault::Damaged(format!("the notes of prefix {position} are not of one age")));
-                }
-                (current, next, chain) = (due.next(), 0, 0);
-            }
-            let go = visit(position, note);
-            stopped = matches!(go, Go::Stop);
-            Ok(go)
-        })?;
-        match current {
-            Some(of) if !stopped => Err(Fault::Damaged(format!("prefix {} has lost notes", of.position))),
-            _ => Ok(()),
-        }
     }
 }

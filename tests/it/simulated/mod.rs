@@ -14,6 +14,7 @@ mod in_a_file;
 mod intents;
 mod maintenance;
 mod order;
+mod paid;
 mod panic;
 mod parts;
 mod passes;

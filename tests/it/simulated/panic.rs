@@ -4,7 +4,7 @@
 //! whatever the others wait for; nobody may wait for it for ever, and nobody may take the silence for success.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sexton::clock::{Clock, CostMeter, Time};
@@ -14,6 +14,7 @@ use sexton::settings::{Basis, BudgetSettings, Checkpoint, Settings};
 use sexton::{Error, Result};
 
 use super::crawl::{SECOND, assert_whole, at_once, budget, builder, end};
+use super::paid::Finder;
 use super::world::{SimClock, SimJob, SimStore};
 use super::world_state::SimState;
 
@@ -308,4 +309,33 @@ fn a_store_that_panics_at_once_ends_the_engine_with_an_error() {
     std::thread::spawn(move || told.send(waiting.join()));
     let ended = ending.recv_timeout(60 * SECOND).expect("the engine hangs");
     assert!(matches!(ended, Err(Error::ActorPanicked { actor: "bucket processor", .. })), "{ended:?}");
+}
+
+/// How it happens: the state panics under a commit in mid-slice. What was on its way there is in hand again, and is saved with the
+/// next one.
+#[actix_rt::test]
+async fn what_was_found_is_told_once_where_the_state_panics_under_a_commit() {
+    tokio::time::pause();
+    let clock = SimClock::new();
+    let commits = AtomicUsize::new(0);
+    let state = SimState::new(move |call| {
+        assert!(call != "commit" || commits.fetch_add(1, Ordering::SeqCst) != 7, "the state panics");
+        Ok(())
+    });
+    for panics in [true, false] {
+        let (builder, _) = builder(budget(0.5, SECOND), Checkpoint::EveryBucket, &clock);
+        let (store, job) = (SimStore::new(&clock, 3, 5), Finder { clock: clock.clone(), findings: 2 });
+        let builder = builder.state(state.clone()).cycles(Cycles::Once);
+        let engine = builder.crawl(at_once("c", 1), store, job).start().unwrap();
+        let ended = end(&engine).await;
+        if panics {
+            assert!(matches!(ended, Err(Error::ActorPanicked { actor: "checkpointer", .. })), "{ended:?}");
+        } else {
+            ended.unwrap();
+            let report = engine.last_report("c").unwrap();
+            let mut told: Vec<_> = report.findings.iter().map(|f| (f.storage_index.clone(), f.share)).collect();
+            told.dedup();
+            assert_eq!((report.resumed, report.counts.findings, told.len()), (true, 30, 30));
+        }
+    }
 }

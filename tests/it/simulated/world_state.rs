@@ -1,12 +1,14 @@
 //! A state for simulations: it outlives its engine, and refuses or panics when a test wants it to.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use sexton::job::{Candidate, DamagedObject, Note, NoteKind};
+use sexton::job::{Candidate, DamagedObject};
 use sexton::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 use sexton::state::{
-    Claim, Consent, LastRun, MemoryStore, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep,
+    Claim, Consent, LastRun, MemoryStore, NotePage, NotePlace, PrefixRow, Progress, Standing, StateStore, Tidied,
+    TidyStep,
 };
 use sexton::{Error, Result};
 
@@ -15,11 +17,13 @@ use sexton::{Error, Result};
 pub struct SimState {
     kept: Arc<Mutex<MemoryStore>>,
     before: Arc<dyn Fn(&'static str) -> Result<()> + Send + Sync>,
+    /// The most notes of one commit.
+    pub most_notes: Arc<AtomicUsize>,
 }
 
 impl SimState {
     pub fn new(before: impl Fn(&'static str) -> Result<()> + Send + Sync + 'static) -> Self {
-        SimState { kept: Arc::default(), before: Arc::new(before) }
+        SimState { kept: Arc::default(), before: Arc::new(before), most_notes: Arc::default() }
     }
 
     pub fn sound() -> Self {
@@ -38,8 +42,8 @@ pub fn no_room() -> Error {
 }
 
 impl StateStore for SimState {
-    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
-        self.call("latest", |s| s.latest(crawl))
+    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
+        self.call("latest", |s| s.newest(crawl))
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
@@ -75,6 +79,7 @@ impl StateStore for SimState {
     }
 
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+        self.most_notes.fetch_max(progress.iter().map(|p| p.notes.len()).sum(), Ordering::SeqCst);
         self.call("commit", |s| s.commit(cycle, progress, at))
     }
 
@@ -116,8 +121,8 @@ impl StateStore for SimState {
         self.call("prefixes", |s| s.prefixes(cycle, from))
     }
 
-    fn notes(&mut self, cycle: &CycleKey, kind: NoteKind, limit: u64) -> Result<Vec<(u32, Note)>> {
-        self.call("notes", |s| s.notes(cycle, kind, limit))
+    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
+        self.call("notes", |s| s.notes(cycle, from, most))
     }
 
     fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::script::Script;
 use crate::state::sqlite::WAL_GROWTH_MAX_BYTES;
-use crate::state::{Claim, Progress, SqliteStore, StateStore};
+use crate::state::{Claim, Progress, SqliteStore, StateStore, each_prefix};
 
 fn progress(claim: &Claim, n: u64, tally_bytes: usize) -> Progress {
     let cursor = Some(format!("{n:026}").into_bytes());
@@ -62,4 +62,39 @@ fn log_stays_short_over_many_commits() {
     }
     println!("a claim: {:.1} us", start.elapsed().as_secs_f64() * 1e6 / f64::from(claims));
     assert_eq!(claims, 1024 - 2 * 40);
+}
+
+/// What a ring costs beside the visits to its prefixes: opening a cycle, claiming, completing and reading it back. In a debug build
+/// a smaller one.
+#[test]
+fn a_cycle_over_a_large_ring_is_read_back_whole() {
+    let took = |prefixes: u32| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(&folder.path().join("state")).unwrap();
+        let start = Instant::now();
+        assert_eq!(store.newest("c").unwrap(), None);
+        let cycle = store.begin("c", &Script::new("c", prefixes).identity(), 1.0).unwrap().key();
+        let opened = start.elapsed();
+        loop {
+            let claims = store.claim(&cycle, 64).unwrap();
+            if claims.is_empty() {
+                break;
+            }
+            let all: Vec<Progress> = claims.iter().map(|c| Progress { done: true, ..progress(c, 1, 30) }).collect();
+            store.commit(&cycle, &all, 2.0).unwrap();
+        }
+        let (walked, mut rows) = (start.elapsed(), 0);
+        let finished = store.newest("c").unwrap().unwrap();
+        each_prefix(&mut store, &finished.key(), |_| {
+            rows += 1;
+            Ok(())
+        })
+        .unwrap();
+        store.deliver(&cycle).unwrap();
+        assert_eq!((rows, store.finished("c").unwrap().len()), (prefixes, 1));
+        let closed = start.elapsed() - walked;
+        println!("a ring of {prefixes}: opened in {opened:?}, walked in {:?}, closed in {closed:?}", walked - opened);
+    };
+    took(256);
+    took(if cfg!(debug_assertions) { 5000 } else { 65_536 });
 }

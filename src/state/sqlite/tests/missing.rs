@@ -6,7 +6,7 @@ use super::script::{Script, once};
 use crate::error::Error;
 use crate::state::sqlite::notes::{self, Go};
 use crate::state::sqlite::rows::{CycleRow, Prefix};
-use crate::state::{SqliteStore, StateStore};
+use crate::state::{NotePlace, SqliteStore, StateStore};
 
 const SCRIPT: Script = Script::new("missing", 4);
 
@@ -44,6 +44,25 @@ fn missing_rows_are_noticed() {
     }
 }
 
+/// There may be ten of them, each with a large ring.
+#[test]
+fn finished_cycles_are_listed_without_reading_them_and_what_is_missing_shows_when_one_is_read() {
+    for (sql, cause) in [
+        ("DELETE FROM prefix WHERE id = (SELECT max(id) FROM prefix)", "has 3 prefixes of 4"),
+        ("DELETE FROM prefix WHERE id = (SELECT min(id) FROM prefix)", "stands where 0 is due"),
+        ("DELETE FROM prefix", "has 0 prefixes of 4"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(&folder.path().join("state")).unwrap();
+        SCRIPT.go_on(&mut store, ALL + 1, &mut once).unwrap();
+        store.writer.execute_batch(sql).unwrap();
+        let finished = store.finished(SCRIPT.crawl).unwrap();
+        assert_eq!((finished.len(), finished[0].done.len()), (1, 4));
+        let error = store.prefixes(&finished[0].key(), 0).unwrap_err().to_string();
+        assert!(error.contains(cause), "{sql}: {error}");
+    }
+}
+
 #[test]
 fn changed_and_doubled_rows_are_noticed() {
     for (sql, cause) in [
@@ -71,7 +90,7 @@ fn notes_of_another_age_are_noticed() {
     let error = error_after(HALF, |conn| {
         let seal = CycleRow::all(conn).unwrap()[0].seal();
         let mut first = None;
-        notes::each(conn, seal, |_, note, _| {
+        notes::each(conn, seal, NotePlace::default(), |_, note, _| {
             first = Some(note);
             Ok(Go::Stop)
         })

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use crate::error::Result;
 use crate::job::{Note, NoteKind};
 use crate::policy::cycle::{CycleIdentity, Rehearsal};
+use crate::state::contract::notes;
 use crate::state::sqlite::rings;
 use crate::state::sqlite::rows::CycleRow;
 use crate::state::{Claim, PrefixRow, Progress, StateStore};
@@ -154,8 +155,8 @@ impl Script {
                 if note.kind == NoteKind::Error { &mut errors } else { &mut findings }.push((prefix, note));
             }
         }
-        assert_eq!(store.notes(&cycle.key(), NoteKind::Error, u64::MAX)?, errors);
-        assert_eq!(store.notes(&cycle.key(), NoteKind::Finding, u64::MAX)?, findings);
+        assert_eq!(notes(store, &cycle.key(), NoteKind::Error, u64::MAX)?, errors);
+        assert_eq!(notes(store, &cycle.key(), NoteKind::Finding, u64::MAX)?, findings);
         let all_done = commits.iter().all(|n| *n == STEPS);
         assert_eq!(cycle.finished, all_done.then_some(2.0));
         assert!(all_done || !cycle.delivered);

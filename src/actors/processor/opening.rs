@@ -1,0 +1,155 @@
+//! The beginning and the end of a cycle: it is opened, what was saved of it is read back and checked, and at last its report is made
+//! of what is saved. All of that in [`Steps`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Cycles;
+use super::crawl::Crawl;
+use super::steps::Steps;
+use crate::actors::messages::{Opened, Origin, SavedPrefix, WantedCycle};
+use crate::error::{Error, Result, Retry};
+use crate::job::{Counts, Job, Note};
+use crate::model::{CycleReport, CycleTotal, ListedNotes};
+use crate::policy::cycle::{Cycle, CycleKey, Decision, Fresh, decide};
+use crate::state::{NOTES_READ, NotePlace, PrefixRow, StateStore};
+use crate::store::Store;
+
+/// Opens the cycle that a crawl is to work on: the unfinished one, a new one, or one that was finished and never handed over.
+pub(super) async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
+    let (mut steps, store) = (Steps::new(crawl, "cycle"), crawl.store.clone());
+    let strays = steps.work(move || store.strays()).await?.map_err(|e| Error::Store {
+        doing: "list store",
+        path: crawl.store.path("", None),
+        cause: e.to_string(),
+    })?;
+    let (wanted, at, fresh) = (Arc::new(crawl.wanted(&strays)), crawl.time.clock.unix_secs(), crawl.is_fresh());
+    let name = crawl.settings.name.clone();
+    let find = move |state: &mut dyn StateStore| find_or_begin(state, &name, &wanted, fresh, at);
+    let (cycle, origin) = match steps.try_state(find.clone()).await {
+        // Who waits for the one cycle wants to know at once that another program is in the way.
+        Err(error @ Error::StateHeld { .. }) if crawl.cycles == Cycles::Once => return Err(error),
+        Err(error) if error.retry() == Retry::Helps => steps.state(find).await?,
+        answer => answer?,
+    };
+    let mut saved = Vec::new();
+    if origin != Origin::Begun {
+        // What will be reported may not turn out to be damaged only then.
+        each_page_of_notes(&mut steps, &cycle.key(), (), |(), _| Ok(())).await?;
+        let of = cycle.crawl.clone();
+        saved = each_page_of_prefixes(&mut steps, &cycle.key(), saved, move |mut saved, rows| {
+            for PrefixRow { prefix, done, cursor, tally } in rows {
+                let counts = tally.map_or_else(|| Ok(Counts::default()), |tally| Counts::of_saved(&tally));
+                let counts = counts.map_err(|cause| Error::Tally { crawl: of.clone(), cause })?;
+                saved.push(SavedPrefix { prefix, done, cursor, counts });
+            }
+            Ok(saved)
+        })
+        .await?;
+    }
+    Ok(Opened { cycle, origin, saved })
+}
+
+/// Finds the cycle to work on, or begins one.
+fn find_or_begin(
+    state: &mut dyn StateStore,
+    crawl: &str,
+    wanted: &WantedCycle,
+    fresh: Fresh,
+    at: f64,
+) -> Result<(Cycle, Origin)> {
+    let newest = state.newest(crawl)?;
+    let identity = wanted.identity(at, newest.as_ref());
+    let (cycle, origin) = match (decide(newest.as_ref(), &wanted.wanted(), fresh), newest) {
+        (Decision::Resume, Some(cycle)) => {
+            // One crawl of a name runs at a time: whoever held them has ended, and could perhaps not give them back.
+            state.release_all(&cycle.key())?;
+            (cycle, Origin::Resumed)
+        }
+        (Decision::Deliver, Some(cycle)) => return Ok((cycle, Origin::Undelivered)),
+        (Decision::Refuse(differences), Some(cycle)) => {
+            return Err(Error::CycleDiffers { crawl: crawl.to_owned(), cycle: cycle.number, differences });
+        }
+        (_, _) => (state.begin(crawl, &identity, at)?, Origin::Begun),
+    };
+    // Where there is no prefix, no commit ends the cycle.
+    if cycle.identity.ring.is_empty() {
+        state.finish(&cycle.key(), at)?;
+    }
+    Ok((cycle, origin))
+}
+
+/// Reads a finished cycle back and makes its report: what is told is what is saved.
+pub(super) async fn report<S: Store, J: Job<S>>(
+    crawl: &Arc<Crawl<S, J>>,
+    (key, origin): (CycleKey, Origin),
+    elapsed: Duration,
+) -> Result<CycleReport> {
+    let (mut steps, name) = (Steps::new(crawl, "cycle"), key.crawl.clone());
+    let newest = steps.state(move |state| state.newest(&name)).await?;
+    let cycle = newest.filter(|cycle| cycle.number == key.number).ok_or(Error::Stopped)?;
+    report_of(&mut steps, crawl, cycle, origin != Origin::Begun, elapsed, |_| ()).await
+}
+
+/// Makes the report of a cycle, and shows its notes to `see` as they come.
+pub(super) async fn report_of<S: Store, J: Job<S>>(
+    steps: &mut Steps<'_, S, J>,
+    crawl: &Arc<Crawl<S, J>>,
+    cycle: Cycle,
+    resumed: bool,
+    elapsed: Duration,
+    see: impl Fn(&[(u32, Note)]) + Clone + Send + 'static,
+) -> Result<CycleReport> {
+    let (key, cycle) = (cycle.key(), Arc::new(cycle));
+    let of = key.clone();
+    let notes = each_page_of_notes(steps, &key, ListedNotes::default(), move |mut listed, notes| {
+        see(&notes);
+        notes.iter().try_for_each(|(_, note)| listed.add(&of, note))?;
+        Ok(listed)
+    })
+    .await?;
+    let of = cycle.clone();
+    let total = each_page_of_prefixes(steps, &key, CycleTotal::default(), move |mut total, rows| {
+        rows.into_iter().try_for_each(|row| total.add(&of, row))?;
+        Ok(total)
+    })
+    .await?;
+    let crawl = crawl.clone();
+    steps.work(move || CycleReport::new::<S, J>(&crawl.job, &cycle, total, notes, resumed, elapsed)).await
+}
+
+/// Folds all notes of a cycle, some in each step.
+pub(super) async fn each_page_of_notes<S: Store, J: Job<S>, A: Send + 'static>(
+    steps: &mut Steps<'_, S, J>,
+    cycle: &CycleKey,
+    mut into: A,
+    fold: impl FnOnce(A, Vec<(u32, Note)>) -> Result<A> + Clone + Send + 'static,
+) -> Result<A> {
+    let mut from = Some(NotePlace::default());
+    while let Some(place) = from {
+        let key = cycle.clone();
+        let page = steps.state(move |state| state.notes(&key, place, NOTES_READ)).await?;
+        let fold = fold.clone();
+        into = steps.work(move || fold(into, page.notes)).await??;
+        from = page.next;
+    }
+    Ok(into)
+}
+
+/// Folds all prefixes of a cycle, some in each step.
+async fn each_page_of_prefixes<S: Store, J: Job<S>, A: Send + 'static>(
+    steps: &mut Steps<'_, S, J>,
+    cycle: &CycleKey,
+    mut into: A,
+    fold: impl FnOnce(A, Vec<PrefixRow>) -> Result<A> + Clone + Send + 'static,
+) -> Result<A> {
+    let mut from = 0;
+    loop {
+        let key = cycle.clone();
+        let rows = steps.state(move |state| state.prefixes(&key, from)).await?;
+        let Some(last) = rows.last() else { return Ok(into) };
+        from = last.prefix.saturating_add(1);
+        let fold = fold.clone();
+        into = steps.work(move || fold(into, rows)).await??;
+    }
+}

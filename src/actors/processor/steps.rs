@@ -1,0 +1,86 @@
+//! What a crawl does with the state before and after its walk: in steps, each under a slice, on a blocking thread. So a long
+//! history, a large ring and a long report cost no more than the budget allows, and hold up nobody who commits.
+
+use std::sync::Arc;
+
+use super::crawl::{Crawl, Patience};
+use crate::error::{Error, Result, Retry};
+use crate::job::Job;
+use crate::slice::{Stage, TimeSlice};
+use crate::state::StateStore;
+use crate::store::Store;
+
+/// Takes slices for steps, one after the other, and goes on with one while it lasts.
+pub(super) struct Steps<'c, S: Store, J: Job<S>> {
+    crawl: &'c Arc<Crawl<S, J>>,
+    client: Arc<str>,
+    slice: Option<Arc<TimeSlice>>,
+}
+
+impl<'c, S: Store, J: Job<S>> Steps<'c, S, J> {
+    /// Steps that have an account of their own, under the crawl's name and this one.
+    pub fn new(crawl: &'c Arc<Crawl<S, J>>, name: &str) -> Self {
+        Steps { crawl, client: format!("{}/{name}", crawl.client).into(), slice: None }
+    }
+
+    /// Does one step.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the crawl is stopped before it has a slice, [`Error::ActorPanicked`] if the step panics.
+    pub async fn work<R: Send + 'static>(&mut self, work: impl FnOnce() -> R + Send + 'static) -> Result<R> {
+        let slice = self.slice().await?;
+        let worked = tokio::task::spawn_blocking(move || slice.charge(Stage::Fold, work)).await;
+        worked.map_err(|panic| Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() })
+    }
+
+    /// Works with the state in one step, once.
+    ///
+    /// # Errors
+    /// As [`work`](Self::work), and whatever `ask` gives.
+    pub async fn try_state<R: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&mut dyn StateStore) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let writer = self.crawl.ports.writer.clone();
+        self.work(move || writer.with(ask)).await??
+    }
+
+    /// Works with the state in one step, until it answers with more than "try again". Nobody waits with a slice in hand.
+    ///
+    /// # Errors
+    /// As [`try_state`](Self::try_state).
+    pub async fn state<R: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&mut dyn StateStore) -> Result<R> + Clone + Send + 'static,
+    ) -> Result<R> {
+        let mut patience = Patience::default();
+        loop {
+            match self.try_state(ask.clone()).await {
+                Err(error) if error.retry() == Retry::Helps => {
+                    self.slice = None;
+                    self.crawl.wait_for(&error, &mut patience).await?;
+                }
+                answer => {
+                    patience.end(self.crawl);
+                    return answer;
+                }
+            }
+        }
+    }
+
+    async fn slice(&mut self) -> Result<Arc<TimeSlice>> {
+        if let Some(slice) = self.slice.as_ref().filter(|slice| !slice.is_over()) {
+            return Ok(slice.clone());
+        }
+        // Settled before the next is asked for.
+        self.slice = None;
+        let weight = *self.crawl.weight.borrow();
+        let slice = tokio::select! {
+            biased;
+            () = self.crawl.control.stopped() => return Err(Error::Stopped),
+            slice = self.crawl.ports.slices.slice(self.client.clone(), weight) => Arc::new(slice?),
+        };
+        self.slice = Some(slice.clone());
+        Ok(slice)
+    }
+}
