@@ -259,12 +259,13 @@ impl Health {
             conn.prepare(sql).unwrap().query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
         };
         let (usage, about) = match era {
-            "A" => ("snapshot_contents", "blockid NOT IN (SELECT blockid FROM block_index)"),
-            "B" => ("segments_used", "segmentid NOT IN (SELECT segmentid FROM segments)"),
-            _ => ("segment_utilization", "segmentid NOT IN (SELECT segmentid FROM segments)"),
+            "A" => ("snapshot_contents", "blockid IS NOT NULL AND blockid NOT IN (SELECT blockid FROM block_index)"),
+            "B" => ("segments_used", "segmentid IS NOT NULL AND segmentid NOT IN (SELECT segmentid FROM segments)"),
+            _ => ("segment_utilization", "segmentid IS NOT NULL AND segmentid NOT IN (SELECT segmentid FROM segments)"),
         };
         let mut health = Health {
             orphans: ids("SELECT blockid FROM block_index WHERE segmentid NOT IN (SELECT segmentid FROM segments)"),
+            // A row about nothing (NULL) does not dangle, but "NOT IN" of an empty table is true of NULL too.
             dangling: ids(&format!("SELECT rowid FROM {usage} WHERE {about}")),
             greatest: ids("SELECT snapshotid FROM snapshots").last().copied(),
             using: ids(&format!("SELECT DISTINCT snapshotid FROM {usage} WHERE snapshotid IS NOT NULL")),
