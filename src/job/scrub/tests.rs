@@ -300,3 +300,22 @@ fn a_scrub_that_is_stopped_again_and_again_finds_the_same() {
         assert_eq!((stopped.tally, stopped.findings), (undisturbed.tally.clone(), undisturbed.findings.clone()));
     }
 }
+
+/// As 0.1.0 has saved it, when the job was one store's own and its objects had that store's word.
+#[test]
+fn a_tally_of_the_first_version_is_read_back() {
+    let saved =
+        r#"{"shares":5,"bytes":700,"ok":3,"corrupt":1,"unreadable":1,"signatures_not_checked":2,"quarantined":1}"#;
+    let tally: ScrubTally = serde_json::from_str(saved).unwrap();
+    let read = ScrubTally {
+        objects: 5,
+        bytes: 700,
+        ok: 3,
+        corrupt: 1,
+        unreadable: 1,
+        partly_checked: 2,
+        quarantined: 1,
+        ..ScrubTally::default()
+    };
+    assert_eq!(tally, read);
+}
