@@ -11,13 +11,15 @@ use crate::calls::Tries;
 /// What offsets, lengths and memory are multiples of; enough for every disk.
 const ALIGNMENT: usize = 4096;
 
-/// Bytes that are read at once.
-const WINDOW: usize = 256 << 10;
+/// Bytes that are read at once, at most.
+const WINDOW_MOST: usize = 256 << 10;
 
 /// The stretch of a file that was read last past the page cache, in aligned memory of its own.
 #[derive(Debug)]
 pub(crate) struct DirectWindow {
     memory: Vec<u8>,
+    /// Bytes that are read at once: no more than the file has, rounded up.
+    window: usize,
     /// Where the stretch begins in the file, and how many bytes it has.
     from: u64,
     len: usize,
@@ -25,13 +27,15 @@ pub(crate) struct DirectWindow {
 
 impl DirectWindow {
     /// Drops the file from the page cache and has it read around it. Where the file system cannot do the one or the
-    /// other, what is read may still be the cache's.
-    pub fn of(file: impl AsFd) -> DirectWindow {
+    /// other, what is read may still be the cache's. `size`: bytes of the file.
+    pub fn of(file: impl AsFd, size: u64) -> DirectWindow {
         // Only clean pages go; an object that is being written is read anew anyhow.
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
         // Refused by file systems that know no direct reading.
         let _ = fcntl_getfl(&file).and_then(|flags| fcntl_setfl(&file, flags | direct()));
-        DirectWindow { memory: vec![0; WINDOW + ALIGNMENT], from: 0, len: 0 }
+        let size = usize::try_from(size).unwrap_or(usize::MAX).clamp(1, WINDOW_MOST);
+        let window = size.next_multiple_of(ALIGNMENT);
+        DirectWindow { memory: vec![0; window + ALIGNMENT], window, from: 0, len: 0 }
     }
 
     /// Fills `buf` from this offset on, as far as the file goes.
@@ -58,7 +62,7 @@ impl DirectWindow {
     fn fill(&mut self, file: &impl AsFd, at: u64) -> io::Result<()> {
         let from = at - at % ALIGNMENT as u64;
         let start = self.memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        let memory = &mut self.memory[start..start + WINDOW];
+        let memory = &mut self.memory[start..start + self.window];
         self.len = 0;
         let mut tries = Tries::default();
         loop {

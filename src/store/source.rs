@@ -107,7 +107,7 @@ impl Source for FileSource {
         self.caches = match how {
             CacheUse::Keep => Caches::Kept,
             CacheUse::Spare => Caches::Spared(Residency::of(&self.file, self.file.size())),
-            CacheUse::Bypass => Caches::Bypassed(DirectWindow::of(&self.file)),
+            CacheUse::Bypass => Caches::Bypassed(DirectWindow::of(&self.file, self.file.size())),
         };
     }
 
