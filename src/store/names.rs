@@ -236,9 +236,13 @@ impl Names {
         (self.entries, self.runs) = (entries, runs);
     }
 
-    /// Leaves out all names that have not been given out.
+    /// Makes it an empty listing that leaves out nothing, with the memory that it has.
     pub fn clear(&mut self) {
-        *self = Names::default();
+        let Names { mut text, mut entries, mut runs, room, .. } = std::mem::take(self);
+        text.clear();
+        entries.clear();
+        runs.clear();
+        *self = Names { text, entries, runs, room, ..Names::default() };
     }
 
     /// Puts the runs into heap order, once after they have changed.

@@ -5,6 +5,7 @@
 //! follows from that has to be saved before it is done, like any other intent. What was changed in the middle of its own
 //! rewriting is left alone.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -308,8 +309,10 @@ impl Work<'_> {
 
     fn look(&mut self, file: &ObjectFile) -> io::Result<Looked> {
         let Work { now, latest, leases_left, .. } = *self;
-        let looked =
-            Sight { settings: &self.job.settings, now, latest, leases_left, page: &mut self.page }.look(file)?;
+        let (settings, page) = (&self.job.settings, &mut self.page);
+        // They were counted when the bucket was examined.
+        let ages = &mut BTreeMap::new();
+        let looked = Sight { settings, now, latest, leases_left, ages, page }.look(file)?;
         if looked.would_wait { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(looked) }
     }
 

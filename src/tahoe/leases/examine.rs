@@ -44,6 +44,13 @@ const SHARES_OF_INTENT: usize = 256;
 /// Shares that are looked at in a slice at least before it ends in the middle of their bucket; an ordinary one has fewer.
 const SHARES_LEAST: u32 = 32;
 
+/// What visits to buckets use again and again, so that an ordinary bucket needs no memory of its own.
+pub(super) struct Desk {
+    page: [u8; PIECE_LEN],
+    /// The visit to the last bucket, of which nothing is left but the memory that it took.
+    visit: Option<Box<BucketVisit>>,
+}
+
 /// How far the visit to a bucket has come. Goes along from slice to slice; is never saved.
 #[derive(Debug)]
 pub struct BucketVisit {
@@ -79,14 +86,14 @@ pub(super) fn bucket(
     job: &Leases,
     bucket: &TahoeBucket<'_>,
     part: Option<Box<BucketVisit>>,
-    page: &mut [u8; PIECE_LEN],
+    desk: &mut Desk,
     fold: &mut Fold<'_, LeaseTally>,
 ) -> Result<Visited<Box<BucketVisit>>, Unreadable> {
     let unreadable = |error| Unreadable { path: bucket.path(), error };
-    let mut visit = part.map_or_else(BucketVisit::default, |part| *part);
+    let mut visit = part.or_else(|| desk.visit.take()).unwrap_or_default();
     let mut steps = 0;
     loop {
-        let left = visit.step(job, bucket, fold, page).map_err(unreadable);
+        let left = visit.step(job, bucket, fold, &mut desk.page).map_err(unreadable);
         steps += 1;
         match left {
             Ok(_) if fold.is_deferred() => return Ok(Visited::Whole),
@@ -97,14 +104,19 @@ pub(super) fn bucket(
             Ok(Left::Something) if !fold.slice.is_over() => {}
             Ok(Left::Something) => {
                 visit.set_aside(bucket).map_err(unreadable)?;
-                return Ok(Visited::Part(Box::new(visit)));
+                return Ok(Visited::Part(visit));
             }
             Ok(Left::Enough) => {
                 visit.hand_out_some(bucket, fold).map_err(unreadable)?;
                 visit.set_aside(bucket).map_err(unreadable)?;
-                return Ok(Visited::Chunk(Box::new(visit)));
+                return Ok(Visited::Chunk(visit));
             }
-            Ok(Left::Nothing) => return visit.finish(job, bucket, fold).map(|()| Visited::Whole),
+            Ok(Left::Nothing) => {
+                visit.finish(job, bucket, fold)?;
+                visit.clear();
+                desk.visit = Some(visit);
+                return Ok(Visited::Whole);
+            }
             Err(e) => {
                 visit.put_down_notes(bucket, fold);
                 return Err(e);
@@ -128,7 +140,20 @@ impl Default for BucketVisit {
     }
 }
 
+impl Desk {
+    pub fn new() -> Desk {
+        Desk { page: [0; PIECE_LEN], visit: None }
+    }
+}
+
 impl BucketVisit {
+    /// Forgets everything but the memory of the names.
+    fn clear(&mut self) {
+        let mut listing = std::mem::take(&mut self.listing);
+        listing.clear();
+        *self = BucketVisit { listing, ..BucketVisit::default() };
+    }
+
     /// Does the next part of the work: a chunk of names, or a share, or a part of its leases.
     pub(super) fn step(
         &mut self,
@@ -150,7 +175,10 @@ impl BucketVisit {
         }
         let (settings, now, latest) = (&job.settings, fold.now, fold.latest);
         let leases_left = LEASES_MOST.saturating_sub(self.sums.leases_rewritten);
-        let mut sight = Sight { settings, now, latest, leases_left, page };
+        // Where Tahoe would have stopped, nothing more is counted.
+        let mut uncounted = BTreeMap::new();
+        let ages = if self.sums.has_stopped() { &mut uncounted } else { self.sums.ages() };
+        let mut sight = Sight { settings, now, latest, leases_left, ages, page };
         let slice = fold.slice;
         let (share, file, begun) = match self.current.take() {
             Some((share, file, reading)) => {
@@ -217,7 +245,7 @@ impl BucketVisit {
     }
 
     fn looked(&mut self, job: &Leases, bucket: &TahoeBucket<'_>, name: Vec<u8>, looked: Looked, phase: VisitPhase) {
-        let Looked { seen, act, spared, ages, mut flaws, stops, kept, .. } = looked;
+        let Looked { seen, act, spared, mut flaws, stops, kept, .. } = looked;
         let mut plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
         self.counts.shares += 1;
         if self.sums.has_stopped() {
@@ -239,7 +267,7 @@ impl BucketVisit {
             let name = plan.name.as_bytes();
             self.told.finding(name, || flaw.of_share(bucket.name(), name));
         }
-        self.sums.add(&plan, ages);
+        self.sums.add(&plan);
         if plan.act.is_some() && phase != VisitPhase::Examine {
             self.shares.push(plan);
         }
@@ -272,7 +300,7 @@ impl BucketVisit {
         }
         self.counts.shares += 1;
         let plan = SharePlan::of(name.to_vec(), Seen::Stops(None));
-        self.sums.add(&plan, BTreeMap::new());
+        self.sums.add(&plan);
     }
 
     /// Why nothing of a share is deleted where it stands.

@@ -33,12 +33,9 @@ const LEASES_READ: u64 = 1_000_000;
 pub(super) struct Looked {
     pub seen: Seen,
     /// What is to be done to it.
-    pub act: Option<Act>,
+    pub act: Option<Box<Act>>,
     /// Why nothing is done to it though leases of it have expired.
     pub spared: Option<Why>,
-    /// How many of its leases have which age, in days; of a share that turned out to be corrupt, those of the leases before.
-    /// Dates have 32 bits, so there are 50,000 ages at most, however many leases a count speaks of.
-    pub ages: BTreeMap<i64, u64>,
     pub flaws: Vec<Flaw>,
     /// Why Tahoe's lease checker does not survive the share.
     pub stops: Option<String>,
@@ -57,6 +54,9 @@ pub(super) struct Sight<'a> {
     pub latest: f64,
     /// How many leases a table may have that is to be rewritten: of [`LEASES_MOST`] those that others of its bucket leave.
     pub leases_left: u64,
+    /// How many leases have which age, in days: those that are read are added, of a share that turns out to be corrupt the ones
+    /// before. Dates have 32 bits, so there are 50,000 ages at most, however many leases a count speaks of.
+    pub ages: &'a mut BTreeMap<i64, u64>,
     pub page: &'a mut [u8; PIECE_LEN],
 }
 
@@ -68,14 +68,12 @@ struct Met {
     expired: u64,
     /// Whether every lease has been expired for a day.
     all_ripe: bool,
-    /// How many have which age, in days: their number is bounded, that of the leases is not.
-    ages: BTreeMap<i64, u64>,
 }
 
 /// What is to become of a share whose leases could be read.
 #[derive(Default)]
 struct Decision {
-    act: Option<Act>,
+    act: Option<Box<Act>>,
     stops: Option<String>,
     kept: Option<String>,
     spared: Option<Why>,
@@ -100,9 +98,9 @@ pub(super) enum Begun {
 }
 
 impl Looked {
-    fn of(seen: Seen, ages: BTreeMap<i64, u64>, flaws: Vec<Flaw>, decision: Decision) -> Looked {
+    fn of(seen: Seen, flaws: Vec<Flaw>, decision: Decision) -> Looked {
         let Decision { act, stops, kept, spared, would_wait } = decision;
-        Looked { seen, act, spared, ages, flaws, stops, kept, would_wait }
+        Looked { seen, act, spared, flaws, stops, kept, would_wait }
     }
 }
 
@@ -145,7 +143,7 @@ impl Sight<'_> {
             Err(malformed) => {
                 let flaw =
                     Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true, only_kept: false };
-                Begun::Looked(Looked::of(Seen::Corrupt, BTreeMap::new(), vec![flaw], Decision::default()))
+                Begun::Looked(Looked::of(Seen::Corrupt, vec![flaw], Decision::default()))
             }
         })
     }
@@ -156,7 +154,10 @@ impl Sight<'_> {
         let most = if self.settings.conduct == Conduct::Compat { u64::MAX } else { LEASES_READ };
         let share = ShareBytes { head, size: file.size(), rest: file, most };
         let Reading { header, met, place, .. } = &mut reading;
-        let visit = |record: Record<'_>| met.meet(self.settings, header, record.lease, self.now);
+        let visit = |record: Record<'_>| {
+            *self.ages.entry(record.lease.age_days(self.now)).or_default() += 1;
+            met.meet(self.settings, header, record.lease, self.now);
+        };
         let read = match share.records_from(place, header, visit, goes_on) {
             Ok(TableRead::Part) => return Begun::Reading(reading),
             Ok(TableRead::End(extra)) => Ok(extra),
@@ -185,13 +186,16 @@ impl Sight<'_> {
                 (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
             }
         };
-        Begun::Looked(Looked::of(seen, met.ages, flaws, decision))
+        Begun::Looked(Looked::of(seen, flaws, decision))
     }
 
     fn decide(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, met: &Met, flaws: &[Flaw]) -> Decision {
         let nothing = Decision::default();
         let (stamp, leases) = (share.rest.stamp(), met.dates.met());
-        let unlink = Decision { act: Some(Act { stamp, leases, change: Change::Unlink }), ..Decision::default() };
+        let unlink = || {
+            let act = Some(Box::new(Act { stamp, leases, change: Change::Unlink }));
+            Decision { act, ..Decision::default() }
+        };
         if met.expired == 0 || self.settings.expiry == super::Expiry::None {
             return nothing;
         }
@@ -199,10 +203,10 @@ impl Sight<'_> {
             // On the word of a damaged share nothing is deleted.
             (Conduct::Careful, _) if !flaws.is_empty() => nothing,
             (Conduct::Careful, Some(Word::Online)) => match self.spared(met, stamp.touched_unix()) {
-                None => unlink,
+                None => unlink(),
                 spared => Decision { spared, ..nothing },
             },
-            (Conduct::Careful, _) if met.expired == leases => unlink,
+            (Conduct::Careful, _) if met.expired == leases => unlink(),
             _ if leases > self.leases_left => {
                 let others =
                     if leases > LEASES_MOST { "" } else { ", and in this cycle other shares of the bucket come first" };
@@ -238,7 +242,7 @@ impl Sight<'_> {
             }
         };
         let stamp = share.rest.stamp();
-        let act = |change| Some(Act { stamp, leases, change });
+        let act = |change| Some(Box::new(Act { stamp, leases, change }));
         let (act, kept) = match change {
             Some(Change::Unlink) => (act(Change::Unlink), None),
             Some(_) if share.rest.links() > 1 => {
@@ -289,12 +293,11 @@ pub(super) fn would_wait(e: &io::Error) -> bool {
 impl Met {
     fn nothing(latest: f64) -> Met {
         let held = Held { by_own_date: false, by_settings: false };
-        Met { dates: Dates::new(latest), held, expired: 0, all_ripe: true, ages: BTreeMap::new() }
+        Met { dates: Dates::new(latest), held, expired: 0, all_ripe: true }
     }
 
     fn meet(&mut self, settings: &LeaseSettings, header: &Header, lease: Lease, now: f64) {
         let expired = settings.expires(header, lease, now);
-        *self.ages.entry(lease.age_days(now)).or_default() += 1;
         self.held.by_own_date |= lease.is_valid(now);
         self.held.by_settings |= !expired;
         self.expired += u64::from(expired);

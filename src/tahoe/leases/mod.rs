@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use examine::BucketVisit;
+use examine::{BucketVisit, Desk};
 pub use expiry::{Expiry, ShareTypes};
 use failures::Failures;
 use settings::Manner;
@@ -37,7 +37,6 @@ use youngest::Youngest;
 
 use super::TahoeStore;
 use super::store::TahoeBucket;
-use super::table::PIECE_LEN;
 use crate::error::Error;
 use crate::job::{Carried, CycleView, Deed, Fold, Intent, Job, PrefixWalk, Stopped, Unreadable, Visited};
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
@@ -149,9 +148,9 @@ impl Job<TahoeStore> for Leases {
         if self.refuses(fold) {
             return Ok(());
         }
-        let (mut part, mut page) = (None, [0; PIECE_LEN]);
+        let (mut part, mut desk) = (None, Desk::new());
         loop {
-            match examine::bucket(self, bucket, part.take(), &mut page, fold)? {
+            match examine::bucket(self, bucket, part.take(), &mut desk, fold)? {
                 Visited::Whole => return Ok(()),
                 Visited::Part(visit) | Visited::Chunk(visit) => part = Some(visit),
             }
@@ -159,9 +158,9 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn process_prefix(&self, walk: &mut PrefixWalk<'_, TahoeStore, Self>) -> Result<(), Stopped> {
-        let mut page = [0; PIECE_LEN];
+        let mut desk = Desk::new();
         walk.each_bucket_in_parts(|bucket, part, fold| {
-            if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, &mut page, fold) }
+            if self.refuses(fold) { Ok(Visited::Whole) } else { examine::bucket(self, bucket, part, &mut desk, fold) }
         })
     }
 

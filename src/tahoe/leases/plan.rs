@@ -61,7 +61,7 @@ pub(super) struct SharePlan {
     pub ages: BTreeMap<i64, u64>,
     pub seen: Seen,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub act: Option<Act>,
+    pub act: Option<Box<Act>>,
     /// Why nothing is done to it though leases of it have expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spared: Option<Why>,
@@ -119,11 +119,9 @@ impl SharePlan {
 
     /// How many leases the table has that is to be rewritten.
     pub fn leases_rewritten(&self) -> u64 {
-        match (&self.act, &self.seen) {
-            (
-                Some(Act { change: Change::Rewrite(_) | Change::Windows(_), .. }),
-                Seen::Whole(share) | Seen::Stops(Some(share)),
-            ) => share.leases,
+        let rewrites = |act: &Act| matches!(act.change, Change::Rewrite(_) | Change::Windows(_));
+        match &self.seen {
+            Seen::Whole(share) | Seen::Stops(Some(share)) if self.act.as_deref().is_some_and(rewrites) => share.leases,
             _ => 0,
         }
     }

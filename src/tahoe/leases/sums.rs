@@ -100,10 +100,14 @@ impl BucketSums {
         self.end.stopped
     }
 
-    /// Adds the next share, with the ages of its leases, in byte order of the names.
-    pub fn add(&mut self, plan: &SharePlan, ages: BTreeMap<i64, u64>) {
+    /// Where the ages of the leases of the next share are counted.
+    pub fn ages(&mut self) -> &mut BTreeMap<i64, u64> {
+        &mut self.tally.ages
+    }
+
+    /// Adds the next share, in byte order of the names.
+    pub fn add(&mut self, plan: &SharePlan) {
         if !self.end.stopped {
-            self.tally.add_ages(ages);
             plan.spared.into_iter().for_each(|why| self.tally.spared.add(why));
             match &plan.seen {
                 Seen::Whole(share) => {

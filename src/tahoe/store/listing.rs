@@ -76,6 +76,13 @@ impl ShareListing {
         ShareListing { names, dir: None, is_read: false, is_first_pass: true, no_share: 0, strays: BTreeSet::new() }
     }
 
+    /// Makes it one of which nothing was read yet, with the memory that it has.
+    pub fn clear(&mut self) {
+        let mut names = std::mem::take(&mut self.names);
+        names.clear();
+        *self = ShareListing { names, ..ShareListing::new() };
+    }
+
     /// Whether names have to be [read](Self::read) before the next one can be told.
     pub fn wants_reading(&self) -> bool {
         !self.is_read
