@@ -59,6 +59,7 @@
 //! |---|---|
 //! | [`policy`] | the decisions, without actors, clocks or files: budget, fairness, ring, cycle, backoff |
 //! | [`settings`], [`clock`] | what the engine takes; time and cost, injected |
+//! | [`spelling`] | how people write durations, percentages and sizes |
 //! | [`slice`](mod@slice), [`priority`] | the right to work for a while; what the system does with threads at work |
 //! | [`store`] | the `Store` trait, and what every store on a disk needs |
 //! | [`job`] | the `Job` trait and what it works on; `count`; [`scrub`](job::scrub), which verifies any store |
@@ -121,6 +122,8 @@ pub mod settings;
 mod shown;
 mod sizes;
 pub mod slice;
+#[cfg(feature = "cli")]
+pub mod spelling;
 #[cfg(feature = "sqlite")]
 mod sqlite_file;
 pub mod state;

@@ -14,13 +14,13 @@ use super::signals::Interrupts;
 use super::watch::{Ending, until_end_of};
 use super::{Exit, output};
 use crate::clock::Time;
-use crate::config::units::{Percent, parse_slice};
 use crate::cumulus::CleaningReport;
 use crate::cumulus::policy::{Clock, Limits, Mode, Options, Part, Policy};
 use crate::cumulus::settings::{CleaningSettings, LongLocks, Manner};
 use crate::engine::{Cycles, Engine};
 use crate::error::{Error, Result, Retry};
 use crate::settings::{BudgetSettings, Settings};
+use crate::spelling::{Percent, parse_slice};
 
 const NAME: &str = "clean";
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 well; 1 the database is damaged, or something odd was found and left alone; 2 usage, \

@@ -6,13 +6,11 @@ use std::path::Path;
 
 use super::{ConfigCommand, Exit, output};
 use crate::clock::{Clock, SystemClock};
-use crate::config::units::Percent;
 use crate::config::{Config, EXAMPLE};
 use crate::cumulus::policy::Policy;
 use crate::cumulus::settings::{CleaningSettings, Manner};
 use crate::error::{Error, Result};
-use crate::kinds::JobSettings;
-use crate::tahoe::leases::{Conduct, Expiry, LeaseSettings};
+use crate::spelling::Percent;
 
 /// Runs the command.
 ///
@@ -50,31 +48,9 @@ fn check(path: &Path) -> Result<Exit> {
 
 /// What is valid as it is written, and will stop a crawl if it begins now, in seconds since 1970.
 fn warnings(config: &Config, now: f64) -> Vec<String> {
-    let refused = config.crawls.iter().filter_map(|crawl| match &crawl.job {
-        JobSettings::Leases(leases) => Some((&crawl.settings.name, leases.validate_at(now).err()?)),
-        _ => None,
-    });
+    let refused = config.crawls.iter();
+    let refused = refused.filter_map(|crawl| Some((&crawl.settings.name, crawl.job.validate_at(now).err()?)));
     refused.map(|(name, why)| format!("crawl {name} would stop with an error: {why}")).collect()
-}
-
-/// By which rule leases expire, if they do.
-fn expires(job: &JobSettings) -> Option<String> {
-    let JobSettings::Leases(LeaseSettings { expiry, sharetypes, conduct, dry_run, .. }) = job else { return None };
-    let types: Vec<&str> = sharetypes.0.iter().map(|t| t.as_str()).collect();
-    let way = if *conduct == Conduct::Compat { ", exactly as Tahoe does (compat)" } else { "" };
-    let only = if *dry_run { ", and nothing is deleted (dry_run)" } else { "" };
-    let rule = format!("  leases of {} shares expire by {expiry}{way}{only}", types.join(" and "));
-    (*expiry != Expiry::None).then_some(rule)
-}
-
-/// What a crawl deletes, if it does.
-fn deletes(job: &JobSettings) -> Option<String> {
-    let JobSettings::Leases(LeaseSettings { word: Some(word), dry_run: false, rehearsal, max_delete, .. }) = job else {
-        return None;
-    };
-    let (word, most) = (word.as_str(), Percent::of_cores(*max_delete));
-    let after = if *rehearsal { ", the first time only once it was confirmed" } else { "" };
-    Some(format!("  deletes expired leases, {word}, {most} of the shares at most without a confirmation{after}"))
 }
 
 /// What the file means, a line for each thing that it sets up.
@@ -98,7 +74,7 @@ fn meaning(config: &Config) -> Vec<String> {
             every(settings.minimum_cycle_time),
             every(settings.slow_start)
         ));
-        lines.extend(expires(&crawl.job).into_iter().chain(deletes(&crawl.job)));
+        lines.extend(crawl.job.meaning().iter().map(|line| format!("  {line}")));
     }
     if config.crawls.is_empty() {
         lines.push("no crawls".to_owned());

@@ -9,11 +9,11 @@ use super::client::{Client, Reach};
 use super::status::over_max_delete;
 use super::{Exit, output};
 use crate::clock;
-use crate::config::units::Percent;
 use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::model::Verdict;
 use crate::sizes::{self, plural};
+use crate::spelling::Percent;
 
 /// One crawl or cleaning, or everything.
 #[derive(Debug, Args)]

@@ -10,23 +10,22 @@ use futures_executor::block_on;
 
 use super::progress::Progress;
 use super::signals::{Interrupts, end_at_a_signal};
-use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
-use super::{CrawlArgs, Exit, JobName, output, state_file};
+use super::{CrawlArgs, Exit, output, state_file};
 use crate::clock::{Clock, SystemClock, Time};
-use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
+use crate::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::{Count, Job};
-use crate::kinds::JobSettings;
+use crate::job::Job;
+use crate::kinds::{JobSettings, WithJob};
 use crate::model::CycleReport;
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Cycle, Difference, Moment};
+use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
-use crate::state::{SqliteStore, StateStore};
+use crate::state::SqliteStore;
 use crate::store::Store;
-use crate::tahoe::{Leases, TahoeStore, verify};
+use crate::tahoe::TahoeStore;
 
 /// Closing the state takes a moment at most.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -45,7 +44,7 @@ pub fn run(args: &CrawlArgs) -> Result<Exit> {
                 // What was done before is saved, and gone on with.
                 fresh = Fresh::No;
             }
-            other => return other.map_err(|error| advised(args, error)),
+            other => return other.map_err(|error| args.job.advised(error)),
         }
     }
 }
@@ -63,41 +62,22 @@ fn until_store_is_back(args: &CrawlArgs) -> Result<()> {
     }
 }
 
-/// Where an unfinished cycle deletes, to begin anew costs more than it does elsewhere; says so.
-fn advised(args: &CrawlArgs, error: Error) -> Error {
-    let Error::CycleDiffers { crawl, cycle, differences } = &error else { return error };
-    // What deletes has this parameter, and what does not has none.
-    let named = differences.iter().find(|difference| difference.what == "delete");
-    let deletes = named.map_or(!args.expiry.is_dry(), |named| named.was.is_some());
-    if args.job != JobName::Leases || !deletes {
-        return error;
-    }
-    Error::Config(format!(
-        "the unfinished cycle {cycle} of {crawl}, which deletes, was begun with other parameters: {}; use those again, or begin \
-         anew with --fresh, and what it has deleted so far no longer counts for --max-delete",
-        Difference::list(differences)
-    ))
-}
-
 fn crawl(args: &CrawlArgs, fresh: Fresh) -> Result<Exit> {
-    let job = job(args)?;
+    let job = args.job.settings(&args.store, args.now)?;
     let store = TahoeStore::open(&args.store)?;
     let store = if job.writes_in_store() { store.changeable()? } else { store };
-    refuse_what_may_not_change(args, &job, &store)?;
+    // A dry run with a word refuses what the run would refuse.
+    job.check_node(&store)?;
+    job.may_change(&store, &clocks(args))?;
     let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
     let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
     let store = if job.changes_shares() { store.alone()? } else { store };
-    let name = crawl_name(args, &job, &mut state)?;
-    let store = match &job {
-        JobSettings::Verify { verify, .. } => {
-            args.verify.narrow(store, &mut state, &verify::job(verify.clone()).parameters())?
-        }
-        _ => store,
-    };
+    let name = args.job.crawl_name(&job, &mut state)?;
+    let store = args.job.narrow(&job, store, &mut state)?;
     let prefixes = store.ring().len();
     // As it is now: what goes meanwhile is none that was never there.
-    let missing = args.verify.missing(&store);
+    let missing = args.job.missing(&store);
     let interrupts = Interrupts::take_over()?;
     let engine = start((args, name), &job, store, state, fresh)?;
     let ending = {
@@ -132,74 +112,11 @@ fn say_damage(engine: &EngineHandle, name: &str) {
     }
 }
 
-/// The job as the settings know it; they also say what is refused.
-fn job(args: &CrawlArgs) -> Result<JobSettings> {
-    if args.job != JobName::Verify {
-        args.verify.refuse()?;
-    }
-    let job = match args.job {
-        JobName::Verify => {
-            args.expiry.refuse()?;
-            let mut verify = args.verify.settings(now(args))?;
-            verify.node_stopped = args.node_stopped;
-            verify.validate_for(&args.store)?;
-            JobSettings::Verify { verify, offline: args.offline }
-        }
-        JobName::Count if args.offline => {
-            return Err(Error::Config("--offline goes with a job that changes the store".to_owned()));
-        }
-        JobName::Count => args.expiry.refuse().map(|()| JobSettings::Count)?,
-        JobName::Leases => JobSettings::Leases(args.expiry.settings(args.offline, args.node_stopped)?),
-    };
-    job.validate()?;
-    if let JobSettings::Leases(leases) = &job
-        // Whoever only evaluates may give any moment.
-        && (leases.word.is_some() || args.now.is_none())
-    {
-        leases.validate_at(now(args))?;
-    }
-    Ok(job)
-}
-
-/// The moment that counts as now, in seconds since 1970.
-fn now(args: &CrawlArgs) -> f64 {
-    args.now.unwrap_or_else(|| SystemClock::default().unix_secs())
-}
-
-/// Refuses to change the store by a word that node or clock speak against; a dry run with a word refuses the same.
-fn refuse_what_may_not_change(args: &CrawlArgs, job: &JobSettings, store: &TahoeStore) -> Result<()> {
-    match job {
-        JobSettings::Leases(leases) if leases.word.is_some() => {
-            let (clock, cycle_now) = (SystemClock::default(), now(args));
-            let moment = Moment { monotonic: clock.now(), unix_secs: clock.unix_secs() };
-            let clocks = Clocks { started: moment, moment, cycle_now, fixed: args.now.is_some() };
-            Leases::new(leases.clone()).may_change(store, &clocks)
-        }
-        job if job.needs_stopped_node() => {
-            let node = store.running_node().filter(|node| node.forbids(args.node_stopped));
-            node.map_or(Ok(()), |node| Err(node.refusal()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What deletes nothing has this name where a cycle that deletes is not finished.
-const DRY_RUN: &str = "leases-dry-run";
-
-/// A crawl over a part has a name of its own, and so has a dry run where it would be in the way of a cycle that deletes.
-fn crawl_name(args: &CrawlArgs, job: &JobSettings, state: &mut dyn StateStore) -> Result<&'static str> {
-    let name = job.name();
-    match job {
-        JobSettings::Verify { verify, .. } if !verify.selection.is_all() => Ok(PARTIAL),
-        JobSettings::Leases(_) if args.expiry.is_dry() => {
-            let unfinished = |cycle: &Cycle| cycle.finished.is_none();
-            let deletes = |cycle: &Cycle| unfinished(cycle) && cycle.identity.parameters.get("delete").is_some();
-            let apart = state.latest(name)?.is_some_and(|cycle| deletes(&cycle))
-                || state.latest(DRY_RUN)?.is_some_and(|cycle| unfinished(&cycle));
-            Ok(if apart { DRY_RUN } else { name })
-        }
-        _ => Ok(name),
-    }
+/// As a cycle that began now would ask.
+fn clocks(args: &CrawlArgs) -> Clocks {
+    let clock = SystemClock::default();
+    let moment = Moment { monotonic: clock.now(), unix_secs: clock.unix_secs() };
+    Clocks { started: moment, moment, cycle_now: args.now.unwrap_or(moment.unix_secs), fixed: args.now.is_some() }
 }
 
 fn state_path(args: &CrawlArgs, job: &str, store: &TahoeStore) -> Result<PathBuf> {
@@ -217,17 +134,27 @@ fn start(
     let budget = BudgetSettings { rate, slice: args.slice, basis: args.basis, ..BudgetSettings::default() };
     let settings = Settings { budget, checkpoint: args.checkpoint, ..Settings::default() };
     let crawl = CrawlSettings { workers: args.workers, ..job.crawl(name) };
-    let crawl = args.verify.apply(crawl);
+    let crawl = args.job.apply(crawl);
     let mut engine = Engine::builder(settings).state(state).cycles(Cycles::Once).fresh(fresh).time(Time::system(true));
     if let Some(now) = args.now {
         engine = engine.now(now);
     }
-    match job {
-        JobSettings::Count => engine.crawl(crawl, store, Count),
-        JobSettings::Leases(settings) => engine.crawl(crawl, store, Leases::new(settings.clone())),
-        JobSettings::Verify { verify, .. } => engine.crawl(crawl, store, verify::job(verify.clone())),
+    job.with(AddTo { engine, crawl, store }).spawn()
+}
+
+/// Adds a crawl to an engine.
+struct AddTo {
+    engine: EngineBuilder,
+    crawl: CrawlSettings,
+    store: TahoeStore,
+}
+
+impl WithJob for AddTo {
+    type Out = EngineBuilder;
+
+    fn with<J: Job<TahoeStore>>(self, job: J) -> EngineBuilder {
+        self.engine.crawl(self.crawl, self.store, job)
     }
-    .spawn()
 }
 
 /// Prints the report of a finished cycle, and only then notes that it was handed over: a crash before that prints it

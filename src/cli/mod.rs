@@ -14,7 +14,6 @@ mod crawl;
 #[cfg(feature = "daemon")]
 mod daemon;
 mod demo;
-mod expire_args;
 mod guard;
 mod output;
 mod panics;
@@ -28,20 +27,20 @@ mod state_file;
 mod status;
 mod tahoe_cfg;
 mod tahoe_state;
-mod verify_args;
 mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::config::units::{Percent, parse_slice};
 use crate::error::Error;
+use crate::kinds::JobArgs;
 use crate::model::Verdict;
 use crate::settings::{Basis, Checkpoint};
+use crate::spelling::{self, Percent, parse_slice};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,27 +174,11 @@ struct CrawlArgs {
     /// The folder that holds shares/: a Tahoe node's storage folder
     store: PathBuf,
 
-    /// What to do with each bucket
-    #[arg(long, value_enum)]
-    job: JobName,
-
     #[command(flatten)]
-    expiry: expire_args::ExpireArgs,
-
-    /// The node that serves this store is stopped, and stays so meanwhile: what changes the store may do so
-    #[arg(long)]
-    offline: bool,
-
-    /// The node is stopped, though its state was saved within two hours (as it also is when it stops) or its pid file is unclear;
-    /// goes with --offline. Does not help where the pid file names a running process: remove that file
-    #[arg(long, requires = "offline", conflicts_with = "online")]
-    node_stopped: bool,
-
-    #[command(flatten)]
-    verify: verify_args::VerifyArgs,
+    job: JobArgs,
 
     /// The moment that counts as now, in seconds since 1970 [default: when the cycle begins]
-    #[arg(long, value_name = "UNIXTIME", value_parser = unix_time, allow_negative_numbers = true)]
+    #[arg(long, value_name = "UNIXTIME", value_parser = spelling::unix_time, allow_negative_numbers = true)]
     now: Option<f64>,
 
     /// How much may be used, of one core: 10%, 150% [default: 100% for each worker]
@@ -235,16 +218,6 @@ struct CrawlArgs {
     /// Print the report as one JSON object on stdout
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum JobName {
-    /// Count the buckets of each prefix
-    Count,
-    /// Read all leases, as Tahoe's lease checker does
-    Leases,
-    /// Read every byte of every share and check it
-    Verify,
 }
 
 impl Command {
@@ -322,14 +295,6 @@ fn allow_open_files() {
     limit.current = limit.maximum;
     // Where it is refused the usual number will do, with smaller batches.
     let _ = setrlimit(Resource::Nofile, limit);
-}
-
-/// Seconds since 1970: a number from 0 on.
-fn unix_time(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(secs) if secs.is_finite() && (0.0..1e11).contains(&secs) => Ok(secs),
-        _ => Err("give seconds since 1970, such as 1700000000".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub struct ImportArgs {
     common: Common,
 
     /// The moment that counts as now in the rest of the cycle, in seconds since 1970 [default: the clock's]
-    #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time, allow_negative_numbers = true)]
+    #[arg(long, value_name = "UNIXTIME", value_parser = crate::spelling::unix_time, allow_negative_numbers = true)]
     now: Option<f64>,
 
     /// Give up an unfinished cycle of Sexton's own

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::below;
-use super::kind::{FilePath, Kind, Name, Pace, Slice, Value, Weight};
-use super::units::{self, Percent};
 use crate::cumulus::policy::{Clock, Limits, Mode, Options, Policy};
 use crate::cumulus::settings::{CleaningSettings, LOCK_DUTY, LongLocks, Manner, OlderCopy};
 use crate::error::Error;
 use crate::settings::{self, MaintenanceSettings};
+use crate::spelling::Percent;
+use crate::spelling::value::{Bytes, FilePath, Kind, Name, Pace, Slice, Value, Weight};
 
 /// What a cleaning is called that has no name.
 const NAME: &str = "clean";
@@ -111,23 +111,6 @@ pub(super) fn cleaning(raw: RawCleaning, folder: &Path) -> crate::error::Result<
         )));
     }
     Ok(cleaning)
-}
-
-/// A number of bytes.
-#[derive(Debug)]
-pub(super) struct Bytes;
-
-impl Kind for Bytes {
-    type Of = u64;
-    const RIGHT: &'static str = "a size such as \"500MB\"";
-
-    fn text(text: &str) -> Result<u64, String> {
-        units::parse_bytes(text)
-    }
-
-    fn number(n: f64) -> Result<u64, String> {
-        Err(format!("{n} has no unit: write \"{n}B\", \"{n}MB\" or \"{n}GB\""))
-    }
 }
 
 /// A count.

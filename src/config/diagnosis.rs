@@ -4,6 +4,8 @@
 
 use ron::error::{Error as RonError, Position, SpannedError};
 
+use crate::kinds::JobKind;
+
 /// One line: `line:column: what is wrong; what would be right`.
 pub(super) fn explain(error: &SpannedError, text: &str) -> String {
     let line = error.span.start.line;
@@ -102,11 +104,9 @@ fn example(word: &str) -> Option<&'static str> {
         "age" => Some("age(\"31d\")"),
         "cutoff" => Some("cutoff(\"2025-01-01\")"),
         "every" => Some("every(\"10s\")"),
-        "leases" => Some("leases()"),
-        "verify" => Some("verify()"),
         "benefit" => Some("benefit()"),
         "utilization" => Some("utilization()"),
-        _ => None,
+        job => JobKind::named(job).map(|kind| kind.spelled).filter(|spelled| *spelled != job),
     }
 }
 

@@ -1,16 +1,14 @@
 //! The configuration file `config.ron`: read, checked, and turned into [`settings`](mod@settings).
 //!
-//! Three kinds of types, one for each step: what is written (`raw`), how single values are written ([`units`]), and
+//! Three kinds of types, one for each step: what is written (`raw`), how single values are written ([`spelling`](crate::spelling)), and
 //! what is meant ([`Config`], made of the plain settings that the engine takes). Whatever is wrong in a file is said
 //! with its line and column, or, where several values do not go together, with the name of the crawl.
 
 mod clean;
 mod diagnosis;
-mod kind;
 mod raw;
 mod raw_daemon;
 mod together;
-pub mod units;
 
 use std::fs::File;
 use std::io::Read;
@@ -135,10 +133,8 @@ impl Config {
         }
         let config = Config::parse(&text, path)?;
         for CrawlConfig { settings, store, job } in &config.crawls {
-            if let JobSettings::Verify { verify, .. } = job {
-                let named = |e| Error::Config(format!("{}: crawl {}: {e}", path.display(), settings.name));
-                verify.validate_for(store).map_err(named)?;
-            }
+            let named = |e| Error::Config(format!("{}: crawl {}: {e}", path.display(), settings.name));
+            job.validate_for(store).map_err(named)?;
         }
         together::check(&config).map_err(|e| Error::Config(format!("{}: {e}", path.display())))?;
         Ok(config)
@@ -186,10 +182,7 @@ fn budget(raw: raw::RawBudget) -> BudgetSettings {
 }
 
 fn crawl(raw: raw::RawCrawl, folder: &Path) -> Result<CrawlConfig> {
-    let mut job = raw.job.0;
-    if let JobSettings::Verify { verify, .. } = &mut job {
-        verify.quarantine_dir = verify.quarantine_dir.take().map(|dir| below(folder, dir));
-    }
+    let job = raw.job.below(folder);
     let name = raw.name.map_or_else(|| job.name().to_owned(), |name| name.0);
     let default = job.crawl(name);
     let settings = CrawlSettings {

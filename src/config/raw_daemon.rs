@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::kind::{Kind, Value};
-use super::units::Percent;
 use super::{DaemonConfig, LogFormat};
 use crate::error::{Error, Result};
 use crate::policy::windows::{Span, Window, Windows};
 use crate::settings::Priority;
+use crate::spelling::Percent;
+use crate::spelling::value::{Kind, Value};
 
 /// The longest list of hosts.
 const HOSTS_MOST: usize = 64;

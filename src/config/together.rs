@@ -1,12 +1,8 @@
 //! Parts of one file that are in each other's way.
 
-use std::path::PathBuf;
-
 use super::{Config, CrawlConfig};
 use crate::error::{Error, Result};
-use crate::kinds::JobSettings;
 use crate::store::lies_in;
-use crate::tahoe::container::ShareType;
 
 /// Checks all of it.
 ///
@@ -37,30 +33,21 @@ fn state_lies_apart(config: &Config) -> Result<()> {
 /// # Errors
 /// [`Error::Config`] with the names of the crawls, and what would be right.
 fn each_deletes_its_own(crawls: &[CrawlConfig]) -> Result<()> {
+    // A store may be away for the moment, and have several names.
+    let store = |crawl: &CrawlConfig| crawl.store.canonicalize().unwrap_or_else(|_| crawl.store.clone());
     for (n, crawl) in crawls.iter().enumerate() {
-        let Some((store, types)) = deletes(crawl) else { continue };
-        let others = crawls[..n].iter().filter_map(|other| Some((other, deletes(other)?)));
-        for (other, (other_store, other_types)) in others {
-            let both = types.iter().find(|share_type| other_types.contains(share_type));
-            if let Some(share_type) = both.filter(|_| store == other_store) {
+        for other in &crawls[..n] {
+            let Some(what) = crawl.job.both_delete(&other.job) else { continue };
+            if store(crawl) == store(other) {
                 let (one, other) = (&other.settings.name, &crawl.settings.name);
                 return Err(Error::Config(format!(
-                    "crawls {one} and {other} both delete expired leases of {share_type} shares in {}: leave one out, or give each \
-                     other sharetypes",
-                    store.display()
+                    "crawls {one} and {other} both delete {what} in {}: leave one out, or give each other sharetypes",
+                    store(crawl).display()
                 )));
             }
         }
     }
     Ok(())
-}
-
-/// The store in which a crawl deletes expired leases, by whatever links it is named, and of which shares.
-fn deletes(crawl: &CrawlConfig) -> Option<(PathBuf, &[ShareType])> {
-    let JobSettings::Leases(leases) = &crawl.job else { return None };
-    // A store may be away for the moment.
-    let store = || crawl.store.canonicalize().unwrap_or_else(|_| crawl.store.clone());
-    crawl.job.changes_shares().then(|| (store(), &leases.sharetypes.0[..]))
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 //! Makes a running crawl of what the configuration says.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use serde_json::Value;
 
 use super::shared::{CleaningView, CrawlView};
 use crate::config::CrawlConfig;
-use crate::config::units::Percent;
 use crate::cumulus::settings::CleaningSettings;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
-use crate::job::{Count, Job};
-use crate::kinds::JobSettings;
+use crate::job::Job;
+use crate::kinds::WithJob;
 use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::settings::CrawlSettings;
-use crate::tahoe::leases::LeaseSettings;
-use crate::tahoe::{Leases, TahoeStore, verify};
+use crate::spelling::Percent;
+use crate::tahoe::TahoeStore;
 
 /// What comes before a crawl is added to the engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,16 +38,29 @@ pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh, fir
     let store = open(path).await?;
     let store = if job.writes_in_store() { store.changeable()? } else { store };
     let store = if job.changes_shares() { store.alone()? } else { store };
-    // Expiry asks before each slice's deletions; it may evaluate and rehearse beside a node.
-    if let (JobSettings::Verify { .. }, true, Some(node)) = (&job, job.needs_stopped_node(), store.running_node()) {
-        return Err(node.refusal());
-    }
-    match job {
-        JobSettings::Count => add(engine, settings, store, Count, fresh, first).await,
-        JobSettings::Leases(leases) => add(engine, settings, store, Leases::new(leases), fresh, first).await,
-        JobSettings::Verify { verify, .. } => add(engine, settings, store, verify::job(verify), fresh, first).await,
+    job.check_node(&store)?;
+    job.with(AddTo { engine, settings, store, fresh, first }).await
+}
+
+/// Adds a crawl to an engine.
+struct AddTo<'a> {
+    engine: &'a EngineHandle,
+    settings: CrawlSettings,
+    store: TahoeStore,
+    fresh: Fresh,
+    first: First,
+}
+
+impl<'a> WithJob for AddTo<'a> {
+    type Out = LocalBoxFuture<'a>;
+
+    fn with<J: Job<TahoeStore>>(self, job: J) -> LocalBoxFuture<'a> {
+        let AddTo { engine, settings, store, fresh, first } = self;
+        Box::pin(add(engine, settings, store, job, fresh, first))
     }
 }
+
+type LocalBoxFuture<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 async fn add(
     engine: &EngineHandle,
@@ -85,18 +98,14 @@ async fn open(path: PathBuf) -> Result<TahoeStore> {
 
 /// What is shown of a crawl whether or not it runs.
 pub fn view(crawl: &CrawlConfig) -> CrawlView {
-    let parameters = match &crawl.job {
-        JobSettings::Count => parameters(&Count),
-        JobSettings::Leases(leases) => parameters(&Leases::new(leases.clone())),
-        JobSettings::Verify { verify, .. } => parameters(&verify::job(verify.clone())),
-    };
+    let (parameters, rehearses_first) = crawl.job.with(Shown);
     CrawlView {
         settings: crawl.settings.clone(),
         job: crawl.job.name(),
         parameters,
         store: crawl.store.clone(),
-        rehearses_first: rehearses_first(&crawl.job),
-        max_delete: max_delete(&crawl.job),
+        rehearses_first,
+        max_delete: crawl.job.max_delete().map(|part| Percent::of_cores(part).to_string()),
         stopped: false,
         by_hand: None,
         waiting: None,
@@ -109,21 +118,19 @@ pub fn cleaning_view(settings: &CleaningSettings) -> CleaningView {
     CleaningView { settings: settings.clone(), stopped: false, by_hand: None }
 }
 
-fn parameters(job: &impl Job<TahoeStore>) -> Value {
-    match job.parameters() {
-        parameters @ Value::Object(_) => parameters,
-        _ => Value::Object(serde_json::Map::new()),
+/// The parameters of a job, and whether it rehearses first.
+struct Shown;
+
+impl WithJob for Shown {
+    type Out = (Value, bool);
+
+    fn with<J: Job<TahoeStore>>(self, job: J) -> (Value, bool) {
+        let parameters = match job.parameters() {
+            parameters @ Value::Object(_) => parameters,
+            _ => Value::Object(serde_json::Map::new()),
+        };
+        (parameters, job.rehearses_first())
     }
-}
-
-fn rehearses_first(job: &JobSettings) -> bool {
-    let JobSettings::Leases(leases) = job else { return false };
-    Job::<TahoeStore>::rehearses_first(&Leases::new(leases.clone()))
-}
-
-fn max_delete(job: &JobSettings) -> Option<String> {
-    let JobSettings::Leases(LeaseSettings { word: Some(_), max_delete, .. }) = job else { return None };
-    Some(Percent::of_cores(*max_delete).to_string())
 }
 
 /// Whether a crawl that has ended with this error is tried again by itself.
@@ -146,8 +153,9 @@ mod tests {
     use super::*;
     use crate::actors::Life;
     use crate::engine::Engine;
+    use crate::kinds::JobSettings;
     use crate::settings::Settings;
-    use crate::tahoe::leases::{Expiry, Word};
+    use crate::tahoe::leases::{Expiry, LeaseSettings, Word};
 
     /// How it happens: deletions beside a running node were refused, since by its files none runs; the daemon asks again.
     #[actix_rt::test]

@@ -15,6 +15,7 @@ use prometheus::{
 use super::api::shapes::{Cleaning, Crawl, Spared, Status, Target};
 use crate::error::{Error, Result};
 use crate::job::{NoteKind, Verified};
+use crate::kinds::JobKind;
 use crate::lock::lock;
 use crate::model::{self, FindingRow, RingPicture, SliceFigures, Totals, Verdict};
 
@@ -243,7 +244,7 @@ impl Metrics {
         for counter in [&self.cycles, &self.buckets, &self.vanished] {
             counter.with_label_values(name).inc_by(0);
         }
-        if crawl.job == "verify" {
+        if JobKind::named(&crawl.job).is_some_and(|kind| kind.verifies) {
             for result in ["ok", "corrupt", "unreadable", "in_doubt"] {
                 self.verified_shares.with_label_values(&[&*crawl.name, result]).inc_by(0);
             }
@@ -256,16 +257,16 @@ impl Metrics {
         self.cycles.with_label_values(name).inc_by(*cycles);
         self.buckets.with_label_values(name).inc_by(*buckets);
         self.vanished.with_label_values(name).inc_by(*vanished);
-        // A count looks into no bucket.
-        if job != "count" {
+        let kind = JobKind::named(job);
+        if kind.is_none_or(|kind| kind.opens_buckets) {
             self.shares.with_label_values(name).inc_by(*shares);
         }
-        if job == "leases" {
+        if kind.is_some_and(|kind| kind.deletes) {
             self.deleted_shares.with_label_values(name).inc_by(*deleted);
             self.deleted_bytes.with_label_values(name).inc_by(*deleted_bytes);
             self.deleted_leases.with_label_values(name).inc_by(*deleted_leases);
         }
-        if job != "verify" {
+        if !kind.is_some_and(|kind| kind.verifies) {
             return;
         }
         let Verified { bytes, ok, corrupt, unreadable, in_doubt, .. } = *verified;

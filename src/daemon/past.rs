@@ -12,14 +12,14 @@ use tracing::warn;
 
 use crate::config::{Config, CrawlConfig};
 use crate::error::{Error, Result};
-use crate::job::{Count, Counts, Job, NoteKind};
-use crate::kinds::JobSettings;
+use crate::job::{Counts, Job, NoteKind};
+use crate::kinds::WithJob;
 use crate::model::{CrawlStatus, CycleReport, CycleTotal, ListedNotes, MaintenanceEnd};
 use crate::policy::cycle::{Cycle, Rehearsal};
 use crate::policy::ring::Lap;
 use crate::shown;
 use crate::state::{StateStore, each_note, each_prefix};
-use crate::tahoe::{Leases, TahoeStore, verify};
+use crate::tahoe::TahoeStore;
 
 /// Findings of a cycle that are listed.
 const FINDINGS_LISTED: usize = 10_000;
@@ -142,22 +142,25 @@ fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
         let is_too_many = note.kind == NoteKind::Finding && notes.findings() >= FINDINGS_LISTED;
         if is_too_many { Ok(()) } else { notes.add(&key, &note) }
     })?;
-    match &crawl.job {
-        JobSettings::Count => reported(&Count, state, cycle, notes),
-        JobSettings::Leases(leases) => reported(&Leases::new(leases.clone()), state, cycle, notes),
-        JobSettings::Verify { verify, .. } => reported(&verify::job(verify.clone()), state, cycle, notes),
-    }
+    crawl.job.with(Reported { state, cycle, notes })
 }
 
-fn reported<J: Job<TahoeStore>>(
-    job: &J,
-    state: &mut impl StateStore,
-    cycle: &Cycle,
+/// Makes the report of a cycle.
+struct Reported<'a, S> {
+    state: &'a mut S,
+    cycle: &'a Cycle,
     notes: ListedNotes,
-) -> Result<CycleReport> {
-    let took = cycle.finished.unwrap_or(cycle.started) - cycle.started;
-    let elapsed = Duration::try_from_secs_f64(took).unwrap_or_default();
-    let mut total = CycleTotal::default();
-    each_prefix(state, &cycle.key(), |row| total.add(cycle, row))?;
-    Ok(CycleReport::new(job, cycle, total, notes, false, elapsed))
+}
+
+impl<S: StateStore> WithJob for Reported<'_, S> {
+    type Out = Result<CycleReport>;
+
+    fn with<J: Job<TahoeStore>>(self, job: J) -> Result<CycleReport> {
+        let Reported { state, cycle, notes } = self;
+        let took = cycle.finished.unwrap_or(cycle.started) - cycle.started;
+        let elapsed = Duration::try_from_secs_f64(took).unwrap_or_default();
+        let mut total = CycleTotal::default();
+        each_prefix(state, &cycle.key(), |row| total.add(cycle, row))?;
+        Ok(CycleReport::new(&job, cycle, total, notes, false, elapsed))
+    }
 }

@@ -9,7 +9,7 @@ const FLOORS: [&str; 15] = [
     "policy errno lock shown sizes",
     "error calls",
     "clock own_files settings sqlite_file threads",
-    "priority slice",
+    "priority slice spelling",
     "store",
     "job maintenance",
     "state",

@@ -9,11 +9,11 @@ use super::picture::Picture;
 use super::plan::PlanBody;
 use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
 use super::{Failed, cleanings};
-use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};
 use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Wish};
 use crate::engine::Command;
 use crate::settings::BudgetSettings;
+use crate::spelling::Percent;
 
 type Answer = Result<HttpResponse, Failed>;
 type Daemon = web::Data<Shared>;

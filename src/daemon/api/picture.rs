@@ -230,7 +230,9 @@ impl<'a> Picture<'a> {
             elapsed_secs: (self.now - started).max(0.0),
             result: "in_progress",
             buckets: found.buckets,
-            shares: (view.job != "count").then_some(found.shares),
+            shares: crate::kinds::JobKind::named(view.job)
+                .is_none_or(|kind| kind.opens_buckets)
+                .then_some(found.shares),
             errors: found.errors,
             findings: found.findings,
             vanished: found.vanished,
@@ -254,7 +256,7 @@ impl<'a> Picture<'a> {
 
 /// In percent of one core. Rounded to nine places, so that 0.07 gives 7.
 fn percent(rate: f64) -> f64 {
-    crate::config::units::Percent::of_cores(rate).get()
+    crate::spelling::Percent::of_cores(rate).get()
 }
 
 fn window(window: &Window) -> WindowShape {

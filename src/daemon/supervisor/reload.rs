@@ -5,11 +5,11 @@ use tracing::{info, warn};
 use super::Supervisor;
 use super::tasks::{Task, given};
 use crate::config::Config;
-use crate::config::units::Percent;
 use crate::daemon::notify;
 use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::spelling::Percent;
 
 impl Supervisor {
     /// Reads the file again.

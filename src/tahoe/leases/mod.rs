@@ -17,6 +17,8 @@ mod judge;
 mod look;
 mod plan;
 mod settings;
+#[cfg(feature = "cli")]
+mod spelling;
 mod sums;
 mod tally;
 mod windows;
@@ -32,6 +34,8 @@ pub use expiry::{Expiry, ShareTypes};
 use failures::Failures;
 use settings::Manner;
 pub use settings::{Conduct, LeaseSettings, Word};
+#[cfg(feature = "cli")]
+pub(crate) use spelling::{ExpireArgs, LeasesText};
 pub use tally::LeaseTally;
 use youngest::Youngest;
 

@@ -12,12 +12,16 @@ mod folder;
 mod note;
 mod quarantine;
 mod room;
+#[cfg(feature = "cli")]
+mod spelling;
 mod stretch;
 
 use std::path::PathBuf;
 
 pub use checker::ShareChecker;
 pub use quarantine::Quarantine;
+#[cfg(feature = "cli")]
+pub(crate) use spelling::{PARTIAL, VerifyArgs, VerifyText};
 
 use crate::job::scrub::{PageCache, Scrub, Selection};
 

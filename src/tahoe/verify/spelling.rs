@@ -1,4 +1,4 @@
-//! What `sexton crawl --job verify` takes beside what every crawl does.
+//! How people say what the job `verify` is to do: in the configuration file, and on the command line.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind::NotFound;
@@ -6,16 +6,68 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
+use serde::Deserialize;
 
-use crate::config::units::{parse_bytes, parse_target};
+use super::{Advisories, QUARANTINE_MAX_BYTES, Quarantine, VerifySettings};
 use crate::error::{Error, Result};
 use crate::job::scrub::{PageCache, Sample, Selection};
 use crate::settings::{CrawlSettings, Order};
+use crate::spelling;
+use crate::spelling::value::{Bytes, FilePath, Value};
 use crate::state::StateStore;
 use crate::store::Store;
-use crate::tahoe::verify::{Advisories, QUARANTINE_MAX_BYTES, Quarantine, VerifySettings};
 use crate::tahoe::{TahoeStore, names};
+
+/// What stands in parentheses behind `verify` in the configuration file.
+#[derive(Debug, Deserialize)]
+#[serde(rename = "verify", deny_unknown_fields)]
+pub(crate) struct VerifyText {
+    #[serde(default)]
+    quarantine: RawQuarantine,
+    #[serde(default)]
+    quarantine_dir: Option<Value<FilePath>>,
+    #[serde(default)]
+    quarantine_max: Option<Value<Bytes>>,
+    #[serde(default)]
+    advisories: bool,
+    #[serde(default)]
+    keep_cache: bool,
+    /// Whether the node is stopped.
+    #[serde(default)]
+    pub offline: bool,
+}
+
+impl From<VerifyText> for VerifySettings {
+    fn from(text: VerifyText) -> VerifySettings {
+        VerifySettings {
+            quarantine: text.quarantine.into(),
+            quarantine_dir: text.quarantine_dir.map(|path| path.0.into()),
+            quarantine_max_bytes: text.quarantine_max.map_or(QUARANTINE_MAX_BYTES, |size| size.0),
+            advisories: if text.advisories { Advisories::Write } else { Advisories::None },
+            page_cache: if text.keep_cache { PageCache::Keep } else { PageCache::Spare },
+            ..VerifySettings::default()
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename = "quarantine", rename_all = "snake_case")]
+enum RawQuarantine {
+    #[default]
+    None,
+    Copy,
+    Move,
+}
+
+impl From<RawQuarantine> for Quarantine {
+    fn from(raw: RawQuarantine) -> Self {
+        match raw {
+            RawQuarantine::None => Quarantine::None,
+            RawQuarantine::Copy => Quarantine::Copy,
+            RawQuarantine::Move => Quarantine::Move,
+        }
+    }
+}
 
 /// The name of the crawl that verifies a part: it leaves the whole one, and its unfinished cycle, alone.
 pub const PARTIAL: &str = "verify-partial";
@@ -32,7 +84,7 @@ pub struct VerifyArgs {
     storage_indexes: Vec<String>,
 
     /// Verify only prefixes that were last verified before this moment, in seconds since 1970
-    #[arg(long, value_name = "UNIXTIME", value_parser = super::unix_time, allow_negative_numbers = true)]
+    #[arg(long, value_name = "UNIXTIME", value_parser = spelling::unix_time, allow_negative_numbers = true)]
     since: Option<f64>,
 
     /// Which prefixes first: ring, in byte order, or oldest_first, those verified longest ago [default: oldest_first]
@@ -40,7 +92,7 @@ pub struct VerifyArgs {
     order: Option<Order>,
 
     /// Within which time every share is to be verified again, such as 30d: says whether this pace will keep it
-    #[arg(long, value_name = "DURATION", value_parser = parse_target)]
+    #[arg(long, value_name = "DURATION", value_parser = spelling::parse_target)]
     target: Option<Duration>,
 
     /// What becomes of corrupt shares: they stay, are copied, or (with --offline) moved to the quarantine folder
@@ -52,7 +104,7 @@ pub struct VerifyArgs {
     quarantine_dir: Option<PathBuf>,
 
     /// How much copies of corrupt shares may take in a cycle, such as 500MB; at least 5 % of the disk stay free [default: 1GiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = spelling::parse_bytes)]
     quarantine_max: Option<u64>,
 
     /// Write Tahoe's corruption advisories for corrupt shares, beside shares/
@@ -98,7 +150,12 @@ impl VerifyArgs {
     ///
     /// # Errors
     /// If the state cannot be read.
-    pub fn narrow(&self, store: TahoeStore, state: &mut dyn StateStore, parameters: &Value) -> Result<TahoeStore> {
+    pub fn narrow(
+        &self,
+        store: TahoeStore,
+        state: &mut dyn StateStore,
+        parameters: &serde_json::Value,
+    ) -> Result<TahoeStore> {
         let mut prefixes: BTreeSet<String> = store.ring().names().iter().cloned().collect();
         if let Some(since) = self.since {
             let unfinished = state.latest(PARTIAL)?.filter(|cycle| {

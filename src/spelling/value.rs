@@ -11,12 +11,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
-use super::units::{self, Percent};
+use super::{self as spelling, Percent};
 use crate::settings::{self, HISTORY, PACE, READ_AHEAD, WEIGHT, WORKERS};
-use crate::tahoe::leases::Expiry;
 
 /// How one kind of value is read.
-pub(super) trait Kind {
+pub(crate) trait Kind {
     /// What comes out of it.
     type Of: fmt::Debug;
     /// What would be right, with an example.
@@ -33,7 +32,7 @@ pub(super) trait Kind {
 
 /// A value of one kind. What is wrong with it is said while the reader still stands behind it, so the error has its
 /// place in the file.
-pub(super) struct Value<K: Kind>(pub K::Of);
+pub(crate) struct Value<K: Kind>(pub K::Of);
 
 impl<K: Kind> fmt::Debug for Value<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +86,7 @@ impl Kind for Percent {
     }
 
     fn number(n: f64) -> Result<Percent, String> {
-        Err(units::bare_percent(n))
+        Err(spelling::bare_percent(n))
     }
 }
 
@@ -95,44 +94,49 @@ impl Kind for Percent {
 macro_rules! quoted_kind {
     ($kind:ident, $of:ty, $right:literal, $read:expr, $number:expr) => {
         #[derive(Debug)]
-        pub(super) struct $kind;
+        pub(crate) struct $kind;
 
-        impl Kind for $kind {
+        impl $crate::spelling::value::Kind for $kind {
             type Of = $of;
             const RIGHT: &'static str = $right;
 
-            fn text(text: &str) -> Result<$of, String> {
+            fn text(text: &str) -> std::result::Result<$of, String> {
                 ($read)(text)
             }
 
-            fn number(n: f64) -> Result<$of, String> {
+            fn number(n: f64) -> std::result::Result<$of, String> {
                 Err($number(n, Self::RIGHT))
             }
         }
     };
 }
 
-quoted_kind!(Slice, Duration, "a duration such as \"1s\"", units::parse_slice, no_unit);
-quoted_kind!(Interval, Duration, "a duration such as \"10s\"", units::parse_interval, no_unit);
+pub(crate) use quoted_kind;
+
+quoted_kind!(Slice, Duration, "a duration such as \"1s\"", spelling::parse_slice, no_unit);
+quoted_kind!(Interval, Duration, "a duration such as \"10s\"", spelling::parse_interval, no_unit);
 quoted_kind!(Pace, Duration, "a duration such as \"12h\"", |text| parse_within(&PACE, text), no_unit);
 quoted_kind!(History, Duration, "a duration such as \"365d\"", |text| parse_within(&HISTORY, text), no_unit);
-quoted_kind!(Target, Duration, "a duration such as \"30d\"", units::parse_target, no_unit);
-quoted_kind!(Age, Expiry, "a duration such as \"31d\"", units::parse_age, no_unit);
-quoted_kind!(Cutoff, Expiry, "a date such as \"2025-01-01\"", units::parse_cutoff, no_number);
-quoted_kind!(Part, f64, "a part of the shares such as \"10%\"", units::parse_part, no_number);
+quoted_kind!(Target, Duration, "a duration such as \"30d\"", spelling::parse_target, no_unit);
 quoted_kind!(Name, String, "a name in quotes such as \"leases\"", parse_name, no_number);
 quoted_kind!(FilePath, String, "a path in quotes such as \"/srv/tahoe/storage\"", parse_path, no_number);
 
-fn no_unit(n: f64, _: &str) -> String {
+quoted_kind!(Bytes, u64, "a size such as \"500MB\"", spelling::parse_bytes, no_size_unit);
+
+pub(crate) fn no_unit(n: f64, _: &str) -> String {
     format!("{n} has no unit: write \"{n}s\", \"{n}m\" or \"{n}h\"")
 }
 
-fn no_number(n: f64, right: &str) -> String {
+fn no_size_unit(n: f64, _: &str) -> String {
+    format!("{n} has no unit: write \"{n}B\", \"{n}MB\" or \"{n}GB\"")
+}
+
+pub(crate) fn no_number(n: f64, right: &str) -> String {
     format!("{n} is a number; {right} would be right")
 }
 
 fn parse_within(limits: &RangeInclusive<Duration>, text: &str) -> Result<Duration, String> {
-    let duration = units::parse_duration(text)?;
+    let duration = spelling::parse_duration(text)?;
     settings::within(limits, &duration, settings::duration).map(|()| duration)
 }
 
@@ -151,7 +155,7 @@ fn parse_path(text: &str) -> Result<String, String> {
 macro_rules! whole_kind {
     ($kind:ident, $range:expr, $right:literal) => {
         #[derive(Debug)]
-        pub(super) struct $kind;
+        pub(crate) struct $kind;
 
         impl Kind for $kind {
             type Of = u32;
@@ -174,7 +178,7 @@ whole_kind!(Workers, WORKERS, "a whole number such as 1");
 whole_kind!(ReadAhead, READ_AHEAD, "a whole number such as 8");
 
 #[derive(Debug)]
-pub(super) struct Weight;
+pub(crate) struct Weight;
 
 impl Kind for Weight {
     type Of = f64;

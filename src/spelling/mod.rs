@@ -1,14 +1,15 @@
-//! How people write values: `10%`, `1s`, `every(10s)`, `2025-01-01`.
+//! How people write values: `10%`, `1s`, `every(10s)`, `500MB`.
 //!
 //! One spelling for the configuration file and the command line. Each reader gives back an error that says what would
-//! be right. Nothing here knows RON or files.
+//! be right. Nothing here knows which key or option a value belongs to; what only one store knows is spelled in its room.
+
+pub(crate) mod value;
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::settings::{self, Basis, Checkpoint, INTERVAL, RATE_CORES, SLICE, TARGET};
-use crate::tahoe::leases::Expiry;
 
 /// Part of one core, in percent; above 100 where there are more cores.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,7 +71,7 @@ pub fn parse_part(text: &str) -> Result<f64, String> {
 }
 
 /// What to say to a number where a percentage belongs. A small one may have been meant as cores.
-pub(super) fn bare_percent(n: f64) -> String {
+pub(crate) fn bare_percent(n: f64) -> String {
     if n > 0.0 && n < 1.0 {
         let cores = Percent::of_cores(n);
         return format!("{n} has no unit: write \"{n}%\", or \"{cores}\" if that part of a core is meant");
@@ -164,33 +165,15 @@ pub fn parse_target(text: &str) -> Result<Duration, String> {
     Ok(target)
 }
 
-/// Reads the age at which leases expire: a duration in whole seconds, at least one.
+/// Reads a moment in seconds since 1970: a number from 0 on.
 ///
 /// # Errors
 /// Says what would be right.
-pub fn parse_age(text: &str) -> Result<Expiry, String> {
-    let age = parse_duration(text)?;
-    if age.subsec_nanos() != 0 {
-        return Err(format!("{text:?} is no age of a lease: whole seconds would be right"));
+pub fn unix_time(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(secs) if secs.is_finite() && (0.0..1e11).contains(&secs) => Ok(secs),
+        _ => Err("give seconds since 1970, such as 1700000000".to_owned()),
     }
-    if age.is_zero() {
-        return Err(format!("{text:?} would expire every lease; write the age like \"31d\""));
-    }
-    Ok(Expiry::Age { secs: age.as_secs() })
-}
-
-/// Reads a cutoff date: `2025-01-01`, which is midnight UTC, or a moment like `2025-01-01T12:00:00Z`.
-///
-/// # Errors
-/// Says what would be right.
-pub fn parse_cutoff(text: &str) -> Result<Expiry, String> {
-    let wrong =
-        || format!("{text:?} is no date; write it like \"2025-01-01\" (midnight UTC) or \"2025-01-01T12:00:00Z\"");
-    let midnight = format!("{}T00:00:00Z", text.trim());
-    let moment = humantime::parse_rfc3339(&midnight).or_else(|_| humantime::parse_rfc3339(text.trim()));
-    let since = moment.map_err(|_| wrong())?.duration_since(UNIX_EPOCH).map_err(|_| wrong())?;
-    let unix = i64::try_from(since.as_secs()).map_err(|_| wrong())?;
-    Ok(Expiry::Cutoff { unix })
 }
 
 impl FromStr for Basis {
@@ -280,8 +263,6 @@ mod tests {
             "\"18446744073709551615s 1000000000ns\" is no duration (too long a number); write it like \"1s\" or \"12h\""
         );
         assert_eq!(parse_slice("2h").unwrap_err(), "2h is out of range: 1ms to 1h would be right");
-        assert_eq!(parse_age("0s").unwrap_err(), "\"0s\" would expire every lease; write the age like \"31d\"");
-        assert_eq!(parse_age("10ms").unwrap_err(), "\"10ms\" is no age of a lease: whole seconds would be right");
         assert_eq!("CPU".parse::<Basis>().unwrap_err(), "\"CPU\" is no basis; wall or cpu would be right");
         assert_eq!(
             "always".parse::<Checkpoint>().unwrap_err(),
@@ -302,18 +283,6 @@ mod tests {
             assert!(parse_bytes(text).unwrap_err().contains("is no size"), "{text}");
         }
         assert!(parse_bytes("-1B").unwrap_err().contains("out of range") && parse_bytes("9999999TB").is_err());
-    }
-
-    /// The numbers are those of GNU date: `date -u -d 2025-01-01 +%s`.
-    #[test]
-    fn cutoff_dates_are_midnight_utc() {
-        assert_eq!(parse_cutoff("2025-01-01"), Ok(Expiry::Cutoff { unix: 1_735_689_600 }));
-        assert_eq!(parse_cutoff("2024-02-29"), Ok(Expiry::Cutoff { unix: 1_709_164_800 }));
-        assert_eq!(parse_cutoff("2025-01-01T12:00:00Z"), Ok(Expiry::Cutoff { unix: 1_735_732_800 }));
-        for text in ["2025-13-01", "2025-02-29", "1969-01-01", "1735689600", "tomorrow", "2025-01-01T25:00:00Z", ""] {
-            let why = parse_cutoff(text).unwrap_err();
-            assert!(why.contains("is no date; write it like \"2025-01-01\""), "{text}: {why}");
-        }
     }
 
     #[test]
@@ -348,7 +317,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_reader_panic(text in "\\PC{0,24}", digits in "[0-9.]{1,30}[%smhdy]?") {
             for text in [text.as_str(), digits.as_str()] {
-                let _ = (text.parse::<Percent>(), text.parse::<Checkpoint>(), parse_age(text), parse_cutoff(text));
+                let _ = (text.parse::<Percent>(), text.parse::<Checkpoint>(), parse_duration(text), parse_bytes(text));
             }
         }
     }
