@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::shared::{CleaningView, CrawlView};
 use crate::config::CrawlConfig;
-use crate::config::units::Percent;
 use crate::cumulus::settings::CleaningSettings;
 use crate::engine::{EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
@@ -15,7 +14,6 @@ use crate::kinds::JobSettings;
 use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::settings::CrawlSettings;
-use crate::tahoe::leases::LeaseSettings;
 use crate::tahoe::{Leases, TahoeStore, verify};
 
 /// What comes before a crawl is added to the engine.
@@ -96,7 +94,6 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         parameters,
         store: crawl.store.clone(),
         rehearses_first: rehearses_first(&crawl.job),
-        max_delete: max_delete(&crawl.job),
         stopped: false,
         by_hand: None,
         waiting: None,
@@ -121,11 +118,6 @@ fn rehearses_first(job: &JobSettings) -> bool {
     Job::<TahoeStore>::rehearses_first(&Leases::new(leases.clone()))
 }
 
-fn max_delete(job: &JobSettings) -> Option<String> {
-    let JobSettings::Leases(LeaseSettings { word: Some(_), max_delete, .. }) = job else { return None };
-    Some(Percent::of_cores(*max_delete).to_string())
-}
-
 /// Whether a crawl that has ended with this error is tried again by itself.
 pub fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Store { .. } | Error::StoreTaken { .. })
@@ -147,7 +139,7 @@ mod tests {
     use crate::actors::Life;
     use crate::engine::Engine;
     use crate::settings::Settings;
-    use crate::tahoe::leases::{Expiry, Word};
+    use crate::tahoe::leases::{Expiry, LeaseSettings, Word};
 
     /// How it happens: deletions beside a running node were refused, since by its files none runs; the daemon asks again.
     #[actix_rt::test]

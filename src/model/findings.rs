@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::job::{ErrorNote, Finding, Note, NoteKind};
 
@@ -17,7 +17,7 @@ const FINDINGS_BYTES_KEPT: usize = 2 << 20;
 
 /// A finding or an error, as it was saved.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Finding"))]
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingRow {
     /// Counts from 1 since the engine's start.
     pub number: u64,
@@ -95,15 +95,17 @@ impl FindingRow {
 }
 
 /// Some of the findings, and where they stand among all.
-#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingsPage {
-    /// From this number on all are kept that none has taken the place of; 0 if there is none.
+    /// From this number on all are kept that no newer one has taken the place of; 0 if there is none.
     pub first: u64,
     /// Number of the newest; 0 if there is none.
     pub last: u64,
-    /// Whether more follow that were asked for.
+    /// Whether there are more beyond the last one here.
     pub more: bool,
     /// Those asked for, oldest first.
+    #[serde(rename = "findings")]
     pub rows: Vec<FindingRow>,
 }
 

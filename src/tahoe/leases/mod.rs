@@ -30,6 +30,7 @@ use serde_json::{Map, Value, json};
 use examine::BucketVisit;
 pub use expiry::{Expiry, ShareTypes};
 use failures::Failures;
+pub use figures::Spared;
 use settings::Manner;
 pub use settings::{Conduct, LeaseSettings, Word};
 pub use tally::LeaseTally;
