@@ -8,7 +8,7 @@ use clap::Args;
 use super::client::{Client, Reach};
 use super::{Exit, output};
 use crate::daemon::api::shapes::{
-    Budget, BudgetSource, Cleaning, CleaningRun, Crawl, Cycle, DaemonStatus, Link, ProblemSubject, RunResult,
+    Budget, BudgetSource, Cleaning, CleaningRun, Crawl, Cycle, DaemonStatus, Link, RunResult,
 };
 use crate::daemon::keep::{ByHand, Done};
 use crate::error::{Error, Result};
@@ -117,11 +117,9 @@ fn for_people(status: &DaemonStatus) -> String {
         lines.extend(crawl.status.target.as_ref().map(|target| format!("{:<16} {}", "", target.text)));
     }
     lines.extend(status.cleanings.iter().map(|cleaning| cleaning_line(cleaning, moment)));
-    for problem in &status.problems {
-        // The third line says it already.
-        if problem.about == ProblemSubject::Daemon && problem.text.ends_with(&priority.text) {
-            continue;
-        }
+    // The third line says it already.
+    let told = format!("priority: {}", priority.text);
+    for problem in status.problems.iter().filter(|problem| problem.text != told) {
         let name = problem.name.as_deref().unwrap_or(problem.about.as_str());
         lines.push(format!("! {} {name}: {}", problem.severity.as_str(), problem.text));
     }

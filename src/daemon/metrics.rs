@@ -18,29 +18,32 @@ use crate::job::{NoteKind, Verified};
 use crate::lock::lock;
 use crate::model::{self, FindingRow, RingPicture, SliceFigures, TargetStatus, TaskState, Totals, Verdict};
 use crate::priority::Grip;
+use crate::store::ErrorCause;
 use crate::tahoe::leases::Spared;
 
 /// Seconds: from a fraction of the shortest slice to beyond the longest.
 const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const COMMIT_BUCKETS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
-/// Causes that errors are told apart by, each behind the words by which it is known in a message; all others are `other`.
-const CAUSES: [(&str, &str); 14] = [
-    ("permission denied", "permission denied"),
-    ("no such file", "no such file"),
-    ("input/output error", "input/output error"),
-    ("too many open files", "too many open files"),
-    ("no space left", "no space left"),
-    ("read-only file system", "read-only file system"),
-    ("timed out", "timed out"),
-    ("panicked", "panicked"),
-    ("a link to nothing", "link to nothing"),
-    ("but is a directory", "directory for a share"),
-    ("but is no directory", "file for a bucket"),
-    ("no regular file", "no regular file"),
-    (" leases need ", "lease table"),
-    ("extra leases begin", "lease table"),
-];
+/// The label of a cause.
+fn cause_label(cause: ErrorCause) -> &'static str {
+    match cause {
+        ErrorCause::PermissionDenied => "permission denied",
+        ErrorCause::NotFound => "no such file",
+        ErrorCause::InputOutput => "input/output error",
+        ErrorCause::TooManyOpenFiles => "too many open files",
+        ErrorCause::NoSpace => "no space left",
+        ErrorCause::ReadOnly => "read-only file system",
+        ErrorCause::TimedOut => "timed out",
+        ErrorCause::Panicked => "panicked",
+        ErrorCause::DanglingLink => "link to nothing",
+        ErrorCause::Directory => "directory for a share",
+        ErrorCause::NotDirectory => "file for a bucket",
+        ErrorCause::NotRegular => "no regular file",
+        ErrorCause::Malformed => "lease table",
+        ErrorCause::Other => "other",
+    }
+}
 
 /// All metrics of the daemon.
 pub struct Metrics {
@@ -215,9 +218,7 @@ impl Metrics {
             }
             NoteKind::Stray => {}
             NoteKind::Error => {
-                let text = row.text.to_ascii_lowercase();
-                let cause = CAUSES.iter().find(|(words, _)| text.contains(words)).map_or("other", |(_, cause)| cause);
-                self.errors.with_label_values(&[&*row.crawl, cause]).inc();
+                self.errors.with_label_values(&[&*row.crawl, cause_label(row.cause)]).inc();
             }
         }
     }

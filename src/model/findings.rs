@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{ErrorNote, Finding, Note, NoteKind};
+use crate::store::ErrorCause;
 
 /// How many are kept; the state has all of those that belong to cycles which are kept there.
 pub const FINDINGS_KEPT: usize = 10_000;
@@ -51,6 +52,9 @@ pub struct FindingRow {
     pub path: Option<String>,
     /// What is wrong, for people.
     pub text: String,
+    /// Why something could not be read.
+    #[serde(skip)]
+    pub cause: ErrorCause,
 }
 
 impl FindingRow {
@@ -79,6 +83,7 @@ impl FindingRow {
             region: None,
             path: None,
             text: String::new(),
+            cause: ErrorCause::Other,
         };
         Some(match note.kind {
             NoteKind::Finding => {
@@ -87,8 +92,8 @@ impl FindingRow {
             }
             NoteKind::Stray => return None,
             NoteKind::Error => {
-                let ErrorNote { path, error } = serde_json::from_str(&note.body).ok()?;
-                FindingRow { path: Some(path), text: error, ..row }
+                let ErrorNote { path, error, cause } = serde_json::from_str(&note.body).ok()?;
+                FindingRow { path: Some(path), text: error, cause, ..row }
             }
         })
     }
@@ -197,7 +202,7 @@ mod tests {
     }
 
     fn at(path: &str, crawl: &str, cycle: u64) -> FindingRow {
-        let note = ErrorNote { path: path.into(), error: "why".into() };
+        let note = ErrorNote { path: path.into(), error: "why".into(), cause: ErrorCause::Other };
         let body = serde_json::to_string(&note).unwrap();
         let note = Note { number: 0, bucket: Vec::new(), kind: NoteKind::Error, body };
         FindingRow::of(&note, crawl, cycle, 1.5 + cycle as f64, "aa").unwrap()

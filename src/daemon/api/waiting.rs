@@ -17,7 +17,7 @@ use crate::daemon::http;
 pub struct Waiting {
     pub error: String,
     /// What it waits for, where only this machine hears it.
-    // Read by the function, the field has to be there: no other answer has it.
+    // Must be there, null or not: by this field the answer is told from all others.
     #[serde(deserialize_with = "Option::deserialize")]
     pub waiting: Option<String>,
 }
