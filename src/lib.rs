@@ -111,6 +111,7 @@ mod error;
 pub mod job;
 #[cfg(feature = "cli")]
 pub mod kinds;
+mod lenient;
 mod lock;
 pub mod maintenance;
 pub mod model;

@@ -6,6 +6,7 @@
 //! steps: each leaves things whole, and what a later run needs to go on is kept by the maintenance itself.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,10 +73,11 @@ pub enum StepOutcome {
 }
 
 /// How far a run has come, as plain figures.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MaintenanceProgress {
     /// What the last step did, for people.
-    pub doing: &'static str,
+    pub doing: Cow<'static, str>,
     /// Rows, or whatever it counts, gone through.
     pub rows_done: u64,
     /// Rows to go through in all, as far as can be told.

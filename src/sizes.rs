@@ -16,6 +16,11 @@ pub(crate) fn for_people(bytes: f64) -> String {
     format!("{value:.1} PB")
 }
 
+/// A part of a whole, or of a core, in percent: `10%`. Rounded to nine places, so that 0.07 gives 7 and not 7.000000000000001.
+pub(crate) fn percent(part: f64) -> String {
+    format!("{}%", (part * 1e11).round() / 1e9)
+}
+
 /// A number of things, in one word or the other: `1 bucket`, `2 buckets`.
 pub(crate) fn plural(number: u64, one: &str) -> String {
     format!("{number} {}", unit(number, one))

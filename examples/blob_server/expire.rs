@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Map, Value};
 use sexton::job::{Carried, CycleView, Deed, DeletionCount, Fold, Intent, Job, Tally, Unreadable};
 use sexton::policy::deletion::SafetyCatch;
-use sexton::store::Store;
+use sexton::store::{ErrorCause, Store};
 
 use super::store::{BlobFolder, BlobStore};
 
@@ -91,7 +91,9 @@ impl Job<BlobStore> for ExpireBlobs {
             let path = store.path(deed.prefix, Some(&intent.bucket)).join(&name);
             let len = path.symlink_metadata().map_or(0, |blob| blob.len());
             match fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => deed.notes.error(&path, &e),
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    deed.notes.error(&path, ErrorCause::of(&e), &e);
+                }
                 _ => {
                     deed.tally.deleted += 1;
                     deed.notes.counts.deleted += 1;

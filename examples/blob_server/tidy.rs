@@ -61,7 +61,8 @@ impl MaintenanceRun for Tidying {
                 break;
             }
         }
-        let progress = MaintenanceProgress { doing: "removes uploads", rows_done: self.removed, ..Default::default() };
+        let progress =
+            MaintenanceProgress { doing: "removes uploads".into(), rows_done: self.removed, ..Default::default() };
         Ok(MaintenanceStep { outcome, leave_alone: Duration::ZERO, progress })
     }
 

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::config::Config;
+use crate::daemon::api::shapes::ErrorBody;
+use crate::daemon::api::waiting::Waiting;
 use crate::daemon::places::{self, Card, FoundCard};
 use crate::error::{Error, Result};
 use crate::own_files::{self, OwnFile};
@@ -92,7 +95,15 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Daemon`] if it does not answer, or refuses; [`Error::Config`] if what is asked for is wrong or not there.
-    pub fn get(&self, path: &str) -> Result<Value> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.read(&self.get_text(path)?)
+    }
+
+    /// Reads the answer as the daemon has written it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_text(&self, path: &str) -> Result<String> {
         let request = self.agent.get(self.at(path));
         self.answer(self.authorized(request).call())
     }
@@ -101,30 +112,52 @@ impl Client {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn post(&self, path: &str, body: Option<&Value>) -> Result<Value> {
+    pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let request = self.authorized(self.agent.post(self.at(path)));
-        self.answer(match body {
-            Some(body) => request.header("Content-Type", "application/json").send(body.to_string()),
-            None => request.send_empty(),
-        })
+        self.read(&self.answer(request.send_empty())?)
+    }
+
+    /// Tells it something that has a body.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn post_body<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let request = self.authorized(self.agent.post(self.at(path)));
+        self.read(&self.answer(request.header("Content-Type", "application/json").send(json(body)?))?)
     }
 
     /// Changes a setting.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn put(&self, path: &str, body: &Value) -> Result<Value> {
+    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         let request = self.authorized(self.agent.put(self.at(path)));
-        self.answer(request.header("Content-Type", "application/json").send(body.to_string()))
+        self.read(&self.answer(request.header("Content-Type", "application/json").send(json(body)?))?)
     }
 
     /// Takes a setting back.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn delete(&self, path: &str) -> Result<Value> {
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let request = self.agent.delete(self.at(path));
-        self.answer(self.authorized(request).call())
+        self.read(&self.answer(self.authorized(request).call())?)
+    }
+
+    /// Reads an answer; any server may say yes to whatever it is asked.
+    pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T> {
+        serde_json::from_str(text).map_err(|e| {
+            let other = format!(
+                "what answers at {}{} is no daemon of Sexton, or one of another version",
+                self.url,
+                self.whose()
+            );
+            Error::Daemon(format!("{other}: {e}"))
+        })
+    }
+
+    fn whose(&self) -> String {
+        self.pid.map_or(String::new(), |pid| format!(" (process {pid})"))
     }
 
     fn at(&self, path: &str) -> String {
@@ -138,20 +171,16 @@ impl Client {
         }
     }
 
-    fn answer(&self, answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value> {
-        let whose = self.pid.map_or(String::new(), |pid| format!(" (process {pid})"));
+    fn answer(&self, answer: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String> {
         let failed = |why: &dyn std::fmt::Display| {
-            Error::Daemon(format!("the daemon at {}{whose} does not answer: {why}", self.url))
+            Error::Daemon(format!("the daemon at {}{} does not answer: {why}", self.url, self.whose()))
         };
         let mut answer = answer.map_err(|e| failed(&e))?;
         let text = answer.body_mut().read_to_string().map_err(|e| failed(&e))?;
-        let value: Value = serde_json::from_str(&text).unwrap_or_default();
         if answer.status().is_success() {
-            // Any server may say yes to whatever it is asked.
-            let other = || Error::Daemon(format!("what answers at {}{whose} is no daemon of Sexton", self.url));
-            return if value.is_object() { Ok(value) } else { Err(other()) };
+            return Ok(text);
         }
-        let said = value["error"].as_str().unwrap_or("it gives no reason");
+        let said = serde_json::from_str(&text).map_or("it gives no reason".to_owned(), |body: ErrorBody| body.error);
         let hint = if answer.status().as_u16() == 401 && self.token.is_none() {
             format!(" (there is no token to send: {})", self.no_token)
         } else {
@@ -162,6 +191,12 @@ impl Client {
         let is_wrong = matches!(answer.status().as_u16(), 400 | 404);
         Err(if is_wrong { Error::Config(said) } else { Error::Daemon(said) })
     }
+}
+
+/// A body as it is sent.
+fn json(body: &impl Serialize) -> Result<String> {
+    serde_json::to_string(body)
+        .map_err(|e| Error::Unexpected(format!("what the daemon is to be sent cannot be written: {e}")))
 }
 
 /// An address as people write it: `nas:7377` is `http://nas:7377`.
@@ -244,10 +279,9 @@ fn waits_at_its_start(agent: &ureq::Agent, reach: &Reach) -> Option<Error> {
     let request =
         agent.get(format!("http://{listen}/api/status")).config().timeout_global(Some(WAITING_WITHIN)).build();
     let text = request.call().ok()?.body_mut().read_to_string().ok()?;
-    let answer: Value = serde_json::from_str(&text).ok()?;
-    // Only a daemon that waits has this, with a reason or without one.
-    answer.get("waiting")?;
-    Some(Error::Daemon(answer["error"].as_str()?.to_owned()))
+    // Only a daemon that waits answers like this, with a reason or without one.
+    let waiting: Waiting = serde_json::from_str(&text).ok()?;
+    Some(Error::Daemon(waiting.error))
 }
 
 /// The state file and the address of the configuration that is used when none is named, if there is one; or why it cannot

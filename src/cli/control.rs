@@ -3,15 +3,19 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::client::{Client, Reach};
 use super::status::over_max_delete;
 use super::{Exit, output};
 use crate::clock;
+use crate::daemon::api::shapes::{
+    Budget, BudgetReport, BudgetSetting, Cleaning, Confirmation, Crawl, CrawlDetail, DaemonStatus, Findings, Paused,
+    PercentSetting, ProblemSubject,
+};
 use crate::engine::Command;
 use crate::error::{Error, Result};
-use crate::model::Verdict;
+use crate::job::NoteKind;
+use crate::model::{FindingRow, RehearsalStatus, Verdict, WouldDelete};
 use crate::sizes::{self, plural};
 use crate::spelling::Percent;
 
@@ -102,7 +106,7 @@ pub fn one(command: Command, args: &OneArgs) -> Result<Exit> {
 pub fn one_or_all(command: Command, args: &OneOrAllArgs) -> Result<Exit> {
     let Some(name) = &args.name else {
         let client = Client::find(&args.reach)?;
-        client.post(&format!("/api/{}", command.word()), None)?;
+        client.post::<Paused>(&format!("/api/{}", command.word()))?;
         output::tell(&format!("everything: {}d", command.word()));
         return say_unsaved(&client);
     };
@@ -111,34 +115,33 @@ pub fn one_or_all(command: Command, args: &OneOrAllArgs) -> Result<Exit> {
 
 fn tell(command: Command, name: &str, reach: &Reach) -> Result<Exit> {
     let client = Client::find(reach)?;
-    let answer = client.post(&format!("{}/{}", path_of(&client, name)?, command.word()), None)?;
-    output::tell(&format!("{name}: {}", answer["state"].as_str().unwrap_or("done").replace('_', " ")));
+    let (of_crawls, word) = (is_crawl(&client, name)?, command.word());
+    let state = match of_crawls {
+        true => client.post::<Crawl>(&format!("/api/crawls/{name}/{word}"))?.status.state,
+        false => client.post::<Cleaning>(&format!("/api/cleanings/{name}/{word}"))?.status.state,
+    };
+    output::tell(&format!("{name}: {}", state.as_str().replace('_', " ")));
     say_unsaved(&client)
 }
 
 /// Says what the daemon could not save yet of what it was told: that holds, but would not outlive it.
 fn say_unsaved(client: &Client) -> Result<Exit> {
-    let status = client.get("/api/status")?;
-    let unsaved = status["problems"].as_array().into_iter().flatten().filter(|problem| problem["about"] == "state");
-    unsaved.for_each(|problem| output::tell(problem["text"].as_str().unwrap_or_default()));
+    let problems = client.get::<DaemonStatus>("/api/status")?.problems;
+    let unsaved = problems.iter().filter(|problem| problem.about == ProblemSubject::State);
+    unsaved.for_each(|problem| output::tell(&problem.text));
     Ok(Exit::Well)
 }
 
-/// The path of a crawl or cleaning in the API.
-fn path_of(client: &Client, name: &str) -> Result<String> {
-    let status = client.get("/api/status")?;
-    let has = |kind: &str| status[kind].as_array().into_iter().flatten().any(|one| one["name"] == name);
-    match ["crawls", "cleanings"].iter().find(|kind| has(kind)) {
-        Some(kind) => Ok(format!("/api/{kind}/{name}")),
-        None => {
-            let names: Vec<&str> = ["crawls", "cleanings"]
-                .iter()
-                .flat_map(|kind| status[*kind].as_array().into_iter().flatten())
-                .filter_map(|one| one["name"].as_str())
-                .collect();
-            Err(Error::Config(format!("there is no crawl or cleaning {name:?}; there is {}", names.join(", "))))
-        }
+/// Whether it is a crawl, or else a cleaning.
+fn is_crawl(client: &Client, name: &str) -> Result<bool> {
+    let status: DaemonStatus = client.get("/api/status")?;
+    let crawls: Vec<&str> = status.crawls.iter().map(|crawl| crawl.name.as_str()).collect();
+    let cleanings: Vec<&str> = status.cleanings.iter().map(|cleaning| cleaning.name.as_str()).collect();
+    if !crawls.contains(&name) && !cleanings.contains(&name) {
+        let names = [crawls, cleanings].concat().join(", ");
+        return Err(Error::Config(format!("there is no crawl or cleaning {name:?}; there is {names}")));
     }
+    Ok(crawls.contains(&name))
 }
 
 /// Shows or changes the budget.
@@ -148,9 +151,12 @@ fn path_of(client: &Client, name: &str) -> Result<String> {
 pub fn budget(args: &BudgetArgs) -> Result<Exit> {
     let client = Client::find(&args.reach)?;
     let budget = match (args.percent, args.reset) {
-        (Some(percent), _) => client.put("/api/budget", &json!({ "cpu_percentage": percent.get() }))?,
-        (None, true) => client.delete("/api/budget")?,
-        (None, false) => client.get("/api/budget")?["budget"].take(),
+        (Some(percent), _) => {
+            let setting = BudgetSetting { cpu_percentage: PercentSetting::Number(percent.get()) };
+            client.put::<Budget>("/api/budget", &setting)?
+        }
+        (None, true) => client.delete::<Budget>("/api/budget")?,
+        (None, false) => client.get::<BudgetReport>("/api/budget")?.budget,
     };
     output::show(&super::status::budget_line(&budget))?;
     say_unsaved(&client)
@@ -166,14 +172,13 @@ pub fn findings(args: &FindingsArgs) -> Result<Exit> {
     let (mut after, mut stdout) = (args.after, std::io::stdout().lock());
     let failed = |e: std::io::Error| Error::Store { doing: "write to", path: "stdout".into(), cause: e.to_string() };
     loop {
-        let page = client.get(&format!("/api/findings?limit=1000&after={after}{of}"))?;
-        let rows = page["findings"].as_array().cloned().unwrap_or_default();
-        for row in &rows {
-            let line = if args.json { row.to_string() } else { finding_line(row) };
+        let page = client.get::<Findings>(&format!("/api/findings?limit=1000&after={after}{of}"))?.page;
+        for row in &page.rows {
+            let line = if args.json { json_line(row)? } else { finding_line(row) };
             writeln!(stdout, "{line}").map_err(failed)?;
         }
-        match rows.last().and_then(|row| row["number"].as_u64()) {
-            Some(last) if page["more"] == true && last > after => after = last,
+        match page.rows.last() {
+            Some(last) if page.more && last.number > after => after = last.number,
             _ => break,
         }
     }
@@ -182,30 +187,38 @@ pub fn findings(args: &FindingsArgs) -> Result<Exit> {
 }
 
 /// The verdict over what is damaged or could not be read, in one crawl or in all: what is listed may be mended since.
-fn found(status: &Value, crawl: Option<&str>) -> Verdict {
-    let problems = status["problems"].as_array().into_iter().flatten();
-    let of_crawl = problems.filter(|problem| crawl.is_none_or(|crawl| problem["name"] == crawl));
-    Verdict::over(of_crawl.filter_map(|problem| match problem["severity"].as_str() {
-        Some("damage") => Some(Verdict::Damage),
-        Some("errors") => Some(Verdict::Errors),
-        _ => None,
-    }))
+fn found(status: &DaemonStatus, crawl: Option<&str>) -> Verdict {
+    let of_crawl =
+        status.problems.iter().filter(|problem| crawl.is_none_or(|crawl| problem.name.as_deref() == Some(crawl)));
+    let severities = of_crawl.map(|problem| problem.severity);
+    Verdict::over(severities.filter(|severity| matches!(severity, Verdict::Damage | Verdict::Errors)))
 }
 
-fn finding_line(row: &Value) -> String {
-    let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-    let share = row["share"].as_i64().map_or(String::new(), |share| format!(" share {share}"));
-    let place = match row["path"].as_str() {
-        Some(path) => path.to_owned(),
-        None => format!("{}{share}: {}", text("storage_index"), text("region")),
+fn json_line(row: &FindingRow) -> Result<String> {
+    serde_json::to_string(row).map_err(|e| Error::Unexpected(format!("a finding cannot be written: {e}")))
+}
+
+fn finding_line(row: &FindingRow) -> String {
+    let FindingRow { number, crawl, cycle, cycles, since, text, .. } = row;
+    let share = row.share.map_or(String::new(), |share| format!(" share {share}"));
+    let place = match &row.path {
+        Some(path) => path.clone(),
+        None => {
+            let (bucket, region) = (row.storage_index.as_deref(), row.region.as_deref());
+            format!("{}{share}: {}", bucket.unwrap_or_default(), region.unwrap_or_default())
+        }
     };
-    let (number, cycle) = (&row["number"], &row["cycle"]);
     // The same in earlier cycles is not listed again.
-    let again = match (row["cycles"].as_u64(), row["since"].as_f64().and_then(clock::rfc3339)) {
-        (Some(cycles @ 2..), Some(since)) => format!(" (in {cycles} cycles since {since})"),
+    let again = match clock::rfc3339(*since) {
+        Some(since) if *cycles > 1 => format!(" (in {cycles} cycles since {since})"),
         _ => String::new(),
     };
-    format!("{number:>6}  {} cycle {cycle}  {}  {place}: {}{again}", text("crawl"), text("kind"), text("text"))
+    let kind = match row.kind {
+        NoteKind::Error => "error",
+        NoteKind::Finding => "finding",
+        NoteKind::Stray => "stray",
+    };
+    format!("{number:>6}  {crawl} cycle {cycle}  {kind}  {place}: {text}{again}")
 }
 
 /// Shows what a cycle would delete, asks, and confirms it.
@@ -214,24 +227,22 @@ fn finding_line(row: &Value) -> String {
 /// If no daemon is reached, nothing waits to be confirmed, or the number is missing or wrong.
 pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
     let client = Client::find(&args.reach)?;
-    let detail = client.get(&format!("/api/crawls/{}", args.name))?;
-    let crawl = &detail["crawl"];
-    let rehearsal = &crawl["rehearsal"];
-    let waits = rehearsal["cycle"].as_u64().filter(|_| rehearsal["confirmed"] == false);
-    let Some(cycle) = waits else {
+    let crawl = client.get::<CrawlDetail>(&format!("/api/crawls/{}", args.name))?.crawl;
+    let waits = crawl.status.rehearsal.as_ref().filter(|rehearsal| !rehearsal.confirmed);
+    let Some(RehearsalStatus { cycle, would_delete, .. }) = waits else {
         return Err(Error::Daemon(format!("{} has nothing that waits to be confirmed", args.name)));
     };
-    let figure = |key: &str| rehearsal[key].as_u64().unwrap_or(0);
+    let WouldDelete { buckets, shares, leases, bytes } = *would_delete;
     // What nobody has seen is not confirmed.
     output::show(&format!(
         "{}: {} in {}, {}, {} will be deleted for good, as cycle {cycle} has shown",
         args.name,
-        plural(figure("shares"), "share"),
-        plural(figure("buckets"), "bucket"),
-        plural(figure("leases"), "lease"),
-        sizes::for_people(figure("bytes") as f64)
+        plural(shares, "share"),
+        plural(buckets, "bucket"),
+        plural(leases, "lease"),
+        sizes::for_people(bytes as f64)
     ))?;
-    let over_limit = over_max_delete(crawl);
+    let over_limit = over_max_delete(&crawl);
     if let Some(over_limit) = &over_limit {
         output::show(over_limit)?;
     }
@@ -239,16 +250,15 @@ pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
         // Whoever names the number has agreed; the daemon compares it.
         (Some(_), _) => true,
         (None, None) => args.yes || matches!(asked("Delete them? [y/N] ")?.as_str(), "y" | "Y" | "yes"),
-        (None, Some(_)) => asked("To delete them, type how many shares that is: ")?.parse() == Ok(figure("shares")),
+        (None, Some(_)) => asked("To delete them, type how many shares that is: ")?.parse() == Ok(shares),
     };
     if !agreed {
         output::tell("nothing was confirmed");
         return Ok(Exit::Waits);
     }
     // Always named: another cycle may wait by now.
-    let shares = args.shares.unwrap_or(figure("shares"));
-    let body = json!({ "cycle": cycle, "shares": shares });
-    client.post(&format!("/api/crawls/{}/confirm", args.name), Some(&body))?;
+    let confirmation = Confirmation { cycle: *cycle, shares: Some(args.shares.unwrap_or(shares)) };
+    client.post_body::<Crawl>(&format!("/api/crawls/{}/confirm", args.name), &confirmation)?;
     output::tell("confirmed: they are deleted now");
     Ok(Exit::Well)
 }

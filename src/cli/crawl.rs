@@ -167,7 +167,7 @@ fn finish(args: &CrawlArgs, engine: &EngineHandle, name: &str, ending: Ending) -
         return Ok(Exit::Interrupted);
     };
     print(args, engine, &report)?;
-    if let Some(target) = engine.status().crawls.get(name).and_then(|crawl| crawl.target) {
+    if let Some(target) = engine.status().crawls.get(name).and_then(|crawl| crawl.target.clone()) {
         output::say(&output::target_for_people(&target, &report));
     }
     let delivered = patiently(|error| error.retry() == Retry::Helps, || block_on(engine.deliver(&report)));

@@ -177,11 +177,12 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
         return Ok(None);
     }
     show!("   {:<20} {:>7} {:>10} {:>9} {:>13}", "client", "slices", "work", "of a core", "longest slice")?;
-    for (name, client) in &status.budget.clients {
-        let (slices, work, part) = (client.slices, client.cost_secs, client.percentage);
+    for client in &status.budget.clients {
+        let (name, slices) = (&client.name, client.slices);
+        let (work, part) = (client.cost_secs, client.total_percentage);
         show!("   {name:<20} {slices:>7} {work:>8.2} s {part:>7.1} % {:>10.1} ms", 1e3 * client.longest_slice_secs)?;
     }
-    let measured = status.budget.measured_percentage;
+    let measured = status.budget.measured_total_percentage;
     show!("   together {measured:.1} % of a core, {:.0} % asked for", 100.0 * RATE)?;
     let report = |crawl: &str| engine.last_report(crawl).map(|r| r.to_json(&status.budget)).unwrap_or_default();
     let (count, leases) = (report("count"), report("leases"));
@@ -192,7 +193,7 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
     check("leases read", &seen.into(), made.leases)?;
     show_cleaning(&engine)?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
-    let cost_secs = status.budget.clients.get("leases").map_or(1.0, |c| c.cost_secs);
+    let cost_secs = status.budget.client("leases").map_or(1.0, |c| c.cost_secs);
     Ok(Some(Whole { report: leases, cost_secs }))
 }
 
@@ -218,8 +219,8 @@ fn show_cleaning(engine: &EngineHandle) -> Result<()> {
 fn show_pace(engine: &EngineHandle) {
     let status = engine.status();
     let crawl = |name: &str| status.crawls.get(name).map_or(0, |c| c.buckets);
-    let (count, leases, percent) = (crawl("count"), crawl("leases"), status.budget.measured_percentage);
-    let doing = status.maintenance.get("cleaner").map_or(String::new(), |c| c.progress.doing.to_owned());
+    let (count, leases, percent) = (crawl("count"), crawl("leases"), status.budget.measured_total_percentage);
+    let doing = status.maintenance.get("cleaner").map_or(String::new(), |c| c.progress.doing.to_string());
     output::say(&format!(
         "   count {count} buckets, leases {leases} buckets, cleaner {doing}, {percent:.1} % of a core"
     ));

@@ -5,17 +5,18 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
 use crate::job::{Counts, Finding};
 use crate::lock::lock;
-use crate::model::{BudgetStatus, CycleReport, TargetStatus};
-use crate::policy::target::Outlook;
+use crate::model::{BudgetStatus, CycleReport, Range, TargetStatus};
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::store::STRAYS_NAMED;
+use crate::tahoe::leases::Spared;
 
 /// The bar on the terminal, while there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -157,7 +158,8 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         lines.extend(report.own.get(key).map(|freed| freed_for_people(words, freed)));
     }
     lines.extend(report.own.get("would_delete").and_then(over_max_delete_for_people));
-    lines.extend(report.own.get("spared").and_then(spared_for_people));
+    let spared = report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok());
+    lines.extend(spared.as_ref().and_then(spared_for_people));
     let Counts { no_bucket, no_share, vanished, .. } = report.counts;
     let strays = no_bucket + no_share + report.not_in_ring;
     if strays > 0 {
@@ -172,7 +174,7 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     if !report.incomplete_prefixes.is_empty() {
         lines.push(format!("  prefixes that could not be listed: {}", report.incomplete_prefixes.join(" ")));
     }
-    let (asked, measured) = (budget.cpu_percentage, budget.measured_percentage);
+    let (asked, measured) = (budget.requested_percentage, budget.measured_total_percentage);
     let longest = 1e3 * budget.longest_slice_secs;
     lines.push(format!(
         "  budget {asked:.1} %, measured {measured:.1} %, longest of {} {longest:.1} ms",
@@ -187,20 +189,20 @@ pub fn target_for_people(target: &TargetStatus, report: &CycleReport) -> String 
         Duration::try_from_secs_f64(secs.ceil()).unwrap_or(Duration::MAX).min(Duration::from_secs(u64::from(u32::MAX)))
     };
     let time = |secs: f64| humantime::format_duration(shown(secs)).to_string();
-    let set = time(target.target_secs);
+    let set = time(target.within_secs);
     if report.own.contains_key("partial") {
         return format!("target {set}: this run looked at a part only, which does not tell whether it will be kept");
     }
     if report.counts.buckets == 0 {
         return format!("target {set}: no bucket was visited, which does not tell whether it will be kept");
     }
-    let (Some((least, most)), Some(outlook)) = (target.between_visits_secs, target.outlook) else {
+    let Some(Range { least, most }) = target.expected_secs else {
         return format!("target {set}: too little was done in this run to tell whether it will be kept");
     };
-    let verdict = match outlook {
-        Outlook::Kept => "it will be kept",
-        Outlook::Close => "it may be kept or missed",
-        Outlook::Missed => "it will be MISSED: more budget is needed",
+    let verdict = match target.met {
+        Some(true) => "it will be kept",
+        None => "it may be kept or missed",
+        Some(false) => "it will be MISSED: more budget is needed",
     };
     format!("target {set}: at this pace every share has its turn in {} to {}; {verdict}", time(least), time(most))
 }
@@ -294,13 +296,13 @@ fn over_max_delete_for_people(would_delete: &Value) -> Option<String> {
 }
 
 /// Why shares with expired leases are not touched beside a running node, if there are any.
-pub(super) fn spared_for_people(spared: &Value) -> Option<String> {
+pub(super) fn spared_for_people(spared: &Spared) -> Option<String> {
     let reasons = [
-        ("partly_expired", "with only some leases expired"),
-        ("expired_within_a_day", "expired less than a day ago"),
-        ("touched_within_the_hour", "touched within the hour"),
+        (spared.partly_expired, "with only some leases expired"),
+        (spared.expired_within_a_day, "expired less than a day ago"),
+        (spared.touched_within_the_hour, "touched within the hour"),
     ];
-    let counted = reasons.iter().filter_map(|(key, words)| Some((spared[*key].as_u64().filter(|n| *n > 0)?, words)));
+    let counted = reasons.iter().filter(|(shares, _)| *shares > 0);
     let parts: Vec<String> = counted.map(|(shares, words)| format!("{shares} {words}")).collect();
     (!parts.is_empty())
         .then(|| format!("  shares with expired leases that are kept beside a node: {}", parts.join(", ")))

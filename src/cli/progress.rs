@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
 use crate::maintenance::MaintenanceProgress;
-use crate::model::{CrawlStatus, MaintenanceStatus, Status};
+use crate::model::{CrawlStatus, MaintenanceStatus, Range, Status};
 use crate::sizes::plural;
 
 /// Time between two lines where stderr is no terminal.
@@ -42,7 +42,7 @@ impl Progress {
         let Some(crawl) = status.crawls.get(&self.crawl) else { return };
         self.tell_resumption(crawl);
         let per_sec = self.rate.add(crawl.buckets);
-        let line = line(crawl, per_sec, status.budget.measured_percentage);
+        let line = line(crawl, per_sec, status.budget.measured_total_percentage);
         if let Some(bar) = &self.bar {
             bar.set_position(u64::from(crawl.prefixes_done));
             bar.set_message(line);
@@ -53,7 +53,7 @@ impl Progress {
     }
 
     fn tell_resumption(&mut self, crawl: &CrawlStatus) {
-        let (Some(cycle), Some(done)) = (crawl.cycle, crawl.prefixes_done_before) else { return };
+        let (Some(cycle), Some(done)) = (crawl.cycle, crawl.resumed_with) else { return };
         if std::mem::replace(&mut self.resumption_told, true) {
             return;
         }
@@ -151,7 +151,7 @@ fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {
         line += &format!("  to {prefix}");
     }
     line += &format!("  {percentage:.0}% of a core");
-    if let Some((least, most)) = crawl.remaining_secs {
+    if let Some(Range { least, most }) = crawl.remaining_secs {
         line += &format!("  {} left", range(least, most));
     }
     if crawl.errors > 0 {

@@ -41,7 +41,7 @@ impl MaintenanceRun for CleaningRun {
     fn step(&mut self, _: &TimeSlice) -> Result<MaintenanceStep> {
         let done = self.next_step()?;
         let progress = MaintenanceProgress {
-            doing: done.doing.as_str(),
+            doing: done.doing.as_str().into(),
             rows_done: done.rows_done,
             rows_planned: done.rows_planned,
             locks: self.locks().count(),
@@ -74,27 +74,48 @@ impl ReportBody for CleaningReport {
     }
 }
 
-/// What a cleaning has done, in short: the figures of its [`MaintenanceResult::Done`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a cleaning has done, in figures: kept in the state, so that a later process knows them too.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct CleaningFigures {
+    /// How long the process that ended it worked on it, pauses included; 0 where that is not known.
+    #[serde(default)]
+    pub elapsed_secs: f64,
     /// Segments that were marked.
-    pub segments_marked: u64,
+    // Sexton 0.1.0 has saved it under another name.
+    #[serde(alias = "segments_marked")]
+    pub marked_segments: u64,
     /// Bytes that come free.
     pub reclaimable_bytes: u64,
     /// Bytes that the next backups have to write again.
     pub rewrite_bytes: u64,
+    /// Bytes of the segments that no kept snapshot uses.
+    #[serde(default)]
+    pub obsolete_bytes: u64,
+    /// How often the database was locked.
+    #[serde(default)]
+    pub locks: usize,
+    /// The longest time for which it was.
+    #[serde(default)]
+    pub longest_lock_secs: f64,
     /// Odd things that were found and left alone or repaired.
+    #[serde(default)]
     pub odd: u64,
 }
 
 impl CleaningFigures {
     fn of(report: &CleaningReport) -> Self {
+        let CleaningReport { plan, steps, elapsed_secs, .. } = report;
         let bytes = |number: Number| u64::try_from(number.bytes()).unwrap_or(u64::MAX);
         CleaningFigures {
-            segments_marked: report.plan.marked().count() as u64,
-            reclaimable_bytes: bytes(report.plan.reclaimable_bytes),
-            rewrite_bytes: bytes(report.plan.rewrite_bytes),
-            odd: report.plan.odd.len() as u64,
+            elapsed_secs: *elapsed_secs,
+            marked_segments: plan.marked().count() as u64,
+            reclaimable_bytes: bytes(plan.reclaimable_bytes),
+            rewrite_bytes: bytes(plan.rewrite_bytes),
+            obsolete_bytes: bytes(plan.obsolete_bytes),
+            locks: steps.count,
+            longest_lock_secs: steps.longest_ms.map_or(0.0, |ms| ms / 1e3),
+            odd: plan.odd.len() as u64,
         }
     }
 

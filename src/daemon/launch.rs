@@ -15,7 +15,6 @@ use crate::kinds::WithJob;
 use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::settings::CrawlSettings;
-use crate::spelling::Percent;
 use crate::tahoe::TahoeStore;
 
 /// What comes before a crawl is added to the engine.
@@ -105,7 +104,6 @@ pub fn view(crawl: &CrawlConfig) -> CrawlView {
         parameters,
         store: crawl.store.clone(),
         rehearses_first,
-        max_delete: crawl.job.max_delete().map(|part| Percent::of_cores(part).to_string()),
         stopped: false,
         by_hand: None,
         waiting: None,

@@ -12,34 +12,39 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use super::api::shapes::{Cleaning, Crawl, Spared, Status, Target};
+use super::api::shapes::{Cleaning, Crawl, Cycle, DaemonStatus};
 use crate::error::{Error, Result};
 use crate::job::{NoteKind, Verified};
 use crate::kinds::JobKind;
 use crate::lock::lock;
-use crate::model::{self, FindingRow, RingPicture, SliceFigures, Totals, Verdict};
+use crate::model::{self, FindingRow, RingPicture, SliceFigures, TargetStatus, TaskState, Totals, Verdict};
+use crate::priority::Grip;
+use crate::store::ErrorCause;
+use crate::tahoe::leases::Spared;
 
 /// Seconds: from a fraction of the shortest slice to beyond the longest.
 const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const COMMIT_BUCKETS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
-/// Causes that errors are told apart by, each behind the words by which it is known in a message; all others are `other`.
-const CAUSES: [(&str, &str); 14] = [
-    ("permission denied", "permission denied"),
-    ("no such file", "no such file"),
-    ("input/output error", "input/output error"),
-    ("too many open files", "too many open files"),
-    ("no space left", "no space left"),
-    ("read-only file system", "read-only file system"),
-    ("timed out", "timed out"),
-    ("panicked", "panicked"),
-    ("a link to nothing", "link to nothing"),
-    ("but is a directory", "directory for a share"),
-    ("but is no directory", "file for a bucket"),
-    ("no regular file", "no regular file"),
-    (" leases need ", "lease table"),
-    ("extra leases begin", "lease table"),
-];
+/// The label of a cause.
+fn cause_label(cause: ErrorCause) -> &'static str {
+    match cause {
+        ErrorCause::PermissionDenied => "permission denied",
+        ErrorCause::NotFound => "no such file",
+        ErrorCause::InputOutput => "input/output error",
+        ErrorCause::TooManyOpenFiles => "too many open files",
+        ErrorCause::NoSpace => "no space left",
+        ErrorCause::ReadOnly => "read-only file system",
+        ErrorCause::TimedOut => "timed out",
+        ErrorCause::Panicked => "panicked",
+        ErrorCause::DanglingLink => "link to nothing",
+        ErrorCause::Directory => "directory for a share",
+        ErrorCause::NotDirectory => "file for a bucket",
+        ErrorCause::NotRegular => "no regular file",
+        ErrorCause::Malformed => "lease table",
+        ErrorCause::Other => "other",
+    }
+}
 
 /// All metrics of the daemon.
 pub struct Metrics {
@@ -214,9 +219,7 @@ impl Metrics {
             }
             NoteKind::Stray => {}
             NoteKind::Error => {
-                let text = row.text.to_ascii_lowercase();
-                let cause = CAUSES.iter().find(|(words, _)| text.contains(words)).map_or("other", |(_, cause)| cause);
-                self.errors.with_label_values(&[&*row.crawl, cause]).inc();
+                self.errors.with_label_values(&[&*row.crawl, cause_label(row.cause)]).inc();
             }
         }
     }
@@ -244,7 +247,7 @@ impl Metrics {
         for counter in [&self.cycles, &self.buckets, &self.vanished] {
             counter.with_label_values(name).inc_by(0);
         }
-        if JobKind::named(&crawl.job).is_some_and(|kind| kind.verifies) {
+        if JobKind::named(&crawl.status.job).is_some_and(|kind| kind.verifies) {
             for result in ["ok", "corrupt", "unreadable", "in_doubt"] {
                 self.verified_shares.with_label_values(&[&*crawl.name, result]).inc_by(0);
             }
@@ -301,10 +304,10 @@ impl Metrics {
     }
 
     /// All of them, as text.
-    pub fn text(&self, status: &Status, unsaved: bool, ring: impl Fn(&str) -> Option<RingPicture>) -> String {
+    pub fn text(&self, status: &DaemonStatus, unsaved: bool, ring: impl Fn(&str) -> Option<RingPicture>) -> String {
         self.gauges.reset();
         self.gauges.daemon(status, unsaved);
-        let clients: BTreeSet<&str> = status.budget.clients.iter().map(|client| &*client.name).collect();
+        let clients: BTreeSet<&str> = status.budget.status.clients.iter().map(|client| &*client.name).collect();
         forget(&self.slice, "client", |client| clients.contains(client), |labels| self.slice.remove(labels));
         for crawl in &status.crawls {
             self.exist(crawl);
@@ -343,10 +346,14 @@ fn forget(
 
 /// For how long a prefix may have waited of which no visit is known: since the cycle in progress began or, as far as is known,
 /// the last one; of a crawl without any, since the daemon began.
-fn waited(crawl: &Crawl, status: &Status) -> f64 {
-    let last = crawl.last_cycle.as_ref().map(|cycle| cycle.started);
-    let since = last.or(crawl.cycle_started).unwrap_or(status.started);
+fn waited(crawl: &Crawl, status: &DaemonStatus) -> f64 {
+    let last = crawl.last_cycle.as_ref().map(|cycle| cycle.summary.started);
+    let since = last.or(crawl.status.cycle_started).unwrap_or(status.started);
     (status.now - since).max(0.0)
+}
+
+fn is_up(state: TaskState) -> bool {
+    !matches!(state, TaskState::Failed | TaskState::Stopped)
 }
 
 fn flag(on: bool) -> f64 {
@@ -358,13 +365,13 @@ fn plain(gauge: &GaugeVec) -> Gauge {
 }
 
 impl Gauges {
-    fn daemon(&self, status: &Status, unsaved: bool) {
+    fn daemon(&self, status: &DaemonStatus, unsaved: bool) {
         let budget = &status.budget;
-        plain(&self.requested).set(budget.requested_percentage / 100.0);
+        plain(&self.requested).set(budget.status.requested_percentage / 100.0);
         plain(&self.measured).set(budget.measured_percentage / 100.0);
-        plain(&self.debt).set(budget.debt_secs);
-        plain(&self.overrun).set(budget.longest_overrun_secs);
-        plain(&self.waiting).set(budget.waiting as f64);
+        plain(&self.debt).set(budget.status.debt_secs);
+        plain(&self.overrun).set(budget.status.longest_overrun_secs);
+        plain(&self.waiting).set(budget.status.waiting as f64);
         plain(&self.paused).set(flag(status.paused));
         plain(&self.changed).set(flag(budget.changed.is_some()));
         plain(&self.refused).set(flag(status.config.refused.is_some()));
@@ -375,45 +382,44 @@ impl Gauges {
             let problems = status.problems.iter().filter(|problem| problem.severity == severity).count();
             self.problems.with_label_values(&[severity.as_str()]).set(problems as f64);
         }
-        self.build.with_label_values(&[status.version]).set(1.0);
-        plain(&self.priority).set(match status.priority.in_force {
-            "yes" => 1.0,
-            "partly" => 0.5,
-            _ => 0.0,
+        self.build.with_label_values(&[&status.version]).set(1.0);
+        plain(&self.priority).set(match status.priority.grip {
+            Grip::Yes => 1.0,
+            Grip::Partly => 0.5,
+            Grip::No => 0.0,
         });
-        for client in &budget.clients {
+        for client in &budget.status.clients {
             self.client_measured.with_label_values(&[&client.name]).set(client.percentage / 100.0);
             self.client_cost.with_label_values(&[&client.name]).set(client.cost_secs);
         }
     }
 
     fn crawl(&self, crawl: &Crawl) {
-        use super::api::shapes::CrawlState::{Failed, Stopped, Waiting, Walking};
-        let name = &[&*crawl.name];
-        self.damaged.with_label_values(name).set(crawl.damaged as f64);
+        let (name, found) = (&[&*crawl.name], &crawl.status);
+        self.damaged.with_label_values(name).set(found.damaged as f64);
         self.unread.with_label_values(name).set(crawl.unread() as f64);
-        self.walking.with_label_values(name).set(flag(crawl.state == Walking));
-        let missed = crawl.target.as_ref().is_some_and(|target| target.met == Some(false));
+        self.walking.with_label_values(name).set(flag(found.state == TaskState::Walking));
+        let missed = found.target.as_ref().is_some_and(|target| target.met == Some(false));
         self.target_missed.with_label_values(name).set(flag(missed));
         self.last_incomplete.with_label_values(name).set(0.0);
-        self.up.with_label_values(&[&*crawl.name, &*crawl.job]).set(flag(!matches!(crawl.state, Failed | Stopped)));
-        self.crawl_waiting.with_label_values(name).set(flag(crawl.state == Waiting));
+        self.up.with_label_values(&[&*crawl.name, &*found.job]).set(flag(is_up(found.state)));
+        self.crawl_waiting.with_label_values(name).set(flag(found.state == TaskState::Waiting));
         self.rehearsed.with_label_values(name).set(flag(crawl.waits_to_be_confirmed()));
-        if let (Some(cycle), Some(started)) = (crawl.cycle, crawl.cycle_started) {
+        if let (Some(cycle), Some(started)) = (found.cycle, found.cycle_started) {
             self.cycle.with_label_values(name).set(cycle as f64);
             self.cycle_started.with_label_values(name).set(started);
         }
-        if crawl.prefixes_total > 0 {
-            let progress = f64::from(crawl.prefixes_done) / f64::from(crawl.prefixes_total);
+        if found.prefixes_total > 0 {
+            let progress = f64::from(found.prefixes_done) / f64::from(found.prefixes_total);
             self.cycle_progress.with_label_values(name).set(progress);
         }
-        if let Some(range) = &crawl.remaining_secs {
+        if let Some(range) = &found.remaining_secs {
             self.cycle_remaining.with_label_values(name).set(range.most);
         }
-        if let Some(target) = &crawl.target {
+        if let Some(target) = &found.target {
             self.target(name, target);
         }
-        let Some(last) = &crawl.last_cycle else { return };
+        let Some(Cycle { summary: last, space, spared, .. }) = &crawl.last_cycle else { return };
         self.last_end.with_label_values(name).set(last.finished.unwrap_or(0.0));
         self.last_duration.with_label_values(name).set(last.elapsed_secs);
         self.last_incomplete.with_label_values(name).set(last.incomplete_prefixes as f64);
@@ -423,7 +429,7 @@ impl Gauges {
         if let Some(shares) = last.shares {
             self.last_shares.with_label_values(name).set(shares as f64);
         }
-        if let Some(Spared { partly_expired, expired_within_a_day, touched_within_the_hour }) = last.spared {
+        if let Some(Spared { partly_expired, expired_within_a_day, touched_within_the_hour }) = *spared {
             for (reason, shares) in [
                 ("partly_expired", partly_expired),
                 ("expired_within_a_day", expired_within_a_day),
@@ -432,7 +438,7 @@ impl Gauges {
                 self.last_spared.with_label_values(&[&*crawl.name, reason]).set(shares as f64);
             }
         }
-        if let Some(space) = &last.space {
+        if let Some(space) = space {
             let kinds = [
                 ("examined", space.examined_bytes),
                 ("expired", space.expired_bytes),
@@ -446,7 +452,7 @@ impl Gauges {
         }
     }
 
-    fn target(&self, name: &[&str; 1], target: &Target) {
+    fn target(&self, name: &[&str; 1], target: &TargetStatus) {
         self.target_within.with_label_values(name).set(target.within_secs);
         if let Some(range) = &target.expected_secs {
             self.target_expected.with_label_values(name).set(range.most);
@@ -456,9 +462,9 @@ impl Gauges {
         }
     }
 
-    fn ring(&self, crawl: &Crawl, ring: &RingPicture, status: &Status) {
-        let visits = ring.marks.iter().filter_map(|mark| mark.visited);
-        let unvisited = ring.marks.iter().filter(|mark| mark.visited.is_none()).count();
+    fn ring(&self, crawl: &Crawl, ring: &RingPicture, status: &DaemonStatus) {
+        let visits = ring.visited.iter().flatten().copied();
+        let unvisited = ring.visited.iter().filter(|visited| visited.is_none()).count();
         self.unvisited.with_label_values(&[&*crawl.name]).set(unvisited as f64);
         let oldest = visits.reduce(f64::min).map_or(0.0, |oldest| (status.now - oldest).max(0.0));
         let unvisited_for = if unvisited > 0 { waited(crawl, status) } else { 0.0 };
@@ -466,14 +472,13 @@ impl Gauges {
     }
 
     fn cleaning(&self, cleaning: &Cleaning) {
-        use super::api::shapes::CleaningState::{Failed, Stopped, Waiting};
-        let name = &[&*cleaning.name];
-        self.clean_up.with_label_values(name).set(flag(!matches!(cleaning.state, Failed | Stopped)));
-        self.clean_waiting.with_label_values(name).set(flag(cleaning.state == Waiting));
-        self.clean_done.with_label_values(name).set(cleaning.rows_done as f64);
-        self.clean_planned.with_label_values(name).set(cleaning.rows_planned as f64);
+        let (name, found) = (&[&*cleaning.name], &cleaning.status);
+        self.clean_up.with_label_values(name).set(flag(is_up(found.state)));
+        self.clean_waiting.with_label_values(name).set(flag(found.state == TaskState::Waiting));
+        self.clean_done.with_label_values(name).set(found.progress.rows_done as f64);
+        self.clean_planned.with_label_values(name).set(found.progress.rows_planned as f64);
         self.clean_refused.with_label_values(name).set(0.0);
-        self.clean_longest.with_label_values(name).set(cleaning.longest_lock_secs);
+        self.clean_longest.with_label_values(name).set(found.progress.longest_lock_secs);
         if let Some(run) = &cleaning.last_run {
             self.clean_end.with_label_values(name).set(run.finished);
             self.clean_refused.with_label_values(name).set(flag(run.refused.is_some()));

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::model::{CrawlStatus, Phase, Status};
+use crate::model::{CrawlStatus, Status, TaskState};
 
 /// Time between two readings of one walk, at least.
 const STEP: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ struct Walk {
 impl Paces {
     /// Looks at what the crawls do at this moment of the monotonic clock.
     pub fn look(&mut self, status: &Status, now: Duration) {
-        let walks = |crawl: &CrawlStatus| crawl.phase == Phase::Walking && !crawl.held && !status.budget.paused;
+        let walks = |crawl: &CrawlStatus| crawl.phase == TaskState::Walking && !crawl.held && !status.budget.paused;
         self.0.retain(|name, walk| {
             let crawl = status.crawls.get(name).filter(|crawl| walks(crawl));
             crawl.is_some_and(|crawl| crawl.cycle == walk.cycle && Some(crawl.buckets) >= walk.last())
@@ -71,7 +71,7 @@ mod tests {
     use crate::model::Board;
 
     /// Looks each second, as long as `buckets` has some for the second; gives the paces.
-    fn paces(walk: &[(Phase, u64, u64)]) -> Vec<Option<f64>> {
+    fn paces(walk: &[(TaskState, u64, u64)]) -> Vec<Option<f64>> {
         let mut status = Board::unused().status();
         let (mut paces, mut seen) = (Paces::default(), Vec::new());
         for ((phase, cycle, buckets), second) in walk.iter().zip(100u64..) {
@@ -89,7 +89,7 @@ mod tests {
     fn a_walk_has_a_pace_from_its_first_buckets_on_and_later_that_of_the_last_minute() {
         // Resumed with 1000 buckets; 3 in each second, and 9 after two minutes.
         let buckets = |second: u64| 1000 + 3 * second + 6 * second.saturating_sub(120);
-        let walk: Vec<_> = (0..240).map(|second| (Phase::Walking, 7, buckets(second))).collect();
+        let walk: Vec<_> = (0..240).map(|second| (TaskState::Walking, 7, buckets(second))).collect();
         let seen = paces(&walk);
         assert_eq!((seen[0], seen[1], seen[119]), (None, Some(3.0), Some(3.0)));
         assert!(seen[150].is_some_and(|pace| pace > 3.1 && pace < 8.9), "{:?}", seen[150]);
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn where_slices_are_rare_nothing_is_claimed_before_the_first_and_none_is_forgotten_after_it() {
         // 25 buckets in each slice, one in 100 s.
-        let walk: Vec<_> = (0..1000).map(|second| (Phase::Walking, 0, (second + 50) / 100 * 25)).collect();
+        let walk: Vec<_> = (0..1000).map(|second| (TaskState::Walking, 0, (second + 50) / 100 * 25)).collect();
         let seen = paces(&walk);
         assert_eq!((seen[0], seen[49], seen[50]), (None, None, Some(0.5)));
         assert!(seen[200..].iter().flatten().all(|pace| (0.2..=0.35).contains(pace)));
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_pause_and_another_cycle_begin_anew() {
-        let (walking, asleep) = (Phase::Walking, Phase::SleepingBetweenCycles);
+        let (walking, asleep) = (TaskState::Walking, TaskState::Sleeping);
         let walk = [(walking, 0, 0), (walking, 0, 5), (asleep, 0, 5), (walking, 1, 0), (walking, 1, 7)];
         assert_eq!(paces(&walk), [None, Some(5.0), None, None, Some(7.0)]);
         // Without a moment of sleep in between.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{OTHERS, Status};
 
@@ -20,7 +20,7 @@ const RECENT: usize = 6;
 const CLIENTS_MOST: usize = 24;
 
 /// The budget in one step.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// The end of the step, in seconds since 1970.
     pub at: f64,
@@ -50,7 +50,7 @@ impl Series {
     /// Takes a sample: a status, and the moment by the monotonic clock and by the wall clock.
     pub fn take(&mut self, status: &Status, now: Duration, unix_secs: f64) -> Option<Sample> {
         let costs: BTreeMap<String, f64> =
-            status.budget.clients.iter().map(|(name, client)| (name.clone(), client.cost_secs)).collect();
+            status.budget.clients.iter().map(|client| (client.name.clone(), client.cost_secs)).collect();
         let before = self.last.replace(Reading { at: now, costs })?;
         let elapsed = now.saturating_sub(before.at).as_secs_f64();
         if elapsed <= 0.0 {
@@ -67,7 +67,7 @@ impl Series {
         };
         let clients = largest(after.iter().map(part).filter(|(_, percent)| *percent > 0.0).collect());
         let measured = round(clients.values().sum());
-        let sample = Sample { at: unix_secs, requested: status.budget.cpu_percentage, measured, clients };
+        let sample = Sample { at: unix_secs, requested: status.budget.requested_percentage, measured, clients };
         if self.samples.len() >= SAMPLES_KEPT {
             self.samples.pop_front();
         }
@@ -127,8 +127,8 @@ mod tests {
     fn status(costs: &[(&str, f64)]) -> Status {
         let mut status = Board::unused().status();
         for (name, cost_secs) in costs {
-            let client = ClientStatus { cost_secs: *cost_secs, ..ClientStatus::default() };
-            status.budget.clients.insert((*name).to_owned(), client);
+            let name = (*name).to_owned();
+            status.budget.clients.push(ClientStatus { name, cost_secs: *cost_secs, ..ClientStatus::default() });
         }
         status
     }

@@ -105,8 +105,6 @@ pub struct CrawlView {
     pub store: PathBuf,
     /// Whether nothing is deleted before a rehearsal of it was confirmed.
     pub rehearses_first: bool,
-    /// The largest part of the shares examined that a cycle may delete, in percent; `None` where nothing is deleted.
-    pub max_delete: Option<String>,
     /// Whether an operator has stopped it.
     pub stopped: bool,
     /// What an operator has done to it, as it is kept over restarts.

@@ -10,6 +10,7 @@ use super::{DeletionCount, Notes, VisitPhase};
 use crate::error::Error;
 use crate::policy::deletion::Clocks;
 use crate::slice::TimeSlice;
+use crate::store::ErrorCause;
 
 /// The tally, the notes, the slice and the moment that counts as now, for one bucket.
 pub struct Fold<'a, T> {
@@ -103,7 +104,7 @@ impl<T> Fold<'_, T> {
     pub fn unreadable(&mut self, what: &Unreadable) {
         match what.told() {
             _ if !self.is_there(&what.path) => self.notes.counts.vanished += u64::from(self.phase.examines()),
-            told => self.notes.error(&what.path, &told),
+            told => self.notes.error(&what.path, ErrorCause::of(&what.error), &told),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Deferred, Judged, ObjectName, PartlyDeleted, Tally};
 use crate::shown;
-use crate::store::STRAYS_NAMED;
+use crate::store::{ErrorCause, STRAYS_NAMED};
 
 /// Bytes of names and text in the errors and findings of a prefix that become rows, but for the last one; what comes behind is
 /// only counted. Names have up to 255 bytes, and anybody who may write to a store can make a million of them.
@@ -157,9 +157,7 @@ impl Counts {
         self.unlisted += later.unlisted;
         self.verified.merge(&later.verified);
     }
-}
 
-impl Counts {
     /// Those in what is saved of one prefix, whichever job's tally stands beside them ([`PrefixTally`]).
     ///
     /// # Errors
@@ -281,8 +279,11 @@ impl Finding {
 pub struct ErrorNote {
     /// Path of what could not be read; what is no text of one line is escaped.
     pub path: String,
-    /// The cause.
+    /// What is wrong, for people.
     pub error: String,
+    /// Why, for programs.
+    #[serde(default)]
+    pub cause: ErrorCause,
 }
 
 /// A name that is no bucket or no share.
@@ -342,18 +343,18 @@ impl Notes {
     }
 
     /// Adds an error: what is at the path could not be judged. If it was damaged before, it counts as damaged still.
-    pub fn error(&mut self, path: &Path, error: &dyn Display) {
+    pub fn error(&mut self, path: &Path, cause: ErrorCause, error: &dyn Display) {
         let bucket = self.bucket.clone();
         // Below the bucket lie its objects. Whatever else the path leads to, the whole bucket is in question.
         let is_object = path.parent().and_then(Path::file_name).is_some_and(|name| name.as_bytes() == bucket);
         let object = path.file_name().filter(|_| is_object && !bucket.is_empty());
         let name = self.object_name(object.map_or(&[], OsStrExt::as_bytes));
         self.judged.unclear.insert(name);
-        self.error_of_judged(path, error);
+        self.error_of_judged(path, cause, error);
     }
 
     /// Adds an error about something that was judged nevertheless.
-    pub fn error_of_judged(&mut self, path: &Path, error: &dyn Display) {
+    pub fn error_of_judged(&mut self, path: &Path, cause: ErrorCause, error: &dyn Display) {
         self.counts.errors += 1;
         if self.counts.noted_bytes >= NOTED_BYTES_BESIDE_DAMAGE {
             self.counts.only_counted += 1;
@@ -363,7 +364,7 @@ impl Notes {
         if self.take_room(path.len() + error.len(), NOTED_BYTES_BESIDE_DAMAGE) == Room::ForTheLast {
             error.push_str(REST_IS_COUNTED);
         }
-        self.row(NoteKind::Error, &ErrorNote { path, error });
+        self.row(NoteKind::Error, &ErrorNote { path, error, cause });
     }
 
     /// Takes room for a row where so many bytes of them are the most.
@@ -478,7 +479,7 @@ mod tests {
         let mut notes = Notes::default();
         for name in 0..20_000 {
             notes.enter(format!("{name:0255}").as_bytes());
-            notes.error(format!("/shares/aa/{name:0255}").as_ref(), &"not a directory");
+            notes.error(format!("/shares/aa/{name:0255}").as_ref(), ErrorCause::NotDirectory, &"not a directory");
             notes.finding(&finding(true));
         }
         assert_eq!((notes.counts.errors, notes.counts.findings), (20_000, 20_000));
@@ -487,14 +488,14 @@ mod tests {
         let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
         assert!(bytes < NOTED_BYTES_MOST as usize, "{bytes} bytes");
         assert!(rows.iter().any(|row| row.body.contains(REST_IS_COUNTED)));
-        resumed.error("/other".as_ref(), &"unreadable");
+        resumed.error("/other".as_ref(), ErrorCause::Other, &"unreadable");
         assert_eq!((resumed.counts.errors, resumed.take_rows()), (20_001, Vec::new()));
         // But damage is told.
         resumed.finding(&finding(false));
         assert_eq!(resumed.take_rows().iter().map(|row| row.number).collect::<Vec<_>>(), [rows.len() as u64]);
         // What was judged waits as well, whether or not there are rows.
         assert!(notes.waiting_bytes() == 0);
-        (0..9).for_each(|_| notes.error("/other".as_ref(), &"unreadable"));
+        (0..9).for_each(|_| notes.error("/other".as_ref(), ErrorCause::Other, &"unreadable"));
         assert!(notes.waiting_bytes() > 9 * 255);
     }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Notes};
+use crate::store::ErrorCause;
 
 /// How many findings of one bucket are told one by one, and how many errors.
 const TOLD_MOST: u64 = 1000;
@@ -25,9 +26,9 @@ enum Remark {
     /// About the object of this name.
     Finding(Vec<u8>, Finding),
     /// About what could not be judged.
-    Error(PathBuf, String),
+    Error(PathBuf, ErrorCause, String),
     /// About what was judged nevertheless.
-    ErrorOfJudged(PathBuf, String),
+    ErrorOfJudged(PathBuf, ErrorCause, String),
 }
 
 /// How many remarks of a kind there are, and how many of them are told one by one.
@@ -70,31 +71,31 @@ impl Remarks {
     }
 
     /// Adds an error about what could not be judged, likewise.
-    pub fn error(&mut self, path: impl FnOnce() -> PathBuf, error: String) {
-        self.add_error(path, error, Remark::Error);
+    pub fn error(&mut self, path: impl FnOnce() -> PathBuf, cause: ErrorCause, error: String) {
+        self.add_error(path, (cause, error), Remark::Error);
     }
 
     /// Adds an error about something that was judged nevertheless.
-    pub fn error_of_judged(&mut self, path: &Path, error: String) {
-        self.add_error(|| path.to_path_buf(), error, Remark::ErrorOfJudged);
+    pub fn error_of_judged(&mut self, path: &Path, cause: ErrorCause, error: String) {
+        self.add_error(|| path.to_path_buf(), (cause, error), Remark::ErrorOfJudged);
     }
 
     /// Adds an error about something at a path.
-    pub fn error_at(&mut self, path: &Path, error: String) {
-        self.error(|| path.to_path_buf(), error);
+    pub fn error_at(&mut self, path: &Path, cause: ErrorCause, error: String) {
+        self.error(|| path.to_path_buf(), cause, error);
     }
 
     fn add_error(
         &mut self,
         path: impl FnOnce() -> PathBuf,
-        error: String,
-        remark: impl FnOnce(PathBuf, String) -> Remark,
+        (cause, error): (ErrorCause, String),
+        remark: impl FnOnce(PathBuf, ErrorCause, String) -> Remark,
     ) {
         self.errors.all += 1;
         if self.errors.has_room(1) {
             let path = path();
             self.errors.take(path.as_os_str().len() + error.len());
-            self.remarks.push(remark(path, error));
+            self.remarks.push(remark(path, cause, error));
         }
     }
 
@@ -114,13 +115,13 @@ impl Remarks {
                     finding.append_to_last(&mut told.reason);
                     notes.finding_in(&share, &told);
                 }
-                Remark::Error(path, mut told) => {
+                Remark::Error(path, cause, mut told) => {
                     error.append_to_last(&mut told);
-                    notes.error(&path, &told);
+                    notes.error(&path, cause, &told);
                 }
-                Remark::ErrorOfJudged(path, mut told) => {
+                Remark::ErrorOfJudged(path, cause, mut told) => {
                     error.append_to_last(&mut told);
-                    notes.error_of_judged(&path, &told);
+                    notes.error_of_judged(&path, cause, &told);
                 }
             }
         }
@@ -165,10 +166,10 @@ mod tests {
             told.finding(b"1", || finding("odd", false));
         }
         for _ in 0..1001 {
-            told.error(|| "/share".into(), "unreadable".to_owned());
+            told.error(|| "/share".into(), ErrorCause::Other, "unreadable".to_owned());
         }
         told.tell(b"bucket", &mut notes);
-        notes.error("/other".as_ref(), &"unreadable");
+        notes.error("/other".as_ref(), ErrorCause::Other, &"unreadable");
         assert_eq!((notes.counts.findings, notes.counts.errors), (3000, 1002));
         let resumed = Notes::resume(notes.counts.clone());
         let rows = notes.take_rows();
@@ -176,7 +177,7 @@ mod tests {
         assert!(rows[999].body.contains("odd; 2000 more findings of this bucket are not listed"));
         assert!(rows[1999].body.contains("unreadable; 1 more errors of this bucket are not listed"));
         let mut resumed = resumed;
-        resumed.error("/other".as_ref(), &"unreadable");
+        resumed.error("/other".as_ref(), ErrorCause::Other, &"unreadable");
         assert_eq!(resumed.take_rows()[0].number, 2001);
     }
 
@@ -184,7 +185,7 @@ mod tests {
     fn long_remarks_are_bounded_by_their_bytes() {
         let (mut told, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..1000 {
-            told.error(|| "/s".repeat(2000).into(), "unreadable".to_owned());
+            told.error(|| "/s".repeat(2000).into(), ErrorCause::Other, "unreadable".to_owned());
         }
         told.tell(b"bucket", &mut notes);
         assert_eq!(notes.counts.errors, 1000);

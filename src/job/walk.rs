@@ -21,7 +21,7 @@ use crate::error::{Error, panic_message};
 use crate::policy::deletion::Clocks;
 use crate::shown;
 use crate::slice::TimeSlice;
-use crate::store::{Names, Nature, STRAYS_NAMED, Store};
+use crate::store::{ErrorCause, Names, Nature, STRAYS_NAMED, Store};
 
 /// Buckets on which the job panicked in this run, with the panic's message; keyed by prefix position and name.
 pub(crate) type Skipped = HashMap<(u32, Vec<u8>), String>;
@@ -428,7 +428,8 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
         let skipped = Some(self.skipped).filter(|skipped| !skipped.is_empty());
         if let Some(message) = skipped.and_then(|skipped| skipped.get(&(self.state.position, name.to_vec()))) {
             let path = self.store.path(self.prefix, Some(name));
-            fold.notes.error(&path, &format_args!("bucket skipped, the job panicked on it: {message}"));
+            let told = format_args!("bucket skipped, the job panicked on it: {message}");
+            fold.notes.error(&path, ErrorCause::Panicked, &told);
             self.state.whole = false;
         } else {
             let part = self.state.part.take();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::events::Subscribers;
 use super::findings::FindingLog;
 use super::{
-    BudgetBoard, CrawlStatus, CycleReport, Event, FindingRow, FindingsPage, MaintenancePhase, MaintenanceStatus, Phase,
-    RingMarks, RingPicture, Status, UpkeepStatus,
+    BudgetBoard, CrawlStatus, CycleReport, Event, FindingRow, FindingsPage, MaintenanceStatus, RingMarks, RingPicture,
+    Status, TargetStatus, TaskState, UpkeepStatus,
 };
 use crate::clock::Clock;
 use crate::error::Error;
@@ -171,14 +171,13 @@ impl Board {
 
     /// Shows that the engine has failed, and every crawl in it that had not ended.
     pub fn failed(&self, error: &Error) {
-        for crawl in lock(&self.crawls).values_mut().filter(|c| !matches!(c.phase, Phase::Ended | Phase::Failed)) {
-            crawl.phase = Phase::Failed;
+        for crawl in lock(&self.crawls).values_mut().filter(|crawl| !crawl.phase.has_ended()) {
+            crawl.phase = TaskState::Failed;
             crawl.error = Some(error.to_string());
         }
-        let ended = |c: &MaintenanceStatus| matches!(c.phase, MaintenancePhase::Ended | MaintenancePhase::Failed);
-        for failed in lock(&self.maintenance).values_mut().filter(|c| !ended(c)) {
-            failed.phase = MaintenancePhase::Failed;
-            failed.error = Some(error.to_string());
+        for maintenance in lock(&self.maintenance).values_mut().filter(|maintenance| !maintenance.phase.has_ended()) {
+            maintenance.phase = TaskState::Failed;
+            maintenance.error = Some(error.to_string());
         }
     }
 
@@ -221,22 +220,30 @@ impl Board {
     }
 
     pub fn status(&self) -> Status {
-        let now = self.clock.now();
+        let (now, unix_secs) = (self.clock.now(), self.clock.unix_secs());
+        let at = |due: Duration| unix_secs + due.saturating_sub(now).as_secs_f64();
         let mut crawls = lock(&self.crawls).clone();
         for crawl in crawls.values_mut() {
             crawl.damaged = self.damaged_by(&crawl.store, &crawl.job).unwrap_or(0);
         }
         let budget = {
             let budget = self.budget.figures();
-            for crawl in crawls.values_mut() {
-                crawl.next_cycle_in_secs = crawl.next_cycle_at.map(|at| at.saturating_sub(now).as_secs_f64());
-                crawl.estimate(budget.allowed(), |range| budget.takes(range));
+            for (name, crawl) in &mut crawls {
+                crawl.set_state();
+                crawl.next_cycle_at = crawl.next_cycle_due.map(at);
+                let cycle = crawl.estimate(budget.allowed(), |range| budget.takes(range));
+                crawl.target = crawl.aim.map(|(within, between_cycles)| {
+                    let oldest = lock(&self.rings).get(name).and_then(RingMarks::oldest_visit);
+                    let oldest_secs = oldest.map(|at| (unix_secs - at).max(0.0));
+                    TargetStatus::new(within, between_cycles, cycle, oldest_secs)
+                });
             }
             budget.status(self.engine)
         };
         let mut maintenance = lock(&self.maintenance).clone();
         for found in maintenance.values_mut() {
-            found.next_run_in_secs = found.next_run_at.map(|at| at.saturating_sub(now).as_secs_f64());
+            found.set_state();
+            found.next_run_at = found.next_run_due.map(at);
         }
         Status { budget, crawls, maintenance, upkeep: lock(&self.upkeep).clone() }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::{BudgetStatus, ClientStatus, SliceFigures};
+use super::{BudgetStatus, ClientStatus, Range, SliceFigures};
 use crate::clock::Clock;
 use crate::lock::lock;
 use crate::policy::fair::CLIENTS_REMEMBERED;
@@ -118,8 +118,8 @@ impl BudgetFigures {
     }
 
     /// How long it takes until so much was allowed, at the budget in force.
-    pub fn takes(&self, (least, most): (Duration, Duration)) -> (f64, f64) {
-        (least.as_secs_f64() / self.pace(), most.as_secs_f64() / self.pace())
+    pub fn takes(&self, (least, most): (Duration, Duration)) -> Range {
+        Range { least: least.as_secs_f64() / self.pace(), most: most.as_secs_f64() / self.pace() }
     }
 
     pub fn granted(&mut self, id: u64, client: &Arc<str>, since: Duration, deadline: Duration) {
@@ -187,21 +187,23 @@ impl BudgetFigures {
         let elapsed = now.saturating_sub(self.started).as_secs_f64();
         let percent = |cost_secs: f64| if elapsed > 0.0 { 100.0 * cost_secs / elapsed } else { 0.0 };
         let (mut cost_secs, mut longest) = (self.cost.as_secs_f64(), self.longest);
-        let mut clients: BTreeMap<String, ClientStatus> = BTreeMap::new();
+        let mut clients: BTreeMap<&str, ClientStatus> = BTreeMap::new();
         for (name, c) in &self.clients {
-            let longest_slice_secs = c.longest.as_secs_f64();
+            let (cost_secs, longest_slice_secs) = (c.cost.as_secs_f64(), c.longest.as_secs_f64());
             let status = ClientStatus {
-                cost_secs: c.cost.as_secs_f64(),
+                name: name.to_string(),
+                cost_secs,
                 slices: c.slices,
                 longest_slice_secs,
                 ..ClientStatus::default()
             };
-            clients.insert(name.to_string(), status);
+            clients.insert(name, status);
         }
         for out in self.out.values() {
             let age = now.saturating_sub(out.since);
             longest = longest.max(age);
-            let client = clients.entry(out.client.to_string()).or_default();
+            let new = || ClientStatus { name: out.client.to_string(), ..ClientStatus::default() };
+            let client = clients.entry(&out.client).or_insert_with(new);
             client.out += 1;
             client.longest_slice_secs = client.longest_slice_secs.max(age.as_secs_f64());
             client.overrun_secs = client.overrun_secs.max(now.saturating_sub(out.deadline).as_secs_f64());
@@ -213,23 +215,26 @@ impl BudgetFigures {
         // The debt is worked off while nothing happens.
         let sleep_secs = (self.sleep_secs - now.saturating_sub(self.stood_at).as_secs_f64()).max(0.0);
         for client in clients.values_mut() {
-            client.percentage = percent(client.cost_secs);
+            client.total_percentage = percent(client.cost_secs);
+            client.percentage = client.total_percentage;
         }
+        let balance_secs = self.balance_secs + (self.sleep_secs - sleep_secs) * self.settings.rate;
+        let (slice_secs, longest_slice_secs) = (self.settings.slice.as_secs_f64(), longest.as_secs_f64());
         BudgetStatus {
-            cpu_percentage: 100.0 * self.settings.rate,
-            measured_percentage: percent(cost_secs),
-            basis: match self.settings.basis {
-                Basis::Wall => "wall",
-                Basis::Cpu => "cpu",
-            },
-            cpu_slice_secs: self.settings.slice.as_secs_f64(),
+            requested_percentage: 100.0 * self.settings.rate,
+            measured_total_percentage: percent(cost_secs),
+            basis: self.settings.basis,
+            slice_secs,
             paused: self.all_paused || self.paused.contains(&engine),
-            balance_secs: self.balance_secs + (self.sleep_secs - sleep_secs) * self.settings.rate,
+            balance_secs,
+            // Plus zero, since the other zero would be shown with a sign.
+            debt_secs: (-balance_secs).max(0.0) + 0.0,
             current_sleep_secs: sleep_secs,
             waiting: self.waiting,
             slices: self.slices,
-            longest_slice_secs: longest.as_secs_f64(),
-            clients,
+            longest_slice_secs,
+            longest_overrun_secs: (longest_slice_secs - slice_secs).max(0.0),
+            clients: clients.into_values().collect(),
         }
     }
 }

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::job::{ErrorNote, Finding, Note, NoteKind};
+use crate::store::ErrorCause;
 
 /// How many are kept; the state has all of those that belong to cycles which are kept there.
 pub const FINDINGS_KEPT: usize = 10_000;
@@ -17,7 +18,7 @@ const FINDINGS_BYTES_KEPT: usize = 2 << 20;
 
 /// A finding or an error, as it was saved.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Finding"))]
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingRow {
     /// Counts from 1 since the engine's start.
     pub number: u64,
@@ -51,6 +52,9 @@ pub struct FindingRow {
     pub path: Option<String>,
     /// What is wrong, for people.
     pub text: String,
+    /// Why something could not be read.
+    #[serde(skip)]
+    pub cause: ErrorCause,
 }
 
 impl FindingRow {
@@ -79,6 +83,7 @@ impl FindingRow {
             region: None,
             path: None,
             text: String::new(),
+            cause: ErrorCause::Other,
         };
         Some(match note.kind {
             NoteKind::Finding => {
@@ -87,23 +92,25 @@ impl FindingRow {
             }
             NoteKind::Stray => return None,
             NoteKind::Error => {
-                let ErrorNote { path, error } = serde_json::from_str(&note.body).ok()?;
-                FindingRow { path: Some(path), text: error, ..row }
+                let ErrorNote { path, error, cause } = serde_json::from_str(&note.body).ok()?;
+                FindingRow { path: Some(path), text: error, cause, ..row }
             }
         })
     }
 }
 
 /// Some of the findings, and where they stand among all.
-#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingsPage {
-    /// From this number on all are kept that none has taken the place of; 0 if there is none.
+    /// From this number on all are kept that no newer one has taken the place of; 0 if there is none.
     pub first: u64,
     /// Number of the newest; 0 if there is none.
     pub last: u64,
-    /// Whether more follow that were asked for.
+    /// Whether there are more beyond the last one here.
     pub more: bool,
     /// Those asked for, oldest first.
+    #[serde(rename = "findings")]
     pub rows: Vec<FindingRow>,
 }
 
@@ -195,7 +202,7 @@ mod tests {
     }
 
     fn at(path: &str, crawl: &str, cycle: u64) -> FindingRow {
-        let note = ErrorNote { path: path.into(), error: "why".into() };
+        let note = ErrorNote { path: path.into(), error: "why".into(), cause: ErrorCause::Other };
         let body = serde_json::to_string(&note).unwrap();
         let note = Note { number: 0, bucket: Vec::new(), kind: NoteKind::Error, body };
         FindingRow::of(&note, crawl, cycle, 1.5 + cycle as f64, "aa").unwrap()

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{BudgetStatus, Verdict};
+use super::{BudgetStatus, Range, Verdict};
 use crate::error::{Error, Result};
 use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, Note, NoteKind, PrefixTally, StrayNote, Tally};
 use crate::policy::cycle::{Cycle, CycleKey};
@@ -45,6 +46,70 @@ pub struct CycleReport {
     pub elapsed: Duration,
     /// The job's own keys.
     pub own: Map<String, Value>,
+}
+
+/// How a cycle has ended, or that it has not.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CycleResult {
+    /// All of it was visited.
+    Complete,
+    /// Prefixes could not be listed, so all numbers are at least.
+    Incomplete,
+    /// It has not ended.
+    InProgress,
+    /// It was given up for another one.
+    GivenUp,
+    /// A result that only a newer version knows.
+    #[serde(other)]
+    #[cfg_attr(feature = "daemon", schemars(skip))]
+    Other,
+}
+
+impl CycleResult {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CycleResult::Complete => "complete",
+            CycleResult::Incomplete => "incomplete",
+            CycleResult::InProgress => "in_progress",
+            CycleResult::GivenUp => "given_up",
+            CycleResult::Other => "other",
+        }
+    }
+}
+
+/// A cycle in short, finished or in progress.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CycleSummary {
+    /// The crawl.
+    pub crawl: String,
+    /// Its job.
+    pub job: String,
+    /// The cycle's number.
+    pub cycle: u64,
+    /// When it began, in seconds since 1970.
+    pub started: f64,
+    /// When it ended, in seconds since 1970; null while it is in progress.
+    pub finished: Option<f64>,
+    /// From start to end, or until now.
+    pub elapsed_secs: f64,
+    /// How it has ended.
+    pub result: CycleResult,
+    /// Buckets visited.
+    pub buckets: u64,
+    /// Shares visited; null where the job opens no bucket.
+    pub shares: Option<u64>,
+    /// What could not be read.
+    pub errors: u64,
+    /// Findings made.
+    pub findings: u64,
+    /// What was gone when its turn came.
+    pub vanished: u64,
+    /// Prefixes that could not be listed.
+    pub incomplete_prefixes: usize,
 }
 
 /// What the prefixes of a cycle have come to together. They are added in ring order.
@@ -162,6 +227,32 @@ impl CycleReport {
         }
     }
 
+    /// The same in short.
+    pub fn summary(&self) -> CycleSummary {
+        let opens_none = self.own.get("shares") == Some(&Value::Null);
+        CycleSummary {
+            crawl: self.key.crawl.clone(),
+            job: self.job.clone(),
+            cycle: self.key.number,
+            started: self.started,
+            finished: Some(self.finished),
+            elapsed_secs: (self.finished - self.started).max(0.0),
+            result: if self.complete { CycleResult::Complete } else { CycleResult::Incomplete },
+            buckets: self.counts.buckets,
+            shares: (!opens_none).then_some(self.counts.shares),
+            errors: self.counts.errors,
+            findings: self.counts.findings,
+            vanished: self.counts.vanished,
+            incomplete_prefixes: self.incomplete_prefixes.len(),
+        }
+    }
+
+    /// How long it took, in seconds; `None` if it did not visit the whole store.
+    pub(crate) fn took(&self) -> Option<Range> {
+        let secs = (self.finished - self.started).max(0.0);
+        self.complete.then_some(Range { least: secs, most: secs })
+    }
+
     /// How the store stands by it. A sound object that is only kept, and said to be so, is no damage.
     pub fn verdict(&self) -> Verdict {
         let damaged = self.findings.iter().filter(|finding| !finding.only_kept).count() as u64;
@@ -222,8 +313,8 @@ impl CycleReport {
             "incomplete_prefixes": self.incomplete_prefixes,
             "elapsed_secs": self.elapsed.as_secs_f64(),
             "budget": {
-                "cpu_percentage": budget.cpu_percentage,
-                "measured_percentage": budget.measured_percentage,
+                "cpu_percentage": budget.requested_percentage,
+                "measured_percentage": budget.measured_total_percentage,
                 "slices": budget.slices,
                 "longest_slice_secs": budget.longest_slice_secs,
             },

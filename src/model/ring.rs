@@ -2,31 +2,38 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::policy::ring::Ring;
 
 /// What is known of one prefix.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Mark {
-    /// When it was last completed, in seconds since 1970; `None` if unknown.
-    pub visited: Option<f64>,
-    /// Errors met there at that visit.
-    pub errors: u64,
-    /// Findings made there at that visit.
-    pub findings: u64,
-    /// Grows with each change of any mark of this ring, so that a reader knows which are new to it.
-    pub revision: u64,
+struct Mark {
+    visited: Option<f64>,
+    errors: u64,
+    findings: u64,
+    revision: u64,
 }
 
-/// A crawl's ring at one moment.
-#[derive(Debug, Clone, PartialEq)]
+/// A crawl's ring at one moment: for each prefix, in ring order, when it was visited last and what was met there.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RingPicture {
-    /// The names.
-    pub ring: Ring,
-    /// A mark for each, in ring order.
-    pub marks: Vec<Mark>,
-    /// Positions where workers are, ascending.
+    /// The names, in ring order; a position counts from 0 in it.
+    pub prefixes: Vec<String>,
+    /// When each was last completed, in seconds since 1970; null if that is unknown.
+    pub visited: Vec<Option<f64>>,
+    /// Errors in each at that visit.
+    pub errors: Vec<u64>,
+    /// Findings in each at that visit.
+    pub findings: Vec<u64>,
+    /// Positions at which workers are now, and those begun but not complete, ascending.
     pub current: Vec<u32>,
-    /// The revision of the newest mark.
+    /// Grows with each change of any prefix, so that a reader knows which are new to it: the revision of each.
+    #[serde(skip)]
+    pub revisions: Vec<u64>,
+    /// The revision of the newest change.
+    #[serde(skip)]
     pub revision: u64,
 }
 
@@ -112,7 +119,21 @@ impl RingMarks {
         }
         current.sort_unstable();
         current.dedup();
-        RingPicture { ring: self.ring.clone(), marks: self.marks.clone(), current, revision: self.revision }
+        RingPicture {
+            prefixes: self.ring.names().to_vec(),
+            visited: self.marks.iter().map(|mark| mark.visited).collect(),
+            errors: self.marks.iter().map(|mark| mark.errors).collect(),
+            findings: self.marks.iter().map(|mark| mark.findings).collect(),
+            current,
+            revisions: self.marks.iter().map(|mark| mark.revision).collect(),
+            revision: self.revision,
+        }
+    }
+
+    /// When the prefix that has waited longest was visited; `None` while the visit of one is not known.
+    pub fn oldest_visit(&self) -> Option<f64> {
+        let visits: Option<Vec<f64>> = self.marks.iter().map(|mark| mark.visited).collect();
+        visits?.into_iter().reduce(f64::min)
     }
 }
 
@@ -131,7 +152,8 @@ mod tests {
         assert_eq!(marks.picture().current, [1], "it has gone on");
         marks.complete(1, Some(7.0));
         let picture = marks.picture();
-        assert_eq!(picture.marks[1], Mark { visited: Some(7.0), errors: 2, findings: 3, revision: 2 });
+        assert_eq!((picture.visited[1], picture.errors[1], picture.findings[1]), (Some(7.0), 2, 3));
+        assert_eq!((&*picture.prefixes[1], picture.revisions[1]), ("b", 2));
         assert_eq!((picture.current, picture.revision), (vec![2], 2), "nothing is begun: where it was last");
     }
 
@@ -154,7 +176,7 @@ mod tests {
         marks.worker(1, Some(8));
         marks.met(8, 0, 0);
         marks.complete(8, Some(2.0));
-        assert_eq!((marks.picture().current, marks.picture().marks[8].findings), (vec![5, 7], 1));
+        assert_eq!((marks.picture().current, marks.picture().findings[8]), (vec![5, 7], 1));
     }
 
     #[test]
@@ -166,7 +188,8 @@ mod tests {
         marks.remember(0, 3.0);
         marks.remember(1, 3.0);
         marks.remember(2, 3.0);
-        let visited: Vec<_> = marks.picture().marks.iter().map(|m| (m.visited, m.findings)).collect();
-        assert_eq!(visited, [(Some(3.0), 2), (Some(9.0), 0)]);
+        let picture = marks.picture();
+        assert_eq!((picture.visited, picture.findings), (vec![Some(3.0), Some(9.0)], vec![2, 0]));
+        assert_eq!(marks.oldest_visit(), Some(3.0));
     }
 }

@@ -1,7 +1,7 @@
 //! How things stand, by one rule for all: damage comes first, then what could not be read, then what cannot go on, then what
 //! waits. The page, `sexton status`, the metrics and the exit codes go by it.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How things stand, the worst first.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
@@ -54,6 +54,14 @@ impl Verdict {
     }
 }
 
+/// One that is not known here comes from a newer version, and is worth a look.
+impl<'de> Deserialize<'de> for Verdict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Verdict, D::Error> {
+        let said = String::deserialize(deserializer)?;
+        Ok(Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == said).unwrap_or(Verdict::Failed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +74,13 @@ mod tests {
         assert!(Verdict::ALL.is_sorted());
         for verdict in Verdict::ALL {
             assert_eq!(serde_json::to_value(verdict).unwrap(), verdict.as_str());
+            assert_eq!(serde_json::from_value::<Verdict>(verdict.as_str().into()).unwrap(), verdict);
         }
+    }
+
+    #[test]
+    fn a_verdict_of_a_newer_version_is_worth_a_look() {
+        assert_eq!(serde_json::from_str::<Verdict>("\"dubious\"").unwrap(), Verdict::Failed);
     }
 
     #[test]

@@ -1,17 +1,5 @@
 //! Targets: whether every prefix is visited again within the time that was set, at the pace of the running cycle.
 
-/// What becomes of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outlook {
-    /// It will be kept.
-    Kept,
-    /// It may be kept or missed.
-    Close,
-    /// It will be missed: more budget, or a shorter time between cycles, is needed.
-    Missed,
-}
-
 /// How long it is from one visit of a prefix to the next, in seconds: a whole cycle and what lies between two. A range, as
 /// the time of a cycle is one.
 ///
@@ -21,12 +9,12 @@ pub fn between_visits(cycle: (f64, f64), between_cycles: f64) -> (f64, f64) {
     (cycle.0 + between_cycles, cycle.1 + between_cycles)
 }
 
-/// Says whether the target, in seconds, will be kept.
-pub fn outlook(target: f64, between_visits: (f64, f64)) -> Outlook {
+/// Says whether the target, in seconds, will be met; `None` where that is too close to be told.
+pub fn will_be_met(target: f64, between_visits: (f64, f64)) -> Option<bool> {
     match between_visits {
-        (_, most) if most <= target => Outlook::Kept,
-        (least, _) if least > target => Outlook::Missed,
-        _ => Outlook::Close,
+        (_, most) if most <= target => Some(true),
+        (least, _) if least > target => Some(false),
+        _ => None,
     }
 }
 
@@ -37,14 +25,14 @@ mod tests {
     const DAY: f64 = 86_400.0;
 
     #[test]
-    fn a_target_is_kept_missed_or_close() {
+    fn a_target_is_met_missed_or_close() {
         let at = |least: f64, most: f64, between: f64| {
-            outlook(30.0 * DAY, between_visits((least * DAY, most * DAY), between * DAY))
+            will_be_met(30.0 * DAY, between_visits((least * DAY, most * DAY), between * DAY))
         };
-        assert_eq!(at(10.0, 23.0, 7.0), Outlook::Kept, "to the day");
-        assert_eq!(at(10.0, 24.0, 7.0), Outlook::Close);
-        assert_eq!(at(23.0, 40.0, 7.0), Outlook::Close);
-        assert_eq!(at(24.0, 40.0, 7.0), Outlook::Missed);
+        assert_eq!(at(10.0, 23.0, 7.0), Some(true), "to the day");
+        assert_eq!(at(10.0, 24.0, 7.0), None);
+        assert_eq!(at(23.0, 40.0, 7.0), None);
+        assert_eq!(at(24.0, 40.0, 7.0), Some(false));
         assert_eq!(between_visits((DAY, f64::INFINITY), DAY), (2.0 * DAY, f64::INFINITY));
     }
 }

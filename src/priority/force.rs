@@ -5,52 +5,51 @@
 //! cgroup (cgroups(7)): within the group the idle class gives way, beyond it the group's own weight decides. The idle
 //! weight of a cgroup (`cpu.idle`, systemd's `CPUWeight=idle`) makes the whole group give way to its neighbours.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Manner, Working};
+use crate::lenient::known_or_default;
 use crate::settings::Priority;
 
 /// Against whom the class is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Grip {
     /// Against everybody, or all neighbours of its cgroup.
     Yes,
-    /// Against processes of its own session or cgroup only.
+    /// Against processes of its own session or cgroup only, or only for the disk.
     Partly,
     /// Against nobody.
+    #[default]
     No,
 }
 
-impl Grip {
-    /// As the API says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Grip::Yes => "yes",
-            Grip::Partly => "partly",
-            Grip::No => "no",
-        }
-    }
-}
-
 /// What is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Priority"))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InForce {
     /// What was asked for.
+    #[serde(deserialize_with = "known_or_default")]
     pub asked: Priority,
     /// Against whom it is in force.
+    #[serde(rename = "in_force", deserialize_with = "known_or_default")]
     pub grip: Grip,
-    /// One line for people.
+    /// One line for people that says which class is in force, and why.
     pub text: String,
-    /// The scheduling class of threads at work.
-    pub cpu_class: &'static str,
-    /// Their I/O class.
-    pub io_class: &'static str,
-    /// Whether the kernel groups by session; `None` if unknown.
+    /// The scheduling class of threads at work: `SCHED_IDLE`, `nice 19`, `normal`.
+    pub cpu_class: Cow<'static, str>,
+    /// Their I/O class: `idle`, `best effort 7`, `normal`.
+    pub io_class: Cow<'static, str>,
+    /// Whether the kernel groups by session, so that the class does nothing against other sessions; null if unknown.
     pub autogroup: Option<bool>,
     /// The cgroup whose weight counts, if it is not the root.
     pub cgroup: Option<String>,
-    /// Whether that has the idle weight; `None` if unknown.
+    /// Whether that cgroup has the idle weight, which holds against all others; null if unknown.
     pub cgroup_idle: Option<bool>,
 }
 
@@ -131,7 +130,16 @@ fn judge(working: &Working, group: &Group) -> InForce {
         (_, _, None) => (Grip::Yes, format!("{set}: in force")),
     };
     let Group { autogroup, cgroup, idle } = group.clone();
-    InForce { asked, grip, text, cpu_class, io_class, autogroup, cgroup, cgroup_idle: idle }
+    InForce {
+        asked,
+        grip,
+        text,
+        cpu_class: cpu_class.into(),
+        io_class: io_class.into(),
+        autogroup,
+        cgroup,
+        cgroup_idle: idle,
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +211,7 @@ mod tests {
         let never = Working { priority: Priority::Low, manner: Manner::Never };
         assert_eq!(judge(&never, &group).grip, Grip::No);
         let low = judge(&Working { manner: Manner::OwnThreads, ..never }, &group);
-        assert_eq!((low.grip, low.cpu_class, low.io_class), (Grip::Yes, "nice 19", "best effort 7"));
+        assert_eq!((low.grip, &*low.cpu_class, &*low.io_class), (Grip::Yes, "nice 19", "best effort 7"));
         assert_eq!(judge(&Working::NORMAL, &group).grip, Grip::Yes);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How often progress is saved: how much work a crash may repeat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Checkpoint {
@@ -16,7 +18,9 @@ pub enum Checkpoint {
 
 /// What the system does with threads at work while others want the processor or the disk. Never while they hold a lock of
 /// a database: whoever waits for it would wait for everybody else.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "PriorityAsked"))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Priority {
     /// They run when nobody else wants to (`SCHED_IDLE`, idle I/O).
     Idle,
@@ -25,4 +29,15 @@ pub enum Priority {
     /// As the process does.
     #[default]
     Normal,
+}
+
+impl Priority {
+    /// As the configuration and the API write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Priority::Idle => "idle",
+            Priority::Low => "low",
+            Priority::Normal => "normal",
+        }
+    }
 }

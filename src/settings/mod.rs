@@ -11,6 +11,8 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 pub use engine::{Checkpoint, Priority};
 pub use maintenance::MaintenanceSettings;
@@ -96,7 +98,9 @@ impl BudgetSettings {
 }
 
 /// What is counted against the budget.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The time inside slices, waiting for the disk included; so the disk is spared too.
     #[default]

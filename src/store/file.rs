@@ -9,6 +9,7 @@ use rustix::io::{Errno, pread};
 use rustix::path::Arg;
 use serde::{Deserialize, Serialize};
 
+use super::cause::not_regular;
 use super::open;
 use crate::calls::{Tries, fstat};
 
@@ -89,7 +90,7 @@ impl ObjectFile {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR.into()),
-            _ => return Err(io::Error::other("it is no regular file")),
+            _ => return Err(not_regular()),
         }
         let stamp = Stamp::of(&stat);
         // Of another width on other systems.

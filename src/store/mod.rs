@@ -3,6 +3,7 @@
 //! A store is a ring of prefixes; a prefix holds buckets, a bucket holds shares or objects. A store only reads and
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
+mod cause;
 mod direct;
 mod file;
 pub(crate) mod held;
@@ -18,6 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use cause::ErrorCause;
+pub(crate) use cause::{explained, not_regular};
 pub use file::{ObjectFile, Stamp};
 pub(crate) use held::HeldFolder;
 pub use names::{Names, Nature};

@@ -24,6 +24,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use super::cause::not_regular;
 use crate::calls::{fstat, fstatfs, openat};
 
 /// How a folder is opened.
@@ -31,9 +32,6 @@ pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).uni
 
 /// How a file is opened. NONBLOCK: a pipe in its place must not stop the work; it changes nothing for regular files.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
-
-/// What is said of a pipe, a device or a socket where a file belongs.
-const NO_REGULAR_FILE: &str = "it is no regular file";
 
 #[cfg(target_os = "linux")]
 const QUIET: OFlags = OFlags::NOATIME;
@@ -72,7 +70,7 @@ pub(crate) fn file_in(folder: impl AsFd, name: impl Arg + Copy, listed: FileType
         },
         FileType::Symlink | FileType::Unknown => {}
         FileType::Directory => return Err(Errno::ISDIR.into()),
-        _ => return Err(io::Error::other(NO_REGULAR_FILE)),
+        _ => return Err(not_regular()),
     }
     Seen::at(folder, name, OFlags::empty())?.open_file()
 }
@@ -143,7 +141,7 @@ impl Seen {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR.into()),
             FileType::Symlink => return Err(is_a_link()),
-            _ => return Err(io::Error::other(NO_REGULAR_FILE)),
+            _ => return Err(not_regular()),
         }
         self.refuse_kernel()?;
         let itself = format!("/proc/self/fd/{}", self.at.as_raw_fd());
@@ -217,7 +215,7 @@ mod tests {
         });
         std::thread::sleep(std::time::Duration::from_millis(50));
         for (name, listed) in [("pipe", FileType::Fifo), ("pipe", NOT_LISTED), ("link", FileType::Symlink)] {
-            assert_eq!(file_in(&folder, name, listed).unwrap_err().to_string(), NO_REGULAR_FILE, "{name}");
+            assert_eq!(file_in(&folder, name, listed).unwrap_err().to_string(), "it is no regular file", "{name}");
             assert!(folder_in(&folder, name).is_err(), "{name}");
         }
         assert!(regular(&dir.path().join("link")).is_err() && unlinked_file_in(&folder, "link").is_err());
@@ -249,7 +247,7 @@ mod tests {
             assert_eq!(text, "text");
             let refused = |name: &str| file_in(&folder, name, listed).unwrap_err();
             assert!(refused("to-proc").to_string().contains("such as /proc"), "{}", refused("to-proc"));
-            assert_eq!(refused("to-null").to_string(), NO_REGULAR_FILE);
+            assert_eq!(refused("to-null").to_string(), "it is no regular file");
             assert_eq!(refused("to-nothing").kind(), io::ErrorKind::NotFound);
             assert_eq!(refused("to-folder").kind(), io::ErrorKind::IsADirectory);
         }

@@ -115,8 +115,10 @@ fn what_a_cycle_has_spared_is_told_with_the_reasons() {
 #[test]
 fn how_the_last_run_of_a_cleaning_went() {
     let mut play = Play::as_written();
-    play.status["cleanings"][0]["last_run"]["refused"] = json!("it failed: the database is malformed");
+    play.status["cleanings"][0]["last_run"]["result"] = json!("failed");
+    play.status["cleanings"][0]["last_run"]["refused"] = json!("the database is malformed");
     let mut refused = play.clone();
+    refused.status["cleanings"][0]["last_run"]["result"] = json!("refused");
     refused.status["cleanings"][0]["last_run"]["refused"] = json!("no snapshot would be left");
     for (play, words) in [(play, "The last run failed"), (refused, "The last run was refused")] {
         let (stage, browser) = page(play);

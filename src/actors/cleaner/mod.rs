@@ -21,7 +21,7 @@ use super::{Cycles, Wiring};
 use crate::clock::Time;
 use crate::error::{Error, Result, Retry};
 use crate::maintenance::{Maintenance, MaintenanceReport, MaintenanceResult};
-use crate::model::{Board, Event, MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
+use crate::model::{Board, Event, MaintenanceEnd, MaintenanceStatus, TaskState};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{LastEnd, Moment, next_start};
 use crate::settings::MaintenanceSettings;
@@ -113,16 +113,15 @@ impl Runner {
     async fn sleep_until_run(&self, started: Duration, last: LastEnd) -> Result<()> {
         let now = Moment { monotonic: self.time.clock.now(), unix_secs: self.time.clock.unix_secs() };
         let wait = next_start(started, self.settings.slow_start, last, self.settings.every, now);
-        let phase =
-            if last == LastEnd::Never { MaintenancePhase::SlowStart } else { MaintenancePhase::SleepingBetweenRuns };
-        self.show(|c| (c.phase, c.next_run_at) = (phase, Some(now.monotonic.saturating_add(wait))));
+        let phase = if last == LastEnd::Never { TaskState::SlowStart } else { TaskState::Sleeping };
+        self.show(|c| (c.phase, c.next_run_due) = (phase, Some(now.monotonic.saturating_add(wait))));
         self.control.rests();
         tokio::select! {
             slept = self.sleep(wait) => slept?,
             () = self.control.start_wanted() => {}
         }
         self.control.started();
-        self.show(|c| c.next_run_at = None);
+        self.show(|c| c.next_run_due = None);
         Ok(())
     }
 
@@ -190,11 +189,11 @@ impl Runner {
     async fn permission(&self) -> Result<()> {
         let paused = self.control.is_paused();
         if paused {
-            self.phase(MaintenancePhase::Paused);
+            self.phase(TaskState::Paused);
         }
         self.control.released().await?;
         if paused {
-            self.phase(MaintenancePhase::Working);
+            self.phase(TaskState::Working);
         }
         Ok(())
     }
@@ -212,7 +211,7 @@ impl Runner {
         self.board.maintenance(&self.settings.name, write);
     }
 
-    fn phase(&self, phase: MaintenancePhase) {
+    fn phase(&self, phase: TaskState) {
         self.show(|c| c.phase = phase);
     }
 
@@ -222,14 +221,14 @@ impl Runner {
             Err(Error::Stopped) if self.control.is_stopped() => Ok(()),
             other => other,
         };
-        self.show(|c| c.next_run_at = None);
+        self.show(|c| c.next_run_due = None);
         let Err(error) = &result else {
-            self.phase(MaintenancePhase::Ended);
+            self.phase(TaskState::Done);
             info!(maintenance = self.settings.name, "maintenance ended");
             return result;
         };
         self.show(|c| {
-            c.phase = MaintenancePhase::Failed;
+            c.phase = TaskState::Failed;
             c.error = Some(error.to_string());
         });
         let (maintenance, error) = (self.settings.name.clone(), error.clone());

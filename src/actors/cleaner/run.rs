@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::Runner;
 use crate::error::{Error, Result, panic_message};
 use crate::maintenance::{MaintenanceProgress, MaintenanceReport, MaintenanceRun, MaintenanceStep, StepOutcome};
-use crate::model::{Event, MaintenancePhase, MaintenanceStatus};
+use crate::model::{Event, MaintenanceStatus, TaskState};
 use crate::policy::backoff::Backoff;
 use crate::slice::{Stage, TimeSlice};
 
@@ -37,7 +37,7 @@ impl Runner {
                 StepOutcome::More => {
                     patience = Patience::default();
                     let pauses = !step.leave_alone.is_zero();
-                    self.phase(if pauses { MaintenancePhase::Pausing } else { MaintenancePhase::Working });
+                    self.phase(if pauses { TaskState::Pausing } else { TaskState::Working });
                     step.leave_alone
                 }
             };
@@ -97,7 +97,7 @@ impl Runner {
             self.board.emit(|| Event::Waiting { crawl, error });
         }
         self.show(|c| c.waiting_for = Some(cause.to_string()));
-        self.phase(MaintenancePhase::Waiting);
+        self.phase(TaskState::Waiting);
         patience.backoff.failed()
     }
 
@@ -106,7 +106,7 @@ impl Runner {
             if let Some(why) = progress.lock_overrun.as_ref().filter(|_| c.progress.lock_overrun.is_none()) {
                 warn!(maintenance = self.settings.name, "{why}");
             }
-            c.phase = MaintenancePhase::Working;
+            c.phase = TaskState::Working;
             c.progress = progress;
             c.waiting_for = None;
         });

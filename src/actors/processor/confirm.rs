@@ -11,9 +11,10 @@ use super::crawl::Crawl;
 use super::judging::{Next, confirmed};
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job};
-use crate::model::{Event, Phase, RehearsalStatus, WouldDelete};
+use crate::model::{Event, RehearsalStatus, TaskState, WouldDelete};
 use crate::policy::cycle::Cycle;
-use crate::policy::deletion::Verdict;
+use crate::policy::deletion::{SafetyCatch, Verdict};
+use crate::sizes;
 use crate::store::Store;
 
 /// What a crawl waits to have confirmed.
@@ -34,16 +35,22 @@ pub(super) async fn wait<S: Store, J: Job<S>>(
     crawl: &Arc<Crawl<S, J>>,
     cycle: &Cycle,
     counts: &Counts,
-    verdict: Verdict,
+    (verdict, catch): (Verdict, Option<SafetyCatch>),
 ) -> Result<Next> {
     let (name, number) = (&crawl.settings.name, cycle.number);
     let (over_limit, would_delete) = (verdict == Verdict::OverLimit, WouldDelete::of(counts));
     info!(crawl = name, cycle = number, over_limit, ?would_delete, "the cycle waits to be confirmed");
     crawl.show(|c| {
-        c.phase = Phase::Rehearsed;
+        c.phase = TaskState::Rehearsed;
         c.rehearsing = true;
-        c.rehearsal =
-            Some(RehearsalStatus { cycle: number, examined: counts.shares, over_limit, confirmed: None, would_delete });
+        c.rehearsal = Some(RehearsalStatus {
+            cycle: number,
+            examined: counts.shares,
+            over_limit,
+            would_delete,
+            max_delete: catch.map(|catch| sizes::percent(catch.most)),
+            ..RehearsalStatus::default()
+        });
     });
     let mut awaited = crawl.awaited.subscribe();
     crawl.awaited.send_replace(Some(Awaited { cycle: number, objects: would_delete.shares, over_limit }));
@@ -78,9 +85,9 @@ pub(super) async fn take<S: Store, J: Job<S>>(
     // Shown at once, so that whoever has confirmed it sees it with the answer.
     crawl.show(|c| {
         if let Some(shown) = c.rehearsal.as_mut().filter(|shown| shown.cycle == cycle) {
-            shown.confirmed = Some(at);
+            (shown.confirmed, shown.confirmed_at) = (true, Some(at));
             c.rehearsing = false;
-            c.phase = Phase::Walking;
+            c.phase = TaskState::Walking;
         }
     });
     crawl.awaited.send_replace(None);

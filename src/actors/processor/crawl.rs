@@ -18,7 +18,7 @@ use crate::actors::{Life, Wiring};
 use crate::clock::Time;
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
-use crate::model::{Board, CrawlStatus, Event, Phase};
+use crate::model::{Board, CrawlStatus, Event, TaskState};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Cycle, Fresh, Moment};
 use crate::priority::Working;
@@ -135,7 +135,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     /// Sleeps until the next cycle may begin, or a command to start comes; a stop ends it with [`Error::Stopped`].
     ///
     /// `wait` says how long, given the minimum cycle time; it is asked anew when that is changed.
-    pub async fn sleep_until_cycle(&self, phase: Phase, wait: impl Fn(Duration) -> Duration) -> Result<()> {
+    pub async fn sleep_until_cycle(&self, phase: TaskState, wait: impl Fn(Duration) -> Duration) -> Result<()> {
         let mut minimum = self.minimum_cycle_time.subscribe();
         self.control.rests();
         loop {
@@ -143,7 +143,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
             let at = self.time.clock.now().saturating_add(wait);
             self.show(|c| {
                 c.phase = phase;
-                c.next_cycle_at = Some(at);
+                c.next_cycle_due = Some(at);
             });
             let slept = tokio::select! {
                 slept = self.sleep(wait) => slept,
@@ -152,7 +152,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
                 () = self.control.start_wanted() => Ok(()),
             };
             self.control.started();
-            self.show(|c| c.next_cycle_at = None);
+            self.show(|c| c.next_cycle_due = None);
             return slept;
         }
     }
@@ -199,7 +199,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     pub fn ended(&self, result: &Result<()>) {
         // An engine that has failed stops its crawls in good order, but that is not how they were meant to end.
         self.show(|c| {
-            c.phase = if result.is_ok() && c.error.is_none() { Phase::Ended } else { Phase::Failed };
+            c.phase = if result.is_ok() && c.error.is_none() { TaskState::Done } else { TaskState::Failed };
             // Nobody waits for it any more.
             c.rehearsal = None;
         });

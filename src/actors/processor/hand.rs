@@ -19,7 +19,7 @@ use crate::lock::lock;
 use crate::policy::deletion::Clocks;
 use crate::settings::Checkpoint;
 use crate::slice::{Stage, TimeSlice};
-use crate::store::Store;
+use crate::store::{ErrorCause, Store};
 
 /// Bytes of notes after which progress is saved, even in mid-slice: some thousand rows, which are committed in a few milliseconds.
 const NOTE_BYTES_IN_HAND: usize = 256 << 10;
@@ -226,10 +226,11 @@ fn fold_prefix<S: Store, J: Job<S>>(
     skipped: &Arc<Skipped>,
 ) -> std::result::Result<(), Stopped> {
     let prefix = work.ring.name(listed.position).unwrap_or_default();
-    let give_up = |state: &mut PrefixState<J::Tally, J::Part>, why: &dyn std::fmt::Display| {
+    let give_up = |state: &mut PrefixState<J::Tally, J::Part>, cause: ErrorCause, why: &dyn std::fmt::Display| {
         state.forget_deferred();
         state.notes.enter(b"");
-        state.notes.error(&crawl.store.path(prefix, None), &format_args!("prefix {prefix:?} left out: {why}"));
+        let told = format_args!("prefix {prefix:?} left out: {why}");
+        state.notes.error(&crawl.store.path(prefix, None), cause, &told);
         // What was examined of it stands.
         if work.phase != CyclePhase::CarryOut {
             state.notes.counts.unlisted = 1;
@@ -245,7 +246,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
             return Ok(());
         }
         Contents::Unlistable(error) => {
-            give_up(state, &format_args!("cannot list it: {error}"));
+            give_up(state, ErrorCause::of(error), &format_args!("cannot list it: {error}"));
             return Ok(());
         }
         Contents::Names { open, names } => (open, names),
@@ -253,7 +254,7 @@ fn fold_prefix<S: Store, J: Job<S>>(
         Contents::Later { .. } => return Ok(()),
     };
     if let Some(message) = skipped.get(&(state.position, Vec::new())) {
-        give_up(state, &format_args!("the job panicked on it: {message}"));
+        give_up(state, ErrorCause::Panicked, &format_args!("the job panicked on it: {message}"));
         return Ok(());
     }
     let (store, now, phase) = (&*crawl.store, work.now, work.phase);

@@ -57,7 +57,7 @@ pub(super) async fn next<S: Store, J: Job<S>>(
             return Err(Error::SafetyCatch { crawl, cycle: number, would_delete, deleted, examined, most });
         }
         (Verdict::Confirm | Verdict::OverLimit, _) => {
-            return confirm::wait(crawl, cycle, &counts, verdict).await;
+            return confirm::wait(crawl, cycle, &counts, (verdict, catch)).await;
         }
     }
     // Before anything is saved that binds the cycle.

@@ -35,7 +35,7 @@ use super::messages::{
 };
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::model::{Event, Phase, WorkerState};
+use crate::model::{Event, TaskState, WorkerState};
 use crate::policy::cycle::{CycleKey, LastEnd, Moment, next_start};
 use crate::store::Store;
 
@@ -159,7 +159,7 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
                 let pace = |time: Duration| time.saturating_add(jitter);
                 next_start(started, pace(crawl.settings.slow_start), last, pace(minimum_cycle_time), now)
             };
-            let phase = if last == LastEnd::Never { Phase::SlowStart } else { Phase::SleepingBetweenCycles };
+            let phase = if last == LastEnd::Never { TaskState::SlowStart } else { TaskState::Sleeping };
             crawl.sleep_until_cycle(phase, wait).await?;
         }
         crawl.control.released().await?;
@@ -219,7 +219,7 @@ async fn cycle<S: Store, J: Job<S>>(
         c.rehearsal = None;
         c.rehearsing = rehearsing;
         c.examined_before = opened.cycle.is_examined();
-        c.prefixes_done_before = (origin != Origin::Begun).then_some(opened.cycle.done.len() as u32);
+        c.resumed_with = (origin != Origin::Begun).then_some(opened.cycle.done.len() as u32);
     });
     if origin != Origin::Undelivered {
         let resumed = origin == Origin::Resumed;
@@ -267,7 +267,7 @@ async fn walk<S: Store, J: Job<S>>(
 ) -> Result<Arc<CycleWork>> {
     judging::check_job(crawl)?;
     let work = Arc::new(CycleWork::new(crawl, opened));
-    crawl.show(|c| c.phase = Phase::Walking);
+    crawl.show(|c| c.phase = TaskState::Walking);
     crawl.control.is_up();
     if work.left() == 0 {
         return Ok(work);

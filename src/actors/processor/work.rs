@@ -253,7 +253,7 @@ impl CycleWork {
                 }
                 NoteKind::Stray => None,
                 NoteKind::Error => {
-                    let ErrorNote { path, error } = serde_json::from_str(&note.body).ok()?;
+                    let ErrorNote { path, error, .. } = serde_json::from_str(&note.body).ok()?;
                     Some(Event::Error { crawl: name.clone(), path, error })
                 }
             });

@@ -11,6 +11,7 @@ use super::raised::{At, Raised};
 use super::table::{Fate, Figure, Mark, SegmentTable};
 
 /// Something odd that was found.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "OddRow"))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Odd {
     /// The segment, if it is about one.

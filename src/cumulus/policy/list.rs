@@ -15,6 +15,7 @@ use super::number::Number;
 use super::table::{Fate, Figure, Mark, SegmentTable};
 
 /// One line of the list of segments.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Segment"))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SegmentEntry {
     /// Its `segmentid`.
@@ -25,13 +26,13 @@ pub struct SegmentEntry {
     pub used_bytes: Number,
     /// Bytes of all its objects.
     pub size_bytes: Number,
-    /// When the newest part of it was written.
+    /// When the newest part of it was written, as a Julian day; a text where the database has one in its place.
     pub mtime: Moment,
     /// Days since then; negative for the future, `None` where nothing is known and nothing is assumed.
     pub age_days: Option<f64>,
     /// `(1 - u) * (age + age boost) / (u + 0.1)`, in days; `None` where it cannot be computed.
     pub benefit: Option<f64>,
-    /// The part in use; `None` for a segment of 0 bytes.
+    /// The part in use, from 0 to 1; `None` for a segment of 0 bytes.
     pub utilization: Option<f64>,
     /// Whether this run marks it.
     pub marked: bool,

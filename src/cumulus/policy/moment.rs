@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A point in time as it stands in a database.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum Moment {

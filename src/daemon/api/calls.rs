@@ -66,11 +66,12 @@ async fn cleaning(daemon: Daemon, name: web::Path<String>) -> Answer {
 
 async fn plan(daemon: Daemon, name: web::Path<String>) -> Answer {
     let picture = Picture::take(&daemon);
-    let Some((figures, report)) = cleanings::plan(&picture, cleaning_view(&picture, &name)?) else {
+    let view = cleaning_view(&picture, &name)?;
+    let Some((made, report)) = cleanings::made(&picture, view) else {
         return Err(Failed::new(StatusCode::NOT_FOUND, format!("{name} has made no plan since the daemon's start")));
     };
     let failed = |e| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the plan of {name}: {e}"));
-    let body = PlanBody::new(&figures, report).map_err(failed)?;
+    let body = PlanBody::new(&cleanings::plan(view, made, &report), report.clone()).map_err(failed)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
@@ -93,8 +94,7 @@ async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
         crawl_view(&Picture::take(&daemon), name)?;
     }
     let page = daemon.engine.findings(query.after, query.crawl.as_deref(), limit);
-    let (boot, findings) = (daemon.boot.clone(), page.rows);
-    Ok(HttpResponse::Ok().json(Findings { boot, first: page.first, last: page.last, more: page.more, findings }))
+    Ok(HttpResponse::Ok().json(Findings { boot: daemon.boot.clone(), page }))
 }
 
 #[derive(Deserialize)]

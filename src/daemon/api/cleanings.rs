@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::picture::Picture;
-use super::shapes::{Cleaning, CleaningRun, CleaningState, OddRow, Plan, Threshold};
-use crate::cumulus::policy::{CleaningPlan, Number, Odd, Policy};
+use super::shapes::{Cleaning, CleaningRun, Plan, Threshold};
+use crate::cumulus::policy::Policy;
 use crate::cumulus::settings::Manner;
 use crate::cumulus::{CleaningFigures, CleaningReport};
 use crate::daemon::shared::CleaningView;
 use crate::lock::lock;
 use crate::maintenance::MaintenanceResult;
-use crate::model::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
+use crate::model::{MaintenanceEnd, MaintenanceStatus, TaskState};
 
 /// All cleanings, in the order of the file.
 pub fn all(picture: &Picture<'_>) -> Vec<Cleaning> {
@@ -22,76 +22,45 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
     let name = &view.settings.task.name;
     let status = picture.status.maintenance.get(name);
     let found = status.cloned().unwrap_or_else(|| MaintenanceStatus::new(view.settings.database.display().to_string()));
-    let progress = found.progress;
     Cleaning {
         name: name.clone(),
         database: view.settings.database.display().to_string(),
         dry_run: view.settings.manner == Manner::DryRun,
-        state: state(view, status),
-        doing: progress.doing.to_owned(),
-        rows_done: progress.rows_done,
-        rows_planned: progress.rows_planned,
-        locks: progress.locks,
-        longest_lock_secs: progress.longest_lock_secs,
-        lock_overrun: progress.lock_overrun,
-        resumed: progress.resumed,
-        planned_again: progress.planned_again,
-        waiting_for: found.waiting_for,
-        error: found.error,
         by_hand: view.by_hand,
-        next_run_at: found.next_run_in_secs.map(|wait| picture.now + wait),
         last_run: last_run(picture, view),
+        status: MaintenanceStatus { state: state(view, status), ..found },
     }
 }
 
-fn state(view: &CleaningView, status: Option<&MaintenanceStatus>) -> CleaningState {
-    let Some(found) = status else {
-        return if view.stopped { CleaningState::Stopped } else { CleaningState::Waiting };
-    };
-    match found.phase {
-        MaintenancePhase::Failed => CleaningState::Failed,
-        _ if view.stopped => CleaningState::Stopped,
-        MaintenancePhase::Ended => CleaningState::Done,
-        _ if found.paused => CleaningState::Paused,
-        MaintenancePhase::Paused => CleaningState::Paused,
-        MaintenancePhase::SlowStart | MaintenancePhase::SleepingBetweenRuns => CleaningState::Sleeping,
-        MaintenancePhase::Working => CleaningState::Working,
-        MaintenancePhase::Pausing => CleaningState::Pausing,
-        MaintenancePhase::Waiting => CleaningState::Waiting,
+fn state(view: &CleaningView, status: Option<&MaintenanceStatus>) -> TaskState {
+    match status.map(|found| found.state) {
+        Some(TaskState::Failed) => TaskState::Failed,
+        _ if view.stopped => TaskState::Stopped,
+        None => TaskState::Waiting,
+        Some(TaskState::SlowStart) => TaskState::Sleeping,
+        Some(state) => state,
     }
 }
 
-/// How the last run of a cleaning went, also of an earlier process; then only in short.
+/// How the last run of a cleaning went, also of an earlier process.
 pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
     let name = &view.settings.task.name;
     let found = picture.status.maintenance.get(name).and_then(|found| found.last.clone());
     let MaintenanceEnd { ended, result } = found.or_else(|| lock(&picture.shared.past).run(name).cloned())?;
-    let report = last_report(picture, name);
-    let bytes = |of: fn(&CleaningPlan) -> Number, known: u64| match &report {
-        Some(report) => of(&report.plan),
-        None => Number::Int(known.into()),
-    };
-    // Figures that a newer Sexton has written are not shown.
-    let figures = CleaningFigures::of_result(&result);
+    let (kind, figures) = ((&result).into(), CleaningFigures::of_result(&result));
     let refused = match result {
+        // Figures that a newer Sexton has written are not shown.
         MaintenanceResult::Done { .. } => figures.map(|_| None)?,
         MaintenanceResult::Refused { why } => Some(why),
-        MaintenanceResult::Failed { error } => Some(format!("it failed: {error}")),
+        MaintenanceResult::Failed { error } => Some(error),
     };
-    let of_figures = |of: fn(CleaningFigures) -> u64| figures.map_or(0, of);
-    let locks = report.as_ref().map(|report| &report.steps);
     Some(CleaningRun {
         cleaning: name.clone(),
         finished: ended,
-        elapsed_secs: report.as_ref().map_or(0.0, |report| report.elapsed_secs),
+        result: kind,
         refused,
         dry_run: view.settings.manner == Manner::DryRun,
-        marked_segments: of_figures(|done| done.segments_marked),
-        reclaimable_bytes: bytes(|plan| plan.reclaimable_bytes, of_figures(|done| done.reclaimable_bytes)),
-        rewrite_bytes: bytes(|plan| plan.rewrite_bytes, of_figures(|done| done.rewrite_bytes)),
-        obsolete_bytes: bytes(|plan| plan.obsolete_bytes, 0),
-        locks: locks.map_or(0, |locks| locks.count),
-        longest_lock_secs: locks.and_then(|locks| locks.longest_ms).map_or(0.0, |ms| ms / 1e3),
+        figures: figures.unwrap_or_default(),
     })
 }
 
@@ -99,15 +68,19 @@ fn last_report(picture: &Picture<'_>, cleaning: &str) -> Option<Arc<CleaningRepo
     picture.shared.engine.last_maintenance(cleaning)?.body()
 }
 
-/// The newest plan of a cleaning and the report that has its segments, if one was made since the start.
-pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<(Plan, Arc<CleaningReport>)> {
-    let report = last_report(picture, &view.settings.task.name)?;
-    let ended = picture.status.maintenance.get(&view.settings.task.name).and_then(|found| found.last.as_ref());
+/// The report that has the newest plan of a cleaning, if one was made since the start, and when that run ended.
+pub fn made(picture: &Picture<'_>, view: &CleaningView) -> Option<(f64, Arc<CleaningReport>)> {
+    let name = &view.settings.task.name;
+    let ended = picture.status.maintenance.get(name).and_then(|found| found.last.as_ref());
+    Some((ended.map_or(picture.now, |end| end.ended), last_report(picture, name)?))
+}
+
+/// The plan of that report.
+pub fn plan<'a>(view: &'a CleaningView, made: f64, report: &'a CleaningReport) -> Plan<'a> {
     let plan = &report.plan;
-    let odd = |odd: &Odd| OddRow { segment: odd.segment, name: odd.name.clone(), what: odd.what.to_string() };
-    let figures = Plan {
-        cleaning: view.settings.task.name.clone(),
-        made: ended.map_or(picture.now, |end| end.ended),
+    Plan {
+        cleaning: &view.settings.task.name,
+        made,
         dry_run: view.settings.manner == Manner::DryRun,
         refused: report.refused(),
         era: plan.era,
@@ -117,10 +90,9 @@ pub fn plan(picture: &Picture<'_>, view: &CleaningView) -> Option<(Plan, Arc<Cle
         rewrite_bytes: plan.rewrite_bytes,
         obsolete_bytes: plan.obsolete_bytes,
         space_comes_free: plan.space_comes_free.to_string(),
-        odd: plan.odd.iter().map(odd).collect(),
+        odd: &plan.odd,
         locks: report.steps,
-    };
-    Some((figures, report))
+    }
 }
 
 fn threshold(policy: &Policy) -> Threshold {

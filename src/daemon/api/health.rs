@@ -7,8 +7,8 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 
 use super::picture::Picture;
-use super::shapes::{CleaningState, CrawlState};
 use crate::daemon::shared::Shared;
+use crate::model::TaskState;
 
 /// The supervisor looks once a second; one that has not done so for this long hangs.
 const LOOKS_WITHIN: Duration = Duration::from_secs(60);
@@ -17,8 +17,9 @@ const LOOKS_WITHIN: Duration = Duration::from_secs(60);
 pub async fn health(daemon: web::Data<Shared>) -> HttpResponse {
     let picture = Picture::take(&daemon);
     let status = picture.status(false);
-    let failed = status.crawls.iter().filter(|crawl| crawl.state == CrawlState::Failed).count()
-        + status.cleanings.iter().filter(|cleaning| cleaning.state == CleaningState::Failed).count();
+    let crawls = status.crawls.iter().map(|crawl| crawl.status.state);
+    let states = crawls.chain(status.cleanings.iter().map(|cleaning| cleaning.status.state));
+    let failed = states.filter(|state| *state == TaskState::Failed).count();
     answer(fault(status.stopping, daemon.since_look(), failed))
 }
 

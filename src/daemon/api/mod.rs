@@ -12,7 +12,6 @@ pub mod picture;
 mod plan;
 mod problems;
 pub mod shapes;
-mod target;
 pub mod waiting;
 
 use std::net::TcpListener;

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::shapes::*;
+use crate::cumulus::policy::SegmentEntry;
 use crate::daemon::hub::MissedEvent;
 use crate::daemon::series::Sample;
 use crate::engine::Command;
@@ -79,7 +80,7 @@ pub fn document() -> Value {
     calls.changing();
     calls.page();
     let Calls { mut answers, mut bodies, paths } = calls;
-    let segment = answers.subschema_for::<PlannedSegment>();
+    let segment = answers.subschema_for::<SegmentEntry>();
     let mut schemas = answers.take_definitions(true);
     // They are written behind the rest of a plan, which may be long.
     schemas["Plan"]["properties"]["segments"] =
@@ -109,7 +110,7 @@ pub fn document() -> Value {
 
 impl Calls {
     fn reading(&mut self) {
-        self.get::<Status>("/api/status", "The daemon at this moment.");
+        self.get::<DaemonStatus>("/api/status", "The daemon at this moment.");
         self.get::<CrawlDetail>("/api/crawls/{name}", "One crawl, with its ring, cycles and last report.");
         self.get::<Findings>("/api/findings", "Findings and errors after a number, oldest first.")
             .query("after", "integer", "Only those with a greater number. Default 0.")
@@ -123,7 +124,7 @@ impl Calls {
         );
         self.get::<BudgetReport>("/api/budget", "The budget, and how it was kept over the last hour.");
         self.get::<Cleaning>("/api/cleanings/{name}", "One cleaning.");
-        self.get::<Plan>(
+        self.get::<Plan<'_>>(
             "/api/cleanings/{name}/plan",
             "The newest plan of a cleaning. 404 also if none was made since the start.",
         );

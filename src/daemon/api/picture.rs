@@ -6,18 +6,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::shapes::{
-    AccessStatus, Budget, BudgetReport, Client, ConfigStatus, Crawl, CrawlDetail, CrawlSettings, CrawlState, Cycle,
-    History, LeaseAge, Moment, Priority, Problem, Range, Rehearsal, RingPicture, SeriesShape, Space, Spared, Status,
-    WindowShape,
+    AccessStatus, Budget, BudgetChange, BudgetReport, BudgetSource, ConfigStatus, Crawl, CrawlDetail, CrawlSettings,
+    Cycle, DaemonStatus, History, LeaseAge, Problem, ProblemSubject, SeriesShape, Space, WindowShape,
 };
-use super::target::target;
 use super::{cleanings, problems};
-use crate::daemon::series::{SAMPLES_KEPT, STEP, Series};
+use crate::daemon::series::{SAMPLES_KEPT, STEP};
 use crate::daemon::shared::{CrawlView, Shared, View};
 use crate::lock::lock;
-use crate::model::{self, BudgetStatus, CrawlStatus, CycleReport, Phase, RehearsalStatus, Verdict, WouldDelete};
+use crate::model::{self, CrawlStatus, CycleReport, CycleResult, CycleSummary, TargetStatus, TaskState, Verdict};
 use crate::policy::windows::Window;
-use crate::settings::Priority as Asked;
+use crate::tahoe::leases::Spared;
 
 const DAY_SECS: f64 = 86_400.0;
 
@@ -35,14 +33,14 @@ impl<'a> Picture<'a> {
         Picture { shared, view, status, now }
     }
 
-    pub fn status(&self, may_change: bool) -> Status {
+    pub fn status(&self, may_change: bool) -> DaemonStatus {
         let uptime = self.shared.time.clock.now().saturating_sub(self.shared.started);
         let view = &self.view;
         let crawls: Vec<Crawl> = view.crawls.iter().map(|crawl| self.crawl(crawl)).collect();
         let cleanings = cleanings::all(self);
         let problems = problems::all(self, &crawls, &cleanings);
-        Status {
-            version: env!("CARGO_PKG_VERSION"),
+        DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: self.shared.boot.clone(),
             pid: std::process::id(),
             now: self.now,
@@ -58,7 +56,7 @@ impl<'a> Picture<'a> {
             paused: self.status.budget.paused,
             stopping: view.stopping,
             budget: self.budget(),
-            priority: self.priority(),
+            priority: view.priority.clone(),
             crawls,
             cleanings,
             verdict: Verdict::over(problems.iter().map(|problem| problem.severity)),
@@ -67,56 +65,27 @@ impl<'a> Picture<'a> {
         }
     }
 
-    fn priority(&self) -> Priority {
-        let found = &self.view.priority;
-        Priority {
-            asked: match found.asked {
-                Asked::Idle => "idle",
-                Asked::Low => "low",
-                Asked::Normal => "normal",
-            },
-            in_force: found.grip.as_str(),
-            text: found.text.clone(),
-            cpu_class: found.cpu_class.to_owned(),
-            io_class: found.io_class.to_owned(),
-            autogroup: found.autogroup,
-            cgroup: found.cgroup.clone(),
-            cgroup_idle: found.cgroup_idle,
-        }
-    }
-
     pub fn budget(&self) -> Budget {
-        let (view, budget) = (&self.view, &self.status.budget);
+        let (view, mut status) = (&self.view, self.status.budget.clone());
         let series = lock(&self.shared.series);
-        let source = match (view.changed, view.open) {
-            (Some(_), _) => "changed",
-            (None, Some(_)) => "window",
-            (None, None) => "file",
-        };
-        let longest_overrun = (budget.longest_slice_secs - budget.cpu_slice_secs).max(0.0);
-        let moment = |at: f64, rate: f64| Moment { at, cpu_percentage: percent(rate) };
+        for client in &mut status.clients {
+            client.percentage = series.client(&client.name).unwrap_or(client.total_percentage);
+        }
+        let change = |at: f64, rate: f64| BudgetChange { at, cpu_percentage: percent(rate) };
         Budget {
-            requested_percentage: budget.cpu_percentage,
-            source,
+            source: match (view.changed, view.open) {
+                (Some(_), _) => BudgetSource::Changed,
+                (None, Some(_)) => BudgetSource::Window,
+                (None, None) => BudgetSource::File,
+            },
             file_percentage: percent(view.file_rate),
             window: view.open.as_ref().map(window),
             windows: view.windows.all().iter().map(window).collect(),
-            next_change: view.next_change.map(|(at, rate)| moment(at, rate)),
-            changed: view.changed.map(|change| moment(change.at, change.rate)),
-            measured_percentage: series.last_minute().unwrap_or(budget.measured_percentage),
-            measured_hour_percentage: series.last_hour().unwrap_or(budget.measured_percentage),
-            measured_total_percentage: budget.measured_percentage,
-            basis: budget.basis,
-            slice_secs: budget.cpu_slice_secs,
-            balance_secs: budget.balance_secs,
-            // Plus zero, since the other zero would be shown with a sign.
-            debt_secs: (-budget.balance_secs).max(0.0) + 0.0,
-            current_sleep_secs: budget.current_sleep_secs,
-            waiting: budget.waiting,
-            slices: budget.slices,
-            longest_slice_secs: budget.longest_slice_secs,
-            longest_overrun_secs: longest_overrun,
-            clients: clients(budget, &series),
+            next_change: view.next_change.map(|(at, rate)| change(at, rate)),
+            changed: view.changed.map(|changed| change(changed.at, changed.rate)),
+            measured_percentage: series.last_minute().unwrap_or(status.measured_total_percentage),
+            measured_hour_percentage: series.last_hour().unwrap_or(status.measured_total_percentage),
+            status,
         }
     }
 
@@ -129,46 +98,24 @@ impl<'a> Picture<'a> {
     pub fn crawl(&self, view: &CrawlView) -> Crawl {
         let name = &view.settings.name;
         let status = self.status.crawls.get(name);
-        let found = self.found(view);
+        let mut found = self.found(view);
         let report = self.shared.last_report(name);
-        let begins = status.is_none_or(|found| found.phase == Phase::Ended) && !view.stopped && view.failed.is_none();
+        let begins =
+            status.is_none_or(|found| found.phase == TaskState::Done) && !view.stopped && view.failed.is_none();
         let opening = begins.then(|| "its store is being opened".to_owned());
-        let waiting_for = view.waiting.clone().or(found.waiting_for.clone()).or(opening);
-        let target = target(self, view, &found, report.as_deref());
-        let error = view.failed.clone().or(found.error.clone().filter(|_| view.waiting.is_none()));
+        found.state = state(view, status);
+        found.error = view.failed.clone().or(found.error.filter(|_| view.waiting.is_none()));
+        found.waiting_for = view.waiting.clone().or(found.waiting_for).or(opening);
+        found.target = target(view, found.target, report.as_deref());
+        found.rehearsing = self.is_rehearsing(view);
+        let (paces, now) = (lock(&self.shared.paces), self.shared.time.clock.now());
         Crawl {
             name: name.clone(),
-            job: view.job.to_owned(),
             store: view.store.display().to_string(),
-            state: state(view, status),
-            cycle: found.cycle,
-            cycle_started: found.cycle_started,
-            resumed_with: found.prefixes_done_before,
-            prefixes_done: found.prefixes_done,
-            prefixes_total: found.prefixes_total,
-            last_complete_prefix: found.last_complete_prefix,
-            last_complete_bucket: found.last_complete_bucket,
-            buckets: found.buckets,
-            shares: found.shares,
-            errors: found.errors,
-            findings: found.findings,
-            vanished: found.vanished,
-            damaged: found.damaged,
-            buckets_per_sec: lock(&self.shared.paces).buckets_per_sec(
-                name,
-                found.buckets,
-                self.shared.time.clock.now(),
-            ),
-            remaining_secs: found.remaining_secs.map(|(least, most)| Range { least, most }),
-            next_cycle_at: found.next_cycle_in_secs.map(|wait| self.now + wait),
-            workers: found.workers,
-            waiting_for,
-            error,
+            buckets_per_sec: paces.buckets_per_sec(name, found.buckets, now),
             by_hand: view.by_hand,
-            target,
-            rehearsal: found.rehearsal.map(|rehearsal| shown(view, rehearsal)),
-            rehearsing: self.is_rehearsing(view),
             last_cycle: report.map(|report| cycle(&report)),
+            status: found,
         }
     }
 
@@ -205,7 +152,7 @@ impl<'a> Picture<'a> {
                 read_ahead: settings.read_ahead,
                 parameters: view.parameters.clone(),
             },
-            ring: self.shared.engine.ring(name).map(ring).unwrap_or_default(),
+            ring: self.shared.engine.ring(name).unwrap_or_default(),
             cycles,
             lease_ages: report.as_ref().and_then(lease_ages),
             report: report.map(|report| report.to_json(&self.status.budget)),
@@ -218,17 +165,17 @@ impl<'a> Picture<'a> {
         let mut cycles: Vec<Cycle> = self.shared.history(name).iter().map(cycle).collect();
         let found = self.found(view);
         let (Some(number), Some(started)) = (found.cycle, found.cycle_started) else { return cycles };
-        if cycles.iter().any(|cycle| cycle.cycle == number) {
+        if cycles.iter().any(|cycle| cycle.summary.cycle == number) {
             return cycles;
         }
-        cycles.push(Cycle {
+        let summary = CycleSummary {
             crawl: name.clone(),
-            job: view.job.to_owned(),
+            job: found.job,
             cycle: number,
             started,
             finished: None,
             elapsed_secs: (self.now - started).max(0.0),
-            result: "in_progress",
+            result: CycleResult::InProgress,
             buckets: found.buckets,
             shares: crate::kinds::JobKind::named(view.job)
                 .is_none_or(|kind| kind.opens_buckets)
@@ -237,10 +184,8 @@ impl<'a> Picture<'a> {
             findings: found.findings,
             vanished: found.vanished,
             incomplete_prefixes: 0,
-            no_prefix: false,
-            space: None,
-            spared: None,
-        });
+        };
+        cycles.push(Cycle { summary, space: None, spared: None, no_prefix: false });
         cycles
     }
 
@@ -248,7 +193,7 @@ impl<'a> Picture<'a> {
         let wanted = |name: &str| of.is_none_or(|of| of == name);
         let crawls = self.view.crawls.iter().filter(|crawl| wanted(&crawl.settings.name));
         let mut cycles: Vec<Cycle> = crawls.flat_map(|crawl| self.cycles(crawl)).collect();
-        cycles.sort_by(|a, b| b.started.total_cmp(&a.started));
+        cycles.sort_by(|a, b| b.summary.started.total_cmp(&a.summary.started));
         let cleanings = self.view.cleanings.iter().filter(|cleaning| wanted(&cleaning.settings.task.name));
         History { cycles, cleanings: cleanings.filter_map(|cleaning| cleanings::last_run(self, cleaning)).collect() }
     }
@@ -263,68 +208,42 @@ fn window(window: &Window) -> WindowShape {
     WindowShape { from: window.span.from(), to: window.span.to(), cpu_percentage: percent(window.rate) }
 }
 
-fn clients(budget: &BudgetStatus, series: &Series) -> Vec<Client> {
-    let client = |(name, client): (&String, &model::ClientStatus)| Client {
-        name: name.clone(),
-        percentage: series.client(name).unwrap_or(client.percentage),
-        total_percentage: client.percentage,
-        cost_secs: client.cost_secs,
-        slices: client.slices,
-        longest_slice_secs: client.longest_slice_secs,
-        out: client.out,
-        overrun_secs: client.overrun_secs,
-    };
-    budget.clients.iter().map(client).collect()
-}
-
-fn state(view: &CrawlView, status: Option<&CrawlStatus>) -> CrawlState {
+fn state(view: &CrawlView, status: Option<&CrawlStatus>) -> TaskState {
     if view.stopped {
-        return CrawlState::Stopped;
+        return TaskState::Stopped;
     }
     if view.failed.is_some() {
-        return CrawlState::Failed;
+        return TaskState::Failed;
     }
-    let Some(found) = status.filter(|_| view.waiting.is_none()) else { return CrawlState::Waiting };
-    match found.phase {
-        _ if found.held => CrawlState::Paused,
-        Phase::Failed => CrawlState::Failed,
+    match status.filter(|_| view.waiting.is_none()) {
+        None => TaskState::Waiting,
+        Some(found) if found.held => TaskState::Paused,
         // Nobody has stopped it: it has ended to begin with other settings.
-        Phase::Ended => CrawlState::Waiting,
-        _ if found.waiting_for.is_some() => CrawlState::Waiting,
-        Phase::SlowStart => CrawlState::SlowStart,
-        Phase::Walking => CrawlState::Walking,
-        Phase::SleepingBetweenCycles => CrawlState::Sleeping,
-        Phase::Rehearsed => CrawlState::Rehearsed,
+        Some(found) if found.state == TaskState::Done => TaskState::Waiting,
+        Some(found) => found.state,
     }
 }
 
-fn shown(view: &CrawlView, rehearsal: RehearsalStatus) -> Rehearsal {
-    let RehearsalStatus { cycle, examined, over_limit, confirmed, would_delete } = rehearsal;
-    let WouldDelete { leases, shares, bytes, buckets } = would_delete;
-    let (max_delete, confirmed) = (view.max_delete.clone(), confirmed.is_some());
-    Rehearsal { cycle, examined, over_limit, buckets, shares, leases, bytes, max_delete, confirmed }
+/// How a crawl stands to its target, also where the engine does not know it: at the pace of the last complete cycle then.
+fn target(view: &CrawlView, known: Option<TargetStatus>, last: Option<&CycleReport>) -> Option<TargetStatus> {
+    let within = view.settings.target?;
+    match known {
+        Some(known) if known.expected_secs.is_some() => Some(known),
+        known => {
+            let oldest_secs = known.and_then(|known| known.oldest_secs);
+            let cycle = last.and_then(CycleReport::took);
+            Some(TargetStatus::new(within, view.settings.minimum_cycle_time, cycle, oldest_secs))
+        }
+    }
 }
 
 /// A finished cycle.
 pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
-    let shares = (report.own.get("shares") != Some(&Value::Null)).then_some(report.counts.shares);
     Cycle {
-        crawl: report.key.crawl.clone(),
-        job: report.job.clone(),
-        cycle: report.key.number,
-        started: report.started,
-        finished: Some(report.finished),
-        elapsed_secs: (report.finished - report.started).max(0.0),
-        result: if report.complete { "complete" } else { "incomplete" },
-        buckets: report.counts.buckets,
-        shares,
-        errors: report.counts.errors,
-        findings: report.counts.findings,
-        vanished: report.counts.vanished,
-        incomplete_prefixes: report.incomplete_prefixes.len(),
-        no_prefix: report.no_prefix,
+        summary: report.summary(),
         space: space(&report.own),
         spared: report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok()),
+        no_prefix: report.no_prefix,
     }
 }
 
@@ -358,17 +277,7 @@ fn lease_ages(report: &Arc<CycleReport>) -> Option<Vec<LeaseAge>> {
     Some(bins.iter().map(age).collect())
 }
 
-fn ring(picture: model::RingPicture) -> RingPicture {
-    RingPicture {
-        prefixes: picture.ring.names().to_vec(),
-        visited: picture.marks.iter().map(|mark| mark.visited).collect(),
-        errors: picture.marks.iter().map(|mark| mark.errors).collect(),
-        findings: picture.marks.iter().map(|mark| mark.findings).collect(),
-        current: picture.current,
-    }
-}
-
 /// One problem.
-pub fn problem(about: &'static str, name: Option<&str>, severity: Verdict, text: String) -> Problem {
+pub fn problem(about: ProblemSubject, name: Option<&str>, severity: Verdict, text: String) -> Problem {
     Problem { about, name: name.map(str::to_owned), severity, text }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 
-use super::shapes::{Plan, PlannedSegment};
+use super::shapes::Plan;
 use crate::cumulus::CleaningReport;
 
 /// A piece is handed over when it has this size; the last segment in it may exceed that.
@@ -29,7 +29,7 @@ impl PlanBody {
     ///
     /// # Errors
     /// If the figures cannot be written as JSON.
-    pub fn new(plan: &Plan, report: Arc<CleaningReport>) -> serde_json::Result<PlanBody> {
+    pub fn new(plan: &Plan<'_>, report: Arc<CleaningReport>) -> serde_json::Result<PlanBody> {
         let mut text = serde_json::to_vec(plan)?;
         // The object stays open for the segments.
         text.pop();
@@ -46,7 +46,7 @@ impl PlanBody {
             if self.next > 0 {
                 text.push(b',');
             }
-            serde_json::to_writer(&mut text, &PlannedSegment::from(segment))?;
+            serde_json::to_writer(&mut text, &segment)?;
             self.next += 1;
         }
         if self.next == segments.len() {

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, ResponseError, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::guard::{harden, known_host};
@@ -13,11 +13,13 @@ use crate::daemon::access::Hosts;
 use crate::daemon::http;
 
 /// Every answer but that to a health check.
-#[derive(Serialize)]
-struct Waiting {
-    error: String,
+#[derive(Serialize, Deserialize)]
+pub struct Waiting {
+    pub error: String,
     /// What it waits for, where only this machine hears it.
-    waiting: Option<String>,
+    // Must be there, null or not: by this field the answer is told from all others.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub waiting: Option<String>,
 }
 
 /// Answers on a socket until it is dropped.

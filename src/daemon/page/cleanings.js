@@ -86,15 +86,12 @@ function cleaningPart(name, now, act) {
     return { node, update };
 }
 
-/** How the reason begins where a run was not refused, but failed. */
-const FAILED = "it failed: ";
-
 function runText(run, now) {
     if (!run) return "No run has ended yet.";
     // Of a run before the daemon's start only a summary is kept: not how long it took, nor what was obsolete.
     const whole = run.elapsed_secs > 0;
     const at = `${moment(run.finished, now)}${whole ? `, after ${duration(run.elapsed_secs)}` : ""}`;
-    if (run.refused?.startsWith(FAILED)) return `The last run failed ${at}: ${run.refused.slice(FAILED.length)}`;
+    if (run.result === "failed") return `The last run failed ${at}: ${run.refused}`;
     if (run.refused) return `The last run was refused ${at}: ${run.refused}`;
     return `Last run ended ${at}: ${run.dry_run ? "would mark" : "marked"} ${many(run.marked_segments, "segment")}; ${bytes(run.reclaimable_bytes)} come free, ${bytes(run.rewrite_bytes)} are to be written again${whole ? `, ${bytes(run.obsolete_bytes)} are obsolete now` : ""}.`;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{MaintenancePhase, Phase, Status};
+use crate::model::{Status, TaskState};
 
 /// What outlives a change of settings.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +21,10 @@ impl Known {
     /// Takes down how it stands, before it is ended to begin with other settings.
     pub fn note(&mut self, name: &str, status: &Status) {
         if let Some(crawl) = status.crawls.get(name) {
-            self.begun |= crawl.phase != Phase::SlowStart;
+            self.begun |= crawl.phase != TaskState::SlowStart;
         }
         if let Some(cleaning) = status.maintenance.get(name) {
-            self.begun |= cleaning.phase != MaintenancePhase::SlowStart;
+            self.begun |= cleaning.phase != TaskState::SlowStart;
         }
     }
 

@@ -10,7 +10,7 @@ use crate::daemon::launch::{cleaning_view, may_pass, view, waits_for_node};
 use crate::daemon::shared::{CleaningView, CrawlView};
 use crate::engine::Fresh;
 use crate::error::Error;
-use crate::model::{CrawlStatus, Phase};
+use crate::model::{CrawlStatus, TaskState};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::Difference;
 
@@ -123,7 +123,7 @@ impl Managed {
 
     /// It runs, and looks like this.
     pub fn runs(&mut self, found: Option<&CrawlStatus>) {
-        if found.is_some_and(|found| found.phase == Phase::Walking && found.buckets > 0) {
+        if found.is_some_and(|found| found.phase == TaskState::Walking && found.buckets > 0) {
             self.backoff.succeeded();
         }
     }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn walking(buckets: u64) -> CrawlStatus {
-        CrawlStatus { phase: Phase::Walking, buckets, ..CrawlStatus::new("leases", 1, 1024) }
+        CrawlStatus { phase: TaskState::Walking, buckets, ..CrawlStatus::new("leases", 1, 1024) }
     }
 
     /// The waits of so many failures on end.

@@ -187,7 +187,7 @@ impl Supervisor {
         if self.tasks.is_empty() {
             warn!("the configuration names no crawls and no cleanings: there is nothing to do");
         }
-        info!(in_force = priority.grip.as_str(), "{}", priority.text);
+        info!(in_force = ?priority.grip, "{}", priority.text);
         if let Some(change) = self.kept.budget {
             let percent = 100.0 * change.rate;
             info!(percent, "the budget was changed by hand and holds until that is taken back");
@@ -232,7 +232,7 @@ impl Supervisor {
         // Without an answer the watchdog is not told, nor is anything else done: it bites.
         self.shared.engine.answers().await;
         let status = self.shared.engine.status();
-        let (crawls, measured) = (status.crawls.len(), status.budget.measured_percentage);
+        let (crawls, measured) = (status.crawls.len(), status.budget.measured_total_percentage);
         notify::alive(&format!("{crawls} crawls, {measured:.1} % of a core"));
     }
 
@@ -265,7 +265,7 @@ impl Supervisor {
         for crawl in &self.start.config.crawls {
             let name = &crawl.settings.name;
             let Some(ring) = self.shared.engine.ring(name) else { continue };
-            let visits = ring.marks.iter().map(|mark| mark.visited.map_or(0.0, f64::round)).collect();
+            let visits = ring.visited.iter().map(|visited| visited.map_or(0.0, f64::round)).collect();
             self.kept.visits.insert(name.clone(), visits);
         }
         let state = lock(&self.shared.view).state.clone();

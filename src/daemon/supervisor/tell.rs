@@ -11,7 +11,7 @@ use crate::daemon::api::picture::{self, Picture};
 use crate::daemon::api::shapes::{ByeEvent, CleaningEvent, CycleEvent, PrefixesEvent};
 use crate::daemon::hub::event;
 use crate::daemon::series::Sample;
-use crate::model::{FINDINGS_KEPT, Phase, Status};
+use crate::model::{FINDINGS_KEPT, Status, TaskState};
 use crate::settings::BudgetSettings;
 
 /// Findings told at one look at most; a reader asks for the rest, as it sees the number of the last one.
@@ -83,9 +83,9 @@ impl Supervisor {
                 let (crawl, cycle, summary) = (name.clone(), report.key.number, Some(picture::cycle(&report)));
                 self.shared.hub.send(&event("cycle", &CycleEvent { what: "finished", crawl, cycle, summary }));
             }
-            let walking = crawl.cycle.filter(|_| crawl.phase == Phase::Walking);
+            let walking = crawl.cycle.filter(|_| crawl.phase == TaskState::Walking);
             if walking.is_some() && walking != told.walking {
-                let what = if crawl.prefixes_done_before.is_some() { "resumed" } else { "started" };
+                let what = if crawl.resumed_with.is_some() { "resumed" } else { "started" };
                 let (crawl, cycle) = (name.clone(), walking.unwrap_or(0));
                 self.shared.hub.send(&event("cycle", &CycleEvent { what, crawl, cycle, summary: None }));
             }
@@ -96,8 +96,9 @@ impl Supervisor {
                 continue;
             };
             let known = std::mem::replace(&mut told.revision, ring.revision);
-            let new = (0u32..).zip(&ring.marks).filter(|(_, mark)| mark.revision > known);
-            let marks: Vec<(u32, u64, u64)> = new.map(|(i, mark)| (i, mark.errors, mark.findings)).collect();
+            let new = (0u32..).zip(&ring.revisions).filter(|(_, revision)| **revision > known);
+            let met = |(i, _): (u32, &u64)| (i, ring.errors[i as usize], ring.findings[i as usize]);
+            let marks: Vec<(u32, u64, u64)> = new.map(met).collect();
             let (crawl, cycle) = (name.clone(), crawl.cycle.unwrap_or(0));
             let at = self.shared.time.clock.unix_secs();
             self.shared.hub.send(&event("prefixes", &PrefixesEvent { crawl, cycle, at, marks, current: ring.current }));

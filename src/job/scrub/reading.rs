@@ -8,7 +8,7 @@ use std::io;
 use super::check::{BytesRead, Check, Checked, Left, give_next};
 use super::checker::{BucketOf, Checker};
 use super::{Flaw, ReadingKind};
-use crate::store::{CacheUse, Source, Stamp};
+use crate::store::{CacheUse, ErrorCause, Source, Stamp};
 
 /// How often an object that changes under the reader is read anew. A writer's own change takes milliseconds.
 const READINGS_MOST: u32 = 5;
@@ -58,8 +58,8 @@ pub struct ReadObject<F> {
 /// What was done about a corrupt object.
 #[derive(Debug, Default)]
 pub struct Dealt {
-    /// What could not be done.
-    pub errors: Vec<String>,
+    /// What could not be done, and why.
+    pub errors: Vec<(ErrorCause, String)>,
     /// How many bytes were copied, if it lies in quarantine now.
     pub quarantined: Option<u64>,
 }

@@ -1,11 +1,10 @@
 //! What the objects of a bucket have come to: sums, and the first of what is to be told. Put down only once the bucket is whole.
 
-use std::io;
-
 use super::checker::{BucketOf, Checker};
 use super::reading::{JudgedObject, ObjectVerdict, ReadObject};
 use super::{Flaw, ScrubTally};
 use crate::job::{Counts, Finding, Fold, Remarks, Tally, Unreadable};
+use crate::store::{ErrorCause, explained};
 
 /// What the objects that were dealt with have come to.
 #[derive(Debug, Default)]
@@ -44,9 +43,10 @@ impl BucketSums {
                 return;
             }
             ObjectVerdict::Unreadable(error) => {
-                let error = io::Error::new(error.kind(), format!("cannot read {}: {error}", checker.object_word()));
+                let cause = ErrorCause::of(&error);
+                let error = explained(error.kind(), cause, format!("cannot read {}: {error}", checker.object_word()));
                 let unreadable = Unreadable { path, error };
-                self.remarks.error_at(&unreadable.path, unreadable.told());
+                self.remarks.error_at(&unreadable.path, cause, unreadable.told());
                 self.count(bytes_read);
                 self.tally.unreadable += 1;
                 self.counts.verified.unreadable += 1;
@@ -62,7 +62,7 @@ impl BucketSums {
                  controller, or the processor where it is so of many {}s",
                 checker.object_word()
             );
-            self.remarks.error_of_judged(&path, what);
+            self.remarks.error_of_judged(&path, ErrorCause::Other, what);
         }
         if checked.flaws.is_empty() && in_doubt {
             self.tally.in_doubt += 1;
@@ -80,7 +80,9 @@ impl BucketSums {
             let finding = || checker.finding(bucket, Some(&object), flaw);
             self.remarks.finding(R::object_name(&object), finding);
         }
-        dealt.errors.into_iter().for_each(|error| self.remarks.error_of_judged(&path, error));
+        for (cause, error) in dealt.errors {
+            self.remarks.error_of_judged(&path, cause, error);
+        }
     }
 
     /// Counts an object, whatever it has come to, and the bytes that were read of it.

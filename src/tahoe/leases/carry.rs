@@ -20,7 +20,7 @@ use super::{Leases, Word};
 use crate::error::{Error, Result};
 use crate::job::{Carried, Deed, Intent, Remarks};
 use crate::priority::unhindered;
-use crate::store::{ObjectFile, Stamp, Store};
+use crate::store::{ErrorCause, ObjectFile, Stamp, Store};
 use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::store::{Failed, Found, OpenedBucket, Rewritten};
 use crate::tahoe::table::PIECE_LEN;
@@ -94,13 +94,13 @@ pub(super) fn bucket(
                         break;
                     }
                     Fate::Changed if may_come_again => work.look_anew(share, &mut told, &path),
-                    Fate::Changed => keep(share, &mut told, &path, &"it changes all the time"),
+                    Fate::Changed => keep(share, &mut told, &path, ErrorCause::Other, &"it changes all the time"),
                     Fate::Unread(e) | Fate::Kept(e) | Fate::Between(e) if may_come_again && would_wait(&e) => {}
                     Fate::Torn => give_up(share, &mut told, &intent.bucket),
-                    Fate::Unread(e) => keep(share, &mut told, &path, &e),
+                    Fate::Unread(e) => keep(share, &mut told, &path, ErrorCause::of(&e), &e),
                     Fate::Kept(e) => {
                         job.failures.failed(&path, &e)?;
-                        keep(share, &mut told, &path, &e);
+                        keep(share, &mut told, &path, ErrorCause::of(&e), &e);
                     }
                     Fate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
@@ -111,7 +111,13 @@ pub(super) fn bucket(
             if plan.bounded && !plan.deletion().is_within(&planned) {
                 for share in plan.shares.iter_mut().filter(|share| share.is_pending() && !share.is_begun()) {
                     let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
-                    keep(share, &mut told, &path, &"the bucket was changed, and more would be deleted than was shown");
+                    keep(
+                        share,
+                        &mut told,
+                        &path,
+                        ErrorCause::Other,
+                        &"the bucket was changed, and more would be deleted than was shown",
+                    );
                 }
             }
             if plan.shares.iter().any(SharePlan::is_pending) {
@@ -142,7 +148,7 @@ pub(super) fn bucket(
             if e.kind() == io::ErrorKind::ReadOnlyFilesystem {
                 job.failures.failed(&path, &e)?;
             }
-            told.error_at(&path, format!("nothing in it is deleted: {e}"));
+            told.error_at(&path, ErrorCause::of(&e), format!("nothing in it is deleted: {e}"));
             plan.shares.iter_mut().filter(|share| share.is_pending()).for_each(|share| share.act = None);
         }
     }
@@ -194,9 +200,9 @@ fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &Sha
     })
 }
 
-fn keep(share: &mut SharePlan, told: &mut Remarks, path: &Path, why: &dyn std::fmt::Display) {
+fn keep(share: &mut SharePlan, told: &mut Remarks, path: &Path, cause: ErrorCause, why: &dyn std::fmt::Display) {
     share.act = None;
-    told.error_at(path, format!("its expired leases are kept: {why}"));
+    told.error_at(path, cause, format!("its expired leases are kept: {why}"));
 }
 
 /// What is not known again is never written to, and what was planned for it is not come back to: no later run would know
@@ -210,7 +216,7 @@ fn give_up(share: &mut SharePlan, told: &mut Remarks, bucket: &[u8]) {
 /// Removes the bucket if it is empty. Tells whether it is gone.
 fn prune(opened: OpenedBucket<'_>, told: &mut Remarks, path: &Path) -> bool {
     opened.remove_if_empty().unwrap_or_else(|e| {
-        told.error_at(path, format!("the empty bucket cannot be removed: {e}"));
+        told.error_at(path, ErrorCause::of(&e), format!("the empty bucket cannot be removed: {e}"));
         false
     })
 }
@@ -335,13 +341,15 @@ impl Work<'_> {
                 for flaw in flaws.into_iter().chain(kept.map(|why| Flaw::kept(LEASES, why))) {
                     told.finding(&name, || flaw.of_share(self.bucket, &name));
                 }
-                if let Some(reason) = stops {
-                    told.error_at(path, format!("{reason}; {STOPS_TAHOE}"));
+                if let Some((cause, reason)) = stops {
+                    told.error_at(path, cause, format!("{reason}; {STOPS_TAHOE}"));
                 }
             }
             // It comes again as it is, and is looked at anew then.
             Err(e) if would_wait(&e) => {}
-            Err(e) => keep(share, told, path, &format_args!("it was changed, and cannot be read: {e}")),
+            Err(e) => {
+                keep(share, told, path, ErrorCause::of(&e), &format_args!("it was changed, and cannot be read: {e}"))
+            }
         }
     }
 }

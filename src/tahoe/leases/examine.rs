@@ -21,7 +21,7 @@ use super::{Conduct, Leases, Word};
 use crate::error::Error;
 use crate::job::{Counts, DeletionCount, Fold, Remarks, Unreadable, VisitPhase, Visited};
 use crate::policy::deletion::secs_ahead;
-use crate::store::ObjectFile;
+use crate::store::{ErrorCause, ObjectFile};
 use crate::tahoe::store::{ShareEntry, ShareListing, TahoeBucket};
 use crate::tahoe::table::PIECE_LEN;
 use crate::tahoe::{STOPS_TAHOE, names};
@@ -259,8 +259,8 @@ impl BucketVisit {
             flaws.push(Flaw::kept(BUCKET, why.to_owned()));
         }
         flaws.extend(kept.map(|why| Flaw::kept(LEASES, why)));
-        if let Some(reason) = stops {
-            self.error(bucket, plan.name.as_bytes(), &reason);
+        if let Some((cause, reason)) = stops {
+            self.error(bucket, plan.name.as_bytes(), cause, &reason);
         }
         for flaw in flaws {
             let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.sums.has_stopped(), ..flaw };
@@ -273,10 +273,10 @@ impl BucketVisit {
         }
     }
 
-    fn error(&mut self, bucket: &TahoeBucket<'_>, share: &[u8], what: &str) {
+    fn error(&mut self, bucket: &TahoeBucket<'_>, share: &[u8], cause: ErrorCause, what: &str) {
         // Tahoe's crawler stops but once: at the first such thing in a bucket.
         let what = if self.sums.has_stopped() { what.to_owned() } else { format!("{what}; {STOPS_TAHOE}") };
-        self.told.error(|| bucket.path_of(share), what);
+        self.told.error(|| bucket.path_of(share), cause, what);
     }
 
     /// Notes a share that could not be opened or read at all. One that is gone leaves no trace in the history: it is as
@@ -291,12 +291,14 @@ impl BucketVisit {
             return;
         }
         match e.kind() {
-            io::ErrorKind::IsADirectory => self.error(bucket, name, "it has a share's name, but is a directory"),
-            io::ErrorKind::NotFound => self.error(bucket, name, "it is a link to nothing"),
-            io::ErrorKind::WouldBlock => {
-                self.error(bucket, name, &format!("not readable now: cannot read share: {e}"));
+            io::ErrorKind::IsADirectory => {
+                self.error(bucket, name, ErrorCause::Directory, "it has a share's name, but is a directory");
             }
-            _ => self.error(bucket, name, &format!("cannot read share: {e}")),
+            io::ErrorKind::NotFound => self.error(bucket, name, ErrorCause::DanglingLink, "it is a link to nothing"),
+            io::ErrorKind::WouldBlock => {
+                self.error(bucket, name, ErrorCause::of(e), &format!("not readable now: cannot read share: {e}"));
+            }
+            _ => self.error(bucket, name, ErrorCause::of(e), &format!("cannot read share: {e}")),
         }
         self.counts.shares += 1;
         let plan = SharePlan::of(name.to_vec(), Seen::Stops(None));

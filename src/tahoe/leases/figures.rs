@@ -43,20 +43,24 @@ pub(super) enum Why {
     TouchedWithinTheHour,
 }
 
-/// How many shares with expired leases are spared beside a running node, each for the first reason that holds.
+/// Shares with expired leases that are kept beside a running node, each for the first reason that holds.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Spared {
+pub struct Spared {
+    /// Only some of their leases have expired.
     pub partly_expired: u64,
+    /// All have expired, one of them less than a day ago.
     pub expired_within_a_day: u64,
+    /// All expired a day ago or more, but they were touched within the hour.
     pub touched_within_the_hour: u64,
 }
 
 impl Spared {
-    pub fn is_zero(&self) -> bool {
+    pub(super) fn is_zero(&self) -> bool {
         *self == Spared::default()
     }
 
-    pub fn add(&mut self, why: Why) {
+    pub(super) fn add(&mut self, why: Why) {
         match why {
             Why::PartlyExpired => self.partly_expired += 1,
             Why::ExpiredWithinADay => self.expired_within_a_day += 1,
@@ -64,7 +68,7 @@ impl Spared {
         }
     }
 
-    pub fn merge(&mut self, other: &Spared) {
+    pub(super) fn merge(&mut self, other: &Spared) {
         self.partly_expired += other.partly_expired;
         self.expired_within_a_day += other.expired_within_a_day;
         self.touched_within_the_hour += other.touched_within_the_hour;

@@ -9,7 +9,7 @@ use super::plan::{Act, Change, Seen};
 use super::tally::{Held, Share};
 use super::windows::{self, By, Cancelled, WINDOW_LEN};
 use super::{Conduct, LeaseSettings, Word};
-use crate::store::ObjectFile;
+use crate::store::{ErrorCause, ObjectFile};
 use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
 use crate::tahoe::container::Header;
 use crate::tahoe::lease::Lease;
@@ -38,7 +38,7 @@ pub(super) struct Looked {
     pub spared: Option<Why>,
     pub flaws: Vec<Flaw>,
     /// Why Tahoe's lease checker does not survive the share.
-    pub stops: Option<String>,
+    pub stops: Option<(ErrorCause, String)>,
     /// Why its expired leases are kept, where that is no flaw of the share.
     pub kept: Option<String>,
     /// Whether its leases cannot be read just now.
@@ -74,7 +74,7 @@ struct Met {
 #[derive(Default)]
 struct Decision {
     act: Option<Box<Act>>,
-    stops: Option<String>,
+    stops: Option<(ErrorCause, String)>,
     kept: Option<String>,
     spared: Option<Why>,
     would_wait: bool,
@@ -180,9 +180,12 @@ impl Sight<'_> {
                 (if decision.stops.is_some() { Seen::Stops(Some(whole)) } else { Seen::Whole(whole) }, decision)
             }
             Err(Fault::Corrupt(_) | Fault::TooMany(_)) => (Seen::Corrupt, Decision::default()),
-            Err(Fault::Stops(reason)) => (Seen::Stops(None), Decision { stops: Some(reason), ..Decision::default() }),
+            Err(Fault::Stops(reason)) => {
+                (Seen::Stops(None), Decision { stops: Some((ErrorCause::Malformed, reason)), ..Decision::default() })
+            }
             Err(Fault::Unreadable(e)) => {
-                let (stops, would_wait) = (Some(format!("cannot read leases: {e}")), would_wait(&e));
+                let (stops, would_wait) =
+                    (Some((ErrorCause::of(&e), format!("cannot read leases: {e}"))), would_wait(&e));
                 (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
             }
         };
@@ -253,7 +256,7 @@ impl Sight<'_> {
             Some(change) => (act(change), None),
             None => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
         };
-        let stops = stops.then(|| "two of its expired leases have one cancel secret".to_owned());
+        let stops = stops.then(|| (ErrorCause::Other, "two of its expired leases have one cancel secret".to_owned()));
         Decision { act, stops, kept, ..Decision::default() }
     }
 

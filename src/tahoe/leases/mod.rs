@@ -32,6 +32,7 @@ use serde_json::{Map, Value, json};
 use examine::{BucketVisit, Desk};
 pub use expiry::{Expiry, ShareTypes};
 use failures::Failures;
+pub use figures::Spared;
 use settings::Manner;
 pub use settings::{Conduct, LeaseSettings, Word};
 #[cfg(feature = "cli")]

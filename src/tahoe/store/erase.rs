@@ -14,7 +14,7 @@ use super::turns::Turn;
 use crate::calls::{patiently, statat};
 use crate::store::held::{beneath, plain};
 use crate::store::open::{self, DIRECTORY, is_a_link};
-use crate::store::{ObjectFile, Stamp};
+use crate::store::{ObjectFile, Stamp, not_regular};
 use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::number::ShareNumber;
 
@@ -107,7 +107,7 @@ impl OpenedBucket<'_> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Found::File(Stamp::of(&stat))),
             FileType::Symlink => Err(is_a_link()),
-            _ => Err(io::Error::other("it is no regular file")),
+            _ => Err(not_regular()),
         }
     }
 

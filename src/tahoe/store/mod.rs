@@ -39,7 +39,7 @@ use crate::calls::{Tries, fstat, statat};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::store::held::FileId;
-use crate::store::{More, Names, Nature, ObjectFile, Store, Strays, open};
+use crate::store::{ErrorCause, More, Names, Nature, ObjectFile, Store, Strays, explained, open};
 use crate::tahoe::{STOPS_TAHOE, names};
 
 /// Bytes of names that are read at once: some 2,700 names of buckets.
@@ -333,12 +333,14 @@ impl TahoePrefix {
 
 /// Words the failure to open a bucket, which Tahoe's crawler does not survive.
 fn stops_tahoe(e: &io::Error) -> io::Error {
-    let what = match e.kind() {
-        io::ErrorKind::NotADirectory => "it stands where a bucket belongs, but is no directory".to_owned(),
-        io::ErrorKind::NotFound => "it is a link to nothing".to_owned(),
-        _ => format!("cannot open bucket: {e}"),
+    let (cause, what) = match e.kind() {
+        io::ErrorKind::NotADirectory => {
+            (ErrorCause::NotDirectory, "it stands where a bucket belongs, but is no directory".to_owned())
+        }
+        io::ErrorKind::NotFound => (ErrorCause::DanglingLink, "it is a link to nothing".to_owned()),
+        _ => (ErrorCause::of(e), format!("cannot open bucket: {e}")),
     };
-    io::Error::new(e.kind(), format!("{what}; {STOPS_TAHOE}"))
+    explained(e.kind(), cause, format!("{what}; {STOPS_TAHOE}"))
 }
 
 /// The directory's own entries. Other names with a dot count, as they do for Tahoe.

@@ -12,6 +12,7 @@ use super::{Advisories, Quarantine, advisory, quarantine};
 use crate::job::Finding;
 use crate::job::scrub::{BucketSums, Checker, CycleMoment, FollowUp};
 use crate::shown;
+use crate::store::ErrorCause;
 use crate::tahoe::store::TahoeBucket;
 
 /// What is said of a corrupt share that no quarantine takes.
@@ -135,7 +136,8 @@ fn begin(
     {
         advised = false;
         let folder = shown::path(&advisory::place(bucket));
-        judged.dealt.errors.push(format!("cannot write a corruption advisory: folder {folder}: {e}"));
+        let told = format!("cannot write a corruption advisory: folder {folder}: {e}");
+        judged.dealt.errors.push((ErrorCause::of(&e), told));
     }
     let may_go = !stays && (advised || settings.quarantine != Quarantine::Move);
     (may_go && settings.quarantine != Quarantine::None).then(|| {
@@ -147,7 +149,7 @@ fn begin(
 fn ended(judged: &mut JudgedShare, outcome: Outcome, quarantine: Quarantine) {
     match outcome {
         Outcome::There { copied_bytes } => judged.dealt.quarantined = Some(copied_bytes),
-        Outcome::Failed(error) => judged.dealt.errors.push(error),
+        Outcome::Failed(cause, error) => judged.dealt.errors.push((cause, error)),
         Outcome::NoRoom(why) => {
             let done = if quarantine == Quarantine::Move { "moved" } else { "copied" };
             let Some(read) = judged.read_mut() else { return };

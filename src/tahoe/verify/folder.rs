@@ -14,7 +14,7 @@ use super::{Quarantine, VerifySettings};
 use crate::error::{Error, Result};
 use crate::shown;
 use crate::store::open::{folder_in, is_a_link};
-use crate::store::{HeldFolder, lies_in};
+use crate::store::{ErrorCause, HeldFolder, explained, lies_in};
 use crate::tahoe::store::TahoeBucket;
 
 /// The folder in a store, where none is named.
@@ -97,7 +97,7 @@ impl Place {
     pub fn make(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> io::Result<Place> {
         let named = |e: io::Error| {
             let folder = shown::path(&path(settings, bucket));
-            io::Error::new(e.kind(), format!("folder {folder}: {e}"))
+            explained(e.kind(), ErrorCause::of(&e), format!("folder {folder}: {e}"))
         };
         let (above, names) = top_of(settings, bucket).map_err(named)?;
         let mut place = Place { folder: above, made: Vec::new() };

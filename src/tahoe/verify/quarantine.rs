@@ -28,7 +28,7 @@ use crate::job::Finding;
 use crate::job::scrub::CycleMoment;
 use crate::shown;
 use crate::store::held::rename_new;
-use crate::store::{HeldFolder, Stamp};
+use crate::store::{ErrorCause, HeldFolder, Stamp, explained};
 use crate::tahoe::store::TahoeBucket;
 
 /// Names that are tried for one share.
@@ -88,7 +88,7 @@ pub(super) enum Outcome {
     /// It stays where it is, since there is no room for a copy, for this reason.
     NoRoom(String),
     /// It stays where it is; this is the error.
-    Failed(String),
+    Failed(ErrorCause, String),
 }
 
 /// Whether there is more to do for a share.
@@ -164,7 +164,7 @@ pub(super) fn begin(
     let asks = settings.quarantine == Quarantine::Move;
     let node = if asks { bucket.running_node() } else { None };
     if let Some(node) = node.filter(|node| node.forbids(settings.node_stopped)) {
-        return Step::End(Outcome::Failed(format!("not moved to quarantine: {node}")));
+        return Step::End(Outcome::Failed(ErrorCause::Other, format!("not moved to quarantine: {node}")));
     }
     match PutAway::new(settings, bucket, corrupt, moment) {
         Ok(begun) => Step::More(Box::new(begun)),
@@ -173,7 +173,7 @@ pub(super) fn begin(
 }
 
 fn failed(quarantine: Quarantine, e: &io::Error) -> Outcome {
-    Outcome::Failed(format!("cannot {} share to quarantine: {e}", quarantine.as_str()))
+    Outcome::Failed(ErrorCause::of(e), format!("cannot {} share to quarantine: {e}", quarantine.as_str()))
 }
 
 /// What is known of shares that this cycle has moved away already, before a crash made it forget the bucket.
@@ -361,7 +361,9 @@ impl PutAway {
     fn bring(&mut self, room: &Arc<Room>, bucket: &TahoeBucket<'_>) -> Result<Stage, Ended> {
         let target = self.free_name()?;
         let folder = &self.place.folder;
-        let named = |e: io::Error| io::Error::new(e.kind(), format!("folder {}: {e}", shown::path(folder.path())));
+        let named = |e: io::Error| {
+            explained(e.kind(), ErrorCause::of(&e), format!("folder {}: {e}", shown::path(folder.path())))
+        };
         if self.quarantine == Quarantine::Move {
             self.note.write(folder, &target).map_err(named)?;
             match self.rename(&target) {

@@ -13,7 +13,7 @@ use futures_executor::block_on;
 use sexton::Result;
 use sexton::clock::{Clock, CpuMeter, SystemClock, Time};
 use sexton::engine::{Cycles, Engine, EngineHandle, Fresh};
-use sexton::model::{CycleReport, Phase, RehearsalStatus};
+use sexton::model::{CycleReport, RehearsalStatus, TaskState};
 use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Priority, Settings};
 use sexton::state::StateStore;
 use sexton::tahoe::leases::{Expiry, LeaseSettings, Word};
@@ -136,8 +136,8 @@ impl World {
         let engine = self.start(state, settings).unwrap();
         loop {
             let status = engine.status().crawls["expiry"].clone();
-            assert!(!matches!(status.phase, Phase::Ended | Phase::Failed), "{status:?}");
-            if let (Phase::Rehearsed, Some(shown)) = (status.phase, status.rehearsal) {
+            assert!(!matches!(status.state, TaskState::Done | TaskState::Failed), "{status:?}");
+            if let (TaskState::Rehearsed, Some(shown)) = (status.state, status.rehearsal) {
                 return (engine, shown);
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -236,7 +236,7 @@ fn json_has_the_keys_and_types_that_are_promised() {
         assert!(report["shares"].is_u64());
         let (errors, findings) = (report["errors"].as_array().unwrap(), report["findings"].as_array().unwrap());
         assert_eq!(report["errors_total"], errors.len());
-        assert!(errors.iter().all(|e| keys(e) == ["path", "error"].into() && e["path"].is_string()));
+        assert!(errors.iter().all(|e| keys(e) == ["path", "error", "cause"].into() && e["path"].is_string()));
         assert!(findings.iter().all(|f| keys(f).is_superset(&["storage_index", "share", "region", "reason"].into())));
         assert!(errors.len() > 30 && findings.len() > 10);
     }

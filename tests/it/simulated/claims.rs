@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sexton::actors::Life;
 use sexton::engine::{Command, Cycles, Fresh};
-use sexton::model::Phase;
+use sexton::model::TaskState;
 use sexton::policy::cycle::CycleKey;
 use sexton::settings::Checkpoint;
 use sexton::state::StateStore;
@@ -54,7 +54,7 @@ async fn a_crawl_that_was_stopped_on_a_full_disk_gets_all_its_prefixes_when_it_i
         engine.add_crawl(settings, store, looks, Fresh::No).await.unwrap();
         tokio::time::sleep(600 * SECOND).await;
         let status = engine.status().crawls["c"].clone();
-        assert_eq!((status.phase, status.error), (Phase::Walking, None));
+        assert_eq!((status.state, status.error), (TaskState::Walking, None));
         let cycles = record.cycles.lock().unwrap().clone();
         assert!(cycles.len() >= 3, "{}", cycles.len());
         cycles.iter().for_each(|cycle| assert_whole(cycle, 2000));

@@ -10,7 +10,7 @@ use sexton::cumulus::sample::SampleDb;
 use sexton::cumulus::settings::{CleaningSettings, Manner};
 use sexton::engine::{Command, Cycles, EngineHandle};
 use sexton::maintenance::MaintenanceResult;
-use sexton::model::{MaintenancePhase, MaintenanceStatus};
+use sexton::model::{MaintenanceStatus, TaskState};
 use sexton::settings::{Checkpoint, CrawlSettings, MaintenanceSettings};
 
 use super::crawl::{SECOND, at_once, budget, builder, end};
@@ -108,12 +108,12 @@ async fn paused_in_mid_way_the_database_is_whole_and_nothing_happens_until_it_is
         tokio::time::sleep((7 + pauses % 5) * MILLISECOND).await;
         let told = engine.command("cleaner", Command::Pause).await;
         tokio::time::sleep(10 * MILLISECOND).await;
-        if status(&engine).phase == MaintenancePhase::Ended {
+        if status(&engine).state == TaskState::Done {
             break;
         }
         told.unwrap();
         pauses += 1;
-        assert_eq!((status(&engine).phase, status(&engine).paused), (MaintenancePhase::Paused, true));
+        assert_eq!(status(&engine).state, TaskState::Paused);
         Health::read(&database, "A").check(&before, &end_health, Mode::Careful);
         let (rows, slices) = (dump(&database, "A"), record.taken().len());
         in_changes += u32::from(rows != expected && status(&engine).progress.rows_done > 0);
@@ -126,7 +126,7 @@ async fn paused_in_mid_way_the_database_is_whole_and_nothing_happens_until_it_is
     end(&engine).await.unwrap();
     assert!(dump(&database, "A") == expected);
     assert!(
-        matches!(status(&engine).last.unwrap().result, MaintenanceResult::Done { figures } if figures["segments_marked"].as_u64() > Some(0))
+        matches!(status(&engine).last.unwrap().result, MaintenanceResult::Done { figures } if figures["marked_segments"].as_u64() > Some(0))
     );
 }
 
@@ -147,10 +147,10 @@ async fn stopped_in_mid_way_the_others_go_on_and_the_next_engine_finishes_it() {
         tokio::time::sleep(wait * MILLISECOND).await;
         engine.command("cleaner", Command::Stop).await.unwrap();
         let was = status(&engine);
-        assert_eq!((was.phase, was.error), (MaintenancePhase::Ended, None));
+        assert_eq!((was.state, was.error), (TaskState::Done, None));
         engine.command("cleaner", Command::Resume).await.unwrap_err();
         tokio::time::sleep(HOUR).await;
-        assert_eq!(status(&engine).phase, MaintenancePhase::Ended, "a stop is the last order");
+        assert_eq!(status(&engine).state, TaskState::Done, "a stop is the last order");
         Health::read(&database, "A").check(&before, &end_health, Mode::Careful);
         engine.governor().slice("host").await.expect("the engine serves others").settle();
         engine.shutdown(HOUR).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use sexton::clock::Clock;
 use sexton::engine::{Command, Cycles, Engine, EngineBuilder, EngineHandle, Threads};
-use sexton::model::{CycleReport, Phase};
+use sexton::model::{CycleReport, TaskState};
 use sexton::settings::{BudgetSettings, Checkpoint, CrawlSettings, Settings};
 
 use super::world::{Asked, EPOCH, Record, SimClock, SimJob, SimStore};
@@ -70,11 +70,11 @@ async fn cycles_are_a_minimum_time_apart_from_end_to_start_after_a_slow_start() 
     tokio::time::sleep(SECOND).await;
     let status = engine.status().crawls["c"].clone();
     // A second of it has passed; timers ring on whole milliseconds.
-    let left = status.next_cycle_in_secs.unwrap();
-    assert!(status.phase == Phase::SlowStart && (left - 359.0).abs() < 0.002, "{:?} {left}", status.phase);
+    let left = status.next_cycle_at.unwrap() - Clock::unix_secs(&clock);
+    assert!(status.state == TaskState::SlowStart && (left - 359.0).abs() < 0.002, "{:?} {left}", status.state);
     tokio::time::sleep(Duration::from_secs(360 + 1000)).await;
     let status = engine.status().crawls["c"].clone();
-    assert_eq!((status.phase, status.first_cycle_finished), (Phase::SleepingBetweenCycles, true));
+    assert_eq!((status.state, status.first_cycle_finished), (TaskState::Sleeping, true));
     end(&engine).await.unwrap();
     let cycles = record.cycles.lock().unwrap().clone();
     assert_eq!(cycles.len(), 10);
@@ -90,7 +90,7 @@ async fn cycles_are_a_minimum_time_apart_from_end_to_start_after_a_slow_start() 
         assert!((took - 791.0).abs() < 1.5, "{took}");
     }
     assert_eq!(visited.lock().unwrap().len(), 4000);
-    assert_eq!(engine.status().crawls["c"].phase, Phase::Ended);
+    assert_eq!(engine.status().crawls["c"].state, TaskState::Done);
 }
 
 #[actix_rt::test]
@@ -103,7 +103,7 @@ async fn a_changed_minimum_cycle_time_holds_for_the_sleep_in_progress() {
     let engine = builder.cycles(Cycles::Times(4)).crawl(settings, SimStore::new(&clock, 2, 10), job).start().unwrap();
     for minimum in [3600, 7200, 600] {
         tokio::time::sleep(Duration::from_secs(400)).await;
-        assert_eq!(engine.status().crawls["c"].phase, Phase::SleepingBetweenCycles);
+        assert_eq!(engine.status().crawls["c"].state, TaskState::Sleeping);
         engine.command("c", Command::SetMinimumCycleTime(Duration::from_secs(minimum))).await.unwrap();
         tokio::time::sleep(Duration::from_secs(minimum - 400)).await;
     }
@@ -127,27 +127,27 @@ async fn a_command_is_answered_when_it_has_taken_effect() {
     let engine = builder.crawl(settings, SimStore::new(&clock, 16, 100), job).start().unwrap();
     tokio::time::sleep(hour).await;
     let shown = || engine.status().crawls["c"].clone();
-    assert_eq!((shown().phase, shown().cycle), (Phase::SleepingBetweenCycles, Some(0)));
+    assert_eq!((shown().state, shown().cycle), (TaskState::Sleeping, Some(0)));
     engine.command("c", Command::Start).await.unwrap();
-    assert_eq!((shown().phase, shown().cycle), (Phase::Walking, Some(1)));
+    assert_eq!((shown().state, shown().cycle), (TaskState::Walking, Some(1)));
     for pause in 0..10 {
         tokio::time::sleep((3 + pause % 3) * SECOND / 2).await;
         engine.command("c", Command::Pause).await.unwrap();
         let was = engine.status();
-        assert_eq!((was.budget.clients["c"].out, was.crawls["c"].held), (0, true));
+        assert_eq!((was.budget.client("c").unwrap().out, was.crawls["c"].state), (0, TaskState::Paused));
         let (buckets, taken) = (was.crawls["c"].buckets, record.taken().len());
         tokio::time::sleep(hour).await;
         assert_eq!((shown().buckets, record.taken().len()), (buckets, taken));
         engine.command("c", Command::Resume).await.unwrap();
         tokio::time::sleep(SECOND).await;
         engine.pause().await;
-        assert!(engine.status().budget.clients.values().all(|client| client.out == 0) && engine.status().budget.paused);
+        assert!(engine.status().budget.clients.iter().all(|client| client.out == 0) && engine.status().budget.paused);
         engine.resume().await;
         assert!(!engine.status().budget.paused);
     }
-    assert_eq!(shown().phase, Phase::Walking, "the pauses were in the middle of it");
+    assert_eq!(shown().state, TaskState::Walking, "the pauses were in the middle of it");
     engine.command("c", Command::Stop).await.unwrap();
-    assert!(!engine.is_running("c") && shown().phase == Phase::Ended);
+    assert!(!engine.is_running("c") && shown().state == TaskState::Done);
     engine.shutdown(hour).await.unwrap();
 }
 
@@ -249,7 +249,7 @@ async fn changes_of_percentage_and_slice_hold_in_mid_cycle() {
         let settled = record.taken()[before..].get(1).unwrap().since;
         record.assert_keeps_to_share(&asked, settled);
     }
-    assert_eq!(engine.status().crawls["c"].phase, Phase::Walking);
+    assert_eq!(engine.status().crawls["c"].state, TaskState::Walking);
     end(&engine).await.unwrap();
     assert_whole(&engine.last_report("c").unwrap(), 60_000);
 }
@@ -303,8 +303,8 @@ async fn crawls_and_the_hosts_own_work_share_the_budget_by_weight() {
         }
     });
     tokio::time::sleep(Duration::from_secs(1000)).await;
-    let sum: f64 = engine.status().budget.clients.values().map(|c| c.percentage).sum();
-    let measured = engine.status().budget.measured_percentage;
+    let sum: f64 = engine.status().budget.clients.iter().map(|c| c.total_percentage).sum();
+    let measured = engine.status().budget.measured_total_percentage;
     engine.shutdown(SECOND).await.unwrap();
     record.assert_never_ahead(&Asked { rate, slice_secs: slice.as_secs_f64() }, Duration::ZERO);
     assert!((sum - measured).abs() < 1e-6 && (measured - 50.0).abs() < 0.1, "{sum} {measured}");

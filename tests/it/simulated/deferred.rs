@@ -12,7 +12,7 @@ use sexton::engine::Command;
 use sexton::job::{
     Carried, Counts, CycleView, Deed, DeletionCount, Fold, Intent, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited,
 };
-use sexton::model::Phase;
+use sexton::model::TaskState;
 use sexton::policy::deletion::SafetyCatch;
 use sexton::settings::{Checkpoint, CrawlSettings};
 
@@ -153,12 +153,12 @@ async fn cycle(busy: Busy, killed_at: u64) -> Outcome {
         let engine = builder.state(state.clone()).crawl(settings, store, eraser).start().unwrap();
         while record.failed.lock().unwrap().is_empty() {
             tokio::time::sleep(HOUR).await;
-            match engine.status().crawls["c"].phase {
-                Phase::Rehearsed => {
+            match engine.status().crawls["c"].state {
+                TaskState::Rehearsed => {
                     opened.lock().unwrap().clear();
                     engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
                 }
-                Phase::SleepingBetweenCycles => {
+                TaskState::Sleeping => {
                     let report = engine.last_report("c").unwrap();
                     engine.shutdown(HOUR).await.unwrap();
                     let errors = report.errors.iter().map(|e| e.error.clone()).collect();

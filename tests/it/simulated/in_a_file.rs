@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use sexton::Error;
 use sexton::engine::Cycles;
-use sexton::model::Phase;
+use sexton::model::TaskState;
 use sexton::policy::cycle::Cycle;
 use sexton::settings::Checkpoint;
 use sexton::slice::TimeSlice;
@@ -58,7 +58,7 @@ async fn a_job_that_never_ends_is_left_behind_at_the_deadline() {
     assert!(stopping.is_finished(), "the deadline has passed");
     let (ended, engine) = stopping.await.unwrap();
     assert!(matches!(ended, Err(Error::Deadline(deadline)) if deadline == 90 * SECOND), "{ended:?}");
-    assert_eq!(engine.status().crawls["c"].phase, Phase::Failed);
+    assert_eq!(engine.status().crawls["c"].state, TaskState::Failed);
 
     // The state is closed although the job still runs; what was committed is there.
     let state = SqliteStore::open(&path).unwrap();

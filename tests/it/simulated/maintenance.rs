@@ -13,7 +13,7 @@ use sexton::maintenance::{
     Maintenance, MaintenanceProgress, MaintenanceReport, MaintenanceResult, MaintenanceRun, MaintenanceStep,
     ReportBody, StepOutcome,
 };
-use sexton::model::{MaintenancePhase, MaintenanceStatus};
+use sexton::model::{MaintenanceStatus, TaskState};
 use sexton::settings::{Checkpoint, CrawlSettings, MaintenanceSettings};
 use sexton::slice::TimeSlice;
 
@@ -102,7 +102,7 @@ impl MaintenanceRun for Run {
             }
         }
         let progress = MaintenanceProgress {
-            doing: "rewriting pages",
+            doing: "rewriting pages".into(),
             rows_done: self.step,
             rows_planned: self.of.steps,
             ..MaintenanceProgress::default()
@@ -161,7 +161,7 @@ async fn a_pause_comes_between_two_steps_and_the_run_goes_on_where_it_was() {
         engine.command("compact", Command::Pause).await.unwrap();
         tokio::time::sleep(SECOND).await;
         let (was, done) = (status(&engine), compaction.steps_done());
-        assert_eq!((was.phase, was.paused, was.runs), (MaintenancePhase::Paused, true, 0));
+        assert_eq!((was.state, was.runs), (TaskState::Paused, 0));
         assert_eq!(was.progress.rows_done, done as u64, "all that was done is shown");
         assert!(done >= 5 * pause && done < 100, "{done}");
         tokio::time::sleep(HOUR).await;
@@ -170,7 +170,7 @@ async fn a_pause_comes_between_two_steps_and_the_run_goes_on_where_it_was() {
     }
     tokio::time::sleep(HOUR).await;
     let was = status(&engine);
-    assert_eq!((compaction.steps_done(), was.runs, was.progress.doing), (100, 1, "rewriting pages"));
+    assert_eq!((compaction.steps_done(), was.runs, &*was.progress.doing), (100, 1, "rewriting pages"));
     engine.shutdown(HOUR).await.unwrap();
 }
 
@@ -182,7 +182,7 @@ async fn between_two_steps_it_leaves_alone_what_others_want_for_as_long_as_it_sa
     let compaction = Compaction { leave_alone: 10 * SECOND, ..Compaction::new(&clock, 20, 50 * MILLISECOND) };
     let engine = builder.maintenance(settings(), compaction.clone()).start().unwrap();
     tokio::time::sleep(15 * SECOND).await;
-    assert_eq!(status(&engine).phase, MaintenancePhase::Pausing);
+    assert_eq!(status(&engine).state, TaskState::Pausing);
     tokio::time::sleep(HOUR).await;
     let done = compaction.done.lock().unwrap().clone();
     assert!(done.len() == 20 && done.windows(2).all(|pair| pair[1] - pair[0] >= 10 * SECOND), "{done:?}");
@@ -210,7 +210,7 @@ async fn a_panic_ends_that_run_only_and_the_next_one_comes_at_its_time() {
     let was = status(&engine);
     let MaintenanceResult::Failed { error } = was.last.unwrap().result else { panic!("it has panicked") };
     assert_eq!(error, "maintenance compact stopped: a step of it panicked: page 48 is upside down");
-    assert_eq!((was.phase, was.runs), (MaintenancePhase::SleepingBetweenRuns, 1));
+    assert_eq!((was.state, was.runs), (TaskState::Sleeping, 1));
     assert_eq!((record.failed.lock().unwrap().len(), engine.last_maintenance("compact").is_none()), (1, true));
     tokio::time::sleep(24 * HOUR).await;
     let was = status(&engine);
@@ -235,7 +235,7 @@ async fn what_is_in_use_is_asked_for_again_after_growing_waits() {
     let engine = builder.maintenance(settings(), compaction.clone()).start().unwrap();
     tokio::time::sleep(20 * SECOND).await;
     let was = status(&engine);
-    assert_eq!((was.phase, was.progress.rows_done), (MaintenancePhase::Waiting, 6));
+    assert_eq!((was.state, was.progress.rows_done), (TaskState::Waiting, 6));
     assert!(was.waiting_for.unwrap().contains("no room"));
     tokio::time::sleep(HOUR).await;
     assert_eq!((compaction.steps_done(), attempts.load(Ordering::SeqCst)), (10, 6));

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use sexton::engine::Cycles;
-use sexton::model::Phase;
-use sexton::policy::target::Outlook;
+use sexton::model::{Range, TaskState};
 use sexton::settings::{Checkpoint, CrawlSettings, Order};
 
 use super::crawl::{SECOND, assert_whole, at_once, budget, builder, end};
@@ -51,9 +50,7 @@ async fn a_cycle_given_up_makes_the_next_begin_where_it_did_not_come() {
 #[actix_rt::test]
 async fn the_status_says_whether_the_rate_is_enough_for_the_target() {
     // 100 prefixes of 100 s each are 10,000 s of work: 1.16 days at 10 %, 11.6 days at 1 %; a week lies in between.
-    for (rate, target_days, expected) in
-        [(0.10, 30, Outlook::Kept), (0.01, 30, Outlook::Kept), (0.01, 15, Outlook::Missed)]
-    {
+    for (rate, target_days, expected) in [(0.10, 30, true), (0.01, 30, true), (0.01, 15, false)] {
         tokio::time::pause();
         let clock = SimClock::new();
         let (builder, _) = builder(budget(rate, SECOND), Checkpoint::EverySlice, &clock);
@@ -63,13 +60,14 @@ async fn the_status_says_whether_the_rate_is_enough_for_the_target() {
         let engine =
             builder.cycles(Cycles::Times(2)).crawl(settings, SimStore::new(&clock, 100, 100), job).start().unwrap();
         tokio::time::sleep(SECOND).await;
-        let early = engine.status().crawls["c"].target.unwrap();
-        assert_eq!((early.target_secs, early.outlook), (f64::from(target_days) * 86_400.0, None));
+        let early = engine.status().crawls["c"].target.clone().unwrap();
+        let within = f64::from(target_days) * 86_400.0;
+        assert_eq!((early.within_secs, early.expected_secs, early.met), (within, None, None));
         tokio::time::sleep(Duration::from_secs_f64(0.3 * 10_000.0 / rate)).await;
         let status = engine.status().crawls["c"].clone();
         let target = status.target.unwrap();
-        assert_eq!((status.phase, target.outlook), (Phase::Walking, Some(expected)), "{target:?}");
-        let (least, most) = target.between_visits_secs.unwrap();
+        assert_eq!((status.state, target.met), (TaskState::Walking, Some(expected)), "{target:?}");
+        let Range { least, most } = target.expected_secs.unwrap();
         let truth = 10_000.0 / rate + 7.0 * 86_400.0;
         assert!(least <= truth * 1.02 && truth * 0.98 <= most, "{least} to {most}, {truth} in truth");
         engine.shutdown(Duration::from_secs(1000)).await.unwrap();

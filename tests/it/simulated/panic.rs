@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sexton::clock::{Clock, CostMeter, Time};
 use sexton::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Governor, Threads};
-use sexton::model::Phase;
+use sexton::model::TaskState;
 use sexton::settings::{Basis, BudgetSettings, Checkpoint, Settings};
 use sexton::{Error, Result};
 
@@ -69,7 +69,7 @@ async fn three_panics_stop_their_crawl_and_no_other() {
             other => panic!("{other:?}"),
         }
         let status = engine.status();
-        assert_eq!((status.crawls["bad"].phase, status.crawls["good"].phase), (Phase::Failed, Phase::Ended));
+        assert_eq!((status.crawls["bad"].state, status.crawls["good"].state), (TaskState::Failed, TaskState::Done));
         assert!(status.crawls["bad"].error.as_ref().unwrap().contains("panicked on 3 buckets"));
         let failed = record.failed.lock().unwrap().clone();
         assert!(matches!(&failed[..], [(name, Error::JobPanicked { .. })] if name == "bad"), "{failed:?}");
@@ -233,7 +233,7 @@ fn assert_told(blow: Blow, engine: &EngineHandle, ended: Result<()>) {
         other => panic!("{blow:?}: {other:?}"),
     }
     let crawl = &engine.status().crawls["c"];
-    assert!(crawl.phase == Phase::Failed && crawl.error.is_some(), "{blow:?}: {crawl:?}");
+    assert!(crawl.state == TaskState::Failed && crawl.error.is_some(), "{blow:?}: {crawl:?}");
 }
 
 #[actix_rt::test]

@@ -9,6 +9,7 @@ use sexton::Error;
 use sexton::clock::{Clock, CostMeter, Time};
 use sexton::engine::{Command, Cycles, Engine, EngineHandle, Threads};
 use sexton::job::{CycleView, Fold, Job, Tally, Unreadable};
+use sexton::model::Range;
 use sexton::settings::{Basis, BudgetSettings, Checkpoint, CrawlSettings, Settings};
 
 use super::crawl::{SECOND, assert_whole, at_once, budget, builder, end};
@@ -243,11 +244,11 @@ async fn the_remaining_time_leaves_out_pauses_and_shows_an_unusually_long_prefix
     engine.resume().await;
     tokio::time::sleep(20 * SECOND).await;
     let after = remaining();
-    assert!(after.1 < before.1 && after.0 > before.0 - 60.0, "{before:?}, then {after:?}");
+    assert!(after.most < before.most && after.least > before.least - 60.0, "{before:?}, then {after:?}");
 
     tokio::time::sleep(60_000 * SECOND).await;
     assert_eq!(engine.status().crawls["c"].prefixes_done, 300);
-    let most = remaining().1;
+    let most = remaining().most;
     assert!(most > 1000.0, "{most} s, as if the ten prefixes left were like those before");
     engine.shutdown(100_000 * SECOND).await.unwrap();
 }
@@ -276,8 +277,8 @@ async fn the_remaining_time_leaves_out_a_wait_for_room() {
     full.store(false, Ordering::SeqCst);
     tokio::time::sleep(60 * SECOND).await;
     // What is worked in these 60 s passes besides, and is as much.
-    for (least, most) in [waiting, remaining()] {
-        assert!(least > before.0 - 150.0 && most < before.1 + 10.0, "{before:?}, then {least} to {most}");
+    for Range { least, most } in [waiting, remaining()] {
+        assert!(least > before.least - 150.0 && most < before.most + 10.0, "{before:?}, then {least} to {most}");
     }
     engine.shutdown(SECOND).await.unwrap();
 }
@@ -300,7 +301,7 @@ async fn the_remaining_time_is_what_then_really_passes_at_the_budget_in_force() 
     // Between two commits, which come every six seconds, it is right too; to a slice and its sleep.
     let near = |held: Duration| {
         let secs = 2000.0 - (now() - held).as_secs_f64();
-        let (least, most) = remaining().unwrap();
+        let Range { least, most } = remaining().unwrap();
         assert!(least - 6.0 <= secs && secs <= most + 6.0 && most - least < 12.0, "{secs} s: {least} to {most}");
     };
     for wait in [60, 1, 1, 2, 3, 50] {
@@ -322,7 +323,7 @@ async fn the_remaining_time_is_what_then_really_passes_at_the_budget_in_force() 
     tokio::time::sleep(MILLISECOND).await;
     let after = remaining().unwrap();
     assert!(
-        (after.0 / before.0 - 5.0).abs() < 0.01 && (after.1 / before.1 - 5.0).abs() < 0.01,
+        (after.least / before.least - 5.0).abs() < 0.01 && (after.most / before.most - 5.0).abs() < 0.01,
         "{before:?}, {after:?}"
     );
     engine.shutdown(SECOND).await.unwrap();
@@ -366,7 +367,7 @@ async fn clients_that_are_gone_are_neither_listed_nor_counted_as_waiting() {
     tokio::time::sleep(MILLISECOND).await;
     let clients = engine.status().budget.clients;
     assert!((1024..1032).contains(&clients.len()), "{} clients are listed", clients.len());
-    assert_eq!(clients.values().map(|c| c.slices).sum::<u64>(), 20_000, "the others are counted together");
+    assert_eq!(clients.iter().map(|c| c.slices).sum::<u64>(), 20_000, "the others are counted together");
     engine.pause().await;
     for _ in 0..500 {
         tokio::time::timeout(SECOND, engine.governor().slice("host")).await.unwrap_err();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sexton::Error;
 use sexton::engine::{Command, Cycles, EngineHandle};
-use sexton::model::{CrawlStatus, Phase, WouldDelete};
+use sexton::model::{CrawlStatus, TaskState, WouldDelete};
 use sexton::settings::{Checkpoint, CrawlSettings};
 
 use super::crawl::{SECOND, at_once, budget, builder, end};
@@ -70,7 +70,7 @@ fn waits(engine: &EngineHandle, cycle: u64) {
     let (status, wait) = (status(engine), engine.status().budget.waiting);
     let shown = status.rehearsal.expect("a rehearsal");
     let would_delete = WouldDelete { leases: 0, shares: 80, bytes: 8000, buckets: 80 };
-    assert_eq!((status.phase, shown.cycle, shown.confirmed), (Phase::Rehearsed, cycle, None));
+    assert_eq!((status.state, shown.cycle, shown.confirmed), (TaskState::Rehearsed, cycle, false));
     assert_eq!((shown.would_delete, wait), (would_delete, 0));
 }
 
@@ -96,12 +96,12 @@ async fn nothing_is_done_before_it_was_confirmed_however_long_that_takes() {
     refused(engine.command("d", Command::Confirm { cycle: 0, objects: None }).await, "no crawl or maintenance \"d\"");
     waits(&engine, 0);
     engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
-    let confirmed = status(&engine).rehearsal.and_then(|shown| shown.confirmed);
+    let confirmed = status(&engine).rehearsal.and_then(|shown| shown.confirmed_at);
     assert!((confirmed.unwrap() - EPOCH - 30.0 * 86_400.0 - 3601.0).abs() < 100.0, "{confirmed:?}");
     refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "c has nothing that waits");
     tokio::time::sleep(HOUR).await;
     let after = status(&engine);
-    assert_eq!((world.changed(), after.phase, after.cycle), (80, Phase::SleepingBetweenCycles, Some(0)));
+    assert_eq!((world.changed(), after.state, after.cycle), (80, TaskState::Sleeping, Some(0)));
     assert_eq!(*world.visited.lock().unwrap(), 160, "each once to examine it, and once to change it");
     tokio::time::sleep(DAY).await;
     assert_eq!(status(&engine).rehearsal, None);
@@ -118,7 +118,7 @@ async fn a_confirmation_carries_out_the_same_cycle_at_once_and_the_next_waits_it
     tokio::time::sleep(20 * SECOND).await;
     let working = status(&engine);
     let shown = working.rehearsal.expect("until the next cycle begins");
-    assert_eq!((working.phase, working.cycle, shown.confirmed.is_some()), (Phase::Walking, Some(0), true));
+    assert_eq!((working.state, working.cycle, shown.confirmed), (TaskState::Walking, Some(0), true));
     assert!((1..80).contains(&world.changed()), "{}", world.changed());
     tokio::time::sleep(HOUR).await;
     assert_eq!((world.changed(), record.cycles.lock().unwrap().len()), (80, 1));
@@ -206,7 +206,7 @@ async fn a_restart_finds_each_phase_as_it_was() {
     tokio::time::sleep(HOUR).await;
     assert_eq!((*record.resumed.lock().unwrap()).clone(), [true]);
     assert!((80..=81).contains(&world.changed()), "{}", world.changed());
-    assert_eq!(status(&engine).phase, Phase::SleepingBetweenCycles);
+    assert_eq!(status(&engine).state, TaskState::Sleeping);
     engine.shutdown(HOUR).await.unwrap();
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use sexton::Error;
+use sexton::clock::Clock;
 use sexton::cumulus::sample::SampleDb;
 use sexton::cumulus::settings::{CleaningSettings, OlderCopy};
 use sexton::engine::EngineHandle;
 use sexton::maintenance::MaintenanceResult;
-use sexton::model::{MaintenancePhase, MaintenanceStatus};
+use sexton::model::{MaintenanceStatus, TaskState};
 use sexton::settings::Checkpoint;
 
 use super::crawl::{SECOND, budget, builder};
@@ -61,14 +62,14 @@ async fn a_month_with_a_restart_has_a_run_each_week() {
     let (engine, record) = start(&database, &state, &clock);
     tokio::time::sleep(SECOND).await;
     let waiting = status(&engine);
-    let left = waiting.next_run_in_secs.unwrap();
-    assert!(waiting.phase == MaintenancePhase::SlowStart && (left - 599.0).abs() < 0.01, "{left}");
+    let left = waiting.next_run_at.unwrap() - Clock::unix_secs(&clock);
+    assert!(waiting.state == TaskState::SlowStart && (left - 599.0).abs() < 0.01, "{left}");
     assert_eq!(waiting.last, None);
     tokio::time::sleep(10 * DAY).await;
     began(&record, &[SLOW_START_DAYS, SLOW_START_DAYS + 7.0]);
     let waiting = status(&engine);
-    assert_eq!((waiting.phase, waiting.runs), (MaintenancePhase::SleepingBetweenRuns, 2));
-    assert!((waiting.next_run_in_secs.unwrap() / 86_400.0 - 4.0).abs() < 0.02);
+    assert_eq!((waiting.state, waiting.runs), (TaskState::Sleeping, 2));
+    assert!(((waiting.next_run_at.unwrap() - Clock::unix_secs(&clock)) / 86_400.0 - 4.0).abs() < 0.02);
     engine.shutdown(HOUR).await.unwrap();
 
     // Three days and more after the last run, one of them without an engine: three days and some minutes are left.
@@ -76,7 +77,7 @@ async fn a_month_with_a_restart_has_a_run_each_week() {
     let (engine, record) = start(&database, &state, &clock);
     tokio::time::sleep(SECOND).await;
     let waiting = status(&engine);
-    assert!((waiting.next_run_in_secs.unwrap() / 86_400.0 - 3.0).abs() < 0.02, "{waiting:?}");
+    assert!(((waiting.next_run_at.unwrap() - Clock::unix_secs(&clock)) / 86_400.0 - 3.0).abs() < 0.02, "{waiting:?}");
     let last = waiting.last.expect("what an earlier process did is shown");
     assert!(matches!(last.result, MaintenanceResult::Done { .. }), "{last:?}");
     assert!((last.ended - EPOCH - 86_400.0 * (7.0 + SLOW_START_DAYS)).abs() < 60.0, "{}", last.ended - EPOCH);
@@ -100,7 +101,7 @@ async fn a_database_that_is_not_there_fails_each_week_and_ends_nothing() {
     tokio::time::sleep(15 * DAY).await;
     began(&record, &[0.0, 7.0, 14.0].map(|day| day + SLOW_START_DAYS));
     let (failed, was) = (record.failed.lock().unwrap().len(), status(&engine));
-    assert_eq!((failed, was.runs, was.phase), (3, 3, MaintenancePhase::SleepingBetweenRuns));
+    assert_eq!((failed, was.runs, was.state), (3, 3, TaskState::Sleeping));
     let MaintenanceResult::Failed { error } = was.last.unwrap().result else { panic!("it is not there") };
     assert!(error.contains("not-mounted"), "{error}");
     // Mounted at last.
@@ -228,7 +229,7 @@ async fn a_state_without_room_is_waited_for_and_a_broken_one_only_costs_a_run() 
     let waits = status(&engine);
     assert!(waits.waiting_for.as_ref().is_some_and(|why| why.contains("no room")), "{waits:?}");
     tokio::time::sleep(DAY).await;
-    assert_eq!((status(&engine).waiting_for, status(&engine).phase), (None, MaintenancePhase::SleepingBetweenRuns));
+    assert_eq!((status(&engine).waiting_for, status(&engine).state), (None, TaskState::Sleeping));
     engine.shutdown(HOUR).await.unwrap();
     let broken = SimState::new(|call| match call {
         "last_run" | "ran" => Err(Error::StateDamaged { path: "/state.sqlite".into(), cause: "broken".to_owned() }),

@@ -25,7 +25,7 @@ async fn a_name_that_is_no_bucket_is_shown_only_to_a_job_that_asks_for_it() {
         let (visited, changed) = (job.visited.clone(), job.changed.clone());
         let engine = builder.cycles(Cycles::Once).crawl(at_once("c", 1), store, job).start().unwrap();
         tokio::time::sleep(Duration::from_secs(600)).await;
-        let shown = engine.status().crawls["c"].rehearsal.expect("a rehearsal").would_delete;
+        let shown = engine.status().crawls["c"].rehearsal.as_ref().expect("a rehearsal").would_delete;
         assert_eq!((visited.lock().unwrap().len(), shown.buckets), (seen, seen as u64));
         engine.command("c", Command::Confirm { cycle: 0, objects: None }).await.unwrap();
         end(&engine).await.unwrap();

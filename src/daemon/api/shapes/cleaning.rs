@@ -1,80 +1,74 @@
 //! What the API tells of cleanings: how each stands, its last run, its plan.
 #![allow(missing_docs)]
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::cumulus::LockSummary;
-use crate::cumulus::policy::{Era, Number, Removed, SegmentEntry};
+use crate::cumulus::policy::{Era, Number, Odd, Removed};
+use crate::cumulus::{CleaningFigures, LockSummary};
 use crate::daemon::keep::ByHand;
+use crate::lenient::known_or_default;
+use crate::maintenance::MaintenanceResult;
+use crate::model::MaintenanceStatus;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CleaningState {
-    Working,
-    Pausing,
-    Waiting,
-    Sleeping,
-    Paused,
-    Done,
-    Stopped,
-    Failed,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Cleaning {
     pub name: String,
     pub database: String,
     /// Whether it only shows what it would do, and changes nothing.
     pub dry_run: bool,
-    /// `pausing`: leaves the database alone, so that backups can begin. `waiting`: see `waiting_for`. `sleeping`: until
-    /// `next_run_at`.
-    pub state: CleaningState,
-    /// The kind of the last step, for people.
-    pub doing: String,
-    pub rows_done: u64,
-    pub rows_planned: u64,
-    pub locks: usize,
-    pub longest_lock_secs: f64,
-    /// Why it was longer than a slice, once it was.
-    pub lock_overrun: Option<String>,
-    pub resumed: bool,
-    pub planned_again: u32,
-    pub waiting_for: Option<String>,
-    pub error: Option<String>,
+    #[serde(flatten)]
+    pub status: MaintenanceStatus,
     /// What an operator has done to it; null if nothing, or if that is over.
+    #[serde(default, deserialize_with = "known_or_default")]
     pub by_hand: Option<ByHand>,
-    /// When the next run begins, in seconds since 1970.
-    pub next_run_at: Option<f64>,
     pub last_run: Option<CleaningRun>,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct CleaningRun {
     pub cleaning: String,
-    /// When, in seconds since 1970.
+    /// When it ended, in seconds since 1970.
     pub finished: f64,
-    pub elapsed_secs: f64,
-    /// Why nothing was done.
+    #[serde(default)]
+    pub result: RunResult,
+    /// Why it was refused, or the error with which it failed.
     pub refused: Option<String>,
     pub dry_run: bool,
-    pub marked_segments: u64,
-    #[schemars(with = "f64")]
-    pub reclaimable_bytes: Number,
-    #[schemars(with = "f64")]
-    pub rewrite_bytes: Number,
-    #[schemars(with = "f64")]
-    pub obsolete_bytes: Number,
-    pub locks: usize,
-    pub longest_lock_secs: f64,
+    #[serde(flatten)]
+    pub figures: CleaningFigures,
+}
+
+/// How a run has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunResult {
+    /// It has done, or for a dry run shown, what it was to do.
+    #[default]
+    Done,
+    /// Nothing was done, so that nothing is destroyed.
+    Refused,
+    /// It ended with an error; what was done is whole.
+    Failed,
+    #[serde(other)]
+    #[schemars(skip)]
+    Other,
+}
+
+impl From<&MaintenanceResult> for RunResult {
+    fn from(result: &MaintenanceResult) -> RunResult {
+        match result {
+            MaintenanceResult::Done { .. } => RunResult::Done,
+            MaintenanceResult::Refused { .. } => RunResult::Refused,
+            MaintenanceResult::Failed { .. } => RunResult::Failed,
+        }
+    }
 }
 
 /// A plan without its segments: [`PlanBody`](crate::daemon::api::plan::PlanBody) writes those behind it.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Plan {
-    pub cleaning: String,
+pub struct Plan<'a> {
+    pub cleaning: &'a str,
     /// When the run that made it ended, in seconds since 1970.
     pub made: f64,
     pub dry_run: bool,
@@ -82,56 +76,13 @@ pub struct Plan {
     pub era: Era,
     pub threshold: Threshold,
     pub removed: Removed,
-    #[schemars(with = "f64")]
     pub reclaimable_bytes: Number,
-    #[schemars(with = "f64")]
     pub rewrite_bytes: Number,
-    #[schemars(with = "f64")]
     pub obsolete_bytes: Number,
     /// When, for people.
     pub space_comes_free: String,
-    pub odd: Vec<OddRow>,
+    pub odd: &'a [Odd],
     pub locks: LockSummary,
-}
-
-/// What was odd in a database.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct OddRow {
-    pub segment: Option<i64>,
-    pub name: Option<Arc<str>>,
-    pub what: String,
-}
-
-/// One of the segments of a plan.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Segment")]
-pub struct PlannedSegment {
-    id: i64,
-    name: Arc<str>,
-    #[schemars(with = "f64")]
-    used_bytes: Number,
-    #[schemars(with = "f64")]
-    size_bytes: Number,
-    age_days: Option<f64>,
-    benefit: Option<f64>,
-    /// From 0 to 1.
-    utilization: Option<f64>,
-    marked: bool,
-}
-
-impl From<SegmentEntry> for PlannedSegment {
-    fn from(entry: SegmentEntry) -> Self {
-        PlannedSegment {
-            id: entry.id,
-            name: entry.name,
-            used_bytes: entry.used_bytes,
-            size_bytes: entry.size_bytes,
-            age_days: entry.age_days,
-            benefit: entry.benefit,
-            utilization: entry.utilization,
-            marked: entry.marked,
-        }
-    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

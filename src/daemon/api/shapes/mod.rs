@@ -11,10 +11,12 @@ pub use cleaning::*;
 pub use crawl::*;
 
 use crate::daemon::series::Sample;
-use crate::model::Verdict;
+use crate::lenient::known_or_default;
+use crate::model::{BudgetStatus, Verdict};
+use crate::priority::InForce;
 
 /// What every call answers that fails.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Error")]
 pub struct ErrorBody {
     /// What is wrong and how to mend it, one line for people.
@@ -22,10 +24,11 @@ pub struct ErrorBody {
 }
 
 /// Everything that is worth a look, small enough to be sent each second.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Status {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Status")]
+pub struct DaemonStatus {
     /// The program's version.
-    pub version: &'static str,
+    pub version: String,
     /// Names this run of the daemon; numbers of findings count from its start.
     pub boot: String,
     pub pid: u32,
@@ -42,7 +45,7 @@ pub struct Status {
     /// Whether the daemon is going down.
     pub stopping: bool,
     pub budget: Budget,
-    pub priority: Priority,
+    pub priority: InForce,
     pub crawls: Vec<Crawl>,
     pub cleanings: Vec<Cleaning>,
     /// The worst of the problems, or `well`.
@@ -53,7 +56,7 @@ pub struct Status {
     pub last_finding: u64,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     /// The configuration file; null for a daemon without one.
     pub path: Option<String>,
@@ -65,7 +68,7 @@ pub struct ConfigStatus {
     pub refused: Option<String>,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Access")]
 pub struct AccessStatus {
     /// Whether this request came with a valid token or session, so that changes would be allowed.
@@ -74,11 +77,10 @@ pub struct AccessStatus {
     pub reading_needs_token: bool,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// What it concerns.
-    #[schemars(extend("enum" = ["daemon", "config", "crawl", "cleaning", "state"]))]
-    pub about: &'static str,
+    pub about: ProblemSubject,
     /// The crawl or cleaning.
     pub name: Option<String>,
     /// `damage`: objects are damaged. `errors`: something could not be read. `failed`: something cannot go on by itself.
@@ -88,51 +90,68 @@ pub struct Problem {
     pub text: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemSubject {
+    Daemon,
+    Config,
+    Crawl,
+    Cleaning,
+    State,
+    #[serde(other)]
+    #[schemars(skip)]
+    Other,
+}
+
+impl ProblemSubject {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProblemSubject::Daemon => "daemon",
+            ProblemSubject::Config => "config",
+            ProblemSubject::Crawl => "crawl",
+            ProblemSubject::Cleaning => "cleaning",
+            ProblemSubject::State => "state",
+            ProblemSubject::Other => "other",
+        }
+    }
+}
+
 /// The budget that all crawls and cleanings share.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Budget {
-    /// What may be used now, in percent of one core
-    pub requested_percentage: f64,
-    /// Where that comes from: the file's usual value, one of its windows of the day, or a change by API or command line,
-    /// which holds until it is taken back.
-    #[schemars(extend("enum" = ["file", "window", "changed"]))]
-    pub source: &'static str,
+    #[serde(flatten)]
+    pub status: BudgetStatus,
+    /// Where the budget in force comes from.
+    #[serde(deserialize_with = "known_or_default")]
+    pub source: BudgetSource,
     /// The file's usual value, in percent of one core
     pub file_percentage: f64,
     /// The window of the day that is open now, whether or not it is in force.
     pub window: Option<WindowShape>,
     pub windows: Vec<WindowShape>,
     /// When a window begins or ends next; null without windows, or while a change holds.
-    pub next_change: Option<Moment>,
+    pub next_change: Option<BudgetChange>,
     /// The change that holds; kept over restarts.
-    pub changed: Option<Moment>,
+    pub changed: Option<BudgetChange>,
     /// What was used over the last minute, in percent of one core
     pub measured_percentage: f64,
     /// What was used over the last hour, or since the start if that is shorter, in percent of one core
     pub measured_hour_percentage: f64,
-    /// What was used since the start, in percent of one core
-    pub measured_total_percentage: f64,
-    #[schemars(extend("enum" = ["wall", "cpu"]))]
-    pub basis: &'static str,
-    /// The usual length of a slice.
-    pub slice_secs: f64,
-    /// What is left of the budget; negative is debt.
-    pub balance_secs: f64,
-    /// The debt: 0 or more.
-    pub debt_secs: f64,
-    /// For how long nothing can begin.
-    pub current_sleep_secs: f64,
-    /// Requests that wait.
-    pub waiting: usize,
-    /// Slices settled since the start.
-    pub slices: u64,
-    pub longest_slice_secs: f64,
-    /// By how much the longest slice has exceeded its length.
-    pub longest_overrun_secs: f64,
-    pub clients: Vec<Client>,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetSource {
+    /// The file's usual value.
+    #[default]
+    File,
+    /// One of the file's windows of the day.
+    Window,
+    /// A change by API or command line, which holds until it is taken back.
+    Changed,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Window")]
 pub struct WindowShape {
     /// Local time of day, `HH:MM`.
@@ -144,9 +163,8 @@ pub struct WindowShape {
 }
 
 /// A moment with a budget.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "BudgetChange")]
-pub struct Moment {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetChange {
     /// When it was changed, in seconds since 1970.
     pub at: f64,
     /// To what, in percent of one core
@@ -154,7 +172,7 @@ pub struct Moment {
 }
 
 /// What `PUT /api/budget` takes.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetSetting {
     /// Percent of one core: 25, or "25%".
@@ -162,40 +180,21 @@ pub struct BudgetSetting {
 }
 
 /// `25` or `"25%"`.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PercentSetting {
     Number(f64),
     Text(String),
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Client {
-    /// A crawl, a cleaning, or a part of one such as `leases/read-ahead`; `overhead` is what the process used besides,
-    /// `others` whoever has gone, or has not been seen for long.
-    pub name: String,
-    /// What it used over the last minute, in percent of one core
-    pub percentage: f64,
-    /// What it used since the start, in percent of one core
-    pub total_percentage: f64,
-    /// What it was charged since the start.
-    pub cost_secs: f64,
-    pub slices: u64,
-    pub longest_slice_secs: f64,
-    /// Slices that it holds now.
-    pub out: u32,
-    /// By how much the oldest of those has overrun its deadline.
-    pub overrun_secs: f64,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BudgetReport {
     pub budget: Budget,
     pub series: SeriesShape,
 }
 
 /// The budget over the last hour.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Series")]
 pub struct SeriesShape {
     /// Time between two samples.
@@ -206,33 +205,12 @@ pub struct SeriesShape {
     pub samples: Vec<Sample>,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Priority {
-    #[schemars(extend("enum" = ["idle", "low", "normal"]))]
-    pub asked: &'static str,
-    /// `partly`: only against processes of the same session or cgroup, or only for the disk.
-    #[schemars(extend("enum" = ["yes", "partly", "no"]))]
-    pub in_force: &'static str,
-    /// One line for people that says which class is in force, and why.
-    pub text: String,
-    /// The scheduling class of threads at work: `SCHED_IDLE`, `nice 19`, `normal`.
-    pub cpu_class: String,
-    /// Their I/O class: `idle`, `best effort 7`, `normal`.
-    pub io_class: String,
-    /// Whether the kernel groups by session, so that the class does nothing against other sessions; null if unknown.
-    pub autogroup: Option<bool>,
-    /// The cgroup, if it is not the root.
-    pub cgroup: Option<String>,
-    /// Whether that cgroup has the idle weight, which holds against all others; null if unknown.
-    pub cgroup_idle: Option<bool>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Paused {
     pub paused: bool,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// Opens the page with the right to change things; works once.
     pub url: String,

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::job::{Counts, Coverage, Finding, Judged, Notes};
 use crate::policy::cycle::{CycleIdentity, Rehearsal};
 use crate::state::{Claim, Progress, SqliteStore, StateStore};
+use crate::store::ErrorCause;
 
 fn identity() -> CycleIdentity {
     CycleIdentity {
@@ -32,7 +33,11 @@ fn walked(claim: &Claim, cursor: &str, done: bool, partial: bool, shares: &[&str
         let (bucket, share) = text.trim_start_matches(['?', '+']).split_once('/').unwrap();
         notes.enter(bucket.as_bytes());
         if text.starts_with('?') {
-            notes.error(&std::path::Path::new("/store/shares/aa").join(bucket).join(share), &"it cannot be read");
+            notes.error(
+                &std::path::Path::new("/store/shares/aa").join(bucket).join(share),
+                ErrorCause::Other,
+                &"it cannot be read",
+            );
             continue;
         }
         notes.finding(&Finding {

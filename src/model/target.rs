@@ -1,54 +1,61 @@
 //! How a crawl stands to its target: whether every prefix is visited again within the time that was set.
 
-use super::picture::Picture;
-use super::shapes::{Range, Target};
-use crate::daemon::shared::CrawlView;
-use crate::model::{CrawlStatus, CycleReport};
-use crate::policy::target::{Outlook, between_visits, outlook};
+use std::time::Duration;
 
-/// At the pace of the running cycle; until that can be told, at the pace of the last complete one.
-pub fn target(
-    picture: &Picture<'_>,
-    view: &CrawlView,
-    found: &CrawlStatus,
-    last: Option<&CycleReport>,
-) -> Option<Target> {
-    let within = view.settings.target?.as_secs_f64();
-    let told = found.target.and_then(|target| target.between_visits_secs);
-    let expected = told.or_else(|| {
-        let CycleReport { started, finished, .. } = last.filter(|report| report.complete)?;
-        let cycle = (finished - started).max(0.0);
-        Some(between_visits((cycle, cycle), view.settings.minimum_cycle_time.as_secs_f64()))
-    });
-    let oldest = picture.shared.engine.ring(&view.settings.name).and_then(|ring| {
-        let visits: Option<Vec<f64>> = ring.marks.iter().map(|mark| mark.visited).collect();
-        visits?.into_iter().reduce(f64::min)
-    });
-    let outlook = expected.map(|expected| outlook(within, expected));
-    Some(Target {
-        text: text(within, expected, outlook, view.settings.minimum_cycle_time.as_secs_f64()),
-        within_secs: within,
-        oldest_secs: oldest.map(|at| (picture.now - at).max(0.0)),
-        expected_secs: expected.map(|(least, most)| Range { least, most }),
-        met: match outlook {
-            Some(Outlook::Kept) => Some(true),
-            Some(Outlook::Missed) => Some(false),
-            Some(Outlook::Close) | None => None,
-        },
-    })
+use serde::{Deserialize, Serialize};
+
+use super::Range;
+use crate::policy::target::{between_visits, will_be_met};
+
+/// Whether every prefix is visited again within the time that was set.
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// All of it in one sentence.
+    pub text: String,
+    /// The time that was set.
+    pub within_secs: f64,
+    /// Age of the oldest visit of a prefix; null while one is not known.
+    pub oldest_secs: Option<f64>,
+    /// From one visit to the next at the pace of the running cycle; in the daemon, until that is known, at the pace of the last
+    /// complete one. Null while it cannot be told.
+    pub expected_secs: Option<Range>,
+    /// Whether it will be met at that pace; null while that is not known, or too close to be told.
+    pub met: Option<bool>,
+}
+
+impl TargetStatus {
+    /// By how long a cycle takes, in seconds, and what lies between two.
+    pub(crate) fn new(
+        within: Duration,
+        between_cycles: Duration,
+        cycle_secs: Option<Range>,
+        oldest_secs: Option<f64>,
+    ) -> TargetStatus {
+        let (within_secs, between_cycles) = (within.as_secs_f64(), between_cycles.as_secs_f64());
+        let visits = cycle_secs.map(|cycle| between_visits((cycle.least, cycle.most), between_cycles));
+        let met = visits.and_then(|visits| will_be_met(within_secs, visits));
+        TargetStatus {
+            text: text(within_secs, visits, met, between_cycles),
+            within_secs,
+            oldest_secs,
+            expected_secs: visits.map(|(least, most)| Range { least, most }),
+            met,
+        }
+    }
 }
 
 /// One sentence for people.
-fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>, between_cycles: f64) -> String {
-    let set = format!("every share is to have its turn within {}", shown(within));
+fn text(within: f64, expected: Option<(f64, f64)>, met: Option<bool>, between_cycles: f64) -> String {
+    let set = format!("every bucket is to be visited again within {}", shown(within));
     let Some((least, most)) = expected else { return format!("{set}: too little was done to tell whether it will") };
     let pace = match (shown(least), shown(most)) {
         (least, most) if least == most => format!("it takes {most}"),
         (least, most) => format!("it takes {least} to {most}"),
     };
-    match outlook {
-        Some(Outlook::Kept) => format!("{set}: at this pace {pace}, so the target will be met"),
-        Some(Outlook::Missed) => {
+    match met {
+        Some(true) => format!("{set}: at this pace {pace}, so the target will be met"),
+        Some(false) => {
             // No budget helps where a cycle is not to begin in time.
             let needed = if between_cycles >= within {
                 "a shorter minimum_cycle_time is needed"
@@ -57,7 +64,7 @@ fn text(within: f64, expected: Option<(f64, f64)>, outlook: Option<Outlook>, bet
             };
             format!("{set}: at this pace {pace}, so the target will be MISSED: {needed}")
         }
-        _ => format!("{set}: at this pace {pace}, so the target may be met or missed"),
+        None => format!("{set}: at this pace {pace}, so the target may be met or missed"),
     }
 }
 
@@ -90,9 +97,9 @@ mod tests {
         let day = 86_400.0;
         let said = |least: f64, most: f64| {
             let expected = (least * day, most * day + 3661.0);
-            text(30.0 * day, Some(expected), Some(outlook(30.0 * day, expected)), 7.0 * day)
+            text(30.0 * day, Some(expected), will_be_met(30.0 * day, expected), 7.0 * day)
         };
-        let set = "every share is to have its turn within 30 days";
+        let set = "every bucket is to be visited again within 30 days";
         assert_eq!(
             said(10.0, 12.0),
             format!("{set}: at this pace it takes 10 days to 12 days 1 h, so the target will be met")
@@ -103,7 +110,7 @@ mod tests {
             "{}",
             said(31.0, 40.0)
         );
-        let too_rare = text(day, Some((2.0 * day, 3.0 * day)), Some(Outlook::Missed), day);
+        let too_rare = text(day, Some((2.0 * day, 3.0 * day)), Some(false), day);
         assert!(too_rare.ends_with("will be MISSED: a shorter minimum_cycle_time is needed"), "{too_rare}");
         assert_eq!(text(30.0 * day, None, None, 0.0), format!("{set}: too little was done to tell whether it will"));
         let times = [0.0, 59.9, 3600.0, 86_520.0, 90_000.0].map(shown);
