@@ -26,7 +26,7 @@ use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
 use crate::state::{SqliteStore, StateStore};
 use crate::store::Store;
-use crate::tahoe::{Leases, TahoeStore, verify};
+use crate::tahoe::{Leases, TahoeStore, verify, words};
 
 /// Closing the state takes a moment at most.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -283,7 +283,7 @@ pub(super) fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl Fn
 fn print(args: &CrawlArgs, engine: &EngineHandle, report: &Arc<CycleReport>) -> Result<()> {
     let budget = engine.status().budget;
     let text = if args.json {
-        format!("{}\n", report.to_json_text(&budget))
+        format!("{}\n", report.to_json_text(&words::REPORT, &budget))
     } else {
         super::output::report_for_people(report, &budget)
     };

@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
-use crate::job::{Counts, Finding};
+use crate::job::{Counts, Finding, Severity};
 use crate::lock::lock;
 use crate::model::{BudgetStatus, CycleReport, TargetStatus};
 use crate::policy::target::Outlook;
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::store::STRAYS_NAMED;
+use crate::tahoe::words::ShareFinding;
 
 /// The bar on the terminal, while there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -247,15 +248,17 @@ fn findings_for_people(report: &CycleReport) -> Vec<String> {
     if total == 0 {
         return Vec::new();
     }
-    let line = |f: &Finding| {
+    let line = |finding: &Finding| {
+        let f = ShareFinding::from(finding);
         let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
         let bytes = f.bytes.map_or(String::new(), |(start, end)| format!(" (bytes {start} to {end})"));
         format!("    {}{share}: {}: {}{bytes}", f.storage_index, f.region, f.reason)
     };
     let mut kept = 0;
     let shown = report.findings.iter().filter(|finding| {
-        kept += usize::from(finding.only_kept);
-        !finding.only_kept || kept <= KEPT_SHOWN
+        let is_kept = finding.severity == Severity::Note;
+        kept += usize::from(is_kept);
+        !is_kept || kept <= KEPT_SHOWN
     });
     let shown: Vec<String> = shown.map(line).collect();
     let more = match kept.saturating_sub(KEPT_SHOWN) {

@@ -209,7 +209,7 @@ impl Metrics {
     pub fn found(&self, row: &FindingRow) {
         match row.kind {
             NoteKind::Finding => {
-                self.findings.with_label_values(&[&*row.crawl, row.region.as_deref().unwrap_or("")]).inc();
+                self.findings.with_label_values(&[&*row.crawl, row.part.as_deref().unwrap_or("")]).inc();
             }
             NoteKind::Stray => {}
             NoteKind::Error => {

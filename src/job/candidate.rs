@@ -1,9 +1,11 @@
 //! Candidates: what examining a ring has shown that a job would delete, bucket by bucket, before anything is deleted.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BucketName, Counts, Finding};
-use crate::shown;
 
 /// How much is deleted, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,20 +141,13 @@ pub(super) fn more_than_shown(bucket: &[u8], was: &DeletionCount, is: &DeletionC
         let DeletionCount { objects, leases, bytes } = count;
         format!("{objects} shares, {leases} leases, {bytes} bytes")
     };
-    Finding {
-        storage_index: shown::name(bucket),
-        share: None,
-        region: "bucket".to_owned(),
-        reason: format!(
-            "it has changed since it was examined, and more has expired than was shown ({}, now {}): nothing in it is deleted \
-             in this cycle",
-            text(was),
-            text(is)
-        ),
-        tahoe_corrupt: false,
-        only_kept: true,
-        bytes: None,
-    }
+    let reason = format!(
+        "it has changed since it was examined, and more has expired than was shown ({}, now {}): nothing in it is deleted in \
+         this cycle",
+        text(was),
+        text(is)
+    );
+    Finding::note(OsStr::from_bytes(bucket), "bucket", reason)
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 
 mod candidate;
 mod count;
+mod counts;
 mod damage;
 mod deferred;
+mod finding;
 mod fold;
 mod intent;
 mod notes;
@@ -23,11 +25,13 @@ use serde_json::{Map, Value};
 
 pub use candidate::{Candidate, CyclePhase, DeletionCount, PartlyDeleted, VisitPhase};
 pub use count::Count;
+pub use counts::{Counts, Verified};
 pub use damage::{Coverage, DamagedObject, Judged, ObjectName, Picked};
 pub use deferred::{BucketName, Deferred, DeferredBucket};
+pub use finding::{Finding, Severity};
 pub use fold::{Fold, Unreadable, Visited};
 pub use intent::{Carried, Deed, Intent, Intents};
-pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, StrayNote, Verified};
+pub use notes::{ErrorNote, Note, NoteKind, Notes, PrefixTally, StrayNote};
 pub(crate) use remarks::Remarks;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why};
 pub use walk::{PrefixWalk, Stopped};

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Notes};
+use super::{Finding, Notes, Severity};
 
 /// How many findings of one bucket are told one by one, and how many errors.
 const TOLD_MOST: u64 = 1000;
@@ -55,17 +55,17 @@ impl Listed {
 }
 
 impl Remarks {
-    /// Adds a finding about an object; it is asked for only while there is room. What is only kept takes half of the room at
-    /// most, so that damage behind it is told.
-    pub fn finding(&mut self, share: &[u8], finding: impl FnOnce() -> Finding) {
+    /// Adds a finding about an object; it is asked for only while there is room. Notes take half of the room at most, so
+    /// that damage behind them is told.
+    pub fn finding(&mut self, object: &[u8], finding: impl FnOnce() -> Finding) {
         self.findings.all += 1;
         if !self.findings.has_room(1) {
             return;
         }
         let finding = finding();
-        if !finding.only_kept || self.findings.has_room(2) {
-            self.findings.take(share.len() + finding.storage_index.len() + finding.reason.len());
-            self.remarks.push(Remark::Finding(share.to_vec(), finding));
+        if finding.severity == Severity::Bad || self.findings.has_room(2) {
+            self.findings.take(object.len() + finding.bucket.len() + finding.reason.len());
+            self.remarks.push(Remark::Finding(object.to_vec(), finding));
         }
     }
 
@@ -110,9 +110,9 @@ impl Remarks {
         let (mut finding, mut error) = (Rest::of(&findings, "findings"), Rest::of(&errors, "errors"));
         for remark in remarks {
             match remark {
-                Remark::Finding(share, mut told) => {
+                Remark::Finding(object, mut told) => {
                     finding.append_to_last(&mut told.reason);
-                    notes.finding_in(&share, &told);
+                    notes.finding_in(&object, &told);
                 }
                 Remark::Error(path, mut told) => {
                     error.append_to_last(&mut told);
@@ -153,19 +153,18 @@ impl Rest {
 mod tests {
     use super::*;
 
-    fn finding(reason: &str, only_kept: bool) -> Finding {
-        let (storage_index, region, reason) = ("bucket".to_owned(), "leases".to_owned(), reason.to_owned());
-        Finding { storage_index, share: Some(1), region, reason, tahoe_corrupt: false, only_kept, bytes: None }
+    fn finding(reason: &str, severity: Severity) -> Finding {
+        Finding { severity, ..Finding::bad("bucket", "content", reason).in_object("1") }
     }
 
     #[test]
     fn of_very_many_remarks_the_first_are_told_and_all_are_counted() {
         let (mut told, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..3000 {
-            told.finding(b"1", || finding("odd", false));
+            told.finding(b"1", || finding("odd", Severity::Bad));
         }
         for _ in 0..1001 {
-            told.error(|| "/share".into(), "unreadable".to_owned());
+            told.error(|| "/object".into(), "unreadable".to_owned());
         }
         told.tell(b"bucket", &mut notes);
         notes.error("/other".as_ref(), &"unreadable");
@@ -195,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_however_much_is_only_kept() {
+    fn damage_is_told_however_many_notes_there_are() {
         let (mut told, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..5000 {
-            told.finding(b"1", || finding("kept", true));
+            told.finding(b"1", || finding("kept", Severity::Note));
         }
-        told.finding(b"2", || finding("damaged", false));
+        told.finding(b"2", || finding("damaged", Severity::Bad));
         told.tell(b"bucket", &mut notes);
         assert_eq!(notes.counts.findings, 5001);
         assert!(notes.take_rows().iter().any(|row| row.body.contains("damaged")));

@@ -36,7 +36,7 @@ pub use events::{EventReceiver, EventSubscriber, event_channel};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub use maintenance::{MaintenanceEnd, MaintenancePhase, MaintenanceStatus};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
-pub use report::CycleReport;
+pub use report::{CycleReport, ReportWords};
 pub(crate) use report::{CycleTotal, ListedNotes};
 pub(crate) use ring::RingMarks;
 pub use ring::{Mark, RingPicture};

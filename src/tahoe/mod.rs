@@ -26,6 +26,7 @@ pub mod table;
 pub mod transfer;
 pub mod ueb;
 pub mod verify;
+pub mod words;
 
 pub use leases::Leases;
 pub use store::TahoeStore;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::at::at;
 use super::picture::Picture;
 use super::plan::PlanBody;
-use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
+use super::shapes::{BudgetSetting, Confirmation, Finding, Findings, Link, Paused, PercentSetting, Reloaded};
 use super::{Failed, cleanings};
 use crate::config::units::Percent;
 use crate::daemon::access::{Caller, LINK_LIFE};
@@ -93,7 +93,7 @@ async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
         crawl_view(&Picture::take(&daemon), name)?;
     }
     let page = daemon.engine.findings(query.after, query.crawl.as_deref(), limit);
-    let (boot, findings) = (daemon.boot.clone(), page.rows);
+    let (boot, findings) = (daemon.boot.clone(), page.rows.into_iter().map(Finding::from).collect());
     Ok(HttpResponse::Ok().json(Findings { boot, first: page.first, last: page.last, more: page.more, findings }))
 }
 

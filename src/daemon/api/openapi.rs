@@ -12,7 +12,6 @@ use super::shapes::*;
 use crate::daemon::hub::MissedEvent;
 use crate::daemon::series::Sample;
 use crate::engine::Command;
-use crate::model::FindingRow;
 
 /// The document as it is served.
 pub static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -128,7 +127,7 @@ impl Calls {
             "The newest plan of a cleaning. 404 also if none was made since the start.",
         );
         // What no call answers with, but events carry.
-        self.json::<FindingRow>();
+        self.json::<Finding>();
         self.json::<PrefixesEvent>();
         self.json::<CycleEvent>();
         self.json::<CleaningEvent>();

@@ -18,6 +18,7 @@ use crate::lock::lock;
 use crate::model::{self, BudgetStatus, CrawlStatus, CycleReport, Phase, RehearsalStatus, Verdict, WouldDelete};
 use crate::policy::windows::Window;
 use crate::settings::Priority as Asked;
+use crate::tahoe::words;
 
 const DAY_SECS: f64 = 86_400.0;
 
@@ -208,7 +209,7 @@ impl<'a> Picture<'a> {
             ring: self.shared.engine.ring(name).map(ring).unwrap_or_default(),
             cycles,
             lease_ages: report.as_ref().and_then(lease_ages),
-            report: report.map(|report| report.to_json(&self.status.budget)),
+            report: report.map(|report| report.to_json_in(&words::REPORT, &self.status.budget)),
         }
     }
 

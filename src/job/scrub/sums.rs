@@ -17,10 +17,13 @@ pub struct BucketSums {
 
 impl BucketSums {
     /// Adds a corrupt object that this cycle had put away before a crash, with what was found of it then.
-    pub fn add_put_away(&mut self, bytes_read: u64, findings: Vec<Finding>) {
+    pub fn add_put_away(&mut self, bytes_read: u64, findings: impl Iterator<Item = Finding>) {
         self.count(bytes_read);
         self.count_corrupt(Some(0));
-        findings.into_iter().for_each(|finding| self.remarks.finding(&finding.object(), || finding));
+        for finding in findings {
+            let object = finding.object.clone().unwrap_or_default();
+            self.remarks.finding(object.as_bytes(), || finding);
+        }
     }
 
     /// Adds a finding about the bucket itself.

@@ -30,6 +30,7 @@ use crate::shown;
 use crate::store::held::rename_new;
 use crate::store::{HeldFolder, Stamp};
 use crate::tahoe::store::TahoeBucket;
+use crate::tahoe::words::ShareFinding;
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
@@ -201,7 +202,8 @@ impl PutAway {
         moment: CycleMoment,
     ) -> io::Result<PutAway> {
         let Corrupt { size, stamp, .. } = *corrupt;
-        let (how, findings) = (settings.quarantine.as_str().to_owned(), corrupt.findings.to_vec());
+        let (how, findings) =
+            (settings.quarantine.as_str().to_owned(), corrupt.findings.iter().map(ShareFinding::from).collect());
         let (began, read) = (Some(moment.began), Some(corrupt.read));
         let note = Note { now: moment.now, began, how, size, read, hash: None, findings };
         let (quarantine, name, held) = (settings.quarantine, corrupt.name.to_vec(), bucket.for_change()?);

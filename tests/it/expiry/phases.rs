@@ -13,6 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sexton::Error;
 use sexton::engine::{Command, Fresh};
+use sexton::job::Severity;
 use sexton::model::WouldDelete;
 use sexton::settings::Checkpoint;
 use sexton::tahoe::leases::{LeaseSettings, Word};
@@ -126,8 +127,8 @@ fn what_was_renewed_between_the_phases_stays_and_no_more_goes_than_was_shown() {
         [true, true, true, true, false, true]
     );
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 1, "shares": 1, "bytes": 94, "buckets": 0}));
-    let kept: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.only_kept)).collect();
-    assert_eq!(kept, [(None, "bucket", true); 3], "{:?}", report.findings);
+    let kept: Vec<_> = report.findings.iter().map(|f| (f.object.as_deref(), &f.part[..], f.severity)).collect();
+    assert_eq!(kept, [(None, "bucket", Severity::Note); 3], "{:?}", report.findings);
     assert!(report.findings[0].reason.contains("more has expired than was shown (1 shares, 1 leases"), "{report:?}");
     assert_eq!((report.counts.shares, report.counts.buckets, report.counts.errors), (5, 5, 0));
     let space = &report.own["history"]["space-recovered"];

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
 use sexton::engine::Fresh;
+use sexton::job::Severity;
 use sexton::model::CycleReport;
 use sexton::tahoe::leases::{Conduct, LeaseSettings, Word};
+use sexton::tahoe::words::is_tahoe_corrupt;
 
 use super::crash::immutable_at;
 use super::world::{Ahead, DAY, Failing, World, renew, settings};
@@ -150,8 +152,8 @@ fn what_lies_in_a_folder_that_is_no_bucket_stays_and_is_told() {
         let report = world.run(SimState::sound(), LeaseSettings { dry_run, ..settings(Word::Offline) }).unwrap();
         let gone = &report.own[if dry_run { "would_delete" } else { "deleted" }];
         assert_eq!((&gone["shares"], &gone["leases"]), (&1.into(), &1.into()));
-        let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..])).collect();
-        assert_eq!(told, [(Some(0), "bucket"); 3], "{:?}", report.findings);
+        let told: Vec<_> = report.findings.iter().map(|f| (f.object.as_deref(), &f.part[..])).collect();
+        assert_eq!(told, [(Some("0"), "bucket"); 3], "{:?}", report.findings);
         assert!(report.findings[0].reason.contains("no bucket of this prefix: it is kept"));
         assert_eq!(bucket.join("0").exists(), dry_run);
     }
@@ -238,8 +240,8 @@ fn a_file_with_other_names_is_not_rewritten() {
     let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
     assert_eq!(fs::read(world.path("backup")).unwrap(), before);
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
-    assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
-    assert!(finding.only_kept && report.verdict() != sexton::model::Verdict::Damage, "{finding:?}");
+    assert!(finding.object.as_deref() == Some("1") && finding.reason.contains("2 names (hard links)"), "{finding:?}");
+    assert!(finding.severity == Severity::Note && report.verdict() != sexton::model::Verdict::Damage, "{finding:?}");
     assert_eq!((&report.own["deleted"], &report.findings), (&figures_told(&rehearsed), &rehearsed.findings));
     assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
@@ -434,11 +436,13 @@ fn what_the_second_look_finds_is_told() {
         Ok(())
     });
     let report = world.run(state, settings(Word::Offline)).unwrap();
-    let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.tahoe_corrupt)).collect();
-    assert_eq!(told, [(Some(0), "leases", false), (Some(1), "container header", true)], "{:?}", report.findings);
+    let told: Vec<_> =
+        report.findings.iter().map(|f| (f.object.as_deref(), &f.part[..], is_tahoe_corrupt(f))).collect();
+    assert_eq!(told, [(Some("0"), "leases", false), (Some("1"), "container header", true)], "{:?}", report.findings);
     assert!(report.findings[0].reason.contains("more than 32 days after now"), "{:?}", report.findings);
     assert!(
-        report.verdict() == sexton::model::Verdict::Damage && report.findings.iter().all(|finding| !finding.only_kept)
+        report.verdict() == sexton::model::Verdict::Damage
+            && report.findings.iter().all(|finding| finding.severity == Severity::Bad)
     );
     assert_eq!(report.own["history"]["corrupt-shares"].as_array().unwrap().len(), 1);
     assert_eq!((&report.own["deleted"]["leases"], report.counts.findings), (&0.into(), 2));

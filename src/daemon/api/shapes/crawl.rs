@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::CleaningRun;
+use super::{CleaningRun, Finding};
 use crate::daemon::keep::ByHand;
-use crate::model::{FindingRow, WorkerState};
+use crate::model::WorkerState;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -260,7 +260,7 @@ pub struct Findings {
     pub last: u64,
     /// Whether there are more beyond the last one in this answer.
     pub more: bool,
-    pub findings: Vec<FindingRow>,
+    pub findings: Vec<Finding>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
