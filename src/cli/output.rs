@@ -139,10 +139,10 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         lines
             .push(format!("  INCOMPLETE: {left_out} {prefixes} could not be listed, so every number here is at least"));
     }
-    let shares = if report.own.get("shares") == Some(&Value::Null) {
+    let shares = if report.own.get("objects") == Some(&Value::Null) {
         String::new()
     } else {
-        format!(", {}", plural(report.counts.shares, "share"))
+        format!(", {}", plural(report.counts.objects, "share"))
     };
     lines.push(format!("  {}{shares}", plural(report.counts.buckets, "bucket")));
     if report.own.contains_key("history") {
@@ -159,11 +159,11 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     }
     lines.extend(report.own.get("would_delete").and_then(over_max_delete_for_people));
     lines.extend(report.own.get("spared").and_then(spared_for_people));
-    let Counts { no_bucket, no_share, vanished, .. } = report.counts;
-    let strays = no_bucket + no_share + report.not_in_ring;
+    let Counts { no_bucket, no_object, vanished, .. } = report.counts;
+    let strays = no_bucket + no_object + report.not_in_ring;
     if strays > 0 {
         let outside = report.not_in_ring;
-        lines.push(format!("  strays: {no_bucket} no bucket, {no_share} no share, {outside} beside the prefixes (the first {STRAYS_NAMED} are named with --json)"));
+        lines.push(format!("  strays: {no_bucket} no bucket, {no_object} no share, {outside} beside the prefixes (the first {STRAYS_NAMED} are named with --json)"));
     }
     if vanished > 0 {
         lines.push(format!("  vanished meanwhile: {vanished}"));

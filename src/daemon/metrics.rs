@@ -251,19 +251,19 @@ impl Metrics {
     }
 
     fn count(&self, crawl: &str, job: &str, added: &Totals) {
-        let Totals { cycles, buckets, shares, vanished, deleted, deleted_bytes, deleted_leases, verified } = added;
+        let Totals { cycles, buckets, objects, vanished, deleted, deleted_bytes, deleted_records, verified } = added;
         let name = &[crawl];
         self.cycles.with_label_values(name).inc_by(*cycles);
         self.buckets.with_label_values(name).inc_by(*buckets);
         self.vanished.with_label_values(name).inc_by(*vanished);
         // A count looks into no bucket.
         if job != "count" {
-            self.shares.with_label_values(name).inc_by(*shares);
+            self.shares.with_label_values(name).inc_by(*objects);
         }
         if job == "leases" {
             self.deleted_shares.with_label_values(name).inc_by(*deleted);
             self.deleted_bytes.with_label_values(name).inc_by(*deleted_bytes);
-            self.deleted_leases.with_label_values(name).inc_by(*deleted_leases);
+            self.deleted_leases.with_label_values(name).inc_by(*deleted_records);
         }
         if job != "verify" {
             return;

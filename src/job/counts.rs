@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Names in the prefix, whatever they are: what Tahoe's bucket counter counts.
+    /// Names in the prefix, whatever they are: what counting counts.
     #[serde(skip_serializing_if = "is_zero")]
     pub buckets: u64,
-    /// Shares visited.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub shares: u64,
+    /// Objects visited.
+    #[serde(skip_serializing_if = "is_zero", alias = "shares")]
+    pub objects: u64,
     /// Of the names in the prefix, those that are no bucket.
     #[serde(skip_serializing_if = "is_zero")]
     pub no_bucket: u64,
-    /// Names in buckets that are no share.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub no_share: u64,
-    /// Buckets and shares that were gone when their turn came.
+    /// Names in buckets that are no object.
+    #[serde(skip_serializing_if = "is_zero", alias = "no_share")]
+    pub no_object: u64,
+    /// Buckets and objects that were gone when their turn came.
     #[serde(skip_serializing_if = "is_zero")]
     pub vanished: u64,
     /// Errors noted.
@@ -33,34 +33,34 @@ pub struct Counts {
     /// Bytes of names and text in those that are rows.
     #[serde(skip_serializing_if = "is_zero")]
     pub noted_bytes: u64,
-    /// Names that are no bucket or no share of which there is a note.
+    /// Names that are no bucket or no object of which there is a note.
     #[serde(skip_serializing_if = "is_zero")]
     pub strays_named: u64,
     /// Buckets that examining has shown to change: [candidates](super::Candidate).
     #[serde(skip_serializing_if = "is_zero")]
     pub candidates: u64,
-    /// Shares that would be deleted in them.
+    /// Objects that would be deleted in them.
     #[serde(skip_serializing_if = "is_zero")]
     pub would_delete: u64,
     /// Bytes of these, as lengths of files.
     #[serde(skip_serializing_if = "is_zero")]
     pub would_delete_bytes: u64,
-    /// Leases that would be cancelled.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub would_delete_leases: u64,
-    /// Shares that the job has deleted.
+    /// Records that would be deleted in objects.
+    #[serde(skip_serializing_if = "is_zero", alias = "would_delete_leases")]
+    pub would_delete_records: u64,
+    /// Objects that the job has deleted.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted: u64,
     /// Bytes of what it has deleted, as lengths of files.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted_bytes: u64,
-    /// Leases that it has cancelled.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub deleted_leases: u64,
+    /// Records that it has deleted in objects.
+    #[serde(skip_serializing_if = "is_zero", alias = "deleted_leases")]
+    pub deleted_records: u64,
     /// Prefixes that could not be listed: 0 or 1 for one prefix.
     #[serde(skip_serializing_if = "is_zero")]
     pub unlisted: u64,
-    /// What was read of the shares, where the job verifies them.
+    /// What was read of the objects, where the job verifies them.
     #[serde(skip_serializing_if = "Verified::is_zero")]
     pub verified: Verified,
 }
@@ -69,18 +69,18 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verified {
-    /// Bytes that were read of the shares, whatever they have come to.
+    /// Bytes that were read of the objects, whatever they have come to.
     pub bytes: u64,
-    /// Shares without any flaw.
+    /// Objects without any flaw.
     pub ok: u64,
-    /// Shares with flaws.
+    /// Objects with flaws.
     pub corrupt: u64,
-    /// Shares that could not be read to their end.
+    /// Objects that could not be read to their end.
     pub unreadable: u64,
-    /// Shares that differ from others of their bucket, where nothing tells which are right.
+    /// Objects that differ from others of their bucket, where nothing tells which are right.
     #[serde(skip_serializing_if = "is_zero")]
     pub in_doubt: u64,
-    /// Bytes that copies of corrupt shares take in quarantine.
+    /// Bytes that copies of corrupt objects take in quarantine.
     #[serde(skip_serializing_if = "is_zero")]
     pub quarantine_bytes: u64,
 }
@@ -120,9 +120,9 @@ impl Counts {
     /// Adds another's counts.
     pub fn merge(&mut self, later: &Counts) {
         self.buckets += later.buckets;
-        self.shares += later.shares;
+        self.objects += later.objects;
         self.no_bucket += later.no_bucket;
-        self.no_share += later.no_share;
+        self.no_object += later.no_object;
         self.vanished += later.vanished;
         self.errors += later.errors;
         self.findings += later.findings;
@@ -132,10 +132,10 @@ impl Counts {
         self.candidates += later.candidates;
         self.would_delete = self.would_delete.saturating_add(later.would_delete);
         self.would_delete_bytes = self.would_delete_bytes.saturating_add(later.would_delete_bytes);
-        self.would_delete_leases = self.would_delete_leases.saturating_add(later.would_delete_leases);
+        self.would_delete_records = self.would_delete_records.saturating_add(later.would_delete_records);
         self.deleted += later.deleted;
         self.deleted_bytes = self.deleted_bytes.saturating_add(later.deleted_bytes);
-        self.deleted_leases += later.deleted_leases;
+        self.deleted_records += later.deleted_records;
         self.unlisted += later.unlisted;
         self.verified.merge(&later.verified);
     }
@@ -163,9 +163,9 @@ impl Counts {
     pub(crate) fn since(&self, earlier: &Counts) -> Counts {
         Counts {
             buckets: self.buckets - earlier.buckets,
-            shares: self.shares - earlier.shares,
+            objects: self.objects - earlier.objects,
             no_bucket: self.no_bucket - earlier.no_bucket,
-            no_share: self.no_share - earlier.no_share,
+            no_object: self.no_object - earlier.no_object,
             vanished: self.vanished - earlier.vanished,
             errors: self.errors - earlier.errors,
             findings: self.findings - earlier.findings,
@@ -175,10 +175,10 @@ impl Counts {
             candidates: self.candidates - earlier.candidates,
             would_delete: self.would_delete - earlier.would_delete,
             would_delete_bytes: self.would_delete_bytes - earlier.would_delete_bytes,
-            would_delete_leases: self.would_delete_leases - earlier.would_delete_leases,
+            would_delete_records: self.would_delete_records - earlier.would_delete_records,
             deleted: self.deleted - earlier.deleted,
             deleted_bytes: self.deleted_bytes - earlier.deleted_bytes,
-            deleted_leases: self.deleted_leases - earlier.deleted_leases,
+            deleted_records: self.deleted_records - earlier.deleted_records,
             unlisted: self.unlisted - earlier.unlisted,
             verified: self.verified.since(&earlier.verified),
         }

@@ -231,7 +231,7 @@ impl CycleReport {
     ) -> Value {
         let strays = json!({
             "no_bucket": self.counts.no_bucket,
-            "no_share": self.counts.no_share,
+            "no_object": self.counts.no_object,
             "not_in_ring": self.not_in_ring,
         });
         let mut report = json!({
@@ -240,7 +240,7 @@ impl CycleReport {
             "resumed": self.resumed,
             "complete": self.complete,
             "buckets": self.counts.buckets,
-            "shares": self.counts.shares,
+            "objects": self.counts.objects,
             "strays": strays,
             "stray_paths": self.stray_paths,
             "vanished": self.counts.vanished,

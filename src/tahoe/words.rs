@@ -9,7 +9,16 @@ use crate::model::ReportWords;
 /// The reports of jobs on a Tahoe store.
 pub const REPORT: ReportWords = ReportWords { finding: |finding| json!(ShareFinding::from(finding)), figures };
 
-fn figures(_report: &mut Map<String, Value>) {}
+fn figures(report: &mut Map<String, Value>) {
+    let rename = |of: &mut Map<String, Value>, neutral: &str, own: &str| {
+        let figure = of.remove(neutral);
+        of.extend(figure.map(|figure| (own.to_owned(), figure)));
+    };
+    rename(report, "objects", "shares");
+    if let Some(Value::Object(strays)) = report.get_mut("strays") {
+        rename(strays, "no_object", "no_share");
+    }
+}
 
 /// A [`Finding`] about a share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

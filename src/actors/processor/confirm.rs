@@ -42,8 +42,13 @@ pub(super) async fn wait<S: Store, J: Job<S>>(
     crawl.show(|c| {
         c.phase = Phase::Rehearsed;
         c.rehearsing = true;
-        c.rehearsal =
-            Some(RehearsalStatus { cycle: number, examined: counts.shares, over_limit, confirmed: None, would_delete });
+        c.rehearsal = Some(RehearsalStatus {
+            cycle: number,
+            examined: counts.objects,
+            over_limit,
+            confirmed: None,
+            would_delete,
+        });
     });
     let mut awaited = crawl.awaited.subscribe();
     crawl.awaited.send_replace(Some(Awaited { cycle: number, objects: would_delete.shares, over_limit }));

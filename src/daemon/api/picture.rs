@@ -306,7 +306,7 @@ fn shown(view: &CrawlView, rehearsal: RehearsalStatus) -> Rehearsal {
 
 /// A finished cycle.
 pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
-    let shares = (report.own.get("shares") != Some(&Value::Null)).then_some(report.counts.shares);
+    let shares = (report.own.get("objects") != Some(&Value::Null)).then_some(report.counts.objects);
     Cycle {
         crawl: report.key.crawl.clone(),
         job: report.job.clone(),

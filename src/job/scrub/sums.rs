@@ -88,7 +88,7 @@ impl BucketSums {
 
     /// Counts an object, whatever it has come to, and the bytes that were read of it.
     fn count(&mut self, bytes_read: u64) {
-        self.counts.shares += 1;
+        self.counts.objects += 1;
         self.counts.verified.bytes = self.counts.verified.bytes.saturating_add(bytes_read);
         self.tally.objects += 1;
         self.tally.bytes = self.tally.bytes.saturating_add(bytes_read);

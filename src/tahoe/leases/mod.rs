@@ -110,7 +110,7 @@ impl Leases {
         let freed = cycle.tally.would_delete;
         let mut would_delete = json!(freed);
         would_delete["max_delete"] = json!(self.settings.max_delete);
-        would_delete["over_max_delete"] = json!(!self.catch().allows(freed.shares, cycle.counts.shares));
+        would_delete["over_max_delete"] = json!(!self.catch().allows(freed.shares, cycle.counts.objects));
         would_delete
     }
 }

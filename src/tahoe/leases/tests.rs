@@ -101,15 +101,15 @@ fn what_has_expired_is_what_would_be_deleted_and_no_more_than_was_examined() {
 fn plain_store_has_tahoes_history_and_no_finding() {
     let walked = Fixture::unpack("fixture-plain").check();
     assert_eq!((walked.findings.len(), walked.errors.len()), (0, 0), "{:?}", walked.findings);
-    assert_eq!((walked.counts.no_bucket, walked.counts.no_share), (0, 0));
+    assert_eq!((walked.counts.no_bucket, walked.counts.no_object), (0, 0));
 }
 
 #[test]
 fn real_grid_has_tahoes_history_and_no_finding() {
     let walked = Fixture::unpack("real-grid-small").check();
     assert_eq!((walked.findings.len(), walked.errors.len()), (0, 0), "{:?}", walked.findings);
-    assert_eq!((walked.counts.no_bucket, walked.counts.no_share), (0, 0));
-    assert!(walked.counts.shares >= 28);
+    assert_eq!((walked.counts.no_bucket, walked.counts.no_object), (0, 0));
+    assert!(walked.counts.objects >= 28);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn odd_store_has_tahoes_history_and_its_oddities_are_findings() {
     found.sort();
     assert_eq!(found, expected);
     // tmp, README, 1.tmp, .2 twice, and tmp twice; the bucket with five characters twice.
-    assert_eq!((walked.counts.no_share, walked.counts.no_bucket), (10, 2));
+    assert_eq!((walked.counts.no_object, walked.counts.no_bucket), (10, 2));
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn billions_of_leases_are_not_read_but_by_who_follows_tahoe() {
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].contains("it counts 4294967295 leases") && !findings[0].contains("extra"), "{findings:?}");
     assert!(intents.is_empty());
-    assert_eq!((notes.counts.shares, tally.unknown_buckets, tally.ages.len()), (1, 1, 0));
+    assert_eq!((notes.counts.objects, tally.unknown_buckets, tally.ages.len()), (1, 1, 0));
     // Plausible, or followed whatever there is.
     for (leases, conduct) in [(1_000_000, Conduct::Careful), (1_000_001, Conduct::Compat)] {
         sparse("0", leases);
@@ -387,9 +387,9 @@ fn a_visit_ends_with_its_slice_between_shares_and_within_long_lease_tables() {
 #[test]
 fn a_share_that_vanishes_leaves_no_trace_in_the_history() {
     let (tally, notes) = visit_after_removal(&["1"]);
-    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting_bytes()), (2, 1, 0));
+    assert_eq!((notes.counts.objects, notes.counts.vanished, notes.waiting_bytes()), (2, 1, 0));
     assert_eq!((tally.examined.shares.all, tally.examined.buckets.all), (2, 1));
     let (tally, notes) = visit_after_removal(&["0", "1", "2"]);
-    assert_eq!((notes.counts.shares, notes.counts.vanished, notes.waiting_bytes()), (0, 3, 0));
+    assert_eq!((notes.counts.objects, notes.counts.vanished, notes.waiting_bytes()), (0, 3, 0));
     assert_eq!(tally, LeaseTally::default(), "no bucket that would count as recovered");
 }

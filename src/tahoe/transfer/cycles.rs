@@ -68,8 +68,8 @@ pub(super) fn lease_rows(ring: &Ring, reach: &Reach, figures: &Figures) -> Resul
     let mut out = Vec::new();
     for prefix in 0..rows {
         let (counts, tally) = if prefix == home {
-            let shares = figures.space.groups[3][1][0].saturating_add(figures.corrupt_shares.len() as u64);
-            let counts = Counts { buckets: figures.space.groups[3][0][0], shares, ..Counts::default() };
+            let objects = figures.space.groups[3][1][0].saturating_add(figures.corrupt_shares.len() as u64);
+            let counts = Counts { buckets: figures.space.groups[3][0][0], objects, ..Counts::default() };
             (counts, LeaseTally::from_tahoe(figures))
         } else {
             (Counts::default(), LeaseTally::default())

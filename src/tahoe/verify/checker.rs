@@ -91,7 +91,7 @@ impl Checker for ShareChecker {
     }
 
     fn note_strays(&self, bucket: &TahoeBucket<'_>, listing: &ShareListing, notes: &mut Notes) {
-        notes.counts.no_share += listing.no_share();
+        notes.counts.no_object += listing.no_share();
         listing.strays().for_each(|name| notes.stray(&bucket.path_of(name)));
     }
 

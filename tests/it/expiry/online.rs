@@ -128,13 +128,13 @@ fn a_clock_behind_a_share_is_refused_though_nothing_would_be_deleted() {
         }
         let accepted = LeaseSettings { accept_clock: true, ..refused };
         let report = world.run(state, accepted).unwrap();
-        assert_eq!((report.resumed, report.counts.shares), (true, 4), "each share counts once");
+        assert_eq!((report.resumed, report.counts.objects), (true, 4), "each share counts once");
     }
     assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "accept_clock: true");
     let state = SimState::sound();
     assert!(world.run(state.clone(), settings(Word::Online)).is_err());
     late.set_modified(std::time::SystemTime::now()).unwrap();
-    assert_eq!(world.run(state, settings(Word::Online)).unwrap().counts.shares, 4);
+    assert_eq!(world.run(state, settings(Word::Online)).unwrap().counts.objects, 4);
     world.clock = Ahead::by(-7201);
     assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "a share was written 72");
 }

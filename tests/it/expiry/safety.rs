@@ -224,9 +224,9 @@ fn what_was_examined_before_the_refusal_is_not_examined_again() {
     fs::remove_dir_all(world.bucket("a7", 0)).unwrap();
     fs::remove_file(world.path("running.process")).unwrap();
     let report = run(&world, &state).unwrap();
-    assert_eq!((report.resumed, report.counts.shares, &report.own["deleted"]["shares"]), (true, 3, &1.into()));
+    assert_eq!((report.resumed, report.counts.objects, &report.own["deleted"]["shares"]), (true, 3, &1.into()));
     world.fresh = Fresh::Yes;
-    assert_eq!(run(&world, &given_up).unwrap().counts.shares, 1);
+    assert_eq!(run(&world, &given_up).unwrap().counts.objects, 1);
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn a_share_that_was_changed_is_looked_at_anew() {
     // What was examined counts as it was then.
     let space = &report.own["history"]["space-recovered"];
     assert_eq!((&space["examined-shares"], &space["configured-shares"]), (&2.into(), &1.into()));
-    assert_eq!((&space["actual-shares"], report.counts.shares), (&0.into(), 2));
+    assert_eq!((&space["actual-shares"], report.counts.objects), (&0.into(), 2));
 }
 
 /// How it happens: as above, but what is written is no lease table: one with a date that cannot be, and half a header.

@@ -315,7 +315,7 @@ async fn candidates_beyond_a_page_are_carried_out_once_each() {
         let engine = builder.crawl(at_once("c", workers), store, job).start().unwrap();
         end(&engine).await.unwrap();
         let report = engine.last_report("c").unwrap();
-        assert_eq!((report.counts.shares, report.counts.buckets, world.changed()), (18_000, 18_000, 18_000));
+        assert_eq!((report.counts.objects, report.counts.buckets, world.changed()), (18_000, 18_000, 18_000));
         let mut visits = visited.lock().unwrap().clone();
         visits.sort();
         let pairs = visits.chunks(2).all(|pair| pair.len() == 2 && pair[0] == pair[1]);

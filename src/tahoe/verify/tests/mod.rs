@@ -80,7 +80,7 @@ fn a_good_store_is_all_ok() {
     let report = walked.report(&job);
     assert_eq!(report["verified"]["shares"], 112);
     assert!(!report.contains_key("partial"));
-    assert_eq!(walked.counts.shares, 112);
+    assert_eq!(walked.counts.objects, 112);
 }
 
 /// CHK of 4096 bytes, and an SDMF file, by the beginning of their storage index.
@@ -329,7 +329,7 @@ fn what_cannot_be_read_is_an_error_and_what_has_gone_is_none() {
     fs::write(bucket.join("notes.txt"), "x").unwrap();
     let (walked, _) = grid.verify(VerifySettings::default());
     assert_eq!((walked.tally.ok, walked.tally.unreadable, walked.tally.corrupt), (111, 1, 0));
-    assert_eq!((walked.errors.len(), walked.counts.no_share), (1, 1));
+    assert_eq!((walked.errors.len(), walked.counts.no_object), (1, 1));
     assert!(walked.errors[0].path.ends_with("/0"), "{:?}", walked.errors);
 }
 
