@@ -13,6 +13,7 @@ use super::signals::{Interrupts, end_at_a_signal};
 use super::verify_args::PARTIAL;
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, JobName, output, state_file};
+use crate::advice;
 use crate::clock::{Clock, SystemClock, Time};
 use crate::engine::{Cycles, Engine, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
@@ -271,7 +272,7 @@ pub(super) fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl Fn
         match attempt() {
             Err(error) if passes(&error) => {
                 if !backoff.is_waiting() {
-                    output::say(&format!("sexton: {error}; waiting"));
+                    output::say(&format!("sexton: {}; waiting", advice::told(&error)));
                 }
                 std::thread::sleep(backoff.failed());
             }

@@ -17,6 +17,7 @@ pub mod merkle;
 pub mod mutable;
 pub mod names;
 pub mod number;
+mod refusal;
 pub mod region;
 pub mod sample;
 pub mod signature;
@@ -29,6 +30,7 @@ pub mod verify;
 pub mod words;
 
 pub use leases::Leases;
+pub use refusal::ChangeRefusal;
 pub use store::TahoeStore;
 pub use verify::Verify;
 

@@ -14,6 +14,7 @@ use crate::job::{Counts, Job};
 use crate::model::{Event, Phase, RehearsalStatus, WouldDelete};
 use crate::policy::cycle::Cycle;
 use crate::policy::deletion::Verdict;
+use crate::sizes::plural;
 use crate::store::Store;
 
 /// What a crawl waits to have confirmed.
@@ -106,10 +107,10 @@ fn check(
             Err(format!("what waits to be confirmed for {name} is cycle {cycle}, not {confirmed}"))
         }
         None if over_limit => Err(format!(
-            "cycle {cycle} of {name} would delete more than it may: the confirmation has to name how many shares that is, {objects}"
+            "cycle {cycle} of {name} would delete more than it may: the confirmation must name how many objects that is, {objects}"
         )),
         Some(given) if given != objects => {
-            Err(format!("cycle {cycle} of {name} would delete {objects} shares, and not {given}"))
+            Err(format!("cycle {cycle} of {name} would delete {}, not {given}", plural(objects, "object")))
         }
         _ => Ok(()),
     }
@@ -125,11 +126,11 @@ mod tests {
         for over_limit in [false, true] {
             check("c", awaited(over_limit), (3, Some(2908))).unwrap();
             let wrong = check("c", awaited(over_limit), (3, Some(2907))).unwrap_err();
-            assert!(wrong.contains("would delete 2908 shares, and not 2907"), "{wrong}");
+            assert!(wrong.contains("would delete 2908 objects, not 2907"), "{wrong}");
             assert!(check("c", awaited(over_limit), (2, Some(2908))).unwrap_err().contains("is cycle 3, not 2"));
         }
         check("c", awaited(false), (3, None)).unwrap();
-        assert!(check("c", awaited(true), (3, None)).unwrap_err().ends_with("how many shares that is, 2908"));
+        assert!(check("c", awaited(true), (3, None)).unwrap_err().ends_with("how many objects that is, 2908"));
         assert!(check("c", None, (3, None)).unwrap_err().contains("nothing that waits"));
     }
 }

@@ -43,6 +43,7 @@ use crate::job::{Carried, CycleView, Deed, Fold, Intent, Job, PrefixWalk, Stoppe
 use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
 use crate::shown;
 use crate::store::Store;
+use crate::tahoe::ChangeRefusal;
 
 /// Checks the leases of every share of a [`TahoeStore`].
 #[derive(Debug, Clone, Default)]
@@ -188,7 +189,7 @@ impl Job<TahoeStore> for Leases {
                 let fault = node_fault(store.node_saved_unix(), clocks.moment.unix_secs);
                 // They lie beside `shares/`.
                 let folder = || store.path("", None).parent().map(Path::to_path_buf).unwrap_or_default();
-                fault.map_or(Ok(()), |fault| Err(Error::NodeSilent { folder: folder(), fault }))
+                fault.map_or(Ok(()), |fault| Err(ChangeRefusal::NodeSilent { folder: folder(), fault }.into()))
             }
             _ => Ok(()),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sexton::Error;
+use sexton::tahoe::ChangeRefusal;
 use sexton::tahoe::leases::{LeaseSettings, Word};
 
 use super::crash::immutable_at;
@@ -150,7 +151,8 @@ fn a_clock_by_which_the_running_node_has_long_been_silent_is_refused() {
     saved("bucket_counter.state");
     world.clock = Ahead::by(40 * i64::from(DAY));
     let silent = world.run(SimState::sound(), settings(Word::Online));
-    let Err(error @ Error::NodeSilent { .. }) = silent else { panic!("{silent:?}") };
+    let Err(error) = silent else { panic!("{silent:?}") };
+    assert!(matches!(error.downcast_ref(), Some(ChangeRefusal::NodeSilent { .. })), "{error}");
     assert!(error.to_string().contains("the newest is 40.0 days old by this clock"), "{error}");
     world.clock = Ahead::by(-7201);
     let behind = LeaseSettings { expiry: "cutoff:9".parse().unwrap(), ..settings(Word::Online) };

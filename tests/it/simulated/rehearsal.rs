@@ -139,10 +139,10 @@ async fn beyond_the_limit_it_waits_whether_or_not_it_rehearses() {
     tokio::time::sleep(HOUR).await;
     waits(&engine, 0);
     assert!(status(&engine).rehearsal.unwrap().over_limit);
-    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "how many shares that is, 80");
+    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "how many objects that is, 80");
     refused(
         engine.command("c", Command::Confirm { cycle: 0, objects: Some(79) }).await,
-        "would delete 80 shares, and not 79",
+        "would delete 80 objects, not 79",
     );
     engine.command("c", Command::Confirm { cycle: 0, objects: Some(80) }).await.unwrap();
     tokio::time::sleep(HOUR).await;
