@@ -5,13 +5,16 @@ use std::io;
 use super::checker::{BucketOf, Checker};
 use super::reading::{JudgedObject, ObjectVerdict, ReadObject};
 use super::{Flaw, ScrubTally};
-use crate::job::{Counts, Finding, Fold, Remarks, Tally, Unreadable};
+use crate::job::{Finding, Fold, Remarks, Tally, Unreadable, Verified};
 
 /// What the objects that were dealt with have come to.
 #[derive(Debug, Default)]
 pub struct BucketSums {
     tally: ScrubTally,
-    counts: Counts,
+    /// Objects that were gone when their turn came.
+    vanished: u64,
+    /// Bytes that copies in quarantine take.
+    quarantine_bytes: u64,
     remarks: Remarks,
 }
 
@@ -43,7 +46,7 @@ impl BucketSums {
         let JudgedObject { object, bytes_read, verdict, dealt, .. } = judged;
         let ReadObject { checked, misread, in_doubt, .. } = match verdict {
             ObjectVerdict::Unreadable(_) if !fold.is_there(&path) => {
-                self.counts.vanished += 1;
+                self.vanished += 1;
                 return;
             }
             ObjectVerdict::Unreadable(error) => {
@@ -52,7 +55,6 @@ impl BucketSums {
                 self.remarks.error_at(&unreadable.path, unreadable.told());
                 self.count(bytes_read);
                 self.tally.unreadable += 1;
-                self.counts.verified.unreadable += 1;
                 return;
             }
             ObjectVerdict::Read(read) => read,
@@ -69,12 +71,10 @@ impl BucketSums {
         }
         if checked.flaws.is_empty() && in_doubt {
             self.tally.in_doubt += 1;
-            self.counts.verified.in_doubt += 1;
             return;
         }
         if checked.flaws.is_empty() {
             self.tally.ok += 1;
-            self.counts.verified.ok += 1;
             self.tally.partly_checked += u64::from(checked.is_partial);
             return;
         }
@@ -88,25 +88,27 @@ impl BucketSums {
 
     /// Counts an object, whatever it has come to, and the bytes that were read of it.
     fn count(&mut self, bytes_read: u64) {
-        self.counts.objects += 1;
-        self.counts.verified.bytes = self.counts.verified.bytes.saturating_add(bytes_read);
         self.tally.objects += 1;
         self.tally.bytes = self.tally.bytes.saturating_add(bytes_read);
     }
 
     /// Counts it as corrupt, and what was copied of it to quarantine, if it lies there now.
     fn count_corrupt(&mut self, quarantined: Option<u64>) {
-        let verified = &mut self.counts.verified;
         self.tally.corrupt += 1;
-        verified.corrupt += 1;
         self.tally.quarantined += u64::from(quarantined.is_some());
-        verified.quarantine_bytes = verified.quarantine_bytes.saturating_add(quarantined.unwrap_or(0));
+        self.quarantine_bytes = self.quarantine_bytes.saturating_add(quarantined.unwrap_or(0));
     }
 
     /// Puts everything down.
     pub(super) fn put_down(self, fold: &mut Fold<'_, ScrubTally>) {
+        let ScrubTally { objects, bytes, ok, corrupt, unreadable, in_doubt, .. } = self.tally;
+        let quarantine_bytes = self.quarantine_bytes;
+        // The walk's counts are shown while the cycle lasts; the tally is read when it has ended.
+        let counts = &mut fold.notes.counts;
+        counts.objects += objects;
+        counts.vanished += self.vanished;
+        counts.verified.merge(&Verified { bytes, ok, corrupt, unreadable, in_doubt, quarantine_bytes });
         fold.tally.merge(self.tally);
-        fold.notes.counts.merge(&self.counts);
         self.remarks.tell_of_entered(fold.notes);
     }
 }
