@@ -169,6 +169,6 @@ fn parse_order(text: &str) -> std::result::Result<Order, String> {
     match text {
         "ring" => Ok(Order::Ring),
         "oldest_first" => Ok(Order::OldestFirst),
-        _ => Err("ring or oldest_first would be right".to_owned()),
+        _ => Err(format!("order must be ring or oldest_first, not {text}")),
     }
 }

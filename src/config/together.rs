@@ -11,7 +11,7 @@ use crate::tahoe::container::ShareType;
 /// Checks all of it.
 ///
 /// # Errors
-/// [`Error::Config`] with what would be right.
+/// [`Error::Config`] with what is wrong.
 pub(super) fn check(config: &Config) -> Result<()> {
     state_lies_apart(config)?;
     each_deletes_its_own(&config.crawls)
@@ -35,7 +35,7 @@ fn state_lies_apart(config: &Config) -> Result<()> {
 /// and by two rules the shorter one would hold for all.
 ///
 /// # Errors
-/// [`Error::Config`] with the names of the crawls, and what would be right.
+/// [`Error::Config`] with the names of the crawls.
 fn each_deletes_its_own(crawls: &[CrawlConfig]) -> Result<()> {
     for (n, crawl) in crawls.iter().enumerate() {
         let Some((store, types)) = deletes(crawl) else { continue };

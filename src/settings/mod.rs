@@ -209,7 +209,7 @@ pub(crate) fn within<T: PartialOrd>(
     if range.contains(value) {
         return Ok(());
     }
-    Err(format!("{} is out of range: {} to {} would be right", show(value), show(range.start()), show(range.end())))
+    Err(format!("{} is out of range: must be between {} and {}", show(value), show(range.start()), show(range.end())))
 }
 
 /// Shows a duration as people write it.
@@ -245,18 +245,21 @@ mod tests {
         };
         assert_eq!(
             budget(|b| b.rate = f64::NAN),
-            "budget rate: NaN cores is out of range: 0.000001 cores to 1024 cores would be right"
+            "budget rate: NaN cores is out of range: must be between 0.000001 cores and 1024 cores"
         );
         assert!(budget(|b| b.rate = 0.0).starts_with("budget rate: 0 cores is out of range"));
-        assert_eq!(budget(|b| b.slice = Duration::ZERO), "budget slice: 0s is out of range: 1ms to 1h would be right");
+        assert_eq!(
+            budget(|b| b.slice = Duration::ZERO),
+            "budget slice: 0s is out of range: must be between 1ms and 1h"
+        );
         assert!(budget(|b| b.max_sleep = Some(Duration::ZERO)).starts_with("budget max_sleep: 0s is out of range"));
 
         let checkpoint = Checkpoint::Every(Duration::from_secs(90_000));
         let checkpoint = why(Settings { checkpoint, ..Settings::default() }.validate());
-        assert_eq!(checkpoint, "checkpoint: 1day 1h is out of range: 1ms to 1day would be right");
+        assert_eq!(checkpoint, "checkpoint: 1day 1h is out of range: must be between 1ms and 1day");
 
         let crawl = CrawlSettings { workers: 257, ..CrawlSettings::new("x") };
-        assert_eq!(why(crawl.validate()), "crawl x: workers: 257 is out of range: 1 to 256 would be right");
+        assert_eq!(why(crawl.validate()), "crawl x: workers: 257 is out of range: must be between 1 and 256");
         for name in ["", "A", "a b", "ä", &"a".repeat(65)] {
             assert!(why(CrawlSettings::new(name).validate()).contains("is no name for a crawl"), "{name}");
         }

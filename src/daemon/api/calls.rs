@@ -86,7 +86,7 @@ struct FindingsQuery {
 async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
     let limit = query.limit.unwrap_or(FINDINGS_USUAL);
     if !(1..=FINDINGS_MOST).contains(&limit) {
-        let text = format!("limit is {limit}: 1 to {FINDINGS_MOST} would be right");
+        let text = format!("limit must be between 1 and {FINDINGS_MOST}, not {limit}");
         return Err(Failed::new(StatusCode::BAD_REQUEST, text));
     }
     if let Some(name) = &query.crawl {
@@ -180,7 +180,7 @@ async fn cleaning_command(daemon: Daemon, path: web::Path<(String, String)>) -> 
 fn command(word: &str) -> Result<Command, Failed> {
     let known = [Command::Start, Command::Pause, Command::Resume, Command::Stop];
     known.into_iter().find(|command| command.word() == word).ok_or_else(|| {
-        let text = format!("{word:?} cannot be done: start, pause, resume or stop would be right");
+        let text = format!("the command must be start, pause, resume or stop, not {word:?}");
         Failed::new(StatusCode::NOT_FOUND, text)
     })
 }

@@ -29,7 +29,7 @@ const EVENTS: &str = "Server-sent events. At the start and then at most once a s
 
 /// Answers that several calls may give, by their status.
 const ERRORS: [(u16, &str); 7] = [
-    (400, "The body or a parameter is wrong; the text says what would be right."),
+    (400, "The body or a parameter is wrong; the text says what it must be."),
     (401, "No valid token or session."),
     (403, "Foreign Host or Origin."),
     (404, "No such crawl or cleaning."),

@@ -67,7 +67,7 @@ impl FromStr for Quarantine {
     fn from_str(text: &str) -> Result<Quarantine, String> {
         let all = [Quarantine::None, Quarantine::Copy, Quarantine::Move];
         let found = all.into_iter().find(|q| q.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is unknown; none, copy or move would be right"))
+        found.ok_or_else(|| format!("quarantine must be none, copy or move, not {text:?}"))
     }
 }
 
