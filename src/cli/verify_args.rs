@@ -43,7 +43,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_target)]
     target: Option<Duration>,
 
-    /// What becomes of corrupt shares: they stay, are copied, or (with --offline) moved to the quarantine folder
+    /// What is done with corrupt shares: they stay, are copied, or (with --offline) moved to the quarantine folder
     #[arg(long, value_name = "none|copy|move")]
     quarantine: Option<Quarantine>,
 

@@ -257,7 +257,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(name: "A", store: "x", job: count)])"#,
-        r#"1:18: "A" is no name for a crawl or cleaning: use 1 to 64 of a-z, 0-9, - and _"#,
+        r#"1:18: the name of a task must be 1 to 64 of a-z, 0-9, - and _, not "A""#,
     ),
     (r#"(crawls: [(store: "x", job: scrub)])"#, "1:29: job must be count, leases() or verify(), not scrub"),
     (r#"(crawls: [(store: "x", job: leases)])"#, "1:35: leases needs more in parentheses, as in leases()"),
@@ -304,11 +304,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(store: "x", job: count), (store: "y", job: count)])"#,
-        " two crawls or cleanings have the name count; give one of them another name",
+        " two tasks have the name count; give one of them another name",
     ),
     (
         r#"(clean: [(name: "a", database: "x"), (name: "a", database: "y")])"#,
-        " two crawls or cleanings have the name a; give one of them another name",
+        " two tasks have the name a; give one of them another name",
     ),
     (
         "(clean: [(\n  name: \"a\",\n)])",
@@ -377,7 +377,7 @@ proptest! {
         let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[(at + cut).min(EXAMPLE.len())..]);
         let Err(error) = Config::parse(&text, "c") else { return Ok(()) };
         let said = error.to_string();
-        if said.starts_with("c: two crawls or cleanings have the name") || said.contains("backup is the database") {
+        if said.starts_with("c: two tasks have the name") || said.contains("backup is the database") {
             return Ok(());
         }
         let mut place = said.split(':').skip(1).map(|n| n.parse::<usize>());

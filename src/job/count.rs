@@ -1,6 +1,6 @@
 //! The job `count`: counts the buckets of each prefix, opens none.
 //!
-//! What Tahoe's bucket counter does. Every name in a prefix is a bucket to it, strays too; the walk says beside it how
+//! Every name in a prefix is a bucket to it, strays too; the walk says beside it how
 //! many are none.
 
 use serde::{Deserialize, Serialize};

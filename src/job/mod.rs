@@ -49,7 +49,7 @@ pub trait Job<S: Store>: Sized + Send + Sync + 'static {
     /// A bucket that was begun and not finished, see [`PrefixWalk::each_bucket_in_parts`]; `()` where each is done at once.
     type Part: Send + 'static;
 
-    /// The name by which people know it: `count`, `leases`.
+    /// The name by which people know it: `count`, `verify`.
     fn name(&self) -> &str;
 
     /// What, besides the name, makes the result what it is. Frozen in a cycle: it is resumed only with equal ones.
@@ -115,7 +115,7 @@ pub trait Job<S: Store>: Sized + Send + Sync + 'static {
         None
     }
 
-    /// Whether names that are [no bucket](crate::store::Nature::Stray) of the store are visited like buckets, as Tahoe's crawlers
+    /// Whether names that are [no bucket](crate::store::Nature::Stray) of the store are visited like buckets, as some crawlers
     /// do. Otherwise they are counted, and the job never sees them. Default: no.
     fn visits_strays(&self) -> bool {
         false

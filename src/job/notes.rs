@@ -14,7 +14,7 @@ use crate::store::STRAYS_NAMED;
 /// only counted. Names have up to 255 bytes, and anybody who may write to a store can make a million of them.
 const NOTED_BYTES_MOST: u64 = 2 << 20;
 
-/// How many of these bytes may be taken by anything but damage: however much of that there is, damage is told.
+/// How many of these bytes may be taken by anything but damage: however much of that there is, damage is listed.
 const NOTED_BYTES_BESIDE_DAMAGE: u64 = NOTED_BYTES_MOST / 4;
 
 /// What the last row says where others are only counted.
@@ -47,7 +47,7 @@ pub enum NoteKind {
     Error,
     /// Something was read and judged.
     Finding,
-    /// A name that is no bucket or no share.
+    /// A name that is no bucket or no object.
     Stray,
 }
 
@@ -73,7 +73,7 @@ pub struct ErrorNote {
     pub error: String,
 }
 
-/// A name that is no bucket or no share.
+/// A name that is no bucket or no object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrayNote {
     /// Its path; what is no text of one line is escaped.
@@ -169,7 +169,7 @@ impl Notes {
         ObjectName { bucket: self.bucket.clone(), object: object.to_vec() }
     }
 
-    /// Names something that is no bucket or no share, unless enough of the prefix are named.
+    /// Names something that is no bucket or no object, unless enough of the prefix are named.
     pub fn stray(&mut self, path: &Path) {
         if self.counts.strays_named < STRAYS_NAMED as u64 {
             self.counts.strays_named += 1;
@@ -199,8 +199,8 @@ impl Notes {
         std::mem::take(&mut self.judged)
     }
 
-    /// Counts findings and errors of the bucket entered last that no rows tell of. With errors among them it cannot be told what of
-    /// the bucket was judged.
+    /// Counts findings and errors of the bucket entered last that have no rows. With errors among them nobody knows what of the bucket
+    /// was judged.
     pub fn only_counted(&mut self, findings: u64, errors: u64) {
         if errors > 0 {
             let name = self.object_name(&[]);
@@ -265,7 +265,7 @@ mod tests {
         let mut notes = Notes::default();
         for name in 0..20_000 {
             notes.enter(format!("{name:0255}").as_bytes());
-            notes.error(format!("/shares/aa/{name:0255}").as_ref(), &"not a directory");
+            notes.error(format!("/store/aa/{name:0255}").as_ref(), &"not a directory");
             notes.finding(&finding(Severity::Note));
         }
         assert_eq!((notes.counts.errors, notes.counts.findings), (20_000, 20_000));
@@ -276,7 +276,7 @@ mod tests {
         assert!(rows.iter().any(|row| row.body.contains(REST_IS_COUNTED)));
         resumed.error("/other".as_ref(), &"unreadable");
         assert_eq!((resumed.counts.errors, resumed.take_rows()), (20_001, Vec::new()));
-        // But damage is told.
+        // But damage is listed.
         resumed.finding(&finding(Severity::Bad));
         assert_eq!(resumed.take_rows().iter().map(|row| row.number).collect::<Vec<_>>(), [rows.len() as u64]);
         // What was judged waits as well, whether or not there are rows.

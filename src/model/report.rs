@@ -27,7 +27,7 @@ pub struct CycleReport {
     pub counts: Counts,
     /// Names beside the ring.
     pub not_in_ring: u64,
-    /// Paths of the first strays: of names beside the ring, then of those that are no bucket or no share, in the order of the
+    /// Paths of the first strays: of names beside the ring, then of those that are no bucket or no object, in the order of the
     /// walk; at most [`STRAYS_NAMED`].
     pub stray_paths: Vec<String>,
     /// Whether there were names in the store's root and none was a prefix: what was walked is most likely no such store.

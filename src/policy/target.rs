@@ -1,6 +1,6 @@
 //! Targets: whether every prefix is visited again within the time that was set, at the pace of the running cycle.
 
-/// What becomes of a target.
+/// Whether a target will be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outlook {

@@ -70,7 +70,7 @@ pub struct BudgetSettings {
     /// What is counted against the budget. Default [`Basis::Wall`].
     pub basis: Basis,
     /// The longest sleep after a slice. Default `None`: as long as the budget asks for. With it, a slice that takes
-    /// very long is not repaid in full, so the share used may exceed `rate`. (Tahoe: 299 s.)
+    /// very long is not repaid in full, so the share used may exceed `rate`.
     pub max_sleep: Option<Duration>,
 }
 
@@ -132,7 +132,7 @@ pub struct CrawlSettings {
 /// In which order the prefixes of a store are visited. The result of a cycle is the same in any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
-    /// In byte order, as Tahoe does.
+    /// In byte order.
     #[default]
     Ring,
     /// First those whose last visit as a whole is longest ago, or that never had one.
@@ -140,7 +140,7 @@ pub enum Order {
 }
 
 impl CrawlSettings {
-    /// The defaults for a job of a host's own: those of Tahoe's crawler, 5 minutes between cycles and before the first.
+    /// The defaults for a job of a host's own: 5 minutes between cycles and before the first.
     pub fn new(name: impl Into<String>) -> Self {
         let pace = Duration::from_secs(300);
         CrawlSettings {
@@ -177,16 +177,14 @@ impl CrawlSettings {
     }
 }
 
-/// Checks that no two crawls or cleanings have the same name.
+/// Checks that no two tasks have the same name.
 ///
 /// # Errors
 /// [`Error::Config`] with the first name that comes twice.
 pub fn check_unique<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut seen = HashSet::new();
     match names.into_iter().find(|name| !seen.insert(*name)) {
-        Some(name) => {
-            Err(Error::Config(format!("two crawls or cleanings have the name {name}; give one of them another name")))
-        }
+        Some(name) => Err(Error::Config(format!("two tasks have the name {name}; give one of them another name"))),
         None => Ok(()),
     }
 }
@@ -196,7 +194,7 @@ pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     match name.chars().all(allowed) {
         true if (1..=NAME_MOST).contains(&name.len()) => Ok(()),
-        _ => Err(format!("{name:?} is no name for a crawl or cleaning: use 1 to {NAME_MOST} of a-z, 0-9, - and _")),
+        _ => Err(format!("the name of a task must be 1 to {NAME_MOST} of a-z, 0-9, - and _, not {name:?}")),
     }
 }
 
@@ -266,11 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_given_twice_is_told() {
+    fn a_name_given_twice_is_refused() {
         check_unique(["a", "b"]).unwrap();
-        assert_eq!(
-            why(check_unique(["a", "b", "a"])),
-            "two crawls or cleanings have the name a; give one of them another name"
-        );
+        assert_eq!(why(check_unique(["a", "b", "a"])), "two tasks have the name a; give one of them another name");
     }
 }

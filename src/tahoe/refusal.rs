@@ -52,3 +52,42 @@ impl From<ChangeRefusal> for Error {
         Error::other(Retry::Useless, refusal)
     }
 }
+
+/// How long a running node saves nothing of its crawlers at most, in seconds. The bucket counter rests for an hour.
+const NODE_SAVES_WITHIN_SECS: f64 = 2.0 * 86_400.0;
+
+/// How far after now a node may have saved something, in seconds.
+const NODE_AHEAD_MOST_SECS: f64 = 3600.0;
+
+/// Says why a clock and a node that is said to be running do not go together, if so, as what is to be said of the file that
+/// the node saved last. `saved_unix` is when the node last saved the state of its own crawlers, if it ever did, in seconds
+/// since 1970, and so is `now_unix`.
+pub(super) fn node_fault(saved_unix: Option<f64>, now_unix: f64) -> Option<String> {
+    let ago = now_unix - saved_unix?;
+    if ago > NODE_SAVES_WITHIN_SECS {
+        let days = ago / 86_400.0;
+        return Some(format!("is {days:.1} days old by this clock: either the clock is ahead, or no node runs here"));
+    }
+    if ago < -NODE_AHEAD_MOST_SECS {
+        let hours = -ago / 3600.0;
+        return Some(format!(
+            "was written {hours:.1} hours from now by this clock: either it is behind, or it was ahead then"
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_runs_has_saved_within_two_days_and_not_in_the_future() {
+        let fault = |saved| node_fault(saved, 1_000_000.0);
+        for saved in [None, Some(1_000_000.0), Some(1_003_600.0), Some(1_000_000.0 - 172_800.0)] {
+            assert_eq!(fault(saved), None, "{saved:?}");
+        }
+        assert!(fault(Some(1_000_000.0 - 172_801.0)).unwrap().contains("2.0 days old by this clock"));
+        assert!(fault(Some(1_003_601.0)).unwrap().contains("1.0 hours from now by this clock"));
+    }
+}

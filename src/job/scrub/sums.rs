@@ -1,4 +1,4 @@
-//! What the objects of a bucket have come to: sums, and the first of what is to be told. Put down only once the bucket is whole.
+//! What the objects of a bucket have come to: sums, and the first of its findings and errors. Put down only once the bucket is whole.
 
 use std::io;
 
@@ -52,7 +52,7 @@ impl BucketSums {
             ObjectVerdict::Unreadable(error) => {
                 let error = io::Error::new(error.kind(), format!("cannot read {}: {error}", checker.object_word()));
                 let unreadable = Unreadable { path, error };
-                self.remarks.error_at(&unreadable.path, unreadable.told());
+                self.remarks.error_at(&unreadable.path, unreadable.message());
                 self.count(bytes_read);
                 self.tally.unreadable += 1;
                 return;

@@ -40,10 +40,10 @@ use super::store::TahoeBucket;
 use super::table::PIECE_LEN;
 use crate::error::Error;
 use crate::job::{Carried, CycleView, Deed, Fold, Intent, Job, PrefixWalk, Stopped, Unreadable, Visited};
-use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
+use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, secs_ahead};
 use crate::shown;
 use crate::store::Store;
-use crate::tahoe::ChangeRefusal;
+use crate::tahoe::refusal::{ChangeRefusal, node_fault};
 
 /// Checks the leases of every share of a [`TahoeStore`].
 #[derive(Debug, Clone, Default)]

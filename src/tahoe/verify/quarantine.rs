@@ -38,7 +38,7 @@ const NAMES_MOST: u32 = 1000;
 /// So many bytes of a copy wait for the disk at most, or the last of its steps would have to wait for all of them.
 const UNSYNCED_MOST: u64 = 8 << 20;
 
-/// What becomes of corrupt shares.
+/// What is done with corrupt shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Quarantine {
     /// They stay where they are. The default.

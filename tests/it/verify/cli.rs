@@ -1,4 +1,4 @@
-//! `sexton crawl --job verify` as its users meet it: what is found, what is printed, what becomes of the files; parts of a
+//! `sexton crawl --job verify` as its users meet it: what is found, what is printed, what is done with the files; parts of a
 //! store, and what is remembered of them.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! The job over real shares, good and damaged: findings, figures, and what becomes of the files.
+//! The job over real shares, good and damaged: findings, figures, and what is done with the files.
 
 mod doubt;
 mod hostile;
