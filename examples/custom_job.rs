@@ -74,16 +74,7 @@ impl Job<Folder> for SumUp {
             fold.tally.merge(Sum(1, metadata.len()));
         }
         if metadata.is_file() && metadata.len() == 0 {
-            let (storage_index, region, reason) = (path.display().to_string(), "content".into(), "it is empty".into());
-            fold.notes.finding(&Finding {
-                storage_index,
-                share: None,
-                region,
-                reason,
-                tahoe_corrupt: false,
-                only_kept: false,
-                bytes: None,
-            });
+            fold.notes.finding(&Finding::bad(path, "content", "it is empty"));
         }
         Ok(())
     }

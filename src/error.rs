@@ -1,9 +1,11 @@
 //! The one error type of the library.
 //!
-//! Every variant says what was tried, on what, and why it failed; where a person can mend it, the text says how.
+//! Every variant says what was tried, on what, and why it failed. What a store, a job or a maintenance has to say for itself is an
+//! error type of its own, in [`Error::Other`].
 //! [`Error::retry`] tells a caller whether waiting can help.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::policy::cycle::Difference;
 
@@ -42,10 +44,7 @@ pub enum Error {
     },
 
     /// The state file belongs to another program.
-    #[error(
-        "{} is not a Sexton state file ({cause}); name another one (--state, or `state` in config.ron)",
-        path.display()
-    )]
+    #[error("{} is not a Sexton state file ({cause})", path.display())]
     StateForeign {
         /// The file.
         path: PathBuf,
@@ -68,10 +67,7 @@ pub enum Error {
     },
 
     /// Another process works with the state file.
-    #[error(
-        "state file {} is held by {holder}; wait for it to end, stop it, or name another file (--state, or `state` in config.ron)",
-        path.display()
-    )]
+    #[error("state file {} is held by {holder}", path.display())]
     StateHeld {
         /// The state file.
         path: PathBuf,
@@ -101,8 +97,7 @@ pub enum Error {
 
     /// An unfinished cycle was begun with other parameters.
     #[error(
-        "the unfinished cycle {cycle} of {crawl} was begun with other parameters: {}; use those again, or begin anew \
-         with --fresh",
+        "the unfinished cycle {cycle} of {crawl} was begun with other parameters: {}",
         Difference::list(differences)
     )]
     CycleDiffers {
@@ -116,10 +111,8 @@ pub enum Error {
 
     /// A cycle would delete more than it may without a confirmation.
     #[error(
-        "cycle {cycle} of {crawl} is examined and would delete {would_delete} of {examined} shares (deleted already: {deleted}), \
-         and {:.1} % is the most allowed, so it waits: check the clock, the rule of expiry and whether clients still renew their \
-         leases; if all is right, the same command with a larger --max-delete (`max_delete` in config.ron) deletes what was \
-         examined, without examining it again",
+        "cycle {cycle} of {crawl} is examined and would delete {would_delete} of {examined} objects (deleted already: {deleted}), \
+         and {:.1} % is the most allowed, so it waits",
         most * 100.0
     )]
     SafetyCatch {
@@ -127,65 +120,30 @@ pub enum Error {
         crawl: String,
         /// The cycle that waits.
         cycle: u64,
-        /// Shares that it would delete.
+        /// Objects that it would delete.
         would_delete: u64,
-        /// Shares that it has deleted before, if it was begun by an older Sexton.
+        /// Objects that it has deleted before, if it was begun by an older Sexton.
         deleted: u64,
-        /// Shares examined in it.
+        /// Objects examined in it.
         examined: u64,
         /// The largest part that may be deleted, from 0 to 1.
         most: f64,
     },
 
     /// The clock cannot be believed, so nothing is deleted by it.
-    #[error(
-        "the clock cannot be right: {why}; nothing more is deleted until it is set, and the same command then goes on"
-    )]
+    #[error("the clock cannot be right: {why}; nothing more is deleted until it is set")]
     Clock {
         /// How that shows.
         why: String,
     },
 
-    /// Something is to be changed that only a stopped node allows, and the node runs.
-    #[error("nothing more is changed: {node}")]
-    NodeRuns {
-        /// How that shows (the file, and what it says), and what to do.
-        node: String,
-    },
-
-    /// Something is to be changed beside a running node, and by its files and the clock none runs.
-    #[error(
-        "nothing more is changed: of the files in {} in which a storage node keeps the state of its crawlers \
-         (bucket_counter.state.json, lease_checker.state.json), every hour or so, the newest {fault}; set the clock if it is \
-         wrong, start the node if it is stopped, or let it be stopped and delete with --offline (`delete: offline` in \
-         config.ron); if the clock is right all the same, say so with --accept-clock (`accept_clock: true` in config.ron)",
-        folder.display()
-    )]
-    NodeSilent {
-        /// The folder that holds `shares/` and these files.
-        folder: PathBuf,
-        /// How that shows, as what is to be said of the newest file.
-        fault: String,
-    },
-
     /// Nothing more can be changed in the store.
-    #[error("cannot change {}: {cause}; nothing more is changed, and once that is mended the same command goes on", path.display())]
+    #[error("cannot change {}: {cause}; nothing more is changed", path.display())]
     Unchangeable {
         /// What could not be changed last.
         path: PathBuf,
         /// The cause.
         cause: String,
-    },
-
-    /// Another process changes the store.
-    #[error(
-        "another process, perhaps a daemon, may delete from the store {}: two at once would each count what the other has \
-         deleted; let it end, or stop it",
-        path.display()
-    )]
-    StoreTaken {
-        /// The folder that holds `shares/`.
-        path: PathBuf,
     },
 
     /// A commit came under a claim that is no longer in force.
@@ -241,67 +199,6 @@ pub enum Error {
     #[error("the engine did not stop within {0:?}; what was committed is kept")]
     Deadline(std::time::Duration),
 
-    /// Something went wrong with a local database of LBS or Cumulus.
-    #[error("cannot {doing} local database {}: {cause}", path.display())]
-    LocalDb {
-        /// The operation, as a verb.
-        doing: &'static str,
-        /// The database.
-        path: PathBuf,
-        /// The cause.
-        cause: String,
-    },
-
-    /// The file is not a local database that Sexton knows.
-    #[error("{} is not a local database to work with: {cause}", path.display())]
-    LocalDbForeign {
-        /// The file.
-        path: PathBuf,
-        /// How that shows.
-        cause: String,
-    },
-
-    /// The local database is not what was written into it.
-    #[error("local database {} is damaged: {cause}; restore it from a backup", path.display())]
-    LocalDbDamaged {
-        /// The database.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
-
-    /// Another program, most likely a backup, works with the local database.
-    #[error("local database {} is in use, most likely by a backup; come back when it has ended", path.display())]
-    LocalDbBusy {
-        /// The database.
-        path: PathBuf,
-    },
-
-    /// The disk with the local database has no room.
-    #[error("no room to change local database {}: {cause}; free some space there", path.display())]
-    LocalDbFull {
-        /// The database.
-        path: PathBuf,
-        /// The cause, as the system words it.
-        cause: String,
-    },
-
-    /// The local database has changed since the plan was made.
-    #[error("local database {} has changed since the plan was made; plan again", path.display())]
-    PlanStale {
-        /// The database.
-        path: PathBuf,
-    },
-
-    /// The plan is to do nothing.
-    #[error("will not clean {}: {why}", path.display())]
-    CleaningRefused {
-        /// The database.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-    },
-
     /// A running daemon could not be reached, or has refused something.
     #[error("{0}")]
     Daemon(String),
@@ -314,6 +211,15 @@ pub enum Error {
     NoThread {
         /// The cause, as the system words it.
         cause: String,
+    },
+
+    /// What a store, a job or a maintenance says for itself.
+    #[error("{source}")]
+    Other {
+        /// Whether trying again can help.
+        retry: Retry,
+        /// What it says.
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
     /// Something came out other than it went in: a fault of Sexton's own.
@@ -349,15 +255,22 @@ impl Error {
         matches!(self, Error::Store { doing: GOING_ON, .. })
     }
 
+    /// An error of a store's, a job's or a maintenance's own.
+    pub fn other(retry: Retry, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Other { retry, source: source.into().into() }
+    }
+
+    /// The error of this type that was given to [`Error::other`], if it is one.
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        let Error::Other { source, .. } = self else { return None };
+        source.downcast_ref()
+    }
+
     /// Tells whether the same call may succeed later without anything being changed here.
     pub fn retry(&self) -> Retry {
         match self {
-            Error::StateFull { .. }
-            | Error::StateHeld { .. }
-            | Error::LocalDbBusy { .. }
-            | Error::LocalDbFull { .. }
-            | Error::NoThread { .. }
-            | Error::PlanStale { .. } => Retry::Helps,
+            Error::StateFull { .. } | Error::StateHeld { .. } | Error::NoThread { .. } => Retry::Helps,
+            Error::Other { retry, .. } => *retry,
             _ => Retry::Useless,
         }
     }

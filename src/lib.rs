@@ -95,6 +95,8 @@
 #![cfg_attr(not(feature = "daemon"), allow(dead_code, unused_imports))]
 
 pub mod actors;
+#[cfg(feature = "cli")]
+mod advice;
 mod calls;
 #[cfg(feature = "cli")]
 pub mod cli;

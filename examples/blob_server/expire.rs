@@ -69,7 +69,7 @@ impl Job<BlobStore> for ExpireBlobs {
             };
             if fold.phase.examines() {
                 fold.tally.blobs += 1;
-                fold.notes.counts.shares += 1;
+                fold.notes.counts.objects += 1;
             }
             if metadata.is_file() && self.has_expired(&metadata, fold.now) {
                 deletes.merge(&DeletionCount { objects: 1, bytes: metadata.len(), ..DeletionCount::default() });

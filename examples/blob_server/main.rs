@@ -145,7 +145,7 @@ async fn listen(mut events: EventReceiver, damaged: Arc<AtomicU64>) {
         match event {
             Event::Finding { finding, .. } => {
                 damaged.fetch_add(1, Ordering::Relaxed);
-                eprintln!("damaged: {}: {}", finding.storage_index, finding.reason);
+                eprintln!("damaged: {}: {}", finding.bucket, finding.reason);
             }
             Event::CycleFinished(report) => eprintln!("{}: cycle {} done", report.key.crawl, report.key.number),
             Event::Rehearsed { crawl, cycle } => eprintln!("{crawl}: cycle {cycle} would delete too much, and waits"),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::{Error, Result};
 use crate::settings::{self, PACE, WEIGHT};
@@ -163,4 +163,17 @@ impl Drop for AtWork<'_> {
     fn drop(&mut self) {
         self.0.0.send_modify(|wanted| wanted.at_work -= 1);
     }
+}
+
+/// Does all the work of a task's actor, says how it ended to whoever waits for that, and stops the actor.
+pub(super) fn work_to_end<A: Actor<Context = Context<A>>>(
+    ctx: &mut Context<A>,
+    ended: Option<oneshot::Sender<Result<()>>>,
+    work: impl Future<Output = Result<()>> + 'static,
+) {
+    ctx.spawn(fut::wrap_future::<_, A>(work).map(|result, _, ctx| {
+        // An engine that has gone needs no answer.
+        let _ = ended.map(|ended| ended.send(result));
+        ctx.stop();
+    }));
 }

@@ -14,8 +14,8 @@ use crate::settings::Checkpoint;
 pub enum Life {
     /// When all its crawls and all maintenance have ended, with the first error of one of them; without any, at shutdown.
     WithItsWork,
-    /// At shutdown only. Crawls and maintenance may come and go, and what becomes of one of them does not end the others.
-    /// What earlier runs have found is told as well.
+    /// At shutdown only. Crawls and maintenance may come and go, and the end of one does not end the others.
+    /// What earlier runs have found is shown as well.
     UntilShutdown,
 }
 

@@ -9,8 +9,8 @@ use super::status::over_max_delete;
 use super::{Exit, output};
 use crate::clock;
 use crate::daemon::api::shapes::{
-    Budget, BudgetReport, BudgetSetting, Cleaning, Confirmation, Crawl, CrawlDetail, DaemonStatus, Findings, Paused,
-    PercentSetting, ProblemSubject,
+    Budget, BudgetReport, BudgetSetting, Cleaning, Confirmation, Crawl, CrawlDetail, DaemonStatus, Finding, Findings,
+    Paused, PercentSetting, ProblemSubject,
 };
 use crate::engine::Command;
 use crate::error::{Error, Result};
@@ -172,13 +172,13 @@ pub fn findings(args: &FindingsArgs) -> Result<Exit> {
     let (mut after, mut stdout) = (args.after, std::io::stdout().lock());
     let failed = |e: std::io::Error| Error::Store { doing: "write to", path: "stdout".into(), cause: e.to_string() };
     loop {
-        let page = client.get::<Findings>(&format!("/api/findings?limit=1000&after={after}{of}"))?.page;
-        for row in &page.rows {
-            let line = if args.json { json_line(row)? } else { finding_line(row) };
+        let page = client.get::<Findings>(&format!("/api/findings?limit=1000&after={after}{of}"))?;
+        for finding in &page.findings {
+            let line = if args.json { json_line(finding)? } else { finding_line(&finding.row) };
             writeln!(stdout, "{line}").map_err(failed)?;
         }
-        match page.rows.last() {
-            Some(last) if page.more && last.number > after => after = last.number,
+        match page.findings.last().map(|last| last.row.number) {
+            Some(last) if page.more && last > after => after = last,
             _ => break,
         }
     }
@@ -194,17 +194,17 @@ fn found(status: &DaemonStatus, crawl: Option<&str>) -> Verdict {
     Verdict::over(severities.filter(|severity| matches!(severity, Verdict::Damage | Verdict::Errors)))
 }
 
-fn json_line(row: &FindingRow) -> Result<String> {
+fn json_line(row: &Finding) -> Result<String> {
     serde_json::to_string(row).map_err(|e| Error::Unexpected(format!("a finding cannot be written: {e}")))
 }
 
 fn finding_line(row: &FindingRow) -> String {
     let FindingRow { number, crawl, cycle, cycles, since, text, .. } = row;
-    let share = row.share.map_or(String::new(), |share| format!(" share {share}"));
+    let share = row.object.as_ref().map_or(String::new(), |share| format!(" share {share}"));
     let place = match &row.path {
         Some(path) => path.clone(),
         None => {
-            let (bucket, region) = (row.storage_index.as_deref(), row.region.as_deref());
+            let (bucket, region) = (row.bucket.as_deref(), row.part.as_deref());
             format!("{}{share}: {}", bucket.unwrap_or_default(), region.unwrap_or_default())
         }
     };

@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::signals::{Interrupts, end_at_a_signal};
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, output, state_file};
+use crate::advice;
 use crate::clock::{Clock, SystemClock, Time};
 use crate::engine::{Cycles, Engine, EngineBuilder, EngineHandle, Fresh};
 use crate::error::{Error, Result, Retry};
@@ -25,7 +26,7 @@ use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
 use crate::state::SqliteStore;
 use crate::store::Store;
-use crate::tahoe::TahoeStore;
+use crate::tahoe::{TahoeStore, words};
 
 /// Closing the state takes a moment at most.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -198,7 +199,7 @@ pub(super) fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl Fn
         match attempt() {
             Err(error) if passes(&error) => {
                 if !backoff.is_waiting() {
-                    output::say(&format!("sexton: {error}; waiting"));
+                    output::say(&format!("sexton: {}; waiting", advice::told(&error)));
                 }
                 std::thread::sleep(backoff.failed());
             }
@@ -210,7 +211,7 @@ pub(super) fn patiently<T>(passes: impl Fn(&Error) -> bool, mut attempt: impl Fn
 fn print(args: &CrawlArgs, engine: &EngineHandle, report: &Arc<CycleReport>) -> Result<()> {
     let budget = engine.status().budget;
     let text = if args.json {
-        format!("{}\n", report.to_json_text(&budget))
+        format!("{}\n", report.to_json_text(&words::REPORT, &budget))
     } else {
         super::output::report_for_people(report, &budget)
     };

@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::{Exit, output};
+use crate::advice;
 use crate::cumulus;
 use crate::error::{Error, Result};
 use crate::threads;
@@ -41,7 +42,7 @@ pub fn run(args: &GuardArgs) -> ExitCode {
     let status = match guarded(args) {
         Ok(status) => status,
         Err(error) => {
-            output::say(&format!("sexton: {error}"));
+            output::say(&format!("sexton: {}", advice::told(&error)));
             return ExitCode::from(Exit::of(&error).code());
         }
     };

@@ -36,6 +36,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::advice;
+use crate::cumulus::LocalDbError;
 use crate::error::Error;
 use crate::kinds::JobArgs;
 use crate::model::Verdict;
@@ -85,15 +87,16 @@ impl Exit {
     /// What an error that ends the program means for its exit code.
     pub fn of(error: &Error) -> Exit {
         match error {
-            Error::Config(_)
-            | Error::CycleDiffers { .. }
-            | Error::StateForeign { .. }
-            | Error::StateNewer { .. }
-            | Error::LocalDbForeign { .. } => Exit::Usage,
-            // What is cared for is damaged. A state of Sexton's own that is damaged only keeps the work from being done.
-            Error::LocalDbDamaged { .. } => Exit::Damage,
+            Error::Config(_) | Error::CycleDiffers { .. } | Error::StateForeign { .. } | Error::StateNewer { .. } => {
+                Exit::Usage
+            }
             Error::SafetyCatch { .. } => Exit::Waits,
-            _ => Exit::Failed,
+            other => match other.downcast_ref() {
+                Some(LocalDbError::Foreign { .. }) => Exit::Usage,
+                // What is cared for is damaged. A state of Sexton's own that is damaged only keeps the work from being done.
+                Some(LocalDbError::Damaged { .. }) => Exit::Damage,
+                _ => Exit::Failed,
+            },
         }
     }
 }
@@ -284,7 +287,7 @@ fn execute(cli: Cli) -> Exit {
         Command::Config { command } => config::run(&command),
     });
     result.unwrap_or_else(|error| {
-        output::say(&format!("sexton: {error}"));
+        output::say(&format!("sexton: {}", advice::told(&error)));
         Exit::of(&error)
     })
 }
@@ -304,6 +307,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::Exit;
+    use crate::cumulus::LocalDbError;
     use crate::error::Error;
     use crate::model::Verdict;
 
@@ -318,8 +322,8 @@ mod tests {
             (Error::Config(cause.clone()), 2),
             (Error::StateForeign { path: path.clone(), cause: cause.clone() }, 2),
             (Error::StateNewer { path: path.clone(), found: 9, known: 1 }, 2),
-            (Error::LocalDbForeign { path: path.clone(), cause: cause.clone() }, 2),
-            (Error::LocalDbDamaged { path: path.clone(), cause: cause.clone() }, 1),
+            (Error::from(LocalDbError::Foreign { path: path.clone(), cause: cause.clone() }), 2),
+            (Error::from(LocalDbError::Damaged { path: path.clone(), cause: cause.clone() }), 1),
             (Error::StateDamaged { path: path.clone(), cause: cause.clone() }, 3),
             (Error::StateFull { path: path.clone(), cause: cause.clone() }, 3),
             (Error::Store { doing: "list", path, cause: cause.clone() }, 3),

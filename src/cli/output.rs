@@ -10,13 +10,14 @@ use serde_json::{Map, Value};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
-use crate::job::{Counts, Finding};
+use crate::job::{Counts, Finding, Severity};
 use crate::lock::lock;
 use crate::model::{BudgetStatus, CycleReport, Range, TargetStatus};
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::store::STRAYS_NAMED;
 use crate::tahoe::leases::Spared;
+use crate::tahoe::words::ShareFinding;
 
 /// The bar on the terminal, while there is one.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -139,10 +140,10 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         lines
             .push(format!("  INCOMPLETE: {left_out} {prefixes} could not be listed, so every number here is at least"));
     }
-    let shares = if report.own.get("shares") == Some(&Value::Null) {
+    let shares = if report.own.get("objects") == Some(&Value::Null) {
         String::new()
     } else {
-        format!(", {}", plural(report.counts.shares, "share"))
+        format!(", {}", plural(report.counts.objects, "share"))
     };
     lines.push(format!("  {}{shares}", plural(report.counts.buckets, "bucket")));
     if report.own.contains_key("history") {
@@ -160,11 +161,11 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
     lines.extend(report.own.get("would_delete").and_then(over_max_delete_for_people));
     let spared = report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok());
     lines.extend(spared.as_ref().and_then(spared_for_people));
-    let Counts { no_bucket, no_share, vanished, .. } = report.counts;
-    let strays = no_bucket + no_share + report.not_in_ring;
+    let Counts { no_bucket, no_object, vanished, .. } = report.counts;
+    let strays = no_bucket + no_object + report.not_in_ring;
     if strays > 0 {
         let outside = report.not_in_ring;
-        lines.push(format!("  strays: {no_bucket} no bucket, {no_share} no share, {outside} beside the prefixes (the first {STRAYS_NAMED} are named with --json)"));
+        lines.push(format!("  strays: {no_bucket} no bucket, {no_object} no share, {outside} beside the prefixes (the first {STRAYS_NAMED} are named with --json)"));
     }
     if vanished > 0 {
         lines.push(format!("  vanished meanwhile: {vanished}"));
@@ -249,15 +250,17 @@ fn findings_for_people(report: &CycleReport) -> Vec<String> {
     if total == 0 {
         return Vec::new();
     }
-    let line = |f: &Finding| {
+    let line = |finding: &Finding| {
+        let f = ShareFinding::from(finding);
         let share = f.share.map_or(String::new(), |n| format!(" share {n}"));
         let bytes = f.bytes.map_or(String::new(), |(start, end)| format!(" (bytes {start} to {end})"));
         format!("    {}{share}: {}: {}{bytes}", f.storage_index, f.region, f.reason)
     };
     let mut kept = 0;
     let shown = report.findings.iter().filter(|finding| {
-        kept += usize::from(finding.only_kept);
-        !finding.only_kept || kept <= KEPT_SHOWN
+        let is_kept = finding.severity == Severity::Note;
+        kept += usize::from(is_kept);
+        !is_kept || kept <= KEPT_SHOWN
     });
     let shown: Vec<String> = shown.map(line).collect();
     let more = match kept.saturating_sub(KEPT_SHOWN) {

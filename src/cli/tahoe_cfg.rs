@@ -143,7 +143,7 @@ fn config(storage: &Storage, store: &str, now: f64) -> (String, Vec<String>) {
     (config, doubts)
 }
 
-/// What becomes of expired leases.
+/// What is done with expired leases.
 struct Manner {
     /// The keys that say so.
     keys: &'static str,

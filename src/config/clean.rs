@@ -125,7 +125,7 @@ impl Kind for Count {
         // Whole numbers are exact up to here.
         const MOST: f64 = 9_007_199_254_740_992.0;
         if n.fract() != 0.0 {
-            return Err(format!("{n} is no whole number; {} would be right", Self::RIGHT));
+            return Err(format!("must be {}, not {n}", Self::RIGHT));
         }
         settings::within(&(0.0..=MOST), &n, f64::to_string).map(|()| n as u64)
     }

@@ -1,4 +1,4 @@
-//! Says what is wrong in a configuration file: where it stands, what it is, what would be right.
+//! Says what is wrong in a configuration file: where it stands, what it is, and what it must be.
 //!
 //! RON's own messages know the position, but speak of structs, variants and options; people write keys and words.
 
@@ -6,7 +6,7 @@ use ron::error::{Error as RonError, Position, SpannedError};
 
 use crate::kinds::JobKind;
 
-/// One line: `line:column: what is wrong; what would be right`.
+/// One line: `line:column: what is wrong`.
 pub(super) fn explain(error: &SpannedError, text: &str) -> String {
     let line = error.span.start.line;
     let start = before(text, &error.span.start);
@@ -43,15 +43,15 @@ fn opening_quote(line: &str) -> &str {
 fn what(code: &RonError, before: &str) -> String {
     match code {
         RonError::Message(why) => why.clone(),
-        RonError::InvalidValueForType { expected, found } => format!("{found} stands here; {expected} would be right"),
+        RonError::InvalidValueForType { expected, found } => format!("must be {expected}, not {found}"),
         RonError::NoSuchStructField { expected, found, outer } => {
             let of = outer.as_deref().map(|o| format!(" in {o}")).unwrap_or_default();
             format!("unknown key {found}{of}; the keys are {}", listed(expected, "and"))
         }
         RonError::NoSuchEnumVariant { expected, found, outer } => {
-            let of = outer.as_deref().map(|o| format!(" for {o}")).unwrap_or_default();
+            let of = outer.as_deref().map(|o| format!("{o} ")).unwrap_or_default();
             let shown: Vec<&str> = expected.iter().map(|word| example(word).unwrap_or(word)).collect();
-            format!("unknown word {found}{of}; {} would be right", listed(&shown, "or"))
+            format!("{of}must be {}, not {found}", listed(&shown, "or"))
         }
         RonError::MissingStructField { field, outer } => {
             let outer = outer.as_deref().unwrap_or("this");
@@ -62,8 +62,8 @@ fn what(code: &RonError, before: &str) -> String {
         RonError::UnexpectedChar(')') if before.ends_with('(') => lacking(&before[..before.len() - 1]),
         RonError::ExpectedComma => "expected a comma, or a closing ) or ]".into(),
         RonError::ExpectedMapColon => "expected a colon and a value after the key".into(),
-        RonError::ExpectedBoolean => "true or false, without quotes, would be right".into(),
-        RonError::ExpectedArray => "a list would be right: [.., ..]".into(),
+        RonError::ExpectedBoolean => "must be true or false, without quotes".into(),
+        RonError::ExpectedArray => "must be a list: [.., ..]".into(),
         RonError::ExpectedFloat | RonError::ExpectedInteger | RonError::InvalidIntegerDigit { .. } => {
             "this is no number; times, dates and texts stand in quotes".into()
         }
@@ -79,14 +79,14 @@ fn what(code: &RonError, before: &str) -> String {
     }
 }
 
-/// What would be right where a key or a word should stand, between the text before it and the text from there on.
+/// What must stand where a key or a word is missing, between the text before it and the text from there on.
 fn no_word(before: &str, at_fault: &str) -> String {
     let right = match before.trim_end().chars().next_back() {
         _ if at_fault.starts_with('"') => "a word without quotes",
-        Some('(' | ',') => "a key and its value, as in (key: value, ..),",
+        Some('(' | ',') => "a key and its value, as in (key: value, ..)",
         _ => "a word",
     };
-    format!("{right} would be right")
+    format!("must be {right}")
 }
 
 fn missing_hint(field: &str) -> &'static str {
@@ -116,10 +116,10 @@ fn lacking(before: &str) -> String {
     let word = &before[before.trim_end_matches(is_word).len()..];
     match (word, example(word)) {
         ("age", Some(right)) => {
-            format!("age needs a duration: Tahoe's mode age without one never expires anything; {right} would be right")
+            format!("age needs a duration: Tahoe's mode age without one never expires anything; write {right}")
         }
-        (word, Some(right)) => format!("{word} needs more in parentheses; {right} would be right"),
-        (_, None) => "keys and values in parentheses would be right: (key: value, ..)".into(),
+        (word, Some(right)) => format!("{word} needs more in parentheses, as in {right}"),
+        (_, None) => "must be keys and values in parentheses: (key: value, ..)".into(),
     }
 }
 

@@ -144,7 +144,7 @@ impl Config {
     /// its folder.
     ///
     /// # Errors
-    /// [`Error::Config`] as `path:line:column: what is wrong; what would be right`; or, where settings do not go
+    /// [`Error::Config`] as `path:line:column: what is wrong`; or, where settings do not go
     /// together, with the name of the crawl.
     pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Config> {
         let path = path.as_ref();

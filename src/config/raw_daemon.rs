@@ -102,7 +102,7 @@ impl Kind for WindowSpan {
     }
 
     fn number(n: f64) -> std::result::Result<Span, String> {
-        Err(format!("{n} is a number; {} would be right", Self::RIGHT))
+        Err(format!("must be {}, not the number {n}", Self::RIGHT))
     }
 }
 
@@ -114,11 +114,11 @@ impl Kind for Listen {
     const RIGHT: &'static str = "an address with a port such as \"127.0.0.1:7377\"";
 
     fn text(text: &str) -> std::result::Result<SocketAddr, String> {
-        text.parse().map_err(|_| format!("{text:?} is no address; {} would be right", Self::RIGHT))
+        text.parse().map_err(|_| format!("must be {}, not {text:?}", Self::RIGHT))
     }
 
     fn number(n: f64) -> std::result::Result<SocketAddr, String> {
-        Err(format!("{n} is a number; {} would be right", Self::RIGHT))
+        Err(format!("must be {}, not the number {n}", Self::RIGHT))
     }
 }
 
@@ -134,12 +134,12 @@ impl Kind for HostName {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_');
         match text {
             text if text.len() <= 255 && text.chars().all(plain) => Ok(text.to_ascii_lowercase()),
-            _ => Err(format!("{text:?} is no host; {} would be right", Self::RIGHT)),
+            _ => Err(format!("must be {}, not {text:?}", Self::RIGHT)),
         }
     }
 
     fn number(n: f64) -> std::result::Result<String, String> {
-        Err(format!("{n} is a number; {} would be right", Self::RIGHT))
+        Err(format!("must be {}, not the number {n}", Self::RIGHT))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::store::lies_in;
 /// Checks all of it.
 ///
 /// # Errors
-/// [`Error::Config`] with what would be right.
+/// [`Error::Config`] with what is wrong.
 pub(super) fn check(config: &Config) -> Result<()> {
     state_lies_apart(config)?;
     each_deletes_its_own(&config.crawls)
@@ -31,7 +31,7 @@ fn state_lies_apart(config: &Config) -> Result<()> {
 /// and by two rules the shorter one would hold for all.
 ///
 /// # Errors
-/// [`Error::Config`] with the names of the crawls, and what would be right.
+/// [`Error::Config`] with the names of the crawls.
 fn each_deletes_its_own(crawls: &[CrawlConfig]) -> Result<()> {
     // A store may be away for the moment, and have several names.
     let store = |crawl: &CrawlConfig| crawl.store.canonicalize().unwrap_or_else(|_| crawl.store.clone());

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::block_set::BlockSet;
 use super::decision::{Decision, Finished, Usage};
+use super::error::LocalDbError;
 use super::faults::Trouble;
 use super::local_db::{Begin, LocalDb};
 use super::moves;
@@ -47,7 +48,7 @@ impl Applier {
     /// Begins to do a plan.
     ///
     /// # Errors
-    /// [`Error::CleaningRefused`] if the plan is refused.
+    /// [`LocalDbError::Refused`] if the plan is refused.
     pub fn new(planned: Planned, db: &LocalDb) -> Result<Applier> {
         Ok(Applier::of(planned, db)?.1)
     }
@@ -151,8 +152,8 @@ impl Applier {
     /// steps does not depend on their sizes.
     ///
     /// # Errors
-    /// [`Error::LocalDbBusy`] if the database is in use, [`Error::LocalDbFull`] if there is no room: nothing is changed,
-    /// and the same step may be tried again. [`Error::PlanStale`] if another program has changed the database.
+    /// [`LocalDbError::Busy`] if the database is in use, [`LocalDbError::Full`] if there is no room: nothing is changed,
+    /// and the same step may be tried again. [`LocalDbError::PlanStale`] if another program has changed the database.
     pub fn next_step(&mut self, db: &LocalDb, max_rows: u64) -> Result<StepDone> {
         let done = self.step(db, max_rows)?;
         if !done.more && self.kept {
@@ -214,7 +215,11 @@ impl Applier {
             Some(planned) => planned == version,
             None => self.decision.fits(conn)?,
         };
-        if unchanged { Ok(version) } else { Err(Error::PlanStale { path: db.path().to_owned() }.into()) }
+        if unchanged {
+            Ok(version)
+        } else {
+            Err(Error::from(LocalDbError::PlanStale { path: db.path().to_owned() }).into())
+        }
     }
 
     /// The newest snapshot, if it is to go.

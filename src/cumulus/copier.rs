@@ -18,6 +18,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 
 use super::copies::CopyList;
+use super::error::LocalDbError;
 use super::faults;
 use super::opening::FLAGS;
 use super::settings::OlderCopy;
@@ -79,7 +80,13 @@ impl Copier {
     pub(super) fn step(&self, pages: u64) -> Result<Copied> {
         // A thread that has gone has left its last words.
         let _ = self.ask.send(i32::try_from(pages).unwrap_or(i32::MAX));
-        let gone = || Error::LocalDb { doing: DOING, path: self.part.path(), cause: "the copying ended".to_owned() };
+        let gone = || {
+            Error::from(LocalDbError::Failed {
+                doing: DOING,
+                path: self.part.path(),
+                cause: "the copying ended".to_owned(),
+            })
+        };
         self.answers.recv().unwrap_or_else(|_| Err(gone()))
     }
 
@@ -165,7 +172,7 @@ fn refuse_existing(database: &Path, to: &Path) -> Result<()> {
         return Ok(());
     }
     let cause = format!("{} is there already; name another file for the copy", to.display());
-    Err(Error::LocalDb { doing: DOING, path: database.to_owned(), cause })
+    Err(Error::from(LocalDbError::Failed { doing: DOING, path: database.to_owned(), cause }))
 }
 
 /// Gives a copy that is there the name with `.old`, in place of an older copy of Sexton's that has it. The rename is one
@@ -206,7 +213,9 @@ impl Copying {
         let backup = Backup::new(&source, &mut target).map_err(failed)?;
         while let Ok(pages) = questions.recv() {
             let answer = match backup.step(pages) {
-                Ok(StepResult::Busy | StepResult::Locked) => Err(Error::LocalDbBusy { path: self.from.clone() }),
+                Ok(StepResult::Busy | StepResult::Locked) => {
+                    Err(Error::from(LocalDbError::Busy { path: self.from.clone() }))
+                }
                 Ok(result) => Ok(Copied { more: result != StepResult::Done }),
                 Err(error) => Err(faults::sqlite(&error, DOING, &into, None)),
             };

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use super::error::LocalDbError;
 use crate::errno::{has_no_locks, is_no_room};
 use crate::error::Error;
 use crate::own_files;
@@ -40,11 +41,11 @@ pub(super) const WRITABLE: &str = "make the file and its folder writable for thi
 pub(super) fn sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, conn: Option<&Connection>) -> Error {
     let fault = behind_sqlite(error, doing, path, conn.and_then(behind));
     // To SQLite a file system without locks is a busy one.
-    let no_locks = conn.filter(|_| matches!(fault, Error::LocalDbBusy { .. })).and_then(lock_fault);
-    no_locks.map_or(fault, |system| locking(&system, path))
+    let no_locks = conn.filter(|_| matches!(fault, LocalDbError::Busy { .. })).and_then(lock_fault);
+    no_locks.map_or_else(|| fault.into(), |system| locking(&system, path))
 }
 
-fn behind_sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, system: Option<io::Error>) -> Error {
+fn behind_sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, system: Option<io::Error>) -> LocalDbError {
     let path = path.to_owned();
     let cause = match error {
         // Without the statement, which says nothing to whoever did not write it.
@@ -53,33 +54,33 @@ fn behind_sqlite(error: &rusqlite::Error, doing: &'static str, path: &Path, syst
     };
     let Some(code) = error.sqlite_error() else {
         // The rest is about values of another type than the column's.
-        return Error::LocalDb { doing, path, cause };
+        return LocalDbError::Failed { doing, path, cause };
     };
     match code.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
-            Error::LocalDbBusy { path }
+            LocalDbError::Busy { path }
         }
-        ErrorCode::DiskFull => Error::LocalDbFull { path, cause },
+        ErrorCode::DiskFull => LocalDbError::Full { path, cause },
         ErrorCode::SystemIoFailure | ErrorCode::CannotOpen if system.as_ref().is_some_and(is_no_room) => {
             let cause = system.map_or(cause, |s| s.to_string());
-            Error::LocalDbFull { path, cause }
+            LocalDbError::Full { path, cause }
         }
-        ErrorCode::DatabaseCorrupt => Error::LocalDbDamaged { path, cause },
+        ErrorCode::DatabaseCorrupt => LocalDbError::Damaged { path, cause },
         ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_CORRUPTFS => {
-            Error::LocalDbDamaged { path, cause }
+            LocalDbError::Damaged { path, cause }
         }
         ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
-            Error::LocalDbDamaged { path, cause: "it ends in the middle of a page".to_owned() }
+            LocalDbError::Damaged { path, cause: "it ends in the middle of a page".to_owned() }
         }
-        ErrorCode::TooBig => Error::LocalDbForeign { path, cause: format!("a cell of it is {TOO_LARGE}") },
-        ErrorCode::NotADatabase => Error::LocalDbForeign { path, cause: "it is not an SQLite database".to_owned() },
+        ErrorCode::TooBig => LocalDbError::Foreign { path, cause: format!("a cell of it is {TOO_LARGE}") },
+        ErrorCode::NotADatabase => LocalDbError::Foreign { path, cause: "it is not an SQLite database".to_owned() },
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
-            Error::LocalDb { doing, path, cause: format!("{cause}; {WRITABLE}") }
+            LocalDbError::Failed { doing, path, cause: format!("{cause}; {WRITABLE}") }
         }
         ErrorCode::CannotOpen | ErrorCode::SystemIoFailure => {
-            Error::LocalDb { doing, cause: with_advice(cause, system.or_else(|| unopened(&path))), path }
+            LocalDbError::Failed { doing, cause: with_advice(cause, system.or_else(|| unopened(&path))), path }
         }
-        _ => Error::LocalDb { doing, path, cause },
+        _ => LocalDbError::Failed { doing, path, cause },
     }
 }
 
@@ -103,7 +104,7 @@ fn is_about_rights(error: &io::Error) -> bool {
 /// Makes an error of a database that may only be read.
 pub(super) fn read_only(doing: &'static str, path: &Path) -> Error {
     let cause = format!("it may only be read; {WRITABLE}, or work on a copy");
-    Error::LocalDb { doing, path: path.to_owned(), cause }
+    Error::from(LocalDbError::Failed { doing, path: path.to_owned(), cause })
 }
 
 /// Makes an error of a failure to lock the database or the guard file beside it.
@@ -116,17 +117,17 @@ pub(super) fn locking(error: &io::Error, path: &Path) -> Error {
          service run (for NFS, rpc.statd on both sides), or copy the database to a local disk while no backup runs, clean it \
          there and copy it back"
     );
-    Error::LocalDb { doing: "lock", path: path.to_owned(), cause }
+    Error::from(LocalDbError::Failed { doing: "lock", path: path.to_owned(), cause })
 }
 
 /// Makes an error of a failure with the file itself or one beside it.
 pub(super) fn io(error: &io::Error, doing: &'static str, path: &Path) -> Error {
     let (path, cause) = (path.to_owned(), own_files::cause(error, path));
-    match error {
-        error if is_no_room(error) => Error::LocalDbFull { path, cause },
-        error if is_about_rights(error) => Error::LocalDb { doing, path, cause: format!("{cause}; {WRITABLE}") },
-        _ => Error::LocalDb { doing, path, cause },
-    }
+    Error::from(match error {
+        error if is_no_room(error) => LocalDbError::Full { path, cause },
+        error if is_about_rights(error) => LocalDbError::Failed { doing, path, cause: format!("{cause}; {WRITABLE}") },
+        _ => LocalDbError::Failed { doing, path, cause },
+    })
 }
 
 #[cfg(test)]
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
     use crate::error::Retry;
 
-    fn mapped(extended_code: i32, errno: Option<i32>) -> Error {
+    fn mapped(extended_code: i32, errno: Option<i32>) -> LocalDbError {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None);
         behind_sqlite(&error, "clean", Path::new("/nowhere/localdb.sqlite"), errno.map(io::Error::from_raw_os_error))
     }
@@ -150,16 +151,16 @@ mod tests {
             (ffi::SQLITE_CANTOPEN, Some(enospc)),
         ] {
             let error = mapped(code, errno);
-            assert!(matches!(error, Error::LocalDbFull { .. }), "{error}");
-            assert_eq!(error.retry(), Retry::Helps);
+            assert!(matches!(error, LocalDbError::Full { .. }), "{error}");
+            assert_eq!(Error::from(error).retry(), Retry::Helps);
         }
         for (code, errno) in [(ffi::SQLITE_READONLY_DBMOVED, None), (ffi::SQLITE_CANTOPEN, Some(eacces))] {
             assert!(mapped(code, errno).to_string().ends_with(WRITABLE));
         }
         assert!(mapped(ffi::SQLITE_CANTOPEN, None).to_string().contains("No such file"));
-        assert!(matches!(mapped(ffi::SQLITE_IOERR_SHORT_READ, None), Error::LocalDbDamaged { .. }));
-        assert!(matches!(mapped(ffi::SQLITE_CORRUPT_INDEX, None), Error::LocalDbDamaged { .. }));
-        assert!(matches!(mapped(ffi::SQLITE_BUSY_SNAPSHOT, None), Error::LocalDbBusy { .. }));
-        assert!(matches!(mapped(ffi::SQLITE_NOTADB, None), Error::LocalDbForeign { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_IOERR_SHORT_READ, None), LocalDbError::Damaged { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_CORRUPT_INDEX, None), LocalDbError::Damaged { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_BUSY_SNAPSHOT, None), LocalDbError::Busy { .. }));
+        assert!(matches!(mapped(ffi::SQLITE_NOTADB, None), LocalDbError::Foreign { .. }));
     }
 }

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::decision::beside;
+use super::error::LocalDbError;
 use super::{faults, place};
 use crate::errno::has_no_locks;
 use crate::error::{Error, Result};
@@ -54,7 +55,7 @@ impl Gate {
     /// Enters, without waiting.
     ///
     /// # Errors
-    /// [`Error::LocalDbBusy`] while a guard holds it.
+    /// [`LocalDbError::Busy`] while a guard holds it.
     pub(super) fn enter(&mut self) -> Result<Entered<'_>> {
         let path = path(&self.database);
         for attempt in 1.. {
@@ -81,7 +82,7 @@ impl Gate {
                 Err(e) => return Err(self.failed(&e.into())),
             }
         }
-        Err(Error::LocalDbBusy { path: self.database.clone() })
+        Err(Error::from(LocalDbError::Busy { path: self.database.clone() }))
     }
 
     /// Takes away a file that was not there before, unless somebody holds it: for a run that leaves nothing behind.
@@ -203,7 +204,7 @@ mod tests {
         }
         let guard = Guard::shut(dir.path().join("localdb.sqlite")).unwrap();
         for gate in [&mut one, &mut looking] {
-            assert!(matches!(gate.enter(), Err(Error::LocalDbBusy { .. })));
+            assert!(matches!(gate.enter().as_ref().map_err(Error::downcast_ref), Err(Some(LocalDbError::Busy { .. }))));
         }
         drop(guard);
         one.enter().unwrap();
@@ -223,7 +224,10 @@ mod tests {
         one.take_away();
         assert!(!path(&database).exists());
         let guard = Guard::shut(&database).unwrap();
-        assert!(matches!(other.enter(), Err(Error::LocalDbBusy { .. })), "not by the file that it had opened");
+        assert!(
+            matches!(other.enter().as_ref().map_err(Error::downcast_ref), Err(Some(LocalDbError::Busy { .. }))),
+            "not by the file that it had opened"
+        );
         one.take_away();
         assert!(path(&database).exists(), "it is another one");
         drop(guard);
@@ -250,7 +254,7 @@ mod tests {
         // Also while the database is not there yet.
         let _guard = Guard::shut(&link).unwrap();
         let mut gate = Gate::new(&place::resolve(dir.path()).unwrap(), Make::IfAllowed);
-        assert!(matches!(gate.enter(), Err(Error::LocalDbBusy { .. })));
+        assert!(matches!(gate.enter().as_ref().map_err(Error::downcast_ref), Err(Some(LocalDbError::Busy { .. }))));
         assert!(path(&database).exists() && !path(&link).exists());
     }
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, MAIN_DB, OptionalExtension};
 
 use super::applier::{Applier, ROWS_AT_ONCE};
 use super::decision::beside;
+use super::error::LocalDbError;
 use super::faults::{self, Trouble};
 use super::opening::{self, End, Handle, Opened, Purpose, named};
 use super::place;
@@ -14,7 +15,7 @@ use super::policy::{
 };
 use super::schema::Schema;
 use super::survey::plan;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::own_files::{Access, OwnFile};
 
 /// How a transaction begins.
@@ -129,7 +130,7 @@ impl LocalDb {
     /// Drops old snapshots, and what is needed by none that is kept.
     ///
     /// # Errors
-    /// [`Error::CleaningRefused`] where the careful mode refuses.
+    /// [`LocalDbError::Refused`] where the careful mode refuses.
     pub fn garbage_collect(&mut self) -> Result<Removed> {
         Ok(self.run(Part::GarbageCollection, None)?.removed)
     }
@@ -138,7 +139,7 @@ impl LocalDb {
     /// more before a backup that is to be kept for long.
     ///
     /// # Errors
-    /// [`Error::CleaningRefused`] where the old cleaner would have failed (compat mode).
+    /// [`LocalDbError::Refused`] where the old cleaner would have failed (compat mode).
     pub fn cleaning_list(&mut self, age_boost_days: f64) -> Result<SegmentList> {
         let policy = Policy::Benefit { threshold_days: f64::MAX, age_boost_days, intent: 1.0 };
         let options = self.options(Part::Marking(Vec::new()), Some(policy))?;
@@ -175,7 +176,7 @@ impl LocalDb {
     /// Groups everything that is expired by age (eras A and B), and tells how.
     ///
     /// # Errors
-    /// [`Error::CleaningRefused`] where the old cleaner would have failed (compat mode).
+    /// [`LocalDbError::Refused`] where the old cleaner would have failed (compat mode).
     pub fn balance(&mut self) -> Result<Balance> {
         Ok(self.run(Part::Balancing, None)?.balance)
     }
@@ -209,7 +210,7 @@ impl LocalDb {
     pub fn checkpoint(&self) -> Result<()> {
         let moved = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).optional();
         match moved.map_err(|e| faults::sqlite(&e, "checkpoint", &self.path, Some(&self.conn))) {
-            Err(Error::LocalDbBusy { .. }) => Ok(()),
+            Err(e) if matches!(e.downcast_ref(), Some(LocalDbError::Busy { .. })) => Ok(()),
             other => other.map(|_| ()),
         }
     }

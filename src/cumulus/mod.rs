@@ -12,7 +12,7 @@
 //! - I4: the blocks of a segment get their final groups together.
 //!
 //! The old backup programs hold the write lock while they run and wait for nobody: a busy database is
-//! [`Error::LocalDbBusy`](crate::Error::LocalDbBusy), to be tried again later. They lose a snapshot without a word if
+//! [`LocalDbError::Busy`], to be tried again later. They lose a snapshot without a word if
 //! somebody reads while they commit to a database with a rollback journal; so in such a database even reading takes the
 //! write lock, which keeps backups from starting and finds those that run.
 //!
@@ -26,6 +26,7 @@ mod block_set;
 mod copier;
 mod copies;
 mod decision;
+mod error;
 mod faults;
 mod gate;
 mod local_db;
@@ -49,6 +50,7 @@ mod touched;
 mod value;
 
 pub use applier::Applier;
+pub use error::LocalDbError;
 pub use gate::Guard;
 pub use local_db::{LocalDb, Segment};
 pub use locks::{LockOverrun, LockSummary, LockTimes};

@@ -22,6 +22,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::decision::beside;
+use super::error::LocalDbError;
 use super::faults::{self, Trouble};
 use super::place;
 use super::schema::Schema;
@@ -147,14 +148,14 @@ pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Opened> {
 }
 
 fn foreign(path: &Path, cause: String) -> Error {
-    Error::LocalDbForeign { path: path.to_owned(), cause }
+    Error::from(LocalDbError::Foreign { path: path.to_owned(), cause })
 }
 
 /// Refuses a database that a backup works on, without a lock that could be in its way.
 pub(super) fn refuse_reserved(conn: &Connection, path: &Path) -> Result<()> {
     match sqlite_file::is_reserved(conn) {
         Ok(false) => Ok(()),
-        Ok(true) => Err(Error::LocalDbBusy { path: path.to_owned() }),
+        Ok(true) => Err(Error::from(LocalDbError::Busy { path: path.to_owned() })),
         Err(e) => Err(faults::locking(&e, path)),
     }
 }
@@ -229,7 +230,7 @@ fn half_written(path: &Path) -> Error {
         "a program has died while it changed the database, and the journal beside it (-journal) is still to be \
         rolled back, which would change the file; run the backup program once, or clean without --dry-run"
             .to_owned();
-    Error::LocalDb { doing: "look at", path: path.to_owned(), cause }
+    Error::from(LocalDbError::Failed { doing: "look at", path: path.to_owned(), cause })
 }
 
 /// Looks at a database that is still to be rolled back, past its journal: what is foreign anyway is left as it is.
@@ -260,14 +261,16 @@ fn refuse_foreign_before_recovery(path: &Path) -> Result<()> {
 fn about_log(error: Error, path: &Path) -> Error {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let refused = rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).err();
-    let (Error::LocalDb { doing, path, .. }, Some(refused)) = (&error, refused) else { return error };
+    let (Some(LocalDbError::Failed { doing, path, .. }), Some(refused)) = (error.downcast_ref(), refused) else {
+        return error;
+    };
     let system = std::io::Error::from(refused);
     let cause = format!(
         "it has a write-ahead log, for which SQLite makes files beside it (-wal, -shm), and here it may not ({system}); {}, \
          or copy the database, and the file -wal if there is one, to another disk and work on the copy",
         faults::WRITABLE
     );
-    Error::LocalDb { doing, path: path.clone(), cause }
+    Error::from(LocalDbError::Failed { doing, path: path.clone(), cause })
 }
 
 /// How a transaction ends.

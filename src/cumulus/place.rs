@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 use super::decision::beside;
+use super::error::LocalDbError;
 use super::faults;
 use crate::calls::statx;
 use crate::error::{Error, Result};
@@ -71,11 +72,12 @@ fn resolved(mut path: PathBuf) -> io::Result<PathBuf> {
 /// Refuses what cannot be a database, and what cannot be changed safely.
 ///
 /// # Errors
-/// [`Error::LocalDbForeign`] for what is no file, or empty; [`Error::LocalDb`] for a file of several names, and for what
+/// [`LocalDbError::Foreign`] for what is no file, or empty; [`LocalDbError::Failed`] for a file of several names, and for what
 /// cannot be looked at.
 pub(super) fn refuse_unfit(path: &Path) -> Result<()> {
     let found = fs::symlink_metadata(path).map_err(|e| faults::io(&e, "open", path))?;
-    let foreign = |cause: &str| Err(Error::LocalDbForeign { path: path.to_owned(), cause: cause.to_owned() });
+    let foreign =
+        |cause: &str| Err(Error::from(LocalDbError::Foreign { path: path.to_owned(), cause: cause.to_owned() }));
     if !found.is_file() {
         return foreign("it is not a regular file");
     }
@@ -83,7 +85,7 @@ pub(super) fn refuse_unfit(path: &Path) -> Result<()> {
         return foreign("it is empty");
     }
     match several_names(path, &found) {
-        Some(cause) => Err(Error::LocalDb { doing: "clean", path: path.to_owned(), cause }),
+        Some(cause) => Err(Error::from(LocalDbError::Failed { doing: "clean", path: path.to_owned(), cause })),
         None => Ok(()),
     }
 }

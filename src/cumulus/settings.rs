@@ -21,7 +21,7 @@ pub enum Manner {
     AtOnce,
 }
 
-/// What becomes of segments with so many blocks that to change them takes longer than a slice.
+/// What is done with segments with so many blocks that to change them takes longer than a slice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LongLocks {
     /// They are left alone and reported. The default.
@@ -31,7 +31,7 @@ pub enum LongLocks {
     Allow,
 }
 
-/// What becomes of a copy that stands already where a cleaning is to make one.
+/// What is done with a copy that stands already where a cleaning is to make one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OlderCopy {
     /// The cleaning is refused. The default.
@@ -61,7 +61,7 @@ pub struct CleaningSettings {
     pub long_locks: LongLocks,
     /// Where a copy of the database is made before the first change; never over a file that is there. Default: nowhere.
     pub backup: Option<PathBuf>,
-    /// What becomes of the copy that an earlier run has made. Default: it stays, and the run is refused.
+    /// What is done with the copy that an earlier run has made. Default: it stays, and the run is refused.
     pub older_copy: OlderCopy,
 }
 

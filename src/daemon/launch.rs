@@ -15,7 +15,7 @@ use crate::kinds::WithJob;
 use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::settings::CrawlSettings;
-use crate::tahoe::TahoeStore;
+use crate::tahoe::{ChangeRefusal, TahoeStore};
 
 /// What comes before a crawl is added to the engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -133,14 +133,14 @@ impl WithJob for Shown {
 
 /// Whether a crawl that has ended with this error is tried again by itself.
 pub fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Store { .. } | Error::StoreTaken { .. })
-        || waits_for_node(error)
+    matches!(error, Error::Store { .. })
+        || error.downcast_ref::<ChangeRefusal>().is_some()
         || error.retry() == Retry::Helps
 }
 
 /// Whether it is for the node to stop, or to show that it runs.
 pub fn waits_for_node(error: &Error) -> bool {
-    matches!(error, Error::NodeRuns { .. } | Error::NodeSilent { .. })
+    error.downcast_ref().is_some_and(ChangeRefusal::waits_for_node)
 }
 
 #[cfg(test)]

@@ -215,7 +215,7 @@ impl Metrics {
     pub fn found(&self, row: &FindingRow) {
         match row.kind {
             NoteKind::Finding => {
-                self.findings.with_label_values(&[&*row.crawl, row.region.as_deref().unwrap_or("")]).inc();
+                self.findings.with_label_values(&[&*row.crawl, row.part.as_deref().unwrap_or("")]).inc();
             }
             NoteKind::Stray => {}
             NoteKind::Error => {
@@ -255,19 +255,19 @@ impl Metrics {
     }
 
     fn count(&self, crawl: &str, job: &str, added: &Totals) {
-        let Totals { cycles, buckets, shares, vanished, deleted, deleted_bytes, deleted_leases, verified } = added;
+        let Totals { cycles, buckets, objects, vanished, deleted, deleted_bytes, deleted_records, verified } = added;
         let name = &[crawl];
         self.cycles.with_label_values(name).inc_by(*cycles);
         self.buckets.with_label_values(name).inc_by(*buckets);
         self.vanished.with_label_values(name).inc_by(*vanished);
         let kind = JobKind::named(job);
         if kind.is_none_or(|kind| kind.opens_buckets) {
-            self.shares.with_label_values(name).inc_by(*shares);
+            self.shares.with_label_values(name).inc_by(*objects);
         }
         if kind.is_some_and(|kind| kind.deletes) {
             self.deleted_shares.with_label_values(name).inc_by(*deleted);
             self.deleted_bytes.with_label_values(name).inc_by(*deleted_bytes);
-            self.deleted_leases.with_label_values(name).inc_by(*deleted_leases);
+            self.deleted_leases.with_label_values(name).inc_by(*deleted_records);
         }
         if !kind.is_some_and(|kind| kind.verifies) {
             return;

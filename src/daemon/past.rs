@@ -127,7 +127,7 @@ fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
         last_complete_prefix: last.and_then(|last| ring.get(last as usize).cloned()),
         last_complete_bucket: next.map(|name| shown::name(name)),
         buckets: counts.buckets,
-        shares: counts.shares,
+        shares: counts.objects,
         errors: counts.errors,
         findings: counts.findings,
         vanished: counts.vanished,

@@ -1,17 +1,21 @@
 //! Candidates: what examining a ring has shown that a job would delete, bucket by bucket, before anything is deleted.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BucketName, Counts, Finding};
-use crate::shown;
+use crate::sizes::plural;
 
 /// How much is deleted, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletionCount {
-    /// Objects removed, in a Tahoe store shares. The safety catch counts these.
+    /// Objects deleted. The safety catch counts these.
     pub objects: u64,
-    /// Leases cancelled.
-    pub leases: u64,
+    /// Records deleted in objects, whether or not these are deleted.
+    #[serde(alias = "leases")]
+    pub records: u64,
     /// Bytes freed, as lengths of files.
     pub bytes: u64,
 }
@@ -24,13 +28,13 @@ impl DeletionCount {
 
     /// What these counts say was deleted.
     pub(crate) fn deleted(counts: &Counts) -> DeletionCount {
-        DeletionCount { objects: counts.deleted, leases: counts.deleted_leases, bytes: counts.deleted_bytes }
+        DeletionCount { objects: counts.deleted, records: counts.deleted_records, bytes: counts.deleted_bytes }
     }
 
     /// Adds another.
     pub fn merge(&mut self, other: &DeletionCount) {
         self.objects = self.objects.saturating_add(other.objects);
-        self.leases = self.leases.saturating_add(other.leases);
+        self.records = self.records.saturating_add(other.records);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
@@ -42,13 +46,13 @@ impl DeletionCount {
     /// Takes another off, as far as there is that much.
     pub fn take_off(&mut self, other: &DeletionCount) {
         self.objects = self.objects.saturating_sub(other.objects);
-        self.leases = self.leases.saturating_sub(other.leases);
+        self.records = self.records.saturating_sub(other.records);
         self.bytes = self.bytes.saturating_sub(other.bytes);
     }
 
     /// Whether no figure is greater than that of `most`.
     pub fn is_within(&self, most: &DeletionCount) -> bool {
-        self.objects <= most.objects && self.leases <= most.leases && self.bytes <= most.bytes
+        self.objects <= most.objects && self.records <= most.records && self.bytes <= most.bytes
     }
 }
 
@@ -68,7 +72,7 @@ pub enum CyclePhase {
     Examine,
     /// The candidates are visited again, and what they show is carried out.
     CarryOut,
-    /// Intents are carried out as they come: Tahoe's way, only where everything may be deleted.
+    /// Intents are carried out as they come, only where everything may be deleted.
     OnePass,
 }
 
@@ -136,23 +140,16 @@ impl PartlyDeleted {
 /// That a bucket is left alone, because it has come to more than anybody was shown.
 pub(super) fn more_than_shown(bucket: &[u8], was: &DeletionCount, is: &DeletionCount) -> Finding {
     let text = |count: &DeletionCount| {
-        let DeletionCount { objects, leases, bytes } = count;
-        format!("{objects} shares, {leases} leases, {bytes} bytes")
+        let DeletionCount { objects, records, bytes } = count;
+        format!("{}, {}, {bytes} bytes", plural(*objects, "object"), plural(*records, "record"))
     };
-    Finding {
-        storage_index: shown::name(bucket),
-        share: None,
-        region: "bucket".to_owned(),
-        reason: format!(
-            "it has changed since it was examined, and more has expired than was shown ({}, now {}): nothing in it is deleted \
-             in this cycle",
-            text(was),
-            text(is)
-        ),
-        tahoe_corrupt: false,
-        only_kept: true,
-        bytes: None,
-    }
+    let reason = format!(
+        "it has changed since it was examined, and more would be deleted than was shown ({}, now {}): nothing in it is \
+         deleted in this cycle",
+        text(was),
+        text(is)
+    );
+    Finding::note(OsStr::from_bytes(bucket), "bucket", reason)
 }
 
 #[cfg(test)]
@@ -161,11 +158,11 @@ mod tests {
 
     #[test]
     fn each_figure_bounds_on_its_own() {
-        let shown = DeletionCount { objects: 2, leases: 3, bytes: 100 };
+        let shown = DeletionCount { objects: 2, records: 3, bytes: 100 };
         assert!(shown.is_within(&shown) && DeletionCount::default().is_within(&shown));
         for more in [
             DeletionCount { objects: 3, ..shown },
-            DeletionCount { leases: 4, ..shown },
+            DeletionCount { records: 4, ..shown },
             DeletionCount { bytes: 101, ..shown },
         ] {
             assert!(!more.is_within(&shown), "{more:?}");

@@ -1,6 +1,6 @@
 //! The job `count`: counts the buckets of each prefix, opens none.
 //!
-//! What Tahoe's bucket counter does. Every name in a prefix is a bucket to it, strays too; the walk says beside it how
+//! Every name in a prefix is a bucket to it, strays too; the walk says beside it how
 //! many are none.
 
 use serde::{Deserialize, Serialize};
@@ -39,10 +39,10 @@ impl<S: Store> Job<S> for Count {
         Ok(())
     }
 
-    /// `prefixes`: how many buckets each prefix has, for those that have any. `shares` is `null`: none was looked for.
+    /// `prefixes`: how many buckets each prefix has, for those that have any. `objects` is `null`: none was looked for.
     fn report(&self, cycle: &CycleView<'_, NoTally>) -> Map<String, Value> {
         let counted = cycle.prefixes.iter().filter(|(_, buckets)| *buckets > 0);
         let prefixes: Map<String, Value> = counted.map(|(prefix, buckets)| (prefix.clone(), json!(buckets))).collect();
-        Map::from_iter([("prefixes".to_owned(), Value::Object(prefixes)), ("shares".to_owned(), Value::Null)])
+        Map::from_iter([("prefixes".to_owned(), Value::Object(prefixes)), ("objects".to_owned(), Value::Null)])
     }
 }

@@ -63,7 +63,7 @@ impl<T> Fold<'_, T> {
         self.refused.get_or_insert(error);
     }
 
-    /// Leaves the bucket for later: it is visited once more after the last one of its prefix. A job that is told `true` ends the
+    /// Leaves the bucket for later: it is visited once more after the last one of its prefix. A job that gets `true` ends the
     /// visit at once, and has put nothing into the tally in it; what it has noted and handed out is taken back. With `false` it
     /// goes on: the bucket was deferred before, or too many are.
     pub fn defer(&mut self) -> bool {
@@ -102,9 +102,9 @@ impl<T> Fold<'_, T> {
     /// Notes something that could not be read: as an error with its path if it is still there, else as vanished. What is gone
     /// when a candidate is visited again was counted before.
     pub fn unreadable(&mut self, what: &Unreadable) {
-        match what.told() {
+        match what.message() {
             _ if !self.is_there(&what.path) => self.notes.counts.vanished += u64::from(self.phase.examines()),
-            told => self.notes.error(&what.path, ErrorCause::of(&what.error), &told),
+            message => self.notes.error(&what.path, ErrorCause::of(&what.error), &message),
         }
     }
 }
@@ -131,7 +131,7 @@ pub struct Unreadable {
 
 impl Unreadable {
     /// The cause, for people.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self.error.kind() {
             io::ErrorKind::WouldBlock => format!("not readable now: {}", self.error),
             _ => self.error.to_string(),

@@ -6,8 +6,10 @@
 
 mod candidate;
 mod count;
+mod counts;
 mod damage;
 mod deferred;
+mod finding;
 mod fold;
 mod intent;
 mod notes;
@@ -23,11 +25,13 @@ use serde_json::{Map, Value};
 
 pub use candidate::{Candidate, CyclePhase, DeletionCount, PartlyDeleted, VisitPhase};
 pub use count::Count;
+pub use counts::{Counts, Verified};
 pub use damage::{Coverage, DamagedObject, Judged, ObjectName, Picked};
 pub use deferred::{BucketName, Deferred, DeferredBucket};
+pub use finding::{Finding, Severity};
 pub use fold::{Fold, Unreadable, Visited};
 pub use intent::{Carried, Deed, Intent, Intents};
-pub use notes::{Counts, ErrorNote, Finding, Note, NoteKind, Notes, PrefixTally, StrayNote, Verified};
+pub use notes::{ErrorNote, Note, NoteKind, Notes, PrefixTally, StrayNote};
 pub(crate) use remarks::Remarks;
 pub(crate) use walk::{PrefixState, Saver, Skipped, Why};
 pub use walk::{PrefixWalk, Stopped};
@@ -45,7 +49,7 @@ pub trait Job<S: Store>: Sized + Send + Sync + 'static {
     /// A bucket that was begun and not finished, see [`PrefixWalk::each_bucket_in_parts`]; `()` where each is done at once.
     type Part: Send + 'static;
 
-    /// The name by which people know it: `count`, `leases`.
+    /// The name by which people know it: `count`, `verify`.
     fn name(&self) -> &str;
 
     /// What, besides the name, makes the result what it is. Frozen in a cycle: it is resumed only with equal ones.
@@ -111,7 +115,7 @@ pub trait Job<S: Store>: Sized + Send + Sync + 'static {
         None
     }
 
-    /// Whether names that are [no bucket](crate::store::Nature::Stray) of the store are visited like buckets, as Tahoe's crawlers
+    /// Whether names that are [no bucket](crate::store::Nature::Stray) of the store are visited like buckets, as some crawlers
     /// do. Otherwise they are counted, and the job never sees them. Default: no.
     fn visits_strays(&self) -> bool {
         false

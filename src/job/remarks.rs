@@ -1,19 +1,19 @@
-//! What is to be noted of a bucket once it is settled. Bounded: of very many findings and errors the first are told one by one,
-//! and all are counted.
+//! What is to be noted of a bucket once it is settled. Bounded: of very many findings and errors the first are listed, and all are
+//! counted.
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Notes};
+use super::{Finding, Notes, Severity};
 use crate::store::ErrorCause;
 
-/// How many findings of one bucket are told one by one, and how many errors.
-const TOLD_MOST: u64 = 1000;
+/// How many findings of one bucket are listed, and how many errors.
+const LISTED_MOST: u64 = 1000;
 
 /// How many bytes these have at most, but for the last one.
-const TOLD_BYTES_MOST: usize = 256 << 10;
+const LISTED_BYTES_MOST: usize = 256 << 10;
 
-/// What is to be told of a bucket. It waits until the bucket is settled or planned anew: where that fails all is done again,
-/// and would be told again.
+/// Findings and errors of a bucket. They wait until the bucket is settled or planned anew: where that fails all is done again, and
+/// they would be noted twice.
 #[derive(Debug, Default)]
 pub(crate) struct Remarks {
     remarks: Vec<Remark>,
@@ -31,42 +31,42 @@ enum Remark {
     ErrorOfJudged(PathBuf, ErrorCause, String),
 }
 
-/// How many remarks of a kind there are, and how many of them are told one by one.
+/// How many remarks of a kind there are, and how many of them are listed.
 #[derive(Debug, Default)]
 struct Listed {
     all: u64,
-    told: u64,
+    listed: u64,
     bytes: usize,
 }
 
 impl Listed {
-    /// Whether one more is told where no more than this part of the room may be taken.
+    /// Whether one more is listed where no more than this part of the room may be taken.
     fn has_room(&self, part: u64) -> bool {
-        self.told < TOLD_MOST / part && self.bytes < TOLD_BYTES_MOST / part as usize
+        self.listed < LISTED_MOST / part && self.bytes < LISTED_BYTES_MOST / part as usize
     }
 
     fn take(&mut self, bytes: usize) {
-        self.told += 1;
+        self.listed += 1;
         self.bytes += bytes;
     }
 
     fn left_out(&self) -> u64 {
-        self.all - self.told
+        self.all - self.listed
     }
 }
 
 impl Remarks {
-    /// Adds a finding about an object; it is asked for only while there is room. What is only kept takes half of the room at
-    /// most, so that damage behind it is told.
-    pub fn finding(&mut self, share: &[u8], finding: impl FnOnce() -> Finding) {
+    /// Adds a finding about an object; it is asked for only while there is room. Notes take half of the room at most, so
+    /// that damage behind them is listed.
+    pub fn finding(&mut self, object: &[u8], finding: impl FnOnce() -> Finding) {
         self.findings.all += 1;
         if !self.findings.has_room(1) {
             return;
         }
         let finding = finding();
-        if !finding.only_kept || self.findings.has_room(2) {
-            self.findings.take(share.len() + finding.storage_index.len() + finding.reason.len());
-            self.remarks.push(Remark::Finding(share.to_vec(), finding));
+        if finding.severity == Severity::Bad || self.findings.has_room(2) {
+            self.findings.take(object.len() + finding.bucket.len() + finding.reason.len());
+            self.remarks.push(Remark::Finding(object.to_vec(), finding));
         }
     }
 
@@ -111,17 +111,17 @@ impl Remarks {
         let (mut finding, mut error) = (Rest::of(&findings, "findings"), Rest::of(&errors, "errors"));
         for remark in remarks {
             match remark {
-                Remark::Finding(share, mut told) => {
-                    finding.append_to_last(&mut told.reason);
-                    notes.finding_in(&share, &told);
+                Remark::Finding(object, mut found) => {
+                    finding.append_to_last(&mut found.reason);
+                    notes.finding_in(&object, &found);
                 }
-                Remark::Error(path, cause, mut told) => {
-                    error.append_to_last(&mut told);
-                    notes.error(&path, cause, &told);
+                Remark::Error(path, cause, mut message) => {
+                    error.append_to_last(&mut message);
+                    notes.error(&path, cause, &message);
                 }
-                Remark::ErrorOfJudged(path, cause, mut told) => {
-                    error.append_to_last(&mut told);
-                    notes.error_of_judged(&path, cause, &told);
+                Remark::ErrorOfJudged(path, cause, mut message) => {
+                    error.append_to_last(&mut message);
+                    notes.error_of_judged(&path, cause, &message);
                 }
             }
         }
@@ -138,7 +138,7 @@ struct Rest {
 
 impl Rest {
     fn of(listed: &Listed, what: &'static str) -> Rest {
-        Rest { what, left_out: listed.left_out(), yet_to_come: listed.told }
+        Rest { what, left_out: listed.left_out(), yet_to_come: listed.listed }
     }
 
     fn append_to_last(&mut self, text: &mut String) {
@@ -154,21 +154,20 @@ impl Rest {
 mod tests {
     use super::*;
 
-    fn finding(reason: &str, only_kept: bool) -> Finding {
-        let (storage_index, region, reason) = ("bucket".to_owned(), "leases".to_owned(), reason.to_owned());
-        Finding { storage_index, share: Some(1), region, reason, tahoe_corrupt: false, only_kept, bytes: None }
+    fn finding(reason: &str, severity: Severity) -> Finding {
+        Finding { severity, ..Finding::bad("bucket", "content", reason).in_object("1") }
     }
 
     #[test]
-    fn of_very_many_remarks_the_first_are_told_and_all_are_counted() {
-        let (mut told, mut notes) = (Remarks::default(), Notes::default());
+    fn of_very_many_remarks_the_first_are_listed_and_all_are_counted() {
+        let (mut remarks, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..3000 {
-            told.finding(b"1", || finding("odd", false));
+            remarks.finding(b"1", || finding("odd", Severity::Bad));
         }
         for _ in 0..1001 {
-            told.error(|| "/share".into(), ErrorCause::Other, "unreadable".to_owned());
+            remarks.error(|| "/object".into(), ErrorCause::Other, "unreadable".to_owned());
         }
-        told.tell(b"bucket", &mut notes);
+        remarks.tell(b"bucket", &mut notes);
         notes.error("/other".as_ref(), ErrorCause::Other, &"unreadable");
         assert_eq!((notes.counts.findings, notes.counts.errors), (3000, 1002));
         let resumed = Notes::resume(notes.counts.clone());
@@ -183,26 +182,26 @@ mod tests {
 
     #[test]
     fn long_remarks_are_bounded_by_their_bytes() {
-        let (mut told, mut notes) = (Remarks::default(), Notes::default());
+        let (mut remarks, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..1000 {
-            told.error(|| "/s".repeat(2000).into(), ErrorCause::Other, "unreadable".to_owned());
+            remarks.error(|| "/s".repeat(2000).into(), ErrorCause::Other, "unreadable".to_owned());
         }
-        told.tell(b"bucket", &mut notes);
+        remarks.tell(b"bucket", &mut notes);
         assert_eq!(notes.counts.errors, 1000);
         let rows = notes.take_rows();
         let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
-        assert!((TOLD_BYTES_MOST..TOLD_BYTES_MOST + 8000).contains(&bytes), "{bytes} bytes");
+        assert!((LISTED_BYTES_MOST..LISTED_BYTES_MOST + 8000).contains(&bytes), "{bytes} bytes");
         assert!(rows[rows.len() - 1].body.contains("more errors of this bucket are not listed"));
     }
 
     #[test]
-    fn damage_is_told_however_much_is_only_kept() {
-        let (mut told, mut notes) = (Remarks::default(), Notes::default());
+    fn damage_is_listed_however_many_notes_there_are() {
+        let (mut remarks, mut notes) = (Remarks::default(), Notes::default());
         for _ in 0..5000 {
-            told.finding(b"1", || finding("kept", true));
+            remarks.finding(b"1", || finding("kept", Severity::Note));
         }
-        told.finding(b"2", || finding("damaged", false));
-        told.tell(b"bucket", &mut notes);
+        remarks.finding(b"2", || finding("damaged", Severity::Bad));
+        remarks.tell(b"bucket", &mut notes);
         assert_eq!(notes.counts.findings, 5001);
         assert!(notes.take_rows().iter().any(|row| row.body.contains("damaged")));
     }

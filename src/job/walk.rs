@@ -93,7 +93,7 @@ impl<T: Tally, P> PrefixState<T, P> {
                 counts.candidates += 1;
                 counts.would_delete = counts.would_delete.saturating_add(count.objects);
                 counts.would_delete_bytes = counts.would_delete_bytes.saturating_add(count.bytes);
-                counts.would_delete_leases = counts.would_delete_leases.saturating_add(count.leases);
+                counts.would_delete_records = counts.would_delete_records.saturating_add(count.records);
                 self.candidates.push(Candidate { bucket: bucket.to_vec(), shown: count });
                 return;
             }

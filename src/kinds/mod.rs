@@ -28,8 +28,6 @@ pub struct JobKind {
     pub name: &'static str,
     /// How it is written in the configuration file where nothing is set.
     pub spelled: &'static str,
-    /// How it is written in the configuration file where nothing is set.
-    pub spelled: &'static str,
     /// What it does, in a sentence for people.
     pub about: &'static str,
     /// Time from the engine's start to the first slice, unless told otherwise.
@@ -53,7 +51,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 const COUNT: JobKind = JobKind {
     name: "count",
     spelled: "count",
-    spelled: "count",
     about: "Count the buckets of each prefix",
     slow_start: MINUTE.saturating_mul(5),
     minimum_cycle_time: HOUR,
@@ -66,7 +63,6 @@ const COUNT: JobKind = JobKind {
 const LEASES: JobKind = JobKind {
     name: "leases",
     spelled: "leases()",
-    spelled: "leases()",
     about: "Read all leases, as Tahoe's lease checker does",
     slow_start: MINUTE.saturating_mul(6),
     minimum_cycle_time: HOUR.saturating_mul(12),
@@ -78,7 +74,6 @@ const LEASES: JobKind = JobKind {
 
 const VERIFY: JobKind = JobKind {
     name: "verify",
-    spelled: "verify()",
     spelled: "verify()",
     about: "Read every byte of every share and check it",
     slow_start: MINUTE.saturating_mul(10),

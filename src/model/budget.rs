@@ -153,7 +153,7 @@ impl BudgetFigures {
         }
     }
 
-    /// Lists a crawl or cleaning no longer that has gone, nor what else it is a client as: its history, its read-ahead.
+    /// Drops a task that has gone, and its other clients: its history, its read-ahead.
     pub fn forget(&mut self, gone: &str) {
         let is_its_own =
             |name: &&Arc<str>| name.strip_prefix(gone).is_some_and(|more| more.is_empty() || more.starts_with('/'));

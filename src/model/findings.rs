@@ -17,7 +17,7 @@ pub const FINDINGS_KEPT: usize = 10_000;
 const FINDINGS_BYTES_KEPT: usize = 2 << 20;
 
 /// A finding or an error, as it was saved.
-#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Finding"))]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FindingRow {
     /// Counts from 1 since the engine's start.
@@ -43,11 +43,11 @@ pub struct FindingRow {
     /// The prefix.
     pub prefix: String,
     /// The bucket; none for errors.
-    pub storage_index: Option<String>,
-    /// The share's number.
-    pub share: Option<i64>,
-    /// The part of the share.
-    pub region: Option<String>,
+    pub bucket: Option<String>,
+    /// The object in the bucket; none where it is about the bucket.
+    pub object: Option<String>,
+    /// The part of the object.
+    pub part: Option<String>,
     /// Path of what could not be read; none for findings.
     pub path: Option<String>,
     /// What is wrong, for people.
@@ -60,7 +60,8 @@ pub struct FindingRow {
 impl FindingRow {
     /// Bytes of names and text in it.
     fn bytes(&self) -> usize {
-        let optional = [&self.storage_index, &self.region, &self.path].map(|text| text.as_ref().map_or(0, String::len));
+        let optional =
+            [&self.bucket, &self.object, &self.part, &self.path].map(|text| text.as_ref().map_or(0, String::len));
         self.crawl.len() + self.prefix.len() + self.text.len() + optional.iter().sum::<usize>()
     }
 
@@ -78,17 +79,17 @@ impl FindingRow {
             at,
             is_earlier: false,
             prefix,
-            storage_index: None,
-            share: None,
-            region: None,
+            bucket: None,
+            object: None,
+            part: None,
             path: None,
             text: String::new(),
             cause: ErrorCause::Other,
         };
         Some(match note.kind {
             NoteKind::Finding => {
-                let Finding { storage_index, share, region, reason, .. } = serde_json::from_str(&note.body).ok()?;
-                FindingRow { storage_index: Some(storage_index), share, region: Some(region), text: reason, ..row }
+                let Finding { bucket, object, part, reason, .. } = serde_json::from_str(&note.body).ok()?;
+                FindingRow { bucket: Some(bucket), object, part: Some(part), text: reason, ..row }
             }
             NoteKind::Stray => return None,
             NoteKind::Error => {
@@ -132,15 +133,15 @@ pub(super) struct FindingLog {
 struct About {
     crawl: String,
     error: bool,
-    /// Bucket or path, share and region.
-    place: (Option<String>, Option<i64>, Option<String>),
+    /// Bucket or path, object and part.
+    place: [Option<String>; 3],
 }
 
 impl About {
     fn of(row: &FindingRow) -> About {
-        let place = row.storage_index.as_ref().or(row.path.as_ref()).cloned();
+        let place = row.bucket.as_ref().or(row.path.as_ref()).cloned();
         let error = row.kind == NoteKind::Error;
-        About { crawl: row.crawl.clone(), error, place: (place, row.share, row.region.clone()) }
+        About { crawl: row.crawl.clone(), error, place: [place, row.object.clone(), row.part.clone()] }
     }
 }
 

@@ -40,7 +40,7 @@ pub use events::{EventReceiver, EventSubscriber, event_channel};
 pub use findings::{FINDINGS_KEPT, FindingRow, FindingsPage};
 pub use maintenance::{MaintenanceEnd, MaintenanceStatus};
 pub use rehearsal::{RehearsalStatus, WouldDelete};
-pub use report::{CycleReport, CycleResult, CycleSummary};
+pub use report::{CycleReport, CycleResult, CycleSummary, ReportWords};
 pub(crate) use report::{CycleTotal, ListedNotes};
 pub(crate) use ring::RingMarks;
 pub use ring::RingPicture;

@@ -45,7 +45,7 @@ impl WouldDelete {
     /// By what was counted while the cycle was examined.
     pub(crate) fn of(counts: &Counts) -> WouldDelete {
         WouldDelete {
-            leases: counts.would_delete_leases,
+            leases: counts.would_delete_records,
             shares: counts.would_delete,
             bytes: counts.would_delete_bytes,
             buckets: counts.candidates,

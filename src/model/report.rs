@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::{BudgetStatus, Range, Verdict};
 use crate::error::{Error, Result};
-use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, Note, NoteKind, PrefixTally, StrayNote, Tally};
+use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, Note, NoteKind, PrefixTally, Severity, StrayNote, Tally};
 use crate::policy::cycle::{Cycle, CycleKey};
 use crate::state::PrefixRow;
 use crate::store::{STRAYS_NAMED, Store};
@@ -27,7 +27,7 @@ pub struct CycleReport {
     pub counts: Counts,
     /// Names beside the ring.
     pub not_in_ring: u64,
-    /// Paths of the first strays: of names beside the ring, then of those that are no bucket or no share, in the order of the
+    /// Paths of the first strays: of names beside the ring, then of those that are no bucket or no object, in the order of the
     /// walk; at most [`STRAYS_NAMED`].
     pub stray_paths: Vec<String>,
     /// Whether there were names in the store's root and none was a prefix: what was walked is most likely no such store.
@@ -181,6 +181,21 @@ impl ListedNotes {
     }
 }
 
+/// What a report's JSON calls things, where a store has words of its own for them. Default: as they are called here.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportWords {
+    /// Makes the JSON of a finding.
+    pub finding: fn(&Finding) -> Value,
+    /// Renames common figures.
+    pub figures: fn(&mut Map<String, Value>),
+}
+
+impl Default for ReportWords {
+    fn default() -> Self {
+        ReportWords { finding: |finding| json!(finding), figures: |_| {} }
+    }
+}
+
 impl CycleReport {
     /// Makes the report of a cycle that is finished.
     pub(crate) fn new<S: Store, J: Job<S>>(
@@ -229,7 +244,7 @@ impl CycleReport {
 
     /// The same in short.
     pub fn summary(&self) -> CycleSummary {
-        let opens_none = self.own.get("shares") == Some(&Value::Null);
+        let opens_none = self.own.get("objects") == Some(&Value::Null);
         CycleSummary {
             crawl: self.key.crawl.clone(),
             job: self.job.clone(),
@@ -239,7 +254,7 @@ impl CycleReport {
             elapsed_secs: (self.finished - self.started).max(0.0),
             result: if self.complete { CycleResult::Complete } else { CycleResult::Incomplete },
             buckets: self.counts.buckets,
-            shares: (!opens_none).then_some(self.counts.shares),
+            shares: (!opens_none).then_some(self.counts.objects),
             errors: self.counts.errors,
             findings: self.counts.findings,
             vanished: self.counts.vanished,
@@ -253,37 +268,42 @@ impl CycleReport {
         self.complete.then_some(Range { least: secs, most: secs })
     }
 
-    /// How the store stands by it. A sound object that is only kept, and said to be so, is no damage.
+    /// How the store stands by it.
     pub fn verdict(&self) -> Verdict {
-        let damaged = self.findings.iter().filter(|finding| !finding.only_kept).count() as u64;
+        let damaged = self.findings.iter().filter(|finding| finding.severity == Severity::Bad).count() as u64;
         let unlisted = self.incomplete_prefixes.len() as u64;
         Verdict::found(damaged, self.counts.errors.saturating_add(unlisted))
     }
 
-    /// The report as the command line prints it: one object; the job's own keys stand beside the common ones.
+    /// The report as one object; the job's own keys stand beside the common ones.
     ///
-    /// Times are seconds, `cpu_percentage` and `measured_percentage` percent of one core. `shares` is `null` where the
+    /// Times are seconds, `cpu_percentage` and `measured_percentage` percent of one core. `objects` is `null` where the
     /// job opens no bucket.
     pub fn to_json(&self, budget: &BudgetStatus) -> Value {
-        let mut report = self.with_own(budget, |_, _| true);
+        self.to_json_in(&ReportWords::default(), budget)
+    }
+
+    /// The same in a store's own words.
+    pub fn to_json_in(&self, words: &ReportWords, budget: &BudgetStatus) -> Value {
+        let mut report = self.with_own(words, budget, |_, _| true);
         if let Value::Object(report) = &mut report {
-            report.entry("findings").or_insert_with(|| json!(self.findings));
+            let findings = || self.findings.iter().map(words.finding).collect::<Value>();
+            report.entry("findings").or_insert_with(findings);
             report.entry("errors").or_insert_with(|| json!(self.errors));
         }
         report
     }
 
     /// The same as text. What may be large, findings, errors and the job's own part, is not copied for it.
-    pub fn to_json_text(&self, budget: &BudgetStatus) -> String {
-        let common = self.with_own(budget, |key, common| common.contains_key(key));
+    pub fn to_json_text(&self, words: &ReportWords, budget: &BudgetStatus) -> String {
+        let common = self.with_own(words, budget, |key, common| common.contains_key(key));
         let mut text = common.to_string();
         text.pop();
-        // Text and numbers: this always serializes.
-        let lists =
-            [("findings", serde_json::to_string(&self.findings)), ("errors", serde_json::to_string(&self.errors))];
-        for (key, list) in lists.into_iter().filter(|(key, _)| !self.own.contains_key(*key)) {
-            text.push_str(&format!(",\"{key}\":"));
-            text.push_str(&list.unwrap_or_default());
+        let findings = list(self.findings.iter().map(words.finding));
+        for (key, list) in [("findings", findings), ("errors", list(&self.errors))] {
+            if !self.own.contains_key(key) {
+                text.push_str(&format!(",\"{key}\":{list}"));
+            }
         }
         for (key, value) in self.own.iter().filter(|(key, _)| common.get(key.as_str()).is_none()) {
             text.push_str(&format!(",{}:{value}", json!(key)));
@@ -293,10 +313,15 @@ impl CycleReport {
     }
 
     /// The common keys but for findings and errors, and of the job's own those that are wanted.
-    fn with_own(&self, budget: &BudgetStatus, which: impl Fn(&str, &Map<String, Value>) -> bool) -> Value {
+    fn with_own(
+        &self,
+        words: &ReportWords,
+        budget: &BudgetStatus,
+        which: impl Fn(&str, &Map<String, Value>) -> bool,
+    ) -> Value {
         let strays = json!({
             "no_bucket": self.counts.no_bucket,
-            "no_share": self.counts.no_share,
+            "no_object": self.counts.no_object,
             "not_in_ring": self.not_in_ring,
         });
         let mut report = json!({
@@ -305,7 +330,7 @@ impl CycleReport {
             "resumed": self.resumed,
             "complete": self.complete,
             "buckets": self.counts.buckets,
-            "shares": self.counts.shares,
+            "objects": self.counts.objects,
             "strays": strays,
             "stray_paths": self.stray_paths,
             "vanished": self.counts.vanished,
@@ -323,7 +348,15 @@ impl CycleReport {
             let own = self.own.iter().filter(|(key, _)| which(key.as_str(), report));
             let own: Vec<_> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
             report.extend(own);
+            (words.figures)(report);
         }
         report
     }
+}
+
+/// A list as JSON. It is of text and numbers, so it always serializes.
+fn list(items: impl IntoIterator<Item = impl Serialize>) -> String {
+    let mut text = Vec::new();
+    let _ = serde_json::Serializer::new(&mut text).collect_seq(items);
+    String::from_utf8(text).unwrap_or_default()
 }

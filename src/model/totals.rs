@@ -11,16 +11,16 @@ pub struct Totals {
     pub cycles: u64,
     /// Buckets visited.
     pub buckets: u64,
-    /// Shares visited.
-    pub shares: u64,
+    /// Objects visited.
+    pub objects: u64,
     /// What was gone when its turn came.
     pub vanished: u64,
-    /// Shares deleted.
+    /// Objects deleted.
     pub deleted: u64,
     /// Bytes of what was deleted, as lengths of files.
     pub deleted_bytes: u64,
-    /// Leases cancelled.
-    pub deleted_leases: u64,
+    /// Records deleted in objects.
+    pub deleted_records: u64,
     /// What verifying has come to.
     pub verified: Verified,
 }
@@ -29,11 +29,11 @@ impl Totals {
     /// Adds what was saved just now.
     pub(crate) fn add(&mut self, added: &Counts) {
         self.buckets += added.buckets;
-        self.shares += added.shares;
+        self.objects += added.objects;
         self.vanished += added.vanished;
         self.deleted += added.deleted;
         self.deleted_bytes = self.deleted_bytes.saturating_add(added.deleted_bytes);
-        self.deleted_leases += added.deleted_leases;
+        self.deleted_records += added.deleted_records;
         self.verified.merge(&added.verified);
     }
 
@@ -44,11 +44,11 @@ impl Totals {
         Totals {
             cycles: added(self.cycles, earlier.cycles),
             buckets: added(self.buckets, earlier.buckets),
-            shares: added(self.shares, earlier.shares),
+            objects: added(self.objects, earlier.objects),
             vanished: added(self.vanished, earlier.vanished),
             deleted: added(self.deleted, earlier.deleted),
             deleted_bytes: added(self.deleted_bytes, earlier.deleted_bytes),
-            deleted_leases: added(self.deleted_leases, earlier.deleted_leases),
+            deleted_records: added(self.deleted_records, earlier.deleted_records),
             verified: Verified {
                 bytes: added(now.bytes, was.bytes),
                 ok: added(now.ok, was.ok),

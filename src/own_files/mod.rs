@@ -11,7 +11,7 @@
 //! 2. **A file** is made anew (`O_EXCL`), or it belongs to the user who runs Sexton, to root, or to the owner of the folder:
 //!    root often works on another user's state or database. It is a regular file, never a link, a pipe or a device; it has
 //!    one name, so that writing to it changes no other file; and what is read of it has a bound.
-//! 3. **What is made** has mode 0600, since the state holds lease secrets. The exceptions: a copy has its original's owner
+//! 3. **What is made** has mode 0600, since the state may hold secrets. The exceptions: a copy has its original's owner
 //!    and mode, what stands beside a database may have the database's owner, and cards, which hold no secret, have 0644.
 //! 4. **What is removed or replaced** satisfies rule 2 before that.
 //! 5. **The path that a person names** may be a symbolic link, if the link belongs to the user who runs Sexton, to root, or

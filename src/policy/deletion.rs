@@ -8,7 +8,7 @@ const DRIFT_MOST_SECS: f64 = 300.0;
 /// How far a file may be dated after now, in seconds: clocks of file servers differ a little.
 const AHEAD_MOST_SECS: f64 = 60.0;
 
-/// The largest part of the shares examined in a cycle that it may delete without somebody's confirmation.
+/// The largest part of the objects examined in a cycle that it may delete without somebody's confirmation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SafetyCatch {
     /// The part, from 0 to 1.
@@ -16,9 +16,9 @@ pub struct SafetyCatch {
 }
 
 impl SafetyCatch {
-    /// Whether `deletes` of `examined` shares may go, both counted over the whole ring. Never with a limit that is no number.
+    /// Whether `deletes` of `examined` objects may go, both counted over the whole ring. Never with a limit that is no number.
     pub fn allows(self, deletes: u64, examined: u64) -> bool {
-        // Counts of shares are far below 2^53.
+        // Counts of objects are far below 2^53.
         deletes as f64 <= self.most * examined as f64
     }
 }
@@ -26,15 +26,15 @@ impl SafetyCatch {
 /// What a cycle has come to when every prefix was examined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Examined {
-    /// Shares examined.
+    /// Objects examined.
     pub examined: u64,
-    /// Shares that it would delete.
+    /// Objects that it would delete.
     pub would_delete: u64,
-    /// Shares that it has deleted before, if it was begun by 0.1.0.
+    /// Objects that it has deleted before, if it was begun by 0.1.0.
     pub deleted: u64,
 }
 
-/// What becomes of it then.
+/// What is done with it then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is carried out.
@@ -76,7 +76,7 @@ impl Clocks {
     }
 }
 
-/// How many seconds after `now_unix` a share was touched, if that speaks against the clock: files are not written in the
+/// How many seconds after `now_unix` an object was touched, if that speaks against the clock: files are not written in the
 /// future, but clocks of file servers differ a little. Both moments are in seconds since 1970.
 pub fn secs_ahead(touched_unix: f64, now_unix: f64) -> Option<f64> {
     Some(touched_unix - now_unix).filter(|ahead| *ahead > AHEAD_MOST_SECS)
@@ -100,30 +100,6 @@ pub fn clock_fault(started: Moment, now: Moment, cycle_now: f64) -> Option<Strin
     None
 }
 
-/// How long a running node saves nothing of its crawlers at most, in seconds. The bucket counter rests for an hour.
-const NODE_SAVES_WITHIN_SECS: f64 = 2.0 * 86_400.0;
-
-/// How far after now a node may have saved something, in seconds.
-const NODE_AHEAD_MOST_SECS: f64 = 3600.0;
-
-/// Says why a clock and a node that is said to be running do not go together, if so, as what is to be said of the file that
-/// the node saved last. `saved_unix` is when the node last saved the state of its own crawlers, if it ever did, in seconds
-/// since 1970, and so is `now_unix`.
-pub fn node_fault(saved_unix: Option<f64>, now_unix: f64) -> Option<String> {
-    let ago = now_unix - saved_unix?;
-    if ago > NODE_SAVES_WITHIN_SECS {
-        let days = ago / 86_400.0;
-        return Some(format!("is {days:.1} days old by this clock: either the clock is ahead, or no node runs here"));
-    }
-    if ago < -NODE_AHEAD_MOST_SECS {
-        let hours = -ago / 3600.0;
-        return Some(format!(
-            "was written {hours:.1} hours from now by this clock: either it is behind, or it was ahead then"
-        ));
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -133,7 +109,7 @@ mod tests {
     const TENTH: SafetyCatch = SafetyCatch { most: 0.10 };
 
     #[test]
-    fn the_limit_means_what_it_says_for_any_number_of_shares() {
+    fn the_limit_means_what_it_says_for_any_number_of_objects() {
         assert!(TENTH.allows(0, 0) && !TENTH.allows(1, 1) && !TENTH.allows(1, 9) && TENTH.allows(1, 10));
         assert!(TENTH.allows(30, 300) && !TENTH.allows(31, 300));
         assert!(TENTH.allows(100, 1000) && !TENTH.allows(101, 1000));
@@ -159,16 +135,6 @@ mod tests {
         }
         assert_eq!(judge(None, &cycle(1000, 0), false), Verdict::CarryOut);
         assert_eq!(judge(None, &cycle(1000, 0), true), Verdict::Confirm);
-    }
-
-    #[test]
-    fn a_node_that_runs_has_saved_within_two_days_and_not_in_the_future() {
-        let fault = |saved| node_fault(saved, 1_000_000.0);
-        for saved in [None, Some(1_000_000.0), Some(1_003_600.0), Some(1_000_000.0 - 172_800.0)] {
-            assert_eq!(fault(saved), None, "{saved:?}");
-        }
-        assert!(fault(Some(1_000_000.0 - 172_801.0)).unwrap().contains("2.0 days old by this clock"));
-        assert!(fault(Some(1_003_601.0)).unwrap().contains("1.0 hours from now by this clock"));
     }
 
     #[test]

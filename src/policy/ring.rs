@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// The prefixes of a store, sorted in byte order, each once.
 ///
-/// Cheap to clone. Positions are `u32`; a Tahoe store has 1,024.
+/// Cheap to clone. Positions are `u32`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ring {
     prefixes: Arc<[String]>,

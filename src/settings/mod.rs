@@ -72,7 +72,7 @@ pub struct BudgetSettings {
     /// What is counted against the budget. Default [`Basis::Wall`].
     pub basis: Basis,
     /// The longest sleep after a slice. Default `None`: as long as the budget asks for. With it, a slice that takes
-    /// very long is not repaid in full, so the share used may exceed `rate`. (Tahoe: 299 s.)
+    /// very long is not repaid in full, so the share used may exceed `rate`.
     pub max_sleep: Option<Duration>,
 }
 
@@ -136,7 +136,7 @@ pub struct CrawlSettings {
 /// In which order the prefixes of a store are visited. The result of a cycle is the same in any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Order {
-    /// In byte order, as Tahoe does.
+    /// In byte order.
     #[default]
     Ring,
     /// First those whose last visit as a whole is longest ago, or that never had one.
@@ -144,7 +144,7 @@ pub enum Order {
 }
 
 impl CrawlSettings {
-    /// The defaults for a job of a host's own: those of Tahoe's crawler, 5 minutes between cycles and before the first.
+    /// The defaults for a job of a host's own: 5 minutes between cycles and before the first.
     pub fn new(name: impl Into<String>) -> Self {
         let pace = Duration::from_secs(300);
         CrawlSettings {
@@ -181,16 +181,14 @@ impl CrawlSettings {
     }
 }
 
-/// Checks that no two crawls or cleanings have the same name.
+/// Checks that no two tasks have the same name.
 ///
 /// # Errors
 /// [`Error::Config`] with the first name that comes twice.
 pub fn check_unique<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut seen = HashSet::new();
     match names.into_iter().find(|name| !seen.insert(*name)) {
-        Some(name) => {
-            Err(Error::Config(format!("two crawls or cleanings have the name {name}; give one of them another name")))
-        }
+        Some(name) => Err(Error::Config(format!("two tasks have the name {name}; give one of them another name"))),
         None => Ok(()),
     }
 }
@@ -200,7 +198,7 @@ pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     match name.chars().all(allowed) {
         true if (1..=NAME_MOST).contains(&name.len()) => Ok(()),
-        _ => Err(format!("{name:?} is no name for a crawl or cleaning: use 1 to {NAME_MOST} of a-z, 0-9, - and _")),
+        _ => Err(format!("the name of a task must be 1 to {NAME_MOST} of a-z, 0-9, - and _, not {name:?}")),
     }
 }
 
@@ -213,7 +211,7 @@ pub(crate) fn within<T: PartialOrd>(
     if range.contains(value) {
         return Ok(());
     }
-    Err(format!("{} is out of range: {} to {} would be right", show(value), show(range.start()), show(range.end())))
+    Err(format!("{} is out of range: must be between {} and {}", show(value), show(range.start()), show(range.end())))
 }
 
 /// Shows a duration as people write it.
@@ -249,29 +247,29 @@ mod tests {
         };
         assert_eq!(
             budget(|b| b.rate = f64::NAN),
-            "budget rate: NaN cores is out of range: 0.000001 cores to 1024 cores would be right"
+            "budget rate: NaN cores is out of range: must be between 0.000001 cores and 1024 cores"
         );
         assert!(budget(|b| b.rate = 0.0).starts_with("budget rate: 0 cores is out of range"));
-        assert_eq!(budget(|b| b.slice = Duration::ZERO), "budget slice: 0s is out of range: 1ms to 1h would be right");
+        assert_eq!(
+            budget(|b| b.slice = Duration::ZERO),
+            "budget slice: 0s is out of range: must be between 1ms and 1h"
+        );
         assert!(budget(|b| b.max_sleep = Some(Duration::ZERO)).starts_with("budget max_sleep: 0s is out of range"));
 
         let checkpoint = Checkpoint::Every(Duration::from_secs(90_000));
         let checkpoint = why(Settings { checkpoint, ..Settings::default() }.validate());
-        assert_eq!(checkpoint, "checkpoint: 1day 1h is out of range: 1ms to 1day would be right");
+        assert_eq!(checkpoint, "checkpoint: 1day 1h is out of range: must be between 1ms and 1day");
 
         let crawl = CrawlSettings { workers: 257, ..CrawlSettings::new("x") };
-        assert_eq!(why(crawl.validate()), "crawl x: workers: 257 is out of range: 1 to 256 would be right");
+        assert_eq!(why(crawl.validate()), "crawl x: workers: 257 is out of range: must be between 1 and 256");
         for name in ["", "A", "a b", "ä", &"a".repeat(65)] {
             assert!(why(CrawlSettings::new(name).validate()).contains("is no name for a crawl"), "{name}");
         }
     }
 
     #[test]
-    fn a_name_given_twice_is_told() {
+    fn a_name_given_twice_is_refused() {
         check_unique(["a", "b"]).unwrap();
-        assert_eq!(
-            why(check_unique(["a", "b", "a"])),
-            "two crawls or cleanings have the name a; give one of them another name"
-        );
+        assert_eq!(why(check_unique(["a", "b", "a"])), "two tasks have the name a; give one of them another name");
     }
 }

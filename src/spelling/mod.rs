@@ -60,12 +60,12 @@ impl FromStr for Percent {
 /// Reads a part of something, `0%` to `100%`; 10% gives 0.10.
 ///
 /// # Errors
-/// What would be right.
+/// Says what the text must be.
 pub fn parse_part(text: &str) -> Result<f64, String> {
     let percent = text.trim().strip_suffix('%').and_then(plain_number);
     match percent {
         Some(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        Some(percent) => Err(format!("{percent}% is out of range: 0% to 100% would be right")),
+        Some(percent) => Err(format!("{percent}% is out of range: must be between 0% and 100%")),
         None => Err(format!("{text:?} is no percentage; write it like \"10%\"")),
     }
 }
@@ -92,7 +92,7 @@ fn plain_number(text: &str) -> Option<f64> {
 /// Reads a duration such as `1s`, `12h` or `1day 30min`.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Some(n) = plain_number(text) {
         return Err(format!("{n} has no unit: write \"{n}s\", \"{n}m\" or \"{n}h\""));
@@ -109,7 +109,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Reads a size such as `500MB` (a million bytes each), `2GiB` (1,073,741,824 each) or `100B`.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, f64); 9] = [
         ("kB", 1e3),
@@ -138,7 +138,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 /// Reads the length of a slice: a duration from 1 ms to 1 h.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn parse_slice(text: &str) -> Result<Duration, String> {
     let slice = parse_duration(text)?;
     settings::within(&SLICE, &slice, settings::duration)?;
@@ -148,7 +148,7 @@ pub fn parse_slice(text: &str) -> Result<Duration, String> {
 /// Reads a waiting time within the day: a duration from 1 ms to 1 day.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text)?;
     settings::within(&INTERVAL, &interval, settings::duration)?;
@@ -158,7 +158,7 @@ pub fn parse_interval(text: &str) -> Result<Duration, String> {
 /// Reads the time within which all is to be visited again: a duration from 1 s to 100 years.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn parse_target(text: &str) -> Result<Duration, String> {
     let target = parse_duration(text)?;
     settings::within(&TARGET, &target, settings::duration)?;
@@ -168,7 +168,7 @@ pub fn parse_target(text: &str) -> Result<Duration, String> {
 /// Reads a moment in seconds since 1970: a number from 0 on.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn unix_time(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(secs) if secs.is_finite() && (0.0..1e11).contains(&secs) => Ok(secs),
@@ -183,7 +183,7 @@ impl FromStr for Basis {
         match text.trim() {
             "wall" => Ok(Basis::Wall),
             "cpu" => Ok(Basis::Cpu),
-            other => Err(format!("{other:?} is no basis; wall or cpu would be right")),
+            other => Err(format!("basis must be wall or cpu, not {other:?}")),
         }
     }
 }
@@ -212,9 +212,9 @@ impl FromStr for Checkpoint {
         let begins_like_duration = text.starts_with(|c: char| c.is_ascii_digit());
         match inside.or(begins_like_duration.then_some(text)) {
             Some(interval) => parse_interval(interval.trim().trim_matches('"')).map(Checkpoint::Every),
-            None => Err(format!(
-                "{text:?} is no checkpoint; every_bucket, every_slice or a duration such as 10s would be right"
-            )),
+            None => {
+                Err(format!("checkpoint must be every_bucket, every_slice or a duration such as 10s, not {text:?}"))
+            }
         }
     }
 }
@@ -246,12 +246,12 @@ mod tests {
     fn wrong_spellings_are_told_what_would_be_right() {
         let percent = |text: &str| text.parse::<Percent>().unwrap_err();
         assert_eq!(percent("10"), "10 has no unit: write \"10%\"");
-        assert_eq!(percent("0"), "0 has no unit, and 0% is out of range: 0.0001% to 102400% would be right");
+        assert_eq!(percent("0"), "0 has no unit, and 0% is out of range: must be between 0.0001% and 102400%");
         assert_eq!(percent("0.1"), "0.1 has no unit: write \"0.1%\", or \"10%\" if that part of a core is meant");
         assert_eq!(percent("ten"), "\"ten\" is no percentage; write it like \"10%\"");
         assert_eq!(percent("inf%"), "\"inf%\" is no percentage; write it like \"10%\"");
-        assert_eq!(percent("0%"), "0% is out of range: 0.0001% to 102400% would be right");
-        assert_eq!(percent("-5%"), "-5% is out of range: 0.0001% to 102400% would be right");
+        assert_eq!(percent("0%"), "0% is out of range: must be between 0.0001% and 102400%");
+        assert_eq!(percent("-5%"), "-5% is out of range: must be between 0.0001% and 102400%");
         assert_eq!(parse_duration("10").unwrap_err(), "10 has no unit: write \"10s\", \"10m\" or \"10h\"");
         assert_eq!(
             parse_duration("10 parsecs").unwrap_err(),
@@ -262,11 +262,11 @@ mod tests {
             parse_duration("18446744073709551615s 1000000000ns").unwrap_err(),
             "\"18446744073709551615s 1000000000ns\" is no duration (too long a number); write it like \"1s\" or \"12h\""
         );
-        assert_eq!(parse_slice("2h").unwrap_err(), "2h is out of range: 1ms to 1h would be right");
-        assert_eq!("CPU".parse::<Basis>().unwrap_err(), "\"CPU\" is no basis; wall or cpu would be right");
+        assert_eq!(parse_slice("2h").unwrap_err(), "2h is out of range: must be between 1ms and 1h");
+        assert_eq!("CPU".parse::<Basis>().unwrap_err(), "basis must be wall or cpu, not \"CPU\"");
         assert_eq!(
             "always".parse::<Checkpoint>().unwrap_err(),
-            "\"always\" is no checkpoint; every_bucket, every_slice or a duration such as 10s would be right"
+            "checkpoint must be every_bucket, every_slice or a duration such as 10s, not \"always\""
         );
         assert_eq!("10".parse::<Checkpoint>().unwrap_err(), "10 has no unit: write \"10s\", \"10m\" or \"10h\"");
     }

@@ -18,12 +18,12 @@ use crate::settings::{self, HISTORY, PACE, READ_AHEAD, WEIGHT, WORKERS};
 pub(crate) trait Kind {
     /// What comes out of it.
     type Of: fmt::Debug;
-    /// What would be right, with an example.
+    /// What the value must be, with an example.
     const RIGHT: &'static str;
 
     /// Reads it as a string.
     fn text(text: &str) -> Result<Self::Of, String> {
-        Err(format!("{text:?} stands in quotes; {} would be right", Self::RIGHT))
+        Err(format!("must be {}, not {text:?} in quotes", Self::RIGHT))
     }
 
     /// Reads it as a number.
@@ -132,7 +132,7 @@ fn no_size_unit(n: f64, _: &str) -> String {
 }
 
 pub(crate) fn no_number(n: f64, right: &str) -> String {
-    format!("{n} is a number; {right} would be right")
+    format!("must be {right}, not the number {n}")
 }
 
 fn parse_within(limits: &RangeInclusive<Duration>, text: &str) -> Result<Duration, String> {
@@ -146,7 +146,7 @@ fn parse_name(text: &str) -> Result<String, String> {
 
 fn parse_path(text: &str) -> Result<String, String> {
     match text {
-        "" => Err("the path is empty; one such as \"/srv/tahoe/storage\" would be right".into()),
+        "" => Err("must be a path such as \"/srv/tahoe/storage\", not empty".into()),
         path => Ok(path.to_owned()),
     }
 }
@@ -163,7 +163,7 @@ macro_rules! whole_kind {
 
             fn number(n: f64) -> Result<u32, String> {
                 if n.fract() != 0.0 {
-                    return Err(format!("{n} is no whole number; {} would be right", Self::RIGHT));
+                    return Err(format!("must be {}, not {n}", Self::RIGHT));
                 }
                 let limits = f64::from(*$range.start())..=f64::from(*$range.end());
                 settings::within(&limits, &n, f64::to_string)?;

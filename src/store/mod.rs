@@ -1,6 +1,6 @@
 //! What a crawl walks: the [`Store`] trait, and the stores that Sexton knows.
 //!
-//! A store is a ring of prefixes; a prefix holds buckets, a bucket holds shares or objects. A store only reads and
+//! A store is a ring of prefixes; a prefix holds buckets, a bucket holds objects. A store only reads and
 //! names things; what is done with a bucket is a [`Job`](crate::job::Job)'s business.
 
 mod cause;

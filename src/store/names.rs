@@ -2,7 +2,7 @@
 //!
 //! A prefix may hold a million names, and no step over it may be long. So each chunk is sorted when it is read, and the
 //! sorted runs are merged while the names are visited, one name at a time. The names stand end to end in one buffer:
-//! 26 bytes and an entry of 8 for each name of a Tahoe bucket.
+//! 26 bytes and an entry of 8 for each name of that length.
 //!
 //! Nor may it fill the memory. A listing has room for some megabytes of names. Where there are more, it keeps the least ones
 //! and counts the others, and the directory is read again for those: as many passes as it takes. No name is dropped.
@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-/// Bytes of names and entries that a listing holds at most: more than 100,000 names of Tahoe buckets.
+/// Bytes of names and entries that a listing holds at most: more than 100,000 names of 26 bytes.
 const ROOM: usize = 4 << 20;
 
 /// What a name in a prefix is, as far as the listing can tell.

@@ -1,12 +1,12 @@
 //! Opening for reading what others own: regular files and folders, and never anything else.
 //!
-//! A store and the files beside it belong to whoever runs the node. To open a device already acts: a watchdog starts, a tape
+//! A store and the files beside it belong to whoever runs the server. To open a device already acts: a watchdog starts, a tape
 //! rewinds. So a link, and whatever a listing says nothing about, is first opened with `O_PATH`, which does not act. It is looked
 //! at, and opened for reading through `/proc/self/fd` only if it is a regular file or a folder, and not on a file system in which
 //! the kernel itself answers. What is looked at is then what is opened, whoever moves names about meanwhile.
 //!
 //! What a listing names a regular file is opened at once, with `O_NOFOLLOW` and `O_NONBLOCK`, since three more system calls for
-//! each share would cost a walk a third of its time. Between the listing and the opening somebody can put something else in its
+//! each object would cost a walk a third of its time. Between the listing and the opening somebody can put something else in its
 //! place. A link is not followed then, and is looked at. A pipe is not waited for, and it can only be a pipe of theirs. A device
 //! would be opened; but nobody can make one in a store without the privilege to make devices, and nobody can move one in that is
 //! not on the same file system already. Where that privilege is given away (to root in a container, for one), the store's file

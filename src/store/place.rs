@@ -1,4 +1,4 @@
-//! Where a path leads, by whatever links: what is to be kept apart from the shares is not to lie among them.
+//! Where a path leads, by whatever links: what is to be kept apart from the objects is not to lie among them.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -6,7 +6,7 @@ use super::direct::DirectWindow;
 use super::file::{ObjectFile, Stamp};
 use super::residency::Residency;
 
-/// What becomes of the caches between an object and its reader.
+/// What is done with the caches between an object and its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheUse {
     /// What is read may stay in them.
@@ -31,7 +31,7 @@ pub trait Source {
     /// If that cannot be told.
     fn has_changed(&self) -> io::Result<bool>;
 
-    /// Says what becomes of caches. Called once, before anything is read. Default: there are none.
+    /// Says what is done with caches. Called once, before anything is read. Default: there are none.
     fn use_caches(&mut self, how: CacheUse) {
         let _ = how;
     }

@@ -1,6 +1,6 @@
 //! The way to a folder, link by link: who has laid the links that lead there.
 //!
-//! Many keep `shares` on another disk and a link in its place. But whoever may write to the folder in which the link stands can
+//! Many keep the objects on another disk and a link in its place. But whoever may write to the folder in which the link stands can
 //! lead it anywhere: to somebody else's store, for one, which root would then change for them. So nothing is changed through a
 //! link unless it belongs to root, to the user who runs this, or to the owner of the folder that it leads to.
 //!

@@ -17,6 +17,7 @@ pub mod merkle;
 pub mod mutable;
 pub mod names;
 pub mod number;
+mod refusal;
 pub mod region;
 pub mod sample;
 pub mod signature;
@@ -26,8 +27,10 @@ pub mod table;
 pub mod transfer;
 pub mod ueb;
 pub mod verify;
+pub mod words;
 
 pub use leases::Leases;
+pub use refusal::ChangeRefusal;
 pub use store::TahoeStore;
 pub use verify::Verify;
 

@@ -37,7 +37,7 @@ fn a_job_and_a_store_of_ones_own_report_what_is_there() {
         (&json!(true), &json!([]), &json!(1))
     );
     let findings: Vec<&str> =
-        report["findings"].as_array().unwrap().iter().map(|f| f["storage_index"].as_str().unwrap()).collect();
+        report["findings"].as_array().unwrap().iter().map(|f| f["bucket"].as_str().unwrap()).collect();
     let empty = ["a/none", "b/empty"].map(|file| root.path().join(file).display().to_string());
     assert_eq!(findings, empty);
     assert_eq!(report["budget"]["cpu_percentage"], 10.0);

@@ -17,7 +17,7 @@ const FLOORS: [&str; 15] = [
     "actors",
     "engine",
     "tahoe cumulus",
-    "kinds",
+    "kinds advice",
     "config",
     "daemon",
     "cli",

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use super::control::{Command, Control};
+use super::control::{Command, Control, work_to_end};
 use super::guard::Guard;
 use super::messages::{LastRunOf, Ran, SlicePort};
 use super::{Cycles, Wiring};
@@ -260,13 +260,7 @@ impl Actor for Cleaner {
             runner.control.is_up();
             result
         };
-        ctx.spawn(run.into_actor(self).map(|result, act, ctx| {
-            if let Some(ended) = act.ended.take() {
-                // An engine that has gone needs no answer.
-                let _ = ended.send(result);
-            }
-            ctx.stop();
-        }));
+        work_to_end(ctx, self.ended.take(), run);
     }
 }
 

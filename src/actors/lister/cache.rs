@@ -13,7 +13,7 @@ use crate::priority::Working;
 use crate::slice::TimeSlice;
 use crate::store::Store;
 
-/// Bytes of names after which a batch is large enough: more than 4,000 names of Tahoe buckets, well over what a slice of some
+/// Bytes of names after which a batch is large enough: more than 4,000 names of 26 bytes, well over what a slice of some
 /// milliseconds visits.
 const BATCH_BYTES: usize = 144 * 1024;
 

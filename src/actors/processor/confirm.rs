@@ -14,7 +14,7 @@ use crate::job::{Counts, Job};
 use crate::model::{Event, RehearsalStatus, TaskState, WouldDelete};
 use crate::policy::cycle::Cycle;
 use crate::policy::deletion::{SafetyCatch, Verdict};
-use crate::sizes;
+use crate::sizes::{self, plural};
 use crate::store::Store;
 
 /// What a crawl waits to have confirmed.
@@ -45,7 +45,7 @@ pub(super) async fn wait<S: Store, J: Job<S>>(
         c.rehearsing = true;
         c.rehearsal = Some(RehearsalStatus {
             cycle: number,
-            examined: counts.shares,
+            examined: counts.objects,
             over_limit,
             would_delete,
             max_delete: catch.map(|catch| sizes::percent(catch.most)),
@@ -108,10 +108,10 @@ fn check(
             Err(format!("what waits to be confirmed for {name} is cycle {cycle}, not {confirmed}"))
         }
         None if over_limit => Err(format!(
-            "cycle {cycle} of {name} would delete more than it may: the confirmation has to name how many shares that is, {objects}"
+            "cycle {cycle} of {name} would delete more than it may: the confirmation must name how many objects that is, {objects}"
         )),
         Some(given) if given != objects => {
-            Err(format!("cycle {cycle} of {name} would delete {objects} shares, and not {given}"))
+            Err(format!("cycle {cycle} of {name} would delete {}, not {given}", plural(objects, "object")))
         }
         _ => Ok(()),
     }
@@ -127,11 +127,11 @@ mod tests {
         for over_limit in [false, true] {
             check("c", awaited(over_limit), (3, Some(2908))).unwrap();
             let wrong = check("c", awaited(over_limit), (3, Some(2907))).unwrap_err();
-            assert!(wrong.contains("would delete 2908 shares, and not 2907"), "{wrong}");
+            assert!(wrong.contains("would delete 2908 objects, not 2907"), "{wrong}");
             assert!(check("c", awaited(over_limit), (2, Some(2908))).unwrap_err().contains("is cycle 3, not 2"));
         }
         check("c", awaited(false), (3, None)).unwrap();
-        assert!(check("c", awaited(true), (3, None)).unwrap_err().ends_with("how many shares that is, 2908"));
+        assert!(check("c", awaited(true), (3, None)).unwrap_err().ends_with("how many objects that is, 2908"));
         assert!(check("c", None, (3, None)).unwrap_err().contains("nothing that waits"));
     }
 }

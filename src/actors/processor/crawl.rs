@@ -85,8 +85,8 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
 
     /// What its next cycle is to be, with these names beside the ring.
     pub fn wanted(&self, strays: &Strays) -> WantedCycle {
-        let shares = self.store.path("", None);
-        let path = |name: &Vec<u8>| shown::path(&shares.join(OsStr::from_bytes(name)));
+        let root = self.store.path("", None);
+        let path = |name: &Vec<u8>| shown::path(&root.join(OsStr::from_bytes(name)));
         WantedCycle {
             store: self.store.identity(),
             job: self.job.name().to_owned(),

@@ -44,7 +44,7 @@ pub(super) async fn next<S: Store, J: Job<S>>(
         return Ok(Next::Report);
     }
     let catch = crawl.job.safety_catch();
-    let examined = Examined { examined: counts.shares, would_delete: counts.would_delete, deleted: counts.deleted };
+    let examined = Examined { examined: counts.objects, would_delete: counts.would_delete, deleted: counts.deleted };
     let rehearses = cycle.identity.rehearsal == Rehearsal::Yes && crawl.job.rehearses_first();
     let verdict = judge(catch, &examined, rehearses);
     info!(crawl = crawl.settings.name, cycle = cycle.number, ?examined, ?verdict, "cycle examined");

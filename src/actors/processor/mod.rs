@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::Life;
-use super::control::Command;
+use super::control::{Command, work_to_end};
 use super::guard::Guard;
 use super::messages::{
     Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, LatestCycle, NextListing, Opened, Origin, ReleaseClaims,
@@ -103,13 +103,7 @@ impl<S: Store, J: Job<S>> Actor for BucketProcessor<S, J> {
             crawl.control.is_up();
             result
         };
-        ctx.spawn(run.into_actor(self).map(|result, act, ctx| {
-            if let Some(ended) = act.ended.take() {
-                // An engine that has gone needs no answer.
-                let _ = ended.send(result);
-            }
-            ctx.stop();
-        }));
+        work_to_end(ctx, self.ended.take(), run);
     }
 }
 

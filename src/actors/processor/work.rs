@@ -220,8 +220,8 @@ impl CycleWork {
             c.prefixes_done = view.lap.completed();
             c.last_complete_prefix = contiguous.and_then(|p| self.ring.name(p)).map(str::to_owned);
             c.last_complete_bucket = view.cursors.get(&current).map(|name| shown::name(name));
-            let Counts { buckets, shares, errors, findings, vanished, .. } = view.totals;
-            (c.buckets, c.shares, c.errors, c.findings, c.vanished) = (buckets, shares, errors, findings, vanished);
+            let Counts { buckets, objects, errors, findings, vanished, .. } = view.totals;
+            (c.buckets, c.shares, c.errors, c.findings, c.vanished) = (buckets, objects, errors, findings, vanished);
             c.remaining = view.remaining.clone();
             c.aim = crawl.aim();
         });

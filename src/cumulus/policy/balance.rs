@@ -122,7 +122,7 @@ pub struct Balance {
     pub cutoffs: Option<Vec<Option<f64>>>,
 }
 
-/// What becomes of the blocks that are expired.
+/// What is done with the blocks that are expired.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Regroup {

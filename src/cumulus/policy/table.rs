@@ -11,7 +11,7 @@ use super::names;
 use super::number::Number;
 use super::options::{Era, Mode};
 
-/// What becomes of a segment by garbage collection.
+/// What garbage collection does with a segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fate {
     /// It stays.
@@ -78,7 +78,7 @@ pub struct SegmentRecord {
     cells: [u64; FIGURES + 1],
     /// How many blocks it has, 2^32 - 1 if more.
     pub blocks: u32,
-    /// What becomes of it.
+    /// What is done with it.
     pub fate: Fate,
     /// Two bits for each cell.
     kinds: u8,

@@ -23,7 +23,8 @@ use super::report::{CleaningReport, Doing, Outcome, Progress};
 use super::settings::{CleaningSettings, Manner};
 use super::shown;
 use super::survey::Survey;
-use crate::error::{Error, Result};
+use crate::cumulus::LocalDbError;
+use crate::error::Result;
 use crate::policy::pace::Pace;
 use timing::Work;
 
@@ -177,7 +178,7 @@ impl CleaningRun {
                 Outcome::Finished
             }
             Ok(()) => Outcome::More,
-            Err(Error::PlanStale { .. }) => {
+            Err(error) if matches!(error.downcast_ref(), Some(LocalDbError::PlanStale { .. })) => {
                 self.plan_again()?;
                 Outcome::Stale
             }

@@ -24,6 +24,7 @@ use super::policy::{
     Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Removed, SegmentList, SegmentTable,
 };
 use super::schema::Schema;
+use crate::cumulus::LocalDbError;
 use crate::error::{Error, Result};
 use rows::Stretch;
 
@@ -135,7 +136,7 @@ impl Planned {
     /// Makes an error of a plan that is refused.
     pub(super) fn refuse_refused(&self, path: &Path) -> Result<()> {
         match &self.plan.refused {
-            Some(why) => Err(Error::CleaningRefused { path: path.to_owned(), why: why.to_string() }),
+            Some(why) => Err(Error::from(LocalDbError::Refused { path: path.to_owned(), why: why.to_string() })),
             None => Ok(()),
         }
     }
@@ -187,8 +188,8 @@ impl Survey {
     /// Reads at most about `max_rows` rows in one transaction.
     ///
     /// # Errors
-    /// [`Error::PlanStale`] if another program has changed the database since the first step: begin a new survey.
-    /// [`Error::LocalDbBusy`] if it is in use: try again later; nothing is lost.
+    /// [`LocalDbError::PlanStale`] if another program has changed the database since the first step: begin a new survey.
+    /// [`LocalDbError::Busy`] if it is in use: try again later; nothing is lost.
     pub fn next_step(&mut self, db: &LocalDb, max_rows: u64) -> Result<SurveyDone> {
         let rows = self.read_step(db, max_rows)?;
         Ok(SurveyDone { rows, more: self.conclude() })
@@ -232,7 +233,7 @@ impl Survey {
     fn read(&mut self, conn: &Connection, path: &Path, max_rows: u64) -> std::result::Result<u64, Trouble> {
         let version = LocalDb::data_version(conn)?;
         if *self.data_version.get_or_insert(version) != version {
-            return Err(Error::PlanStale { path: path.to_owned() }.into());
+            return Err(Error::from(LocalDbError::PlanStale { path: path.to_owned() }).into());
         }
         let mut rows = 0;
         while self.stage != Stage::Done && self.cursor.is_some() && rows < max_rows {
@@ -266,7 +267,7 @@ impl Survey {
             Some(ErrorCode::TooBig) => format!("a cell of its table {} is {}", self.table(), faults::TOO_LARGE),
             _ => return error.into(),
         };
-        Error::LocalDbForeign { path: path.to_owned(), cause }.into()
+        Error::from(LocalDbError::Foreign { path: path.to_owned(), cause }).into()
     }
 
     fn read_stage(&mut self, conn: &Connection, limit: i64) -> rusqlite::Result<u64> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::at::at;
 use super::picture::Picture;
 use super::plan::PlanBody;
-use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded};
+use super::shapes::{BudgetSetting, Confirmation, Finding, Findings, Link, Paused, PercentSetting, Reloaded};
 use super::{Failed, cleanings};
 use crate::daemon::access::{Caller, LINK_LIFE};
 use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Wish};
@@ -87,14 +87,15 @@ struct FindingsQuery {
 async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
     let limit = query.limit.unwrap_or(FINDINGS_USUAL);
     if !(1..=FINDINGS_MOST).contains(&limit) {
-        let text = format!("limit is {limit}: 1 to {FINDINGS_MOST} would be right");
+        let text = format!("limit must be between 1 and {FINDINGS_MOST}, not {limit}");
         return Err(Failed::new(StatusCode::BAD_REQUEST, text));
     }
     if let Some(name) = &query.crawl {
         crawl_view(&Picture::take(&daemon), name)?;
     }
     let page = daemon.engine.findings(query.after, query.crawl.as_deref(), limit);
-    Ok(HttpResponse::Ok().json(Findings { boot: daemon.boot.clone(), page }))
+    let (boot, findings) = (daemon.boot.clone(), page.rows.into_iter().map(Finding::from).collect());
+    Ok(HttpResponse::Ok().json(Findings { boot, first: page.first, last: page.last, more: page.more, findings }))
 }
 
 #[derive(Deserialize)]
@@ -180,7 +181,7 @@ async fn cleaning_command(daemon: Daemon, path: web::Path<(String, String)>) -> 
 fn command(word: &str) -> Result<Command, Failed> {
     let known = [Command::Start, Command::Pause, Command::Resume, Command::Stop];
     known.into_iter().find(|command| command.word() == word).ok_or_else(|| {
-        let text = format!("{word:?} cannot be done: start, pause, resume or stop would be right");
+        let text = format!("the command must be start, pause, resume or stop, not {word:?}");
         Failed::new(StatusCode::NOT_FOUND, text)
     })
 }

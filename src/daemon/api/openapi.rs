@@ -13,7 +13,6 @@ use crate::cumulus::policy::SegmentEntry;
 use crate::daemon::hub::MissedEvent;
 use crate::daemon::series::Sample;
 use crate::engine::Command;
-use crate::model::FindingRow;
 
 /// The document as it is served.
 pub static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
@@ -31,7 +30,7 @@ const EVENTS: &str = "Server-sent events. At the start and then at most once a s
 
 /// Answers that several calls may give, by their status.
 const ERRORS: [(u16, &str); 7] = [
-    (400, "The body or a parameter is wrong; the text says what would be right."),
+    (400, "The body or a parameter is wrong; the text says what it must be."),
     (401, "No valid token or session."),
     (403, "Foreign Host or Origin."),
     (404, "No such crawl or cleaning."),
@@ -129,7 +128,7 @@ impl Calls {
             "The newest plan of a cleaning. 404 also if none was made since the start.",
         );
         // What no call answers with, but events carry.
-        self.json::<FindingRow>();
+        self.json::<Finding>();
         self.json::<PrefixesEvent>();
         self.json::<CycleEvent>();
         self.json::<CleaningEvent>();

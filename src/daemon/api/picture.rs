@@ -16,6 +16,7 @@ use crate::lock::lock;
 use crate::model::{self, CrawlStatus, CycleReport, CycleResult, CycleSummary, TargetStatus, TaskState, Verdict};
 use crate::policy::windows::Window;
 use crate::tahoe::leases::Spared;
+use crate::tahoe::words;
 
 const DAY_SECS: f64 = 86_400.0;
 
@@ -155,7 +156,7 @@ impl<'a> Picture<'a> {
             ring: self.shared.engine.ring(name).unwrap_or_default(),
             cycles,
             lease_ages: report.as_ref().and_then(lease_ages),
-            report: report.map(|report| report.to_json(&self.status.budget)),
+            report: report.map(|report| report.to_json_in(&words::REPORT, &self.status.budget)),
         }
     }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::tasks::Task;
+use crate::advice;
 use crate::daemon::keep::ByHand;
 use crate::daemon::launch::{cleaning_view, may_pass, view, waits_for_node};
 use crate::daemon::shared::{CleaningView, CrawlView};
@@ -136,7 +137,7 @@ impl Managed {
     /// It has ended, or did not begin: it is tried again if that can help.
     pub fn failed(&mut self, error: &Error, now: Duration) {
         if may_pass(error) {
-            self.waiting = Some(error.to_string());
+            self.waiting = Some(advice::told(error));
             self.retry_at = now.saturating_add(self.backoff.failed());
             self.asks_first |= waits_for_node(error);
         } else {
@@ -150,7 +151,7 @@ impl Managed {
             stopped: self.wanted == Wanted::Stopped,
             by_hand,
             waiting: self.waiting.clone(),
-            failed: self.failed.as_ref().map(advice),
+            failed: self.failed.as_ref().map(told),
             ..view(crawl)
         })
     }
@@ -162,7 +163,7 @@ impl Managed {
 }
 
 /// An error that ends a crawl, with what helps where that is another thing than for `sexton crawl`.
-fn advice(error: &Error) -> String {
+fn told(error: &Error) -> String {
     match error {
         Error::CycleDiffers { crawl, cycle, differences } => format!(
             "the unfinished cycle {cycle} was begun with other parameters: {}; put those back, or give it up for a new one \
@@ -173,7 +174,7 @@ fn advice(error: &Error) -> String {
             "the clock cannot be right: {why}; nothing more is deleted until it is set and the crawl is begun again with \
              `sexton start`"
         ),
-        error => error.to_string(),
+        error => advice::told(error),
     }
 }
 
@@ -183,6 +184,7 @@ mod tests {
 
     use super::*;
     use crate::cumulus::settings::CleaningSettings;
+    use crate::tahoe::ChangeRefusal;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -209,8 +211,8 @@ mod tests {
     #[test]
     fn the_wait_for_a_node_grows_and_its_job_is_asked_until_it_was_let_in() {
         let refusals = [
-            Error::NodeRuns { node: "process 7".to_owned() },
-            Error::NodeSilent { folder: PathBuf::from("/s"), fault: "is old".to_owned() },
+            ChangeRefusal::NodeRuns { node: "process 7".to_owned() }.into(),
+            ChangeRefusal::NodeSilent { folder: PathBuf::from("/s"), fault: "is old".to_owned() }.into(),
         ];
         for refused in refusals {
             let mut managed = managed();
@@ -218,7 +220,7 @@ mod tests {
             // It had walked up to the refusal.
             managed.runs(Some(&walking(100)));
             assert_eq!(waits(&mut managed, &refused, 7), [1, 2, 4, 8, 16, 30, 30]);
-            assert!(managed.asks_first && managed.waiting == Some(refused.to_string()));
+            assert!(managed.asks_first && managed.waiting == Some(advice::told(&refused)));
             // A store that goes away meanwhile changes nothing of that.
             let store = Error::Store { doing: "use store", path: "/s".into(), cause: "gone".into() };
             assert_eq!(waits(&mut managed, &store, 1), [30]);

@@ -8,7 +8,7 @@ use actix_web::web::Bytes;
 use super::Supervisor;
 use crate::daemon::api::cleanings;
 use crate::daemon::api::picture::{self, Picture};
-use crate::daemon::api::shapes::{ByeEvent, CleaningEvent, CycleEvent, PrefixesEvent};
+use crate::daemon::api::shapes::{ByeEvent, CleaningEvent, CycleEvent, Finding, PrefixesEvent};
 use crate::daemon::hub::event;
 use crate::daemon::series::Sample;
 use crate::model::{FINDINGS_KEPT, Status, TaskState};
@@ -68,7 +68,7 @@ impl Supervisor {
         }
         for row in &self.shared.engine.findings(self.told.finding, None, FINDINGS_AT_ONCE).rows {
             self.told.finding = row.number;
-            self.shared.hub.send(&event("finding", row));
+            self.shared.hub.send(&event("finding", &Finding::from(row.clone())));
         }
     }
 

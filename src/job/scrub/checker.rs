@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -138,15 +137,13 @@ pub trait Checker: Send + Sync + Sized + 'static {
     /// Begins the check of an object of this size.
     fn check(&self, object: &Self::Object, size: u64, reading: ReadingKind) -> Self::Check;
 
-    /// A flaw of an object, or of the bucket, as a finding. Default: names the bucket as its path does, and the object in the reason.
+    /// A flaw of an object, or of the bucket, as a finding. Default: names the bucket as its path does.
     fn finding(&self, bucket: &BucketOf<'_, Self>, object: Option<&Self::Object>, flaw: &Flaw) -> Finding {
         let path = self.path(bucket, b"");
-        let storage_index = shown::name(path.file_name().unwrap_or_default().as_bytes());
-        let object = object.map(Self::object_name).filter(|name| !name.is_empty());
-        let named = |name| format!("{} {}: {}", self.object_word(), shown::name(name), flaw.reason);
-        let (region, reason) = (flaw.region.to_owned(), object.map_or(flaw.reason.clone(), named));
+        let object = object.map(Self::object_name).filter(|name| !name.is_empty()).map(shown::name);
         let bytes = flaw.bytes.map(|span| (span.start, span.end));
-        Finding { storage_index, share: None, region, reason, tahoe_corrupt: false, only_kept: false, bytes }
+        let bucket = path.file_name().unwrap_or_default();
+        Finding { object, bytes, ..Finding::bad(bucket, flaw.region, flaw.reason.as_str()) }
     }
 
     /// Compares the objects of a bucket with each other: names those that are odd beside the others, each with the flaw. They are

@@ -29,7 +29,7 @@ impl Span {
 /// One thing that is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
-    /// The part of the object, as far as can be told: `content`, `data blocks`.
+    /// The part of the object, as far as is known: `content`, `data blocks`.
     pub region: &'static str,
     /// What is wrong, for people.
     pub reason: String,

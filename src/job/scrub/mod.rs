@@ -34,7 +34,7 @@ use crate::store::CacheUse;
 pub(crate) use check::Left;
 pub(crate) use visit::BucketVisit;
 
-/// What becomes of the pages that a scrub brings into the page cache.
+/// What is done with the pages that a scrub brings into the page cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PageCache {
     /// They are dropped, unless they were there before. The default.
@@ -69,7 +69,7 @@ impl<R: Checker> Scrub<R> {
         Scrub { selection, ..self }
     }
 
-    /// What becomes of the page cache. Default: it is spared.
+    /// What is done with the page cache. Default: it is spared.
     pub fn page_cache(self, page_cache: PageCache) -> Scrub<R> {
         let caches = match page_cache {
             PageCache::Spare => CacheUse::Spare,

@@ -53,7 +53,7 @@ pub struct Selection {
     /// The buckets of these names only. Default: all.
     pub buckets: BTreeSet<String>,
     /// Only prefixes last verified before this moment, in seconds since 1970. What those are the caller finds out; here
-    /// it is told in the report.
+    /// it is part of the report.
     pub since: Option<f64>,
 }
 

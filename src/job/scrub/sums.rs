@@ -1,25 +1,31 @@
-//! What the objects of a bucket have come to: sums, and the first of what is to be told. Put down only once the bucket is whole.
+//! What the objects of a bucket have come to: sums, and the first of its findings and errors. Put down only once the bucket is whole.
 
 use super::checker::{BucketOf, Checker};
 use super::reading::{JudgedObject, ObjectVerdict, ReadObject};
 use super::{Flaw, ScrubTally};
-use crate::job::{Counts, Finding, Fold, Remarks, Tally, Unreadable};
+use crate::job::{Finding, Fold, Remarks, Tally, Unreadable, Verified};
 use crate::store::{ErrorCause, explained};
 
 /// What the objects that were dealt with have come to.
 #[derive(Debug, Default)]
 pub struct BucketSums {
     tally: ScrubTally,
-    counts: Counts,
+    /// Objects that were gone when their turn came.
+    vanished: u64,
+    /// Bytes that copies in quarantine take.
+    quarantine_bytes: u64,
     remarks: Remarks,
 }
 
 impl BucketSums {
     /// Adds a corrupt object that this cycle had put away before a crash, with what was found of it then.
-    pub fn add_put_away(&mut self, bytes_read: u64, findings: Vec<Finding>) {
+    pub fn add_put_away(&mut self, bytes_read: u64, findings: impl Iterator<Item = Finding>) {
         self.count(bytes_read);
         self.count_corrupt(Some(0));
-        findings.into_iter().for_each(|finding| self.remarks.finding(&finding.object(), || finding));
+        for finding in findings {
+            let object = finding.object.clone().unwrap_or_default();
+            self.remarks.finding(object.as_bytes(), || finding);
+        }
     }
 
     /// Adds a finding about the bucket itself.
@@ -39,17 +45,16 @@ impl BucketSums {
         let JudgedObject { object, bytes_read, verdict, dealt, .. } = judged;
         let ReadObject { checked, misread, in_doubt, .. } = match verdict {
             ObjectVerdict::Unreadable(_) if !fold.is_there(&path) => {
-                self.counts.vanished += 1;
+                self.vanished += 1;
                 return;
             }
             ObjectVerdict::Unreadable(error) => {
                 let cause = ErrorCause::of(&error);
                 let error = explained(error.kind(), cause, format!("cannot read {}: {error}", checker.object_word()));
                 let unreadable = Unreadable { path, error };
-                self.remarks.error_at(&unreadable.path, cause, unreadable.told());
+                self.remarks.error_at(&unreadable.path, cause, unreadable.message());
                 self.count(bytes_read);
                 self.tally.unreadable += 1;
-                self.counts.verified.unreadable += 1;
                 return;
             }
             ObjectVerdict::Read(read) => read,
@@ -66,12 +71,10 @@ impl BucketSums {
         }
         if checked.flaws.is_empty() && in_doubt {
             self.tally.in_doubt += 1;
-            self.counts.verified.in_doubt += 1;
             return;
         }
         if checked.flaws.is_empty() {
             self.tally.ok += 1;
-            self.counts.verified.ok += 1;
             self.tally.partly_checked += u64::from(checked.is_partial);
             return;
         }
@@ -87,25 +90,27 @@ impl BucketSums {
 
     /// Counts an object, whatever it has come to, and the bytes that were read of it.
     fn count(&mut self, bytes_read: u64) {
-        self.counts.shares += 1;
-        self.counts.verified.bytes = self.counts.verified.bytes.saturating_add(bytes_read);
         self.tally.objects += 1;
         self.tally.bytes = self.tally.bytes.saturating_add(bytes_read);
     }
 
     /// Counts it as corrupt, and what was copied of it to quarantine, if it lies there now.
     fn count_corrupt(&mut self, quarantined: Option<u64>) {
-        let verified = &mut self.counts.verified;
         self.tally.corrupt += 1;
-        verified.corrupt += 1;
         self.tally.quarantined += u64::from(quarantined.is_some());
-        verified.quarantine_bytes = verified.quarantine_bytes.saturating_add(quarantined.unwrap_or(0));
+        self.quarantine_bytes = self.quarantine_bytes.saturating_add(quarantined.unwrap_or(0));
     }
 
     /// Puts everything down.
     pub(super) fn put_down(self, fold: &mut Fold<'_, ScrubTally>) {
+        let ScrubTally { objects, bytes, ok, corrupt, unreadable, in_doubt, .. } = self.tally;
+        let quarantine_bytes = self.quarantine_bytes;
+        // The walk's counts are shown while the cycle lasts; the tally is read when it has ended.
+        let counts = &mut fold.notes.counts;
+        counts.objects += objects;
+        counts.vanished += self.vanished;
+        counts.verified.merge(&Verified { bytes, ok, corrupt, unreadable, in_doubt, quarantine_bytes });
         fold.tally.merge(self.tally);
-        fold.notes.counts.merge(&self.counts);
         self.remarks.tell_of_entered(fold.notes);
     }
 }

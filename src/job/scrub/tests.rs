@@ -255,7 +255,7 @@ fn a_check_never_notices_where_bytes_come_from() {
     assert_eq!((objects, ok, corrupt, unreadable, misread), (6, 5, 1, 0, 1), "{:?}", walked.errors);
     assert_eq!(walked.tally.bytes, 5 * 200_000);
     let [found] = &walked.findings[..] else { panic!("{:?}", walked.findings) };
-    assert_eq!((found.storage_index.as_bytes(), found.bytes), (&rotten[..], Some((0, 200_000))));
+    assert_eq!((found.bucket.as_bytes(), found.bytes), (&rotten[..], Some((0, 200_000))));
     let [misread] = &walked.errors[..] else { panic!("{:?}", walked.errors) };
     assert!(misread.error.contains("suspect memory"), "{misread:?}");
     let requests = |name: &[u8]| lock(&store.0)[name].requests;

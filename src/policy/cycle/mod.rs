@@ -226,7 +226,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Decides what becomes of the newest cycle of a crawl.
+/// Decides what to do with the newest cycle of a crawl.
 pub fn decide(latest: Option<&Cycle>, wanted: &Wanted<'_>, fresh: Fresh) -> Decision {
     let Some(cycle) = latest else { return Decision::Begin };
     if fresh == Fresh::Yes || (cycle.finished.is_some() && cycle.delivered) {

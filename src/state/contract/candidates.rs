@@ -9,7 +9,7 @@ use crate::state::{Claim, Consent, Progress, StateStore};
 
 fn candidate(n: u64) -> Candidate {
     let bucket = [format!("{n:06}").as_bytes(), &[0xff, 0]].concat();
-    Candidate { bucket, shown: DeletionCount { objects: n, leases: n << 40, bytes: u64::MAX - n } }
+    Candidate { bucket, shown: DeletionCount { objects: n, records: n << 40, bytes: u64::MAX - n } }
 }
 
 fn all(range: std::ops::Range<u64>) -> Vec<Candidate> {

@@ -205,10 +205,10 @@ fn one(conn: &Connection, seal: Seal, position: u32, order: &'static str) -> Out
 
 /// A candidate: the length of its name, the name, and three figures; numbers as LEB128.
 fn encode(candidate: &Candidate, body: &mut Vec<u8>) {
-    let DeletionCount { objects, leases, bytes } = candidate.shown;
+    let DeletionCount { objects, records, bytes } = candidate.shown;
     put_number(candidate.bucket.len() as u64, body);
     body.extend_from_slice(&candidate.bucket);
-    [objects, leases, bytes].into_iter().for_each(|figure| put_number(figure, body));
+    [objects, records, bytes].into_iter().for_each(|figure| put_number(figure, body));
 }
 
 fn decode(rest: &mut &[u8]) -> Option<Candidate> {
@@ -216,8 +216,8 @@ fn decode(rest: &mut &[u8]) -> Option<Candidate> {
     let (bucket, after) = rest.split_at_checked(len)?;
     *rest = after;
     let bucket = bucket.to_vec();
-    let (objects, leases, bytes) = (take_number(rest)?, take_number(rest)?, take_number(rest)?);
-    Some(Candidate { bucket, shown: DeletionCount { objects, leases, bytes } })
+    let (objects, records, bytes) = (take_number(rest)?, take_number(rest)?, take_number(rest)?);
+    Some(Candidate { bucket, shown: DeletionCount { objects, records, bytes } })
 }
 
 fn put_number(mut number: u64, body: &mut Vec<u8>) {
@@ -258,8 +258,8 @@ mod tests {
             all in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), any::<[u64; 3]>()), 0..20),
             cut in any::<prop::sample::Index>(),
         ) {
-            let candidate = |(bucket, [objects, leases, bytes]): (Vec<u8>, [u64; 3])| {
-                Candidate { bucket, shown: DeletionCount { objects, leases, bytes } }
+            let candidate = |(bucket, [objects, records, bytes]): (Vec<u8>, [u64; 3])| {
+                Candidate { bucket, shown: DeletionCount { objects, records, bytes } }
             };
             let all: Vec<Candidate> = all.into_iter().map(candidate).collect();
             let mut body = Vec::new();

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::damage::{Stretch, Subject, apply};
 use super::faults::Out;
-use crate::job::{Counts, Coverage, Finding, Judged, ObjectName};
+use crate::job::{Counts, Coverage, Finding, Judged, ObjectName, Severity};
 use crate::policy::cycle::CycleIdentity;
 
 /// What of a saved tally tells whether its prefix was visited.
@@ -62,9 +62,9 @@ fn judged(conn: &Connection, cycle: i64, position: i64) -> Out<Judged> {
         if !is_finding {
             judged.unclear.insert(ObjectName { bucket, object: Vec::new() });
         } else if let Ok(finding) = serde_json::from_str::<Finding>(&body)
-            && !finding.only_kept
+            && finding.severity == Severity::Bad
         {
-            judged.damaged.insert(ObjectName { bucket, object: finding.object() });
+            judged.damaged.insert(ObjectName { bucket, object: finding.object.unwrap_or_default().into_bytes() });
         }
     }
     Ok(judged)

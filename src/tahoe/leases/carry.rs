@@ -157,7 +157,7 @@ pub(super) fn bucket(
     let counts = &mut deed.notes.counts;
     counts.deleted += freed.shares;
     counts.deleted_bytes = counts.deleted_bytes.saturating_add(freed.bytes);
-    counts.deleted_leases += freed.leases;
+    counts.deleted_records += freed.leases;
     deed.tally.deleted.merge(&freed);
     if !plan.examined {
         plan.count_examined(deed.tally);

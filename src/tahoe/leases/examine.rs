@@ -247,7 +247,7 @@ impl BucketVisit {
     fn looked(&mut self, job: &Leases, bucket: &TahoeBucket<'_>, name: Vec<u8>, looked: Looked, phase: VisitPhase) {
         let Looked { seen, act, spared, mut flaws, stops, kept, .. } = looked;
         let mut plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
-        self.counts.shares += 1;
+        self.counts.objects += 1;
         if self.sums.has_stopped() {
             // Tahoe does not come to it; and where so much is wrong, people should look first.
             plan.act = None;
@@ -300,7 +300,7 @@ impl BucketVisit {
             }
             _ => self.error(bucket, name, ErrorCause::of(e), &format!("cannot read share: {e}")),
         }
-        self.counts.shares += 1;
+        self.counts.objects += 1;
         let plan = SharePlan::of(name.to_vec(), Seen::Stops(None));
         self.sums.add(&plan);
     }
@@ -359,7 +359,7 @@ impl BucketVisit {
     fn put_down_notes(&mut self, bucket: &TahoeBucket<'_>, fold: &mut Fold<'_, LeaseTally>) {
         let (told, mut counts) = (std::mem::take(&mut self.told), std::mem::take(&mut self.counts));
         if fold.phase.examines() {
-            counts.no_share = self.listing.no_share();
+            counts.no_object = self.listing.no_share();
             fold.notes.counts.merge(&counts);
             self.listing.strays().for_each(|name| fold.notes.stray(&bucket.path_of(name)));
             told.tell(bucket.name(), fold.notes);
@@ -391,7 +391,7 @@ impl BucketVisit {
         frees.buckets = u64::from(prune);
         match job.settings.manner() {
             Manner::Deletes if is_pending && fold.phase == VisitPhase::Examine => {
-                let count = DeletionCount { objects: frees.shares, leases: frees.leases, bytes: frees.bytes };
+                let count = DeletionCount { objects: frees.shares, records: frees.leases, bytes: frees.bytes };
                 fold.intend(count, &()).map_err(io::Error::other).map_err(unreadable)?;
             }
             Manner::Deletes => {

@@ -83,7 +83,7 @@ impl FromStr for Expiry {
     /// Tahoe.
     ///
     /// # Errors
-    /// [`Error::Config`] with what would be right.
+    /// [`Error::Config`] with what it must be.
     fn from_str(text: &str) -> Result<Expiry, Error> {
         let wrong = |why: &str| Error::Config(format!("expiry \"{text}\" {why}"));
         match text.split_once(':') {
@@ -119,7 +119,7 @@ impl FromStr for ShareTypes {
     /// Reads `mutable`, `immutable`, or both with a comma between them.
     ///
     /// # Errors
-    /// [`Error::Config`] with what would be right.
+    /// [`Error::Config`] with what it must be.
     fn from_str(text: &str) -> Result<ShareTypes, Error> {
         let mut types = Vec::new();
         for word in text.split(',') {

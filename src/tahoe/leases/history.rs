@@ -6,6 +6,7 @@ use super::tally::{LeaseTally, Space, Split};
 use super::{LeaseSettings, Manner};
 use crate::job::{CycleView, Finding};
 use crate::tahoe::lease::DAY_SECS;
+use crate::tahoe::words;
 
 /// Makes the entry of a cycle.
 pub(super) fn entry(settings: &LeaseSettings, manner: Manner, cycle: &CycleView<'_, LeaseTally>) -> Value {
@@ -53,8 +54,8 @@ fn leases_per_share(tally: &LeaseTally) -> Value {
 
 /// Each corrupt share's storage index and number, in the order met. `null` is a number that does not fit in 64 bits.
 fn corrupt_shares(findings: &[Finding]) -> Value {
-    let corrupt = findings.iter().filter(|finding| finding.tahoe_corrupt);
-    corrupt.map(|finding| json!([finding.storage_index, finding.share])).collect()
+    let corrupt = findings.iter().filter(|finding| words::is_tahoe_corrupt(finding));
+    corrupt.map(|finding| json!([finding.bucket, words::share_number(finding.object.as_deref())])).collect()
 }
 
 /// 48 numbers, and one more where a corrupt share ended a bucket.

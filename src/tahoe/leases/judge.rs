@@ -9,6 +9,7 @@ use crate::tahoe::container::{Header, Misfit};
 use crate::tahoe::lease::{DAY_SECS, LEASE_SECS, Lease};
 use crate::tahoe::number::ShareNumber;
 use crate::tahoe::table::Fault;
+use crate::tahoe::words::ShareFinding;
 
 /// Findings about version, magic, lengths and offsets.
 pub(super) const HEADER: &str = "container header";
@@ -55,7 +56,7 @@ impl Flaw {
             reason = format!("share {}: {reason}", shown::name(share));
         }
         let (storage_index, region) = (shown::name(bucket), region.to_owned());
-        Finding { storage_index, share: number, region, reason, tahoe_corrupt, only_kept, bytes: None }
+        ShareFinding { storage_index, share: number, region, reason, tahoe_corrupt, only_kept, bytes: None }.into()
     }
 }
 

@@ -44,9 +44,10 @@ use super::TahoeStore;
 use super::store::TahoeBucket;
 use crate::error::Error;
 use crate::job::{Carried, CycleView, Deed, Fold, Intent, Job, PrefixWalk, Stopped, Unreadable, Visited};
-use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, node_fault, secs_ahead};
+use crate::policy::deletion::{Clocks, SafetyCatch, clock_fault, secs_ahead};
 use crate::shown;
 use crate::store::Store;
+use crate::tahoe::refusal::{ChangeRefusal, node_fault};
 
 /// Checks the leases of every share of a [`TahoeStore`].
 #[derive(Debug, Clone, Default)]
@@ -114,7 +115,7 @@ impl Leases {
         let freed = cycle.tally.would_delete;
         let mut would_delete = json!(freed);
         would_delete["max_delete"] = json!(self.settings.max_delete);
-        would_delete["over_max_delete"] = json!(!self.catch().allows(freed.shares, cycle.counts.shares));
+        would_delete["over_max_delete"] = json!(!self.catch().allows(freed.shares, cycle.counts.objects));
         would_delete
     }
 }
@@ -192,7 +193,7 @@ impl Job<TahoeStore> for Leases {
                 let fault = node_fault(store.node_saved_unix(), clocks.moment.unix_secs);
                 // They lie beside `shares/`.
                 let folder = || store.path("", None).parent().map(Path::to_path_buf).unwrap_or_default();
-                fault.map_or(Ok(()), |fault| Err(Error::NodeSilent { folder: folder(), fault }))
+                fault.map_or(Ok(()), |fault| Err(ChangeRefusal::NodeSilent { folder: folder(), fault }.into()))
             }
             _ => Ok(()),
         }

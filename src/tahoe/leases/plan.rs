@@ -170,7 +170,7 @@ impl BucketPlan {
     /// What all its acts delete, done or not, as it is judged and bounded.
     pub fn deletion(&self) -> DeletionCount {
         let Freed { leases, shares, bytes, .. } = self.frees();
-        DeletionCount { objects: shares, leases, bytes }
+        DeletionCount { objects: shares, records: leases, bytes }
     }
 
     /// Adds what Tahoe's history has of the bucket as far as it was examined: everything but what was recovered.

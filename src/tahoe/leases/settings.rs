@@ -108,7 +108,7 @@ impl LeaseSettings {
     /// Checks that it goes together, and that whoever lets something be deleted has said the word.
     ///
     /// # Errors
-    /// [`Error::Config`] with what would be right.
+    /// [`Error::Config`] with what it must be.
     pub fn validate(&self) -> Result<()> {
         let types = &self.sharetypes.0;
         let expires = self.expiry != Expiry::None;
@@ -174,7 +174,7 @@ impl LeaseSettings {
     /// [`Conduct::Compat`] follows Tahoe in this too.
     ///
     /// # Errors
-    /// [`Error::Config`] with what would be right.
+    /// [`Error::Config`] with what it must be.
     pub fn validate_at(&self, now: f64) -> Result<()> {
         match self.expiry {
             // Moments that matter are far below 2^53.

@@ -119,11 +119,11 @@ impl From<RawShareType> for ShareType {
 /// Reads the age at which leases expire: a duration in whole seconds, at least one.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn parse_age(text: &str) -> std::result::Result<Expiry, String> {
     let age = parse_duration(text)?;
     if age.subsec_nanos() != 0 {
-        return Err(format!("{text:?} is no age of a lease: whole seconds would be right"));
+        return Err(format!("the age of a lease must be whole seconds, not {text:?}"));
     }
     if age.is_zero() {
         return Err(format!("{text:?} would expire every lease; write the age like \"31d\""));
@@ -134,7 +134,7 @@ pub fn parse_age(text: &str) -> std::result::Result<Expiry, String> {
 /// Reads a cutoff date: `2025-01-01`, which is midnight UTC, or a moment like `2025-01-01T12:00:00Z`.
 ///
 /// # Errors
-/// Says what would be right.
+/// Says what the text must be.
 pub fn parse_cutoff(text: &str) -> std::result::Result<Expiry, String> {
     let wrong =
         || format!("{text:?} is no date; write it like \"2025-01-01\" (midnight UTC) or \"2025-01-01T12:00:00Z\"");
@@ -269,9 +269,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_age_is_told_what_would_be_right() {
+    fn a_wrong_age_is_answered_with_what_it_must_be() {
         assert_eq!(parse_age("0s").unwrap_err(), "\"0s\" would expire every lease; write the age like \"31d\"");
-        assert_eq!(parse_age("10ms").unwrap_err(), "\"10ms\" is no age of a lease: whole seconds would be right");
+        assert_eq!(parse_age("10ms").unwrap_err(), "the age of a lease must be whole seconds, not \"10ms\"");
     }
 
     /// The numbers are those of GNU date: `date -u -d 2025-01-01 +%s`.

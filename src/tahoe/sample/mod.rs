@@ -119,7 +119,7 @@ impl SampleStore {
     fn validate(&self) -> Result<()> {
         let wrong = |what: &str, is: u32, least: u32, most: u32| {
             let of = "for a sample store";
-            Err(Error::Config(format!("{what} is {is} {of}: {least} to {most} would be right")))
+            Err(Error::Config(format!("{what} must be between {least} and {most} {of}, not {is}")))
         };
         // So no lease is granted before 1970 or expires beyond the 32 bits of its field.
         let latest = u32::MAX - LEASE_SECS;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, test_kill_process};
 use super::TahoeStore;
 use crate::error::Error;
 use crate::store::open_regular;
+use crate::tahoe::ChangeRefusal;
 use crate::tahoe::state::{COUNTER_FILE, EXPORT_HEAD_LEN, LEASES_FILE, is_as_exported};
 
 /// Within this time a running node saves the state of a crawler: its bucket counter rests for an hour, and works a while.
@@ -62,7 +63,7 @@ impl NodeSign {
     /// The error that refuses a change which only a stopped node allows.
     pub fn refusal(&self) -> Error {
         let node = format!("{self}, and offline is for a node that is stopped; {}", self.remedy());
-        Error::NodeRuns { node }
+        ChangeRefusal::NodeRuns { node }.into()
     }
 
     /// What to do about it.

@@ -15,6 +15,7 @@ use super::{FileId, TahoeStore};
 use crate::calls::openat;
 use crate::error::{Error, Result};
 use crate::store::open::DIRECTORY;
+use crate::tahoe::ChangeRefusal;
 
 /// The locks of this process: its crawls, of different types of shares perhaps, may change one store together.
 static HELD: Mutex<BTreeMap<FileId, Weak<OwnedFd>>> = Mutex::new(BTreeMap::new());
@@ -24,7 +25,7 @@ impl TahoeStore {
     /// nobody is kept off.
     ///
     /// # Errors
-    /// As [`changeable`](TahoeStore::changeable); [`Error::StoreTaken`] if another process does; [`Error::Store`] if the folder cannot be opened.
+    /// As [`changeable`](TahoeStore::changeable); [`ChangeRefusal::StoreTaken`] if another process does; [`Error::Store`] if the folder cannot be opened.
     pub fn alone(self) -> Result<TahoeStore> {
         let mut store = self.changeable()?;
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +43,7 @@ impl TahoeStore {
         let failed = |e: Errno| Error::Store { doing: "lock", path: self.shares_path.clone(), cause: e.to_string() };
         let folder = openat(&self.shares(), ".", DIRECTORY, Mode::empty()).map_err(failed)?;
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => Err(Error::StoreTaken { path: self.root.clone() }),
+            Err(Errno::WOULDBLOCK) => Err(ChangeRefusal::StoreTaken { path: self.root.clone() }.into()),
             // Some file systems of networks know no locks.
             Ok(()) | Err(_) => Ok(folder),
         }
@@ -68,7 +69,7 @@ mod tests {
         let taken = other();
         assert_eq!(lock(&taken), Ok(()));
         let refused = open().alone().unwrap_err();
-        assert!(matches!(refused, Error::StoreTaken { .. }), "{refused}");
+        assert!(matches!(refused.downcast_ref(), Some(ChangeRefusal::StoreTaken { .. })), "{refused}");
         drop(taken);
         open().alone().unwrap();
     }

@@ -89,7 +89,7 @@ fn names_that_are_no_buckets_are_strays_and_are_listed_all_the_same() {
     assert_eq!(list(&store, "ab").0, expected.map(|(name, nature)| (name.to_owned(), nature)));
     // A file and a link to nothing cannot be opened; the linked bucket is walked twice; the rest holds a share each.
     let walked = walk(&store, &Leases::default(), NOW, Stops::Never);
-    assert_eq!((walked.counts.buckets, walked.counts.no_bucket, walked.counts.shares), (7, 5, 5));
+    assert_eq!((walked.counts.buckets, walked.counts.no_bucket, walked.counts.objects), (7, 5, 5));
     let errors: Vec<_> = walked.errors.iter().map(|e| e.error.as_str()).collect();
     assert_eq!(
         errors,
@@ -191,7 +191,7 @@ fn a_pipe_in_the_place_of_a_share_does_not_stop_the_walk() {
     rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
     let store = TahoeStore::open(dir.path()).unwrap();
     let walked = walk(&store, &Leases::default(), NOW, Stops::Never);
-    assert_eq!(walked.counts.shares, 2);
+    assert_eq!(walked.counts.objects, 2);
     let expected = "cannot read share: it is no regular file; Tahoe's crawler would stop here for good";
     assert_eq!(walked.errors.iter().map(|e| e.error.as_str()).collect::<Vec<_>>(), [expected]);
 }
@@ -252,7 +252,7 @@ fn a_walk_leaves_access_times_as_they_were() {
         fs::File::open(path).unwrap().set_times(fs::FileTimes::new().set_accessed(long_ago)).unwrap();
     }
     let walked = walk(&TahoeStore::open(dir.path()).unwrap(), &Leases::new(Default::default()), NOW, Stops::Never);
-    assert_eq!(walked.counts.shares, 1);
+    assert_eq!(walked.counts.objects, 1);
     for path in &paths {
         assert_eq!(fs::metadata(path).unwrap().accessed().unwrap(), long_ago, "{}", path.display());
     }

@@ -15,6 +15,7 @@ use crate::state::{Progress, StateStore};
 use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::LeaseTally;
 use crate::tahoe::state::figures::Figures;
+use crate::tahoe::words::ShareFinding;
 
 /// One prefix of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,8 +68,8 @@ pub(super) fn lease_rows(ring: &Ring, reach: &Reach, figures: &Figures) -> Resul
     let mut out = Vec::new();
     for prefix in 0..rows {
         let (counts, tally) = if prefix == home {
-            let shares = figures.space.groups[3][1][0].saturating_add(figures.corrupt_shares.len() as u64);
-            let counts = Counts { buckets: figures.space.groups[3][0][0], shares, ..Counts::default() };
+            let objects = figures.space.groups[3][1][0].saturating_add(figures.corrupt_shares.len() as u64);
+            let counts = Counts { buckets: figures.space.groups[3][0][0], objects, ..Counts::default() };
             (counts, LeaseTally::from_tahoe(figures))
         } else {
             (Counts::default(), LeaseTally::default())
@@ -103,15 +104,9 @@ fn by_prefix<'f>(ring: &Ring, rows: u32, figures: &'f Figures) -> Vec<Vec<&'f (S
 }
 
 fn corrupt_share(bucket: &str, share: Option<i64>) -> Finding {
-    Finding {
-        storage_index: bucket.to_owned(),
-        share,
-        region: "share".to_owned(),
-        reason: "listed as corrupt by Tahoe's lease checker".to_owned(),
-        tahoe_corrupt: true,
-        only_kept: false,
-        bytes: None,
-    }
+    let reason = "listed as corrupt by Tahoe's lease checker".to_owned();
+    let (storage_index, region) = (bucket.to_owned(), "share".to_owned());
+    ShareFinding { storage_index, share, region, reason, tahoe_corrupt: true, only_kept: false, bytes: None }.into()
 }
 
 /// The rows of a cycle of the bucket counter: every prefix whose count is known is complete.

@@ -67,7 +67,7 @@ impl Frame<'_> {
 }
 
 impl Import {
-    /// Reads Tahoe's files of one crawler, and decides what becomes of them; `None` if there are none.
+    /// Reads Tahoe's files of one crawler, and decides what is done with them; `None` if there are none.
     ///
     /// # Errors
     /// [`Error::Config`] if a file is damaged, of another version or of the old kind, [`Error::Store`] if it cannot be read.

@@ -32,7 +32,7 @@ pub(super) fn write(
     let share = share.map_or_else(|| "unknown".to_owned(), |number| number.to_string());
     // A container that is neither is taken for immutable.
     let kind = share_type.unwrap_or(ShareType::Immutable);
-    let reasons: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.region, f.reason)).collect();
+    let reasons: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.part, f.reason)).collect();
     let text = format!(
         "report: Share Corruption\ntype: {kind}\nstorage_index: {storage_index}\nshare_number: {share}\n\n{}\n\n",
         reasons.join("\n")

@@ -105,7 +105,7 @@ impl Aftermath {
     /// Adds what is not of the batch to the sums.
     pub(super) fn settle(self, checker: &ShareChecker, bucket: &TahoeBucket<'_>, sums: &mut BucketSums) {
         for Note { read, size, findings, .. } in self.moved_before {
-            sums.add_put_away(read.unwrap_or(size), findings);
+            sums.add_put_away(read.unwrap_or(size), findings.into_iter().map(Finding::from));
         }
         self.ties.iter().for_each(|tie| sums.add_finding(checker.finding(bucket, None, &tie.flaw)));
     }

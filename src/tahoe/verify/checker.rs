@@ -91,7 +91,7 @@ impl Checker for ShareChecker {
     }
 
     fn note_strays(&self, bucket: &TahoeBucket<'_>, listing: &ShareListing, notes: &mut Notes) {
-        notes.counts.no_share += listing.no_share();
+        notes.counts.no_object += listing.no_share();
         listing.strays().for_each(|name| notes.stray(&bucket.path_of(name)));
     }
 
@@ -120,8 +120,8 @@ impl Checker for ShareChecker {
             _ => flaw.reason.clone(),
         };
         let bytes = flaw.bytes.filter(|_| flaw.region != Region::Bucket).map(|span| (span.start, span.end));
-        let (storage_index, region) = (bucket.storage_index(), flaw.region.to_owned());
-        Finding { storage_index, share: number, region, reason, tahoe_corrupt: false, only_kept: false, bytes }
+        let object = number.map(|number| number.to_string());
+        Finding { object, bytes, ..Finding::bad(bucket.storage_index(), flaw.region, reason) }
     }
 
     fn compare(&self, batch: &[JudgedShare]) -> Vec<(Vec<u8>, Flaw)> {

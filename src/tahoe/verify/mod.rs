@@ -1,7 +1,7 @@
 //! The job `verify`: reads every byte of every share and checks all that can be checked without a capability.
 //!
 //! The [scrub](crate::job::scrub) reads the shares; here stands what it has to know of them ([`ShareChecker`]), how the shares of a
-//! bucket are compared with each other, and what becomes of corrupt ones.
+//! bucket are compared with each other, and what is done with corrupt ones.
 //! Nothing in the store is changed, unless corrupt shares are to be moved to a quarantine folder.
 
 mod advisory;
@@ -41,12 +41,12 @@ pub enum Advisories {
     Write,
 }
 
-/// What is verified, and what becomes of what is found.
+/// What is verified, and what is done with what is found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifySettings {
     /// Which buckets. Default: all.
     pub selection: Selection,
-    /// What becomes of corrupt shares. Default: nothing.
+    /// What is done with corrupt shares. Default: nothing.
     pub quarantine: Quarantine,
     /// Where they go. Default `None`: the folder `quarantine` beside `shares/`.
     pub quarantine_dir: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub struct VerifySettings {
     pub free_percent: u8,
     /// Whether advisories are written. Default: none.
     pub advisories: Advisories,
-    /// What becomes of the page cache. Default: it is spared.
+    /// What is done with the page cache. Default: it is spared.
     pub page_cache: PageCache,
     /// Whether the node is vouched for to be stopped, as far as that cannot be seen from here; for [`Quarantine::Move`]. Default: no.
     pub node_stopped: bool,

@@ -9,9 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::fstat;
-use crate::job::Finding;
 use crate::job::scrub::CycleMoment;
 use crate::store::HeldFolder;
+use crate::tahoe::words::ShareFinding;
 
 /// A longer note is none of ours.
 const NOTE_LEN_MOST: u64 = 1 << 20;
@@ -33,7 +33,7 @@ pub(super) struct Note {
     /// Its hash (see [`stretch`](super::stretch)), where it was copied; older notes do not say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ShareFinding>,
 }
 
 impl Note {

@@ -30,6 +30,7 @@ use crate::shown;
 use crate::store::held::rename_new;
 use crate::store::{ErrorCause, HeldFolder, Stamp, explained};
 use crate::tahoe::store::TahoeBucket;
+use crate::tahoe::words::ShareFinding;
 
 /// Names that are tried for one share.
 const NAMES_MOST: u32 = 1000;
@@ -37,7 +38,7 @@ const NAMES_MOST: u32 = 1000;
 /// So many bytes of a copy wait for the disk at most, or the last of its steps would have to wait for all of them.
 const UNSYNCED_MOST: u64 = 8 << 20;
 
-/// What becomes of corrupt shares.
+/// What is done with corrupt shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Quarantine {
     /// They stay where they are. The default.
@@ -66,7 +67,7 @@ impl FromStr for Quarantine {
     fn from_str(text: &str) -> Result<Quarantine, String> {
         let all = [Quarantine::None, Quarantine::Copy, Quarantine::Move];
         let found = all.into_iter().find(|q| q.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is unknown; none, copy or move would be right"))
+        found.ok_or_else(|| format!("quarantine must be none, copy or move, not {text:?}"))
     }
 }
 
@@ -201,7 +202,8 @@ impl PutAway {
         moment: CycleMoment,
     ) -> io::Result<PutAway> {
         let Corrupt { size, stamp, .. } = *corrupt;
-        let (how, findings) = (settings.quarantine.as_str().to_owned(), corrupt.findings.to_vec());
+        let (how, findings) =
+            (settings.quarantine.as_str().to_owned(), corrupt.findings.iter().map(ShareFinding::from).collect());
         let (began, read) = (Some(moment.began), Some(corrupt.read));
         let note = Note { now: moment.now, began, how, size, read, hash: None, findings };
         let (quarantine, name, held) = (settings.quarantine, corrupt.name.to_vec(), bucket.for_change()?);

@@ -95,7 +95,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "DURATION", value_parser = spelling::parse_target)]
     target: Option<Duration>,
 
-    /// What becomes of corrupt shares: they stay, are copied, or (with --offline) moved to the quarantine folder
+    /// What is done with corrupt shares: they stay, are copied, or (with --offline) moved to the quarantine folder
     #[arg(long, value_name = "none|copy|move")]
     quarantine: Option<Quarantine>,
 
@@ -226,6 +226,6 @@ fn parse_order(text: &str) -> std::result::Result<Order, String> {
     match text {
         "ring" => Ok(Order::Ring),
         "oldest_first" => Ok(Order::OldestFirst),
-        _ => Err("ring or oldest_first would be right".to_owned()),
+        _ => Err(format!("order must be ring or oldest_first, not {text}")),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use sexton::Error;
+use sexton::cumulus::LocalDbError;
 use sexton::cumulus::policy::Mode;
 use sexton::cumulus::settings::{CleaningSettings, LongLocks};
 use sexton::cumulus::{CleaningRun, Guard, LocalDb, Outcome};
@@ -194,7 +194,7 @@ fn whoever_opens_a_database_while_a_backup_runs_is_never_in_the_way_of_its_commi
             scope.spawn(|| {
                 while !committed.load(Ordering::Relaxed) {
                     if let Err(error) = LocalDb::open(&path) {
-                        assert!(matches!(error, Error::LocalDbBusy { .. }), "{error}");
+                        assert!(matches!(error.downcast_ref(), Some(LocalDbError::Busy { .. })), "{error}");
                     }
                 }
             });

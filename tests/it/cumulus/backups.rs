@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
+use sexton::cumulus::LocalDbError;
 use sexton::cumulus::policy::{Clock, Limits, Mode, Options, Part, Refusal};
 use sexton::cumulus::{Applier, LocalDb, Step, Survey, plan};
 use sexton::{Error, Retry};
@@ -45,7 +46,7 @@ fn a_backup_between_two_steps_makes_the_plan_stale() {
         backup(&path).unwrap();
         let before = dump(&path, "A");
         let error = applier.next_step(&db, 10).unwrap_err();
-        assert!(matches!(error, Error::PlanStale { .. }), "{error}");
+        assert!(matches!(error.downcast_ref(), Some(LocalDbError::PlanStale { .. })), "{error}");
         assert_eq!(error.retry(), Retry::Helps);
         assert_eq!(dump(&path, "A"), before);
         // A new plan knows the new snapshot.
@@ -64,7 +65,7 @@ fn a_backup_while_the_survey_reads_makes_it_stale() {
     survey.next_step(&db, 10).unwrap();
     backup(&path).unwrap();
     let error = survey.next_step(&db, 10).unwrap_err();
-    assert!(matches!(error, Error::PlanStale { .. }), "{error}");
+    assert!(matches!(error.downcast_ref(), Some(LocalDbError::PlanStale { .. })), "{error}");
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn a_running_backup_is_found_before_anything_is_read_or_changed() {
         let reading = survey.next_step(&db, 10);
         assert_eq!(reading.is_ok(), wal, "{reading:?}");
         let error = applier.next_step(&db, 10).unwrap_err();
-        assert!(matches!(error, Error::LocalDbBusy { .. }), "{error}");
+        assert!(matches!(error.downcast_ref(), Some(LocalDbError::Busy { .. })), "{error}");
         assert_eq!(error.retry(), Retry::Helps);
         running.execute_batch("COMMIT").unwrap();
     }
@@ -142,7 +143,10 @@ fn a_step_that_cannot_be_committed_is_done_again() {
     reader.execute_batch("BEGIN; SELECT * FROM snapshots").unwrap();
     let upcoming = applier.upcoming();
     for _ in 0..2 {
-        assert!(matches!(applier.next_step(&db, 10), Err(Error::LocalDbBusy { .. })));
+        assert!(matches!(
+            applier.next_step(&db, 10).as_ref().map_err(Error::downcast_ref),
+            Err(Some(LocalDbError::Busy { .. }))
+        ));
         assert_eq!(applier.upcoming(), upcoming);
     }
     reader.execute_batch("COMMIT").unwrap();
@@ -264,9 +268,15 @@ fn what_is_no_local_database_is_told_apart() {
     let error = LocalDb::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("localdb.sqlite"), "{error}");
     fs::write(&file, b"").unwrap();
-    assert!(matches!(LocalDb::open(&file), Err(Error::LocalDbForeign { .. })));
+    assert!(matches!(
+        LocalDb::open(&file).as_ref().map_err(Error::downcast_ref),
+        Err(Some(LocalDbError::Foreign { .. }))
+    ));
     fs::write(&file, vec![b'x'; 8192]).unwrap();
-    assert!(matches!(LocalDb::open(&file), Err(Error::LocalDbForeign { .. })));
+    assert!(matches!(
+        LocalDb::open(&file).as_ref().map_err(Error::downcast_ref),
+        Err(Some(LocalDbError::Foreign { .. }))
+    ));
     let (_dir, path) = changed("a_ties", "CREATE TABLE segments_used (snapshotid, segmentid, utilization)");
     let error = LocalDb::open(&path).unwrap_err().to_string();
     assert!(error.contains("interrupted"), "{error}");

@@ -182,7 +182,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     assert_eq!(say(&daemon, "resume expire").stdout, "expire: rehearsed\n");
     assert_eq!(daemon.crawl("expire")["last_cycle"], Value::Null);
     let wrong = daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 0, "shares": 2}"#);
-    assert!(wrong.status == 409 && wrong.body.contains("would delete 1 shares, and not 2"), "{}", wrong.body);
+    assert!(wrong.status == 409 && wrong.body.contains("would delete 1 object, not 2"), "{}", wrong.body);
     assert_eq!(are_there(&daemon), [true, true]);
 
     let confirmed = say(&daemon, "confirm expire --yes").expect(0).stdout;
@@ -279,8 +279,8 @@ fn a_confirmation_of_more_than_the_catch_lets_go_names_the_number() {
         "{unnamed:?}"
     );
     let unnamed = daemon.change("POST", "/api/crawls/expire/confirm", r#"{"cycle": 0}"#);
-    assert!(unnamed.status == 409 && unnamed.body.contains("how many shares that is, 1"), "{}", unnamed.body);
-    assert!(say(&daemon, "confirm expire --shares 2").stderr.contains("would delete 1 shares, and not 2"));
+    assert!(unnamed.status == 409 && unnamed.body.contains("how many objects that is, 1"), "{}", unnamed.body);
+    assert!(say(&daemon, "confirm expire --shares 2").stderr.contains("would delete 1 object, not 2"));
     assert_eq!(are_there(&daemon), [true, true]);
     say(&daemon, "confirm expire --shares 1").expect(0);
     deleted(&daemon, 0);

@@ -212,7 +212,7 @@ fn careful_expiry_differs_from_tahoe_exactly_here() {
             let mut unlinked_by_tahoe_only = 0;
             for (file, theirs) in tahoes.iter().filter(|(file, theirs)| changed.get(*file) != Some(*theirs)) {
                 assert!(!changed.contains_key(file), "{what}: {file} is neither as Tahoe leaves it nor kept");
-                let flawed = |f: &sexton::job::Finding| file.contains(&f.storage_index);
+                let flawed = |f: &sexton::job::Finding| file.contains(&f.bucket);
                 assert!(report.findings.iter().any(flawed), "{what}: {file} is kept and nothing is said of it");
                 unlinked_by_tahoe_only += u64::from(theirs.is_none());
                 kept.insert(file.clone());

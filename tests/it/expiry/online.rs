@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sexton::Error;
+use sexton::tahoe::ChangeRefusal;
 use sexton::tahoe::leases::{LeaseSettings, Word};
 
 use super::crash::immutable_at;
@@ -128,13 +129,13 @@ fn a_clock_behind_a_share_is_refused_though_nothing_would_be_deleted() {
         }
         let accepted = LeaseSettings { accept_clock: true, ..refused };
         let report = world.run(state, accepted).unwrap();
-        assert_eq!((report.resumed, report.counts.shares), (true, 4), "each share counts once");
+        assert_eq!((report.resumed, report.counts.objects), (true, 4), "each share counts once");
     }
     assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "accept_clock: true");
     let state = SimState::sound();
     assert!(world.run(state.clone(), settings(Word::Online)).is_err());
     late.set_modified(std::time::SystemTime::now()).unwrap();
-    assert_eq!(world.run(state, settings(Word::Online)).unwrap().counts.shares, 4);
+    assert_eq!(world.run(state, settings(Word::Online)).unwrap().counts.objects, 4);
     world.clock = Ahead::by(-7201);
     assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "a share was written 72");
 }
@@ -150,7 +151,8 @@ fn a_clock_by_which_the_running_node_has_long_been_silent_is_refused() {
     saved("bucket_counter.state");
     world.clock = Ahead::by(40 * i64::from(DAY));
     let silent = world.run(SimState::sound(), settings(Word::Online));
-    let Err(error @ Error::NodeSilent { .. }) = silent else { panic!("{silent:?}") };
+    let Err(error) = silent else { panic!("{silent:?}") };
+    assert!(matches!(error.downcast_ref(), Some(ChangeRefusal::NodeSilent { .. })), "{error}");
     assert!(error.to_string().contains("the newest is 40.0 days old by this clock"), "{error}");
     world.clock = Ahead::by(-7201);
     let behind = LeaseSettings { expiry: "cutoff:9".parse().unwrap(), ..settings(Word::Online) };

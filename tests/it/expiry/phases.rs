@@ -13,6 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sexton::Error;
 use sexton::engine::{Command, Fresh};
+use sexton::job::Severity;
 use sexton::model::WouldDelete;
 use sexton::settings::Checkpoint;
 use sexton::tahoe::leases::{LeaseSettings, Word};
@@ -76,7 +77,7 @@ fn nothing_is_deleted_before_the_whole_ring_was_judged() {
             assert!(shares().all(|(prefix, bucket)| world.share(prefix, bucket, 0).exists()));
         }
         let report = world.run(state, limited(1.0)).unwrap();
-        assert_eq!((report.key.number, report.counts.shares, &report.own["deleted"]["shares"]), (0, all, &all.into()));
+        assert_eq!((report.key.number, report.counts.objects, &report.own["deleted"]["shares"]), (0, all, &all.into()));
     }
 }
 
@@ -96,7 +97,7 @@ fn a_larger_limit_carries_out_what_was_examined_without_examining_it_again() {
     world.put(&world.share("aa", 30, 0), &immutable_at(world.now(), 2, 10, &[(1, 40)]));
     fs::remove_dir_all(world.bucket("aa", 2)).unwrap();
     let report = world.run(state, limited(0.25)).unwrap();
-    assert_eq!((report.counts.shares, report.counts.buckets, report.counts.vanished), (20, 20, 0));
+    assert_eq!((report.counts.objects, report.counts.buckets, report.counts.vanished), (20, 20, 0));
     assert_eq!((report.counts.findings, &report.own["deleted"]["shares"]), (0, &5.into()));
     assert!(world.share("aa", 30, 0).exists(), "nobody was shown it");
 }
@@ -126,10 +127,13 @@ fn what_was_renewed_between_the_phases_stays_and_no_more_goes_than_was_shown() {
         [true, true, true, true, false, true]
     );
     assert_eq!(report.own["deleted"], serde_json::json!({"leases": 1, "shares": 1, "bytes": 94, "buckets": 0}));
-    let kept: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.only_kept)).collect();
-    assert_eq!(kept, [(None, "bucket", true); 3], "{:?}", report.findings);
-    assert!(report.findings[0].reason.contains("more has expired than was shown (1 shares, 1 leases"), "{report:?}");
-    assert_eq!((report.counts.shares, report.counts.buckets, report.counts.errors), (5, 5, 0));
+    let kept: Vec<_> = report.findings.iter().map(|f| (f.object.as_deref(), &f.part[..], f.severity)).collect();
+    assert_eq!(kept, [(None, "bucket", Severity::Note); 3], "{:?}", report.findings);
+    assert!(
+        report.findings[0].reason.contains("more would be deleted than was shown (1 object, 1 record"),
+        "{report:?}"
+    );
+    assert_eq!((report.counts.objects, report.counts.buckets, report.counts.errors), (5, 5, 0));
     let space = &report.own["history"]["space-recovered"];
     assert_eq!((&space["examined-shares"], &space["actual-shares"]), (&5.into(), &1.into()));
 }
@@ -230,7 +234,7 @@ fn a_store_that_goes_away_between_the_phases_loses_no_candidate() {
     assert!(world.run(state.clone(), settings(Word::Offline)).is_err());
     fs::rename(&aside, &shares).unwrap();
     let report = world.run(state, settings(Word::Offline)).unwrap();
-    assert_eq!((report.key.number, report.counts.shares, &report.own["deleted"]["shares"]), (0, 2, &2.into()));
+    assert_eq!((report.key.number, report.counts.objects, &report.own["deleted"]["shares"]), (0, 2, &2.into()));
 }
 
 /// A share of the property test: whether each of its leases has expired.
@@ -315,14 +319,14 @@ proptest! {
         prop_assert_eq!(before.len() - after.len(), model.shares as usize);
         let deleted = &report.own["deleted"];
         let account = Account {
-            examined: report.counts.shares,
+            examined: report.counts.objects,
             shares: deleted["shares"].as_u64().unwrap(),
             leases: deleted["leases"].as_u64().unwrap(),
             bytes: deleted["bytes"].as_u64().unwrap(),
         };
         prop_assert_eq!(account, model);
         let space = &report.own["history"]["space-recovered"];
-        prop_assert_eq!(space["examined-shares"].as_u64().unwrap(), report.counts.shares);
+        prop_assert_eq!(space["examined-shares"].as_u64().unwrap(), report.counts.objects);
         prop_assert_eq!(report.counts.buckets, shares.iter().flatten().filter(|bucket| !bucket.is_empty()).count() as u64);
         prop_assert_eq!((report.counts.findings, report.counts.errors, report.counts.vanished), (0, 0, 0));
         // Nothing is left to be done.

@@ -144,7 +144,7 @@ fn a_table_torn_and_then_changed_is_left_alone_and_told() {
     // It is no reason to leave the rest undone, nor to come to it again and again.
     let report = resumed(&world, &state);
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
-    assert_eq!((finding.share, &finding.region[..]), (Some(0), "leases"));
+    assert_eq!((finding.object.as_deref(), &finding.part[..]), (Some("0"), "leases"));
     assert!(
         finding.reason.contains("somebody else has changed the share while its lease table was half"),
         "{finding:?}"

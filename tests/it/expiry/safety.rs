@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sexton::Error;
 use sexton::engine::Fresh;
+use sexton::job::Severity;
 use sexton::model::CycleReport;
+use sexton::tahoe::ChangeRefusal;
 use sexton::tahoe::leases::{Conduct, LeaseSettings, Word};
+use sexton::tahoe::words::is_tahoe_corrupt;
 
 use super::crash::immutable_at;
 use super::world::{Ahead, DAY, Failing, World, renew, settings};
@@ -150,8 +153,8 @@ fn what_lies_in_a_folder_that_is_no_bucket_stays_and_is_told() {
         let report = world.run(SimState::sound(), LeaseSettings { dry_run, ..settings(Word::Offline) }).unwrap();
         let gone = &report.own[if dry_run { "would_delete" } else { "deleted" }];
         assert_eq!((&gone["shares"], &gone["leases"]), (&1.into(), &1.into()));
-        let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..])).collect();
-        assert_eq!(told, [(Some(0), "bucket"); 3], "{:?}", report.findings);
+        let told: Vec<_> = report.findings.iter().map(|f| (f.object.as_deref(), &f.part[..])).collect();
+        assert_eq!(told, [(Some("0"), "bucket"); 3], "{:?}", report.findings);
         assert!(report.findings[0].reason.contains("no bucket of this prefix: it is kept"));
         assert_eq!(bucket.join("0").exists(), dry_run);
     }
@@ -196,7 +199,8 @@ fn nothing_is_deleted_offline_once_the_node_runs() {
     fs::write(world.path("running.process"), format!("{} 1700000000.5", std::process::id())).unwrap();
     let state = SimState::sound();
     let refused = world.run(state.clone(), settings(Word::Offline));
-    let Err(error @ Error::NodeRuns { .. }) = refused else { panic!("{refused:?}") };
+    let Err(error) = refused else { panic!("{refused:?}") };
+    assert!(matches!(error.downcast_ref(), Some(ChangeRefusal::NodeRuns { .. })), "{error}");
     assert!(error.to_string().contains("running.process the node of this store runs"), "{error}");
     assert_eq!((read(&world, 0), read(&world, 1)), before);
     // Looking is no matter.
@@ -217,14 +221,15 @@ fn what_was_examined_before_the_refusal_is_not_examined_again() {
     let run = |world: &World, state: &SimState| world.run(state.clone(), settings(Word::Offline));
     let (state, given_up) = (SimState::sound(), SimState::sound());
     for state in [&state, &given_up] {
-        assert!(matches!(run(&world, state), Err(Error::NodeRuns { .. })));
+        let refused = run(&world, state).unwrap_err();
+        assert!(matches!(refused.downcast_ref(), Some(ChangeRefusal::NodeRuns { .. })), "{refused}");
     }
     fs::remove_dir_all(world.bucket("a7", 0)).unwrap();
     fs::remove_file(world.path("running.process")).unwrap();
     let report = run(&world, &state).unwrap();
-    assert_eq!((report.resumed, report.counts.shares, &report.own["deleted"]["shares"]), (true, 3, &1.into()));
+    assert_eq!((report.resumed, report.counts.objects, &report.own["deleted"]["shares"]), (true, 3, &1.into()));
     world.fresh = Fresh::Yes;
-    assert_eq!(run(&world, &given_up).unwrap().counts.shares, 1);
+    assert_eq!(run(&world, &given_up).unwrap().counts.objects, 1);
 }
 
 #[test]
@@ -238,8 +243,8 @@ fn a_file_with_other_names_is_not_rewritten() {
     let report = world.run(SimState::sound(), settings(Word::Offline)).unwrap();
     assert_eq!(fs::read(world.path("backup")).unwrap(), before);
     let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
-    assert!(finding.share == Some(1) && finding.reason.contains("2 names (hard links)"), "{finding:?}");
-    assert!(finding.only_kept && report.verdict() != sexton::model::Verdict::Damage, "{finding:?}");
+    assert!(finding.object.as_deref() == Some("1") && finding.reason.contains("2 names (hard links)"), "{finding:?}");
+    assert!(finding.severity == Severity::Note && report.verdict() != sexton::model::Verdict::Damage, "{finding:?}");
     assert_eq!((&report.own["deleted"], &report.findings), (&figures_told(&rehearsed), &rehearsed.findings));
     assert_eq!((&report.own["deleted"]["shares"], &report.own["deleted"]["leases"]), (&1.into(), &1.into()));
 }
@@ -416,7 +421,7 @@ fn a_share_that_was_changed_is_looked_at_anew() {
     // What was examined counts as it was then.
     let space = &report.own["history"]["space-recovered"];
     assert_eq!((&space["examined-shares"], &space["configured-shares"]), (&2.into(), &1.into()));
-    assert_eq!((&space["actual-shares"], report.counts.shares), (&0.into(), 2));
+    assert_eq!((&space["actual-shares"], report.counts.objects), (&0.into(), 2));
 }
 
 /// How it happens: as above, but what is written is no lease table: one with a date that cannot be, and half a header.
@@ -434,11 +439,13 @@ fn what_the_second_look_finds_is_told() {
         Ok(())
     });
     let report = world.run(state, settings(Word::Offline)).unwrap();
-    let told: Vec<_> = report.findings.iter().map(|f| (f.share, &f.region[..], f.tahoe_corrupt)).collect();
-    assert_eq!(told, [(Some(0), "leases", false), (Some(1), "container header", true)], "{:?}", report.findings);
+    let told: Vec<_> =
+        report.findings.iter().map(|f| (f.object.as_deref(), &f.part[..], is_tahoe_corrupt(f))).collect();
+    assert_eq!(told, [(Some("0"), "leases", false), (Some("1"), "container header", true)], "{:?}", report.findings);
     assert!(report.findings[0].reason.contains("more than 32 days after now"), "{:?}", report.findings);
     assert!(
-        report.verdict() == sexton::model::Verdict::Damage && report.findings.iter().all(|finding| !finding.only_kept)
+        report.verdict() == sexton::model::Verdict::Damage
+            && report.findings.iter().all(|finding| finding.severity == Severity::Bad)
     );
     assert_eq!(report.own["history"]["corrupt-shares"].as_array().unwrap().len(), 1);
     assert_eq!((&report.own["deleted"]["leases"], report.counts.findings), (&0.into(), 2));

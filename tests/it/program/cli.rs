@@ -75,15 +75,15 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     refused("--job leases --sharetypes mutable,mutable", "twice");
     refused("--job count --cpu 10", "write \"10%\"");
     refused("--job count --cpu 0%", "out of range");
-    refused("--job count --slice 0s", "1ms to 1h would be right");
+    refused("--job count --slice 0s", "must be between 1ms and 1h");
     refused("--job count --slice 1", "write \"1s\"");
     refused("--job count --workers 0", "0 is not in 1..=256");
-    refused("--job count --basis disk", "wall or cpu would be right");
-    refused("--job count --checkpoint often", "every_bucket, every_slice or a duration such as 10s would be right");
+    refused("--job count --basis disk", "must be wall or cpu");
+    refused("--job count --checkpoint often", "must be every_bucket, every_slice or a duration such as 10s");
     refused("--job count --now yesterday", "seconds since 1970");
     refused("--job count --now -5", "give seconds since 1970, such as 1700000000");
     refused("--job verify --since -5", "give seconds since 1970");
-    refused("--job verify --target 1ms", "1s to 100years would be right");
+    refused("--job verify --target 1ms", "must be between 1s and 100years");
     refused("--job count --frehs", "--fresh");
     refused("--job leases --expire age:2678400 --online --node-stopped", "cannot be used with");
     for option in ["--dry-run", "--compat", "--max-delete 5%", "--accept-clock"] {

@@ -45,7 +45,7 @@ struct Eraser {
 }
 
 fn count(objects: u64) -> DeletionCount {
-    DeletionCount { objects, leases: 0, bytes: 100 * objects }
+    DeletionCount { objects, records: 0, bytes: 100 * objects }
 }
 
 impl Job<SimStore> for Eraser {
@@ -66,7 +66,7 @@ impl Job<SimStore> for Eraser {
             if fold.phase.examines() {
                 fold.intend(count(left.len() as u64), &()).unwrap();
                 fold.tally.seen += 1;
-                fold.notes.counts.shares += OBJECTS;
+                fold.notes.counts.objects += OBJECTS;
                 return Ok(Visited::Whole);
             }
             if let Some(object) = left.first() {

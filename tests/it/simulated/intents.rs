@@ -11,7 +11,7 @@ use sexton::engine::{Command, Cycles, EngineHandle, Fresh};
 use sexton::job::{Carried, CycleView, Deed, DeletionCount, Fold, Intent, Job, Unreadable};
 use sexton::policy::deletion::Clocks;
 use sexton::settings::Checkpoint;
-use sexton::{Error, Result};
+use sexton::{Error, Result, Retry};
 
 use super::crawl::{SECOND, assert_whole, at_once, budget, builder, end};
 use super::world::{Record, SimClock, SimStore, Sum};
@@ -76,7 +76,7 @@ impl Job<SimStore> for Changer {
 
     fn may_change(&self, _: &SimStore, _: &Clocks) -> Result<()> {
         self.changes.asked.fetch_add(1, Ordering::SeqCst);
-        if self.clock.now() < self.until { Ok(()) } else { Err(Error::NodeRuns { node: "process 7".into() }) }
+        if self.clock.now() < self.until { Ok(()) } else { Err(Error::other(Retry::Useless, "process 7 works there")) }
     }
 
     fn report(&self, cycle: &CycleView<'_, Sum>) -> serde_json::Map<String, serde_json::Value> {
@@ -191,7 +191,7 @@ async fn changing_ends_a_second_after_it_is_forbidden() {
     let (clock, changes) = (SimClock::new(), Changes::default());
     let (state, ..) = counting();
     let (engine, _) = start(&clock, &state, &changes, (Checkpoint::EverySlice, 1, 3 * SECOND));
-    assert!(matches!(end(&engine).await, Err(Error::NodeRuns { .. })));
+    assert!(matches!(end(&engine).await, Err(Error::Other { .. })));
     let ended = clock.now().as_secs_f64();
     assert!((3.0..4.2).contains(&ended), "{ended}");
     let (engine, _) = start(&clock, &state, &changes, (Checkpoint::EverySlice, 1, Duration::MAX));

@@ -1,5 +1,5 @@
 //! A maintenance of a host's own beside crawls, with the real actors in simulated time: budget, pauses, panics, waiting, and
-//! what becomes of its report.
+//! what is done with its report.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

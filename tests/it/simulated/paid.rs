@@ -31,16 +31,9 @@ impl Job<SimStore> for Finder {
 
     fn process_bucket(&self, bucket: &mut String, fold: &mut Fold<'_, Sum>) -> Result<(), Unreadable> {
         self.clock.work(MILLISECOND / 100);
-        for share in 0..self.findings {
-            fold.notes.finding(&Finding {
-                storage_index: bucket.clone(),
-                share: Some(i64::from(share)),
-                region: "data".to_owned(),
-                reason: "its hash is another".to_owned(),
-                tahoe_corrupt: false,
-                only_kept: false,
-                bytes: None,
-            });
+        for object in 0..self.findings {
+            let finding = Finding::bad(&*bucket, "data", "its hash is another").in_object(object.to_string());
+            fold.notes.finding(&finding);
         }
         Ok(())
     }

@@ -333,7 +333,7 @@ async fn what_was_found_is_told_once_where_the_state_panics_under_a_commit() {
         } else {
             ended.unwrap();
             let report = engine.last_report("c").unwrap();
-            let mut told: Vec<_> = report.findings.iter().map(|f| (f.storage_index.clone(), f.share)).collect();
+            let mut told: Vec<_> = report.findings.iter().map(|f| (f.bucket.clone(), f.object.clone())).collect();
             told.dedup();
             assert_eq!((report.resumed, report.counts.findings, told.len()), (true, 30, 30));
         }

@@ -139,10 +139,10 @@ async fn beyond_the_limit_it_waits_whether_or_not_it_rehearses() {
     tokio::time::sleep(HOUR).await;
     waits(&engine, 0);
     assert!(status(&engine).rehearsal.unwrap().over_limit);
-    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "how many shares that is, 80");
+    refused(engine.command("c", Command::Confirm { cycle: 0, objects: None }).await, "how many objects that is, 80");
     refused(
         engine.command("c", Command::Confirm { cycle: 0, objects: Some(79) }).await,
-        "would delete 80 shares, and not 79",
+        "would delete 80 objects, not 79",
     );
     engine.command("c", Command::Confirm { cycle: 0, objects: Some(80) }).await.unwrap();
     tokio::time::sleep(HOUR).await;
@@ -315,7 +315,7 @@ async fn candidates_beyond_a_page_are_carried_out_once_each() {
         let engine = builder.crawl(at_once("c", workers), store, job).start().unwrap();
         end(&engine).await.unwrap();
         let report = engine.last_report("c").unwrap();
-        assert_eq!((report.counts.shares, report.counts.buckets, world.changed()), (18_000, 18_000, 18_000));
+        assert_eq!((report.counts.objects, report.counts.buckets, world.changed()), (18_000, 18_000, 18_000));
         let mut visits = visited.lock().unwrap().clone();
         visits.sort();
         let pairs = visits.chunks(2).all(|pair| pair.len() == 2 && pair[0] == pair[1]);

@@ -384,12 +384,12 @@ impl Job<SimStore> for SimJob {
         assert!(!(self.panics)(bucket), "the job does not like {bucket}");
         if self.rule.is_some() {
             self.changed.fetch_add(u64::from(!fold.phase.examines()), Ordering::SeqCst);
-            let count = DeletionCount { objects: 1, leases: 0, bytes: 100 };
+            let count = DeletionCount { objects: 1, records: 0, bytes: 100 };
             fold.intend(count, &serde_json::json!({ "bucket": &bucket })).unwrap();
         }
         if fold.phase.examines() {
             fold.tally.0 += 1;
-            fold.notes.counts.shares += 1;
+            fold.notes.counts.objects += 1;
         }
         Ok(())
     }

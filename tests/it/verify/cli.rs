@@ -1,4 +1,4 @@
-//! `sexton crawl --job verify` as its users meet it: what is found, what is printed, what becomes of the files; parts of a
+//! `sexton crawl --job verify` as its users meet it: what is found, what is printed, what is done with the files; parts of a
 //! store, and what is remembered of them.
 
 use std::fs;
@@ -226,7 +226,7 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     };
     refused("--job verify --sample 5", "write it as \"5%\"");
     refused("--job verify --storage-index abc", "no storage index");
-    refused("--job verify --quarantine away", "none, copy or move would be right");
+    refused("--job verify --quarantine away", "must be none, copy or move");
     refused("--job verify --quarantine copy --quarantine-dir /dev/full", "/dev/full is no folder");
     let among = grid.fixture.root.join("shares/quarantine");
     refused(
@@ -234,7 +234,7 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
         "where the node looks for shares",
     );
     refused("--job verify --since 99999999999", "is after now");
-    refused("--job verify --order random", "ring or oldest_first would be right");
+    refused("--job verify --order random", "must be ring or oldest_first");
     refused("--job verify --target 30", "no unit");
     refused("--job verify --expire age:5 --dry-run", "--expire goes with --job leases");
     refused("--job count --sample 5%", "--sample goes with --job verify");

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::CleaningRun;
+use super::{CleaningRun, Finding};
 use crate::daemon::keep::ByHand;
 use crate::lenient::known_or_default;
-use crate::model::{CrawlStatus, CycleSummary, FindingsPage, RingPicture, TaskState};
+use crate::model::{CrawlStatus, CycleSummary, RingPicture, TaskState};
 use crate::tahoe::leases::Spared;
 
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -124,8 +124,13 @@ pub struct LeaseAge {
 pub struct Findings {
     /// As in the status. If it differs from the last answer, ask again without `after`.
     pub boot: String,
-    #[serde(flatten)]
-    pub page: FindingsPage,
+    /// From this number on all are kept that no newer one has taken the place of; 0 if there is none.
+    pub first: u64,
+    /// Number of the newest; 0 if there is none.
+    pub last: u64,
+    /// Whether there are more beyond the last one in this answer.
+    pub more: bool,
+    pub findings: Vec<Finding>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

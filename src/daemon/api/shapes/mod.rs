@@ -3,12 +3,14 @@
 
 mod cleaning;
 mod crawl;
+mod finding;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cleaning::*;
 pub use crawl::*;
+pub use finding::*;
 
 use crate::daemon::series::Sample;
 use crate::lenient::known_or_default;

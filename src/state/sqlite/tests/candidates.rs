@@ -29,7 +29,7 @@ fn progress(claim: &Claim, done: bool, candidates: Vec<Candidate>) -> Progress {
 /// As Tahoe's buckets are named, in byte order.
 fn candidate(n: usize) -> Candidate {
     let name = format!("{}{n:024}", "ab");
-    Candidate { bucket: name.into(), shown: DeletionCount { objects: 3, leases: 4, bytes: 3_000_000 } }
+    Candidate { bucket: name.into(), shown: DeletionCount { objects: 3, records: 4, bytes: 3_000_000 } }
 }
 
 fn examined(path: &std::path::Path) -> CycleKey {

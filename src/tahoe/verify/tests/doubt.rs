@@ -24,7 +24,7 @@ fn assert_doubted(walked: &Walked<ScrubTally>, region: &str) {
     assert_eq!((shares, ok, corrupt, unreadable, in_doubt, quarantined), (110, 108, 0, 0, 2, 0));
     assert_eq!((walked.counts.verified.ok, walked.counts.verified.in_doubt), (108, 2));
     let [finding] = &walked.findings[..] else { panic!("{:?}", walked.findings) };
-    assert_eq!((finding.share, &finding.region[..], finding.bytes), (None, region, None));
+    assert_eq!((&finding.object, &finding.part[..], finding.bytes), (&None, region, None));
     assert!(finding.reason.contains("which is right cannot be told (shares 0, 1)"), "{}", finding.reason);
 }
 
@@ -71,6 +71,6 @@ fn a_share_that_its_own_check_condemns_casts_no_doubt_on_the_other() {
         let (walked, _) = grid.verify(VerifySettings::default());
         assert_eq!((walked.tally.ok, walked.tally.corrupt, walked.tally.in_doubt), (109, 1, 0));
         let [finding] = &walked.findings[..] else { panic!("{:?}", walked.findings) };
-        assert_eq!(finding.share, Some(wrong as i64));
+        assert_eq!(finding.object, Some(wrong.to_string()));
     }
 }

@@ -141,7 +141,7 @@ fn what_a_cycle_may_not_copy_is_found_all_the_same_and_says_so() {
     let left_out = |walked: &Walked<ScrubTally>| -> Vec<_> {
         let said = "; not copied to quarantine: it takes 262.1 kB, and ";
         let left_out = walked.findings.iter().filter(|finding| finding.reason.contains(said));
-        left_out.map(|finding| finding.share.unwrap()).collect()
+        left_out.map(|finding| share_number(finding.object.as_deref()).unwrap()).collect()
     };
     assert_eq!(left_out(&walked), [2], "{:?}", walked.findings);
     let away = grid.path("away/aa").join(IMMUTABLE);

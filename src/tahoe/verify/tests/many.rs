@@ -20,9 +20,9 @@ fn a_bucket_of_any_size_is_read_in_batches_and_all_of_it_is_counted() {
     let ScrubTally { objects: shares, ok, corrupt, .. } = walked.tally;
     assert_eq!((shares, ok + corrupt, walked.counts.verified.corrupt), (3108, 3108, corrupt));
     assert!(corrupt >= 1498, "{corrupt}");
-    let of_bucket = walked.findings.iter().filter(|finding| finding.storage_index == IMMUTABLE).count();
+    let of_bucket = walked.findings.iter().filter(|finding| finding.bucket == IMMUTABLE).count();
     assert!(of_bucket <= 1000 && walked.counts.findings >= corrupt, "{of_bucket} of {}", walked.counts.findings);
-    assert_eq!((walked.counts.no_share, walked.counts.shares), (1, 3108));
+    assert_eq!((walked.counts.no_object, walked.counts.objects), (1, 3108));
 }
 
 /// How it happens: a slice ends in the middle of the bucket, which is opened anew for the next one.
@@ -55,5 +55,5 @@ fn a_bucket_is_listed_once_however_many_slices_it_takes() {
             fs::hard_link(bucket_path.join("0"), bucket_path.join("9999")).unwrap();
         }
     }
-    assert_eq!((tally.objects, notes.counts.shares), (600, 600));
+    assert_eq!((tally.objects, notes.counts.objects), (600, 600));
 }

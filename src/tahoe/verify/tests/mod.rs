@@ -1,4 +1,4 @@
-//! The job over real shares, good and damaged: findings, figures, and what becomes of the files.
+//! The job over real shares, good and damaged: findings, figures, and what is done with the files.
 
 mod doubt;
 mod hostile;
@@ -18,8 +18,14 @@ use crate::job::scrub::{BucketVisit, Left, ScrubTally};
 use crate::job::testing::{Stops, Walked, walk};
 use crate::store::Store;
 use crate::tahoe::TahoeStore;
+use crate::tahoe::words::{ShareFinding, share_number};
 
 const NOW: f64 = 1.8e9;
+
+/// The findings as a note has them.
+fn in_tahoes_words(walked: &Walked<ScrubTally>) -> Value {
+    walked.findings.iter().map(|finding| json!(ShareFinding::from(finding))).collect()
+}
 
 /// The small grid, unpacked.
 struct Grid {
@@ -74,7 +80,7 @@ fn a_good_store_is_all_ok() {
     let report = walked.report(&job);
     assert_eq!(report["verified"]["shares"], 112);
     assert!(!report.contains_key("partial"));
-    assert_eq!(walked.counts.shares, 112);
+    assert_eq!(walked.counts.objects, 112);
 }
 
 /// CHK of 4096 bytes, and an SDMF file, by the beginning of their storage index.
@@ -90,7 +96,10 @@ fn a_damaged_share_is_found_named_copied_and_reported_to_tahoe() {
     let (walked, _) = grid.verify(settings(Quarantine::Copy, Advisories::Write));
     assert_eq!((walked.tally.ok, walked.tally.corrupt, walked.tally.quarantined), (111, 1, 1));
     let [finding] = &walked.findings[..] else { panic!("{:?}", walked.findings) };
-    assert_eq!((&finding.storage_index[..], finding.share, &finding.region[..]), (IMMUTABLE, Some(2), "data blocks"));
+    assert_eq!(
+        (&finding.bucket[..], finding.object.as_deref(), &finding.part[..]),
+        (IMMUTABLE, Some("2"), "data blocks")
+    );
     // The one block of the share.
     let (start, end) = finding.bytes.unwrap();
     assert_eq!((start, end), (48, 48 + 2048));
@@ -120,7 +129,7 @@ fn a_share_that_was_moved_away_before_a_crash_is_still_found() {
     let (first, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
     assert!(!share.exists());
     assert_eq!(fs::read(grid.path("quarantine/m4").join(MUTABLE).join("0")).unwrap(), bytes);
-    assert_eq!(first.findings[0].region, "signature");
+    assert_eq!(first.findings[0].part, "signature");
     // How it happens: the crash came before the bucket was saved, and the same cycle visits it again.
     let (again, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
     assert_eq!((again.tally, again.findings, again.counts), (first.tally, first.findings, first.counts));
@@ -152,7 +161,7 @@ fn a_share_that_was_copied_before_is_moved_when_it_is_to_be_moved() {
     assert_eq!((moved.tally.corrupt, moved.tally.quarantined), (1, 1));
     assert!(!share.exists());
     assert_eq!((fs::read(&away).unwrap(), &note_of(&away)["how"]), (bytes, &json!("move")));
-    assert_eq!(note_of(&away)["findings"], json!(moved.findings));
+    assert_eq!(note_of(&away)["findings"], in_tahoes_words(&moved));
     assert_eq!(fs::read_dir(away.parent().unwrap()).unwrap().count(), 2);
     // After a crash the same cycle knows it by the note.
     let (again, _) = grid.verify(settings(Quarantine::Move, Advisories::None));
@@ -294,8 +303,8 @@ fn what_no_share_shows_by_itself_shows_beside_the_others() {
     grid.flip(&mutable, 468 + len - 10);
     let (walked, _) = grid.verify(VerifySettings::default());
     assert_eq!((walked.tally.ok, walked.tally.corrupt), (110, 2));
-    let found: Vec<_> = walked.findings.iter().map(|f| (f.share.unwrap(), &f.region[..])).collect();
-    assert_eq!(found, [(1, "UEB crypttext_hash"), (3, "encrypted private key")]);
+    let found: Vec<_> = walked.findings.iter().map(|f| (f.object.as_deref().unwrap(), &f.part[..])).collect();
+    assert_eq!(found, [("1", "UEB crypttext_hash"), ("3", "encrypted private key")]);
     assert_eq!(walked.findings[0].bytes, Some((at as u64 + 3, at as u64 + 4)));
     assert!(walked.findings[0].reason.starts_with("3 other shares"), "{}", walked.findings[0].reason);
 }
@@ -307,8 +316,8 @@ fn a_share_in_the_wrong_bucket_is_found_by_its_company() {
     fs::copy(other, grid.bucket(IMMUTABLE).join("1")).unwrap();
     let (walked, _) = grid.verify(VerifySettings::default());
     let found: Vec<_> =
-        walked.findings.iter().map(|f| (&f.storage_index[..], f.share.unwrap(), &f.region[..])).collect();
-    assert_eq!(found, [(IMMUTABLE, 1, "bucket")]);
+        walked.findings.iter().map(|f| (&f.bucket[..], f.object.as_deref().unwrap(), &f.part[..])).collect();
+    assert_eq!(found, [(IMMUTABLE, "1", "bucket")]);
 }
 
 #[test]
@@ -320,7 +329,7 @@ fn what_cannot_be_read_is_an_error_and_what_has_gone_is_none() {
     fs::write(bucket.join("notes.txt"), "x").unwrap();
     let (walked, _) = grid.verify(VerifySettings::default());
     assert_eq!((walked.tally.ok, walked.tally.unreadable, walked.tally.corrupt), (111, 1, 0));
-    assert_eq!((walked.errors.len(), walked.counts.no_share), (1, 1));
+    assert_eq!((walked.errors.len(), walked.counts.no_object), (1, 1));
     assert!(walked.errors[0].path.ends_with("/0"), "{:?}", walked.errors);
 }
 
