@@ -24,7 +24,7 @@ use crate::policy::cycle::{Cycle, Difference, Moment};
 use crate::policy::deletion::Clocks;
 use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
-use crate::state::{SqliteStore, StateStore};
+use crate::state::{SqliteStore, StateReader, StateStore};
 use crate::store::Store;
 use crate::tahoe::{Leases, TahoeStore, verify};
 
@@ -86,12 +86,13 @@ fn crawl(args: &CrawlArgs, fresh: Fresh) -> Result<Exit> {
     refuse_what_may_not_change(args, &job, &store)?;
     let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
-    let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let reader = state.reader();
     let store = if job.changes_shares() { store.alone()? } else { store };
-    let name = crawl_name(args, &job, &mut state)?;
+    let name = crawl_name(args, &job, &*reader)?;
     let store = match &job {
         JobSettings::Verify { verify, .. } => {
-            args.verify.narrow(store, &mut state, &verify::job(verify.clone()).parameters())?
+            args.verify.narrow(store, &*reader, &verify::job(verify.clone()).parameters())?
         }
         _ => store,
     };
@@ -187,15 +188,15 @@ fn refuse_what_may_not_change(args: &CrawlArgs, job: &JobSettings, store: &Tahoe
 const DRY_RUN: &str = "leases-dry-run";
 
 /// A crawl over a part has a name of its own, and so has a dry run where it would be in the way of a cycle that deletes.
-fn crawl_name(args: &CrawlArgs, job: &JobSettings, state: &mut dyn StateStore) -> Result<&'static str> {
+fn crawl_name(args: &CrawlArgs, job: &JobSettings, state: &dyn StateReader) -> Result<&'static str> {
     let name = job.name();
     match job {
         JobSettings::Verify { verify, .. } if !verify.selection.is_all() => Ok(PARTIAL),
         JobSettings::Leases(_) if args.expiry.is_dry() => {
             let unfinished = |cycle: &Cycle| cycle.finished.is_none();
             let deletes = |cycle: &Cycle| unfinished(cycle) && cycle.identity.parameters.get("delete").is_some();
-            let apart = state.latest(name)?.is_some_and(|cycle| deletes(&cycle))
-                || state.latest(DRY_RUN)?.is_some_and(|cycle| unfinished(&cycle));
+            let apart = state.newest(name)?.is_some_and(|cycle| deletes(&cycle))
+                || state.newest(DRY_RUN)?.is_some_and(|cycle| unfinished(&cycle));
             Ok(if apart { DRY_RUN } else { name })
         }
         _ => Ok(name),

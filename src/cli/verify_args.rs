@@ -12,7 +12,7 @@ use crate::config::units::{parse_bytes, parse_target};
 use crate::error::{Error, Result};
 use crate::job::scrub::{PageCache, Sample, Selection};
 use crate::settings::{CrawlSettings, Order};
-use crate::state::StateStore;
+use crate::state::StateReader;
 use crate::store::Store;
 use crate::tahoe::verify::{Advisories, QUARANTINE_MAX_BYTES, Quarantine, VerifySettings};
 use crate::tahoe::{TahoeStore, names};
@@ -98,10 +98,10 @@ impl VerifyArgs {
     ///
     /// # Errors
     /// If the state cannot be read.
-    pub fn narrow(&self, store: TahoeStore, state: &mut dyn StateStore, parameters: &Value) -> Result<TahoeStore> {
+    pub fn narrow(&self, store: TahoeStore, state: &dyn StateReader, parameters: &Value) -> Result<TahoeStore> {
         let mut prefixes: BTreeSet<String> = store.ring().names().iter().cloned().collect();
         if let Some(since) = self.since {
-            let unfinished = state.latest(PARTIAL)?.filter(|cycle| {
+            let unfinished = state.newest(PARTIAL)?.filter(|cycle| {
                 (cycle.finished.is_none() || !cycle.delivered) && cycle.identity.parameters == *parameters
             });
             if let Some(cycle) = unfinished {
