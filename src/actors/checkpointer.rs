@@ -8,14 +8,12 @@ use actix::prelude::*;
 
 use super::guard::Guard;
 use super::messages::{
-    AtWriter, Batch, CarryOut, ClaimPrefixes, Committed, DamagedBy, Deliver, LastRunOf, LatestCycle, Ran,
-    ReleaseClaims, Stop, Tidy, TidyDone,
+    AtWriter, Batch, CarryOut, ClaimPrefixes, Committed, Deliver, Ran, ReleaseClaims, Stop, Tidy, TidyDone,
 };
 use crate::clock::Time;
 use crate::error::Result;
-use crate::policy::cycle::Cycle;
 use crate::settings::Order;
-use crate::state::{Claim, LastRun, Writer};
+use crate::state::{Claim, Writer};
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
@@ -32,14 +30,6 @@ impl Checkpointer {
 
 impl Actor for Checkpointer {
     type Context = Context<Self>;
-}
-
-impl Handler<LatestCycle> for Checkpointer {
-    type Result = Result<Option<Cycle>>;
-
-    fn handle(&mut self, LatestCycle(crawl): LatestCycle, _: &mut Self::Context) -> Self::Result {
-        self.writer.with(|state| state.newest(&crawl))
-    }
 }
 
 impl Handler<ClaimPrefixes> for Checkpointer {
@@ -96,22 +86,6 @@ impl Handler<CarryOut> for Checkpointer {
 
     fn handle(&mut self, msg: CarryOut, _: &mut Self::Context) -> Self::Result {
         self.writer.with(|state| state.carry_out(&msg.cycle, msg.consent, msg.at))
-    }
-}
-
-impl Handler<DamagedBy> for Checkpointer {
-    type Result = Result<u64>;
-
-    fn handle(&mut self, msg: DamagedBy, _: &mut Self::Context) -> Self::Result {
-        self.writer.with(|state| state.damaged(&msg.store, &msg.job))
-    }
-}
-
-impl Handler<LastRunOf> for Checkpointer {
-    type Result = Result<Option<LastRun>>;
-
-    fn handle(&mut self, LastRunOf(maintenance): LastRunOf, _: &mut Self::Context) -> Self::Result {
-        self.writer.with(|state| state.last_run(&maintenance))
     }
 }
 

@@ -7,13 +7,10 @@
 //! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`] | |
 //! | Governor | `Join`, [`Leave`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
-//! | Checkpointer | [`LatestCycle`] | the newest [`Cycle`] of a crawl |
 //! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
 //! | Checkpointer | [`Batch`] | [`Committed`] |
 //! | Checkpointer | [`AtWriter`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`CarryOut`] | |
-//! | Checkpointer | [`DamagedBy`] | how many objects of a store are damaged |
-//! | Checkpointer | [`LastRunOf`] | how the last run of a maintenance ended |
 //! | Checkpointer | [`Ran`] | |
 //! | Checkpointer | [`Tidy`] | [`TidyDone`] |
 //! | BucketProcessor, Cleaner | [`Command`](super::Command) | when it has taken effect |
@@ -279,11 +276,6 @@ pub enum Origin {
     Undelivered,
 }
 
-/// Asks for the newest cycle of a crawl.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Option<Cycle>>")]
-pub struct LatestCycle(pub String);
-
 /// Claims prefixes to work on.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<Claim>>")]
@@ -354,21 +346,6 @@ pub struct CarryOut {
     /// The wall clock, in seconds since 1970.
     pub at: f64,
 }
-
-/// Asks how many objects of a store are damaged by the judgement of a job.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<u64>")]
-pub struct DamagedBy {
-    /// The store's identity.
-    pub store: String,
-    /// The job.
-    pub job: String,
-}
-
-/// Asks how the last run of a maintenance ended.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Option<LastRun>>")]
-pub struct LastRunOf(pub String);
 
 /// Notes how a run of a maintenance has ended.
 #[derive(Debug, Clone, Message)]

@@ -24,7 +24,7 @@ use crate::policy::cycle::Moment;
 use crate::policy::deletion::Clocks;
 use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes::plural;
-use crate::state::SqliteStore;
+use crate::state::{SqliteStore, StateStore};
 use crate::store::Store;
 use crate::tahoe::{TahoeStore, words};
 
@@ -72,10 +72,11 @@ fn crawl(args: &CrawlArgs, fresh: Fresh) -> Result<Exit> {
     job.may_change(&store, &clocks(args))?;
     let state = state_path(args, job.name(), &store)?;
     output::say(&format!("state: {}", state.display()));
-    let mut state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let state = patiently(|error| matches!(error, Error::StateFull { .. }), || SqliteStore::open(&state))?;
+    let reader = state.reader();
     let store = if job.changes_shares() { store.alone()? } else { store };
-    let name = args.job.crawl_name(&job, &mut state)?;
-    let store = args.job.narrow(&job, store, &mut state)?;
+    let name = args.job.crawl_name(&job, &*reader)?;
+    let store = args.job.narrow(&job, store, &*reader)?;
     let prefixes = store.ring().len();
     // As it is now: what goes meanwhile is none that was never there.
     let missing = args.job.missing(&store);

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::policy::cycle::Fresh;
 use crate::sizes::plural;
-use crate::state::SqliteStore;
+use crate::state::{SqliteStore, StateStore};
 use crate::store::Store;
 use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::{Expiry, LeaseSettings};
@@ -147,8 +147,8 @@ fn import(args: &ImportArgs) -> Result<Exit> {
     let states = plans.iter().map(|(crawler, _)| args.common.state_path(&store, *crawler));
     let states = states.collect::<Result<Vec<_>>>()?;
     for ((_, plan), path) in plans.iter().zip(&states) {
-        if let Some(mut state) = existing(path)? {
-            plan.check(&mut state, fresh)?;
+        if let Some(state) = existing(path)? {
+            plan.check(&*state.reader(), fresh)?;
         }
     }
     let mut account = Account::new();
@@ -179,7 +179,7 @@ fn export(args: &ExportArgs) -> Result<Exit> {
     for crawler in args.common.job.crawlers() {
         let path = args.common.state_path(&store, *crawler)?;
         let plan = match existing(&path)? {
-            Some(mut state) => Export::plan(*crawler, &mut state, &folder, &store)?,
+            Some(state) => Export::plan(*crawler, &*state.reader(), &folder, &store)?,
             None => None,
         };
         match plan {

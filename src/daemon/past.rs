@@ -18,7 +18,7 @@ use crate::model::{CrawlStatus, CycleReport, CycleTotal, ListedNotes, Maintenanc
 use crate::policy::cycle::{Cycle, Rehearsal};
 use crate::policy::ring::Lap;
 use crate::shown;
-use crate::state::{StateStore, each_note, each_prefix};
+use crate::state::{StateReader, each_note, each_prefix};
 use crate::tahoe::TahoeStore;
 
 /// Findings of a cycle that are listed.
@@ -42,7 +42,7 @@ struct PastCrawl {
 
 impl Past {
     /// Reads it. What cannot be read is said and left out: the crawl itself will say what is wrong.
-    pub fn read(state: &mut impl StateStore, config: &Config) -> Past {
+    pub fn read(state: &dyn StateReader, config: &Config) -> Past {
         let mut past = Past::default();
         for crawl in &config.crawls {
             let name = &crawl.settings.name;
@@ -86,7 +86,7 @@ impl Past {
     }
 }
 
-fn past_crawl(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option<PastCrawl>> {
+fn past_crawl(state: &dyn StateReader, crawl: &CrawlConfig) -> Result<Option<PastCrawl>> {
     let name = &crawl.settings.name;
     // The name may have been another job's.
     let same_job = |cycle: &Cycle| cycle.identity.job == crawl.job.name();
@@ -102,7 +102,7 @@ fn past_crawl(state: &mut impl StateStore, crawl: &CrawlConfig) -> Result<Option
 }
 
 /// How a cycle stands, by its checkpoint.
-fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CrawlStatus> {
+fn stands(state: &dyn StateReader, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CrawlStatus> {
     let ring = &cycle.identity.ring;
     let mut lap = Lap::new(u32::try_from(ring.len()).unwrap_or(u32::MAX));
     let (mut counts, mut cursors) = (Counts::default(), BTreeMap::new());
@@ -136,7 +136,7 @@ fn stands(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
     })
 }
 
-fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CycleReport> {
+fn report(state: &dyn StateReader, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CycleReport> {
     let (key, mut notes) = (cycle.key(), ListedNotes::default());
     each_note(state, &key, |_, note| {
         let is_too_many = note.kind == NoteKind::Finding && notes.findings() >= FINDINGS_LISTED;
@@ -146,13 +146,13 @@ fn report(state: &mut impl StateStore, crawl: &CrawlConfig, cycle: &Cycle) -> Re
 }
 
 /// Makes the report of a cycle.
-struct Reported<'a, S> {
-    state: &'a mut S,
+struct Reported<'a> {
+    state: &'a dyn StateReader,
     cycle: &'a Cycle,
     notes: ListedNotes,
 }
 
-impl<S: StateStore> WithJob for Reported<'_, S> {
+impl WithJob for Reported<'_> {
     type Out = Result<CycleReport>;
 
     fn with<J: Job<TahoeStore>>(self, job: J) -> Result<CycleReport> {

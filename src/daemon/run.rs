@@ -31,7 +31,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Event;
 use crate::priority::Working;
-use crate::state::SqliteStore;
+use crate::state::{SqliteStore, StateStore};
 use crate::threads;
 
 /// What a daemon is started with.
@@ -62,14 +62,14 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let mut entrance = Entrance::new(daemon, told);
     let Some(()) = entrance.when_possible(|| threads::try_some(THREADS_AT_START))? else { return Ok(()) };
     signals::listen(tell)?;
-    let Some(mut state) = entrance.when_possible(|| SqliteStore::open(&state_path))? else { return Ok(()) };
+    let Some(state) = entrance.when_possible(|| SqliteStore::open(&state_path))? else { return Ok(()) };
     let state_path = state.path().to_owned();
     let (listener, address) = entrance.listen()?;
     let access = || Access::new(&token_file(&state_path), address, daemon.allowed_hosts.clone());
     let Some(access) = entrance.when_possible(access)? else { return Ok(()) };
     let told = entrance.passed();
     let time = Time::system(true);
-    let past = Past::read(&mut state, &start.config);
+    let past = Past::read(&*state.reader(), &start.config);
     let engine = Engine::builder(start.config.settings.clone())
         .state(state)
         .time(time.clone())

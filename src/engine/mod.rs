@@ -247,21 +247,18 @@ impl EngineBuilder {
         let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(runners).max(1);
         let (governor, membership) = governor.join(engine, workers, board.subscribers().clone());
         let state = self.state.unwrap_or_else(|| Box::new(crate::state::MemoryStore::default()));
-        let writer = Writer::new(state);
+        let (reader, writer) = (state.reader(), Writer::new(state));
         let (checkpointer, state_thread) = start_checkpointer(writer.clone(), &time, &fuse, self.threads)?;
         let ports = Ports {
             slices: governor.slices().clone(),
-            latest: checkpointer.clone().recipient(),
+            reader: reader.clone(),
             claim: checkpointer.clone().recipient(),
             commit: checkpointer.clone().recipient(),
             writer: WriterPort::new(writer, checkpointer.clone().recipient()),
             release: checkpointer.clone().recipient(),
-            deliver: checkpointer.clone().recipient(),
             carry_out: checkpointer.clone().recipient(),
-            damaged: checkpointer.clone().recipient(),
         };
-        let maintenance =
-            MaintenancePorts { last_run: checkpointer.clone().recipient(), ran: checkpointer.clone().recipient() };
+        let maintenance = MaintenancePorts { reader, ran: checkpointer.clone().recipient() };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let (life, fuse, board) = (self.life, fuse.clone(), board.clone());

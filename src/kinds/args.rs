@@ -12,7 +12,7 @@ use crate::job::Job;
 use crate::kinds::WithJob;
 use crate::policy::cycle::{Cycle, Difference};
 use crate::settings::CrawlSettings;
-use crate::state::StateStore;
+use crate::state::StateReader;
 use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::ExpireArgs;
 use crate::tahoe::verify::{PARTIAL, VerifyArgs};
@@ -86,14 +86,14 @@ impl JobArgs {
     ///
     /// # Errors
     /// If the state cannot be read.
-    pub fn crawl_name(&self, job: &JobSettings, state: &mut dyn StateStore) -> Result<&'static str> {
+    pub fn crawl_name(&self, job: &JobSettings, state: &dyn StateReader) -> Result<&'static str> {
         match job {
             JobSettings::Verify { verify, .. } if !verify.selection.is_all() => Ok(PARTIAL),
             JobSettings::Leases(_) if self.expiry.is_dry() => {
                 let unfinished = |cycle: &Cycle| cycle.finished.is_none();
                 let deletes = |cycle: &Cycle| unfinished(cycle) && cycle.identity.parameters.get("delete").is_some();
-                let apart = state.latest(job.name())?.is_some_and(|cycle| deletes(&cycle))
-                    || state.latest(DRY_RUN)?.is_some_and(|cycle| unfinished(&cycle));
+                let apart = state.newest(job.name())?.is_some_and(|cycle| deletes(&cycle))
+                    || state.newest(DRY_RUN)?.is_some_and(|cycle| unfinished(&cycle));
                 Ok(if apart { DRY_RUN } else { job.name() })
             }
             _ => Ok(job.name()),
@@ -104,7 +104,7 @@ impl JobArgs {
     ///
     /// # Errors
     /// If the state cannot be read.
-    pub fn narrow(&self, job: &JobSettings, store: TahoeStore, state: &mut dyn StateStore) -> Result<TahoeStore> {
+    pub fn narrow(&self, job: &JobSettings, store: TahoeStore, state: &dyn StateReader) -> Result<TahoeStore> {
         struct Parameters;
         impl WithJob for Parameters {
             type Out = serde_json::Value;

@@ -3,18 +3,23 @@
 //! It keeps the same contract as the one in SQLite, and nothing beyond the life of the process.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{
     Claim, Consent, FINISHED_CYCLES_KEPT, LastRun, NotePage, NotePlace, PREFIXES_READ, PrefixRow, Progress, Standing,
-    StateStore, TALLY_BYTES_READ, Tidied, TidyStep, Tidying, check,
+    StateReader, StateStore, TALLY_BYTES_READ, Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Candidate, DamagedObject, Intent, Note, ObjectName};
+use crate::lock::lock;
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 
-/// Progress of crawls in plain maps. Starts empty.
+/// Progress of crawls in plain maps. Starts empty; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStore {
+pub struct MemoryStore(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
     crawls: BTreeMap<String, Crawl>,
     /// By store and job.
     visits: BTreeMap<(String, String), BTreeMap<String, f64>>,
@@ -91,6 +96,10 @@ impl CycleState {
         u32::try_from(self.prefixes.iter().filter(|p| !p.done).count()).unwrap_or(u32::MAX)
     }
 
+    fn release_all(&mut self) {
+        self.prefixes.iter_mut().for_each(|prefix| prefix.claimed = false);
+    }
+
     fn rows(&self) -> u64 {
         1 + self.prefixes.iter().map(|p| 1 + p.notes.len() as u64).sum::<u64>()
     }
@@ -132,7 +141,7 @@ impl Crawl {
     }
 }
 
-impl MemoryStore {
+impl Kept {
     fn cycle(&mut self, key: &CycleKey) -> Result<&mut CycleState> {
         self.find(key).ok_or_else(|| check::no_cycle(key))
     }
@@ -141,11 +150,21 @@ impl MemoryStore {
         self.crawls.get_mut(&key.crawl)?.cycles.get_mut(&key.number)
     }
 
+    fn visits(&self, store: &str, job: &str) -> BTreeMap<String, f64> {
+        self.visits.get(&(store.to_owned(), job.to_owned())).cloned().unwrap_or_default()
+    }
+}
+
+impl MemoryStore {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        lock(&self.0)
+    }
+
     /// What the next process would find, if memory outlived this one.
     #[cfg(test)]
     pub(super) fn reopen(&mut self) {
-        for cycle in self.crawls.values_mut().flat_map(|c| c.cycles.values_mut()) {
-            cycle.prefixes.iter_mut().for_each(|p| p.claimed = false);
+        for cycle in self.kept().crawls.values_mut().flat_map(|c| c.cycles.values_mut()) {
+            cycle.release_all();
         }
     }
 }
@@ -167,22 +186,101 @@ fn judge(
     }
 }
 
-impl StateStore for MemoryStore {
-    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
-        let newest = self.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
+impl StateReader for MemoryStore {
+    fn newest(&self, crawl: &str) -> Result<Option<Cycle>> {
+        let kept = self.kept();
+        let newest = kept.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
+        Ok(newest.map(|(number, state)| {
+            let cycle = state.cycle(crawl, *number);
+            if state.finished.is_some() { cycle } else { Cycle { done: Vec::new(), ..cycle } }
+        }))
+    }
+
+    fn latest(&self, crawl: &str) -> Result<Option<Cycle>> {
+        let kept = self.kept();
+        let newest = kept.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
         Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
     }
 
+    fn finished(&self, crawl: &str) -> Result<Vec<Cycle>> {
+        let kept = self.kept();
+        let cycles = kept.crawls.get(crawl).map(|kept| &kept.cycles);
+        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
+        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
+    }
+
+    fn visits(&self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        let kept = self.kept();
+        Ok(kept.visits(store, job))
+    }
+
+    fn damaged(&self, store: &str, job: &str) -> Result<u64> {
+        let kept = self.kept();
+        Ok(kept.damage.get(&(store.to_owned(), job.to_owned())).map_or(0, |known| known.len() as u64))
+    }
+
+    fn damage(&self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
+        let kept = self.kept();
+        let known = kept.damage.get(&(store.to_owned(), job.to_owned())).into_iter().flatten();
+        let object = |((prefix, name), since): (&(String, ObjectName), &f64)| {
+            let (prefix, name, since) = (prefix.clone(), name.clone(), *since);
+            DamagedObject { prefix, name, since }
+        };
+        Ok(known.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(object).collect())
+    }
+
+    fn half_done(&self, cycle: &CycleKey) -> Result<u64> {
+        Ok(self.kept().cycle(cycle)?.half_done())
+    }
+
+    fn prefixes(&self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
+        let mut kept = self.kept();
+        let rows = (0..).zip(&kept.cycle(cycle)?.prefixes).skip(from as usize).map(|(prefix, state)| PrefixRow {
+            prefix,
+            done: state.done,
+            cursor: state.cursor.clone(),
+            tally: state.tally.clone(),
+        });
+        let mut bytes = 0;
+        let fits = |row: &PrefixRow| {
+            let had = bytes;
+            bytes += row.tally.as_ref().map_or(0, Vec::len);
+            had < TALLY_BYTES_READ
+        };
+        Ok(rows.take(PREFIXES_READ).take_while(fits).collect())
+    }
+
+    fn notes(&self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
+        let mut kept = self.kept();
+        let all = (0..).zip(&kept.cycle(cycle)?.prefixes).flat_map(|(at, p)| p.notes.iter().map(move |n| (at, n)));
+        let mut rest = all.skip_while(|(at, note)| (*at, note.number) < (from.prefix, from.number));
+        let notes = rest.by_ref().take(most).map(|(at, note)| (at, note.clone())).collect();
+        let next = rest.next().map(|(prefix, note)| NotePlace { prefix, number: note.number, chain: 0 });
+        Ok(NotePage { notes, next })
+    }
+
+    fn last_run(&self, maintenance: &str) -> Result<Option<LastRun>> {
+        let kept = self.kept();
+        Ok(kept.runs.get(maintenance).cloned())
+    }
+}
+
+impl StateStore for MemoryStore {
+    fn reader(&self) -> Arc<dyn StateReader> {
+        Arc::new(self.clone())
+    }
+
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
-        let number = self.crawls.get(crawl).map_or(0, |kept| kept.next);
+        let number = self.kept().crawls.get(crawl).map_or(0, |kept| kept.next);
         self.begin_numbered(crawl, identity, number, at)
     }
 
     fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+        let mut kept = self.kept();
         check::identity(identity, at)?;
-        let newest = self.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
+        let newest = kept.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
         check::number(crawl, number, newest.map(|(newest, cycle)| (*newest, cycle.finished.is_some())))?;
-        let kept = self.crawls.entry(crawl.to_owned()).or_default();
+        let kept = kept.crawls.entry(crawl.to_owned()).or_default();
         for (number, cycle) in kept.cycles.iter().filter(|(_, cycle)| cycle.finished.is_none()) {
             check::may_be_given_up(crawl, *number, cycle.half_done())?;
         }
@@ -206,48 +304,35 @@ impl StateStore for MemoryStore {
         Ok(cycle)
     }
 
-    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
-        let cycles = self.crawls.get(crawl).map(|kept| &kept.cycles);
-        let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
-        Ok(finished.map(|(number, state)| state.cycle(crawl, *number)).collect())
+    fn take_up(&mut self, cycle: &CycleKey, from: u32) -> Result<Option<u32>> {
+        if from == 0 {
+            self.kept().cycle(cycle)?.release_all();
+        }
+        Ok(None)
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
-        let free = (0..).zip(&mut self.cycle(cycle)?.prefixes).filter(|(_, p)| !p.done && !p.claimed);
+        let mut kept = self.kept();
+        let free = (0..).zip(&mut kept.cycle(cycle)?.prefixes).filter(|(_, p)| !p.done && !p.claimed);
         Ok(free.take(most as usize).map(|(prefix, state)| state.claim(prefix)).collect())
     }
 
     fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
-        let CycleState { identity, prefixes, .. } = self.cycle(cycle)?;
+        let mut kept = self.kept();
+        let CycleState { identity, prefixes, .. } = kept.cycle(cycle)?;
         let free = (0..).zip(&*prefixes).filter(|(_, p)| !p.done && !p.claimed).map(|(prefix, _): (u32, _)| prefix);
         let (free, identity) = (free.collect(), identity.clone());
-        let visits = self.visits(&identity.store, &identity.job)?;
+        let visits = kept.visits(&identity.store, &identity.job);
         let oldest = check::oldest_first(&identity.ring, free, &visits, most);
-        let state = self.cycle(cycle)?;
+        let state = kept.cycle(cycle)?;
         let claims = oldest.into_iter().filter_map(|at| state.prefixes.get_mut(at as usize).map(|p| p.claim(at)));
         Ok(claims.collect())
     }
 
-    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
-        Ok(self.visits.get(&(store.to_owned(), job.to_owned())).cloned().unwrap_or_default())
-    }
-
-    fn damaged(&mut self, store: &str, job: &str) -> Result<u64> {
-        Ok(self.damage.get(&(store.to_owned(), job.to_owned())).map_or(0, |known| known.len() as u64))
-    }
-
-    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
-        let known = self.damage.get(&(store.to_owned(), job.to_owned())).into_iter().flatten();
-        let object = |((prefix, name), since): (&(String, ObjectName), &f64)| {
-            let (prefix, name, since) = (prefix.clone(), name.clone(), *since);
-            DamagedObject { prefix, name, since }
-        };
-        Ok(known.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(object).collect())
-    }
-
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+        let mut kept = self.kept();
         check::moment(at)?;
-        let Some(state) = self.find(cycle) else { return Err(check::commit_to_nothing(cycle, progress)) };
+        let Some(state) = kept.find(cycle) else { return Err(check::commit_to_nothing(cycle, progress)) };
         // Worked on a copy of the prefixes concerned, so that a refusal changes nothing.
         let before: Vec<(usize, Prefix)> = progress
             .iter()
@@ -273,7 +358,7 @@ impl StateStore for MemoryStore {
         let subject = (store.clone(), job.clone());
         let prefixes: Vec<String> =
             progress.iter().map(|p| ring.get(p.prefix as usize).cloned().unwrap_or_default()).collect();
-        let known = self.damage.entry(subject.clone()).or_default();
+        let known = kept.damage.entry(subject.clone()).or_default();
         for (i, (p, saved)) in progress.iter().zip(cursors).enumerate() {
             // What this very commit has saved of the prefix before.
             let earlier = progress[..i].iter().rfind(|earlier| earlier.prefix == p.prefix);
@@ -281,16 +366,13 @@ impl StateStore for MemoryStore {
             judge(known, &prefixes[i], after.as_deref(), p, at);
         }
         let damaged = known.len() as u64;
-        self.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
+        kept.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
         Ok(Standing { left, damaged })
     }
 
-    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
-        Ok(self.cycle(cycle)?.half_done())
-    }
-
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
-        let Some(state) = self.find(cycle) else { return Ok(()) };
+        let mut kept = self.kept();
+        let Some(state) = kept.find(cycle) else { return Ok(()) };
         for (position, fence) in claims {
             match state.prefixes.get_mut(*position as usize) {
                 Some(prefix) if prefix.in_force(*fence) => prefix.claimed = false,
@@ -300,14 +382,10 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    fn release_all(&mut self, cycle: &CycleKey) -> Result<()> {
-        self.cycle(cycle)?.prefixes.iter_mut().for_each(|prefix| prefix.claimed = false);
-        Ok(())
-    }
-
     fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
+        let mut kept = self.kept();
         check::moment(at)?;
-        let state = self.cycle(cycle)?;
+        let state = kept.cycle(cycle)?;
         match state.left() {
             0 => state.finished = state.finished.or(Some(at)),
             left => return Err(check::prefixes_left(cycle, left)),
@@ -316,7 +394,8 @@ impl StateStore for MemoryStore {
     }
 
     fn deliver(&mut self, cycle: &CycleKey) -> Result<()> {
-        let state = self.cycle(cycle)?;
+        let mut kept = self.kept();
+        let state = kept.cycle(cycle)?;
         if state.finished.is_none() {
             return Err(check::unfinished(cycle));
         }
@@ -325,10 +404,11 @@ impl StateStore for MemoryStore {
     }
 
     fn carry_out(&mut self, cycle: &CycleKey, consent: Consent, at: f64) -> Result<()> {
+        let mut kept = self.kept();
         check::moment(at)?;
-        let newest = self.crawls.get(&cycle.crawl).and_then(|kept| kept.cycles.last_key_value());
+        let newest = kept.crawls.get(&cycle.crawl).and_then(|kept| kept.cycles.last_key_value());
         let newest = newest.map_or(cycle.number, |(newest, _)| *newest);
-        let state = self.cycle(cycle)?;
+        let state = kept.cycle(cycle)?;
         if check::may_carry_out(&state.cycle(&cycle.crawl, cycle.number), newest)? {
             state.carrying_out = Some(at);
             state.confirmed = (consent == Consent::Confirmed).then_some(at);
@@ -346,50 +426,24 @@ impl StateStore for MemoryStore {
         after: Option<&[u8]>,
         most: usize,
     ) -> Result<Vec<Candidate>> {
-        let prefix = self.cycle(cycle)?.prefixes.get(prefix as usize);
+        let mut kept = self.kept();
+        let prefix = kept.cycle(cycle)?.prefixes.get(prefix as usize);
         let all = prefix.into_iter().flat_map(|prefix| &prefix.candidates);
         Ok(all.filter(|candidate| Some(&*candidate.bucket) > after).take(most).cloned().collect())
     }
 
-    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
-        let rows = (0..).zip(&self.cycle(cycle)?.prefixes).skip(from as usize).map(|(prefix, state)| PrefixRow {
-            prefix,
-            done: state.done,
-            cursor: state.cursor.clone(),
-            tally: state.tally.clone(),
-        });
-        let mut bytes = 0;
-        let fits = |row: &PrefixRow| {
-            let had = bytes;
-            bytes += row.tally.as_ref().map_or(0, Vec::len);
-            had < TALLY_BYTES_READ
-        };
-        Ok(rows.take(PREFIXES_READ).take_while(fits).collect())
-    }
-
-    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
-        let all = (0..).zip(&self.cycle(cycle)?.prefixes).flat_map(|(at, p)| p.notes.iter().map(move |n| (at, n)));
-        let mut rest = all.skip_while(|(at, note)| (*at, note.number) < (from.prefix, from.number));
-        let notes = rest.by_ref().take(most).map(|(at, note)| (at, note.clone())).collect();
-        let next = rest.next().map(|(prefix, note)| NotePlace { prefix, number: note.number, chain: 0 });
-        Ok(NotePage { notes, next })
-    }
-
-    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
-        Ok(self.runs.get(cleaning).cloned())
-    }
-
     fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
+        let mut kept = self.kept();
         check::moment(run.ended)?;
-        self.runs.insert(cleaning.to_owned(), run.clone());
+        kept.runs.insert(cleaning.to_owned(), run.clone());
         Ok(())
     }
 
-    /// A cycle takes no time to go here, so it goes whole.
     fn tidy(&mut self, step: &TidyStep) -> Result<Tidied> {
+        let mut kept = self.kept();
         let mut tidied = Tidied::default();
         let most = if step.kind == Some(Tidying::Rows) { step.most } else { 0 };
-        for crawl in self.crawls.values_mut() {
+        for crawl in kept.crawls.values_mut() {
             for number in crawl.old(step.old_before) {
                 if tidied.rows_removed >= most {
                     tidied.due = Some(Tidying::Rows);

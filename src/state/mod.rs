@@ -1,4 +1,4 @@
-//! Where progress is kept: the [`StateStore`] trait, and the stores behind it.
+//! Where progress is kept: the [`StateStore`] trait, which writes it, [`StateReader`], which reads it, and the stores behind them.
 //!
 //! Progress is one row per (crawl, cycle, prefix): cursor, tally, done, fence. Cursor, tally and notes of one commit are
 //! one transaction, and so are the last prefix and the end of its cycle: after any crash a cycle's result is what an
@@ -13,6 +13,7 @@ mod sqlite;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -64,7 +65,7 @@ pub struct Progress {
     pub tally: Vec<u8>,
     /// Whether the prefix is complete; this also ends the claim.
     pub done: bool,
-    /// Whether every bucket of it was visited: only then it is remembered when that was, see [`StateStore::visits`].
+    /// Whether every bucket of it was visited: only then it is remembered when that was, see [`StateReader::visits`].
     pub whole: bool,
     /// Notes since the last commit; their numbers go on from the ones before.
     pub notes: Vec<Note>,
@@ -162,9 +163,9 @@ pub const TALLY_BYTES_READ: usize = 1 << 20;
 /// Visits all prefixes of a cycle, in ring order.
 ///
 /// # Errors
-/// As [`StateStore::prefixes`], and whatever `visit` fails with.
+/// As [`StateReader::prefixes`], and whatever `visit` fails with.
 pub fn each_prefix(
-    state: &mut dyn StateStore,
+    state: &dyn StateReader,
     cycle: &CycleKey,
     mut visit: impl FnMut(PrefixRow) -> Result<()>,
 ) -> Result<()> {
@@ -206,9 +207,9 @@ pub struct NotePage {
 /// Visits all notes of a cycle, in the order of the walk.
 ///
 /// # Errors
-/// As [`StateStore::notes`], and whatever `visit` fails with.
+/// As [`StateReader::notes`], and whatever `visit` fails with.
 pub fn each_note(
-    state: &mut dyn StateStore,
+    state: &dyn StateReader,
     cycle: &CycleKey,
     mut visit: impl FnMut(u32, Note) -> Result<()>,
 ) -> Result<()> {
@@ -221,33 +222,64 @@ pub fn each_note(
     Ok(())
 }
 
-/// Keeps the progress of crawls.
+/// Reads a state, beside whoever writes to it and on any thread: neither waits for the other.
 ///
-/// One process at a time works with a state; opening it a second time is refused. Every call is one transaction: it
-/// happens whole or not at all. Times are seconds since 1970.
+/// Each call that its doc comment calls a page reads within one transaction, for some milliseconds. The others read several pages;
+/// a cycle that goes meanwhile is an error. No transaction outlives a call, since an old snapshot would keep the log from being cut.
 ///
 /// All methods fail with [`Error::StateFull`](crate::Error::StateFull) where there is no room,
 /// [`Error::StateHeld`](crate::Error::StateHeld) where another program locks the file (both: try again later, nothing
-/// was lost), and [`Error::StateDamaged`](crate::Error::StateDamaged) where what is read is not what was written.
+/// was lost), [`Error::StateDamaged`](crate::Error::StateDamaged) where what is read is not what was written, and
+/// [`Error::Stopped`](crate::Error::Stopped) once the store is closed.
+pub trait StateReader: Send + Sync + 'static {
+    /// The newest cycle of a crawl by its own row, a page; `None` if the crawl never had one. [`Cycle::done`] is empty while the
+    /// cycle is in progress: [`prefixes`](Self::prefixes) tells what is complete.
+    fn newest(&self, crawl: &str) -> Result<Option<Cycle>>;
+
+    /// The newest cycle of a crawl, with the prefixes that are complete. All that will be reported of it is read: nothing of that
+    /// may turn out to be damaged only then.
+    fn latest(&self, crawl: &str) -> Result<Option<Cycle>>;
+
+    /// The finished cycles of a crawl that are kept, the oldest first, a page. Whether all of each is there shows when it is
+    /// [read](Self::prefixes).
+    fn finished(&self, crawl: &str) -> Result<Vec<Cycle>>;
+
+    /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
+    /// by name. Known for as long as the state is kept.
+    fn visits(&self, store: &str, job: &str) -> Result<BTreeMap<String, f64>>;
+
+    /// How many objects of a store are damaged by the judgement of this job, whatever the crawl: found so, and not found well or
+    /// gone since. Known for as long as the state is kept. A page.
+    fn damaged(&self, store: &str, job: &str) -> Result<u64>;
+
+    /// The first of them, at most `limit`, by the names of prefix, bucket and object.
+    fn damage(&self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>>;
+
+    /// How many intents of a cycle are not settled and [may be half done](Intent::may_be_half_done). While there are any, the
+    /// cycle is not given up.
+    fn half_done(&self, cycle: &CycleKey) -> Result<u64>;
+
+    /// The prefixes of a cycle from this position on, in ring order, a page: so many that their tallies come to
+    /// [`TALLY_BYTES_READ`], at least one if there is one, and at most [`PREFIXES_READ`]. [`each_prefix`] visits all of them.
+    fn prefixes(&self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>>;
+
+    /// The notes of a cycle from this place on, at most `most`, which is not 0; a page. [`each_note`] visits all of them.
+    fn notes(&self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage>;
+
+    /// How the last run of a maintenance ended, or `None` if none is known. A page.
+    fn last_run(&self, maintenance: &str) -> Result<Option<LastRun>>;
+}
+
+/// Keeps the progress of crawls: the one writer of a state, and [who reads it](Self::reader).
+///
+/// One process at a time works with a state; opening it a second time is refused. Every call is one transaction: it
+/// happens whole or not at all. Times are seconds since 1970. All methods fail as those of [`StateReader`] do.
 pub trait StateStore: Send + 'static {
-    /// The newest cycle of a crawl, or `None` if it never had one. All claims on it that an earlier process left behind
-    /// are void from here on. Its notes are not looked at.
-    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>>;
+    /// Who reads this state. A reader may outlive the store: its calls fail once that is dropped, which waits for those at work.
+    fn reader(&self) -> Arc<dyn StateReader>;
 
-    /// As [`newest`](Self::newest), with all that will be reported of it: nothing of that may turn out to be damaged only then.
-    fn latest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
-        let newest = self.newest(crawl)?;
-        let (mut from, key) = (Some(NotePlace::default()), newest.as_ref().map(Cycle::key));
-        while let (Some(place), Some(key)) =
-            (from, key.as_ref().filter(|_| newest.as_ref().is_some_and(|c| !c.delivered)))
-        {
-            from = self.notes(key, place, NOTES_READ)?.next;
-        }
-        Ok(newest)
-    }
-
-    /// Begins the next cycle of a crawl, with one row per prefix of the identity's ring. An unfinished cycle before it
-    /// is given up: it keeps its number, and its rows go.
+    /// Begins the next cycle of a crawl over the identity's ring. An unfinished cycle before it is given up: it keeps its number,
+    /// and its rows go. What takes longer with a longer ring is left to [`take_up`](Self::take_up).
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) if the unfinished cycle has intents that may be half done: what they have begun would
@@ -262,9 +294,12 @@ pub trait StateStore: Send + 'static {
     /// higher number, or to the end of a cycle with the same.
     fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle>;
 
-    /// The finished cycles of a crawl that are kept, the oldest first. Whether all of each is there shows when it is
-    /// [read](Self::prefixes).
-    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>>;
+    /// Takes up a cycle that has begun, now or long ago, a step of some milliseconds from a position on, at first 0. Gives where the next
+    /// step goes on; `None` when all is done. The first step gives back all claims on the cycle, whoever holds them: those who
+    /// might must be gone.
+    ///
+    /// A cycle that was not taken up to the end is all there as well: its first claim then does what is left, at once.
+    fn take_up(&mut self, cycle: &CycleKey, from: u32) -> Result<Option<u32>>;
 
     /// Claims up to `most` prefixes of a cycle, the first in ring order that are neither complete nor claimed.
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
@@ -273,17 +308,6 @@ pub trait StateStore: Send + 'static {
     /// whose last visit is longest ago; the first in ring order where that is the same.
     fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
 
-    /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
-    /// by name. Known for as long as the state is kept.
-    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>>;
-
-    /// How many objects of a store are damaged by the judgement of this job, whatever the crawl: found so, and not found well or
-    /// gone since. Known for as long as the state is kept.
-    fn damaged(&mut self, store: &str, job: &str) -> Result<u64>;
-
-    /// The first of them, at most `limit`, by the names of prefix, bucket and object.
-    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>>;
-
     /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`, unless
     /// there are candidates: then the cycle [is examined](Cycle::is_examined).
     ///
@@ -291,15 +315,8 @@ pub trait StateStore: Send + 'static {
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
 
-    /// How many intents of a cycle are not settled and [may be half done](Intent::may_be_half_done). While there are any, the
-    /// cycle is not given up.
-    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64>;
-
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;
-
-    /// Gives back all claims on a cycle, whoever holds them: for when all who might are gone.
-    fn release_all(&mut self, cycle: &CycleKey) -> Result<()>;
 
     /// Ends a cycle of a store without any prefix. A cycle with prefixes left is refused; one that has ended stays as
     /// it is.
@@ -325,16 +342,6 @@ pub trait StateStore: Send + 'static {
         after: Option<&[u8]>,
         most: usize,
     ) -> Result<Vec<Candidate>>;
-
-    /// The prefixes of a cycle from this position on, in ring order: so many that their tallies come to [`TALLY_BYTES_READ`], at
-    /// least one if there is one, and at most [`PREFIXES_READ`]. [`each_prefix`] visits all of them.
-    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>>;
-
-    /// The notes of a cycle from this place on, at most `most`, which is not 0. [`each_note`] visits all of them.
-    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage>;
-
-    /// How the last run of a cleaning ended, or `None` if none is known.
-    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>>;
 
     /// Notes how a run of a cleaning has ended, in place of the one before.
     fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()>;

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::control::{Command, Control, work_to_end};
 use super::guard::Guard;
-use super::messages::{LastRunOf, Ran, SlicePort};
+use super::messages::{Ran, SlicePort};
 use super::{Cycles, Wiring};
 use crate::clock::Time;
 use crate::error::{Error, Result, Retry};
@@ -25,12 +25,12 @@ use crate::model::{Board, Event, MaintenanceEnd, MaintenanceStatus, TaskState};
 use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{LastEnd, Moment, next_start};
 use crate::settings::MaintenanceSettings;
-use crate::state::LastRun;
+use crate::state::{LastRun, StateReader};
 
 /// Where it is learned and noted when a maintenance ran.
 #[derive(Clone)]
 pub(crate) struct MaintenancePorts {
-    pub last_run: Recipient<LastRunOf>,
+    pub reader: Arc<dyn StateReader>,
     pub ran: Recipient<Ran>,
 }
 
@@ -94,7 +94,12 @@ impl Runner {
         if self.cycles == Cycles::Once {
             return Ok(LastEnd::Never);
         }
-        let last = match self.persist(&self.ports.last_run, LastRunOf(self.settings.name.clone())).await {
+        // One row: less than what a slice for it would cost.
+        let read = || {
+            let (reader, name) = (self.ports.reader.clone(), self.settings.name.clone());
+            tokio::task::spawn_blocking(move || reader.last_run(&name))
+        };
+        let last = match self.patiently(async || read().await.unwrap_or(Err(Error::Stopped))).await {
             Ok(Some(last)) => last,
             Ok(None) => return Ok(LastEnd::Never),
             Err(Error::Stopped) => return Err(Error::Stopped),
@@ -143,7 +148,7 @@ impl Runner {
             c.last = Some(MaintenanceEnd { ended, result });
         });
         let ran = Ran { maintenance: self.settings.name.clone(), run };
-        match self.persist(&self.ports.ran, ran).await {
+        match self.patiently(async || self.ports.ran.send(ran.clone()).await?).await {
             Ok(()) => Ok(()),
             Err(Error::Stopped) => Err(Error::Stopped),
             // The state says so to the crawls as well. Here it costs no more than a run that comes too soon.
@@ -164,15 +169,11 @@ impl Runner {
         }
     }
 
-    /// Sends a message to the keeper of the state until it is answered with more than "try again".
-    async fn persist<M, T>(&self, to: &Recipient<M>, message: M) -> Result<T>
-    where
-        M: Message<Result = Result<T>> + Clone + Send + 'static,
-        T: Send + 'static,
-    {
+    /// Asks something of the state until it is answered with more than "try again".
+    async fn patiently<T>(&self, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
         let mut backoff = Backoff::default();
         loop {
-            match to.send(message.clone()).await? {
+            match ask().await {
                 Err(e) if e.retry() == Retry::Helps => {
                     self.show(|c| c.waiting_for = Some(e.to_string()));
                     self.sleep(backoff.failed()).await?;

@@ -29,19 +29,18 @@ use tracing::info;
 use super::Life;
 use super::control::{Command, work_to_end};
 use super::guard::Guard;
-use super::messages::{
-    Batch, CarryOut, ClaimPrefixes, DamagedBy, Deliver, LatestCycle, NextListing, Opened, Origin, ReleaseClaims,
-    SlicePort,
-};
+use super::messages::{Batch, CarryOut, ClaimPrefixes, NextListing, Opened, Origin, ReleaseClaims, SlicePort};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::model::{Event, TaskState, WorkerState};
 use crate::policy::cycle::{CycleKey, LastEnd, Moment, next_start};
+use crate::state::StateReader;
 use crate::store::Store;
 
 pub(crate) use crawl::Crawl;
 use opening::{open, report};
 pub(crate) use save::WriterPort;
+use steps::Steps;
 use work::CycleWork;
 use worker::Worker;
 
@@ -49,15 +48,13 @@ use worker::Worker;
 #[derive(Clone)]
 pub(crate) struct Ports {
     pub slices: SlicePort,
-    pub latest: Recipient<LatestCycle>,
+    pub reader: Arc<dyn StateReader>,
     pub claim: Recipient<ClaimPrefixes>,
     pub commit: Recipient<Batch>,
     /// For commits in mid-slice, on the folding thread.
     pub writer: WriterPort,
     pub release: Recipient<ReleaseClaims>,
-    pub deliver: Recipient<Deliver>,
     pub carry_out: Recipient<CarryOut>,
-    pub damaged: Recipient<DamagedBy>,
 }
 
 /// How many cycles an engine runs.
@@ -176,7 +173,8 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
 /// Shows how many objects are damaged by what the state knows, before anything is walked.
 async fn tell_damage<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
     let (store, job) = (crawl.store.identity(), crawl.job.name().to_owned());
-    let known = crawl.persist(&crawl.ports.damaged, DamagedBy { store: store.clone(), job }).await?;
+    let of = store.clone();
+    let known = Steps::new(crawl, "cycle").read(move |state| state.damaged(&of, &job)).await?;
     crawl.show(|c| c.store = store);
     crawl.shows_damage(known);
     Ok(())
@@ -187,7 +185,8 @@ async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<LastE
     if crawl.cycles == Cycles::Once {
         return Ok(LastEnd::Never);
     }
-    let latest = crawl.persist(&crawl.ports.latest, LatestCycle(crawl.settings.name.clone())).await?;
+    let name = crawl.settings.name.clone();
+    let latest = Steps::new(crawl, "cycle").read(move |state| state.newest(&name)).await?;
     let finished = latest.as_ref().and_then(|cycle| cycle.finished);
     crawl.show(|c| c.first_cycle_finished = finished.is_some() || latest.as_ref().is_some_and(|c| c.number > 0));
     let rehearsing = crawl.is_to_rehearse(latest.as_ref());
@@ -248,7 +247,7 @@ async fn cycle<S: Store, J: Job<S>>(
     });
     crawl.board.emit(|| Event::CycleFinished(report.clone()));
     if crawl.cycles != Cycles::Once {
-        crawl.persist(&crawl.ports.deliver, Deliver(key)).await?;
+        Steps::new(crawl, "cycle").change(move |state| state.deliver(&key)).await?;
     }
     Ok(Some(ended))
 }

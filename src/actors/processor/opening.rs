@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::Cycles;
 use super::crawl::Crawl;
 use super::steps::Steps;
-use crate::actors::messages::{Opened, Origin, SavedPrefix, WantedCycle};
-use crate::error::{Error, Result, Retry};
+use crate::actors::messages::{Opened, Origin, SavedPrefix};
+use crate::error::{Error, Result};
 use crate::job::{Counts, Job, Note};
 use crate::model::{CycleReport, CycleTotal, ListedNotes};
 use crate::policy::cycle::{Cycle, CycleKey, Decision, Fresh, decide};
-use crate::state::{NOTES_READ, NotePlace, PrefixRow, StateStore};
+use crate::state::{NOTES_READ, NotePlace, PrefixRow};
 use crate::store::Store;
 
 /// Opens the cycle that a crawl is to work on: the unfinished one, a new one, or one that was finished and never handed over.
@@ -23,60 +23,69 @@ pub(super) async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Resul
         path: crawl.store.path("", None),
         cause: e.to_string(),
     })?;
-    let (wanted, at, fresh) = (Arc::new(crawl.wanted(&strays)), crawl.time.clock.unix_secs(), crawl.is_fresh());
-    let name = crawl.settings.name.clone();
-    let find = move |state: &mut dyn StateStore| find_or_begin(state, &name, &wanted, fresh, at);
-    let (cycle, origin) = match steps.try_state(find.clone()).await {
-        // Who waits for the one cycle wants to know at once that another program is in the way.
-        Err(error @ Error::StateHeld { .. }) if crawl.cycles == Cycles::Once => return Err(error),
-        Err(error) if error.retry() == Retry::Helps => steps.state(find).await?,
-        answer => answer?,
+    let (wanted, at, fresh) = (crawl.wanted(&strays), crawl.time.clock.unix_secs(), crawl.is_fresh());
+    // Who waits for the one cycle wants to know at once that another program is in the way.
+    steps.is_impatient = crawl.cycles == Cycles::Once;
+    let (name, mut saved) = (crawl.settings.name.clone(), Vec::new());
+    let of = name.clone();
+    let mut newest = steps.read(move |state| state.newest(&of)).await?;
+    if let Some(cycle) = newest.as_mut().filter(|cycle| cycle.finished.is_none() && fresh == Fresh::No) {
+        saved = read_prefixes(&mut steps, cycle).await?;
+        cycle.done = saved.iter().filter(|saved| saved.done).map(|saved| saved.prefix).collect();
+    }
+    let identity = Arc::new(wanted.identity(at, newest.as_ref()));
+    let (cycle, origin) = match (decide(newest.as_ref(), &wanted.wanted(), fresh), newest) {
+        // One crawl of a name runs at a time: whoever held claims on it has ended, and could perhaps not give them back.
+        (Decision::Resume, Some(cycle)) => (cycle, Origin::Resumed),
+        (Decision::Deliver, Some(cycle)) => (cycle, Origin::Undelivered),
+        (Decision::Refuse(differences), Some(cycle)) => {
+            return Err(Error::CycleDiffers { crawl: name, cycle: cycle.number, differences });
+        }
+        (_, _) => (steps.change(move |state| state.begin(&name, &identity, at)).await?, Origin::Begun),
     };
-    let mut saved = Vec::new();
-    if origin != Origin::Begun {
+    if origin != Origin::Undelivered {
+        take_up(&mut steps, &cycle, at).await?;
+    }
+    steps.is_impatient = false;
+    if origin == Origin::Begun {
+        saved = Vec::new();
+    } else {
         // What will be reported may not turn out to be damaged only then.
         each_page_of_notes(&mut steps, &cycle.key(), (), |(), _| Ok(())).await?;
-        let of = cycle.crawl.clone();
-        saved = each_page_of_prefixes(&mut steps, &cycle.key(), saved, move |mut saved, rows| {
-            for PrefixRow { prefix, done, cursor, tally } in rows {
-                let counts = tally.map_or_else(|| Ok(Counts::default()), |tally| Counts::of_saved(&tally));
-                let counts = counts.map_err(|cause| Error::Tally { crawl: of.clone(), cause })?;
-                saved.push(SavedPrefix { prefix, done, cursor, counts });
-            }
-            Ok(saved)
-        })
-        .await?;
+    }
+    if origin == Origin::Undelivered {
+        saved = read_prefixes(&mut steps, &cycle).await?;
     }
     Ok(Opened { cycle, origin, saved })
 }
 
-/// Finds the cycle to work on, or begins one.
-fn find_or_begin(
-    state: &mut dyn StateStore,
-    crawl: &str,
-    wanted: &WantedCycle,
-    fresh: Fresh,
-    at: f64,
-) -> Result<(Cycle, Origin)> {
-    let newest = state.newest(crawl)?;
-    let identity = wanted.identity(at, newest.as_ref());
-    let (cycle, origin) = match (decide(newest.as_ref(), &wanted.wanted(), fresh), newest) {
-        (Decision::Resume, Some(cycle)) => {
-            // One crawl of a name runs at a time: whoever held them has ended, and could perhaps not give them back.
-            state.release_all(&cycle.key())?;
-            (cycle, Origin::Resumed)
+/// Reads how far each prefix of a cycle has come.
+async fn read_prefixes<S: Store, J: Job<S>>(steps: &mut Steps<'_, S, J>, cycle: &Cycle) -> Result<Vec<SavedPrefix>> {
+    let of = cycle.crawl.clone();
+    each_page_of_prefixes(steps, &cycle.key(), Vec::new(), move |mut saved, rows| {
+        for PrefixRow { prefix, done, cursor, tally } in rows {
+            let counts = tally.map_or_else(|| Ok(Counts::default()), |tally| Counts::of_saved(&tally));
+            let counts = counts.map_err(|cause| Error::Tally { crawl: of.clone(), cause })?;
+            saved.push(SavedPrefix { prefix, done, cursor, counts });
         }
-        (Decision::Deliver, Some(cycle)) => return Ok((cycle, Origin::Undelivered)),
-        (Decision::Refuse(differences), Some(cycle)) => {
-            return Err(Error::CycleDiffers { crawl: crawl.to_owned(), cycle: cycle.number, differences });
-        }
-        (_, _) => (state.begin(crawl, &identity, at)?, Origin::Begun),
-    };
+        Ok(saved)
+    })
+    .await
+}
+
+/// Has the state take up the cycle to work on.
+async fn take_up<S: Store, J: Job<S>>(steps: &mut Steps<'_, S, J>, cycle: &Cycle, at: f64) -> Result<()> {
+    let mut from = Some(0);
+    while let Some(position) = from {
+        let key = cycle.key();
+        from = steps.change(move |state| state.take_up(&key, position)).await?;
+    }
     // Where there is no prefix, no commit ends the cycle.
     if cycle.identity.ring.is_empty() {
-        state.finish(&cycle.key(), at)?;
+        let key = cycle.key();
+        steps.change(move |state| state.finish(&key, at)).await?;
     }
-    Ok((cycle, origin))
+    Ok(())
 }
 
 /// Reads a finished cycle back and makes its report: what is told is what is saved.
@@ -86,7 +95,7 @@ pub(super) async fn report<S: Store, J: Job<S>>(
     elapsed: Duration,
 ) -> Result<CycleReport> {
     let (mut steps, name) = (Steps::new(crawl, "cycle"), key.crawl.clone());
-    let newest = steps.state(move |state| state.newest(&name)).await?;
+    let newest = steps.read(move |state| state.newest(&name)).await?;
     let cycle = newest.filter(|cycle| cycle.number == key.number).ok_or(Error::Stopped)?;
     report_of(&mut steps, crawl, cycle, origin != Origin::Begun, elapsed, |_| ()).await
 }
@@ -128,7 +137,7 @@ pub(super) async fn each_page_of_notes<S: Store, J: Job<S>, A: Send + 'static>(
     let mut from = Some(NotePlace::default());
     while let Some(place) = from {
         let key = cycle.clone();
-        let page = steps.state(move |state| state.notes(&key, place, NOTES_READ)).await?;
+        let page = steps.read(move |state| state.notes(&key, place, NOTES_READ)).await?;
         let fold = fold.clone();
         into = steps.work(move || fold(into, page.notes)).await??;
         from = page.next;
@@ -146,7 +155,7 @@ async fn each_page_of_prefixes<S: Store, J: Job<S>, A: Send + 'static>(
     let mut from = 0;
     loop {
         let key = cycle.clone();
-        let rows = steps.state(move |state| state.prefixes(&key, from)).await?;
+        let rows = steps.read(move |state| state.prefixes(&key, from)).await?;
         let Some(last) = rows.last() else { return Ok(into) };
         from = last.prefix.saturating_add(1);
         let fold = fold.clone();

@@ -44,9 +44,9 @@ async fn told<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
     let name = &crawl.settings.name;
     let mut steps = Steps::new(crawl, "history");
     let of = name.clone();
-    let finished = steps.state(move |state| state.finished(&of)).await?;
+    let finished = steps.read(move |state| state.finished(&of)).await?;
     let of = name.clone();
-    let unfinished = steps.state(move |state| state.newest(&of)).await?;
+    let unfinished = steps.read(move |state| state.newest(&of)).await?;
     let unfinished = unfinished.filter(|cycle| cycle.finished.is_none());
     let newest = finished.last().map(Cycle::key);
     // The log outlives a crawl that begins again: what it has of a cycle came from here or from the walk itself.

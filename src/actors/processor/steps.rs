@@ -7,7 +7,7 @@ use super::crawl::{Crawl, Patience};
 use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::slice::{Stage, TimeSlice};
-use crate::state::StateStore;
+use crate::state::{StateReader, StateStore};
 use crate::store::Store;
 
 /// Takes slices for steps, one after the other, and goes on with one while it lasts.
@@ -15,12 +15,14 @@ pub(super) struct Steps<'c, S: Store, J: Job<S>> {
     crawl: &'c Arc<Crawl<S, J>>,
     client: Arc<str>,
     slice: Option<Arc<TimeSlice>>,
+    /// Whether a state that another program holds is not waited for.
+    pub is_impatient: bool,
 }
 
 impl<'c, S: Store, J: Job<S>> Steps<'c, S, J> {
     /// Steps that have an account of their own, under the crawl's name and this one.
     pub fn new(crawl: &'c Arc<Crawl<S, J>>, name: &str) -> Self {
-        Steps { crawl, client: format!("{}/{name}", crawl.client).into(), slice: None }
+        Steps { crawl, client: format!("{}/{name}", crawl.client).into(), slice: None, is_impatient: false }
     }
 
     /// Does one step.
@@ -33,29 +35,39 @@ impl<'c, S: Store, J: Job<S>> Steps<'c, S, J> {
         worked.map_err(|panic| Error::ActorPanicked { actor: "job while reporting", message: panic.to_string() })
     }
 
-    /// Works with the state in one step, once.
+    /// Changes the state in one step, until it answers with more than "try again".
     ///
     /// # Errors
     /// As [`work`](Self::work), and whatever `ask` gives.
-    pub async fn try_state<R: Send + 'static>(
-        &mut self,
-        ask: impl FnOnce(&mut dyn StateStore) -> Result<R> + Send + 'static,
-    ) -> Result<R> {
-        let writer = self.crawl.ports.writer.clone();
-        self.work(move || writer.with(ask)).await??
-    }
-
-    /// Works with the state in one step, until it answers with more than "try again". Nobody waits with a slice in hand.
-    ///
-    /// # Errors
-    /// As [`try_state`](Self::try_state).
-    pub async fn state<R: Send + 'static>(
+    pub async fn change<R: Send + 'static>(
         &mut self,
         ask: impl FnOnce(&mut dyn StateStore) -> Result<R> + Clone + Send + 'static,
     ) -> Result<R> {
+        let writer = self.crawl.ports.writer.clone();
+        self.patiently(move || writer.with(ask).and_then(|answer| answer)).await
+    }
+
+    /// Reads a page of the state in one step, likewise.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    pub async fn read<R: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&dyn StateReader) -> Result<R> + Clone + Send + 'static,
+    ) -> Result<R> {
+        let reader = self.crawl.ports.reader.clone();
+        self.patiently(move || ask(&*reader)).await
+    }
+
+    /// Does one step until it comes to more than "try again". Nobody waits with a slice in hand.
+    async fn patiently<R: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce() -> Result<R> + Clone + Send + 'static,
+    ) -> Result<R> {
         let mut patience = Patience::default();
         loop {
-            match self.try_state(ask.clone()).await {
+            match self.work(ask.clone()).await? {
+                Err(error @ Error::StateHeld { .. }) if self.is_impatient => return Err(error),
                 Err(error) if error.retry() == Retry::Helps => {
                     self.slice = None;
                     self.crawl.wait_for(&error, &mut patience).await?;

@@ -45,7 +45,7 @@ pub(super) fn candidates_keep_a_cycle_from_being_finished_until_they_are_carried
     let cycle = examined(backend.store(), 3);
     backend.reopen();
     let store = backend.store();
-    let latest = store.latest("c").unwrap().unwrap();
+    let latest = store.reader().latest("c").unwrap().unwrap();
     assert!(latest.is_examined() && latest.finished.is_none() && latest.carrying_out.is_none());
     assert_eq!(latest.done, [0, 1, 2]);
     assert!(store.claim(&cycle, 3).unwrap().is_empty() && store.deliver(&cycle).is_err());
@@ -54,7 +54,7 @@ pub(super) fn candidates_keep_a_cycle_from_being_finished_until_they_are_carried
     store.carry_out(&cycle, Consent::Confirmed, 4.0).unwrap();
     backend.reopen();
     let store = backend.store();
-    let latest = store.latest("c").unwrap().unwrap();
+    let latest = store.reader().latest("c").unwrap().unwrap();
     assert_eq!((latest.carrying_out, latest.confirmed, &latest.done[..]), (Some(3.0), None, &[1][..]));
     assert!(!latest.is_examined());
     let claims = store.claim(&cycle, 3).unwrap();
@@ -63,10 +63,10 @@ pub(super) fn candidates_keep_a_cycle_from_being_finished_until_they_are_carried
     store.commit(&cycle, &[up_to(&claims[0], 2, true)], 5.0).unwrap();
     assert_eq!(read(store, &cycle, 0, None, 9), []);
     assert_eq!(read(store, &cycle, 2, None, 9), all(0..3));
-    assert_eq!(store.latest("c").unwrap().unwrap().finished, None);
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, None);
     // A prefix that has gone is complete without a cursor.
     store.commit(&cycle, &[Progress { cursor: None, ..progress(&claims[1], "x", true) }], 6.0).unwrap();
-    let latest = store.latest("c").unwrap().unwrap();
+    let latest = store.reader().latest("c").unwrap().unwrap();
     assert_eq!((latest.finished, latest.carrying_out), (Some(6.0), Some(3.0)));
     store.deliver(&cycle).unwrap();
 }
@@ -98,7 +98,7 @@ pub(super) fn candidates_that_come_late_stand_where_they_belong<B: Backend>() {
         assert_eq!(read(store, &cycle, 0, Some(n), usize::MAX), all(n + 1..ALL));
     }
     store.commit(&cycle, &[up_to(&claim, 1999, true)], 5.0).unwrap();
-    assert_eq!(store.latest("c").unwrap().unwrap().finished, Some(5.0));
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, Some(5.0));
 }
 
 pub(super) fn candidates_are_read_in_pages_and_go_with_the_cursor<B: Backend>() {
@@ -118,7 +118,7 @@ pub(super) fn candidates_are_read_in_pages_and_go_with_the_cursor<B: Backend>() 
     store.carry_out(&cycle, Consent::Confirmed, 3.0).unwrap();
     backend.reopen();
     let store = backend.store();
-    assert_eq!(store.latest("c").unwrap().unwrap().confirmed, Some(3.0));
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().confirmed, Some(3.0));
     assert_eq!(read(store, &cycle, 0, None, usize::MAX), all(0..ALL));
     assert_eq!(read(store, &cycle, 0, None, 3), all(0..3));
     assert_eq!(read(store, &cycle, 0, Some(1198), 5), all(1199..1204));
@@ -130,14 +130,14 @@ pub(super) fn candidates_are_read_in_pages_and_go_with_the_cursor<B: Backend>() 
         store.commit(&cycle, &[up_to(&claim, n, false)], 4.0).unwrap();
         backend.reopen();
         let store = backend.store();
-        assert_eq!(store.latest("c").unwrap().unwrap().finished, None);
+        assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, None);
         assert_eq!(read(store, &cycle, 0, Some(n), usize::MAX), all(n + 1..ALL));
     }
     let store = backend.store();
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
     assert_eq!(claim.cursor, Some(candidate(1999).bucket));
     store.commit(&cycle, &[up_to(&claim, 1999, true)], 5.0).unwrap();
-    assert_eq!(store.latest("c").unwrap().unwrap().finished, Some(5.0));
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, Some(5.0));
 }
 
 pub(super) fn only_what_is_examined_and_newest_is_carried_out<B: Backend>() {
@@ -160,7 +160,7 @@ pub(super) fn only_what_is_examined_and_newest_is_carried_out<B: Backend>() {
     let cycle = examined(store, 1);
     refused(store, &plain, "the newest cycle is 2");
     assert!(store.carry_out(&cycle, Consent::WithinLimit, f64::NAN).is_err());
-    assert_eq!(store.latest("c").unwrap().unwrap().carrying_out, None);
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().carrying_out, None);
     store.carry_out(&cycle, Consent::WithinLimit, 5.0).unwrap();
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
     let judged_by_nobody = store.commit(&cycle, &[with_candidates(&claim, true, all(7..8))], 6.0);
@@ -175,5 +175,5 @@ pub(super) fn a_cycle_that_is_given_up_takes_its_candidates_along<B: Backend>() 
     assert_eq!((next.number, next.confirmed, next.carrying_out), (1, None, None));
     assert_eq!(read(store, &next.key(), 0, None, 9), []);
     complete(store, &next.key());
-    assert_eq!(store.latest("c").unwrap().unwrap().finished, Some(2.5), "none is left over");
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, Some(2.5), "none is left over");
 }

@@ -25,8 +25,8 @@ fn found(claim: &Claim, cursor: &str, done: bool, coverage: Coverage, names: &[&
 /// Each with the moment since which it is damaged.
 fn known(store: &mut dyn StateStore) -> Vec<(String, f64)> {
     let CycleIdentity { store: of, job, .. } = identity(1);
-    let damage = store.damage(&of, &job, u64::MAX).unwrap();
-    assert_eq!(store.damaged(&of, &job).unwrap(), damage.len() as u64);
+    let damage = store.reader().damage(&of, &job, u64::MAX).unwrap();
+    assert_eq!(store.reader().damaged(&of, &job).unwrap(), damage.len() as u64);
     let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let all = damage.iter().map(|object| {
         let ObjectName { bucket, object: part } = &object.name;
@@ -81,7 +81,7 @@ pub(super) fn damage_is_known_until_a_visit_finds_it_well_or_gone<B: Backend>() 
         commit(backend.store(), &last, found(claim, "z", true, all.clone(), &[]), 9.0);
     }
     assert!(known(backend.store()).is_empty());
-    assert_eq!(backend.store().damaged(&identity(1).store, "another").unwrap(), 0);
+    assert_eq!(backend.store().reader().damaged(&identity(1).store, "another").unwrap(), 0);
 }
 
 pub(super) fn a_sample_judges_what_it_has_picked_alone<B: Backend>() {

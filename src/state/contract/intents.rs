@@ -20,9 +20,9 @@ pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {
     let both = [with_intents(&claims[0], "x", false, &[intent(1), intent(2)]), progress(&claims[1], "y", false)];
     backend.store().commit(&cycle, &both, 2.0).unwrap();
     backend.store().sync().unwrap();
-    assert_eq!(backend.store().half_done(&cycle).unwrap(), 2);
+    assert_eq!(backend.store().reader().half_done(&cycle).unwrap(), 2);
     backend.reopen();
-    backend.store().latest("c").unwrap();
+    backend.store().reader().latest("c").unwrap();
     let again = backend.store().claim(&cycle, 2).unwrap();
     assert_eq!(again[0].intents, [intent(1), intent(2)]);
     assert_eq!(again[1].intents, []);
@@ -34,7 +34,7 @@ pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {
     backend.store().commit(&cycle, &[progress(&third, "z", false)], 2.0).unwrap();
     backend.store().release(&cycle, &[(0, third.fence)]).unwrap();
     assert_eq!(backend.store().claim(&cycle, 1).unwrap().remove(0).intents, []);
-    assert_eq!(backend.store().half_done(&cycle).unwrap(), 0);
+    assert_eq!(backend.store().reader().half_done(&cycle).unwrap(), 0);
 }
 
 pub(super) fn a_complete_prefix_with_intents_is_refused<B: Backend>() {
@@ -44,9 +44,9 @@ pub(super) fn a_complete_prefix_with_intents_is_refused<B: Backend>() {
     let refused = backend.store().commit(&cycle, &[with_intents(&claim, "x", true, &[intent(1)])], 2.0);
     assert!(refused.unwrap_err().to_string().contains("complete with 1 intents left"));
     backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[intent(1)])], 2.0).unwrap();
-    assert_eq!(backend.store().latest("c").unwrap().unwrap().finished, None);
+    assert_eq!(backend.store().reader().latest("c").unwrap().unwrap().finished, None);
     backend.store().commit(&cycle, &[progress(&claim, "x", true)], 3.0).unwrap();
-    assert_eq!(backend.store().latest("c").unwrap().unwrap().finished, Some(3.0));
+    assert_eq!(backend.store().reader().latest("c").unwrap().unwrap().finished, Some(3.0));
 }
 
 pub(super) fn a_cycle_with_intents_that_may_be_half_done_is_not_given_up<B: Backend>() {
@@ -62,7 +62,7 @@ pub(super) fn a_cycle_with_intents_that_may_be_half_done_is_not_given_up<B: Back
         };
         assert!(refused.unwrap_err().to_string().contains("may be half done (buckets: 2)"));
     }
-    let latest = backend.store().latest("c").unwrap().unwrap();
+    let latest = backend.store().reader().latest("c").unwrap().unwrap();
     assert_eq!((latest.number, latest.identity.ring.len()), (0, 2), "nothing has changed");
     let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
     assert_eq!(claim.intents, [intent(1), intent(5)]);
@@ -77,7 +77,7 @@ pub(super) fn a_cycle_whose_intents_were_not_begun_is_given_up_with_them<B: Back
     let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
     let intents = [Intent { begun: false, ..intent(1) }, intent(2), Intent { begun: false, ..intent(3) }];
     backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &intents)], 2.0).unwrap();
-    assert_eq!(backend.store().half_done(&cycle).unwrap(), 1);
+    assert_eq!(backend.store().reader().half_done(&cycle).unwrap(), 1);
     backend.reopen();
     let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
     assert_eq!(claim.intents, intents);
@@ -92,11 +92,11 @@ pub(super) fn a_cycle_whose_intents_are_all_or_nothing_is_given_up_with_them<B: 
     let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
     // One that may be half done holds all.
     backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[whole(1), intent(2), whole(3)])], 2.0).unwrap();
-    assert_eq!(backend.store().half_done(&cycle).unwrap(), 1);
+    assert_eq!(backend.store().reader().half_done(&cycle).unwrap(), 1);
     assert!(backend.store().begin("c", &identity(1), 3.0).unwrap_err().to_string().contains("(buckets: 1)"));
     backend.store().commit(&cycle, &[with_intents(&claim, "x", false, &[whole(1), whole(3)])], 2.0).unwrap();
     backend.reopen();
-    assert_eq!(backend.store().half_done(&cycle).unwrap(), 0);
+    assert_eq!(backend.store().reader().half_done(&cycle).unwrap(), 0);
     let next = begun(backend.store(), 1);
     assert_eq!((next.number, backend.store().claim(&next, 1).unwrap().remove(0).intents), (1, Vec::new()));
     let left = backend.store().commit(&cycle, &[progress(&claim, "x", false)], 4.0);

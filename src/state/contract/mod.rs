@@ -149,7 +149,7 @@ pub(super) fn notes(
 ) -> crate::error::Result<Vec<(u32, Note)>> {
     let (mut found, mut from) = (Vec::new(), Some(NotePlace::default()));
     while let Some(place) = from {
-        let page = store.notes(cycle, place, 2)?;
+        let page = store.reader().notes(cycle, place, 2)?;
         found.extend(page.notes.into_iter().filter(|(_, note)| note.kind == kind));
         from = page.next;
     }
@@ -166,6 +166,13 @@ fn begun(store: &mut dyn StateStore, prefixes: usize) -> CycleKey {
     store.begin("c", &identity(prefixes), 1.5).unwrap().key()
 }
 
+fn taken_up(store: &mut dyn StateStore, cycle: &CycleKey) {
+    let mut from = Some(0);
+    while let Some(position) = from {
+        from = store.take_up(cycle, position).unwrap();
+    }
+}
+
 fn complete(store: &mut dyn StateStore, cycle: &CycleKey) {
     for claim in store.claim(cycle, u32::MAX).unwrap() {
         store.commit(cycle, &[progress(&claim, "end", true)], 2.5).unwrap();
@@ -174,10 +181,10 @@ fn complete(store: &mut dyn StateStore, cycle: &CycleKey) {
 
 fn crawl_without_cycle_is_unknown<B: Backend>() {
     let mut backend = B::fresh();
-    assert_eq!(backend.store().latest("c").unwrap(), None);
+    assert_eq!(backend.store().reader().latest("c").unwrap(), None);
     let nothing = CycleKey { crawl: "c".to_owned(), number: 0 };
     assert!(backend.store().claim(&nothing, 1).is_err());
-    assert!(backend.store().prefixes(&nothing, 0).is_err());
+    assert!(backend.store().reader().prefixes(&nothing, 0).is_err());
     assert!(notes(backend.store(), &nothing, NoteKind::Error, 1).is_err());
     assert!(backend.store().deliver(&nothing).is_err());
     assert!(backend.store().finish(&nothing, 1.0).is_err());
@@ -200,11 +207,11 @@ fn cycle_is_found_as_it_was_begun<B: Backend>() {
         done: vec![],
     };
     assert_eq!(cycle, expected);
-    assert_eq!(backend.store().latest("c").unwrap(), Some(expected.clone()));
+    assert_eq!(backend.store().reader().latest("c").unwrap(), Some(expected.clone()));
     backend.reopen();
-    assert_eq!(backend.store().latest("c").unwrap(), Some(expected));
+    assert_eq!(backend.store().reader().latest("c").unwrap(), Some(expected));
     let empty = |prefix| PrefixRow { prefix, done: false, cursor: None, tally: None };
-    assert_eq!(backend.store().prefixes(&cycle.key(), 0).unwrap(), [0, 1, 2].map(empty));
+    assert_eq!(backend.store().reader().prefixes(&cycle.key(), 0).unwrap(), [0, 1, 2].map(empty));
 }
 
 fn claims_are_given_in_ring_order_and_once<B: Backend>() {
@@ -237,7 +244,7 @@ fn claim_goes_on_from_the_last_commit<B: Backend>() {
     let standing = backend.store().commit(&cycle, &[progress(&second, "b\0\u{ff}", false)], 2.0).unwrap();
     assert_eq!(standing.left, 1);
     backend.reopen();
-    backend.store().latest("c").unwrap();
+    backend.store().reader().latest("c").unwrap();
     let third = backend.store().claim(&cycle, 1).unwrap().remove(0);
     assert_eq!(third.cursor.as_deref(), Some("b\0\u{ff}".as_bytes()));
     assert_eq!(third.cursor, third.tally);
@@ -251,7 +258,7 @@ fn stale_claim_is_refused_and_nothing_changes<B: Backend>() {
     let claims = store.claim(&cycle, 2).unwrap();
     store.release(&cycle, &[(1, claims[1].fence)]).unwrap();
     let newer = store.claim(&cycle, 1).unwrap().remove(0);
-    let before = store.prefixes(&cycle, 0).unwrap();
+    let before = store.reader().prefixes(&cycle, 0).unwrap();
 
     let good = with_notes(progress(&claims[0], "x", true), vec![note(0, NoteKind::Error)]);
     let mut beyond = good.clone();
@@ -260,11 +267,11 @@ fn stale_claim_is_refused_and_nothing_changes<B: Backend>() {
         let refused = store.commit(&cycle, &[good.clone(), stale.clone()], 2.0).unwrap_err();
         let Error::StaleClaim { prefix, fence } = refused else { panic!("{refused}") };
         assert_eq!((prefix, fence), (stale.prefix, stale.fence));
-        assert_eq!(store.prefixes(&cycle, 0).unwrap(), before);
+        assert_eq!(store.reader().prefixes(&cycle, 0).unwrap(), before);
         assert_eq!(notes(store, &cycle, NoteKind::Error, 9).unwrap(), []);
     }
     store.commit(&cycle, &[good, progress(&newer, "y", false)], 2.0).unwrap();
-    assert_eq!(store.latest("c").unwrap().unwrap().done, [0]);
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().done, [0]);
 }
 
 fn last_prefix_ends_the_cycle<B: Backend>() {
@@ -272,12 +279,12 @@ fn last_prefix_ends_the_cycle<B: Backend>() {
     let cycle = begun(backend.store(), 2);
     let claims = backend.store().claim(&cycle, 2).unwrap();
     assert_eq!(backend.store().commit(&cycle, &[progress(&claims[1], "1", true)], 5.0).unwrap().left, 1);
-    assert_eq!(backend.store().latest("c").unwrap().unwrap().finished, None);
+    assert_eq!(backend.store().reader().latest("c").unwrap().unwrap().finished, None);
     assert_eq!(backend.store().commit(&cycle, &[progress(&claims[0], "0", true)], 6.25).unwrap().left, 0);
     backend.store().finish(&cycle, 7.0).unwrap();
     assert_eq!(backend.store().commit(&cycle, &[], 8.0).unwrap().left, 0);
     backend.reopen();
-    let latest = backend.store().latest("c").unwrap().unwrap();
+    let latest = backend.store().reader().latest("c").unwrap().unwrap();
     assert_eq!((latest.finished, latest.done, latest.delivered), (Some(6.25), vec![0, 1], false));
     assert_eq!(backend.store().claim(&cycle, 9).unwrap(), []);
     assert!(matches!(
@@ -295,10 +302,10 @@ fn only_a_store_without_prefixes_is_finished_by_hand<B: Backend>() {
     let cycle = begun(store, 0);
     assert_eq!(store.claim(&cycle, 1).unwrap(), []);
     assert_eq!(store.commit(&cycle, &[], 1.0).unwrap().left, 0);
-    assert_eq!(store.latest("c").unwrap().unwrap().finished, None);
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, None);
     store.finish(&cycle, 2.0).unwrap();
     store.finish(&cycle, 3.0).unwrap();
-    assert_eq!(store.latest("c").unwrap().unwrap().finished, Some(2.0));
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, Some(2.0));
 }
 
 fn only_a_finished_cycle_is_delivered<B: Backend>() {
@@ -306,21 +313,21 @@ fn only_a_finished_cycle_is_delivered<B: Backend>() {
     let cycle = begun(backend.store(), 1);
     assert!(backend.store().deliver(&cycle).is_err());
     complete(backend.store(), &cycle);
-    assert!(!backend.store().latest("c").unwrap().unwrap().delivered);
+    assert!(!backend.store().reader().latest("c").unwrap().unwrap().delivered);
     backend.store().deliver(&cycle).unwrap();
     backend.store().deliver(&cycle).unwrap();
     backend.reopen();
-    assert!(backend.store().latest("c").unwrap().unwrap().delivered);
+    assert!(backend.store().reader().latest("c").unwrap().unwrap().delivered);
 }
 
 fn claims_of_an_earlier_process_are_void<B: Backend>() {
     let mut backend = B::fresh();
     let cycle = begun(backend.store(), 2);
     let old = backend.store().claim(&cycle, 2).unwrap();
-    backend.store().latest("c").unwrap();
+    backend.store().reader().latest("c").unwrap();
     backend.store().commit(&cycle, &[progress(&old[0], "mine", false)], 2.0).unwrap();
     backend.reopen();
-    backend.store().latest("c").unwrap();
+    backend.store().reader().latest("c").unwrap();
     let stale = |store: &mut dyn StateStore| {
         let refused = store.commit(&cycle, &[progress(&old[0], "late", false)], 2.0);
         assert!(matches!(refused, Err(Error::StaleClaim { prefix: 0, .. })));
@@ -339,15 +346,15 @@ fn claims_of_those_who_are_gone_are_given_back<B: Backend>() {
     backend.store().claim_oldest(&cycle, 2).unwrap();
     backend.store().commit(&cycle, &[progress(&old[0], "x", false), progress(&old[1], "y", true)], 2.0).unwrap();
     assert_eq!(backend.store().claim(&cycle, 4).unwrap(), []);
-    backend.store().release_all(&cycle).unwrap();
+    taken_up(backend.store(), &cycle);
     let late = backend.store().commit(&cycle, &[progress(&old[0], "late", false)], 2.0);
     assert!(matches!(late, Err(Error::StaleClaim { prefix: 0, .. })), "{late:?}");
     let new = backend.store().claim_oldest(&cycle, 1).unwrap().remove(0);
     assert_eq!((new.prefix, new.tally.as_deref()), (0, Some(&b"x"[..])));
     let rest = backend.store().claim(&cycle, 4).unwrap();
     assert_eq!(rest.iter().map(|claim| claim.prefix).collect::<Vec<_>>(), [2, 3]);
-    backend.store().release_all(&cycle).unwrap();
-    backend.store().release_all(&cycle).unwrap();
+    taken_up(backend.store(), &cycle);
+    taken_up(backend.store(), &cycle);
     assert_eq!(backend.store().claim(&cycle, 4).unwrap().len(), 3);
 }
 
@@ -395,7 +402,7 @@ fn cycle_given_up_keeps_its_number_and_nothing_else<B: Backend>() {
     backend.store().commit(&given_up, std::slice::from_ref(&first), 2.0).unwrap();
     let next = begun(backend.store(), 1);
     assert_eq!(next.number, 1);
-    assert!(backend.store().prefixes(&given_up, 0).is_err());
+    assert!(backend.store().reader().prefixes(&given_up, 0).is_err());
     assert!(notes(backend.store(), &given_up, NoteKind::Error, 9).is_err());
     assert!(matches!(backend.store().commit(&given_up, &[first], 2.0), Err(Error::StaleClaim { prefix: 0, .. })));
     assert_eq!(notes(backend.store(), &next, NoteKind::Error, 9).unwrap(), []);
@@ -414,7 +421,7 @@ fn some_finished_cycles_are_kept<B: Backend>() {
         complete(store, &cycle);
     }
     let kept: Vec<u64> = (0..=last)
-        .filter(|number| store.prefixes(&CycleKey { crawl: "c".to_owned(), number: *number }, 0).is_ok())
+        .filter(|number| store.reader().prefixes(&CycleKey { crawl: "c".to_owned(), number: *number }, 0).is_ok())
         .collect();
     assert_eq!(kept, (last - FINISHED_CYCLES_KEPT..=last).collect::<Vec<_>>());
 }
@@ -429,7 +436,7 @@ fn cycle_of_another_program_keeps_its_number<B: Backend>() {
     assert_eq!((again.number, again.done.len()), (57, 0), "the same number, nothing of the one that was given up");
     assert_eq!(backend.store().claim(&again.key(), 9).unwrap()[0].tally, None);
     backend.reopen();
-    assert_eq!(backend.store().latest("c").unwrap(), Some(again));
+    assert_eq!(backend.store().reader().latest("c").unwrap(), Some(again));
     assert_eq!(begun(backend.store(), 1).number, 58);
 }
 
@@ -443,10 +450,10 @@ fn number_that_was_passed_is_refused_and_nothing_changes<B: Backend>() {
     };
     refused(store, 6);
     refused(store, u64::MAX);
-    assert_eq!(store.latest("c").unwrap(), Some(cycle.clone()));
+    assert_eq!(store.reader().latest("c").unwrap(), Some(cycle.clone()));
     complete(store, &cycle.key());
     refused(store, 7);
-    assert!(store.latest("c").unwrap().unwrap().finished.is_some());
+    assert!(store.reader().latest("c").unwrap().unwrap().finished.is_some());
     assert_eq!(store.begin_numbered("c", &identity(1), 9, 2.0).unwrap().number, 9);
     assert_eq!(store.begin_numbered("d", &identity(1), 0, 2.0).unwrap().number, 0, "another crawl counts for itself");
 }
@@ -454,7 +461,7 @@ fn number_that_was_passed_is_refused_and_nothing_changes<B: Backend>() {
 fn finished_cycles_are_listed_oldest_first<B: Backend>() {
     let mut backend = B::fresh();
     let store = backend.store();
-    assert_eq!(store.finished("c").unwrap(), []);
+    assert_eq!(store.reader().finished("c").unwrap(), []);
     for number in [3, 5, 6] {
         let cycle = store.begin_numbered("c", &identity(2), number, 1.0).unwrap().key();
         complete(store, &cycle);
@@ -462,7 +469,7 @@ fn finished_cycles_are_listed_oldest_first<B: Backend>() {
     }
     begun(store, 1);
     backend.reopen();
-    let finished = backend.store().finished("c").unwrap();
+    let finished = backend.store().reader().finished("c").unwrap();
     assert_eq!(finished.iter().map(|c| c.number).collect::<Vec<_>>(), [3, 5, 6]);
     assert!(finished.iter().all(|c| c.finished == Some(2.5) && c.delivered && c.done == [0, 1]), "{finished:?}");
 }
@@ -473,12 +480,12 @@ fn crawls_do_not_meet<B: Backend>() {
     let one = begun(store, 2);
     let two = store.begin("d", &identity(1), 1.0).unwrap().key();
     complete(store, &two);
-    assert_eq!(store.latest("c").unwrap().unwrap().done, [0; 0]);
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().done, [0; 0]);
     let claim = store.claim(&one, 1).unwrap().remove(0);
     begun(store, 1);
-    assert!(store.latest("d").unwrap().unwrap().finished.is_some(), "giving up c leaves d alone");
+    assert!(store.reader().latest("d").unwrap().unwrap().finished.is_some(), "giving up c leaves d alone");
     assert!(store.commit(&two, &[progress(&claim, "x", false)], 2.0).is_err());
-    assert_eq!(store.latest("").unwrap(), None);
+    assert_eq!(store.reader().latest("").unwrap(), None);
 }
 
 fn moments_that_are_no_numbers_are_refused<B: Backend>() {
@@ -486,10 +493,10 @@ fn moments_that_are_no_numbers_are_refused<B: Backend>() {
     let store = backend.store();
     assert!(store.begin("c", &identity(1), f64::NAN).is_err());
     assert!(store.begin("c", &CycleIdentity { now: f64::INFINITY, ..identity(1) }, 1.0).is_err());
-    assert_eq!(store.latest("c").unwrap(), None);
+    assert_eq!(store.reader().latest("c").unwrap(), None);
     let cycle = store.begin("c", &CycleIdentity { now: -0.0, ..identity(1) }, -0.0).unwrap().key();
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
     assert!(store.commit(&cycle, &[progress(&claim, "x", true)], f64::NAN).is_err());
     store.commit(&cycle, &[progress(&claim, "x", true)], -0.0).unwrap();
-    assert_eq!(store.latest("c").unwrap().unwrap().finished, Some(0.0));
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, Some(0.0));
 }

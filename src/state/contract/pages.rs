@@ -16,13 +16,13 @@ pub(super) fn tallies_of_any_size_are_read_in_pages<B: Backend>() {
     backend.reopen();
     let store = backend.store();
     for from in 0..9 {
-        let page = store.prefixes(&cycle, from).unwrap();
+        let page = store.reader().prefixes(&cycle, from).unwrap();
         let behind: usize = page[..page.len() - 1].iter().map(|row| row.tally.as_ref().map_or(0, Vec::len)).sum();
         assert!(behind < TALLY_BYTES_READ && page[0].prefix == from, "from {from}: {} rows", page.len());
     }
-    assert!(store.prefixes(&cycle, 9).unwrap().is_empty());
+    assert!(store.reader().prefixes(&cycle, 9).unwrap().is_empty());
     let mut read = Vec::new();
-    each_prefix(store, &cycle, |row| {
+    each_prefix(&*store.reader(), &cycle, |row| {
         read.push((row.prefix, row.tally.map_or(0, |tally| tally.len())));
         Ok(())
     })

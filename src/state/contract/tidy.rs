@@ -31,7 +31,7 @@ fn ended(store: &mut dyn StateStore, crawl: &str, at: f64, delivered: bool) -> C
 const ROWS: u64 = 5;
 
 fn is_there(store: &mut dyn StateStore, cycle: &CycleKey) -> bool {
-    store.prefixes(cycle, 0).is_ok()
+    store.reader().prefixes(cycle, 0).is_ok()
 }
 
 pub(super) fn old_cycles_go_and_what_is_needed_stays<B: Backend>() {
@@ -65,7 +65,7 @@ pub(super) fn old_cycles_go_and_what_is_needed_stays<B: Backend>() {
         assert!(is_there(store, cycle), "{cycle:?}");
     }
     assert_eq!(notes(store, &undelivered, NoteKind::Error, 9).unwrap().len(), 2);
-    assert_eq!(store.latest("c").unwrap().unwrap().number, young.number);
+    assert_eq!(store.reader().latest("c").unwrap().unwrap().number, young.number);
     complete(store, &running);
     assert_eq!(store.tidy(&step(u64::MAX)).unwrap().cycles_removed, 1, "there is a newer finished one now");
     assert_eq!(begun(store, 1).number, young.number + 1);
@@ -81,7 +81,7 @@ pub(super) fn an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it<B: B
         (rows, cycles, calls) = (rows + done.rows_removed, cycles + done.cycles_removed, calls + 1);
         let seen = old.iter().filter(|cycle| is_there(backend.store(), cycle)).count() as u64;
         assert_eq!(seen, 2 - cycles);
-        assert_eq!(backend.store().prefixes(&newest, 0).unwrap().len(), 2);
+        assert_eq!(backend.store().reader().prefixes(&newest, 0).unwrap().len(), 2);
         assert_eq!(notes(backend.store(), &newest, NoteKind::Error, 9).unwrap().len(), 2);
         // A process that dies between two steps leaves the rest to the next.
         backend.reopen();
@@ -95,24 +95,24 @@ pub(super) fn an_old_cycle_goes_in_small_steps_and_nobody_sees_a_part_of_it<B: B
         }
     }
     assert_eq!((rows, cycles), (2 * ROWS, 2));
-    let running = backend.store().latest("c").unwrap().unwrap();
+    let running = backend.store().reader().latest("c").unwrap().unwrap();
     if calls > 3 {
-        assert_eq!(backend.store().prefixes(&running.key(), 0).unwrap().len(), 3);
+        assert_eq!(backend.store().reader().prefixes(&running.key(), 0).unwrap().len(), 3);
     }
 }
 
 pub(super) fn last_run_of_a_cleaning_is_remembered<B: Backend>() {
     let mut backend = B::fresh();
-    assert_eq!(backend.store().last_run("a").unwrap(), None);
+    assert_eq!(backend.store().reader().last_run("a").unwrap(), None);
     let run = |ended: f64, what: &str| LastRun { ended, result: json!({"failed": what, "x": 0.1}) };
     backend.store().ran("a", &run(1.5, "\u{fffd} \"")).unwrap();
     backend.store().ran("b", &run(-0.0, "b")).unwrap();
     assert!(backend.store().ran("b", &run(f64::NAN, "b")).is_err());
     backend.reopen();
-    assert_eq!(backend.store().last_run("a").unwrap(), Some(run(1.5, "\u{fffd} \"")));
+    assert_eq!(backend.store().reader().last_run("a").unwrap(), Some(run(1.5, "\u{fffd} \"")));
     backend.store().ran("a", &run(2.5, "later")).unwrap();
     backend.reopen();
-    assert_eq!(backend.store().last_run("a").unwrap(), Some(run(2.5, "later")));
-    assert_eq!(backend.store().last_run("b").unwrap(), Some(run(0.0, "b")));
-    assert_eq!(backend.store().latest("a").unwrap(), None, "a cleaning is no crawl");
+    assert_eq!(backend.store().reader().last_run("a").unwrap(), Some(run(2.5, "later")));
+    assert_eq!(backend.store().reader().last_run("b").unwrap(), Some(run(0.0, "b")));
+    assert_eq!(backend.store().reader().latest("a").unwrap(), None, "a cleaning is no crawl");
 }

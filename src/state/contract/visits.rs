@@ -10,7 +10,7 @@ fn complete(store: &mut dyn StateStore, cycle: &CycleKey, claim: &Claim, whole: 
 
 fn visits(store: &mut dyn StateStore) -> Vec<(String, f64)> {
     let CycleIdentity { store: of, job, .. } = identity(1);
-    store.visits(&of, &job).unwrap().into_iter().collect()
+    store.reader().visits(&of, &job).unwrap().into_iter().collect()
 }
 
 pub(super) fn visits_are_remembered_where_they_were_whole<B: Backend>() {
@@ -33,8 +33,8 @@ pub(super) fn visits_are_remembered_where_they_were_whole<B: Backend>() {
     begun(backend.store(), 3);
     backend.reopen();
     assert_eq!(visits(backend.store()), expected);
-    assert!(backend.store().visits(&identity(1).store, "count").unwrap().is_empty());
-    assert!(backend.store().visits("/elsewhere", &identity(1).job).unwrap().is_empty());
+    assert!(backend.store().reader().visits(&identity(1).store, "count").unwrap().is_empty());
+    assert!(backend.store().reader().visits("/elsewhere", &identity(1).job).unwrap().is_empty());
 }
 
 pub(super) fn oldest_first_claims_what_was_visited_longest_ago<B: Backend>() {

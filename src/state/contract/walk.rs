@@ -141,13 +141,13 @@ impl<B: Backend> Walk<B> {
 
     /// Compares everything that can be seen.
     fn compare(&mut self) {
-        let latest = self.backend.store().latest("c").unwrap();
+        let latest = self.backend.store().reader().latest("c").unwrap();
         let Some((key, m)) = &self.model else { return assert_eq!(latest, None) };
         let latest = latest.unwrap();
         assert_eq!((latest.key(), latest.delivered), (key.clone(), m.delivered));
         assert_eq!(latest.done, (0..RING as u32).filter(|p| m.done[*p as usize]).collect::<Vec<_>>());
         assert_eq!(latest.finished, (m.done == [true; RING]).then_some(9.0));
-        for (row, p) in self.backend.store().prefixes(key, 0).unwrap().into_iter().zip(0..) {
+        for (row, p) in self.backend.store().reader().prefixes(key, 0).unwrap().into_iter().zip(0..) {
             let text = m.text[p].clone().map(String::into_bytes);
             assert_eq!(row, PrefixRow { prefix: p as u32, done: m.done[p], cursor: text.clone(), tally: text });
         }

@@ -1,6 +1,5 @@
 //! The calls of [`StateStore`], each one transaction.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -11,22 +10,17 @@ use super::faults::Out;
 use super::rows::Prefix;
 use super::whole::{self, Whole};
 use super::{
-    BEGIN, CARRY_OUT, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, candidates,
-    crash_point, runs, steps, visits,
+    BEGIN, CARRY_OUT, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, TAKE_UP, candidates,
+    crash_point, random, runs, steps, tidy, visits,
 };
 use crate::error::Result;
-use crate::job::{Candidate, DamagedObject};
+use crate::job::Candidate;
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
-use crate::state::{
-    Claim, Consent, LastRun, NotePage, NotePlace, PrefixRow, Progress, Standing, StateStore, Tidied, TidyStep, check,
-};
+use crate::state::{Claim, Consent, LastRun, Progress, Standing, StateReader, StateStore, Tidied, TidyStep, check};
 
 impl StateStore for SqliteStore {
-    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
-        self.read(|conn| {
-            let Some(row) = whole::kept(conn, crawl)?.and_then(|mut kept| kept.cycles.pop()) else { return Ok(None) };
-            Ok(Some(whole::read(conn, row, |_| ())?.into_cycle()))
-        })
+    fn reader(&self) -> Arc<dyn StateReader> {
+        self.reader.clone()
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
@@ -37,21 +31,26 @@ impl StateStore for SqliteStore {
         self.begin_as(crawl, identity, Some(number), at)
     }
 
-    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
-        self.read(|conn| {
-            let cycles = whole::kept(conn, crawl)?.map(|kept| kept.cycles).unwrap_or_default();
-            let finished = cycles.into_iter().filter(|row| row.finished.is_some());
-            finished.map(|row| Ok(Whole::finished(conn, row)?.into_cycle())).collect()
-        })
+    fn take_up(&mut self, cycle: &CycleKey, from: u32) -> Result<Option<u32>> {
+        self.pay_what_is_owed()?;
+        if from == 0 {
+            self.laps.remove(cycle);
+            self.sessions.insert(cycle.clone(), random());
+        }
+        let lap = self.take_up_some(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        // Where nothing else keeps the state in order, this does.
+        let most = u64::from(steps::ROWS_AT_ONCE);
+        let gone = self.write(&TAKE_UP, |conn| tidy::remove_rows_of_no_cycle(conn, most))?;
+        // Never 0, where it would begin anew.
+        Ok(if lap.is_whole() && gone < most { None } else { Some(lap.next.max(1)) })
     }
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.pay_what_is_owed()?;
-        let Lap { seal, prefixes, first_free, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let Lap { seal, session, prefixes, first_free, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
         if most == 0 || first_free >= prefixes {
             return Ok(Vec::new());
         }
-        let session = self.session;
         let claims = self.write(&CLAIM, |conn| {
             let free = Prefix::free(conn, seal, first_free, most, session)?;
             free.into_iter().map(|prefix| steps::claim(conn, seal, prefix, session)).collect::<Out<Vec<_>>>()
@@ -74,7 +73,7 @@ impl StateStore for SqliteStore {
                 (check::oldest_first(&lap.ring, (0..lap.prefixes).collect(), &visits, u32::MAX).into(), 0)
             }
         };
-        let (session, seal) = (self.session, lap.seal);
+        let (session, seal) = (lap.session, lap.seal);
         let (claims, looked_at) = self.write(&CLAIM, |conn| {
             let (mut claims, mut looked_at) = (Vec::new(), taken);
             for position in order.iter().skip(taken) {
@@ -95,18 +94,6 @@ impl StateStore for SqliteStore {
         Ok(claims)
     }
 
-    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
-        self.read(|conn| visits::read(conn, visits::subject(store, job)))
-    }
-
-    fn damaged(&mut self, store: &str, job: &str) -> Result<u64> {
-        self.read(|conn| damage::objects(conn, Subject { store, job }))
-    }
-
-    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
-        self.read(|conn| damage::read(conn, Subject { store, job }, limit))
-    }
-
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
@@ -115,11 +102,12 @@ impl StateStore for SqliteStore {
         if progress.is_empty() {
             return Ok(Standing { left: lap.left, damaged: known });
         }
-        let session = self.session;
-        let (left, damaged) = self.write(&COMMIT, |conn| {
-            let mut damaged = known;
+        let (left, candidates, damaged) = self.write(&COMMIT, |conn| {
+            let (mut damaged, mut candidates) = (known, lap.candidates);
             for p in progress {
-                let after = steps::advance(conn, lap.seal, (session, lap.carrying_out), p)?;
+                let (after, [had, has]) = steps::advance(conn, lap.seal, (lap.session, lap.carrying_out), p)?;
+                let others = candidates.checked_sub(had).ok_or_else(|| steps::too_many_done(cycle))?;
+                candidates = others.saturating_add(has);
                 if p.judged.changes_nothing(damaged) {
                     continue;
                 }
@@ -134,16 +122,17 @@ impl StateStore for SqliteStore {
             }
             let done = progress.iter().filter(|p| p.done).count() as u32;
             let left = lap.left.checked_sub(done).ok_or_else(|| steps::too_many_done(cycle))?;
-            if left == 0 {
+            // With candidates it is examined; what it has shown is yet to be judged.
+            if left == 0 && candidates == 0 {
                 steps::end(conn, cycle, at)?;
             }
-            Ok((left, damaged))
+            Ok((left, candidates, damaged))
         })?;
         if damaged != known {
             self.damaged.insert(lap.of.clone(), damaged);
         }
         if let Some(lap) = self.laps.get_mut(cycle) {
-            lap.left = left;
+            (lap.left, lap.candidates) = (left, candidates);
         }
         if left == 0 {
             self.empty_or_owe();
@@ -153,16 +142,9 @@ impl StateStore for SqliteStore {
         Ok(Standing { left, damaged })
     }
 
-    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
-        self.read(|conn| {
-            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            steps::half_done(conn, row.seal())
-        })
-    }
-
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
         let Some(lap) = self.lap(cycle)? else { return Ok(()) };
-        let session = self.session;
+        let session = lap.session;
         let first = self.write(&RELEASE, |conn| {
             let mut first = lap.first_free;
             for (position, fence) in claims {
@@ -180,24 +162,15 @@ impl StateStore for SqliteStore {
         Ok(())
     }
 
-    fn release_all(&mut self, cycle: &CycleKey) -> Result<()> {
-        let Lap { seal, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-        let (session, mut claims) = (self.session, Vec::new());
-        self.read(|conn| {
-            Prefix::each(conn, seal, |prefix| {
-                claims.extend((prefix.claimant == session).then_some((prefix.position, prefix.fence)));
-                Ok(())
-            })
-        })?;
-        if claims.is_empty() { Ok(()) } else { self.release(cycle, &claims) }
-    }
-
     fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
         let lap = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
         if lap.left > 0 {
             return Err(check::prefixes_left(cycle, lap.left));
+        }
+        if lap.candidates > 0 {
+            return Ok(());
         }
         self.write(&FINISH, |conn| steps::end(conn, cycle, at))?;
         self.empty_or_owe();
@@ -211,7 +184,7 @@ impl StateStore for SqliteStore {
                 return Err(check::unfinished(cycle).into());
             }
             row.delivered = true;
-            row.save_end(conn)
+            row.save(conn)
         })?;
         self.empty_or_owe();
         Ok(())
@@ -238,31 +211,6 @@ impl StateStore for SqliteStore {
             Some(prefix) => candidates::behind(conn, seal, &prefix, after, most),
             None => Ok(Vec::new()),
         })
-    }
-
-    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
-        self.read(|conn| {
-            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            let (page, is_last) = Prefix::page(conn, row.seal(), from)?;
-            if is_last {
-                whole::check_length(conn, &row, from as usize + page.len())?;
-            }
-            let rows = page.into_iter();
-            Ok(rows
-                .map(|Prefix { position, done, cursor, tally, .. }| PrefixRow { prefix: position, done, cursor, tally })
-                .collect())
-        })
-    }
-
-    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
-        self.read(|conn| {
-            let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-            whole::notes(conn, row.seal(), from, most)
-        })
-    }
-
-    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
-        self.read(|conn| runs::read(conn, cleaning))
     }
 
     fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {
@@ -292,10 +240,12 @@ impl SqliteStore {
         let prefixes = check::identity(identity, at)?;
         let row = self.write(&BEGIN, |conn| steps::begin(conn, crawl, identity, number, prefixes, at))?;
         self.laps.retain(|key, _| key.crawl != crawl);
+        self.sessions.retain(|key, _| key.crawl != crawl);
         self.empty_or_owe();
         // Nothing is done and everything is free: that need not be read.
-        let lap = Lap::new(row.seal(), identity, prefixes);
-        let cycle = Whole::new(row, identity.clone()).into_cycle();
+        let lap = Lap::new(&row, identity, self.session);
+        let lap = if row.beginning { lap } else { Lap { left: prefixes, next: prefixes, ..lap } };
+        let cycle = Whole { row, identity: identity.clone(), done: Vec::new() }.into_cycle();
         self.laps.insert(cycle.key(), lap);
         Ok(cycle)
     }
@@ -334,18 +284,52 @@ impl SqliteStore {
 
     /// What to remember of a cycle; `None` if it is not kept.
     fn lap(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
-        if let Some(lap) = self.laps.get(cycle) {
+        if let Some(lap) = self.laps.get(cycle).filter(|lap| lap.is_whole()) {
             return Ok(Some(lap.clone()));
         }
-        let lap = self.read(|conn| {
-            let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
-            let mut left = 0;
-            let whole = whole::read(conn, row, |prefix| left += u32::from(!prefix.done))?;
-            let prefixes = left + whole.done.len() as u32;
-            let carrying_out = whole.row.carrying_out.is_some();
-            Ok(Some(Lap { left, carrying_out, ..Lap::new(whole.seal(), &whole.identity, prefixes) }))
-        })?;
-        self.laps.extend(lap.clone().map(|lap| (cycle.clone(), lap)));
-        Ok(lap)
+        loop {
+            match self.take_up_some(cycle)? {
+                Some(lap) if !lap.is_whole() => {}
+                taken_up => return Ok(taken_up),
+            }
+        }
+    }
+
+    /// Takes up some prefixes of a cycle: adds them if it is beginning, else reads them. Gives what is to be remembered of the cycle so
+    /// far, or `None` if it is not kept.
+    fn take_up_some(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
+        let mut lap = match self.laps.get(cycle) {
+            Some(lap) => lap.clone(),
+            None => {
+                let session = self.sessions.get(cycle).copied().unwrap_or(self.session);
+                let found = self.read(|conn| {
+                    let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
+                    Ok(Some(Lap::new(&row, &whole::identity(conn, &row, &mut None)?, session)))
+                })?;
+                let Some(lap) = found else { return Ok(None) };
+                lap
+            }
+        };
+        if lap.beginning {
+            lap.next = self.write(&TAKE_UP, |conn| steps::go_on_beginning(conn, cycle, lap.next, lap.prefixes))?;
+            lap.left = lap.next;
+            if lap.next == lap.prefixes {
+                lap.beginning = false;
+                self.empty_or_owe();
+            }
+        } else if !lap.is_whole() {
+            self.read(|conn| {
+                let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+                for prefix in whole::prefixes(conn, &row, lap.next)?.0 {
+                    lap.left += u32::from(!prefix.done);
+                    lap.candidates = lap.candidates.saturating_add(prefix.candidates);
+                    lap.next += 1;
+                }
+                let done = (lap.prefixes - lap.left) as usize;
+                if lap.is_whole() { whole::check_end(&row, done, lap.ring.len(), lap.candidates) } else { Ok(()) }
+            })?;
+        }
+        self.laps.insert(cycle.clone(), lap.clone());
+        Ok(Some(lap))
     }
 }

@@ -14,6 +14,16 @@ pub(super) fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
 }
 
+/// Likewise one that only reads.
+pub(super) fn reading_flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
+}
+
+/// Has a connection refuse to write.
+pub(super) fn only_reads(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "query_only", true)
+}
+
 /// Opens the file; nothing is read yet.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
     Connection::open_with_flags(path, flags()).map_err(|e| Fault::from(e).into_error(path, "open", None))

@@ -13,6 +13,8 @@ use crate::job::{DamagedObject, Judged, ObjectName};
 
 /// Rows that are read at once.
 const PAGE_ROWS: usize = 256;
+/// Likewise where nothing is written.
+const PAGE_ROWS_READ: i64 = 2048;
 
 /// What damage is found by: a job's judgement of a store.
 #[derive(Debug, Clone, Copy)]
@@ -175,25 +177,62 @@ fn add(conn: &Connection, subject: i64, prefix: &str, name: &ObjectName, at: f64
     Ok(())
 }
 
-/// The first objects that are damaged, in the order of their prefixes' names; all of them are checked against their number.
-pub(super) fn read(conn: &Connection, of: Subject<'_>, limit: u64) -> Out<Vec<DamagedObject>> {
-    let subject = of.id();
-    let mut statement = conn.prepare_cached(
-        "SELECT prefix, bucket, object, since, sum FROM damage WHERE subject = ?1 ORDER BY prefix, bucket, object",
-    )?;
-    let mut rows = statement.query([subject])?;
-    let (mut all, mut seen) = (Vec::new(), Total::default());
-    while let Some(row) = rows.next()? {
-        let (prefix, name): (String, _) = (row.get(0)?, ObjectName { bucket: row.get(1)?, object: row.get(2)? });
-        let since = row.get(3)?;
-        let sum = sum_of(subject, &prefix, &name, since);
-        check(row.get(4)?, sum, || format!("a row of damage in prefix {prefix:?}"))?;
-        (seen.objects, seen.mix) = (seen.objects + 1, seen.mix ^ sum);
-        if (all.len() as u64) < limit {
-            all.push(DamagedObject { prefix, name, since });
-        }
+/// Reads the first objects that are damaged, in the order of their prefixes' names, a page at a time; all of them are checked
+/// against their number, unless that changes meanwhile.
+pub(super) struct Reading<'a> {
+    of: Subject<'a>,
+    limit: u64,
+    all: Vec<DamagedObject>,
+    seen: Total,
+    /// How many they were at the beginning, and at the end.
+    totals: (Option<Total>, Total),
+    /// Where the next page begins.
+    from: (String, ObjectName),
+}
+
+impl<'a> Reading<'a> {
+    pub fn new(of: Subject<'a>, limit: u64) -> Reading<'a> {
+        let from = (String::new(), whole(&[]));
+        Reading { of, limit, all: Vec::new(), seen: Total::default(), totals: (None, Total::default()), from }
     }
-    if seen == Total::read(conn, of)? { Ok(all) } else { Err(miscounted(of.store)) }
+
+    /// Reads some; tells whether there may be more.
+    pub fn page(&mut self, conn: &Connection) -> Out<bool> {
+        let subject = self.of.id();
+        let total = Total::read(conn, self.of)?;
+        self.totals = (self.totals.0.or(Some(total)), total);
+        let mut statement = conn.prepare_cached(
+            "SELECT prefix, bucket, object, since, sum FROM damage
+             WHERE subject = ?1 AND (prefix, bucket, object) >= (?2, ?3, ?4) ORDER BY prefix, bucket, object LIMIT ?5",
+        )?;
+        let (prefix, name) = &self.from;
+        let mut rows = statement.query(params![subject, prefix, name.bucket, name.object, PAGE_ROWS_READ])?;
+        let (mut read, mut last) = (0, None);
+        while let Some(row) = rows.next()? {
+            let (prefix, name): (String, _) = (row.get(0)?, ObjectName { bucket: row.get(1)?, object: row.get(2)? });
+            let since = row.get(3)?;
+            let sum = sum_of(subject, &prefix, &name, since);
+            check(row.get(4)?, sum, || format!("a row of damage in prefix {prefix:?}"))?;
+            (self.seen.objects, self.seen.mix) = (self.seen.objects + 1, self.seen.mix ^ sum);
+            let next = ObjectName { bucket: name.bucket.clone(), object: followed(&name.object) };
+            (read, last) = (read + 1, Some((prefix.clone(), next)));
+            if (self.all.len() as u64) < self.limit {
+                self.all.push(DamagedObject { prefix, name, since });
+            }
+        }
+        drop(rows);
+        if let Some(next) = last {
+            self.from = next;
+        }
+        Ok(read == PAGE_ROWS_READ)
+    }
+
+    /// Those that were read.
+    pub fn end(self) -> Out<Vec<DamagedObject>> {
+        let (first, last) = self.totals;
+        let same = first.is_none_or(|first| first == last);
+        if same && self.seen != last { Err(miscounted(self.of.store)) } else { Ok(self.all) }
+    }
 }
 
 fn miscounted(what: &str) -> Fault {

@@ -48,6 +48,15 @@ pub(super) fn replace(conn: &Connection, seal: Seal, prefix: &mut Prefix, intent
     Ok(())
 }
 
+/// How many intents of these prefixes may be half done.
+pub(super) fn half_done(conn: &Connection, seal: Seal, prefixes: &[Prefix]) -> Out<u64> {
+    let mut half_done = 0;
+    for prefix in prefixes {
+        half_done += of(conn, seal, prefix)?.iter().filter(|intent| intent.may_be_half_done()).count() as u64;
+    }
+    Ok(half_done)
+}
+
 /// The intents of a prefix, in order; fails if they are not the ones it was committed with.
 pub(super) fn of(conn: &Connection, seal: Seal, prefix: &Prefix) -> Out<Vec<Intent>> {
     if prefix.intents == 0 {

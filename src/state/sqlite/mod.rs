@@ -18,7 +18,7 @@
 //!    incomplete prefix, a missing or doubled row, notes of another age) is an error. Rows are sealed with a random
 //!    number of their cycle, so those of another cycle never pass for its own. See `rows` and `whole`.
 //! 3. **A damaged database** shows by its first bytes (`schema`), by `PRAGMA quick_check` at opening, by the rows'
-//!    checksums, or by missing rows. [`latest`](super::StateStore::latest) reads all of a cycle that is still to be
+//!    checksums, or by missing rows. [`latest`](super::StateReader::latest) reads all of a cycle that is still to be
 //!    reported; the engine does the same in steps. A crawl is looked up by reading all crawls, never by its key alone: a damaged key would look like a new
 //!    crawl.
 //! 4. **No room**: a failed transaction is rolled back, and the same call may be made again. If the beginning of a cycle
@@ -27,8 +27,12 @@
 //! A kill loses nothing that was committed. A loss of power may lose commits since the last emptying
 //! (`synchronous=NORMAL`), the youngest first, which is case 1; [`sync`](super::StateStore::sync) empties.
 //!
-//! Claims carry the number of the session that made them, so those of earlier processes are void from the opening on,
-//! without anything being written.
+//! Claims carry the number of the session that made them, so those of earlier processes are void from the opening on, and those on
+//! a cycle that is taken up anew from then on, without anything being written.
+//!
+//! # Who reads and who writes
+//! One connection writes. Whoever only wants to know reads a page at a time on another one that cannot write (`reader`), so
+//! that folding and committing never wait for a reader, and no reader keeps the log from being cut (`gate`).
 
 mod calls;
 mod candidates;
@@ -36,9 +40,11 @@ mod conn;
 mod damage;
 mod damage_before;
 mod faults;
+mod gate;
 mod intents;
 mod lock;
 mod notes;
+mod reader;
 mod rings;
 mod rows;
 mod runs;
@@ -57,15 +63,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use r2d2::{Pool, PooledConnection};
+use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use conn::{check_writable, connect, empty_wal, examine, flags, settings};
+use conn::{check_writable, connect, empty_wal, examine, only_reads, reading_flags, settings};
 use faults::located;
 use lock::StateLock;
-use rows::Seal;
+use reader::SqliteReader;
+use rows::{CycleRow, Seal};
 
 use crate::error::{Error, Result};
 use crate::own_files::{MissingFolder, OwnDatabase, OwnFile};
@@ -81,8 +88,10 @@ const WAL_GROWTH_MAX_BYTES: u64 = 4 << 20;
 
 /// What the pool starts for itself, and panics if it cannot.
 const POOL_THREADS: usize = 3;
-/// Connections at most: the writer, and readers beside it.
-const POOL_MAX: u32 = 4;
+/// Pages that are read at the same time, at most.
+const READERS_MAX: u32 = 3;
+/// How long whatever begins or ends a cycle waits for pages that are being read. A commit in between waits for none.
+const READERS_WAITED_FOR: Duration = Duration::from_millis(100);
 
 /// Progress of crawls in a SQLite file. Held by one process at a time.
 pub struct SqliteStore {
@@ -90,6 +99,8 @@ pub struct SqliteStore {
     wal: PathBuf,
     /// Marks the claims of this opening. Never 0.
     session: i64,
+    /// Marks those on cycles that were taken up since.
+    sessions: HashMap<CycleKey, i64>,
     /// What is worth remembering of cycles in work; forgotten after any error, and read again.
     laps: HashMap<CycleKey, Lap>,
     /// Damaged objects by store and job, as far as they were asked for; forgotten as laps are.
@@ -98,9 +109,9 @@ pub struct SqliteStore {
     emptying_owed: bool,
     /// The length of the log at which it is emptied, in bytes.
     empty_wal_at: u64,
+    reader: Arc<SqliteReader>,
     // Fields are dropped in this order: the connections go before the lock does.
-    writer: PooledConnection<SqliteConnectionManager>,
-    pool: Pool<SqliteConnectionManager>,
+    writer: Connection,
     _lock: StateLock,
 }
 
@@ -108,13 +119,20 @@ pub struct SqliteStore {
 #[derive(Debug, Clone)]
 struct Lap {
     seal: Seal,
+    /// Marks the claims that are in force.
+    session: i64,
     /// What its visits are remembered by, and the names of its prefixes.
     subject: i64,
     /// The store and the job.
     of: (Arc<str>, Arc<str>),
     ring: Arc<[String]>,
     prefixes: u32,
+    /// How many of them are not complete, and how many candidates all have: of those before `next`.
     left: u32,
+    candidates: u64,
+    /// Where it is to be taken up further; behind the last prefix when it has been as a whole.
+    next: u32,
+    beginning: bool,
     carrying_out: bool,
     /// No prefix before this one is free.
     first_free: u32,
@@ -123,12 +141,28 @@ struct Lap {
 }
 
 impl Lap {
-    /// That of a cycle which has just begun.
-    fn new(seal: Seal, identity: &CycleIdentity, prefixes: u32) -> Lap {
+    /// That of a cycle of which nothing is taken up.
+    fn new(row: &CycleRow, identity: &CycleIdentity, session: i64) -> Lap {
         let CycleIdentity { store, job, ring, .. } = identity;
-        let (subject, of) = (visits::subject(store, job), (store.as_str().into(), job.as_str().into()));
-        let (ring, left, carrying_out, first_free, oldest) = (ring.clone(), prefixes, false, 0, None);
-        Lap { seal, subject, of, ring, prefixes, left, carrying_out, first_free, oldest }
+        Lap {
+            seal: row.seal(),
+            session,
+            subject: visits::subject(store, job),
+            of: (store.as_str().into(), job.as_str().into()),
+            ring: ring.clone(),
+            prefixes: u32::try_from(ring.len()).unwrap_or(u32::MAX),
+            left: 0,
+            candidates: 0,
+            next: 0,
+            beginning: row.beginning,
+            carrying_out: row.carrying_out.is_some(),
+            first_free: 0,
+            oldest: None,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.next == self.prefixes && !self.beginning
     }
 }
 
@@ -150,6 +184,7 @@ macro_rules! call {
 }
 
 const BEGIN: Call = call!("begin", "begin a cycle in");
+const TAKE_UP: Call = call!("take_up", "take up a cycle of");
 const CLAIM: Call = call!("claim", "claim a prefix in");
 const COMMIT: Call = call!("commit", "save progress in");
 const RELEASE: Call = call!("release", "release a prefix in");
@@ -188,8 +223,8 @@ impl SqliteStore {
         // Not opened any more from here on by anybody but SQLite: closing it gives up SQLite's locks.
         let database = OwnDatabase::look(&file).map_err(|e| faults::io(&path, "open", &e))?;
         let database = database.ok_or_else(|| faults::io(&path, "open", &std::io::ErrorKind::NotFound.into()))?;
-        let first = connect(&path)?;
-        located(&path, "open", &first, |conn| {
+        let writer = connect(&path)?;
+        located(&path, "open", &writer, |conn| {
             check_writable(conn, &path)?;
             // A file that turns out to be damaged is left as it was found, with its log.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -199,35 +234,26 @@ impl SqliteStore {
             Ok(())
         })?;
         database.check_again().map_err(|e| faults::io(&path, "open", &e))?;
-        let settled = move |conn: &mut Connection| {
-            // SQLite goes by name each time.
-            database.check_again().map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-            settings(conn, BUSY_LATER)
-        };
-        let manager = SqliteConnectionManager::file(&path).with_flags(flags()).with_init(settled);
-        threads::wait_for(POOL_THREADS)?;
-        let pool = Pool::builder()
-            .max_size(POOL_MAX)
-            .min_idle(Some(0))
-            .max_lifetime(None)
-            .test_on_check_out(false)
-            .connection_timeout(BUSY_AT_OPEN)
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(manager);
-        let writer = pool.get().map_err(|e| {
-            let cause = e.to_string();
-            Error::State { doing: "open", path: path.clone(), cause }
+        located(&path, "open", &writer, |conn| {
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+            Ok(conn.busy_timeout(BUSY_LATER)?)
         })?;
-        let (wal, session) = (beside(&path, "-wal"), random());
-        let (laps, damaged, empty_wal_at) = (HashMap::new(), HashMap::new(), WAL_GROWTH_MAX_BYTES);
-        let emptying_owed = false;
-        Ok(SqliteStore { path, wal, session, laps, damaged, emptying_owed, empty_wal_at, writer, pool, _lock: lock })
-    }
-
-    /// More connections to the same file, for readers and for work that has its own tables. They must not outlive the
-    /// store, whose end gives the file free for other processes.
-    pub fn pool(&self) -> Pool<SqliteConnectionManager> {
-        self.pool.clone()
+        let reader = Arc::new(SqliteReader::new(path.clone(), readers(&path, database)?));
+        // So that a later want of files or threads keeps nobody from reading.
+        reader.page(|conn| Ok(conn.execute_batch("SELECT 1")?))?;
+        Ok(SqliteStore {
+            wal: beside(&path, "-wal"),
+            path,
+            session: random(),
+            sessions: HashMap::new(),
+            laps: HashMap::new(),
+            damaged: HashMap::new(),
+            emptying_owed: false,
+            empty_wal_at: WAL_GROWTH_MAX_BYTES,
+            reader,
+            writer,
+            _lock: lock,
+        })
     }
 
     /// The state file, with links resolved.
@@ -240,7 +266,15 @@ impl SqliteStore {
         self.emptying_owed = self.empty().is_err();
     }
 
+    /// Empties the log, and waits a while for readers of an older state.
     fn empty(&mut self) -> Result<()> {
+        self.reader.gate.shut(READERS_WAITED_FOR);
+        let emptied = self.empty_beside_readers();
+        self.reader.gate.open();
+        emptied
+    }
+
+    fn empty_beside_readers(&mut self) -> Result<()> {
         let length = std::fs::metadata(&self.wal).map_or(0, |m| m.len());
         // Whatever comes of it: the next attempt is after as much growth again, not after each commit.
         self.empty_wal_at = length.saturating_add(WAL_GROWTH_MAX_BYTES);
@@ -257,10 +291,14 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Empties the log if it is long, or was to be emptied when somebody was reading. Waits for no reader: whoever is reading is soon
+    /// done, and nobody else is let in until a later commit has emptied it.
     fn empty_if_long(&mut self) {
-        if std::fs::metadata(&self.wal).is_ok_and(|m| m.len() >= self.empty_wal_at) {
-            // Nothing is lost if it fails (a full disk, a reader at work): the log just goes on growing.
-            let _ = self.empty();
+        let is_long = || std::fs::metadata(&self.wal).is_ok_and(|m| m.len() >= self.empty_wal_at);
+        if (self.reader.gate.is_shut() || is_long()) && self.reader.gate.shut(Duration::ZERO) {
+            // Nothing is lost if it fails (a full disk, a reader from outside): the log just goes on growing.
+            let _ = self.empty_beside_readers();
+            self.reader.gate.open();
         }
     }
 }
@@ -273,12 +311,30 @@ impl std::fmt::Debug for SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        // A pool closes its connections on whichever thread lets go of it last, and its own threads may do so some
-        // time later. The next owner of the file must not meet this connection, so it is closed here.
-        if let Ok(nothing) = Connection::open_in_memory() {
-            drop(std::mem::replace(&mut *self.writer, nothing));
-        }
+        // Before the writer, which leaves no log behind if it is the last.
+        self.reader.close();
     }
+}
+
+/// Connections that read a state file. None is closed before the state is.
+fn readers(path: &Path, database: OwnDatabase) -> Result<Pool<SqliteConnectionManager>> {
+    let settled = move |conn: &mut Connection| {
+        // SQLite goes by name each time.
+        database.check_again().map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        settings(conn, BUSY_LATER)?;
+        only_reads(conn)
+    };
+    let manager = SqliteConnectionManager::file(path).with_flags(reading_flags()).with_init(settled);
+    threads::wait_for(POOL_THREADS)?;
+    Ok(Pool::builder()
+        .max_size(READERS_MAX)
+        .min_idle(Some(0))
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .test_on_check_out(false)
+        .connection_timeout(BUSY_AT_OPEN)
+        .error_handler(Box::new(r2d2::NopErrorHandler))
+        .build_unchecked(manager))
 }
 
 /// The file that a path leads to, so that a state has one lock whatever links lead to it. Makes the folder.

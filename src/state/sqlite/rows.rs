@@ -5,11 +5,12 @@
 //! restored beside a younger write-ahead log) does not pass. What a single row cannot show, rows that are not there, is
 //! the business of `whole`. Notes have a file of their own, `notes`.
 
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::faults::{Fault, Out};
-use super::rings;
 use crate::state::{PREFIXES_READ, TALLY_BYTES_READ};
 
 /// A crawl, and the number of its newest cycle.
@@ -21,7 +22,7 @@ pub(super) struct CrawlRow {
 }
 
 /// A cycle. `nonce` seals its prefixes and notes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct CycleRow {
     pub id: i64,
     pub crawl: String,
@@ -36,6 +37,8 @@ pub(super) struct CycleRow {
     pub delivered: bool,
     pub confirmed: Option<f64>,
     pub carrying_out: Option<f64>,
+    /// Whether only the first of its prefixes are there, and all of them untouched.
+    pub beginning: bool,
 }
 
 /// What the rows of a cycle are found and sealed by.
@@ -175,14 +178,17 @@ impl CycleRow {
         if let Some(at) = self.carrying_out {
             columns.bytes(b"carrying out").real(at);
         }
+        if self.beginning {
+            columns.bytes(b"beginning");
+        }
         Ok(columns.sum(0))
     }
 
     /// The cycles of all crawls, in the order in which they were begun.
     pub(super) fn all(conn: &Connection) -> Out<Vec<CycleRow>> {
         let mut statement = conn.prepare_cached(
-            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, confirmed, sum, carrying_out, ring FROM cycle
-             ORDER BY id",
+            "SELECT id, crawl, number, nonce, identity, started, finished, delivered, confirmed, sum, carrying_out, ring,
+             beginning FROM cycle ORDER BY id",
         )?;
         let mut rows = statement.query([])?;
         let mut all = Vec::new();
@@ -199,6 +205,7 @@ impl CycleRow {
                 delivered: row.get(7)?,
                 confirmed: row.get(8)?,
                 carrying_out: row.get(10)?,
+                beginning: row.get(12)?,
             };
             check(row.get(9)?, cycle.sum()?, || format!("the row of cycle {} of {:?}", cycle.number, cycle.crawl))?;
             all.push(cycle);
@@ -208,8 +215,8 @@ impl CycleRow {
 
     pub(super) fn insert(&self, conn: &Connection) -> Out<()> {
         let mut statement = conn.prepare_cached(
-            "INSERT INTO cycle (id, crawl, number, nonce, identity, started, finished, delivered, sum, ring)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO cycle (id, crawl, number, nonce, identity, started, finished, delivered, sum, ring, beginning)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         let (number, sum) = (int(self.number)?, self.sum()?);
         let (finished, delivered) = (self.finished, self.delivered);
@@ -223,34 +230,30 @@ impl CycleRow {
             finished,
             delivered,
             sum,
-            self.ring
+            self.ring,
+            self.beginning
         ])?;
         Ok(())
     }
 
-    /// Saves what changes in a cycle: how it ended, whether it was confirmed, and whether it carries out what it has shown.
-    pub(super) fn save_end(&self, conn: &Connection) -> Out<()> {
+    /// Saves what changes in a cycle: whether it has begun as a whole, how it ended, whether it was confirmed, and whether it
+    /// carries out what it has shown.
+    pub(super) fn save(&self, conn: &Connection) -> Out<()> {
         let mut statement = conn.prepare_cached(
-            "UPDATE cycle SET finished = ?2, delivered = ?3, confirmed = ?4, sum = ?5, carrying_out = ?6 WHERE id = ?1",
+            "UPDATE cycle SET finished = ?2, delivered = ?3, confirmed = ?4, sum = ?5, carrying_out = ?6, beginning = ?7
+             WHERE id = ?1",
         )?;
-        let CycleRow { id, finished, delivered, confirmed, carrying_out, .. } = self;
-        let changed = statement.execute(params![id, finished, delivered, confirmed, self.sum()?, carrying_out])?;
+        let CycleRow { id, finished, delivered, confirmed, carrying_out, beginning, .. } = self;
+        let sum = self.sum()?;
+        let changed = statement.execute(params![id, finished, delivered, confirmed, sum, carrying_out, beginning])?;
         changed_one(changed, "cycle")
     }
 
-    /// Removes a cycle and all its rows but its candidates, which may be many: they are removed in steps.
+    /// Removes the row of a cycle and its intents. Whatever else it has is then of no cycle, and is removed in steps; so is its
+    /// ring, unless others have it.
     pub(super) fn delete(&self, conn: &Connection) -> Out<()> {
-        let (first, last) = self.seal().ids();
-        conn.prepare_cached("DELETE FROM note WHERE cycle = ?1")?.execute([self.id])?;
         conn.prepare_cached("DELETE FROM intent WHERE cycle = ?1")?.execute([self.id])?;
-        conn.prepare_cached("DELETE FROM prefix WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
-        self.delete_row(conn)
-    }
-
-    /// Removes the row of a cycle alone.
-    pub(super) fn delete_row(&self, conn: &Connection) -> Out<()> {
-        changed_one(conn.prepare_cached("DELETE FROM cycle WHERE id = ?1")?.execute([self.id])?, "cycle")?;
-        if self.ring.is_some() { rings::remove_unused(conn) } else { Ok(()) }
+        changed_one(conn.prepare_cached("DELETE FROM cycle WHERE id = ?1")?.execute([self.id])?, "cycle")
     }
 }
 
@@ -323,17 +326,6 @@ impl Prefix {
         statement.query_row([seal.id(position)], |row| Ok(Prefix::read(row, seal))).optional()?.transpose()
     }
 
-    /// All prefixes of a cycle, in order, one by one.
-    pub(super) fn each(conn: &Connection, seal: Seal, mut visit: impl FnMut(Prefix) -> Out<()>) -> Out<()> {
-        let (first, last) = seal.ids();
-        let mut statement = conn.prepare_cached(select_prefix!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id"))?;
-        let mut rows = statement.query([first, last])?;
-        while let Some(row) = rows.next()? {
-            visit(Prefix::read(row, seal)?)?;
-        }
-        Ok(())
-    }
-
     /// The first prefix from a position on that has notes.
     pub(super) fn next_with_notes(conn: &Connection, seal: Seal, from: u32) -> Out<Option<Prefix>> {
         let sql = select_prefix!("WHERE id BETWEEN ?1 AND ?2 AND notes <> 0 ORDER BY id LIMIT 1");
@@ -372,12 +364,26 @@ impl Prefix {
         Ok(free)
     }
 
-    pub(super) fn insert(&self, conn: &Connection, seal: Seal) -> Out<()> {
+    fn insert(&self, conn: &Connection, seal: Seal) -> Out<()> {
         let mut statement = conn.prepare_cached(
             "INSERT INTO prefix (id, done, claimant, fence, notes, chain, sum, cursor, tally, intents, intent_chain,
              candidates, candidate_sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?;
         self.write(&mut statement, seal)
+    }
+
+    /// Adds untouched prefixes, as far as they are not there.
+    pub(super) fn insert_missing(conn: &Connection, seal: Seal, positions: Range<u32>) -> Out<()> {
+        let there = conn
+            .prepare_cached("SELECT max(id) FROM prefix WHERE id BETWEEN ?1 AND ?2")?
+            .query_row([seal.id(positions.start), seal.ids().1], |row| row.get::<_, Option<i64>>(0))?;
+        let from = there.map_or(positions.start, |last| ((last - seal.id(0)) as u32).saturating_add(1));
+        let mut prefix = Prefix::default();
+        for position in from..positions.end {
+            prefix.position = position;
+            prefix.insert(conn, seal)?;
+        }
+        Ok(())
     }
 
     pub(super) fn save(&self, conn: &Connection, seal: Seal) -> Out<()> {

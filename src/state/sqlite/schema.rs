@@ -33,6 +33,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     candidate_version,
     ring_version,
     begun_version,
+    beginning_version,
 ];
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -149,6 +150,13 @@ const VERSION_BEGUN: &str = "ALTER TABLE intent ADD COLUMN begun INTEGER NOT NUL
 
 fn begun_version(conn: &Connection) -> Out<()> {
     Ok(conn.execute_batch(VERSION_BEGUN)?)
+}
+
+/// What this version adds: whether prefixes of a cycle are yet to be added. A cycle that has them all has the checksum that it had.
+const VERSION_BEGINNING: &str = "ALTER TABLE cycle ADD COLUMN beginning INTEGER NOT NULL DEFAULT 0;";
+
+fn beginning_version(conn: &Connection) -> Out<()> {
+    Ok(conn.execute_batch(VERSION_BEGINNING)?)
 }
 
 /// What stands at the path of a state file.

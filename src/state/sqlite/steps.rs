@@ -6,7 +6,8 @@ use rusqlite::Connection;
 
 use super::faults::{Fault, Out};
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
-use super::{candidates, intents, notes, random, rings, tidy, whole};
+use super::whole::{self, Whole};
+use super::{candidates, intents, notes, random, rings};
 use crate::error::Error;
 use crate::policy::cycle::{CycleIdentity, CycleKey};
 use crate::state::{Claim, Consent, FINISHED_CYCLES_KEPT, Progress, check};
@@ -14,7 +15,11 @@ use crate::state::{Claim, Consent, FINISHED_CYCLES_KEPT, Progress, check};
 /// Ids of cycles end here, as an id and a position share 64 bits.
 const CYCLE_ID_MAX: i64 = i32::MAX as i64;
 
-/// Begins a cycle, with the next number where none is given; one that is given up for it goes.
+/// Prefixes that are added at once, and rows of no cycle that are removed at once: some milliseconds.
+pub(super) const ROWS_AT_ONCE: u32 = 1024;
+
+/// Begins a cycle, with the next number where none is given; one that is given up for it goes. Of a ring that is longer than
+/// [`ROWS_AT_ONCE`] the prefixes are [added later](go_on_beginning).
 pub(super) fn begin(
     conn: &Connection,
     crawl: &str,
@@ -44,7 +49,7 @@ pub(super) fn begin(
         kept.map(|kept| kept.cycles).unwrap_or_default().into_iter().partition(|c| c.finished.is_some());
     let too_old = finished.len().saturating_sub(FINISHED_CYCLES_KEPT as usize);
     for cycle in &given_up {
-        check::may_be_given_up(crawl, cycle.number, half_done(conn, cycle.seal())?)?;
+        check::may_be_given_up(crawl, cycle.number, half_done(conn, cycle)?)?;
     }
     given_up.iter().chain(&finished[..too_old]).try_for_each(|cycle| cycle.delete(conn))?;
 
@@ -55,34 +60,45 @@ pub(super) fn begin(
         number,
         nonce: random(),
         identity,
-        // After those that are given up have gone, with rings that nobody else has.
         ring: Some(rings::save(conn, ring)?),
         started: at,
         finished: None,
         delivered: false,
         confirmed: None,
         carrying_out: None,
+        beginning: prefixes > ROWS_AT_ONCE,
     };
     row.insert(conn)?;
-    // Where nothing else keeps the state in order, this does.
-    tidy::remove_some_candidates(conn)?;
-    let mut prefix = Prefix::default();
-    for position in 0..prefixes {
-        prefix.position = position;
-        prefix.insert(conn, row.seal())?;
+    rings::remove_unused(conn)?;
+    if !row.beginning {
+        Prefix::insert_missing(conn, row.seal(), 0..prefixes)?;
     }
     Ok(row)
 }
 
+/// Adds some prefixes of a cycle that is beginning, from a position on; with the last of `all` it has begun. Gives where the next
+/// are to be added.
+pub(super) fn go_on_beginning(conn: &Connection, cycle: &CycleKey, from: u32, all: u32) -> Out<u32> {
+    let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+    let next = from.saturating_add(ROWS_AT_ONCE).min(all);
+    Prefix::insert_missing(conn, row.seal(), from..next)?;
+    if next == all {
+        CycleRow { beginning: false, ..row }.save(conn)?;
+    }
+    Ok(next)
+}
+
 /// How many intents of a cycle may be half done.
-pub(super) fn half_done(conn: &Connection, seal: Seal) -> Out<u64> {
-    let mut half_done = 0;
-    Prefix::each(conn, seal, |prefix| {
-        let intents = intents::of(conn, seal, &prefix)?;
-        half_done += intents.iter().filter(|intent| intent.may_be_half_done()).count() as u64;
-        Ok(())
-    })?;
-    Ok(half_done)
+fn half_done(conn: &Connection, row: &CycleRow) -> Out<u64> {
+    let (mut half_done, mut from) = (0, 0);
+    loop {
+        let (page, is_last) = whole::prefixes(conn, row, from)?;
+        half_done += intents::half_done(conn, row.seal(), &page)?;
+        from = from.saturating_add(page.len() as u32);
+        if is_last {
+            return Ok(half_done);
+        }
+    }
 }
 
 pub(super) fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out<Claim> {
@@ -99,13 +115,13 @@ pub(super) fn in_force(conn: &Connection, seal: Seal, session: i64, position: u3
     Ok(prefix.filter(|p| !p.done && p.claimant == session && p.fence == fence))
 }
 
-/// Adds progress to a prefix; gives the cursor that was saved before.
+/// Adds progress to a prefix; gives the cursor that was saved before, and how many candidates the prefix had and has.
 pub(super) fn advance(
     conn: &Connection,
     seal: Seal,
     (session, carrying_out): (i64, bool),
     progress: &Progress,
-) -> Out<Option<Vec<u8>>> {
+) -> Out<(Option<Vec<u8>>, [u64; 2])> {
     let Some(mut prefix) = in_force(conn, seal, session, progress.prefix, progress.fence)? else {
         return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
     };
@@ -121,23 +137,21 @@ pub(super) fn advance(
     prefix.tally = Some(progress.tally.clone());
     prefix.done = progress.done;
     prefix.claimant = if progress.done { 0 } else { session };
+    let had = prefix.candidates;
     if carrying_out {
         candidates::remove(conn, seal, &mut prefix)?;
     } else {
         candidates::add(conn, seal, &mut prefix, &progress.candidates)?;
     }
     prefix.save(conn, seal)?;
-    Ok(before)
+    Ok((before, [had, prefix.candidates]))
 }
 
 /// Lets a cycle carry out what it has shown.
 pub(super) fn carry_out(conn: &Connection, cycle: &CycleKey, consent: Consent, at: f64) -> Out<()> {
     let newest = whole::kept(conn, &cycle.crawl)?.map_or(cycle.number, |kept| kept.crawl.latest);
     let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-    let mut with_candidates = Vec::new();
-    let whole = whole::read(conn, row.clone(), |prefix| {
-        with_candidates.extend((prefix.candidates > 0).then_some(prefix.position));
-    })?;
+    let (whole, with_candidates) = Whole::read(conn, row.clone())?;
     if !check::may_carry_out(&whole.into_cycle(), newest)? {
         return Ok(());
     }
@@ -147,28 +161,17 @@ pub(super) fn carry_out(conn: &Connection, cycle: &CycleKey, consent: Consent, a
         prefix.save(conn, row.seal())?;
     }
     let confirmed = (consent == Consent::Confirmed).then_some(at);
-    CycleRow { carrying_out: Some(at), confirmed, ..row }.save_end(conn)
+    CycleRow { carrying_out: Some(at), confirmed, ..row }.save(conn)
 }
 
-/// Ends a cycle, unless it has ended, or has candidates.
+/// Ends a cycle whose prefixes are complete and have no candidates, unless it has ended.
 pub(super) fn end(conn: &Connection, cycle: &CycleKey, at: f64) -> Out<()> {
     let mut row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-    let (mut left, mut candidates) = (0u32, 0u64);
-    Prefix::each(conn, row.seal(), |prefix| {
-        left += u32::from(!prefix.done);
-        candidates = candidates.saturating_add(prefix.candidates);
-        Ok(())
-    })?;
-    match (left, row.finished) {
-        // It is examined; what it has shown is yet to be judged.
-        (0, None) if candidates > 0 => Ok(()),
-        (0, Some(_)) => Ok(()),
-        (0, None) => {
-            row.finished = Some(at);
-            row.save_end(conn)
-        }
-        _ => Err(too_many_done(cycle)),
+    if row.finished.is_some() {
+        return Ok(());
     }
+    row.finished = Some(at);
+    row.save(conn)
 }
 
 /// The prefixes in the file are not those that were counted. Only another program's writing can make it so.

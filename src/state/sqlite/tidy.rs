@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use super::faults::{Fault, Out};
 use super::rows::{CrawlRow, CycleRow, Seal};
-use super::{REMOVE, SqliteStore, VACUUM, whole};
+use super::{REMOVE, SqliteStore, VACUUM, rings, whole};
 use crate::error::Result;
 use crate::policy::cycle::CycleKey;
 use crate::state::{Tidied, TidyStep, Tidying, check};
@@ -141,10 +141,14 @@ fn remove(conn: &Connection, before: Option<f64>, most: u64) -> Out<Gone> {
     for gap in old.gaps() {
         gone.rows += remove_rows(conn, gap, most - gone.rows)?;
     }
+    let removes_cycles = gone.rows < most && !old.cycles.is_empty();
     for cycle in old.cycles.iter().take(usize::try_from(most - gone.rows).unwrap_or(usize::MAX)) {
-        cycle.delete_row(conn)?;
+        cycle.delete(conn)?;
         gone.rows += 1;
         gone.cycles.push(CycleKey { crawl: cycle.crawl.clone(), number: cycle.number });
+    }
+    if removes_cycles {
+        rings::remove_unused(conn)?;
     }
     Ok(gone)
 }
@@ -162,22 +166,18 @@ fn remove_rows(conn: &Connection, gap: (i64, i64), most: u64) -> Out<u64> {
     Ok(rows + delete(PREFIXES, prefix_ids(gap), most.saturating_sub(rows))?)
 }
 
-/// Pages of candidates of no cycle: as many of them as go without being noticed.
+/// Pages of candidates of no cycle.
 const CANDIDATES: &str = "DELETE FROM candidate WHERE (cycle, prefix, number) IN
     (SELECT cycle, prefix, number FROM candidate WHERE cycle BETWEEN ?1 AND ?2 LIMIT ?3)";
 
-/// How many pages of candidates go when a cycle begins: some 8 MB.
-const CANDIDATES_AT_BEGIN: i64 = 1000;
-
-/// Removes some of the candidates of cycles that were given up.
-pub(super) fn remove_some_candidates(conn: &Connection) -> Out<()> {
+/// Removes up to so many rows of no cycle: of cycles that were given up, or had become too many. Says how many.
+pub(super) fn remove_rows_of_no_cycle(conn: &Connection, most: u64) -> Out<u64> {
     let there = CycleRow::all(conn)?.iter().map(|c| c.id).collect();
-    let mut left = CANDIDATES_AT_BEGIN;
-    for (first, last) in (Old { cycles: Vec::new(), there }).gaps() {
-        let gone = conn.prepare_cached(CANDIDATES)?.execute([first, last, left])?;
-        left = left.saturating_sub(i64::try_from(gone).unwrap_or(i64::MAX)).max(0);
+    let mut gone = 0;
+    for gap in (Old { cycles: Vec::new(), there }).gaps() {
+        gone += remove_rows(conn, gap, most - gone)?;
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// The pages of the file.

@@ -31,17 +31,39 @@ pub(super) fn save(conn: &Connection, subject: i64, prefix: &str, at: f64) -> Ou
     Ok(())
 }
 
+/// Rows that are read at once.
+const PAGE_ROWS: i64 = 4096;
+
 /// When each prefix was last completed.
 pub(super) fn read(conn: &Connection, subject: i64) -> Out<BTreeMap<String, f64>> {
-    let mut statement = conn.prepare_cached("SELECT subject, prefix, at, sum FROM visit")?;
-    let mut rows = statement.query([])?;
-    let mut visits = BTreeMap::new();
+    let (mut visits, mut after) = (BTreeMap::new(), None);
+    loop {
+        after = page(conn, subject, after, &mut visits)?;
+        if after.is_none() {
+            return Ok(visits);
+        }
+    }
+}
+
+/// Reads some of that: the rows behind this id. Gives the last one's id, if there may be more.
+pub(super) fn page(
+    conn: &Connection,
+    subject: i64,
+    after: Option<i64>,
+    visits: &mut BTreeMap<String, f64>,
+) -> Out<Option<i64>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT subject, prefix, at, sum, id FROM visit WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![after, PAGE_ROWS])?;
+    let (mut read, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         let (of, prefix, at): (i64, String, f64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         check(row.get(3)?, sum(of, &prefix, at), || format!("the row of the last visit to prefix {prefix:?}"))?;
+        (read, last) = (read + 1, Some(row.get(4)?));
         if of == subject {
             visits.insert(prefix, at);
         }
     }
-    Ok(visits)
+    Ok(last.filter(|_| read == PAGE_ROWS))
 }

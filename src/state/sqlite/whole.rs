@@ -4,6 +4,8 @@
 //! has exactly one prefix; a prefix has exactly the notes that it was committed with, which its count and its chain
 //! of checksums say; and a cycle with prefixes is finished exactly when all of them are done and none has candidates.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::faults::{Fault, Out};
@@ -11,7 +13,7 @@ use super::notes::{self, Go};
 use super::rings;
 use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
-use crate::state::{NotePage, NotePlace};
+use crate::state::{NotePage, NotePlace, PREFIXES_READ};
 
 /// The cycles of one crawl: all that are kept, the newest last.
 pub(super) struct Kept {
@@ -19,7 +21,7 @@ pub(super) struct Kept {
     pub cycles: Vec<CycleRow>,
 }
 
-/// A cycle whose rows are all there.
+/// A cycle, and which of its prefixes are complete.
 pub(super) struct Whole {
     pub row: CycleRow,
     pub identity: CycleIdentity,
@@ -49,51 +51,57 @@ pub(super) fn find(conn: &Connection, key: &CycleKey) -> Out<Option<CycleRow>> {
     Ok(cycles.into_iter().find(|c| c.number == key.number))
 }
 
-/// Reads all prefixes of a cycle, in order, and checks that each is there.
-pub(super) fn read(conn: &Connection, row: CycleRow, mut visit: impl FnMut(Prefix)) -> Out<Whole> {
-    let identity = identity(conn, &row)?;
-    let (mut next, mut done, mut candidates) = (0u32, Vec::new(), 0u64);
-    Prefix::each(conn, row.seal(), |prefix| {
-        if prefix.position != next {
-            return Err(Fault::Damaged(format!("prefix {} stands where {next} is due", prefix.position)));
-        }
-        next = next.saturating_add(1);
-        if prefix.done {
-            done.push(prefix.position);
-        }
-        candidates = candidates.saturating_add(prefix.candidates);
-        visit(prefix);
-        Ok(())
-    })?;
-    let due = identity.ring.len();
-    check_number(&row, next as usize, due)?;
-    let all = done.len() == due;
-    // Between its two phases everything is examined, and what is to be carried out is there.
-    let examined = all && candidates > 0 && row.carrying_out.is_none();
-    if due > 0 && row.finished.is_some() != (all && candidates == 0) && !(examined && row.finished.is_none()) {
-        let state = if row.finished.is_some() { "finished" } else { "in progress" };
-        let done = done.len();
-        let with = format!("{done} of {due} prefixes and {candidates} candidates");
-        return Err(Fault::Damaged(format!("cycle {} is {state} with {with}", row.number)));
+/// Prefixes of a cycle from a position on, so many as are read at once, and whether they are the last. Checks that each is there.
+pub(super) fn prefixes(conn: &Connection, row: &CycleRow, from: u32) -> Out<(Vec<Prefix>, bool)> {
+    let (mut page, is_last) = Prefix::page(conn, row.seal(), from)?;
+    if !is_last {
+        return Ok((page, false));
     }
-    Ok(Whole { row, identity, done })
+    let (found, due) = (from as usize + page.len(), identity(conn, row, &mut None)?.ring.len());
+    if row.beginning {
+        // Those that are not there yet are untouched.
+        let missing = (found as u32..due as u32).take(PREFIXES_READ - page.len());
+        page.extend(missing.map(|position| Prefix { position, ..Prefix::default() }));
+        let is_last = from as usize + page.len() >= due;
+        return Ok((page, is_last));
+    }
+    check_number(row, found, due)?;
+    Ok((page, true))
 }
 
-/// Fails unless a cycle has so many prefixes.
-pub(super) fn check_length(conn: &Connection, row: &CycleRow, found: usize) -> Out<()> {
-    check_number(row, found, identity(conn, row)?.ring.len())
-}
-
+/// Fails unless a cycle has so many prefixes. (A page that is asked for behind the last one has none.)
 fn check_number(row: &CycleRow, found: usize, due: usize) -> Out<()> {
     let damaged = || Fault::Damaged(format!("cycle {} has {found} prefixes of {due}", row.number));
     if found == due { Ok(()) } else { Err(damaged()) }
 }
 
-fn identity(conn: &Connection, row: &CycleRow) -> Out<CycleIdentity> {
+/// Checks that the end of a cycle fits its prefixes: so many are complete, of so many, and have so many candidates.
+pub(super) fn check_end(row: &CycleRow, done: usize, due: usize, candidates: u64) -> Out<()> {
+    let all = done == due;
+    // Between its two phases everything is examined, and what is to be carried out is there.
+    let examined = all && candidates > 0 && row.carrying_out.is_none();
+    if due == 0 || row.finished.is_some() == (all && candidates == 0) || (examined && row.finished.is_none()) {
+        return Ok(());
+    }
+    let state = if row.finished.is_some() { "finished" } else { "in progress" };
+    let with = format!("{done} of {due} prefixes and {candidates} candidates");
+    Err(Fault::Damaged(format!("cycle {} is {state} with {with}", row.number)))
+}
+
+/// A ring that was read last, by its id: cycles of one store mostly have the same.
+pub(super) type KnownRing = Option<(i64, Arc<[String]>)>;
+
+/// What identifies a cycle, with its ring.
+pub(super) fn identity(conn: &Connection, row: &CycleRow, known: &mut KnownRing) -> Out<CycleIdentity> {
     let mut identity: CycleIdentity = serde_json::from_str(&row.identity)
         .map_err(|e| Fault::Damaged(format!("the identity of cycle {} cannot be read: {e}", row.number)))?;
-    if let Some(ring) = row.ring {
-        identity.ring = rings::read(conn, ring)?;
+    if let Some(id) = row.ring {
+        let ring = match known.take().filter(|(known, _)| *known == id) {
+            Some((_, ring)) => ring,
+            None => rings::read(conn, id)?,
+        };
+        *known = Some((id, ring.clone()));
+        identity.ring = ring;
     }
     Ok(identity)
 }
@@ -128,16 +136,32 @@ pub(super) fn notes(conn: &Connection, seal: Seal, from: NotePlace, most: usize)
 }
 
 impl Whole {
-    /// A cycle that has just begun.
-    pub(super) fn new(row: CycleRow, identity: CycleIdentity) -> Whole {
-        Whole { row, identity, done: Vec::new() }
+    /// A cycle as its own row tells it: its prefixes are not read. All are complete if it is finished, and none is known to be
+    /// otherwise.
+    pub(super) fn by_its_row(conn: &Connection, row: CycleRow, known: &mut KnownRing) -> Out<Whole> {
+        let identity = identity(conn, &row, known)?;
+        let all = if row.finished.is_some() { identity.ring.len() } else { 0 };
+        Ok(Whole { done: (0u32..).take(all).collect(), row, identity })
     }
 
-    /// A cycle that is finished, by its own row: its prefixes are not read.
-    pub(super) fn finished(conn: &Connection, row: CycleRow) -> Out<Whole> {
-        let identity = identity(conn, &row)?;
-        let done = (0u32..).zip(identity.ring.iter()).map(|(position, _)| position).collect();
-        Ok(Whole { row, identity, done })
+    /// A cycle with all its prefixes, and which of them have candidates.
+    pub(super) fn read(conn: &Connection, row: CycleRow) -> Out<(Whole, Vec<u32>)> {
+        let identity = identity(conn, &row, &mut None)?;
+        let (mut done, mut with_candidates, mut candidates, mut from) = (Vec::new(), Vec::new(), 0u64, 0);
+        loop {
+            let (page, is_last) = prefixes(conn, &row, from)?;
+            for prefix in &page {
+                done.extend(prefix.done.then_some(prefix.position));
+                with_candidates.extend((prefix.candidates > 0).then_some(prefix.position));
+                candidates = candidates.saturating_add(prefix.candidates);
+            }
+            from = from.saturating_add(page.len() as u32);
+            if is_last {
+                break;
+            }
+        }
+        check_end(&row, done.len(), identity.ring.len(), candidates)?;
+        Ok((Whole { row, identity, done }, with_candidates))
     }
 
     /// The cycle as the outside knows it.
@@ -153,9 +177,5 @@ impl Whole {
             carrying_out: self.row.carrying_out,
             done: self.done,
         }
-    }
-
-    pub(super) fn seal(&self) -> Seal {
-        self.row.seal()
     }
 }

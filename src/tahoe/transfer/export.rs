@@ -16,7 +16,7 @@ use crate::job::{Count, Job};
 use crate::model::{CycleReport, CycleTotal, ListedNotes};
 use crate::policy::cycle::Cycle;
 use crate::policy::ring::{Lap, Ring};
-use crate::state::{PrefixRow, StateStore, each_note, each_prefix};
+use crate::state::{PrefixRow, StateReader, each_note, each_prefix};
 use crate::store::Store;
 use crate::tahoe::leases::LeaseSettings;
 use crate::tahoe::state::counter::Counter;
@@ -46,7 +46,7 @@ impl Export {
     /// and whatever keeps state or files from being read.
     pub fn plan(
         crawler: Crawler,
-        state: &mut dyn StateStore,
+        state: &dyn StateReader,
         folder: &Folder,
         store: &TahoeStore,
     ) -> Result<Option<Export>> {
@@ -108,7 +108,7 @@ impl Export {
 
     fn counts(
         &mut self,
-        state: &mut dyn StateStore,
+        state: &dyn StateReader,
         folder: &Folder,
         ring: &Ring,
         latest: &Cycle,
@@ -144,7 +144,7 @@ impl Export {
 
     fn leases(
         &mut self,
-        state: &mut dyn StateStore,
+        state: &dyn StateReader,
         folder: &Folder,
         ring: &Ring,
         latest: &Cycle,
@@ -176,7 +176,7 @@ impl Export {
     /// The contiguous part of the cycle in progress.
     fn in_progress(
         &mut self,
-        state: &mut dyn StateStore,
+        state: &dyn StateReader,
         ring: &Ring,
         cycle: &Cycle,
     ) -> Result<(Position, Option<crate::tahoe::state::figures::Figures>)> {
@@ -248,7 +248,7 @@ fn bucket(row: &PrefixRow, ring: &Ring) -> Option<String> {
 }
 
 /// The history entry of so many prefixes of a cycle, the first ones.
-fn entry(state: &mut dyn StateStore, cycle: &Cycle, prefixes: u32) -> Result<Entry> {
+fn entry(state: &dyn StateReader, cycle: &Cycle, prefixes: u32) -> Result<Entry> {
     let unreadable = |cause: String| Error::Tally { crawl: "leases".to_owned(), cause };
     let parameters = &cycle.identity.parameters;
     let (job, _) = lease_job(LeaseSettings::from_parameters(parameters).map_err(unreadable)?);

@@ -10,7 +10,7 @@ use super::{Crawler, Extent, Folder, count_parameters, lease_job};
 use crate::error::{Error, Result};
 use crate::policy::cycle::{CycleIdentity, Fresh};
 use crate::policy::ring::Ring;
-use crate::state::{self, StateStore};
+use crate::state::{self, StateReader, StateStore};
 use crate::store::Store;
 use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::{Conduct, Expiry, LeaseSettings, Word};
@@ -125,7 +125,7 @@ impl Import {
     ///
     /// # Errors
     /// [`Error::Config`] with what to do, and whatever keeps the state from being read.
-    pub fn check(&self, state: &mut dyn StateStore, fresh: Fresh) -> Result<()> {
+    pub fn check(&self, state: &dyn StateReader, fresh: Fresh) -> Result<()> {
         let Some(latest) = state.latest(self.crawler.crawl())? else { return Ok(()) };
         self.check_latest(&latest, fresh)?;
         let half_done = if latest.finished.is_some() { 0 } else { state.half_done(&latest.key())? };
@@ -171,8 +171,9 @@ impl Import {
     /// As [`check`](Self::check), and whatever keeps the state from being written.
     pub fn apply(&self, state: &mut dyn StateStore, fresh: Fresh) -> Result<u64> {
         let crawl = self.crawler.crawl();
-        self.check(state, fresh)?;
-        let latest = state.latest(crawl)?;
+        let reader = state.reader();
+        self.check(&*reader, fresh)?;
+        let latest = reader.newest(crawl)?;
         let first = latest.map_or(0, |cycle| if cycle.finished.is_some() { cycle.number + 1 } else { cycle.number });
         let mut put = 0;
         for cycle in self.finished.iter().filter(|cycle| cycle.number >= first).chain(&self.current) {

@@ -76,7 +76,8 @@ impl Scene {
     }
 
     fn export(&self, state: &mut MemoryStore) -> Export {
-        let export = Export::plan(Crawler::LeaseChecker, state, &self.folder(), &self.store()).unwrap().unwrap();
+        let export =
+            Export::plan(Crawler::LeaseChecker, &*state.reader(), &self.folder(), &self.store()).unwrap().unwrap();
         export.apply(&self.folder()).unwrap();
         export
     }
@@ -123,7 +124,7 @@ proptest! {
         prop_assert_eq!(&second, &first);
         prop_assert_eq!(text(), written);
         prop_assert_eq!(scene.import(), import);
-        let latest = state.latest("leases").unwrap().unwrap();
+        let latest = state.reader().latest("leases").unwrap().unwrap();
         prop_assert_eq!((latest.number, latest.started, latest.done.len()), (number, 12.5, done as usize));
     }
 }
@@ -161,8 +162,8 @@ fn prefixes_out_of_turn_and_names_that_mislead_tahoe_are_left_out() {
     figures.corrupt_shares.clear();
     let stray = Reach { done: 2, cursor: Some(b"zzz".to_vec()) };
     let mut state = scene.state(0, stray, &figures);
-    let key = state.latest("leases").unwrap().unwrap().key();
-    let rows = state.prefixes(&key, 0).unwrap();
+    let key = state.reader().latest("leases").unwrap().unwrap().key();
+    let rows = state.reader().prefixes(&key, 0).unwrap();
     // All claims are still held: the walk has gone on elsewhere.
     let beyond = Progress {
         prefix: 9,
@@ -190,7 +191,7 @@ fn a_cycle_with_half_done_deletions_is_not_given_up_for_what_is_imported() {
     figures.expiration_enabled = false;
     scene.export(&mut scene.state(3, Reach { done: 1, cursor: None }, &figures));
     let mut state = scene.state(3, Reach { done: 1, cursor: None }, &figures);
-    let latest = state.latest("leases").unwrap().unwrap();
+    let latest = state.reader().latest("leases").unwrap().unwrap();
     let intent = Intent { bucket: b"ab".to_vec(), deletes: 1, body: "{}".to_owned(), begun: true };
     let progress = Progress {
         prefix: 1,
@@ -207,5 +208,5 @@ fn a_cycle_with_half_done_deletions_is_not_given_up_for_what_is_imported() {
     state.commit(&latest.key(), &[progress], 13.0).unwrap();
     let refused = scene.import().apply(&mut state, Fresh::Yes).unwrap_err().to_string();
     assert!(refused.contains("changes that may be half done (buckets: 1)"), "{refused}");
-    assert_eq!(state.latest("leases").unwrap(), Some(latest));
+    assert_eq!(state.reader().latest("leases").unwrap(), Some(latest));
 }

@@ -14,7 +14,7 @@ use crate::job::scrub::{PageCache, Sample, Selection};
 use crate::settings::{CrawlSettings, Order};
 use crate::spelling;
 use crate::spelling::value::{Bytes, FilePath, Value};
-use crate::state::StateStore;
+use crate::state::StateReader;
 use crate::store::Store;
 use crate::tahoe::{TahoeStore, names};
 
@@ -153,12 +153,12 @@ impl VerifyArgs {
     pub fn narrow(
         &self,
         store: TahoeStore,
-        state: &mut dyn StateStore,
+        state: &dyn StateReader,
         parameters: &serde_json::Value,
     ) -> Result<TahoeStore> {
         let mut prefixes: BTreeSet<String> = store.ring().names().iter().cloned().collect();
         if let Some(since) = self.since {
-            let unfinished = state.latest(PARTIAL)?.filter(|cycle| {
+            let unfinished = state.newest(PARTIAL)?.filter(|cycle| {
                 (cycle.finished.is_none() || !cycle.delivered) && cycle.identity.parameters == *parameters
             });
             if let Some(cycle) = unfinished {

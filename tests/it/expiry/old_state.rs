@@ -59,9 +59,9 @@ fn unpacked(folder: &Path) -> PathBuf {
 /// Puts what the old state has of its cycle into a state of the store made here, which lies elsewhere.
 fn moved(old: &Path, store: &Path, new: &Path) {
     let (mut from, mut to) = (SqliteStore::open(old).unwrap(), SqliteStore::open(new).unwrap());
-    let cycle = from.latest("leases").unwrap().unwrap();
+    let cycle = from.reader().latest("leases").unwrap().unwrap();
     assert_eq!((cycle.number, cycle.finished, cycle.carrying_out, cycle.done.len()), (0, None, None, 639));
-    assert_eq!(from.half_done(&cycle.key()).unwrap(), 1, "a lease table of two leases");
+    assert_eq!(from.reader().half_done(&cycle.key()).unwrap(), 1, "a lease table of two leases");
     let store = TahoeStore::open(store).unwrap();
     let settings =
         LeaseSettings { expiry: "age:2678400".parse().unwrap(), word: Some(Word::Offline), ..LeaseSettings::default() };
@@ -69,7 +69,7 @@ fn moved(old: &Path, store: &Path, new: &Path) {
     let identity = CycleIdentity { store: store.identity(), ..cycle.identity.clone() };
     let key = to.begin("leases", &identity, cycle.started).unwrap().key();
     let open: Vec<Claim> = from.claim(&cycle.key(), u32::MAX).unwrap();
-    let rows = from.prefixes(&cycle.key(), 0).unwrap();
+    let rows = from.reader().prefixes(&cycle.key(), 0).unwrap();
     let claims = to.claim(&key, u32::MAX).unwrap();
     let progress = rows.into_iter().zip(claims).filter_map(|(row, claim)| {
         let intents = open.iter().find(|claim| claim.prefix == row.prefix).map(|claim| claim.intents.clone());

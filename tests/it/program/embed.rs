@@ -79,11 +79,11 @@ fn an_engine_inside_a_server_shows_its_status_shares_its_budget_and_stops_with_i
     futures_executor::block_on(handle.stop(true));
     server.join().unwrap().unwrap();
     assert!(TcpStream::connect(address).is_err());
-    let mut state = SqliteStore::open(&state).unwrap();
-    let cycle = state.latest("leases").unwrap().unwrap();
+    let state = SqliteStore::open(&state).unwrap();
+    let cycle = state.reader().latest("leases").unwrap().unwrap();
     assert_eq!(cycle.number, 0);
     assert!(cycle.done.len() as u64 >= shown["crawls"]["leases"]["prefixes_done"].as_u64().unwrap());
-    let rows = state.prefixes(&cycle.key(), 0).unwrap();
+    let rows = state.reader().prefixes(&cycle.key(), 0).unwrap();
     let saved: u64 = rows.iter().filter_map(|row| Some(buckets(row.tally.as_deref()?))).sum();
     assert!((buckets_of(&shown, "leases")..=2000).contains(&saved), "{saved}");
 }
@@ -116,9 +116,9 @@ fn a_host_that_stops_its_system_first_still_has_its_progress_saved() {
     });
     let saved = engine.status().crawls["c"].buckets;
     assert_eq!(saved, visited.lock().unwrap().len() as u64);
-    let mut state = SqliteStore::open(&path).unwrap();
-    let cycle = state.latest("c").unwrap().unwrap();
-    let rows = state.prefixes(&cycle.key(), 0).unwrap();
+    let state = SqliteStore::open(&path).unwrap();
+    let cycle = state.reader().latest("c").unwrap().unwrap();
+    let rows = state.reader().prefixes(&cycle.key(), 0).unwrap();
     assert_eq!(rows.iter().filter_map(|row| Some(buckets(row.tally.as_deref()?))).sum::<u64>(), saved);
 }
 

@@ -92,9 +92,9 @@ async fn a_commit_that_is_refused_after_a_panic_keeps_no_claim() {
 }
 
 fn visits(state: &SimState) -> BTreeMap<String, f64> {
-    let mut state = state.clone();
-    let identity = state.latest("c").unwrap().unwrap().identity;
-    state.visits(&identity.store, &identity.job).unwrap()
+    let state = state.clone();
+    let identity = state.reader().latest("c").unwrap().unwrap().identity;
+    state.reader().visits(&identity.store, &identity.job).unwrap()
 }
 
 #[actix_rt::test]
@@ -112,7 +112,8 @@ async fn a_prefix_with_a_bucket_left_out_is_not_remembered_as_visited() {
         if resumed {
             tokio::time::sleep(3 * SECOND).await;
             engine.shutdown(60 * SECOND).await.unwrap();
-            let cursor = state.clone().prefixes(&CycleKey { crawl: "c".to_owned(), number: 0 }, 0).unwrap()[0].clone();
+            let cursor =
+                state.clone().reader().prefixes(&CycleKey { crawl: "c".to_owned(), number: 0 }, 0).unwrap()[0].clone();
             assert!(!cursor.done && cursor.cursor.unwrap() > b"000003".to_vec(), "it has come past the bucket");
             engine = start(|_| false);
         }

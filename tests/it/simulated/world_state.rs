@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use sexton::job::{Candidate, DamagedObject};
 use sexton::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 use sexton::state::{
-    Claim, Consent, LastRun, MemoryStore, NotePage, NotePlace, PrefixRow, Progress, Standing, StateStore, Tidied,
-    TidyStep,
+    Claim, Consent, LastRun, MemoryStore, NotePage, NotePlace, PrefixRow, Progress, Standing, StateReader, StateStore,
+    Tidied, TidyStep,
 };
 use sexton::{Error, Result};
 
@@ -41,9 +41,51 @@ pub fn no_room() -> Error {
     Error::StateFull { path: "/state.sqlite".into(), cause: "database or disk is full".into() }
 }
 
+impl StateReader for SimState {
+    fn newest(&self, crawl: &str) -> Result<Option<Cycle>> {
+        self.call("latest", |s| s.reader().newest(crawl))
+    }
+
+    fn latest(&self, crawl: &str) -> Result<Option<Cycle>> {
+        self.call("latest", |s| s.reader().latest(crawl))
+    }
+
+    fn finished(&self, crawl: &str) -> Result<Vec<Cycle>> {
+        self.call("finished", |s| s.reader().finished(crawl))
+    }
+
+    fn visits(&self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
+        self.call("visits", |s| s.reader().visits(store, job))
+    }
+
+    fn damaged(&self, store: &str, job: &str) -> Result<u64> {
+        self.call("damaged", |s| s.reader().damaged(store, job))
+    }
+
+    fn damage(&self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
+        self.call("damage", |s| s.reader().damage(store, job, limit))
+    }
+
+    fn half_done(&self, cycle: &CycleKey) -> Result<u64> {
+        self.call("half_done", |s| s.reader().half_done(cycle))
+    }
+
+    fn prefixes(&self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
+        self.call("prefixes", |s| s.reader().prefixes(cycle, from))
+    }
+
+    fn notes(&self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
+        self.call("notes", |s| s.reader().notes(cycle, from, most))
+    }
+
+    fn last_run(&self, cleaning: &str) -> Result<Option<LastRun>> {
+        self.call("last_run", |s| s.reader().last_run(cleaning))
+    }
+}
+
 impl StateStore for SimState {
-    fn newest(&mut self, crawl: &str) -> Result<Option<Cycle>> {
-        self.call("latest", |s| s.newest(crawl))
+    fn reader(&self) -> Arc<dyn StateReader> {
+        Arc::new(self.clone())
     }
 
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
@@ -54,10 +96,6 @@ impl StateStore for SimState {
         self.call("begin", |s| s.begin_numbered(crawl, identity, number, at))
     }
 
-    fn finished(&mut self, crawl: &str) -> Result<Vec<Cycle>> {
-        self.call("finished", |s| s.finished(crawl))
-    }
-
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.call("claim", |s| s.claim(cycle, most))
     }
@@ -66,33 +104,17 @@ impl StateStore for SimState {
         self.call("claim", |s| s.claim_oldest(cycle, most))
     }
 
-    fn visits(&mut self, store: &str, job: &str) -> Result<BTreeMap<String, f64>> {
-        self.call("visits", |s| s.visits(store, job))
-    }
-
-    fn damaged(&mut self, store: &str, job: &str) -> Result<u64> {
-        self.call("damaged", |s| s.damaged(store, job))
-    }
-
-    fn damage(&mut self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
-        self.call("damage", |s| s.damage(store, job, limit))
-    }
-
     fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
         self.most_notes.fetch_max(progress.iter().map(|p| p.notes.len()).sum(), Ordering::SeqCst);
         self.call("commit", |s| s.commit(cycle, progress, at))
-    }
-
-    fn half_done(&mut self, cycle: &CycleKey) -> Result<u64> {
-        self.call("half_done", |s| s.half_done(cycle))
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
         self.call("release", |s| s.release(cycle, claims))
     }
 
-    fn release_all(&mut self, cycle: &CycleKey) -> Result<()> {
-        self.call("release_all", |s| s.release_all(cycle))
+    fn take_up(&mut self, cycle: &CycleKey, from: u32) -> Result<Option<u32>> {
+        self.call("take_up", |s| s.take_up(cycle, from))
     }
 
     fn finish(&mut self, cycle: &CycleKey, at: f64) -> Result<()> {
@@ -115,18 +137,6 @@ impl StateStore for SimState {
         most: usize,
     ) -> Result<Vec<Candidate>> {
         self.call("candidates", |s| s.candidates(cycle, prefix, after, most))
-    }
-
-    fn prefixes(&mut self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
-        self.call("prefixes", |s| s.prefixes(cycle, from))
-    }
-
-    fn notes(&mut self, cycle: &CycleKey, from: NotePlace, most: usize) -> Result<NotePage> {
-        self.call("notes", |s| s.notes(cycle, from, most))
-    }
-
-    fn last_run(&mut self, cleaning: &str) -> Result<Option<LastRun>> {
-        self.call("last_run", |s| s.last_run(cleaning))
     }
 
     fn ran(&mut self, cleaning: &str, run: &LastRun) -> Result<()> {

@@ -167,10 +167,10 @@ fn finished_cycles_come_back_as_tahoe_wrote_them() {
         assert!(plan.extent().is_none());
         plan.apply(&mut state, Fresh::No).unwrap();
         plan.apply(&mut state, Fresh::No).unwrap();
-        let latest = state.latest(crawler.crawl()).unwrap().unwrap();
+        let latest = state.reader().latest(crawler.crawl()).unwrap().unwrap();
         assert_eq!((latest.number, latest.delivered), (1, true));
         let before = scene.files();
-        let export = Export::plan(crawler, &mut state, &scene.folder, &scene.store()).unwrap().unwrap();
+        let export = Export::plan(crawler, &*state.reader(), &scene.folder, &scene.store()).unwrap().unwrap();
         assert_eq!(scene.files(), before, "a plan changes nothing");
         let there = |name| (name, scene.json(name));
         let theirs = NAMES.map(there);
@@ -205,7 +205,8 @@ fn half_a_cycle_goes_out_and_comes_back_without_loss() {
         let mut state = MemoryStore::default();
         let plan = scene.plan(Crawler::LeaseChecker);
         plan.apply(&mut state, Fresh::No).unwrap();
-        let export = Export::plan(Crawler::LeaseChecker, &mut state, &scene.folder, &scene.store()).unwrap().unwrap();
+        let export =
+            Export::plan(Crawler::LeaseChecker, &*state.reader(), &scene.folder, &scene.store()).unwrap().unwrap();
         assert_eq!(export.extent(), plan.extent());
         let checker = |scene: &Scene| {
             let text = std::fs::read(scene.fixture.root.join(NAMES[1])).unwrap();
@@ -329,7 +330,7 @@ fn counter_in_progress_is_handed_back_as_not_begun() {
     let scene = Scene::new("fixture-plain", "plain");
     let mut state = MemoryStore::default();
     scene.plan(Crawler::Counter).apply(&mut state, Fresh::No).unwrap();
-    let export = Export::plan(Crawler::Counter, &mut state, &scene.folder, &scene.store()).unwrap().unwrap();
+    let export = Export::plan(Crawler::Counter, &*state.reader(), &scene.folder, &scene.store()).unwrap().unwrap();
     assert!(export.remarks()[0].contains("begins that cycle again"), "{:?}", export.remarks());
     export.apply(&scene.folder).unwrap();
     let text = std::fs::read(scene.fixture.root.join(NAMES[0])).unwrap();

@@ -428,9 +428,9 @@ fn an_advisory_that_was_begun_on_a_full_disk_is_not_taken_for_one() {
 fn what_is_damaged_is_known_beyond_the_run_that_has_found_it() {
     let grid = Grid::new();
     let damaged = || {
-        let mut state = SqliteStore::open(&grid.path("state")).unwrap();
+        let state = SqliteStore::open(&grid.path("state")).unwrap();
         let store = grid.fixture.root.canonicalize().unwrap();
-        state.damage(store.to_str().unwrap(), "verify", 10).unwrap()
+        state.reader().damage(store.to_str().unwrap(), "verify", 10).unwrap()
     };
     grid.verify("state", "").expect(0);
     damage(&grid.share(INDEX, 2), 100);

@@ -72,7 +72,7 @@ fn a_cycle_over_a_large_ring_is_read_back_whole() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SqliteStore::open(&folder.path().join("state")).unwrap();
         let start = Instant::now();
-        assert_eq!(store.newest("c").unwrap(), None);
+        assert_eq!(store.reader().newest("c").unwrap(), None);
         let cycle = store.begin("c", &Script::new("c", prefixes).identity(), 1.0).unwrap().key();
         let opened = start.elapsed();
         loop {
@@ -84,14 +84,14 @@ fn a_cycle_over_a_large_ring_is_read_back_whole() {
             store.commit(&cycle, &all, 2.0).unwrap();
         }
         let (walked, mut rows) = (start.elapsed(), 0);
-        let finished = store.newest("c").unwrap().unwrap();
-        each_prefix(&mut store, &finished.key(), |_| {
+        let finished = store.reader().newest("c").unwrap().unwrap();
+        each_prefix(&*store.reader(), &finished.key(), |_| {
             rows += 1;
             Ok(())
         })
         .unwrap();
         store.deliver(&cycle).unwrap();
-        assert_eq!((rows, store.finished("c").unwrap().len()), (prefixes, 1));
+        assert_eq!((rows, store.reader().finished("c").unwrap().len()), (prefixes, 1));
         let closed = start.elapsed() - walked;
         println!("a ring of {prefixes}: opened in {opened:?}, walked in {:?}, closed in {closed:?}", walked - opened);
     };

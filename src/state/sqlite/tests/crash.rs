@@ -45,7 +45,7 @@ fn crash_everywhere(call: &str, times: usize, committed: impl Fn(usize, usize) -
             let point = format!("checkpoint::{when}_{call}");
             assert!(abort_at(&state, &point, passed), "{point} is not reached {passed} times");
             let mut store = SqliteStore::open(&state).unwrap();
-            if store.latest(SCRIPT.crawl).unwrap().is_some() {
+            if store.reader().latest(SCRIPT.crawl).unwrap().is_some() {
                 let found: u64 = SCRIPT.examine(&mut store).unwrap().iter().sum();
                 assert_eq!(found as usize, 2 * committed(passed, more), "{point} {passed}");
             } else {
@@ -53,7 +53,7 @@ fn crash_everywhere(call: &str, times: usize, committed: impl Fn(usize, usize) -
             }
             SCRIPT.go_on(&mut store, usize::MAX, &mut once).unwrap();
             assert_eq!(SCRIPT.examine(&mut store).unwrap(), SCRIPT.complete());
-            assert!(store.latest(SCRIPT.crawl).unwrap().unwrap().delivered);
+            assert!(store.reader().latest(SCRIPT.crawl).unwrap().unwrap().delivered);
         }
     }
 }

@@ -92,13 +92,13 @@ fn crawl_under_limit(path: &Path, mut limit: u64) -> Vec<&'static str> {
     asked.unwrap();
     limit_files(None);
     assert_eq!(SCRIPT.examine(store).unwrap(), SCRIPT.complete());
-    assert!(store.latest(SCRIPT.crawl).unwrap().unwrap().delivered);
+    assert!(store.reader().latest(SCRIPT.crawl).unwrap().unwrap().delivered);
     ran_out
 }
 
 /// Which call failed, as the state tells by what is next in it.
 fn which(store: &mut SqliteStore) -> &'static str {
-    let Some(cycle) = store.latest(SCRIPT.crawl).unwrap() else { return "begin" };
+    let Some(cycle) = store.reader().latest(SCRIPT.crawl).unwrap() else { return "begin" };
     match SCRIPT.examine(store).unwrap() {
         _ if cycle.finished.is_some() => "deliver",
         commits if commits.iter().all(|n| [0, STEPS].contains(n)) => "claim",

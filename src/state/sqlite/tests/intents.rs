@@ -47,7 +47,7 @@ fn damaged_or_lost_intents_are_noticed() {
         committed(&path);
         Connection::open(&path).unwrap().execute_batch(damage).unwrap();
         let mut store = SqliteStore::open(&path).unwrap();
-        let claimed = store.latest("c").and_then(|cycle| store.claim(&cycle.unwrap().key(), 1));
+        let claimed = store.reader().latest("c").and_then(|cycle| store.claim(&cycle.unwrap().key(), 1));
         assert!(matches!(claimed, Err(Error::StateDamaged { .. })), "{damage}: {claimed:?}");
     }
 }
@@ -89,7 +89,7 @@ fn an_older_file_keeps_its_progress() {
     drop(conn);
     assert_eq!(schema::inspect(&OwnFile::at(&path).unwrap()).unwrap(), schema::Found::Ours);
     let mut store = SqliteStore::open(&path).unwrap();
-    let found = store.latest("c").unwrap().unwrap();
+    let found = store.reader().latest("c").unwrap().unwrap();
     assert_eq!(found.key(), cycle);
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
     assert_eq!((claim.cursor.as_deref(), claim.intents), (Some(&b"b"[..]), vec![]));

@@ -18,7 +18,7 @@ fn error_after(commits: usize, change: impl FnOnce(&Connection)) -> String {
     SCRIPT.go_on(&mut store, commits, &mut once).unwrap();
     SCRIPT.examine(&mut store).unwrap();
     change(&store.writer);
-    let error = store.latest(SCRIPT.crawl).unwrap_err();
+    let error = store.reader().latest(SCRIPT.crawl).unwrap_err();
     assert!(matches!(error, Error::StateDamaged { .. }), "{error}");
     error.to_string()
 }
@@ -56,9 +56,9 @@ fn finished_cycles_are_listed_without_reading_them_and_what_is_missing_shows_whe
         let mut store = SqliteStore::open(&folder.path().join("state")).unwrap();
         SCRIPT.go_on(&mut store, ALL + 1, &mut once).unwrap();
         store.writer.execute_batch(sql).unwrap();
-        let finished = store.finished(SCRIPT.crawl).unwrap();
+        let finished = store.reader().finished(SCRIPT.crawl).unwrap();
         assert_eq!((finished.len(), finished[0].done.len()), (1, 4));
-        let error = store.prefixes(&finished[0].key(), 0).unwrap_err().to_string();
+        let error = store.reader().prefixes(&finished[0].key(), 0).unwrap_err().to_string();
         assert!(error.contains(cause), "{sql}: {error}");
     }
 }
@@ -75,7 +75,8 @@ fn changed_and_doubled_rows_are_noticed() {
         ("UPDATE note SET kind = 7 WHERE number = 1", "of kind 7"),
         ("INSERT INTO crawl SELECT id + 1, name, latest, sum FROM crawl", "fails its checksum"),
         (
-            "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'note'; PRAGMA writable_schema = RESET",
+            "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'note'; PRAGMA schema_version = 1000;
+             PRAGMA writable_schema = RESET",
             "no such table",
         ),
     ] {
@@ -109,7 +110,7 @@ fn end_of_a_cycle_that_does_not_fit_its_prefixes_is_noticed() {
     let unfinished = error_after(ALL + 1, |conn| {
         let mut cycle = CycleRow::all(conn).unwrap().remove(0);
         cycle.finished = None;
-        cycle.save_end(conn).unwrap();
+        cycle.save(conn).unwrap();
     });
     assert!(unfinished.contains("in progress with 4 of 4 prefixes"), "{unfinished}");
     let finished = error_after(ALL + 1, |conn| {

@@ -9,6 +9,7 @@ mod intents;
 mod missing;
 mod objects;
 mod opening;
+mod readers;
 mod rings;
 mod script;
 mod tidy;

@@ -61,8 +61,8 @@ fn walked(claim: &Claim, cursor: &str, done: bool, partial: bool, shares: &[&str
 }
 
 fn known(store: &mut SqliteStore) -> Vec<String> {
-    let damage = store.damage("/store", "verify", 100).unwrap();
-    assert_eq!(store.damaged("/store", "verify").unwrap(), damage.len() as u64);
+    let damage = store.reader().damage("/store", "verify", 100).unwrap();
+    assert_eq!(store.reader().damaged("/store", "verify").unwrap(), damage.len() as u64);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     damage.iter().map(|one| format!("{}/{}/{}", one.prefix, text(&one.name.bucket), text(&one.name.object))).collect()
 }
@@ -127,10 +127,10 @@ fn lost_rows_of_damage_are_noticed() {
         let conn = Connection::open(&path).unwrap();
         conn.execute_batch(change).unwrap();
         drop(conn);
-        let mut store = SqliteStore::open(&path).unwrap();
-        let error = store.damage("/store", "verify", 100).unwrap_err();
+        let store = SqliteStore::open(&path).unwrap();
+        let error = store.reader().damage("/store", "verify", 100).unwrap_err();
         assert!(matches!(&error, Error::StateDamaged { .. }), "{change}: {error}");
     }
-    let counted = SqliteStore::open(&path).unwrap().damaged("/store", "verify");
+    let counted = SqliteStore::open(&path).unwrap().reader().damaged("/store", "verify");
     assert!(matches!(counted, Err(Error::StateDamaged { .. })), "{counted:?}");
 }

@@ -124,7 +124,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     .unwrap();
     drop(conn);
     let mut store = SqliteStore::open(&path).unwrap();
-    assert_eq!(store.latest(SCRIPT.crawl).unwrap().unwrap(), begun);
+    assert_eq!(store.reader().latest(SCRIPT.crawl).unwrap().unwrap(), begun);
     let claim = store.claim_oldest(&begun.key(), 1).unwrap().remove(0);
     let (fence, tally, notes, intents) = (claim.fence, vec![], vec![], vec![]);
     let progress = Progress {
@@ -140,7 +140,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
         judged: crate::job::Judged::default(),
     };
     store.commit(&begun.key(), &[progress], 2.0).unwrap();
-    let visits = store.visits(&begun.identity.store, &begun.identity.job).unwrap();
+    let visits = store.reader().visits(&begun.identity.store, &begun.identity.job).unwrap();
     assert_eq!(visits.into_iter().collect::<Vec<_>>(), [(begun.identity.ring[0].clone(), 2.0)]);
 }
 
@@ -151,8 +151,8 @@ fn state_of_a_killed_maker_is_made_anew() {
     for suffix in ["-new", "-new-wal", "-new-journal", "-new-shm"] {
         fs::write(beside(&path, suffix), "half-made").unwrap();
     }
-    let mut store = SqliteStore::open(&path).unwrap();
-    assert_eq!(store.latest("c").unwrap(), None);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.reader().latest("c").unwrap(), None);
     drop(store);
     let names: Vec<_> = contents(folder.path()).into_iter().map(|(name, _)| name).collect();
     assert!(names.iter().all(|name| !name.to_string_lossy().contains("-new")), "{names:?}");
@@ -173,7 +173,7 @@ fn log_without_its_database_is_not_taken_for_the_new_ones() {
     drop(store);
     fs::remove_file(&path).unwrap();
     fs::write(beside(&path, "-wal"), log).unwrap();
-    assert_eq!(SqliteStore::open(&path).unwrap().latest(SCRIPT.crawl).unwrap(), None);
+    assert_eq!(SqliteStore::open(&path).unwrap().reader().latest(SCRIPT.crawl).unwrap(), None);
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn lock_of_another_program_is_waited_for_by_the_caller() {
     let asked = |store: &mut SqliteStore| -> Result<()> { SCRIPT.go_on(store, usize::MAX, &mut once) };
     let error = asked(&mut store).unwrap_err();
     assert!(matches!(error, Error::StateHeld { .. }), "{error}");
-    assert_eq!(store.latest(SCRIPT.crawl).unwrap(), None, "reading needs no lock");
+    assert_eq!(store.reader().latest(SCRIPT.crawl).unwrap(), None, "reading needs no lock");
     other.execute_batch("COMMIT").unwrap();
     asked(&mut store).unwrap();
-    let readers = store.pool();
-    let prefixes: u32 = readers.get().unwrap().query_row("SELECT count(*) FROM prefix", [], |row| row.get(0)).unwrap();
+    let prefixes = "SELECT count(*) FROM prefix";
+    let prefixes = store.reader.page(|conn| Ok(conn.query_row(prefixes, [], |row| row.get::<_, u32>(0))?)).unwrap();
     assert_eq!(prefixes, SCRIPT.prefixes);
 }
 

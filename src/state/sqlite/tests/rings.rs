@@ -24,21 +24,23 @@ fn a_ring_is_there_once_for_all_its_cycles_and_goes_with_the_last_of_them() {
     store.begin("a", &identity(2000), 1.0).unwrap();
     let before = store.writer.total_changes();
     let begun = store.begin("b", &identity(2000), 1.0).unwrap();
-    // A row for each prefix, one for the cycle, one for the crawl.
-    assert_eq!((number(&store, PAGES), store.writer.total_changes() - before), (4, 2002));
+    // One for the cycle, one for the crawl; then a row for each prefix, and the cycle has begun as a whole.
+    assert_eq!((number(&store, PAGES), store.writer.total_changes() - before), (4, 2));
+    assert_eq!(store.claim(&begun.key(), 0).unwrap(), []);
+    assert_eq!(store.writer.total_changes() - before, 2003);
     assert_eq!(*begun.identity.ring, *identity(2000).ring);
     assert!(number(&store, "SELECT max(length(identity)) FROM cycle") < 400);
-    assert_eq!(store.latest("b").unwrap().unwrap(), begun);
+    assert_eq!(store.reader().latest("b").unwrap().unwrap(), begun);
     store.begin("c", &identity(3), 1.0).unwrap();
     assert_eq!(number(&store, PAGES), 5);
     let anew = store.begin("c", &identity(3), 2.0).unwrap();
-    assert_eq!(store.latest("c").unwrap().unwrap(), anew, "the one that it gave up had the same ring");
+    assert_eq!(store.reader().latest("c").unwrap().unwrap(), anew, "the one that it gave up had the same ring");
     // Given up for others, whose ring is empty.
     for crawl in ["a", "b", "c"] {
         assert!(number(&store, PAGES) > 0);
         let empty = CycleIdentity { ring: Arc::new([]), ..identity(1) };
         store.begin(crawl, &empty, 2.0).unwrap();
-        assert_eq!(store.latest(crawl).unwrap().unwrap().identity, empty);
+        assert_eq!(store.reader().latest(crawl).unwrap().unwrap().identity, empty);
     }
     assert_eq!(number(&store, PAGES), 0);
 }
@@ -56,7 +58,7 @@ fn a_ring_that_is_damaged_is_noticed() {
         let mut store = SqliteStore::open(&folder.path().join("state")).unwrap();
         store.begin("c", &identity(1200), 1.0).unwrap();
         store.writer.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        let error = store.latest("c").unwrap_err();
+        let error = store.reader().latest("c").unwrap_err();
         assert!(matches!(error, Error::StateDamaged { .. }), "{sql}: {error}");
         assert!(error.to_string().contains("the ring of a cycle fails its checksum"), "{sql}: {error}");
     }
@@ -96,14 +98,20 @@ fn a_large_ring_costs_a_row_for_each_prefix_and_nothing_else() {
         }
         let read = timed(&mut store, "read a cycle of", &mut |store| {
             let mut from = 0;
-            while let Some(last) = store.prefixes(&first, from).unwrap().last() {
+            while let Some(last) = store.reader().prefixes(&first, from).unwrap().last() {
                 from = last.prefix + 1;
             }
         });
         let delivered = timed(&mut store, "deliver", &mut |store| store.deliver(&first).unwrap());
         let next = timed(&mut store, "begin the next cycle of", &mut |store| {
-            store.begin("c", &identity(prefixes), 3.0).unwrap();
+            let next = store.begin("c", &identity(prefixes), 3.0).unwrap().key();
+            let (mut from, mut steps) = (Some(0), 0);
+            while let Some(position) = from {
+                (from, steps) = (store.take_up(&next, position).unwrap(), steps + 1);
+            }
+            assert_eq!(steps, prefixes.div_ceil(1024));
         });
-        assert_eq!((read, delivered, next), (0, 1, u64::from(prefixes) + 2));
+        let in_steps = u64::from(prefixes > 1024);
+        assert_eq!((read, delivered, next), (0, 1, u64::from(prefixes) + 2 + in_steps));
     }
 }

@@ -97,7 +97,7 @@ impl Script {
     /// `ask` makes each call; it may make it again.
     pub(super) fn go_on<S: StateStore>(self, store: &mut S, commits: usize, ask: &mut Ask<'_, S>) -> Result<()> {
         let mut latest = None;
-        ask(store, &mut |store| store.latest(self.crawl).map(|found| latest = found))?;
+        ask(store, &mut |store| store.reader().latest(self.crawl).map(|found| latest = found))?;
         if latest.is_none() {
             ask(store, &mut |store| store.begin(self.crawl, &self.identity(), 1.0).map(|new| latest = Some(new)))?;
         }
@@ -143,9 +143,9 @@ impl Script {
     /// Reads everything of the crawl's first cycle. Panics if it is not a state that ever was; else gives the commits
     /// of each prefix.
     pub(super) fn examine(self, store: &mut impl StateStore) -> Result<Vec<u64>> {
-        let cycle = store.latest(self.crawl)?.expect("the cycle was begun long ago");
+        let cycle = store.reader().latest(self.crawl)?.expect("the cycle was begun long ago");
         assert_eq!((cycle.number, &cycle.identity, cycle.started), (0, &self.identity(), 1.0));
-        let rows = store.prefixes(&cycle.key(), 0)?;
+        let rows = store.reader().prefixes(&cycle.key(), 0)?;
         assert_eq!(rows.len(), self.prefixes as usize);
         let commits: Vec<u64> = rows.iter().map(Self::commits).collect();
         let (mut errors, mut findings) = (Vec::new(), Vec::new());
@@ -177,17 +177,20 @@ pub(super) fn once<S>(store: &mut S, call: &mut dyn FnMut(&mut S) -> Result<()>)
     call(store)
 }
 
-/// Makes a database such as it was before rings were kept apart from what identifies a cycle, and intents told whether they
-/// were begun.
+/// Makes a database such as it was before rings were kept apart from what identifies a cycle, intents told whether they were begun,
+/// and cycles whether they were.
 pub(super) fn with_rings_as_before(conn: &Connection) {
     for mut row in CycleRow::all(conn).unwrap() {
         let mut identity: CycleIdentity = serde_json::from_str(&row.identity).unwrap();
         identity.ring = rings::read(conn, row.ring.take().unwrap()).unwrap();
         row.identity = serde_json::to_string(&identity).unwrap();
-        row.delete_row(conn).unwrap();
+        conn.execute("DELETE FROM cycle WHERE id = ?1", [row.id]).unwrap();
         row.insert(conn).unwrap();
-        row.save_end(conn).unwrap();
+        row.save(conn).unwrap();
     }
-    conn.execute_batch("ALTER TABLE cycle DROP COLUMN ring; DROP TABLE ring; ALTER TABLE intent DROP COLUMN begun")
-        .unwrap();
+    conn.execute_batch(
+        "ALTER TABLE cycle DROP COLUMN ring; DROP TABLE ring; ALTER TABLE intent DROP COLUMN begun;
+         ALTER TABLE cycle DROP COLUMN beginning",
+    )
+    .unwrap();
 }

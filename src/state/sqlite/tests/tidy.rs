@@ -111,7 +111,7 @@ fn steps_that_are_fitted_to_some_milliseconds_come_to_an_end() {
     }
     took.sort_by_key(|(took, _)| *took);
     println!("{} steps, median {:?}, longest {:?}", took.len(), took[took.len() / 2], took[took.len() - 1]);
-    assert_eq!(store.latest("old").unwrap().unwrap().number, 10);
+    assert_eq!(store.reader().latest("old").unwrap().unwrap().number, 10);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn file_of_the_first_version_is_brought_forward_and_keeps_its_pages() {
     let (sum, _) = tidied(&mut store, 1000);
     assert_eq!((sum.cycles_removed, sum.pages_freed), (3, 0));
     assert!(store.tidy(&step(None, 0)).unwrap().pages_free > 256);
-    assert_eq!(store.last_run("a").unwrap(), None);
+    assert_eq!(store.reader().last_run("a").unwrap(), None);
 }
 
 /// How it happens: a sector of the table of cycles was lost, and with it the newest cycle of a crawl.
@@ -198,7 +198,7 @@ fn aborted_in_any_step_nothing_is_lost_and_the_next_process_goes_on() {
             assert_eq!(KEPT.examine(&mut store).unwrap(), KEPT.complete(), "{point} {passed}");
             let rows: u32 = store.writer.query_row("SELECT count(*) FROM prefix", [], |row| row.get(0)).unwrap();
             assert_eq!(rows, 600 + KEPT.prefixes, "{point} {passed}");
-            assert_eq!(store.latest("old").unwrap().unwrap().number, 2);
+            assert_eq!(store.reader().latest("old").unwrap().unwrap().number, 2);
         }
     }
     assert!(aborted >= 12, "{aborted}");
