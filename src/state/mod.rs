@@ -250,7 +250,7 @@ pub trait StateStore: Send + 'static {
     /// is given up: it keeps its number, and its rows go.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the unfinished cycle has intents that may be half done: what they have begun would
+    /// [`Error::HalfDone`](crate::Error::HalfDone) if the unfinished cycle has intents that may be half done: what they have begun would
     /// stay half done.
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
 
