@@ -1,6 +1,6 @@
 //! What the program tells people of an error: the library's text, and what to do about it with its own options and settings.
 
-use crate::error::Error;
+use crate::error::{Error, StateLack};
 use crate::tahoe::ChangeRefusal;
 
 /// The error with its advice.
@@ -12,6 +12,13 @@ pub fn told(error: &Error) -> String {
         Error::StateHeld { .. } => {
             format!("{error}; wait for it to end, stop it, or name another file (--state, or `state` in config.ron)")
         }
+        Error::StateUnusable { lacks: StateLack::Rights, .. } => {
+            format!("{error}, or name another file (--state, or `state` in config.ron)")
+        }
+        Error::StateUnusable { lacks: StateLack::Locks, .. } => {
+            format!("{error}; --state (`state` in config.ron) names the file")
+        }
+        Error::HalfDone { .. } => format!("{error}, without --fresh"),
         Error::CycleDiffers { .. } => format!("{error}; use those again, or begin anew with --fresh"),
         Error::SafetyCatch { crawl, cycle, would_delete, deleted, examined, most } => format!(
             "cycle {cycle} of {crawl} is examined and would delete {would_delete} of {examined} shares (deleted already: \
@@ -30,5 +37,35 @@ pub fn told(error: &Error) -> String {
             ),
             _ => error.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn the_library_names_no_option_and_the_program_does() {
+        let (path, cause, crawl) = (PathBuf::from("/s"), "why".to_owned(), "c".to_owned());
+        let unusable = |lacks| Error::StateUnusable { doing: "open", path: path.clone(), cause: cause.clone(), lacks };
+        let silent = ChangeRefusal::NodeSilent { folder: path.clone(), fault: "is old".to_owned() };
+        for (error, option) in [
+            (Error::StateForeign { path: path.clone(), cause: cause.clone() }, "--state"),
+            (Error::StateHeld { path: path.clone(), holder: cause.clone() }, "--state"),
+            (unusable(StateLack::Rights), "--state"),
+            (unusable(StateLack::Locks), "--state"),
+            (Error::CycleDiffers { crawl: crawl.clone(), cycle: 3, differences: Vec::new() }, "--fresh"),
+            (Error::HalfDone { crawl: crawl.clone(), cycle: 3, buckets: 1 }, "--fresh"),
+            (
+                Error::SafetyCatch { crawl, cycle: 3, would_delete: 2, deleted: 0, examined: 9, most: 0.1 },
+                "--max-delete",
+            ),
+            (silent.into(), "--accept-clock"),
+        ] {
+            assert!(told(&error).contains(option), "{}", told(&error));
+            assert!(!error.to_string().contains("--") && !error.to_string().contains("config.ron"), "{error}");
+        }
     }
 }

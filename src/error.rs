@@ -84,6 +84,19 @@ pub enum Error {
         cause: String,
     },
 
+    /// The state file cannot be used where it is.
+    #[error("cannot {doing} state file {}: {cause}; {}", path.display(), lacks.remedy())]
+    StateUnusable {
+        /// The operation, as a verb.
+        doing: &'static str,
+        /// The state file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+        /// What it lacks there.
+        lacks: StateLack,
+    },
+
     /// Anything else that went wrong with the state.
     #[error("cannot {doing} state file {}: {cause}", path.display())]
     State {
@@ -107,6 +120,20 @@ pub enum Error {
         cycle: u64,
         /// Each difference.
         differences: Vec<Difference>,
+    },
+
+    /// A cycle is to be given up that only its own intents can bring to a whole end.
+    #[error(
+        "cycle {cycle} of {crawl} has planned changes that may be half done (buckets: {buckets}): let it come to its end with \
+         the same parameters"
+    )]
+    HalfDone {
+        /// The crawl.
+        crawl: String,
+        /// The cycle.
+        cycle: u64,
+        /// In how many buckets.
+        buckets: u64,
     },
 
     /// A cycle would delete more than it may without a confirmation.
@@ -229,6 +256,26 @@ pub enum Error {
     /// The engine is stopping or has stopped.
     #[error("the engine has stopped")]
     Stopped,
+}
+
+/// What a state file lacks in the place where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateLack {
+    /// This user's right to write the file, or in its folder.
+    Rights,
+    /// A file system that has locks.
+    Locks,
+}
+
+impl StateLack {
+    fn remedy(self) -> &'static str {
+        match self {
+            StateLack::Rights => "make the file and its folder writable for this user",
+            StateLack::Locks => {
+                "use a file on a local disk, or have the lock service of that file system run (for NFS, rpc.statd on both sides)"
+            }
+        }
+    }
 }
 
 /// Whether trying again later can help.

@@ -135,7 +135,7 @@ pub mod store;
 pub mod tahoe;
 mod threads;
 
-pub use error::{Error, Result, Retry};
+pub use error::{Error, Result, Retry, StateLack};
 
 /// Where tests let something fail, or end the process. They do so in the whole program; without it this is nothing.
 #[cfg(any(test, feature = "cli"))]

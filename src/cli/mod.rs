@@ -87,9 +87,11 @@ impl Exit {
     /// What an error that ends the program means for its exit code.
     pub fn of(error: &Error) -> Exit {
         match error {
-            Error::Config(_) | Error::CycleDiffers { .. } | Error::StateForeign { .. } | Error::StateNewer { .. } => {
-                Exit::Usage
-            }
+            Error::Config(_)
+            | Error::CycleDiffers { .. }
+            | Error::HalfDone { .. }
+            | Error::StateForeign { .. }
+            | Error::StateNewer { .. } => Exit::Usage,
             Error::SafetyCatch { .. } => Exit::Waits,
             other => match other.downcast_ref() {
                 Some(LocalDbError::Foreign { .. }) => Exit::Usage,

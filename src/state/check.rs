@@ -40,10 +40,7 @@ pub(crate) fn may_be_given_up(crawl: &str, number: u64, half_done: u64) -> Resul
     if half_done == 0 {
         return Ok(());
     }
-    Err(Error::Config(format!(
-        "cycle {number} of {crawl} has planned changes that may be half done (buckets: {half_done}): let it come to its end \
-         with the same parameters, without --fresh"
-    )))
+    Err(Error::HalfDone { crawl: crawl.to_owned(), cycle: number, buckets: half_done })
 }
 
 /// Refuses notes whose numbers do not go on from the `saved` ones. Gives how many there are with them.

@@ -282,7 +282,7 @@ pub trait StateStore: Send + 'static {
     /// and its rows go. What takes longer with a longer ring is left to [`take_up`](Self::take_up).
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the unfinished cycle has intents that may be half done: what they have begun would
+    /// [`Error::HalfDone`](crate::Error::HalfDone) if the unfinished cycle has intents that may be half done: what they have begun would
     /// stay half done.
     fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use super::faults::{self, Fault, Out};
 use super::schema::{self, MIGRATIONS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StateLack};
 
 /// How every connection is opened: never making a file, never through a link, never taking a path for a URI.
 pub(super) fn flags() -> OpenFlags {
@@ -32,7 +32,12 @@ pub(super) fn connect(path: &Path) -> Result<Connection> {
 /// Refuses a file that SQLite could open for reading only. Asked first: the log cannot be read then either.
 pub(super) fn check_writable(conn: &Connection, path: &Path) -> Out<()> {
     match conn.is_readonly(MAIN_DB)? {
-        true => Err(unusable(path, format!("it is read-only; {}", faults::WRITABLE))),
+        true => Err(Fault::Refused(Error::StateUnusable {
+            doing: "open",
+            path: path.to_owned(),
+            cause: "it is read-only".to_owned(),
+            lacks: StateLack::Rights,
+        })),
         false => Ok(()),
     }
 }

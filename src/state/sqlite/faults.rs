@@ -1,12 +1,12 @@
 //! What can go wrong with a state file, sorted by what a person can do about it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
 use crate::errno::{has_no_locks, is_no_room};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StateLack};
 use crate::own_files;
 use crate::sqlite_file::{behind, lock_fault};
 
@@ -61,13 +61,10 @@ pub(super) fn io(path: &Path, doing: &'static str, error: &io::Error) -> Error {
         return Error::StateFull { path: path.to_owned(), cause: error.to_string() };
     }
     if has_no_locks(error) {
-        let cause = format!(
-            "the file system that it lies on gives no locks ({error}); name a file on a local disk (--state, or `state` in \
-             config.ron), or have the lock service of that file system run (for NFS, rpc.statd on both sides)"
-        );
-        return Error::State { doing, path: path.to_owned(), cause };
+        let cause = format!("the file system that it lies on gives no locks ({error})");
+        return Error::StateUnusable { doing, path: path.to_owned(), cause, lacks: StateLack::Locks };
     }
-    Error::State { doing, path: path.to_owned(), cause: with_advice(own_files::cause(error, path), Some(error)) }
+    state(doing, path.to_owned(), own_files::cause(error, path), Some(error))
 }
 
 fn sqlite(error: &rusqlite::Error, path: &Path, doing: &'static str, system: Option<io::Error>) -> Error {
@@ -98,24 +95,24 @@ fn sqlite(error: &rusqlite::Error, path: &Path, doing: &'static str, system: Opt
         ErrorCode::SystemIoFailure if code.extended_code == ffi::SQLITE_IOERR_SHORT_READ => {
             Error::StateDamaged { path, cause: "it ends in the middle of a page".to_owned() }
         }
-        ErrorCode::ReadOnly => Error::State { doing, path, cause: format!("{cause}; {WRITABLE}") },
+        ErrorCode::ReadOnly => Error::StateUnusable { doing, path, cause, lacks: StateLack::Rights },
         ErrorCode::PermissionDenied | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure => {
-            Error::State { doing, path, cause: with_advice(cause, system.as_ref()) }
+            state(doing, path, cause, system.as_ref())
         }
         _ => Error::State { doing, path, cause },
     }
 }
 
-pub(super) const WRITABLE: &str =
-    "make the file and its folder writable for this user, or name another file (--state, or `state` in config.ron)";
-
-fn with_advice(cause: String, system: Option<&io::Error>) -> String {
-    let Some(system) = system else { return cause };
+/// An error that has no variant of its own but for what the system says.
+fn state(doing: &'static str, path: PathBuf, cause: String, system: Option<&io::Error>) -> Error {
+    let Some(system) = system else { return Error::State { doing, path, cause } };
     let text = system.to_string();
     let cause = if text.ends_with(&cause) { cause } else { format!("{cause} ({text})") };
     match system.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!("{cause}; {WRITABLE}"),
-        _ => cause,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::StateUnusable { doing, path, cause, lacks: StateLack::Rights }
+        }
+        _ => Error::State { doing, path, cause },
     }
 }
 
@@ -164,9 +161,10 @@ mod tests {
         assert!(matches!(mapped(ffi::SQLITE_CORRUPT_VTAB, None), Error::StateDamaged { .. }));
         assert!(matches!(mapped(ffi::SQLITE_NOTADB, None), Error::StateDamaged { .. }));
         assert!(matches!(mapped(ffi::SQLITE_IOERR_SHORT_READ, Some(0)), Error::StateDamaged { .. }));
-        let error = mapped(ffi::SQLITE_READONLY_DBMOVED, None).to_string();
-        assert!(error.contains("--state"), "{error}");
-        let error = mapped(ffi::SQLITE_CANTOPEN, Some(13)).to_string();
-        assert!(error.contains("ermission denied") && error.contains("--state"), "{error}");
+        let error = mapped(ffi::SQLITE_READONLY_DBMOVED, None);
+        assert!(matches!(error, Error::StateUnusable { lacks: StateLack::Rights, .. }), "{error}");
+        let error = mapped(ffi::SQLITE_CANTOPEN, Some(13));
+        assert!(matches!(error, Error::StateUnusable { lacks: StateLack::Rights, .. }), "{error}");
+        assert!(error.to_string().contains("ermission denied"), "{error}");
     }
 }

@@ -83,7 +83,10 @@ impl Scene {
             Err(error) => {
                 assert!(matches!(error, Error::StateDamaged { .. } | Error::StateForeign { .. }), "{what}: {error}");
                 let text = error.to_string();
-                assert!(text.contains("restore it from a backup") || text.contains("--state"), "{what}: {text}");
+                assert!(
+                    text.contains("restore it from a backup") || text.contains("is not a Sexton state file"),
+                    "{what}: {text}"
+                );
                 self.refused += 1;
             }
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::script::{Script, once};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StateLack};
 use crate::own_files::OwnFile;
 use crate::state::sqlite::schema::{self, MIGRATIONS};
 use crate::state::sqlite::{beside, faults};
@@ -220,19 +220,20 @@ fn state_that_may_not_be_written_is_refused_with_advice() {
     let path = folder.path().join("state");
     drop(SqliteStore::open(&path).unwrap());
     let lock = beside(&path, "-lock");
+    let lacks_rights = |error: &Error| matches!(error, Error::StateUnusable { lacks: StateLack::Rights, .. });
     let errors = [(0o444, 0o666), (0o000, 0o666), (0o666, 0o000)].map(|(state_mode, lock_mode)| {
         allow(&path, state_mode);
         allow(&lock, lock_mode);
-        as_nobody(|| open_error(&path).to_string())
+        as_nobody(|| open_error(&path))
     });
-    assert!(errors[0].contains("it is read-only"), "{}", errors[0]);
+    assert!(errors[0].to_string().contains("it is read-only"), "{}", errors[0]);
     for error in &errors {
-        assert!(error.contains("writable") && error.contains("--state"), "{error}");
+        assert!(lacks_rights(error) && error.to_string().contains("writable"), "{error}");
     }
     fs::remove_file(&path).unwrap();
     allow(&lock, 0o666);
-    let error = as_nobody(|| open_error(&path).to_string());
-    assert!(error.contains("cannot create") && error.contains("--state"), "{error}");
+    let error = as_nobody(|| open_error(&path));
+    assert!(lacks_rights(&error) && error.to_string().contains("cannot create"), "{error}");
 }
 
 /// Runs on a thread without root's rights, to which nothing is forbidden.
