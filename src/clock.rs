@@ -2,6 +2,9 @@
 //!
 //! Monotonic time decides (budgets, deadlines); the wall clock only dates what people and file formats read.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

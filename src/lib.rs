@@ -17,8 +17,9 @@
 //! | `cumulus` | [`cumulus`]: local databases of LBS and Cumulus; implies `sqlite` |
 //! | `cli` | the program, and [`config`]; implies all of the above |
 //! | `daemon` | `sexton run`; implies `cli` |
+//! | `testing` | for tests of your own stores, jobs and states: simulated time, a walker of jobs, the contract of a state |
 //!
-//! All are on by default. Embedders take `default-features = false` and what they need: the core alone knows no store and
+//! All but `testing` are on by default. Embedders take `default-features = false` and what they need: the core alone knows no store and
 //! needs neither SQLite nor cryptography.
 //!
 #![cfg_attr(feature = "tahoe", doc = "```")]
@@ -64,7 +65,7 @@
 //! | [`store`] | the `Store` trait, and what every store on a disk needs |
 //! | [`job`] | the `Job` trait and what it works on; `count`; [`scrub`](job::scrub), which verifies any store |
 //! | [`maintenance`] | the `Maintenance` trait: what is done in steps beside the crawls |
-//! | [`state`] | the `StateStore` trait: where progress is kept; in SQLite, in memory |
+//! | [`state`] | the `StateStore` and `StateReader` traits: where progress is kept; in SQLite, in memory |
 //! | [`model`] | how it goes, events; what a cycle has found |
 //! | [`actors`] | one actor per role; all that they say to each other |
 //! | [`engine`] | wires everything together; starts, stops, and the handle |

@@ -8,12 +8,12 @@ use actix::prelude::*;
 
 use super::guard::Guard;
 use super::messages::{
-    AtWriter, Batch, CarryOut, ClaimPrefixes, Committed, Deliver, Ran, ReleaseClaims, Stop, Tidy, TidyDone,
+    AtWriter, Batch, CarryOut, ClaimPrefixes, Claimed, Committed, Deliver, Ran, ReleaseClaims, Stop, Tidy, TidyDone,
 };
 use crate::clock::Time;
 use crate::error::Result;
 use crate::settings::Order;
-use crate::state::{Claim, Writer};
+use crate::state::Writer;
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
@@ -33,13 +33,15 @@ impl Actor for Checkpointer {
 }
 
 impl Handler<ClaimPrefixes> for Checkpointer {
-    type Result = Result<Vec<Claim>>;
+    type Result = Claimed;
 
     fn handle(&mut self, msg: ClaimPrefixes, _: &mut Self::Context) -> Self::Result {
-        self.writer.with(|state| match msg.order {
+        let before = self.time.meter.thread_cost();
+        let result = self.writer.with(|state| match msg.order {
             Order::Ring => state.claim(&msg.cycle, msg.most),
             Order::OldestFirst => state.claim_oldest(&msg.cycle, msg.most),
-        })
+        });
+        Claimed { result, cost: self.time.meter.thread_cost().saturating_sub(before) }
     }
 }
 

@@ -7,7 +7,7 @@
 //! | Governor | [`SetBudget`], [`SetSlots`], [`Pause`], [`Resume`] | |
 //! | Governor | `Join`, [`Leave`] | |
 //! | PrefixLister | [`NextListing`] | [`Listing`], with the slice |
-//! | Checkpointer | [`ClaimPrefixes`] | claims, none when nothing is left |
+//! | Checkpointer | [`ClaimPrefixes`] | [`Claimed`] |
 //! | Checkpointer | [`Batch`] | [`Committed`] |
 //! | Checkpointer | [`AtWriter`], [`ReleaseClaims`], [`Deliver`] | |
 //! | Checkpointer | [`CarryOut`] | |
@@ -276,9 +276,9 @@ pub enum Origin {
     Undelivered,
 }
 
-/// Claims prefixes to work on.
+/// Claims prefixes to work on. The sender holds the slice and charges it with [`Claimed::cost`].
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<Claim>>")]
+#[rtype(result = "Claimed")]
 pub struct ClaimPrefixes {
     /// The cycle.
     pub cycle: CycleKey,
@@ -286,6 +286,15 @@ pub struct ClaimPrefixes {
     pub most: u32,
     /// Which first.
     pub order: Order,
+}
+
+/// What was claimed.
+#[derive(Debug, MessageResponse)]
+pub struct Claimed {
+    /// The claims, none when nothing is left.
+    pub result: Result<Vec<Claim>>,
+    /// What it has cost, by the meter of the checkpointer's thread.
+    pub cost: Duration,
 }
 
 /// Progress of any number of prefixes, with all that belongs to it: saved whole or not at all, and answered at once. The

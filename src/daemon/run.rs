@@ -19,7 +19,7 @@ use super::entrance::Entrance;
 use super::hub::Hub;
 use super::keep::Kept;
 use super::metrics::Metrics;
-use super::past::Past;
+use super::past;
 use super::places::{self, Card};
 use super::shared::{Asked, Shared, WISHES_MOST, millis};
 use super::supervisor::{self, Supervisor};
@@ -31,7 +31,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Event;
 use crate::priority::Working;
-use crate::state::{SqliteStore, StateStore};
+use crate::state::SqliteStore;
 use crate::threads;
 
 /// What a daemon is started with.
@@ -45,6 +45,8 @@ pub struct Start {
 
 /// What a daemon with nothing to do has, and a few more: those of the state, the engine, the requests, the signals.
 const THREADS_AT_START: usize = 12;
+/// How long the start waits for what earlier processes have left in the state.
+const PAST_WAITED_FOR: Duration = Duration::from_secs(1);
 /// How long the end may take: less than systemd waits by default.
 const END_WITHIN: Duration = Duration::from_secs(80);
 /// Slices that wait to be counted at most; beyond that the histograms miss some.
@@ -69,7 +71,6 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let Some(access) = entrance.when_possible(access)? else { return Ok(()) };
     let told = entrance.passed();
     let time = Time::system(true);
-    let past = Past::read(&*state.reader(), &start.config);
     let engine = Engine::builder(start.config.settings.clone())
         .state(state)
         .time(time.clone())
@@ -88,7 +89,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         series: Mutex::default(),
         paces: Mutex::default(),
         view: Mutex::new(supervisor::first_view(&start, &state_path, &time, &working)),
-        past: Mutex::new(past),
+        past: Mutex::default(),
         engine,
         access,
         looked: AtomicU64::new(millis(time.clock.now())),
@@ -97,9 +98,15 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     });
     let metrics = Arc::new(Metrics::new()?);
     let card = card(&shared, &state_path, start.config_path.as_deref());
+    let config = start.config.clone();
     let supervisor = Supervisor::new(shared.clone(), metrics.clone(), start, kept, working);
-    let served =
-        threads::system()?.block_on(serve(shared.clone(), metrics, listener, supervisor, wishes, told, announce));
+    let served = threads::system()?.block_on(async {
+        let reading = shared.clone();
+        let reading = actix_rt::spawn(async move { past::read(&reading.engine, &config, &reading.past).await });
+        // What takes longer is shown later: a long history costs no more than the budget allows.
+        let _ = tokio::time::timeout(PAST_WAITED_FOR, reading).await;
+        serve(shared.clone(), metrics, listener, supervisor, wishes, told, announce).await
+    });
     let ended = futures_executor::block_on(shared.engine.shutdown(END_WITHIN));
     drop(card);
     info!("ended");

@@ -17,6 +17,8 @@ use crate::maintenance::{Maintenance, MaintenanceReport};
 use crate::model::{Board, CycleReport, EventSubscriber, FindingsPage, RingPicture, Status};
 use crate::policy::cycle::Fresh;
 use crate::settings::{BudgetSettings, CrawlSettings, MaintenanceSettings};
+use crate::slice::Stage;
+use crate::state::StateReader;
 use crate::store::Store;
 
 /// A running engine. Dropping the handle does not end it.
@@ -26,6 +28,7 @@ pub struct EngineHandle {
     pub(super) works: Works,
     pub(super) board: Arc<Board>,
     pub(super) deliver: Recipient<Deliver>,
+    pub(super) reader: Arc<dyn StateReader>,
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) outcome: watch::Receiver<Option<Result<()>>>,
     pub(super) closed: watch::Receiver<bool>,
@@ -52,6 +55,20 @@ impl EngineHandle {
     /// How many objects of a store are damaged by the judgement of a job, where a crawl of this run has asked for it.
     pub(crate) fn damaged(&self, store: &str, job: &str) -> Option<u64> {
         self.board.damaged_by(store, job)
+    }
+
+    /// Reads a page of the state on a blocking thread, under a slice of this client.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the engine is going down, and whatever `read` gives.
+    pub(crate) async fn read_state<R: Send + 'static>(
+        &self,
+        client: &str,
+        read: impl FnOnce(&dyn StateReader) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let (slice, reader) = (self.governor.slice(client).await?, self.reader.clone());
+        let read = tokio::task::spawn_blocking(move || slice.charge(Stage::Fold, || read(&*reader))).await;
+        read.unwrap_or_else(|panic| Err(Error::ActorPanicked { actor: "history", message: panic.to_string() }))
     }
 
     /// Notes that the report has reached whoever wanted it; see [`Cycles::Once`](super::Cycles::Once).

@@ -258,7 +258,7 @@ impl EngineBuilder {
             release: checkpointer.clone().recipient(),
             carry_out: checkpointer.clone().recipient(),
         };
-        let maintenance = MaintenancePorts { reader, ran: checkpointer.clone().recipient() };
+        let maintenance = MaintenancePorts { reader: reader.clone(), ran: checkpointer.clone().recipient() };
         let (checkpoint, cycles, fresh, fixed_clock) =
             (self.settings.checkpoint, self.cycles, self.fresh, self.fixed_clock);
         let (life, fuse, board) = (self.life, fuse.clone(), board.clone());
@@ -291,6 +291,7 @@ impl EngineBuilder {
             works,
             board,
             deliver: checkpointer.recipient(),
+            reader,
             requests: shutdown,
             outcome,
             closed,

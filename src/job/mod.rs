@@ -15,8 +15,8 @@ mod intent;
 mod notes;
 mod remarks;
 pub mod scrub;
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod walk;
 
 use serde::Serialize;

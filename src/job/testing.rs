@@ -1,4 +1,4 @@
-//! Walks a whole store with a job, without actors, budget or state file: for the tests of stores and jobs.
+//! Walks a whole store with a job, without actors, budget or state file: for the tests of stores and jobs. Feature `testing`.
 //!
 //! What an engine would save is saved here as well, into memory: each prefix's tally goes through its encoding, and on
 //! request the walk is stopped after every few buckets and goes on from what was saved.
@@ -17,11 +17,16 @@ use crate::slice::TimeSlice;
 use crate::store::{More, Names, Store};
 
 /// What a whole cycle has brought.
-pub(crate) struct Walked<T> {
+pub struct Walked<T> {
+    /// The tally of the whole cycle.
     pub tally: T,
+    /// What was counted.
     pub counts: Counts,
+    /// Prefixes that have buckets, each with how many.
     pub prefixes: Vec<(String, u64)>,
+    /// What was found.
     pub findings: Vec<Finding>,
+    /// What could not be read.
     pub errors: Vec<ErrorNote>,
     /// Prefixes that could not be listed, with the cause.
     pub unlisted: Vec<(String, String)>,
@@ -48,7 +53,7 @@ impl<T: Tally> Walked<T> {
 
 /// Where the walk is stopped.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Stops {
+pub enum Stops {
     /// Nowhere.
     Never,
     /// After so many buckets, again and again; it goes on from what was saved.
@@ -70,8 +75,11 @@ impl<T, P> Saver<T, P> for StopAfter {
     }
 }
 
-/// Walks every prefix of the store, in ring order.
-pub(crate) fn walk<S: Store, J: Job<S>>(store: &S, job: &J, now: f64, stops: Stops) -> Walked<J::Tally> {
+/// Walks every prefix of the store, in ring order, as a cycle that examines does.
+///
+/// # Panics
+/// If the job ends the walk, or what it saves cannot be read back.
+pub fn walk<S: Store, J: Job<S>>(store: &S, job: &J, now: f64, stops: Stops) -> Walked<J::Tally> {
     let mut walked = Walked {
         tally: J::Tally::default(),
         counts: Counts::default(),
@@ -108,7 +116,7 @@ pub(crate) fn walk<S: Store, J: Job<S>>(store: &S, job: &J, now: f64, stops: Sto
 }
 
 /// Clocks that say nothing but the moment given.
-pub(crate) fn standing_still(now: f64) -> Clocks {
+pub fn standing_still(now: f64) -> Clocks {
     let moment = Moment { monotonic: Duration::ZERO, unix_secs: now };
     Clocks { started: moment, moment, cycle_now: now, fixed: true }
 }

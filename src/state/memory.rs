@@ -161,8 +161,8 @@ impl MemoryStore {
     }
 
     /// What the next process would find, if memory outlived this one.
-    #[cfg(test)]
-    pub(super) fn reopen(&mut self) {
+    #[cfg(any(test, feature = "testing"))]
+    pub fn reopen(&mut self) {
         for cycle in self.kept().crawls.values_mut().flat_map(|c| c.cycles.values_mut()) {
             cycle.release_all();
         }

@@ -5,8 +5,8 @@
 //! undisturbed run gives.
 
 mod check;
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod memory;
 #[cfg(feature = "sqlite")]
 mod sqlite;

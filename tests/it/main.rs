@@ -6,6 +6,7 @@
 mod examples;
 mod house;
 mod simulated;
+mod testing;
 
 // These run the program, or need every room.
 #[cfg(feature = "daemon")]

@@ -118,7 +118,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             if self.hand.todo.is_empty() && !self.hand.has_recorded_intents() {
                 self.enter(WorkerState::Listing);
                 if self.claims.is_empty() {
-                    match self.claim().await {
+                    match self.claim(&slice).await {
                         Ok(claims) => self.claims = claims,
                         Err(error) => return self.try_again_later(error, slice).await,
                     }
@@ -193,11 +193,13 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Claims the next prefixes, fewer when few are left.
-    async fn claim(&mut self) -> Result<VecDeque<Claim>> {
+    async fn claim(&mut self, slice: &TimeSlice) -> Result<VecDeque<Claim>> {
         let share = self.work.left() / (4 * self.crawl.settings.workers.max(1));
         let (cycle, most) = (self.work.key.clone(), share.clamp(1, CLAIMS_AT_ONCE));
         let order = self.crawl.settings.order;
-        let claims = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most, order }).await.map_err(gone)??;
+        let claimed = self.crawl.ports.claim.send(ClaimPrefixes { cycle, most, order }).await.map_err(gone)?;
+        slice.add(Stage::Commit, claimed.cost);
+        let claims = claimed.result?;
         self.went_through();
         Ok(claims.into())
     }

@@ -1,26 +1,47 @@
-//! One contract for every [`StateStore`]: each test here runs on every backend.
+//! One contract for every [`StateStore`]: each test here runs on every backend. With the feature `testing` also on those of others:
+//!
+//! ```no_run
+//! # use sexton::state::StateStore;
+//! use sexton::state::contract::{Backend, tests};
+//!
+//! # struct MyState;
+//! # impl Backend for MyState {
+//! #     fn fresh() -> Self { MyState }
+//! #     fn store(&mut self) -> &mut dyn StateStore { unimplemented!() }
+//! #     fn reopen(&mut self) {}
+//! # }
+//! for (name, test) in tests::<MyState>() {
+//!     println!("{name}");
+//!     test();
+//! }
+//! ```
 
 mod candidates;
+mod cycles;
 mod damage;
 mod intents;
-#[cfg(feature = "sqlite")]
+#[cfg(all(test, feature = "sqlite"))]
 mod on_disk;
 mod pages;
 mod tidy;
 mod visits;
+#[cfg(test)]
 mod walk;
 
 use serde_json::json;
 
-use super::{Claim, FINISHED_CYCLES_KEPT, MemoryStore, NotePlace, PrefixRow, Progress, StateStore};
+use super::{Claim, MemoryStore, NotePlace, PrefixRow, Progress, StateStore};
 use crate::error::Error;
 use crate::job::{Note, NoteKind};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey, Rehearsal};
 
 /// A store that can be closed and opened again, as by another process.
-trait Backend {
+pub trait Backend {
+    /// One with nothing in it.
     fn fresh() -> Self;
+    /// The store.
     fn store(&mut self) -> &mut dyn StateStore;
+    /// Closes the store and opens it again.
     fn reopen(&mut self);
 }
 
@@ -40,9 +61,23 @@ impl Backend for MemoryStore {
 
 macro_rules! on_every_backend {
     ($($test:ident),* $(,)?) => {
-        mod memory { $(#[test] fn $test() { super::$test::<super::MemoryStore>() })* }
-        #[cfg(feature = "sqlite")]
-        mod sqlite { $(#[test] fn $test() { super::$test::<super::on_disk::OnDisk>() })* }
+        /// What holds for every state, by name: each panics where it does not.
+        pub fn tests<B: Backend>() -> Vec<(&'static str, fn())> {
+            vec![$((stringify!($test), $test::<B> as fn())),*]
+        }
+
+        #[cfg(test)]
+        mod memory {
+            $(#[test] fn $test() { super::$test::<super::MemoryStore>() })*
+            #[test]
+            fn random_walk_agrees_with_the_model() { super::walk::random_walk_agrees_with_the_model::<super::MemoryStore>() }
+        }
+        #[cfg(all(test, feature = "sqlite"))]
+        mod sqlite {
+            $(#[test] fn $test() { super::$test::<super::on_disk::OnDisk>() })*
+            #[test]
+            fn random_walk_agrees_with_the_model() { super::walk::random_walk_agrees_with_the_model::<super::on_disk::OnDisk>() }
+        }
     };
 }
 
@@ -77,7 +112,6 @@ on_every_backend!(
     only_what_is_examined_and_newest_is_carried_out,
     a_cycle_that_is_given_up_takes_its_candidates_along,
     tallies_of_any_size_are_read_in_pages,
-    random_walk_agrees_with_the_model,
     visits_are_remembered_where_they_were_whole,
     damage_is_known_until_a_visit_finds_it_well_or_gone,
     a_sample_judges_what_it_has_picked_alone,
@@ -91,6 +125,7 @@ on_every_backend!(
 );
 
 use candidates::*;
+use cycles::*;
 use damage::{
     a_refused_commit_changes_no_damage, a_sample_judges_what_it_has_picked_alone,
     damage_is_known_until_a_visit_finds_it_well_or_gone, much_damage_is_forgotten_at_once,
@@ -103,7 +138,6 @@ use tidy::{
     old_cycles_go_and_what_is_needed_stays,
 };
 use visits::{oldest_first_claims_what_was_visited_longest_ago, visits_are_remembered_where_they_were_whole};
-use walk::random_walk_agrees_with_the_model;
 
 pub(super) fn identity(prefixes: usize) -> CycleIdentity {
     CycleIdentity {
@@ -392,86 +426,6 @@ fn notes_out_of_number_are_refused<B: Backend>() {
     }
     commit(store, &[2, 3]).unwrap();
     assert_eq!(notes(store, &cycle, NoteKind::Error, 9).unwrap().len(), 4);
-}
-
-fn cycle_given_up_keeps_its_number_and_nothing_else<B: Backend>() {
-    let mut backend = B::fresh();
-    let given_up = begun(backend.store(), 2);
-    let claim = backend.store().claim(&given_up, 1).unwrap().remove(0);
-    let first = with_notes(progress(&claim, "x", false), vec![note(0, NoteKind::Error)]);
-    backend.store().commit(&given_up, std::slice::from_ref(&first), 2.0).unwrap();
-    let next = begun(backend.store(), 1);
-    assert_eq!(next.number, 1);
-    assert!(backend.store().reader().prefixes(&given_up, 0).is_err());
-    assert!(notes(backend.store(), &given_up, NoteKind::Error, 9).is_err());
-    assert!(matches!(backend.store().commit(&given_up, &[first], 2.0), Err(Error::StaleClaim { prefix: 0, .. })));
-    assert_eq!(notes(backend.store(), &next, NoteKind::Error, 9).unwrap(), []);
-    assert_eq!(backend.store().claim(&next, 9).unwrap()[0].tally, None);
-    backend.reopen();
-    assert_eq!(begun(backend.store(), 1).number, 2);
-}
-
-fn some_finished_cycles_are_kept<B: Backend>() {
-    let mut backend = B::fresh();
-    let store = backend.store();
-    let last = FINISHED_CYCLES_KEPT + 2;
-    for number in 0..=last {
-        let cycle = begun(store, 1);
-        assert_eq!(cycle.number, number);
-        complete(store, &cycle);
-    }
-    let kept: Vec<u64> = (0..=last)
-        .filter(|number| store.reader().prefixes(&CycleKey { crawl: "c".to_owned(), number: *number }, 0).is_ok())
-        .collect();
-    assert_eq!(kept, (last - FINISHED_CYCLES_KEPT..=last).collect::<Vec<_>>());
-}
-
-fn cycle_of_another_program_keeps_its_number<B: Backend>() {
-    let mut backend = B::fresh();
-    let cycle = backend.store().begin_numbered("c", &identity(2), 57, 1.5).unwrap();
-    assert_eq!((cycle.number, cycle.started), (57, 1.5));
-    let claim = backend.store().claim(&cycle.key(), 1).unwrap().remove(0);
-    backend.store().commit(&cycle.key(), &[progress(&claim, "x", true)], 2.0).unwrap();
-    let again = backend.store().begin_numbered("c", &identity(1), 57, 2.5).unwrap();
-    assert_eq!((again.number, again.done.len()), (57, 0), "the same number, nothing of the one that was given up");
-    assert_eq!(backend.store().claim(&again.key(), 9).unwrap()[0].tally, None);
-    backend.reopen();
-    assert_eq!(backend.store().reader().latest("c").unwrap(), Some(again));
-    assert_eq!(begun(backend.store(), 1).number, 58);
-}
-
-fn number_that_was_passed_is_refused_and_nothing_changes<B: Backend>() {
-    let mut backend = B::fresh();
-    let store = backend.store();
-    let cycle = store.begin_numbered("c", &identity(1), 7, 1.0).unwrap();
-    let refused = |store: &mut dyn StateStore, number: u64| {
-        let error = store.begin_numbered("c", &identity(1), number, 2.0).unwrap_err();
-        assert!(matches!(error, Error::Config(_)), "{error}");
-    };
-    refused(store, 6);
-    refused(store, u64::MAX);
-    assert_eq!(store.reader().latest("c").unwrap(), Some(cycle.clone()));
-    complete(store, &cycle.key());
-    refused(store, 7);
-    assert!(store.reader().latest("c").unwrap().unwrap().finished.is_some());
-    assert_eq!(store.begin_numbered("c", &identity(1), 9, 2.0).unwrap().number, 9);
-    assert_eq!(store.begin_numbered("d", &identity(1), 0, 2.0).unwrap().number, 0, "another crawl counts for itself");
-}
-
-fn finished_cycles_are_listed_oldest_first<B: Backend>() {
-    let mut backend = B::fresh();
-    let store = backend.store();
-    assert_eq!(store.reader().finished("c").unwrap(), []);
-    for number in [3, 5, 6] {
-        let cycle = store.begin_numbered("c", &identity(2), number, 1.0).unwrap().key();
-        complete(store, &cycle);
-        store.deliver(&cycle).unwrap();
-    }
-    begun(store, 1);
-    backend.reopen();
-    let finished = backend.store().reader().finished("c").unwrap();
-    assert_eq!(finished.iter().map(|c| c.number).collect::<Vec<_>>(), [3, 5, 6]);
-    assert!(finished.iter().all(|c| c.finished == Some(2.5) && c.delivered && c.done == [0, 1]), "{finished:?}");
 }
 
 fn crawls_do_not_meet<B: Backend>() {

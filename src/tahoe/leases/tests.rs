@@ -245,7 +245,7 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
     let (mut visit, mut page) = (BucketVisit::default(), [0; 4096]);
     visit.step(job, &bucket, &mut fold, &mut page).unwrap();
     between();
-    examine::bucket(job, &bucket, Some(Box::new(visit)), &mut [0; PIECE_LEN], &mut fold).unwrap();
+    examine::bucket(job, &bucket, Some(Box::new(visit)), &mut examine::Desk::new(), &mut fold).unwrap();
     let intents = std::mem::take(&mut fold.handed_out.bodies);
     (tally, notes, intents)
 }
@@ -370,7 +370,7 @@ fn a_visit_ends_with_its_slice_between_shares_and_within_long_lease_tables() {
             refused: None,
             handed_out: Default::default(),
         };
-        match examine::bucket(&job, &bucket, part.take(), &mut [0; PIECE_LEN], &mut fold).unwrap() {
+        match examine::bucket(&job, &bucket, part.take(), &mut examine::Desk::new(), &mut fold).unwrap() {
             Visited::Whole => break,
             Visited::Part(visit) | Visited::Chunk(visit) => (part, parts) = (Some(visit), parts + 1),
         }

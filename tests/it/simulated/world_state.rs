@@ -30,6 +30,11 @@ impl SimState {
         Self::new(|_| Ok(()))
     }
 
+    /// What the next process would find, if memory outlived this one.
+    pub fn reopen(&self) {
+        self.kept.lock().unwrap().reopen();
+    }
+
     fn call<R>(&self, name: &'static str, run: impl FnOnce(&mut MemoryStore) -> Result<R>) -> Result<R> {
         (self.before)(name)?;
         run(&mut self.kept.lock().unwrap())
