@@ -5,6 +5,7 @@
 //! stopped, paused or waits for its store does not begin, and has a past all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
