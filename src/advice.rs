@@ -47,6 +47,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_waits_says_what_to_look_at_and_how_it_goes_on() {
+        let crawl = "c".to_owned();
+        let waits = Error::SafetyCatch { crawl, cycle: 3, would_delete: 300, deleted: 0, examined: 1200, most: 0.1 };
+        let keys = ["--max-delete", "`max_delete` in config.ron", "without examining it again"];
+        for words in ["300 of 1200 shares", "(deleted already: 0)", "10.0 %", "the clock"].into_iter().chain(keys) {
+            assert!(told(&waits).contains(words), "{}", told(&waits));
+        }
+    }
+
+    #[test]
     fn the_library_names_no_option_and_the_program_does() {
         let (path, cause, crawl) = (PathBuf::from("/s"), "why".to_owned(), "c".to_owned());
         let unusable = |lacks| Error::StateUnusable { doing: "open", path: path.clone(), cause: cause.clone(), lacks };

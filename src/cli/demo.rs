@@ -28,7 +28,7 @@ use crate::sizes;
 use crate::state::SqliteStore;
 use crate::tahoe::leases::{Expiry, LeaseSettings};
 use crate::tahoe::sample::{SampleStore, Summary};
-use crate::tahoe::{Leases, TahoeStore};
+use crate::tahoe::{Leases, TahoeStore, words};
 
 /// The budget of the demo: enough to end soon, little enough to be seen.
 const RATE: f64 = 0.20;
@@ -184,7 +184,9 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
     }
     let measured = status.budget.measured_total_percentage;
     show!("   together {measured:.1} % of a core, {:.0} % asked for", 100.0 * RATE)?;
-    let report = |crawl: &str| engine.last_report(crawl).map(|r| r.to_json(&status.budget)).unwrap_or_default();
+    let report = |crawl: &str| {
+        engine.last_report(crawl).map(|r| r.to_json_in(&words::REPORT, &status.budget)).unwrap_or_default()
+    };
     let (count, leases) = (report("count"), report("leases"));
     check("buckets counted", &count["buckets"], made.buckets)?;
     check("shares examined", &leases["history"]["space-recovered"]["examined-shares"], made.shares)?;

@@ -348,7 +348,7 @@ const WRONG: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn what_is_wrong_is_said_with_its_place_and_what_would_be_right() {
+fn what_is_wrong_is_said_with_its_place_and_what_it_must_be() {
     for (text, said) in WRONG {
         let error = parse(text).expect_err(text);
         assert_eq!(error.to_string(), format!("/etc/sexton/config.ron:{said}"), "in {text}");

@@ -285,19 +285,20 @@ impl CycleReport {
 
     /// The same in a store's own words.
     pub fn to_json_in(&self, words: &ReportWords, budget: &BudgetStatus) -> Value {
-        let mut report = self.with_own(words, budget, |_, _| true);
-        if let Value::Object(report) = &mut report {
-            let findings = || self.findings.iter().map(words.finding).collect::<Value>();
-            report.entry("findings").or_insert_with(findings);
-            report.entry("errors").or_insert_with(|| json!(self.errors));
-        }
-        report
+        let mut report = self.with_own(budget, |_, _| true);
+        let findings = || self.findings.iter().map(words.finding).collect::<Value>();
+        report.entry("findings").or_insert_with(findings);
+        report.entry("errors").or_insert_with(|| json!(self.errors));
+        (words.figures)(&mut report);
+        Value::Object(report)
     }
 
     /// The same as text. What may be large, findings, errors and the job's own part, is not copied for it.
     pub fn to_json_text(&self, words: &ReportWords, budget: &BudgetStatus) -> String {
-        let common = self.with_own(words, budget, |key, common| common.contains_key(key));
-        let mut text = common.to_string();
+        let mut common = self.with_own(budget, |key, common| common.contains_key(key));
+        let rest: Vec<_> = self.own.iter().filter(|(key, _)| !common.contains_key(key.as_str())).collect();
+        (words.figures)(&mut common);
+        let mut text = Value::Object(common).to_string();
         text.pop();
         let findings = list(self.findings.iter().map(words.finding));
         for (key, list) in [("findings", findings), ("errors", list(&self.errors))] {
@@ -305,7 +306,7 @@ impl CycleReport {
                 text.push_str(&format!(",\"{key}\":{list}"));
             }
         }
-        for (key, value) in self.own.iter().filter(|(key, _)| common.get(key.as_str()).is_none()) {
+        for (key, value) in rest {
             text.push_str(&format!(",{}:{value}", json!(key)));
         }
         text.push('}');
@@ -313,18 +314,13 @@ impl CycleReport {
     }
 
     /// The common keys but for findings and errors, and of the job's own those that are wanted.
-    fn with_own(
-        &self,
-        words: &ReportWords,
-        budget: &BudgetStatus,
-        which: impl Fn(&str, &Map<String, Value>) -> bool,
-    ) -> Value {
+    fn with_own(&self, budget: &BudgetStatus, which: impl Fn(&str, &Map<String, Value>) -> bool) -> Map<String, Value> {
         let strays = json!({
             "no_bucket": self.counts.no_bucket,
             "no_object": self.counts.no_object,
             "not_in_ring": self.not_in_ring,
         });
-        let mut report = json!({
+        let report = json!({
             "job": self.job,
             "cycle": self.key.number,
             "resumed": self.resumed,
@@ -344,12 +340,10 @@ impl CycleReport {
                 "longest_slice_secs": budget.longest_slice_secs,
             },
         });
-        if let Value::Object(report) = &mut report {
-            let own = self.own.iter().filter(|(key, _)| which(key.as_str(), report));
-            let own: Vec<_> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
-            report.extend(own);
-            (words.figures)(report);
-        }
+        let mut report = if let Value::Object(report) = report { report } else { Map::new() };
+        let own = self.own.iter().filter(|(key, _)| which(key.as_str(), &report));
+        let own: Vec<_> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+        report.extend(own);
         report
     }
 }

@@ -263,7 +263,7 @@ mod tests {
         let crawl = CrawlSettings { workers: 257, ..CrawlSettings::new("x") };
         assert_eq!(why(crawl.validate()), "crawl x: workers: 257 is out of range: must be between 1 and 256");
         for name in ["", "A", "a b", "ä", &"a".repeat(65)] {
-            assert!(why(CrawlSettings::new(name).validate()).contains("is no name for a crawl"), "{name}");
+            assert!(why(CrawlSettings::new(name).validate()).contains("the name of a task must be 1 to 64"), "{name}");
         }
     }
 

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_spellings_are_told_what_would_be_right() {
+    fn wrong_spellings_are_refused_with_what_they_must_be() {
         let percent = |text: &str| text.parse::<Percent>().unwrap_err();
         assert_eq!(percent("10"), "10 has no unit: write \"10%\"");
         assert_eq!(percent("0"), "0 has no unit, and 0% is out of range: must be between 0.0001% and 102400%");

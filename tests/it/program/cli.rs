@@ -49,7 +49,7 @@ fn help_says_what_there_is() {
 }
 
 #[test]
-fn wrong_arguments_are_refused_with_what_would_be_right() {
+fn wrong_arguments_are_refused_with_what_they_must_be() {
     let sample = Sample::new(0);
     let state = sample.path("state");
     let refused = |args: &str, advice: &str| {

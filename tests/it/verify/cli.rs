@@ -219,7 +219,7 @@ fn a_target_is_told_whether_it_will_be_kept() {
 }
 
 #[test]
-fn wrong_arguments_are_refused_with_what_would_be_right() {
+fn wrong_arguments_are_refused_with_what_they_must_be() {
     let grid = Grid::new();
     let refused = |args: &str, advice: &str| {
         run(&mut crawl(&grid.fixture.root, &grid.path("state"), args)).expect(2).said(advice);
