@@ -10,8 +10,8 @@ use super::{Counts, Deferred, Finding, Judged, ObjectName, PartlyDeleted, Severi
 use crate::shown;
 use crate::store::{ErrorCause, STRAYS_NAMED};
 
-/// Bytes of names and text in the errors and findings of a prefix that become rows, but for the last one; what comes behind is
-/// only counted. Names have up to 255 bytes, and anybody who may write to a store can make a million of them.
+/// Bytes of names and text in the errors and findings of a prefix that become rows, but for the last one; the rest is only counted.
+/// Names have up to 255 bytes, and anybody who may write to a store can make a million of them.
 const NOTED_BYTES_MOST: u64 = 2 << 20;
 
 /// How many of these bytes may be taken by anything but damage: however much of that there is, damage is listed.
@@ -185,10 +185,9 @@ impl Notes {
         let added = before.rows();
         self.rows.retain(|row| row.number < added);
         self.counts = before;
-        let bucket = &self.bucket;
-        self.judged.damaged.retain(|name| name.bucket != *bucket);
-        self.judged.unclear.retain(|name| name.bucket != *bucket);
-        self.judged.deferred.insert(bucket.clone());
+        self.judged.damaged.retain(|name| name.bucket != self.bucket);
+        self.judged.unclear.retain(|name| name.bucket != self.bucket);
+        self.judged.deferred.insert(self.bucket.clone());
     }
 
     /// The bucket entered last had been left for later, and was visited now.
@@ -235,7 +234,7 @@ impl Notes {
 
     fn row(&mut self, kind: NoteKind, body: &impl Serialize) {
         let number = self.counts.rows() - 1;
-        // Both kinds of bodies are plain structs of strings and numbers, which always serialize.
+        // Plain structs of strings and numbers always serialize.
         let body = serde_json::to_string(body).unwrap_or_default();
         let row = Note { number, bucket: self.bucket.clone(), kind, body };
         self.waiting_bytes += bytes_of(&row);

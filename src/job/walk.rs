@@ -427,9 +427,8 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
         };
         let skipped = Some(self.skipped).filter(|skipped| !skipped.is_empty());
         if let Some(message) = skipped.and_then(|skipped| skipped.get(&(self.state.position, name.to_vec()))) {
-            let path = self.store.path(self.prefix, Some(name));
             let told = format_args!("bucket skipped, the job panicked on it: {message}");
-            fold.notes.error(&path, ErrorCause::Panicked, &told);
+            fold.notes.error(&self.store.path(self.prefix, Some(name)), ErrorCause::Panicked, &told);
             self.state.whole = false;
         } else {
             let part = self.state.part.take();

@@ -155,7 +155,7 @@ fn a_rehearsal_is_shown_and_what_it_shows_goes_once_it_was_confirmed_by_command(
     let status = rehearsed(&daemon, 0);
     assert_fits("Status", &status);
     let expected = json!({"cycle": 0, "examined": 2, "over_limit": false, "buckets": 1, "shares": 1, "leases": 1,
-        "bytes": 134, "max_delete": "60%", "confirmed": false});
+        "bytes": 134, "max_delete": "60%", "confirmed": false, "confirmed_at": null});
     assert_eq!(status["crawls"][0]["rehearsal"], expected);
     assert_eq!(status["crawls"][0]["last_cycle"], Value::Null, "it has not ended");
     let problem = &status["problems"][0];
