@@ -26,6 +26,12 @@ pub struct SimClock {
     tick: Duration,
 }
 
+impl Default for SimClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl SimClock {
     /// Call it inside a runtime with paused time.
     pub fn new() -> Self {

@@ -1,7 +1,7 @@
 //! What earlier processes have left in the state: how far each crawl has come and its last finished cycle, and the last run
 //! of each cleaning.
 //!
-//! Read once, at the start, in pages that the engine pays for. The engine reads the same and more when a crawl begins; but what is
+//! Read once, at the start: the cycles' own rows at once, and all else in pages that the engine pays for. The engine reads the same and more when a crawl begins; but what is
 //! stopped, paused or waits for its store does not begin, and has a past all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,25 @@ struct PastCrawl {
 }
 
 impl Past {
+    /// What the newest cycles tell by their own rows, and how much is damaged: two short pages for each crawl, so that nobody waits for
+    /// a budget to know it.
+    pub fn by_rows(state: &dyn StateReader, config: &Config) -> Past {
+        let mut past = Past::default();
+        for crawl in &config.crawls {
+            let name = &crawl.settings.name;
+            // What cannot be read is said by whoever reads the rest.
+            if let Ok(Some(newest)) = state.newest(name)
+                && newest.identity.job == crawl.job.name()
+            {
+                let mut stands = begun(crawl, &newest);
+                stands.store.clone_from(&newest.identity.store);
+                stands.damaged = state.damaged(&stands.store, &newest.identity.job).unwrap_or(0);
+                past.crawls.insert(name.clone(), PastCrawl { report: None, stands });
+            }
+        }
+        past
+    }
+
     /// The report of the last cycle of a crawl that was finished before the start.
     pub fn report(&self, crawl: &str) -> Option<Arc<CycleReport>> {
         self.crawls.get(crawl)?.report.clone()
@@ -181,6 +200,17 @@ async fn past_crawl(pages: &Pages<'_>, crawl: &CrawlConfig) -> Result<Option<Pas
     Ok(Some(PastCrawl { report, stands }))
 }
 
+/// How a cycle stands, by its own row.
+fn begun(crawl: &CrawlConfig, cycle: &Cycle) -> CrawlStatus {
+    let prefixes = u32::try_from(cycle.identity.ring.len()).unwrap_or(u32::MAX);
+    CrawlStatus {
+        cycle: Some(cycle.number),
+        cycle_started: Some(cycle.started),
+        rehearsing: cycle.identity.rehearsal == Rehearsal::Yes && cycle.confirmed.is_none(),
+        ..CrawlStatus::new(crawl.job.name(), crawl.settings.workers, prefixes)
+    }
+}
+
 /// How a cycle stands, by its checkpoint.
 async fn stands(pages: &Pages<'_>, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CrawlStatus> {
     let (ring, name) = (&cycle.identity.ring, crawl.settings.name.clone());
@@ -204,8 +234,6 @@ async fn stands(pages: &Pages<'_>, crawl: &CrawlConfig, cycle: &Cycle) -> Result
     let last = lap.last_contiguous();
     let next = cursors.get(&last.map_or(0, |last| last + 1));
     Ok(CrawlStatus {
-        cycle: Some(cycle.number),
-        cycle_started: Some(cycle.started),
         prefixes_done: lap.completed(),
         last_complete_prefix: last.and_then(|last| ring.get(last as usize).cloned()),
         last_complete_bucket: next.map(|name| shown::name(name)),
@@ -214,8 +242,7 @@ async fn stands(pages: &Pages<'_>, crawl: &CrawlConfig, cycle: &Cycle) -> Result
         errors: counts.errors,
         findings: counts.findings,
         vanished: counts.vanished,
-        rehearsing: cycle.identity.rehearsal == Rehearsal::Yes && cycle.confirmed.is_none(),
-        ..CrawlStatus::new(crawl.job.name(), crawl.settings.workers, lap.len())
+        ..begun(crawl, cycle)
     })
 }
 

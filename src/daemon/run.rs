@@ -19,7 +19,7 @@ use super::entrance::Entrance;
 use super::hub::Hub;
 use super::keep::Kept;
 use super::metrics::Metrics;
-use super::past;
+use super::past::{self, Past};
 use super::places::{self, Card};
 use super::shared::{Asked, Shared, WISHES_MOST, millis};
 use super::supervisor::{self, Supervisor};
@@ -31,7 +31,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Event;
 use crate::priority::Working;
-use crate::state::SqliteStore;
+use crate::state::{SqliteStore, StateStore};
 use crate::threads;
 
 /// What a daemon is started with.
@@ -71,6 +71,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let Some(access) = entrance.when_possible(access)? else { return Ok(()) };
     let told = entrance.passed();
     let time = Time::system(true);
+    let past = Past::by_rows(&*state.reader(), &start.config);
     let engine = Engine::builder(start.config.settings.clone())
         .state(state)
         .time(time.clone())
@@ -89,7 +90,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         series: Mutex::default(),
         paces: Mutex::default(),
         view: Mutex::new(supervisor::first_view(&start, &state_path, &time, &working)),
-        past: Mutex::default(),
+        past: Mutex::new(past),
         engine,
         access,
         looked: AtomicU64::new(millis(time.clock.now())),

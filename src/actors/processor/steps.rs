@@ -1,10 +1,11 @@
 //! What a crawl does with the state before and after its walk: in steps, each under a slice, on a blocking thread. So a long
 //! history, a large ring and a long report cost no more than the budget allows, and hold up nobody who commits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::crawl::{Crawl, Patience};
-use crate::error::{Error, Result, Retry};
+use crate::error::{Error, Result, Retry, panic_message};
 use crate::job::Job;
 use crate::slice::{Stage, TimeSlice};
 use crate::state::{StateReader, StateStore};
@@ -56,7 +57,14 @@ impl<'c, S: Store, J: Job<S>> Steps<'c, S, J> {
         ask: impl FnOnce(&dyn StateReader) -> Result<R> + Clone + Send + 'static,
     ) -> Result<R> {
         let reader = self.crawl.ports.reader.clone();
-        self.patiently(move || ask(&*reader)).await
+        let read = move || {
+            // Not the job's panic: it must not be taken for one.
+            let read = catch_unwind(AssertUnwindSafe(|| ask(&*reader)));
+            read.unwrap_or_else(|panic| {
+                Err(Error::ActorPanicked { actor: "reader of the state", message: panic_message(&*panic) })
+            })
+        };
+        self.patiently(read).await
     }
 
     /// Does one step until it comes to more than "try again". Nobody waits with a slice in hand.

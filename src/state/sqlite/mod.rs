@@ -240,7 +240,7 @@ impl SqliteStore {
         })?;
         let reader = Arc::new(SqliteReader::new(path.clone(), readers(&path, database)?));
         // So that a later want of files or threads keeps nobody from reading.
-        reader.page(|conn| Ok(conn.execute_batch("SELECT 1")?))?;
+        reader.page(|conn| Ok(conn.execute_batch("SELECT count(*) FROM crawl")?))?;
         Ok(SqliteStore {
             wal: beside(&path, "-wal"),
             path,
@@ -295,11 +295,22 @@ impl SqliteStore {
     /// done, and nobody else is let in until a later commit has emptied it.
     fn empty_if_long(&mut self) {
         let is_long = || std::fs::metadata(&self.wal).is_ok_and(|m| m.len() >= self.empty_wal_at);
-        if (self.reader.gate.is_shut() || is_long()) && self.reader.gate.shut(Duration::ZERO) {
+        if self.reader.gate.is_shut() || is_long() {
             // Nothing is lost if it fails (a full disk, a reader from outside): the log just goes on growing.
-            let _ = self.empty_beside_readers();
-            self.reader.gate.open();
+            let _ = self.empty_unless_read_from();
         }
+    }
+
+    /// Empties the log unless somebody is reading; tells whether nobody was.
+    fn empty_unless_read_from(&mut self) -> Result<bool> {
+        if !self.reader.gate.shut(Duration::ZERO) {
+            return Ok(false);
+        }
+        let emptied = self.empty_beside_readers();
+        self.reader.gate.open();
+        emptied?;
+        self.emptying_owed = false;
+        Ok(true)
     }
 }
 

@@ -31,11 +31,11 @@ impl SqliteStore {
     /// One step, and what is due then.
     pub(super) fn tidy_step(&mut self, step: &TidyStep) -> Result<Tidied> {
         let mut tidied = Tidied::default();
+        let mut is_read_from = false;
         match step.kind {
             Some(Tidying::Log) if self.log_bytes() > step.log_bytes => {
                 let before = self.log_bytes();
-                self.empty()?;
-                self.emptying_owed = false;
+                is_read_from = !self.empty_unless_read_from()?;
                 tidied.log_bytes_moved = before.saturating_sub(self.log_bytes());
             }
             Some(Tidying::Rows) if step.most > 0 => {
@@ -56,7 +56,8 @@ impl SqliteStore {
             self.read(|conn| Ok((Old::find(conn, step.old_before)?.is_any(conn)?, Pages::read(conn)?)))?;
         tidied.pages_free = pages.free;
         tidied.due = match () {
-            () if tidied.log_bytes > step.log_bytes => Some(Tidying::Log),
+            // Where somebody reads, the next commit does it, or the next look.
+            () if tidied.log_bytes > step.log_bytes && !is_read_from => Some(Tidying::Log),
             () if rows => Some(Tidying::Rows),
             () if pages.to_give_back() > 0 => Some(Tidying::Pages),
             () => None,

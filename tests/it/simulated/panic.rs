@@ -165,7 +165,7 @@ enum Blow {
     Governor,
     /// Metering a commit, in the checkpointer.
     Meter,
-    /// A call of the state, in the checkpointer.
+    /// A call of the state, in the checkpointer or in whoever only reads.
     State(&'static str),
     /// Looking at the clock after a listing, in the prefix lister.
     Lister,
@@ -177,6 +177,7 @@ impl Blow {
     fn dies(self) -> &'static str {
         match self {
             Blow::Governor => "governor",
+            Blow::State("latest" | "notes") => "reader of the state",
             Blow::Meter | Blow::State(_) => "checkpointer",
             Blow::Lister => "prefix lister",
             Blow::Report => "job while reporting",

@@ -336,13 +336,13 @@ async fn a_start_that_is_ordered_when_a_cycle_shows_its_end_is_not_lost() {
     let clock = SimClock::new();
     let (builder, _) = builder(budget(1.0, SECOND), Checkpoint::EverySlice, &clock);
     let engine: Arc<OnceLock<EngineHandle>> = Arc::default();
-    let ordering = engine.clone();
+    let (ordering, here) = (engine.clone(), actix_rt::Arbiter::current());
     let state = SimState::new(move |call| {
         if call == "deliver" {
             let engine = ordering.get().expect("it was started before it works");
             if engine.status().crawls["c"].cycle == Some(0) {
                 let engine = engine.clone();
-                actix_rt::spawn(async move { engine.command("c", Command::Start).await.unwrap() });
+                here.spawn(async move { engine.command("c", Command::Start).await.unwrap() });
             }
         }
         Ok(())

@@ -94,8 +94,12 @@ fn log_is_cut_while_pages_are_read_without_a_pause() {
     let stop = read_beside(store.reader(), move |reader| {
         let cycle = reader.latest(KEPT.crawl).unwrap().unwrap().key();
         let (mut prefixes, mut notes) = (0, 0);
-        each_prefix(reader, &cycle, |_| Ok(prefixes += 1)).unwrap();
-        each_note(reader, &cycle, |_, _| Ok(notes += 1)).unwrap();
+        let count = |n: &mut u32| {
+            *n += 1;
+            Ok(())
+        };
+        each_prefix(reader, &cycle, |_| count(&mut prefixes)).unwrap();
+        each_note(reader, &cycle, |_, _| count(&mut notes)).unwrap();
         assert_eq!((prefixes, notes), (64, 64 * 4));
         reader.newest(WALKED.crawl).unwrap();
         read.fetch_add(1, Ordering::Relaxed);
