@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, EnumAccess, Error as _, MapAccess, VariantAccess, Visitor};
+use serde::de::{self, Deserializer, EnumAccess, Error as _, MapAccess, VariantAccess, Visitor};
 
 pub use args::JobArgs;
 
@@ -86,6 +86,8 @@ const VERIFY: JobKind = JobKind {
 
 /// All of them.
 pub const JOBS: [&JobKind; 3] = [&COUNT, &LEASES, &VERIFY];
+
+const NAMES: &[&str] = &[COUNT.name, LEASES.name, VERIFY.name];
 
 impl JobKind {
     /// The kind of this name.
@@ -288,13 +290,12 @@ impl JobSettings {
 /// the error has its place in the file.
 impl<'de> Deserialize<'de> for JobSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        const NAMES: &[&str] = &[COUNT.name, LEASES.name, VERIFY.name];
-        let job = deserializer.deserialize_enum("job", NAMES, JobVisitor(NAMES))?;
+        let job = deserializer.deserialize_enum("job", NAMES, JobVisitor)?;
         job.validate().map(|()| job).map_err(D::Error::custom)
     }
 }
 
-struct JobVisitor(&'static [&'static str]);
+struct JobVisitor;
 
 impl<'de> Visitor<'de> for JobVisitor {
     type Value = JobSettings;
@@ -304,18 +305,40 @@ impl<'de> Visitor<'de> for JobVisitor {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, word: A) -> std::result::Result<JobSettings, A::Error> {
-        let (name, settings) = word.variant::<String>()?;
-        match JobKind::named(&name).map(|kind| kind.name) {
-            Some("count") => settings.unit_variant().map(|()| JobSettings::Count),
-            Some("leases") => {
+        let (JobName(kind), settings) = word.variant()?;
+        match kind.name {
+            "leases" => {
                 settings.struct_variant(&[], Fields::<LeasesText>::NEW).map(|text| JobSettings::Leases(text.into()))
             }
-            Some("verify") => settings.struct_variant(&[], Fields::<VerifyText>::NEW).map(|text| {
+            "verify" => settings.struct_variant(&[], Fields::<VerifyText>::NEW).map(|text| {
                 let offline = text.offline;
                 JobSettings::Verify { verify: text.into(), offline }
             }),
-            _ => Err(A::Error::unknown_variant(&name, self.0)),
+            _ => settings.unit_variant().map(|()| JobSettings::Count),
         }
+    }
+}
+
+/// The name of a job, a word without quotes.
+struct JobName(&'static JobKind);
+
+impl<'de> Deserialize<'de> for JobName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_identifier(JobNameVisitor)
+    }
+}
+
+struct JobNameVisitor;
+
+impl Visitor<'_> for JobNameVisitor {
+    type Value = JobName;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a job")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> std::result::Result<JobName, E> {
+        JobKind::named(name).map(JobName).ok_or_else(|| E::unknown_variant(name, NAMES))
     }
 }
 
