@@ -1,8 +1,8 @@
 //! What earlier processes have left in the state: how far each crawl has come and its last finished cycle, and the last run
 //! of each cleaning.
 //!
-//! Read once, at the start: the cycles' own rows at once, and all else in pages that the engine pays for. The engine reads the same and more when a crawl begins; but what is
-//! stopped, paused or waits for its store does not begin, and has a past all the same.
+//! Read once, at the start: the cycles' own rows at once, and all else in pages that the engine pays for. The engine reads the same
+//! and more when a crawl begins; but what is stopped, paused or waits for its store does not begin, and has a past all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -46,19 +46,14 @@ struct PastCrawl {
 }
 
 impl Past {
-    /// What the newest cycles tell by their own rows, and how much is damaged: two short pages for each crawl, so that nobody waits for
-    /// a budget to know it.
-    pub fn by_rows(state: &dyn StateReader, config: &Config) -> Past {
+    /// How the newest cycles stand, and how much is damaged: three short pages for each crawl, so that nobody waits for a budget to
+    /// know it. Of one with more prefixes than a page holds it says at first only that it is begun.
+    pub fn first_pages(state: &dyn StateReader, config: &Config) -> Past {
         let mut past = Past::default();
         for crawl in &config.crawls {
             let name = &crawl.settings.name;
             // What cannot be read is said by whoever reads the rest.
-            if let Ok(Some(newest)) = state.newest(name)
-                && newest.identity.job == crawl.job.name()
-            {
-                let mut stands = begun(crawl, &newest);
-                stands.store.clone_from(&newest.identity.store);
-                stands.damaged = state.damaged(&stands.store, &newest.identity.job).unwrap_or(0);
+            if let Ok(Some(stands)) = first_pages(state, crawl) {
                 past.crawls.insert(name.clone(), PastCrawl { report: None, stands });
             }
         }
@@ -183,12 +178,31 @@ impl<'e> Pages<'e> {
     }
 }
 
+fn first_pages(state: &dyn StateReader, crawl: &CrawlConfig) -> Result<Option<CrawlStatus>> {
+    let newest = state.newest(&crawl.settings.name)?;
+    // The name may have been another job's.
+    let Some(newest) = newest.filter(|newest| newest.identity.job == crawl.job.name()) else { return Ok(None) };
+    let rows = state.prefixes(&newest.key(), 0)?;
+    let is_all = rows.len() == newest.identity.ring.len();
+    let mut stands = Standing::nothing_of(&newest);
+    if is_all {
+        stands = stands.add(&crawl.settings.name, rows)?;
+    }
+    let mut stands = stands.status(crawl, &newest);
+    stands.damaged = state.damaged(&newest.identity.store, &newest.identity.job)?;
+    stands.store = newest.identity.store;
+    Ok(Some(stands))
+}
+
 async fn past_crawl(pages: &Pages<'_>, crawl: &CrawlConfig) -> Result<Option<PastCrawl>> {
     // The name may have been another job's.
     let same_job = |cycle: &Cycle| cycle.identity.job == crawl.job.name();
     let name = crawl.settings.name.clone();
     let Some(newest) = pages.read(move |state| state.newest(&name)).await?.filter(same_job) else { return Ok(None) };
-    let mut stands = stands(pages, crawl, &newest).await?;
+    let name = crawl.settings.name.clone();
+    let (key, nothing) = (newest.key(), Standing::nothing_of(&newest));
+    let standing = pages.prefixes(&key, nothing, move |standing, rows| standing.add(&name, rows));
+    let mut stands = standing.await?.status(crawl, &newest);
     let (store, job) = (newest.identity.store.clone(), newest.identity.job.clone());
     stands.store.clone_from(&store);
     stands.damaged = pages.read(move |state| state.damaged(&store, &job)).await?;
@@ -200,50 +214,54 @@ async fn past_crawl(pages: &Pages<'_>, crawl: &CrawlConfig) -> Result<Option<Pas
     Ok(Some(PastCrawl { report, stands }))
 }
 
-/// How a cycle stands, by its own row.
-fn begun(crawl: &CrawlConfig, cycle: &Cycle) -> CrawlStatus {
-    let prefixes = u32::try_from(cycle.identity.ring.len()).unwrap_or(u32::MAX);
-    CrawlStatus {
-        cycle: Some(cycle.number),
-        cycle_started: Some(cycle.started),
-        rehearsing: cycle.identity.rehearsal == Rehearsal::Yes && cycle.confirmed.is_none(),
-        ..CrawlStatus::new(crawl.job.name(), crawl.settings.workers, prefixes)
-    }
+/// How far a cycle has come, by the rows of its prefixes.
+struct Standing {
+    lap: Lap,
+    counts: Counts,
+    cursors: BTreeMap<u32, Vec<u8>>,
 }
 
-/// How a cycle stands, by its checkpoint.
-async fn stands(pages: &Pages<'_>, crawl: &CrawlConfig, cycle: &Cycle) -> Result<CrawlStatus> {
-    let (ring, name) = (&cycle.identity.ring, crawl.settings.name.clone());
-    let lap = Lap::new(u32::try_from(ring.len()).unwrap_or(u32::MAX));
-    let (key, nothing) = (cycle.key(), (lap, Counts::default(), BTreeMap::new()));
-    let folded = pages.prefixes(&key, nothing, move |(mut lap, mut counts, mut cursors), rows| {
+impl Standing {
+    fn nothing_of(cycle: &Cycle) -> Standing {
+        let prefixes = u32::try_from(cycle.identity.ring.len()).unwrap_or(u32::MAX);
+        Standing { lap: Lap::new(prefixes), counts: Counts::default(), cursors: BTreeMap::new() }
+    }
+
+    fn add(mut self, crawl: &str, rows: Vec<PrefixRow>) -> Result<Standing> {
         for row in rows {
             if let Some(tally) = &row.tally {
-                let crawl = || name.clone();
-                counts.merge(&Counts::of_saved(tally).map_err(|cause| Error::Tally { crawl: crawl(), cause })?);
+                let unreadable = |cause| Error::Tally { crawl: crawl.to_owned(), cause };
+                self.counts.merge(&Counts::of_saved(tally).map_err(unreadable)?);
             }
             if row.done {
-                lap.complete(row.prefix);
+                self.lap.complete(row.prefix);
             } else if let Some(cursor) = row.cursor {
-                cursors.insert(row.prefix, cursor);
+                self.cursors.insert(row.prefix, cursor);
             }
         }
-        Ok((lap, counts, cursors))
-    });
-    let (lap, counts, cursors) = folded.await?;
-    let last = lap.last_contiguous();
-    let next = cursors.get(&last.map_or(0, |last| last + 1));
-    Ok(CrawlStatus {
-        prefixes_done: lap.completed(),
-        last_complete_prefix: last.and_then(|last| ring.get(last as usize).cloned()),
-        last_complete_bucket: next.map(|name| shown::name(name)),
-        buckets: counts.buckets,
-        shares: counts.objects,
-        errors: counts.errors,
-        findings: counts.findings,
-        vanished: counts.vanished,
-        ..begun(crawl, cycle)
-    })
+        Ok(self)
+    }
+
+    fn status(self, crawl: &CrawlConfig, cycle: &Cycle) -> CrawlStatus {
+        let Standing { lap, counts, cursors } = self;
+        let ring = &cycle.identity.ring;
+        let last = lap.last_contiguous();
+        let next = cursors.get(&last.map_or(0, |last| last + 1));
+        CrawlStatus {
+            cycle: Some(cycle.number),
+            cycle_started: Some(cycle.started),
+            prefixes_done: lap.completed(),
+            last_complete_prefix: last.and_then(|last| ring.get(last as usize).cloned()),
+            last_complete_bucket: next.map(|name| shown::name(name)),
+            buckets: counts.buckets,
+            shares: counts.objects,
+            errors: counts.errors,
+            findings: counts.findings,
+            vanished: counts.vanished,
+            rehearsing: cycle.identity.rehearsal == Rehearsal::Yes && cycle.confirmed.is_none(),
+            ..CrawlStatus::new(crawl.job.name(), crawl.settings.workers, lap.len())
+        }
+    }
 }
 
 async fn report(pages: &Pages<'_>, crawl: &CrawlConfig, cycle: Cycle) -> Result<CycleReport> {

@@ -71,7 +71,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let Some(access) = entrance.when_possible(access)? else { return Ok(()) };
     let told = entrance.passed();
     let time = Time::system(true);
-    let past = Past::by_rows(&*state.reader(), &start.config);
+    let past = Past::first_pages(&*state.reader(), &start.config);
     let engine = Engine::builder(start.config.settings.clone())
         .state(state)
         .time(time.clone())

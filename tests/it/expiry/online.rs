@@ -136,7 +136,7 @@ fn a_clock_behind_a_share_is_refused_though_nothing_would_be_deleted() {
     assert!(world.run(state.clone(), settings(Word::Online)).is_err());
     late.set_modified(std::time::SystemTime::now()).unwrap();
     assert_eq!(world.run(state, settings(Word::Online)).unwrap().counts.objects, 4);
-    world.clock = Ahead::by(-7201);
+    world.clock = Ahead::by(-7290);
     assert_clock_refused(world.run(SimState::sound(), settings(Word::Online)), "a share was written 72");
 }
 
@@ -154,7 +154,7 @@ fn a_clock_by_which_the_running_node_has_long_been_silent_is_refused() {
     let Err(error) = silent else { panic!("{silent:?}") };
     assert!(matches!(error.downcast_ref(), Some(ChangeRefusal::NodeSilent { .. })), "{error}");
     assert!(error.to_string().contains("the newest is 40.0 days old by this clock"), "{error}");
-    world.clock = Ahead::by(-7201);
+    world.clock = Ahead::by(-7290);
     let behind = LeaseSettings { expiry: "cutoff:9".parse().unwrap(), ..settings(Word::Online) };
     assert_clock_refused(world.run(SimState::sound(), behind), "a share was written 72");
     assert!(world.share("aa", 0, 0).exists());
