@@ -13,11 +13,12 @@ use tracing::warn;
 
 use crate::config::{Config, CrawlConfig};
 use crate::engine::EngineHandle;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Retry};
 use crate::job::{Counts, Job, Note, NoteKind};
 use crate::kinds::WithJob;
 use crate::lock::lock;
 use crate::model::{CrawlStatus, CycleReport, CycleTotal, ListedNotes, MaintenanceEnd};
+use crate::policy::backoff::Backoff;
 use crate::policy::cycle::{Cycle, CycleKey, Rehearsal};
 use crate::policy::ring::Lap;
 use crate::shown;
@@ -34,6 +35,8 @@ pub struct Past {
     runs: BTreeMap<String, MaintenanceEnd>,
     /// Names that others have by now.
     forgotten: BTreeSet<String>,
+    /// Whether all of it was read.
+    pub is_whole: bool,
 }
 
 /// What was there of a crawl.
@@ -88,7 +91,7 @@ impl Past {
 pub async fn read(engine: &EngineHandle, config: &Config, past: &Mutex<Past>) {
     for crawl in &config.crawls {
         let name = &crawl.settings.name;
-        match past_crawl(&Pages::of(engine, name), crawl).await {
+        match patiently(async || past_crawl(&Pages::of(engine, name), crawl).await).await {
             Ok(Some(found)) => {
                 let mut past = lock(past);
                 if !past.forgotten.contains(name) {
@@ -103,8 +106,11 @@ pub async fn read(engine: &EngineHandle, config: &Config, past: &Mutex<Past>) {
     }
     for cleaning in &config.cleanings {
         let name = cleaning.task.name.clone();
-        let of = name.clone();
-        match Pages::of(engine, &name).read(move |state| state.last_run(&of)).await {
+        let last_run = async || {
+            let of = name.clone();
+            Pages::of(engine, &name).read(move |state| state.last_run(&of)).await
+        };
+        match patiently(last_run).await {
             Ok(Some(last)) => {
                 let mut past = lock(past);
                 // A result that a newer Sexton has written is not shown.
@@ -117,6 +123,18 @@ pub async fn read(engine: &EngineHandle, config: &Config, past: &Mutex<Past>) {
             Ok(None) => {}
             Err(Error::Stopped) => return,
             Err(error) => warn!(cleaning = name, %error, "its last run cannot be shown"),
+        }
+    }
+    lock(past).is_whole = true;
+}
+
+/// Reads again and again while it fails for a cause that passes.
+async fn patiently<T>(read: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let mut backoff = Backoff::default();
+    loop {
+        match read().await {
+            Err(error) if error.retry() == Retry::Helps => tokio::time::sleep(backoff.failed()).await,
+            other => return other,
         }
     }
 }

@@ -47,6 +47,9 @@ pub struct Start {
 const THREADS_AT_START: usize = 12;
 /// How long the start waits for what earlier processes have left in the state.
 const PAST_WAITED_FOR: Duration = Duration::from_secs(1);
+
+/// And before it goes on with a pause: shorter than what systemd waits for a start.
+const PAST_WAITED_FOR_IN_A_PAUSE: Duration = Duration::from_secs(30);
 /// How long the end may take: less than systemd waits by default.
 const END_WITHIN: Duration = Duration::from_secs(80);
 /// Slices that wait to be counted at most; beyond that the histograms miss some.
@@ -80,6 +83,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         .spawn()?;
     let (asking, wishes) = mpsc::channel(WISHES_MOST);
     let kept = Kept::read(&Kept::path(&state_path));
+    let is_paused = kept.paused.is_some();
     let working = Working::new(start.config.settings.priority);
     let shared = Arc::new(Shared {
         boot: boot(),
@@ -104,8 +108,9 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let served = threads::system()?.block_on(async {
         let reading = shared.clone();
         let reading = actix_rt::spawn(async move { past::read(&reading.engine, &config, &reading.past).await });
-        // What takes longer is shown later: a long history costs no more than the budget allows.
-        let _ = tokio::time::timeout(PAST_WAITED_FOR, reading).await;
+        // What takes longer is shown later: a long history costs no more than the budget allows. In a pause nothing more is read.
+        let wait = if is_paused { PAST_WAITED_FOR_IN_A_PAUSE } else { PAST_WAITED_FOR };
+        let _ = tokio::time::timeout(wait, reading).await;
         serve(shared.clone(), metrics, listener, supervisor, wishes, told, announce).await
     });
     let ended = futures_executor::block_on(shared.engine.shutdown(END_WITHIN));

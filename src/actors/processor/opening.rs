@@ -43,6 +43,8 @@ pub(super) async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Resul
         }
         (_, _) => (steps.change(move |state| state.begin(&name, &identity, at)).await?, Origin::Begun),
     };
+    // A cycle of its own was in nobody's way.
+    steps.is_impatient &= origin != Origin::Begun;
     if origin != Origin::Undelivered {
         take_up(&mut steps, &cycle, at).await?;
     }

@@ -109,6 +109,7 @@ impl<'a> Picture<'a> {
         found.waiting_for = view.waiting.clone().or(found.waiting_for).or(opening);
         found.target = target(view, found.target, report.as_deref());
         found.rehearsing = self.is_rehearsing(view);
+        found.first_cycle_finished |= report.is_some() || found.cycle > Some(0);
         let (paces, now) = (lock(&self.shared.paces), self.shared.time.clock.now());
         Crawl {
             name: name.clone(),

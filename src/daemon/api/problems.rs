@@ -2,6 +2,7 @@
 
 use super::picture::{Picture, problem};
 use super::shapes::{Cleaning, Crawl, Problem, ProblemSubject, RunResult};
+use crate::lock::lock;
 use crate::model::{RehearsalStatus, TaskState, Verdict, WouldDelete};
 use crate::priority::Grip;
 use crate::sizes::{self, plural};
@@ -16,6 +17,10 @@ pub fn all(picture: &Picture<'_>, crawls: &[Crawl], cleanings: &[Cleaning]) -> V
     }
     if let Some(why) = &view.unsaved {
         found.push(problem(ProblemSubject::State, None, Verdict::Waiting, why.clone()));
+    }
+    if !lock(&picture.shared.past).is_whole {
+        let text = "what was done before the daemon began is still being read, under its budget".to_owned();
+        found.push(problem(ProblemSubject::Daemon, None, Verdict::Warning, text));
     }
     for crawl in crawls {
         found.extend(met(crawl));

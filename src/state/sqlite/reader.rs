@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use r2d2::Pool;
+use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
@@ -37,12 +37,12 @@ impl SqliteReader {
     /// Reads a page, within one transaction, so that all of it is of one moment.
     pub fn page<T>(&self, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         let _inside = self.gate.enter()?;
-        let conn = self.pool.get().map_err(|e| Error::State {
+        let conn = RolledBack(self.pool.get().map_err(|e| Error::State {
             doing: "read",
             path: self.path.clone(),
             cause: format!("there is no connection to be had: {e}"),
-        })?;
-        transact(&conn, &self.path, "read", "BEGIN", body)
+        })?);
+        transact(&conn.0, &self.path, "read", "BEGIN", body)
     }
 
     /// Closes all connections: a pool does so on whichever thread lets go of it last, and the next owner of the file must not
@@ -79,6 +79,19 @@ impl SqliteReader {
             if is_last {
                 return Ok((*first == row).then_some(row));
             }
+        }
+    }
+}
+
+/// A connection that goes back to its pool without a transaction, also where a page panics: an old one would keep the log from
+/// being cut.
+struct RolledBack(PooledConnection<SqliteConnectionManager>);
+
+impl Drop for RolledBack {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // What cannot be rolled back is told by whoever reads next.
+            let _ = self.0.execute_batch("ROLLBACK");
         }
     }
 }

@@ -52,10 +52,9 @@ pub(super) fn page(
     after: Option<i64>,
     visits: &mut BTreeMap<String, f64>,
 ) -> Out<Option<i64>> {
-    let mut statement = conn.prepare_cached(
-        "SELECT subject, prefix, at, sum, id FROM visit WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2",
-    )?;
-    let mut rows = statement.query(params![after, PAGE_ROWS])?;
+    let mut statement =
+        conn.prepare_cached("SELECT subject, prefix, at, sum, id FROM visit WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let mut rows = statement.query(params![after.unwrap_or(i64::MIN), PAGE_ROWS])?;
     let (mut read, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         let (of, prefix, at): (i64, String, f64) = (row.get(0)?, row.get(1)?, row.get(2)?);

@@ -54,6 +54,10 @@ pub(super) fn find(conn: &Connection, key: &CycleKey) -> Out<Option<CycleRow>> {
 /// Prefixes of a cycle from a position on, so many as are read at once, and whether they are the last. Checks that each is there.
 pub(super) fn prefixes(conn: &Connection, row: &CycleRow, from: u32) -> Out<(Vec<Prefix>, bool)> {
     let (mut page, is_last) = Prefix::page(conn, row.seal(), from)?;
+    // Pages of the file that are of different ages: each row is whole, and they do not go together.
+    if row.finished.is_some() && page.iter().any(|prefix| !prefix.done || prefix.candidates > 0) {
+        return Err(Fault::Damaged(format!("cycle {} is finished, and not all its prefixes are", row.number)));
+    }
     if !is_last {
         return Ok((page, false));
     }

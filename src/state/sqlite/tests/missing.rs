@@ -119,5 +119,5 @@ fn end_of_a_cycle_that_does_not_fit_its_prefixes_is_noticed() {
         prefix.done = false;
         prefix.save(conn, seal).unwrap();
     });
-    assert!(finished.contains("finished with 3 of 4 prefixes"), "{finished}");
+    assert!(finished.contains("cycle 0 is finished, and not all its prefixes are"), "{finished}");
 }
