@@ -235,7 +235,7 @@ impl JobSettings {
     /// may evaluate and rehearse beside a node.
     ///
     /// # Errors
-    /// [`Error::NodeRuns`].
+    /// [`ChangeRefusal`](crate::tahoe::ChangeRefusal), in [`Error::Other`].
     pub fn check_node(&self, store: &TahoeStore) -> Result<()> {
         let JobSettings::Verify { verify, .. } = self else { return Ok(()) };
         let forbids =

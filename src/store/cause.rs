@@ -44,7 +44,7 @@ pub enum ErrorCause {
 }
 
 impl ErrorCause {
-    /// The cause of an error: the one that it was [given](explained), or what the system says.
+    /// The cause of an error: the one that it was given, or what the system says.
     pub fn of(error: &io::Error) -> ErrorCause {
         if let Some(explained) = error.get_ref().and_then(|inner| inner.downcast_ref::<Explained>()) {
             return explained.cause;
