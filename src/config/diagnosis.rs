@@ -65,7 +65,7 @@ fn what(code: &RonError, before: &str) -> String {
         RonError::ExpectedBoolean => "must be true or false, without quotes".into(),
         RonError::ExpectedArray => "must be a list: [.., ..]".into(),
         RonError::ExpectedFloat | RonError::ExpectedInteger | RonError::InvalidIntegerDigit { .. } => {
-            "this is no number; times, dates and texts stand in quotes".into()
+            "must be a number; times, dates and texts stand in quotes".into()
         }
         RonError::ExpectedStringEnd => "the closing \" of this text is missing".into(),
         RonError::ExpectedDifferentStructName { expected: "config", .. }

@@ -271,7 +271,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"(crawls: [(store: "x", job: leases(expire: cutoff(2025-01-01)))])"#,
-        "1:51: this is no number; times, dates and texts stand in quotes",
+        "1:51: must be a number; times, dates and texts stand in quotes",
     ),
     (
         r#"(crawls: [(store: "x", job: leases(expire: cutoff("2025-02-30")))])"#,

@@ -16,7 +16,7 @@ pub struct SafetyCatch {
 }
 
 impl SafetyCatch {
-    /// Whether `deletes` of `examined` objects may go, both counted over the whole ring. Never with a limit that is no number.
+    /// Whether `deletes` of `examined` objects may go, both counted over the whole ring. Never with a limit that is not a number.
     pub fn allows(self, deletes: u64, examined: u64) -> bool {
         // Counts of objects are far below 2^53.
         deletes as f64 <= self.most * examined as f64

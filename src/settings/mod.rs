@@ -202,7 +202,7 @@ pub(crate) fn check_name(name: &str) -> std::result::Result<(), String> {
     }
 }
 
-/// Checks a value against its limits; the error shows all three. What is no number is outside.
+/// Checks a value against its limits; the error shows all three. What is not a number is outside.
 pub(crate) fn within<T: PartialOrd>(
     range: &RangeInclusive<T>,
     value: &T,

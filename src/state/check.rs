@@ -7,7 +7,7 @@ use super::Progress;
 use crate::error::{Error, Result};
 use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
 
-/// Refuses a moment that is no number: it could be written, but not read back.
+/// Refuses a moment that is not a number: it could be written, but not read back.
 pub(super) fn moment(at: f64) -> Result<()> {
     if at.is_finite() { Ok(()) } else { Err(Error::Config(format!("{at} is no moment in seconds since 1970"))) }
 }

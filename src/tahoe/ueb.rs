@@ -83,7 +83,7 @@ impl Ueb {
             return Err(format!("{} bytes stand behind its last field", rest.len()));
         }
         let value = |key: &str| KEYS.iter().position(|(k, _)| *k == key).and_then(|at| values[at]);
-        let number = |key: &str| value(key).and_then(decimal).ok_or_else(|| format!("{key} is no number"));
+        let number = |key: &str| value(key).and_then(decimal).ok_or_else(|| format!("{key} is not a number"));
         let hash = |key: &str| {
             value(key)
                 .map(|v| Hash::try_from(v).map_err(|_| format!("{key} has {} bytes, not 32", v.len())))
@@ -207,8 +207,8 @@ mod tests {
         assert!(wrong("needed_shares", "5").contains("5 of 4"));
         assert!(wrong("num_segments", "4").contains("num_segments"));
         assert!(wrong("size", "253").contains("codec_params"));
-        assert!(wrong("size", "0251").contains("no number"));
-        assert!(wrong("size", "18446744073709551616").contains("no number"));
+        assert!(wrong("size", "0251").contains("size is not a number"));
+        assert!(wrong("size", "18446744073709551616").contains("size is not a number"));
         assert!(wrong("codec_name", "xor").contains("crs"));
         assert!(wrong("share_root_hash", "short").contains("not 32"));
     }

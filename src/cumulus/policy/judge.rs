@@ -143,7 +143,7 @@ impl Judge {
             return Err(Unfit::Odd("its figures are not finite numbers; left alone"));
         }
         if verdict.benefit.is_none() && self.era != Era::C {
-            return Err(Unfit::Odd("its benefit is no number; left alone"));
+            return Err(Unfit::Odd("its benefit is not a number; left alone"));
         }
         Ok((used, size))
     }

@@ -23,7 +23,7 @@ impl Stretch<'_> {
         let mut rows = statement.query((*self.cursor, self.limit))?;
         let (mut count, mut last) = (0, None);
         while let Some(row) = rows.next()? {
-            // What is no number comes after all numbers, and is the last that is read.
+            // What is not a number comes after all numbers, and is the last that is read.
             let id = row.get_ref(0)?.as_i64().unwrap_or(i64::MAX);
             take(id, row)?;
             count += 1;
