@@ -86,6 +86,8 @@ tried_again! {
     open(path: impl Arg + Copy, flags: OFlags, mode: Mode) -> OwnedFd;
     openat(folder: impl AsFd + Copy, name: impl Arg + Copy, flags: OFlags, mode: Mode) -> OwnedFd;
     stat(path: impl Arg + Copy) -> Stat;
+    statfs(path: impl Arg + Copy) -> StatFs;
+    statvfs(path: impl Arg + Copy) -> StatVfs;
     statat(folder: impl AsFd + Copy, name: impl Arg + Copy, how: AtFlags) -> Stat;
     statx(folder: impl AsFd + Copy, name: impl Arg + Copy, how: AtFlags, asked: StatxFlags) -> Statx;
     fstat(file: impl AsFd + Copy) -> Stat;

@@ -10,7 +10,7 @@ use rustix::path::Arg;
 use serde::{Deserialize, Serialize};
 
 use super::cause::not_regular;
-use super::open;
+use super::open::{self, OpenEntry};
 use crate::calls::{Tries, fstat};
 
 /// An open object.
@@ -21,6 +21,7 @@ pub struct ObjectFile {
     disk_bytes: u64,
     links: u64,
     stamp: Stamp,
+    direct: bool,
 }
 
 /// What tells a file from another, and from itself before a change: as long as it is the same, so are its contents.
@@ -81,11 +82,11 @@ impl ObjectFile {
 
     /// Opens what a folder lists as `listed`: a regular file is opened at once, anything else is looked at first.
     pub(crate) fn open_listed(folder: impl AsFd, name: impl Arg + Copy, listed: FileType) -> io::Result<ObjectFile> {
-        ObjectFile::from_fd(open::file_in(folder, name, listed)?)
+        ObjectFile::of(open::file_in(folder, name, listed)?)
     }
 
     /// Takes a file that was opened; what is no regular one is refused.
-    pub(crate) fn from_fd(file: OwnedFd) -> io::Result<ObjectFile> {
+    pub(crate) fn of(OpenEntry { fd: file, direct }: OpenEntry) -> io::Result<ObjectFile> {
         let stat = fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
@@ -98,7 +99,7 @@ impl ObjectFile {
         let links = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
         // Units of 512 bytes, whatever the block size of the file system.
         let disk_bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        Ok(ObjectFile { file, size: stamp.size, disk_bytes, links, stamp })
+        Ok(ObjectFile { file, size: stamp.size, disk_bytes, links, stamp, direct })
     }
 
     /// What it was when it was opened.
@@ -109,6 +110,11 @@ impl ObjectFile {
     /// How many names it has.
     pub fn links(&self) -> u64 {
         self.links
+    }
+
+    /// Whether it was seen that no link was followed to open it.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct
     }
 
     /// Whether it has been changed since it was opened.

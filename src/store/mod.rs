@@ -19,6 +19,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, CWD};
+use rustix::io::Errno;
+
 pub use cause::ErrorCause;
 pub(crate) use cause::{explained, not_regular};
 pub use file::{ObjectFile, Stamp};
@@ -28,6 +31,7 @@ pub(crate) use open::regular as open_regular;
 pub(crate) use place::lies_in;
 pub use source::{CacheUse, FileSource, Source};
 
+use crate::calls::statat;
 use crate::policy::ring::Ring;
 
 /// A ring of prefixes with buckets in them.
@@ -86,10 +90,7 @@ pub trait Store: Send + Sync + 'static {
     /// Whether there still is something at this path (without following a link). Decides between an error and
     /// `vanished` after a failure; whatever cannot be told counts as there. Default: `lstat`.
     fn is_there(&self, path: &Path) -> bool {
-        match std::fs::symlink_metadata(path) {
-            Ok(_) => true,
-            Err(e) => e.kind() != io::ErrorKind::NotFound,
-        }
+        !matches!(statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
     }
 }
 

@@ -20,12 +20,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
 use super::cause::not_regular;
-use crate::calls::{fstat, fstatfs, openat};
+use crate::calls::{fstat, fstatfs, openat, statat};
 
 /// How a folder is opened.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -57,32 +57,57 @@ const KERNEL_FILE_SYSTEMS: [u64; 14] = [
     0x4341_5d53,
 ];
 
+/// What was opened.
+#[derive(Debug)]
+pub(crate) struct OpenEntry {
+    pub fd: OwnedFd,
+    /// Whether no link was followed from its name. If false, one may have been.
+    pub direct: bool,
+}
+
+impl OpenEntry {
+    /// Whether a link leads from this name in `folder` to what was opened. Costs a system call where that was not seen before.
+    pub fn is_behind_link(&self, folder: impl AsFd, name: impl Arg + Copy) -> bool {
+        !self.direct && is_link(folder, name)
+    }
+}
+
+/// Whether this name is that of a link. What has gone is none.
+pub(crate) fn is_link(folder: impl AsFd, name: impl Arg + Copy) -> bool {
+    statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
 /// Opens a file in a folder, which is there as `listed`. A link is followed.
 ///
 /// # Errors
 /// Those of opening; what is no regular file, or stands on a file system of the kernel's own, is refused.
-pub(crate) fn file_in(folder: impl AsFd, name: impl Arg + Copy, listed: FileType) -> io::Result<OwnedFd> {
+pub(crate) fn file_in(folder: impl AsFd, name: impl Arg + Copy, listed: FileType) -> io::Result<OpenEntry> {
     match listed {
         FileType::RegularFile => match quietly(&folder, name, FILE | OFlags::NOFOLLOW) {
             // A link has come in its place since it was listed.
             Err(Errno::LOOP) => {}
-            opened => return Ok(opened?),
+            opened => return Ok(OpenEntry { fd: opened?, direct: true }),
         },
         FileType::Symlink | FileType::Unknown => {}
         FileType::Directory => return Err(Errno::ISDIR.into()),
         _ => return Err(not_regular()),
     }
-    Seen::at(folder, name, OFlags::empty())?.open_file()
+    let fd = Seen::at(folder, name, OFlags::empty())?.open_file()?;
+    Ok(OpenEntry { fd, direct: false })
 }
 
 /// Opens a folder in a folder. A link is followed.
 ///
 /// # Errors
 /// As [`file_in`].
-pub(crate) fn folder_in(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<OwnedFd> {
+pub(crate) fn folder_in(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<OpenEntry> {
     match quietly(&folder, name, DIRECTORY | OFlags::NOFOLLOW) {
-        Err(Errno::NOTDIR | Errno::LOOP) => Seen::at(folder, name, OFlags::empty())?.open_folder(),
-        opened => Ok(opened?),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            let fd = Seen::at(folder, name, OFlags::empty())?.open_folder()?;
+            Ok(OpenEntry { fd, direct: false })
+        }
+        opened => Ok(OpenEntry { fd: opened?, direct: true }),
     }
 }
 
@@ -243,7 +268,7 @@ mod tests {
         let folder = std::fs::File::open(dir.path()).unwrap();
         // The last is a listing that has become untrue.
         for listed in [FileType::Symlink, NOT_LISTED, FileType::RegularFile] {
-            let text = io::read_to_string(File::from(file_in(&folder, "to-file", listed).unwrap())).unwrap();
+            let text = io::read_to_string(File::from(file_in(&folder, "to-file", listed).unwrap().fd)).unwrap();
             assert_eq!(text, "text");
             let refused = |name: &str| file_in(&folder, name, listed).unwrap_err();
             assert!(refused("to-proc").to_string().contains("such as /proc"), "{}", refused("to-proc"));

@@ -7,12 +7,11 @@
 //! Where Tahoe's lease checker would stop for good, the history keeps what the bucket had counted so far and takes up
 //! nothing more from it; the walk itself goes on with the next share.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 
 use super::judge::{BUCKET, Flaw, LEASES};
-use super::look::{Begun, LEASES_MOST, Looked, Reading, Sight};
+use super::look::{LEASES_MOST, Looked, Reading, Sight};
 use super::plan::{BucketPlan, Seen, SharePlan};
 use super::settings::Manner;
 use super::sums::{BucketEnd, BucketSums};
@@ -22,7 +21,7 @@ use crate::error::Error;
 use crate::job::{Counts, DeletionCount, Fold, Remarks, Unreadable, VisitPhase, Visited};
 use crate::policy::deletion::secs_ahead;
 use crate::store::{ErrorCause, ObjectFile};
-use crate::tahoe::store::{ShareEntry, ShareListing, TahoeBucket};
+use crate::tahoe::store::{ShareListing, TahoeBucket};
 use crate::tahoe::table::PIECE_LEN;
 use crate::tahoe::{STOPS_TAHOE, names};
 
@@ -55,8 +54,7 @@ pub(super) struct Desk {
 #[derive(Debug)]
 pub struct BucketVisit {
     listing: ShareListing,
-    /// The share whose leases are being read.
-    current: Option<(ShareEntry, ObjectFile, Reading)>,
+    current: Option<Current>,
     sums: BucketSums,
     counts: Counts,
     told: Remarks,
@@ -64,8 +62,14 @@ pub struct BucketVisit {
     shares: Vec<SharePlan>,
     /// Whether others of them were handed out before.
     is_continued: bool,
-    /// Whether the bucket was reached through a link, once that was asked.
-    behind_link: OnceCell<bool>,
+}
+
+/// The share whose leases are being read.
+#[derive(Debug)]
+struct Current {
+    name: Vec<u8>,
+    file: ObjectFile,
+    reading: Reading,
 }
 
 /// What a step has left.
@@ -135,7 +139,6 @@ impl Default for BucketVisit {
             told: Remarks::default(),
             shares: Vec::new(),
             is_continued: false,
-            behind_link: OnceCell::new(),
         }
     }
 }
@@ -180,24 +183,15 @@ impl BucketVisit {
         let ages = if self.sums.has_stopped() { &mut uncounted } else { self.sums.ages() };
         let mut sight = Sight { settings, now, latest, leases_left, ages, page };
         let slice = fold.slice;
-        let (share, file, begun) = match self.current.take() {
-            Some((share, file, reading)) => {
-                let begun = sight.go_on(reading, &file, || !slice.is_over());
-                (share, file, begun)
-            }
-            None => {
+        let current = match &mut self.current {
+            Some(current) => current,
+            none => {
                 let Some(share) = self.listing.next(bucket)? else {
                     return Ok(if self.listing.wants_reading() { Left::Something } else { Left::Nothing });
                 };
-                let begun = bucket.open_share(&share).and_then(|file| {
-                    let begun = match sight.begin(&file)? {
-                        Begun::Reading(reading) => sight.go_on(reading, &file, || !slice.is_over()),
-                        looked @ Begun::Looked(_) => looked,
-                    };
-                    Ok((file, begun))
-                });
+                let begun = bucket.open_share(&share).and_then(|file| Ok((sight.begin(&file)?, file)));
                 match begun {
-                    Ok((file, begun)) => (share, file, begun),
+                    Ok((reading, file)) => none.insert(Current { name: share.into_name(), file, reading }),
                     Err(e) => {
                         self.unreadable(bucket, share.name(), &e, fold);
                         return Ok(Left::Something);
@@ -205,21 +199,23 @@ impl BucketVisit {
                 }
             }
         };
-        match begun {
-            Begun::Reading(reading) => self.current = Some((share, file, reading)),
-            Begun::Looked(looked) if looked.would_wait && fold.defer() => {}
-            Begun::Looked(looked) => {
-                self.meet(job, bucket, share.name(), file.stamp().touched_unix(), fold);
-                self.looked(job, bucket, share.into_name(), looked, fold.phase);
-            }
+        let Some(looked) = sight.go_on(&mut current.reading, &current.file, || !slice.is_over()) else {
+            return Ok(Left::Something);
+        };
+        let (name, touched_unix) = (std::mem::take(&mut current.name), current.file.stamp().touched_unix());
+        let is_linked = !current.file.is_direct() && bucket.is_link_named(&name);
+        self.current = None;
+        if !looked.would_wait || !fold.defer() {
+            self.meet(job, bucket, &name, touched_unix, fold);
+            self.looked(job, bucket, (name, is_linked), looked, fold.phase);
         }
         Ok(Left::Something)
     }
 
     /// Makes it go on in another slice.
     fn set_aside(&mut self, bucket: &TahoeBucket<'_>) -> io::Result<()> {
-        if let Some((_, _, reading)) = &mut self.current {
-            reading.set_aside();
+        if let Some(current) = &mut self.current {
+            current.reading.set_aside();
         }
         self.listing.keep(bucket)
     }
@@ -244,7 +240,14 @@ impl BucketVisit {
         }
     }
 
-    fn looked(&mut self, job: &Leases, bucket: &TahoeBucket<'_>, name: Vec<u8>, looked: Looked, phase: VisitPhase) {
+    fn looked(
+        &mut self,
+        job: &Leases,
+        bucket: &TahoeBucket<'_>,
+        (name, is_linked): (Vec<u8>, bool),
+        looked: Looked,
+        phase: VisitPhase,
+    ) {
         let Looked { seen, act, spared, mut flaws, stops, kept, .. } = looked;
         let mut plan = SharePlan { act, spared, ..SharePlan::of(name, seen) };
         self.counts.objects += 1;
@@ -253,7 +256,7 @@ impl BucketVisit {
             plan.act = None;
         }
         if plan.act.is_some()
-            && let Some(why) = self.refused(job, bucket, plan.name.as_bytes())
+            && let Some(why) = refused(job, bucket, is_linked)
         {
             plan.act = None;
             flaws.push(Flaw::kept(BUCKET, why.to_owned()));
@@ -305,26 +308,13 @@ impl BucketVisit {
         self.sums.add(&plan);
     }
 
-    /// Why nothing of a share is deleted where it stands.
-    fn refused(&self, job: &Leases, bucket: &TahoeBucket<'_>, name: &[u8]) -> Option<&'static str> {
-        if job.settings.conduct == Conduct::Careful && !is_bucket(bucket) {
-            // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
-            return Some(NO_BUCKET);
-        }
-        (self.is_behind_link(bucket) || bucket.is_link_named(name)).then_some(LINKED)
-    }
-
-    fn is_behind_link(&self, bucket: &TahoeBucket<'_>) -> bool {
-        *self.behind_link.get_or_init(|| bucket.is_behind_link())
-    }
-
     /// Whether the bucket's directory is to go with its last share. A directory that is no bucket is not touched.
     fn prunes(&self, job: &Leases, bucket: &TahoeBucket<'_>) -> bool {
         job.settings.prune
             && self.sums.all_go()
             && self.listing.no_share() == 0
             && is_bucket(bucket)
-            && !self.is_behind_link(bucket)
+            && !bucket.is_behind_link()
     }
 
     /// Hands out what is to be done to the shares so far.
@@ -418,6 +408,15 @@ impl BucketVisit {
         }
         Ok(())
     }
+}
+
+/// Why nothing of a share is deleted where it stands.
+fn refused(job: &Leases, bucket: &TahoeBucket<'_>, is_linked: bool) -> Option<&'static str> {
+    if job.settings.conduct == Conduct::Careful && !is_bucket(bucket) {
+        // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
+        return Some(NO_BUCKET);
+    }
+    (is_linked || bucket.is_behind_link()).then_some(LINKED)
 }
 
 /// Whether its name is a storage index, in the prefix where it belongs.

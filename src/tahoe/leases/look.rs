@@ -11,7 +11,7 @@ use super::windows::{self, By, Cancelled, WINDOW_LEN};
 use super::{Conduct, LeaseSettings, Word};
 use crate::store::{ErrorCause, ObjectFile};
 use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
-use crate::tahoe::container::Header;
+use crate::tahoe::container::{Header, Malformed};
 use crate::tahoe::lease::Lease;
 use crate::tahoe::table::{Fault, PIECE_LEN, Record, ShareBytes, TablePlace, TableRead};
 
@@ -83,18 +83,11 @@ struct Decision {
 /// A share whose leases are being read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    header: Header,
+    header: Result<Header, Malformed>,
     met: Met,
     place: TablePlace,
     /// How many bytes of the page are still its first ones.
     head_len: usize,
-}
-
-/// How a look has begun.
-pub(super) enum Begun {
-    /// There is no more to see.
-    Looked(Looked),
-    Reading(Reading),
 }
 
 impl Looked {
@@ -117,14 +110,10 @@ impl Sight<'_> {
     /// # Errors
     /// If not even its first bytes can be read.
     pub fn look(&mut self, file: &ObjectFile) -> io::Result<Looked> {
-        let mut reading = match self.begin(file)? {
-            Begun::Looked(looked) => return Ok(looked),
-            Begun::Reading(reading) => reading,
-        };
+        let mut reading = self.begin(file)?;
         loop {
-            match self.go_on(reading, file, || true) {
-                Begun::Looked(looked) => return Ok(looked),
-                Begun::Reading(unfinished) => reading = unfinished,
+            if let Some(looked) = self.go_on(&mut reading, file, || true) {
+                return Ok(looked);
             }
         }
     }
@@ -133,38 +122,36 @@ impl Sight<'_> {
     ///
     /// # Errors
     /// If not even its first bytes can be read.
-    pub fn begin(&mut self, file: &ObjectFile) -> io::Result<Begun> {
+    pub fn begin(&mut self, file: &ObjectFile) -> io::Result<Reading> {
         let head_len = file.read_at(self.page, 0)?;
-        Ok(match Header::parse(&self.page[..head_len]) {
-            Ok(header) => {
-                let (met, place) = (Met::nothing(self.latest), TablePlace::default());
-                Begun::Reading(Reading { header, met, place, head_len })
-            }
-            Err(malformed) => {
-                let flaw =
-                    Flaw { region: HEADER, reason: malformed.to_string(), tahoe_corrupt: true, only_kept: false };
-                Begun::Looked(Looked::of(Seen::Corrupt, vec![flaw], Decision::default()))
-            }
-        })
+        let header = Header::parse(&self.page[..head_len]);
+        Ok(Reading { header, met: Met::nothing(self.latest), place: TablePlace::default(), head_len })
     }
 
-    /// Goes on reading leases as long as `goes_on` says so, and at the end decides.
-    pub fn go_on(&mut self, mut reading: Reading, file: &ObjectFile, goes_on: impl FnMut() -> bool) -> Begun {
-        let head = &self.page[..reading.head_len];
+    /// Goes on reading leases as long as `goes_on` says so, and at the end decides. `None`: there are more to be read.
+    pub fn go_on(&mut self, reading: &mut Reading, file: &ObjectFile, goes_on: impl FnMut() -> bool) -> Option<Looked> {
+        let Reading { header, met, place, head_len } = reading;
+        let header = match header {
+            Ok(header) => &*header,
+            Err(malformed) => {
+                let reason = malformed.to_string();
+                let flaw = Flaw { region: HEADER, reason, tahoe_corrupt: true, only_kept: false };
+                return Some(Looked::of(Seen::Corrupt, vec![flaw], Decision::default()));
+            }
+        };
+        let head = &self.page[..*head_len];
         let most = if self.settings.conduct == Conduct::Compat { u64::MAX } else { LEASES_READ };
         let share = ShareBytes { head, size: file.size(), rest: file, most };
-        let Reading { header, met, place, .. } = &mut reading;
         let visit = |record: Record<'_>| {
             *self.ages.entry(record.lease.age_days(self.now)).or_default() += 1;
             met.meet(self.settings, header, record.lease, self.now);
         };
         let read = match share.records_from(place, header, visit, goes_on) {
-            Ok(TableRead::Part) => return Begun::Reading(reading),
+            Ok(TableRead::Part) => return None,
             Ok(TableRead::End(extra)) => Ok(extra),
             Err(fault) => Err(fault),
         };
-        let Reading { header, met, .. } = reading;
-        let flaws = judge(&header, share.size, &read, &met.dates);
+        let flaws = judge(header, share.size, &read, &met.dates);
         let whole = Share {
             share_type: header.share_type(),
             size: share.size,
@@ -175,7 +162,7 @@ impl Sight<'_> {
         };
         let (seen, decision) = match read {
             Ok(_) => {
-                let decision = self.decide(&header, &share, &met, &flaws);
+                let decision = self.decide(header, &share, met, &flaws);
                 // A failure to cancel comes after the share was counted as examined.
                 (if decision.stops.is_some() { Seen::Stops(Some(whole)) } else { Seen::Whole(whole) }, decision)
             }
@@ -189,7 +176,7 @@ impl Sight<'_> {
                 (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
             }
         };
-        Begun::Looked(Looked::of(seen, flaws, decision))
+        Some(Looked::of(seen, flaws, decision))
     }
 
     fn decide(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, met: &Met, flaws: &[Flaw]) -> Decision {

@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, CWD, FileType};
+use rustix::fs::{AtFlags, CWD};
 
 use super::ends::Ends;
 use super::listing::ShareEntry;
@@ -14,14 +14,15 @@ use super::node::{NodeSign, running_node};
 use super::{DiskUsage, FileId, Site, TahoePrefix};
 use crate::calls::{fstat, statat};
 use crate::shown;
-use crate::store::{HeldFolder, ObjectFile, open};
+use crate::store::open::{self, OpenEntry, is_link};
+use crate::store::{HeldFolder, ObjectFile};
 
 /// An open bucket of a [`TahoeStore`](super::TahoeStore).
 #[derive(Debug)]
 pub struct TahoeBucket<'a> {
     prefix: &'a TahoePrefix,
     name: &'a [u8],
-    dir: OwnedFd,
+    dir: OpenEntry,
     disk_usage: DiskUsage,
     ends: Ends,
 }
@@ -33,12 +34,12 @@ impl<'a> TahoeBucket<'a> {
         disk_usage: DiskUsage,
         ends: Ends,
     ) -> io::Result<TahoeBucket<'a>> {
-        let dir = open::folder_in(&prefix.dir, name)?;
+        let dir = open::folder_in(&prefix.dir.fd, name)?;
         Ok(TahoeBucket { prefix, name, dir, disk_usage, ends })
     }
 
     pub(super) fn dir_fd(&self) -> &OwnedFd {
-        &self.dir
+        &self.dir.fd
     }
 
     pub(super) fn ends(&self) -> Ends {
@@ -65,12 +66,12 @@ impl<'a> TahoeBucket<'a> {
     /// # Errors
     /// If the file system cannot tell.
     pub fn disk_bytes(&self) -> io::Result<u64> {
-        Ok(self.disk_usage.of_directory(&fstat(&self.dir)?))
+        Ok(self.disk_usage.of_directory(&fstat(&self.dir.fd)?))
     }
 
     /// Which folder it is.
     pub(crate) fn id(&self) -> io::Result<FileId> {
-        Ok(FileId::of(&fstat(&self.dir)?))
+        Ok(FileId::of(&fstat(&self.dir.fd)?))
     }
 
     /// The path of the bucket.
@@ -100,9 +101,10 @@ impl<'a> TahoeBucket<'a> {
         Ok(bucket)
     }
 
-    /// Whether the bucket was reached through a link: then nothing in it is ever changed. Costs two system calls.
+    /// Whether the bucket was reached through a link: then nothing in it is ever changed.
     pub fn is_behind_link(&self) -> bool {
-        is_link(CWD, self.prefix.path.as_os_str().as_bytes()) || is_link(self.prefix.dir.as_fd(), self.name)
+        let TahoePrefix { dir, path, .. } = self.prefix;
+        dir.is_behind_link(CWD, &**path) || self.dir.is_behind_link(&dir.fd, self.name)
     }
 
     /// Why the node of its store must be taken to be running, if so; see [`running_node`](super::running_node).
@@ -112,12 +114,12 @@ impl<'a> TahoeBucket<'a> {
 
     /// Whether the share of this name is a link, which is never followed to change anything. Costs a system call.
     pub(crate) fn is_link_named(&self, name: &[u8]) -> bool {
-        is_link(self.dir.as_fd(), name)
+        is_link(&self.dir.fd, name)
     }
 
     /// Whether anything has this name. Costs a system call.
     pub(crate) fn has(&self, name: &[u8]) -> bool {
-        statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+        statat(&self.dir.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Opens a share for reading. A link is followed; what is no regular file is refused, and not even opened.
@@ -125,13 +127,7 @@ impl<'a> TahoeBucket<'a> {
     /// # Errors
     /// Whatever kept it from being opened; kind `IsADirectory` for a directory.
     pub fn open_share(&self, share: &ShareEntry) -> io::Result<ObjectFile> {
-        let opened = ObjectFile::open_listed(&self.dir, share.name(), share.listed())?;
+        let opened = ObjectFile::open_listed(&self.dir.fd, share.name(), share.listed())?;
         Ok(self.disk_usage.of_share(opened))
     }
-}
-
-/// What has gone is none.
-fn is_link(dir: BorrowedFd<'_>, name: &[u8]) -> bool {
-    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }

@@ -13,7 +13,7 @@ use super::TahoeStore;
 use super::turns::Turn;
 use crate::calls::{patiently, statat};
 use crate::store::held::{beneath, plain};
-use crate::store::open::{self, DIRECTORY, is_a_link};
+use crate::store::open::{self, DIRECTORY, OpenEntry, is_a_link};
 use crate::store::{ObjectFile, Stamp, not_regular};
 use crate::tahoe::cancel::Rewrite;
 use crate::tahoe::number::ShareNumber;
@@ -86,8 +86,8 @@ impl TahoeStore {
     pub fn reads_as_before(&self, prefix: &str, share: (&[u8], &[u8]), stamp: &Stamp, rewrite: &Rewrite) -> bool {
         let open = || {
             let prefix = open::folder_in(self.shares(), prefix)?;
-            let bucket = open::folder_in(&prefix, share.0)?;
-            ObjectFile::open_in(&bucket, share.1)
+            let bucket = open::folder_in(&prefix.fd, share.0)?;
+            ObjectFile::open_in(&bucket.fd, share.1)
         };
         reads_as_before(open(), stamp, rewrite)
     }
@@ -221,7 +221,7 @@ impl OpenedBucket<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        ObjectFile::from_fd(file).map(|file| Some(self.store.disk_usage.of_share(file)))
+        ObjectFile::of(OpenEntry { fd: file, direct: true }).map(|file| Some(self.store.disk_usage.of_share(file)))
     }
 }
 

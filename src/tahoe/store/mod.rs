@@ -39,7 +39,8 @@ use crate::calls::{Tries, fstat, statat};
 use crate::error::{Error, Result};
 use crate::policy::ring::Ring;
 use crate::store::held::FileId;
-use crate::store::{ErrorCause, More, Names, Nature, ObjectFile, Store, Strays, explained, open};
+use crate::store::open::{self, OpenEntry};
+use crate::store::{ErrorCause, More, Names, Nature, ObjectFile, Store, Strays, explained};
 use crate::tahoe::{STOPS_TAHOE, names};
 
 /// Bytes of names that are read at once: some 2,700 names of buckets.
@@ -100,7 +101,7 @@ pub struct TahoeStore {
 /// An open prefix of a [`TahoeStore`].
 #[derive(Debug)]
 pub struct TahoePrefix {
-    dir: OwnedFd,
+    dir: OpenEntry,
     path: Arc<Path>,
     prefix: Box<[u8]>,
     site: Arc<Site>,
@@ -239,7 +240,7 @@ impl Store for TahoeStore {
 
     fn strays(&self) -> io::Result<Strays> {
         self.check_still_there()?;
-        let dir = open::folder_in(self.shares(), c".")?;
+        let dir = open::folder_in(self.shares(), c".")?.fd;
         let mut buf = [MaybeUninit::uninit(); 32 * 1024];
         let mut listing = RawDir::new(&dir, &mut buf);
         // Prefixes that this crawl leaves out are prefixes all the same.
@@ -280,7 +281,7 @@ impl Store for TahoeStore {
 
     fn read_names(&self, prefix: &mut TahoePrefix, names: &mut Names) -> io::Result<More> {
         let mut buf = [MaybeUninit::uninit(); LISTING_LEN];
-        let mut listing = RawDir::new(&prefix.dir, &mut buf);
+        let mut listing = RawDir::new(&prefix.dir.fd, &mut buf);
         let mut more = More::No;
         let mut tries = Tries::default();
         while let Some(entry) = listing.next() {
@@ -319,7 +320,7 @@ impl TahoePrefix {
     fn nature(&self, name: &[u8], file_type: FileType) -> Nature {
         let directory = match file_type {
             FileType::Directory | FileType::Unknown => true,
-            FileType::Symlink => statat(&self.dir, name, AtFlags::empty())
+            FileType::Symlink => statat(&self.dir.fd, name, AtFlags::empty())
                 .is_ok_and(|target| FileType::from_raw_mode(target.st_mode) == FileType::Directory),
             _ => false,
         };

@@ -64,7 +64,7 @@ impl Presence {
         // A mount that came back: the path is there again, and what was opened before is of no use.
         fstat(&*known.held).map_err(|e| io::Error::other(format!("the folder shares was gone for a while: {e}")))?;
         if found != known.id {
-            let there = open::folder_in(CWD, path).map_err(gone)?;
+            let there = open::folder_in(CWD, path).map_err(gone)?.fd;
             let is_it = FileId::of(&fstat(&there)?).device == known.id.device && list_the_same(&known.held, &there)?;
             if !is_it {
                 return Err(io::Error::other("the folder shares was replaced by another while it was being walked"));
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn presence(path: &Path) -> Presence {
-        let held = open::folder_in(CWD, path).unwrap();
+        let held = open::folder_in(CWD, path).unwrap().fd;
         let id = FileId::of(&fstat(&held).unwrap());
         Presence::new(held, id)
     }

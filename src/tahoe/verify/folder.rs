@@ -8,9 +8,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FsWord, PROC_SUPER_MAGIC, StatVfsMountFlags, statfs, statvfs};
+use rustix::fs::{CWD, FsWord, PROC_SUPER_MAGIC, StatVfsMountFlags};
 
 use super::{Quarantine, VerifySettings};
+use crate::calls::{statfs, statvfs};
 use crate::error::{Error, Result};
 use crate::shown;
 use crate::store::open::{folder_in, is_a_link};
@@ -144,7 +145,7 @@ impl Place {
 /// If it is not there or cannot be opened.
 pub(super) fn open(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> io::Result<HeldFolder> {
     let path = path(settings, bucket);
-    Ok(HeldFolder::new(folder_in(CWD, &path)?, path))
+    Ok(HeldFolder::new(folder_in(CWD, &path)?.fd, path))
 }
 
 /// The folder from which on no link is followed, and what is still to be entered from there: the store and `quarantine`, or the
