@@ -4,10 +4,10 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use serde_json::Value;
-use sexton::policy::budget::{Accrual, Budget, Terms, Usual};
+use sexton::policy::budget::{Accrual, BudgetAccount, Terms, Usual};
 use sexton::policy::cycle::{CycleIdentity, Rehearsal};
 use sexton::policy::fair::FairQueue;
-use sexton::state::{Progress, SqliteStore, StateStore};
+use sexton::state::{PrefixProgress, SqliteStore, StateStore};
 use sexton::store::{Names, Nature};
 
 /// Listing: names in hash order, in chunks as the lister reads them, then all taken in byte order.
@@ -37,7 +37,7 @@ fn slices(c: &mut Criterion) {
     let clients: Vec<std::sync::Arc<str>> = (0..64).map(|i| format!("client {i}").into()).collect();
     c.bench_function("governor: queue, grant and settle one slice of 64 clients", |b| {
         let (mut budget, mut queue, mut now, mut id) =
-            (Budget::new(terms, Accrual::Elapsed, 0.0), FairQueue::default(), 0.0, 0);
+            (BudgetAccount::new(terms, Accrual::Elapsed, 0.0), FairQueue::default(), 0.0, 0);
         clients.iter().for_each(|client| queue.push(client, 1.0, ()));
         b.iter(|| {
             now += 2.0;
@@ -73,7 +73,7 @@ fn commit(c: &mut Criterion) {
     let key = state.begin("bench", &identity, 0.0).expect("a cycle").key();
     let claim = state.claim(&key, 1).expect("a claim").remove(0);
     let progress = || {
-        vec![Progress {
+        vec![PrefixProgress {
             prefix: claim.prefix,
             fence: claim.fence,
             cursor: Some(vec![b'a'; 26]),

@@ -91,7 +91,6 @@ pub enum Error {
         doing: &'static str,
         /// The state file.
         path: PathBuf,
-        /// The cause.
         cause: String,
         /// What it lacks there.
         lacks: StateLack,
@@ -104,7 +103,6 @@ pub enum Error {
         doing: &'static str,
         /// The state file.
         path: PathBuf,
-        /// The cause.
         cause: String,
     },
 
@@ -114,7 +112,6 @@ pub enum Error {
         Difference::list(differences)
     )]
     CycleDiffers {
-        /// The crawl.
         crawl: String,
         /// The unfinished cycle's number.
         cycle: u64,
@@ -128,9 +125,7 @@ pub enum Error {
          the same parameters"
     )]
     HalfDone {
-        /// The crawl.
         crawl: String,
-        /// The cycle.
         cycle: u64,
         /// In how many buckets.
         buckets: u64,
@@ -143,7 +138,6 @@ pub enum Error {
         most * 100.0
     )]
     SafetyCatch {
-        /// The crawl.
         crawl: String,
         /// The cycle that waits.
         cycle: u64,
@@ -169,7 +163,6 @@ pub enum Error {
     Unchangeable {
         /// What could not be changed last.
         path: PathBuf,
-        /// The cause.
         cause: String,
     },
 
@@ -187,14 +180,12 @@ pub enum Error {
     Tally {
         /// The crawl, or the part of it.
         crawl: String,
-        /// The cause.
         cause: String,
     },
 
     /// A job panicked on too many buckets.
     #[error("crawl {crawl} stopped: its job panicked on {panics} buckets, last on {bucket}: {message}")]
     JobPanicked {
-        /// The crawl.
         crawl: String,
         /// Panics in this cycle.
         panics: u32,
@@ -207,7 +198,6 @@ pub enum Error {
     /// A step of a maintenance panicked: that run has ended, the next one is tried at its time.
     #[error("maintenance {maintenance} stopped: a step of it panicked: {message}")]
     MaintenancePanicked {
-        /// The maintenance.
         maintenance: String,
         /// The panic message.
         message: String,

@@ -91,7 +91,6 @@
 //! 6. When the last prefix is complete the tallies are read back and merged in ring order, whoever worked on them, and the
 //!    job makes its part of the [`CycleReport`](model::CycleReport).
 
-#![deny(missing_docs)]
 // What only some of the rooms and shells use is not dead where they are left out.
 #![cfg_attr(not(feature = "daemon"), allow(dead_code, unused_imports))]
 

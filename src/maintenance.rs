@@ -148,15 +148,9 @@ pub enum MaintenanceResult {
         figures: Map<String, Value>,
     },
     /// Nothing was done, so that nothing is destroyed.
-    Refused {
-        /// Why.
-        why: String,
-    },
+    Refused { why: String },
     /// It ended with an error; what was done is whole.
-    Failed {
-        /// The error.
-        error: String,
-    },
+    Failed { error: String },
 }
 
 impl MaintenanceResult {

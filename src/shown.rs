@@ -1,5 +1,5 @@
 //! Names from a disk as text for people: whatever a file is called, nothing of it acts on a terminal, breaks a line of a log,
-//! or turns the text round.
+//! or turns the text round. And how long something takes, as people read it.
 //!
 //! A name becomes text here and nowhere else; what is printed later is text already.
 
@@ -24,6 +24,27 @@ pub(crate) fn path(path: &Path) -> String {
     name(path.as_os_str().as_bytes())
 }
 
+/// Shows a time in seconds: `2 h 47 min`, the rest left out, in two units at most; below ten seconds with a digit, below one in
+/// milliseconds.
+pub(crate) fn duration(secs: f64) -> String {
+    const UNITS: [(&str, u64, u64); 3] = [("d", 86_400, 3600), ("h", 3600, 60), ("min", 60, 1)];
+    match secs {
+        ..0.0005 => return "0 s".to_owned(),
+        ..0.01 => return format!("{:.1} ms", secs * 1e3),
+        ..0.9995 => return format!("{:.0} ms", secs * 1e3),
+        ..9.95 => return format!("{secs:.1} s").replace(".0 s", " s"),
+        _ => {}
+    }
+    // What does not fit is the longest time there is.
+    let secs = secs as u64;
+    let Some(unit) = UNITS.iter().position(|(_, size, _)| secs >= *size) else { return format!("{secs} s") };
+    let (word, size, part) = UNITS[unit];
+    match secs % size / part {
+        0 => format!("{} {word}", secs / size),
+        rest => format!("{} {word} {rest} {}", secs / size, UNITS.get(unit + 1).map_or("s", |(word, ..)| word)),
+    }
+}
+
 /// Whether a character does something to the text around it.
 fn acts(c: char) -> bool {
     let separates = matches!(c, '\u{2028}' | '\u{2029}');
@@ -44,5 +65,15 @@ mod tests {
         assert_eq!(name("\u{9b}1m \u{202e}gpj \u{2028}".as_bytes()), r"\u{9b}1m \u{202e}gpj \u{2028}");
         assert_eq!(name(b"\xff\xfeok\xc3"), r"\xff\xfeok\xc3");
         assert_eq!(path(Path::new("/srv/\u{1b}c/1")), r"/srv/\u{1b}c/1");
+    }
+
+    #[test]
+    fn times_are_shown_in_two_units_at_most() {
+        let shown = [0.0, 0.0044, 0.5, 1.0, 9.94, 59.9, 3599.6, 10_020.0, 86_400.0, 609_000.0].map(duration);
+        let expected =
+            ["0 s", "4.4 ms", "500 ms", "1 s", "9.9 s", "59 s", "59 min 59 s", "2 h 47 min", "1 d", "7 d 1 h"];
+        assert_eq!(shown, expected);
+        assert_eq!([-1.0, f64::NAN].map(duration), ["0 s", "0 s"]);
+        assert!(duration(f64::INFINITY).contains(" d"), "{}", duration(f64::INFINITY));
     }
 }

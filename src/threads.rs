@@ -24,7 +24,7 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// # Errors
 /// [`Error::Config`] for any other cause.
 pub(crate) fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-    let (mut backoff, work) = (Backoff::default(), Work::new(work));
+    let (mut backoff, work) = (Backoff::default(), PendingRun::new(work));
     loop {
         match work.attempt(name) {
             Err(error) if error.retry() == Retry::Helps => std::thread::sleep(told(&error, &mut backoff)),
@@ -38,7 +38,7 @@ pub(crate) fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Se
 /// # Errors
 /// As [`start`].
 pub(crate) async fn start_among_others(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let (mut backoff, work) = (Backoff::default(), Work::new(work));
+    let (mut backoff, work) = (Backoff::default(), PendingRun::new(work));
     loop {
         match work.attempt(name) {
             Err(error) if error.retry() == Retry::Helps => {
@@ -107,13 +107,13 @@ fn attempt<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'sta
 
 /// Work for a thread that may have to be tried for again and again. A thread that is not started drops what it was given,
 /// so it is given a share.
-struct Work<T>(Arc<Mutex<Option<Run<T>>>>);
+struct PendingRun<T>(Arc<Mutex<Option<Run<T>>>>);
 
 type Run<T> = Box<dyn FnOnce() -> T + Send>;
 
-impl<T: Send + 'static> Work<T> {
-    fn new(work: impl FnOnce() -> T + Send + 'static) -> Work<T> {
-        Work(Arc::new(Mutex::new(Some(Box::new(work)))))
+impl<T: Send + 'static> PendingRun<T> {
+    fn new(work: impl FnOnce() -> T + Send + 'static) -> PendingRun<T> {
+        PendingRun(Arc::new(Mutex::new(Some(Box::new(work)))))
     }
 
     fn attempt(&self, name: &str) -> Result<JoinHandle<T>> {

@@ -1,29 +1,29 @@
 //! The Checkpointer: the only writer of the state.
 //!
-//! Owns the [`Writer`], and answers every message at once, on a thread of its own (the engine gives it
+//! Owns the [`StateWriter`], and answers every message at once, on a thread of its own (the engine gives it
 //! an arbiter). It asks for no slice and waits for nobody: whoever sends it work holds the slice, and charges it with what
 //! the answer says it has cost. For commits after every bucket it lends the writer to the threads that fold.
 
 use actix::prelude::*;
 
-use super::guard::Guard;
+use super::guard::ActorGuard;
 use super::messages::{
     AtWriter, Batch, CarryOut, ClaimPrefixes, Claimed, Committed, Deliver, Ran, ReleaseClaims, Stop, Tidy, TidyDone,
 };
 use crate::clock::Time;
 use crate::error::Result;
 use crate::settings::Order;
-use crate::state::Writer;
+use crate::state::StateWriter;
 
 /// The actor that keeps the state.
 pub struct Checkpointer {
-    writer: Writer,
+    writer: StateWriter,
     time: Time,
-    _guard: Guard,
+    _guard: ActorGuard,
 }
 
 impl Checkpointer {
-    pub(crate) fn new(writer: Writer, time: Time, guard: Guard) -> Self {
+    pub(crate) fn new(writer: StateWriter, time: Time, guard: ActorGuard) -> Self {
         Checkpointer { writer, time, _guard: guard }
     }
 }

@@ -28,7 +28,6 @@ pub enum Command {
     /// Confirms what a cycle has shown ([`CrawlStatus::rehearsal`](crate::model::CrawlStatus)), so that it is carried out. In
     /// effect when that is saved. Refused unless the crawl waits for just that.
     Confirm {
-        /// The cycle.
         cycle: u64,
         /// How many objects it would delete. Must be right where it is given, and must be given where that is more than the
         /// safety catch allows.
@@ -68,10 +67,10 @@ impl Command {
 
 /// What is wanted of one task; it may change at any time.
 #[derive(Default)]
-pub(crate) struct Control(watch::Sender<Wanted>);
+pub(crate) struct Control(watch::Sender<Orders>);
 
 #[derive(Debug, Default)]
-struct Wanted {
+struct Orders {
     stopped: bool,
     paused: bool,
     /// Whether a command to start waits to be followed.
@@ -150,7 +149,7 @@ impl Control {
         AtWork(self)
     }
 
-    async fn until(&self, holds: impl FnMut(&Wanted) -> bool) {
+    async fn until(&self, holds: impl FnMut(&Orders) -> bool) {
         // The sender lives as long as `self`.
         let _ = self.0.subscribe().wait_for(holds).await;
     }

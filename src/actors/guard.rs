@@ -1,6 +1,6 @@
 //! What ends the engine when an actor panics.
 //!
-//! A panic in a handler kills an actor silently and nothing restarts it. Each actor therefore owns a [`Guard`]: dropped
+//! A panic in a handler kills an actor silently and nothing restarts it. Each actor therefore owns a [`ActorGuard`]: dropped
 //! while panicking, it blows the engine's fuse, so the engine ends with an error that its owner sees.
 
 use std::sync::Arc;
@@ -48,19 +48,19 @@ impl Fuse {
     }
 
     /// Makes the guard of an actor.
-    pub fn guard(&self, actor: &'static str) -> Guard {
-        Guard { fuse: self.clone(), actor }
+    pub fn guard(&self, actor: &'static str) -> ActorGuard {
+        ActorGuard { fuse: self.clone(), actor }
     }
 }
 
 /// Held by an actor; blows the fuse if the actor panics.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct ActorGuard {
     fuse: Fuse,
     actor: &'static str,
 }
 
-impl Drop for Guard {
+impl Drop for ActorGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let message = "its message stands in the log before this line".to_owned();

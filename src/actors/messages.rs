@@ -29,10 +29,10 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Result};
 use crate::job::{Candidate, Counts};
 use crate::model::Subscribers;
-use crate::policy::cycle::{self, Cycle, CycleIdentity, CycleKey};
+use crate::policy::cycle::{self, CycleIdentity, CycleKey, KnownCycle};
 use crate::settings::{BudgetSettings, Order};
 use crate::slice::{EngineId, TimeSlice};
-use crate::state::{Claim, Consent, LastRun, Progress, Standing, StateStore, Tidied, TidyStep};
+use crate::state::{Claim, Consent, CycleStanding, LastRun, PrefixProgress, StateStore, Tidied, TidyStep};
 use crate::store::{Names, Store};
 
 /// Asks for a slice, which comes when it is the client's turn and the budget allows it. See [`SlicePort::slice`].
@@ -112,7 +112,7 @@ pub struct SetSlots(pub EngineId, pub u32);
 
 /// A prefix that a worker has claimed and wants to have listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ListingRequest {
     /// Position in the ring.
     pub position: u32,
     /// Names up to this one are left out.
@@ -126,10 +126,9 @@ pub struct NextListing<S: Store> {
     /// The cycle; listings are not kept beyond it.
     pub cycle: u64,
     /// All prefixes that the worker still has to list, in ring order. What is not answered now is read ahead.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<ListingRequest>,
     /// The slice under which it is done.
     pub slice: TimeSlice,
-    /// Which store.
     pub store: std::marker::PhantomData<fn() -> S>,
 }
 
@@ -213,19 +212,19 @@ pub struct WantedCycle {
 
 impl WantedCycle {
     /// As the policy compares it.
-    pub fn wanted(&self) -> cycle::Wanted<'_> {
+    pub fn wanted(&self) -> cycle::WantedIdentity<'_> {
         let WantedCycle { store, job, parameters, ring, now, .. } = self;
-        cycle::Wanted { store, job, parameters, ring, now: *now }
+        cycle::WantedIdentity { store, job, parameters, ring, now: *now }
     }
 
     /// Whether it is to be rehearsed, the newest cycle being this.
-    pub fn is_to_rehearse(&self, latest: Option<&Cycle>) -> bool {
+    pub fn is_to_rehearse(&self, latest: Option<&KnownCycle>) -> bool {
         self.rehearses_first && !cycle::is_confirmed(latest, &self.wanted())
     }
 
     /// As it is frozen in a cycle that begins at this moment of the wall clock, after the newest one there is. Here it is
     /// decided whether the cycle is a rehearsal: what was not confirmed is rehearsed, whoever begins it.
-    pub fn identity(&self, at: f64, latest: Option<&Cycle>) -> CycleIdentity {
+    pub fn identity(&self, at: f64, latest: Option<&KnownCycle>) -> CycleIdentity {
         CycleIdentity {
             store: self.store.clone(),
             job: self.job.clone(),
@@ -243,9 +242,8 @@ impl WantedCycle {
 
 /// The cycle to work on.
 #[derive(Debug)]
-pub struct Opened {
-    /// The cycle.
-    pub cycle: Cycle,
+pub struct OpenedCycle {
+    pub cycle: KnownCycle,
     /// How it came.
     pub origin: Origin,
     /// What was saved of it so far; empty if it is new.
@@ -280,7 +278,6 @@ pub enum Origin {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Claimed")]
 pub struct ClaimPrefixes {
-    /// The cycle.
     pub cycle: CycleKey,
     /// How many at most.
     pub most: u32,
@@ -302,10 +299,9 @@ pub struct Claimed {
 #[derive(Debug, Message)]
 #[rtype(result = "Committed")]
 pub struct Batch {
-    /// The cycle.
     pub cycle: CycleKey,
     /// What to save, one entry per prefix.
-    pub progress: Vec<Progress>,
+    pub progress: Vec<PrefixProgress>,
     /// The wall clock, in seconds since 1970.
     pub at: f64,
 }
@@ -316,7 +312,7 @@ pub struct Committed {
     /// What was to be saved, back again.
     pub batch: Batch,
     /// How the cycle stands, or why nothing was saved.
-    pub result: Result<Standing>,
+    pub result: Result<CycleStanding>,
     /// What it has cost, by the meter of the checkpointer's thread.
     pub cost: Duration,
 }
@@ -333,7 +329,6 @@ pub struct AtWriter(pub Box<StateWork>);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct ReleaseClaims {
-    /// The cycle.
     pub cycle: CycleKey,
     /// Prefix and fence of each.
     pub claims: Vec<(u32, u64)>,
@@ -348,7 +343,6 @@ pub struct Deliver(pub CycleKey);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct CarryOut {
-    /// The cycle.
     pub cycle: CycleKey,
     /// By what right.
     pub consent: Consent,
@@ -360,7 +354,6 @@ pub struct CarryOut {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<()>")]
 pub struct Ran {
-    /// The maintenance.
     pub maintenance: String,
     /// How it ended.
     pub run: LastRun,

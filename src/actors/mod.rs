@@ -23,7 +23,7 @@ pub use governor::{Governor, GovernorHandle, OVERRUN_TOLD};
 pub(crate) use guard::Fuse;
 pub use lister::PrefixLister;
 pub use processor::{BucketProcessor, Cycles};
-pub(crate) use processor::{Crawl, CrawlPlan, Launched, Ports, WriterPort};
+pub(crate) use processor::{CrawlPlan, CrawlTask, Launched, Ports, WriterPort};
 pub(crate) use upkeep::Keeper;
 pub use upkeep::Upkeep;
 pub use wiring::Life;

@@ -13,7 +13,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::guard::Guard;
+use super::guard::ActorGuard;
 use super::messages::{SlicePort, Stop, Tidy};
 use crate::clock::Time;
 use crate::error::{Error, Result};
@@ -169,11 +169,11 @@ impl Keeper {
 /// The actor that keeps the state in order.
 pub struct Upkeep {
     keeper: Arc<Keeper>,
-    _guard: Guard,
+    _guard: ActorGuard,
 }
 
 impl Upkeep {
-    pub(crate) fn new(keeper: Keeper, guard: Guard) -> Self {
+    pub(crate) fn new(keeper: Keeper, guard: ActorGuard) -> Self {
         Upkeep { keeper: Arc::new(keeper), _guard: guard }
     }
 }

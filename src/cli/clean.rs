@@ -15,8 +15,8 @@ use super::watch::{Ending, until_end_of};
 use super::{Exit, output};
 use crate::clock::Time;
 use crate::cumulus::CleaningReport;
-use crate::cumulus::policy::{Clock, Limits, Mode, Options, Part, Policy};
-use crate::cumulus::settings::{CleaningSettings, LongLocks, Manner};
+use crate::cumulus::policy::{ClockTrust, Limits, Mode, Options, Policy, RunPart};
+use crate::cumulus::settings::{CleaningMode, CleaningSettings, LongLocks};
 use crate::engine::{Cycles, Engine};
 use crate::error::{Error, Result, Retry};
 use crate::settings::{BudgetSettings, Settings};
@@ -176,9 +176,9 @@ pub fn run(args: &CleanArgs) -> Result<Exit> {
 
 fn settings(args: &CleanArgs) -> Result<CleaningSettings> {
     let clock = match (args.now, args.accept_clock) {
-        (Some(_), _) => Clock::Given,
-        (None, true) => Clock::Accepted,
-        (None, false) => Clock::Wall,
+        (Some(_), _) => ClockTrust::Given,
+        (None, true) => ClockTrust::Accepted,
+        (None, false) => ClockTrust::Wall,
     };
     let options = Options {
         now: args.now.unwrap_or(0.0),
@@ -194,9 +194,9 @@ fn settings(args: &CleanArgs) -> Result<CleaningSettings> {
         part: part(args)?,
     };
     let manner = match (args.dry_run, args.at_once) {
-        (true, _) => Manner::DryRun,
-        (false, true) => Manner::AtOnce,
-        (false, false) => Manner::InSlices,
+        (true, _) => CleaningMode::DryRun,
+        (false, true) => CleaningMode::AtOnce,
+        (false, false) => CleaningMode::InSlices,
     };
     let long = args.allow_long_lock || args.at_once;
     Ok(CleaningSettings {
@@ -236,15 +236,15 @@ fn policy(args: &CleanArgs) -> Result<Option<Policy>> {
     }))
 }
 
-fn part(args: &CleanArgs) -> Result<Part> {
+fn part(args: &CleanArgs) -> Result<RunPart> {
     if !args.mark.is_empty() && args.only != Some(Only::Mark) {
         return Err(Error::Config("--mark goes with --only mark".to_owned()));
     }
     Ok(match args.only {
-        None => Part::Whole,
-        Some(Only::Gc) => Part::GarbageCollection,
-        Some(Only::Mark) => Part::Marking(args.mark.clone()),
-        Some(Only::Balance) => Part::Balancing,
+        None => RunPart::Whole,
+        Some(Only::Gc) => RunPart::GarbageCollection,
+        Some(Only::Mark) => RunPart::Marking(args.mark.clone()),
+        Some(Only::Balance) => RunPart::Balancing,
     })
 }
 

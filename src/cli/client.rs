@@ -26,7 +26,7 @@ const TOKEN_MOST_BYTES: u64 = 1024;
 
 /// How to reach the daemon.
 #[derive(Debug, Args)]
-pub struct Reach {
+pub struct DaemonAddress {
     /// The daemon of this configuration [default: the one that runs]
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     config: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct Reach {
 }
 
 /// A connection to a daemon.
-pub struct Client {
+pub struct DaemonClient {
     agent: ureq::Agent,
     url: String,
     token: Option<String>,
@@ -51,12 +51,12 @@ pub struct Client {
     pid: Option<u32>,
 }
 
-impl Client {
+impl DaemonClient {
     /// Finds the daemon.
     ///
     /// # Errors
     /// [`Error::Daemon`] says clearly if none runs, or which do.
-    pub fn find(reach: &Reach) -> Result<Client> {
+    pub fn find(reach: &DaemonAddress) -> Result<DaemonClient> {
         let config = ureq::Agent::config_builder();
         // A proxy of the environment is for other hosts.
         let config = config.timeout_global(Some(ANSWER_WITHIN)).http_status_as_error(false).proxy(None);
@@ -88,7 +88,7 @@ impl Client {
             Ok(token) => (Some(token), String::new()),
             Err(why) => (None, why),
         };
-        Ok(Client { agent, url, token, no_token, pid })
+        Ok(DaemonClient { agent, url, token, no_token, pid })
     }
 
     /// Reads.
@@ -241,7 +241,7 @@ fn token(path: &Path, bytes: &[u8]) -> std::result::Result<String, String> {
 }
 
 /// The card of the daemon that is meant, and the address in the configuration, if that is known.
-fn card(reach: &Reach) -> Result<(FoundCard, Option<SocketAddr>)> {
+fn card(reach: &DaemonAddress) -> Result<(FoundCard, Option<SocketAddr>)> {
     match &reach.config {
         Some(path) => match named_by(path) {
             Ok((state, listen)) => {
@@ -265,7 +265,7 @@ fn card(reach: &Reach) -> Result<(FoundCard, Option<SocketAddr>)> {
 
 /// What the daemon of the configuration that is meant waits for: it has no card before it has begun, and answers on its
 /// address all the same.
-fn waits_at_its_start(agent: &ureq::Agent, reach: &Reach) -> Option<Error> {
+fn waits_at_its_start(agent: &ureq::Agent, reach: &DaemonAddress) -> Option<Error> {
     let named = match &reach.config {
         Some(path) => named_by(path).ok(),
         None => usual().0,

@@ -3,13 +3,15 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{ConfigCommand, Exit, output};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EXAMPLE};
 use crate::cumulus::policy::Policy;
-use crate::cumulus::settings::{CleaningSettings, Manner};
+use crate::cumulus::settings::{CleaningMode, CleaningSettings};
 use crate::error::{Error, Result};
+use crate::shown::duration;
 use crate::spelling::Percent;
 
 /// Runs the command.
@@ -56,7 +58,7 @@ fn warnings(config: &Config, now: f64) -> Vec<String> {
 /// What the file means, a line for each thing that it sets up.
 fn meaning(config: &Config) -> Vec<String> {
     let budget = &config.settings.budget;
-    let every = humantime::format_duration;
+    let every = |time: Duration| duration(time.as_secs_f64());
     let mut lines = vec![format!(
         "budget: {} of one core, by {}, in slices of {}",
         Percent::of_cores(budget.rate),
@@ -91,7 +93,7 @@ fn meaning(config: &Config) -> Vec<String> {
 }
 
 fn cleaning(cleaning: &CleaningSettings) -> String {
-    let every = humantime::format_duration;
+    let every = |time: Duration| duration(time.as_secs_f64());
     let policy = match cleaning.options.policy {
         None => "by the rule of its era".to_owned(),
         Some(Policy::Benefit { threshold_days, .. }) => format!("benefit above {threshold_days} days"),
@@ -101,7 +103,7 @@ fn cleaning(cleaning: &CleaningSettings) -> String {
         "cleaning {}: {}, {policy}, {}{} after each run, first after {}, locked {} of the time in steps of {}",
         cleaning.task.name,
         cleaning.database.display(),
-        if cleaning.manner == Manner::DryRun { "only planned, " } else { "" },
+        if cleaning.manner == CleaningMode::DryRun { "only planned, " } else { "" },
         every(cleaning.task.every),
         every(cleaning.task.slow_start),
         Percent::of_cores(cleaning.lock_duty),

@@ -4,13 +4,13 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 
-use super::client::{Client, Reach};
+use super::client::{DaemonAddress, DaemonClient};
 use super::status::over_max_delete;
 use super::{Exit, output};
 use crate::clock;
 use crate::daemon::api::shapes::{
-    Budget, BudgetReport, BudgetSetting, Cleaning, Confirmation, Crawl, CrawlDetail, DaemonStatus, Finding, Findings,
-    Paused, PercentSetting, ProblemSubject,
+    Budget, BudgetReport, BudgetSetting, Cleaning, Confirmation, Crawl, CrawlDetail, DaemonStatus, Findings, Paused,
+    PercentSetting, ProblemSubject, ShownFinding,
 };
 use crate::engine::Command;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub struct OneOrAllArgs {
     name: Option<String>,
 
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// One crawl or cleaning.
@@ -36,7 +36,7 @@ pub struct OneArgs {
     name: String,
 
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// What `sexton budget` takes.
@@ -51,7 +51,7 @@ pub struct BudgetArgs {
     reset: bool,
 
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// What `sexton findings` takes.
@@ -70,7 +70,7 @@ pub struct FindingsArgs {
     json: bool,
 
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// What `sexton confirm` takes.
@@ -88,7 +88,7 @@ pub struct ConfirmArgs {
     yes: bool,
 
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Does `pause`, `resume`, `start` or `stop` to one crawl or cleaning.
@@ -105,7 +105,7 @@ pub fn one(command: Command, args: &OneArgs) -> Result<Exit> {
 /// If no daemon is reached, or it refuses.
 pub fn one_or_all(command: Command, args: &OneOrAllArgs) -> Result<Exit> {
     let Some(name) = &args.name else {
-        let client = Client::find(&args.reach)?;
+        let client = DaemonClient::find(&args.reach)?;
         client.post::<Paused>(&format!("/api/{}", command.word()))?;
         output::tell(&format!("everything: {}d", command.word()));
         return say_unsaved(&client);
@@ -113,8 +113,8 @@ pub fn one_or_all(command: Command, args: &OneOrAllArgs) -> Result<Exit> {
     tell(command, name, &args.reach)
 }
 
-fn tell(command: Command, name: &str, reach: &Reach) -> Result<Exit> {
-    let client = Client::find(reach)?;
+fn tell(command: Command, name: &str, reach: &DaemonAddress) -> Result<Exit> {
+    let client = DaemonClient::find(reach)?;
     let (of_crawls, word) = (is_crawl(&client, name)?, command.word());
     let state = match of_crawls {
         true => client.post::<Crawl>(&format!("/api/crawls/{name}/{word}"))?.status.state,
@@ -125,7 +125,7 @@ fn tell(command: Command, name: &str, reach: &Reach) -> Result<Exit> {
 }
 
 /// Says what the daemon could not save yet of what it was told: that holds, but would not outlive it.
-fn say_unsaved(client: &Client) -> Result<Exit> {
+fn say_unsaved(client: &DaemonClient) -> Result<Exit> {
     let problems = client.get::<DaemonStatus>("/api/status")?.problems;
     let unsaved = problems.iter().filter(|problem| problem.about == ProblemSubject::State);
     unsaved.for_each(|problem| output::tell(&problem.text));
@@ -133,7 +133,7 @@ fn say_unsaved(client: &Client) -> Result<Exit> {
 }
 
 /// Whether it is a crawl, or else a cleaning.
-fn is_crawl(client: &Client, name: &str) -> Result<bool> {
+fn is_crawl(client: &DaemonClient, name: &str) -> Result<bool> {
     let status: DaemonStatus = client.get("/api/status")?;
     let crawls: Vec<&str> = status.crawls.iter().map(|crawl| crawl.name.as_str()).collect();
     let cleanings: Vec<&str> = status.cleanings.iter().map(|cleaning| cleaning.name.as_str()).collect();
@@ -149,7 +149,7 @@ fn is_crawl(client: &Client, name: &str) -> Result<bool> {
 /// # Errors
 /// If no daemon is reached, or it refuses.
 pub fn budget(args: &BudgetArgs) -> Result<Exit> {
-    let client = Client::find(&args.reach)?;
+    let client = DaemonClient::find(&args.reach)?;
     let budget = match (args.percent, args.reset) {
         (Some(percent), _) => {
             let setting = BudgetSetting { cpu_percentage: PercentSetting::Number(percent.get()) };
@@ -167,7 +167,7 @@ pub fn budget(args: &BudgetArgs) -> Result<Exit> {
 /// # Errors
 /// If no daemon is reached, or standard output is closed.
 pub fn findings(args: &FindingsArgs) -> Result<Exit> {
-    let client = Client::find(&args.reach)?;
+    let client = DaemonClient::find(&args.reach)?;
     let of = args.crawl.as_deref().map(|crawl| format!("&crawl={crawl}")).unwrap_or_default();
     let (mut after, mut stdout) = (args.after, std::io::stdout().lock());
     let failed = |e: std::io::Error| Error::Store { doing: "write to", path: "stdout".into(), cause: e.to_string() };
@@ -194,7 +194,7 @@ fn found(status: &DaemonStatus, crawl: Option<&str>) -> Verdict {
     Verdict::over(severities.filter(|severity| matches!(severity, Verdict::Damage | Verdict::Errors)))
 }
 
-fn json_line(row: &Finding) -> Result<String> {
+fn json_line(row: &ShownFinding) -> Result<String> {
     serde_json::to_string(row).map_err(|e| Error::Unexpected(format!("a finding cannot be written: {e}")))
 }
 
@@ -226,7 +226,7 @@ fn finding_line(row: &FindingRow) -> String {
 /// # Errors
 /// If no daemon is reached, nothing waits to be confirmed, or the number is missing or wrong.
 pub fn confirm(args: &ConfirmArgs) -> Result<Exit> {
-    let client = Client::find(&args.reach)?;
+    let client = DaemonClient::find(&args.reach)?;
     let crawl = client.get::<CrawlDetail>(&format!("/api/crawls/{}", args.name))?.crawl;
     let waits = crawl.status.rehearsal.as_ref().filter(|rehearsal| !rehearsal.confirmed);
     let Some(RehearsalStatus { cycle, would_delete, .. }) = waits else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::signals::{Interrupts, end_at_a_signal};
 use super::watch::{Ending, until_end};
 use super::{CrawlArgs, Exit, output, state_file};
@@ -83,7 +83,7 @@ fn crawl(args: &CrawlArgs, fresh: Fresh) -> Result<Exit> {
     let interrupts = Interrupts::take_over()?;
     let engine = start((args, name), &job, store, state, fresh)?;
     let ending = {
-        let mut progress = Progress::new(name, prefixes);
+        let mut progress = ProgressLine::new(name, prefixes);
         let ending = until_end(&engine, interrupts, |engine| progress.show(&engine.status()));
         // What a short run has not shown yet.
         progress.show(&engine.status());
@@ -141,17 +141,17 @@ fn start(
     if let Some(now) = args.now {
         engine = engine.now(now);
     }
-    job.with(AddTo { engine, crawl, store }).spawn()
+    job.with(BuildCrawl { engine, crawl, store }).spawn()
 }
 
 /// Adds a crawl to an engine.
-struct AddTo {
+struct BuildCrawl {
     engine: EngineBuilder,
     crawl: CrawlSettings,
     store: TahoeStore,
 }
 
-impl WithJob for AddTo {
+impl WithJob for BuildCrawl {
     type Out = EngineBuilder;
 
     fn with<J: Job<TahoeStore>>(self, job: J) -> EngineBuilder {

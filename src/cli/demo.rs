@@ -27,7 +27,7 @@ use crate::settings::{BudgetSettings, CrawlSettings, Settings};
 use crate::sizes;
 use crate::state::SqliteStore;
 use crate::tahoe::leases::{Expiry, LeaseSettings};
-use crate::tahoe::sample::{SampleStore, Summary};
+use crate::tahoe::sample::{SampleStore, StoreSummary};
 use crate::tahoe::{Leases, TahoeStore, words};
 
 /// The budget of the demo: enough to end soon, little enough to be seen.
@@ -123,7 +123,7 @@ fn folder(args: &DemoArgs) -> Result<PathBuf> {
     Ok(dirs.cache_dir().join(format!("demo-{}", args.buckets)))
 }
 
-fn make(sample: &SampleStore, dir: &Path) -> Result<Summary> {
+fn make(sample: &SampleStore, dir: &Path) -> Result<StoreSummary> {
     // For its owner alone, since states lie in it too.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|e| Error::Config(format!("cannot make the folder {}: {e}", dir.display())))?;
@@ -134,7 +134,7 @@ fn make(sample: &SampleStore, dir: &Path) -> Result<Summary> {
 }
 
 /// What one crawl over the whole store has found, and what it cost.
-struct Whole {
+struct DemoRun {
     report: Value,
     cost_secs: f64,
 }
@@ -150,7 +150,7 @@ fn cleaning(dir: &Path) -> CleaningSettings {
 }
 
 /// Both jobs and the cleaning in one engine; `None` if it was interrupted.
-fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<Option<Whole>> {
+fn under_one_budget(sample: &SampleStore, dir: &Path, made: &StoreSummary) -> Result<Option<DemoRun>> {
     show!("2. Both jobs and a cleaning, in one engine, under one budget of {:.0} % of a core", 100.0 * RATE)?;
     let budget = BudgetSettings { rate: RATE, slice: SLICE, ..BudgetSettings::default() };
     let leases = LeaseSettings { expiry: EXPIRY, ..LeaseSettings::default() };
@@ -196,7 +196,7 @@ fn under_one_budget(sample: &SampleStore, dir: &Path, made: &Summary) -> Result<
     show_cleaning(&engine)?;
     block_on(engine.shutdown(CLOSE_DEADLINE))?;
     let cost_secs = status.budget.client("leases").map_or(1.0, |c| c.cost_secs);
-    Ok(Some(Whole { report: leases, cost_secs }))
+    Ok(Some(DemoRun { report: leases, cost_secs }))
 }
 
 fn show_cleaning(engine: &EngineHandle) -> Result<()> {
@@ -237,7 +237,7 @@ fn check(what: &str, found: &Value, written: u64) -> Result<()> {
 }
 
 /// The same crawl as a process of its own: interrupted, then killed, then left to end; the report is the same.
-fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &Whole) -> Result<()> {
+fn stopped_killed_resumed(sample: &SampleStore, dir: &Path, whole: &DemoRun) -> Result<()> {
     show!("\n3. The same crawl as a process of its own: stopped, killed, resumed")?;
     let percent = (100.0 * whole.cost_secs / SHOW_SECS).clamp(1.0, 100.0);
     let state = dir.join("killed.sqlite");

@@ -111,7 +111,7 @@ const EXIT_CODES: &str = "Exit codes: 0 well; 1 damage, or something that could 
 #[command(name = "sexton", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 
     /// Say more on stderr; twice for every bucket
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -119,7 +119,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Make a sample store, crawl it under a budget, and show what the governor gave to whom
     #[command(after_help = EXIT_CODES)]
     Demo(DemoArgs),
@@ -225,13 +225,13 @@ struct CrawlArgs {
     json: bool,
 }
 
-impl Command {
+impl CliCommand {
     /// Whether all that it does is done when it prints: nothing is cut short where it ends with its reader.
     fn only_prints(&self) -> bool {
         match self {
-            Command::Demo(_) | Command::Crawl(_) | Command::Clean(_) | Command::TahoeState { .. } => false,
+            CliCommand::Demo(_) | CliCommand::Crawl(_) | CliCommand::Clean(_) | CliCommand::TahoeState { .. } => false,
             #[cfg(feature = "daemon")]
-            Command::Daemon(command) => !command.logs_itself(),
+            CliCommand::Daemon(command) => !command.logs_itself(),
             _ => true,
         }
     }
@@ -259,11 +259,11 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         #[cfg(feature = "daemon")]
-        Command::Daemon(command) if command.logs_itself() => {}
+        CliCommand::Daemon(command) if command.logs_itself() => {}
         _ => output::log_to_stderr(cli.verbose),
     }
     panics::contained(|| match &cli.command {
-        Command::Guard(args) => guard::run(args),
+        CliCommand::Guard(args) => guard::run(args),
         _ => ExitCode::from(execute(cli).code()),
     })
 }
@@ -275,18 +275,18 @@ fn execute(cli: Cli) -> Exit {
         false => Ok(()),
     });
     let result = prepared.and_then(|()| match cli.command {
-        Command::Demo(args) => demo::run(&args),
-        Command::Crawl(args) => crawl::run(&args),
+        CliCommand::Demo(args) => demo::run(&args),
+        CliCommand::Crawl(args) => crawl::run(&args),
         #[cfg(feature = "daemon")]
-        Command::Daemon(command) => command.execute(cli.verbose),
-        Command::Completions(args) => shell::completions(&args, Cli::command()),
-        Command::Man(args) => shell::man(&args, Cli::command()),
-        Command::Clean(args) => clean::run(&args),
-        Command::TahoeState { command } => tahoe_state::run(&command),
-        Command::ImportTahoeCfg(args) => tahoe_cfg::run(&args),
+        CliCommand::Daemon(command) => command.execute(cli.verbose),
+        CliCommand::Completions(args) => shell::completions(&args, Cli::command()),
+        CliCommand::Man(args) => shell::man(&args, Cli::command()),
+        CliCommand::Clean(args) => clean::run(&args),
+        CliCommand::TahoeState { command } => tahoe_state::run(&command),
+        CliCommand::ImportTahoeCfg(args) => tahoe_cfg::run(&args),
         // Answered above: it ends with the exit code of its command.
-        Command::Guard(_) => Ok(Exit::Well),
-        Command::Config { command } => config::run(&command),
+        CliCommand::Guard(_) => Ok(Exit::Well),
+        CliCommand::Config { command } => config::run(&command),
     });
     result.unwrap_or_else(|error| {
         output::say(&format!("sexton: {}", advice::told(&error)));

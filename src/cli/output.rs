@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde::Deserialize;
@@ -13,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::job::{Counts, Finding, Severity};
 use crate::lock::lock;
 use crate::model::{BudgetStatus, CycleReport, Range, TargetStatus};
+use crate::shown::duration;
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::store::STRAYS_NAMED;
@@ -186,11 +186,7 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
 
 /// Whether a target will be kept, by the cycle of this report.
 pub fn target_for_people(target: &TargetStatus, report: &CycleReport) -> String {
-    let shown = |secs: f64| {
-        Duration::try_from_secs_f64(secs.ceil()).unwrap_or(Duration::MAX).min(Duration::from_secs(u64::from(u32::MAX)))
-    };
-    let time = |secs: f64| humantime::format_duration(shown(secs)).to_string();
-    let set = time(target.within_secs);
+    let set = duration(target.within_secs);
     if report.own.contains_key("partial") {
         return format!("target {set}: this run looked at a part only, which does not tell whether it will be kept");
     }
@@ -205,7 +201,11 @@ pub fn target_for_people(target: &TargetStatus, report: &CycleReport) -> String 
         None => "it may be kept or missed",
         Some(false) => "it will be MISSED: more budget is needed",
     };
-    format!("target {set}: at this pace every share has its turn in {} to {}; {verdict}", time(least), time(most))
+    format!(
+        "target {set}: at this pace every share has its turn in {} to {}; {verdict}",
+        duration(least),
+        duration(most)
+    )
 }
 
 /// What a partial run looked at.

@@ -7,13 +7,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output;
 use crate::maintenance::MaintenanceProgress;
 use crate::model::{CrawlStatus, MaintenanceStatus, Range, Status};
+use crate::shown::duration;
 use crate::sizes::plural;
 
 /// Time between two lines where stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// Shows how one crawl comes along.
-pub struct Progress {
+pub struct ProgressLine {
     crawl: String,
     bar: Option<ProgressBar>,
     told: Instant,
@@ -22,7 +23,7 @@ pub struct Progress {
     rate: Rate,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Begins to show a crawl of so many prefixes.
     pub fn new(crawl: &str, prefixes: u32) -> Self {
         let bar = output::is_terminal().then(|| {
@@ -34,7 +35,7 @@ impl Progress {
             bar
         });
         output::set_bar(bar.clone());
-        Progress { crawl: crawl.to_owned(), bar, told: Instant::now(), resumption_told: false, rate: Rate::new() }
+        ProgressLine { crawl: crawl.to_owned(), bar, told: Instant::now(), resumption_told: false, rate: Rate::new() }
     }
 
     /// Shows the engine's status as it is now.
@@ -68,7 +69,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         output::set_bar(None);
         if let Some(bar) = &self.bar {
@@ -152,7 +153,7 @@ fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {
     }
     line += &format!("  {percentage:.0}% of a core");
     if let Some(Range { least, most }) = crawl.remaining_secs {
-        line += &format!("  {} left", range(least, most));
+        line += &format!("  {} to {} left", duration(least), duration(most));
     }
     if crawl.errors > 0 {
         line += &format!("  {} errors", crawl.errors);
@@ -161,18 +162,6 @@ fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {
         line += &format!("  WAITING: {cause}");
     }
     line
-}
-
-/// A range of seconds as people say it: `2 to 3 min`.
-fn range(least: f64, most: f64) -> String {
-    let (unit, secs) = match most {
-        m if m < 120.0 => ("s", 1.0),
-        m if m < 7200.0 => ("min", 60.0),
-        m if m < 172_800.0 => ("h", 3600.0),
-        _ => ("days", 86_400.0),
-    };
-    let (least, most) = ((least / secs).floor(), (most / secs).ceil());
-    if least == most { format!("{most} {unit}") } else { format!("{least} to {most} {unit}") }
 }
 
 /// Buckets per second over the last few seconds.
@@ -196,18 +185,5 @@ impl Rate {
         let Some((since, before)) = self.points.front() else { return 0.0 };
         let secs = (now - *since).as_secs_f64();
         if secs > 0.0 { buckets.saturating_sub(*before) as f64 / secs } else { 0.0 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::range;
-
-    #[test]
-    fn ranges_read_as_people_say_them() {
-        assert_eq!(range(3.2, 4.1), "3 to 5 s");
-        assert_eq!(range(118.0, 260.0), "1 to 5 min");
-        assert_eq!(range(7100.0, 7300.0), "1 to 3 h");
-        assert_eq!(range(0.0, 0.0), "0 s");
     }
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::client::{Client, Reach};
+use super::client::{DaemonAddress, DaemonClient};
 use super::{Exit, output};
 use crate::daemon::api::shapes::{
-    Budget, BudgetSource, Cleaning, CleaningRun, Crawl, Cycle, DaemonStatus, Link, RunResult,
+    Budget, BudgetSource, Cleaning, Crawl, Cycle, DaemonStatus, LastCleaning, Link, RunResult,
 };
 use crate::daemon::keep::{ByHand, Done};
 use crate::error::{Error, Result};
 use crate::model::{CycleResult, Range, RehearsalStatus, TaskState};
+use crate::shown::duration;
 use crate::sizes;
 use crate::sizes::plural;
 
@@ -34,7 +35,7 @@ pub struct StatusArgs {
     open: bool,
 
     #[command(flatten)]
-    reach: Reach,
+    reach: DaemonAddress,
 }
 
 /// Runs the command. The exit code goes by the daemon's verdict.
@@ -42,7 +43,7 @@ pub struct StatusArgs {
 /// # Errors
 /// If no daemon is reached, or standard output is closed.
 pub fn run(args: &StatusArgs) -> Result<Exit> {
-    let client = Client::find(&args.reach)?;
+    let client = DaemonClient::find(&args.reach)?;
     if args.open {
         output::show(&client.post::<Link>("/api/link")?.url)?;
         return Ok(Exit::Well);
@@ -65,23 +66,6 @@ pub fn run(args: &StatusArgs) -> Result<Exit> {
     }
 }
 
-fn secs(secs: f64) -> String {
-    let whole = Duration::try_from_secs_f64(secs.max(0.0)).unwrap_or_default().as_secs();
-    humantime::format_duration(Duration::from_secs(whole)).to_string()
-}
-
-/// The same to the hour from a day on, and to the minute from an hour on.
-fn about(of: f64) -> String {
-    let unit = if of >= 86_400.0 {
-        3600.0
-    } else if of >= 3600.0 {
-        60.0
-    } else {
-        1.0
-    };
-    secs(of - of % unit)
-}
-
 /// The budget in one line.
 pub fn budget_line(budget: &Budget) -> String {
     let source = match (budget.source, &budget.window) {
@@ -102,10 +86,10 @@ fn for_people(status: &DaemonStatus) -> String {
         "sexton {}, process {}, up {}{}",
         status.version,
         status.pid,
-        secs(status.uptime_secs),
+        duration(status.uptime_secs),
         if status.paused { ", PAUSED" } else { "" }
     )];
-    let moment = Moment { now: status.now, paused: status.paused };
+    let moment = Context { now: status.now, paused: status.paused };
     lines.push(budget_line(&status.budget));
     let priority = &status.priority;
     lines.push(format!("priority {}: {}", priority.asked.as_str(), priority.text));
@@ -128,7 +112,7 @@ fn for_people(status: &DaemonStatus) -> String {
 
 /// What of the daemon a line depends on.
 #[derive(Clone, Copy)]
-struct Moment {
+struct Context {
     now: f64,
     paused: bool,
 }
@@ -160,7 +144,7 @@ fn line<const N: usize>(name: &str, state: TaskState, parts: [String; N]) -> Str
 }
 
 /// While everything is paused, nothing walks, and nothing begins when its time has come.
-fn shown(state: TaskState, moment: Moment) -> TaskState {
+fn shown(state: TaskState, moment: Context) -> TaskState {
     match state {
         TaskState::Walking | TaskState::Sleeping | TaskState::SlowStart | TaskState::Working | TaskState::Pausing
             if moment.paused =>
@@ -172,19 +156,19 @@ fn shown(state: TaskState, moment: Moment) -> TaskState {
 }
 
 /// What an operator has done to it, for as long as that lasts.
-fn by_hand(done: Option<ByHand>, moment: Moment) -> String {
+fn by_hand(done: Option<ByHand>, moment: Context) -> String {
     let Some(ByHand { what, at }) = done else { return String::new() };
-    let ago = secs(moment.now - at);
+    let ago = duration(moment.now - at);
     match what {
         Done::Stopped => format!("by hand, {ago} ago, until it is started"),
         Done::Paused => format!("by hand, {ago} ago, until it is resumed"),
     }
 }
 
-fn cleaning_line(cleaning: &Cleaning, moment: Moment) -> String {
+fn cleaning_line(cleaning: &Cleaning, moment: Context) -> String {
     let (state, found) = (shown(cleaning.status.state, moment), &cleaning.status);
     let doing = match (state, found.next_run_at) {
-        (TaskState::Sleeping, Some(at)) => format!("next run in {}", about(at - moment.now)),
+        (TaskState::Sleeping, Some(at)) => format!("next run in {}", duration(at - moment.now)),
         // In mid-run; what an ended run has done is told in its own words.
         (TaskState::Working | TaskState::Pausing | TaskState::Paused | TaskState::Waiting, None)
             if found.progress.rows_planned > 0 =>
@@ -199,8 +183,8 @@ fn cleaning_line(cleaning: &Cleaning, moment: Moment) -> String {
 }
 
 /// How the last run of a cleaning has ended.
-fn last_run(run: &CleaningRun, now: f64) -> String {
-    let ended = format!("run ended {} ago", about(now - run.finished));
+fn last_run(run: &LastCleaning, now: f64) -> String {
+    let ended = format!("run ended {} ago", duration(now - run.finished));
     match (run.result, &run.refused) {
         (RunResult::Failed, Some(why)) => format!("{ended}: it failed: {why}"),
         (_, Some(why)) => format!("{ended}: refused, {why}"),
@@ -215,13 +199,15 @@ fn last_run(run: &CleaningRun, now: f64) -> String {
     }
 }
 
-fn crawl_line(crawl: &Crawl, moment: Moment) -> String {
+fn crawl_line(crawl: &Crawl, moment: Context) -> String {
     let (state, found) = (shown(crawl.status.state, moment), &crawl.status);
     let doing = match (state, found.next_cycle_at) {
         (TaskState::Walking, _) => {
             [at_cycle(crawl), pace(crawl), rest(crawl)].into_iter().flatten().collect::<Vec<_>>().join(", ")
         }
-        (TaskState::Sleeping | TaskState::SlowStart, Some(at)) => format!("next cycle in {}", about(at - moment.now)),
+        (TaskState::Sleeping | TaskState::SlowStart, Some(at)) => {
+            format!("next cycle in {}", duration(at - moment.now))
+        }
         _ => at_cycle(crawl).unwrap_or_default(),
     };
     line(&crawl.name, state, [by_hand(crawl.by_hand, moment), doing, newest_cycle(crawl, moment.now)])
@@ -244,7 +230,7 @@ fn pace(crawl: &Crawl) -> Option<String> {
 }
 
 fn rest(crawl: &Crawl) -> Option<String> {
-    crawl.status.remaining_secs.map(|Range { least, most }| format!("{} to {} left", secs(least), secs(most)))
+    crawl.status.remaining_secs.map(|Range { least, most }| format!("{} to {} left", duration(least), duration(most)))
 }
 
 /// What was met in the cycle that is begun, else in the last one; of a crawl that never walked there is nothing to say.
@@ -253,7 +239,7 @@ fn newest_cycle(crawl: &Crawl, now: f64) -> String {
         return met(crawl.status.errors, crawl.status.findings);
     }
     let Some(Cycle { summary: last, .. }) = &crawl.last_cycle else { return String::new() };
-    let ago = about(now - last.finished.unwrap_or(now));
+    let ago = duration(now - last.finished.unwrap_or(now));
     let rehearses = crawl.status.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.cycle == last.cycle);
     let rehearsal = if rehearses { ", a rehearsal," } else { "" };
     let result = match last.result {
@@ -287,7 +273,7 @@ mod tests {
         serde_json::from_value(one).unwrap()
     }
 
-    const MOMENT: Moment = Moment { now: 100.0, paused: false };
+    const MOMENT: Context = Context { now: 100.0, paused: false };
 
     /// A crawl at rest that has never walked.
     fn crawl(differs: &Value) -> Crawl {
@@ -315,15 +301,15 @@ mod tests {
         let run = |result: &str, refused: Value| {
             let run = json!({"finished": -10_700.0, "result": result, "refused": refused, "marked_segments": 5,
                 "reclaimable_bytes": 44_700_000});
-            serde_json::to_value(differing(&CleaningRun::default(), &run)).unwrap()
+            serde_json::to_value(differing(&LastCleaning::default(), &run)).unwrap()
         };
-        assert_eq!(said(json!({})), "sleeping: next run in 2h");
-        let done = "run ended 3h ago: 5 segments marked, 44.7 MB come free";
-        assert_eq!(said(json!({"last_run": run("done", Value::Null)})), format!("sleeping: next run in 2h; {done}"));
+        assert_eq!(said(json!({})), "sleeping: next run in 2 h");
+        let done = "run ended 3 h ago: 5 segments marked, 44.7 MB come free";
+        assert_eq!(said(json!({"last_run": run("done", Value::Null)})), format!("sleeping: next run in 2 h; {done}"));
         let failed = said(json!({"last_run": run("failed", json!("no room"))}));
-        assert_eq!(failed, "sleeping: next run in 2h; run ended 3h ago: it failed: no room");
+        assert_eq!(failed, "sleeping: next run in 2 h; run ended 3 h ago: it failed: no room");
         let refused = said(json!({"last_run": run("refused", json!("it would mark all"))}));
-        assert_eq!(refused, "sleeping: next run in 2h; run ended 3h ago: refused, it would mark all");
+        assert_eq!(refused, "sleeping: next run in 2 h; run ended 3 h ago: refused, it would mark all");
         let at_it = json!({"state": "pausing", "next_run_at": null, "rows_done": 4, "doing": "dropping segments"});
         assert_eq!(said(at_it), "resting: dropping segments, 4 of 9 rows");
         let gone = json!({"state": "waiting", "next_run_at": null, "rows_done": 0, "rows_planned": 0});
@@ -343,18 +329,18 @@ mod tests {
 
     #[test]
     fn a_crawl_that_does_not_walk_speaks_of_its_last_cycle() {
-        assert_eq!(said(&json!({})), "verify           sleeping: next cycle in 6days 21h");
+        assert_eq!(said(&json!({})), "verify           sleeping: next cycle in 6 d 21 h");
         let asleep =
-            "verify           sleeping: next cycle in 6days 21h; cycle 0 ended 2h ago: 3 buckets, 0 errors, 7 findings";
+            "verify           sleeping: next cycle in 6 d 21 h; cycle 0 ended 2 h ago: 3 buckets, 0 errors, 7 findings";
         // After a restart, and before.
         assert_eq!(said(&json!({"last_cycle": last("complete")})), asleep);
         assert_eq!(said(&json!({"last_cycle": last("complete"), "cycle": 0, "findings": 7})), asleep);
         let stopped = said(&json!({"last_cycle": last("incomplete"), "state": "stopped", "cycle": 0}));
-        let expected = "verify           stopped: cycle 0 ended 2h ago, incomplete: 3 buckets, 0 errors, 7 findings";
+        let expected = "verify           stopped: cycle 0 ended 2 h ago, incomplete: 3 buckets, 0 errors, 7 findings";
         assert_eq!(stopped, expected);
         let waits = json!({"last_cycle": last("complete"), "state": "rehearsed", "cycle": 0, "rehearsal": rehearsal(&json!({}))});
         let expected =
-            "verify           rehearsed: cycle 0, a rehearsal, ended 2h ago: 3 buckets, 0 errors, 7 findings";
+            "verify           rehearsed: cycle 0, a rehearsal, ended 2 h ago: 3 buckets, 0 errors, 7 findings";
         assert_eq!(said(&waits), expected);
         assert_eq!(said(&json!({"state": "failed", "next_cycle_at": null})), "verify           failed");
     }
@@ -383,7 +369,7 @@ mod tests {
         known["buckets_per_sec"] = json!(2.25);
         known["remaining_secs"] = json!({"least": 60.0, "most": 90.0});
         let expected =
-            "verify           walking: cycle 1, 50.0 %, 2.2 buckets/s, 1m to 1m 30s left; 1 error, 0 findings";
+            "verify           walking: cycle 1, 50.0 %, 2.2 buckets/s, 1 min to 1 min 30 s left; 1 error, 0 findings";
         assert_eq!(said(&known), expected);
         known["state"] = json!("waiting");
         assert_eq!(said(&known), "verify           waiting: cycle 1, 50.0 %; 1 error, 0 findings");
@@ -393,7 +379,7 @@ mod tests {
     fn what_a_newer_daemon_says_is_shown_as_far_as_it_is_known() {
         let newer = json!({"state": "dancing", "workers": ["dancing"], "by_hand": {"what": "praised", "at": 1.0}, "new": [1],
             "last_cycle": last("cut_short")});
-        let expected = "verify           other: cycle 0 ended 2h ago, other: 3 buckets, 0 errors, 7 findings";
+        let expected = "verify           other: cycle 0 ended 2 h ago, other: 3 buckets, 0 errors, 7 findings";
         assert_eq!(said(&newer), expected);
     }
 }

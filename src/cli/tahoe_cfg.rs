@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::store::open_regular;
 use crate::tahoe::cfg::{Rule, Storage};
 use crate::tahoe::lease::LEASE_SECS;
-use crate::tahoe::state::figures::Mode;
+use crate::tahoe::state::figures::ExpireMode;
 
 /// What stands above a crawl that deletes, where Tahoe would.
 const ON_DELETING: [&str; 4] = [
@@ -84,10 +84,10 @@ pub fn run(args: &TahoeCfgArgs) -> Result<Exit> {
 fn config(storage: &Storage, store: &str, now: f64) -> (String, Vec<String>) {
     let mut doubts = storage.doubts.clone();
     let mut expire = match storage.rule {
-        Rule::Never | Rule::By(Mode::Age { secs: None }) => "none".to_owned(),
-        Rule::By(Mode::Age { secs: Some(secs) }) if secs % 86_400 == 0 => format!("age(\"{}d\")", secs / 86_400),
-        Rule::By(Mode::Age { secs: Some(secs) }) => format!("age(\"{secs}s\")"),
-        Rule::By(Mode::Cutoff { unix }) => format!("cutoff({:?})", moment(unix)),
+        Rule::Never | Rule::By(ExpireMode::Age { secs: None }) => "none".to_owned(),
+        Rule::By(ExpireMode::Age { secs: Some(secs) }) if secs % 86_400 == 0 => format!("age(\"{}d\")", secs / 86_400),
+        Rule::By(ExpireMode::Age { secs: Some(secs) }) => format!("age(\"{secs}s\")"),
+        Rule::By(ExpireMode::Cutoff { unix }) => format!("cutoff({:?})", moment(unix)),
     };
     if Config::parse(&format!("(crawls: [(store: \"/\", job: leases(expire: {expire}, dry_run: true))])"), "").is_err()
     {
@@ -96,7 +96,7 @@ fn config(storage: &Storage, store: &str, now: f64) -> (String, Vec<String>) {
         ));
         "none".clone_into(&mut expire);
     }
-    let Manner { keys, comment, doubt } = manner(storage, &expire, now);
+    let ExpiryText { keys, comment, doubt } = manner(storage, &expire, now);
     doubts.extend(doubt.map(str::to_owned));
     doubts.push(
         "each of Tahoe's two crawlers has 10 % of a core of its own, by wall time; here both share one budget, so \"20%\" is \
@@ -144,7 +144,7 @@ fn config(storage: &Storage, store: &str, now: f64) -> (String, Vec<String>) {
 }
 
 /// What is done with expired leases.
-struct Manner {
+struct ExpiryText {
     /// The keys that say so.
     keys: &'static str,
     /// What stands above them.
@@ -152,13 +152,13 @@ struct Manner {
     doubt: Option<&'static str>,
 }
 
-fn manner(storage: &Storage, expire: &str, now: f64) -> Manner {
+fn manner(storage: &Storage, expire: &str, now: f64) -> ExpiryText {
     // Moments that matter are far below 2^53.
-    let all = matches!(storage.rule, Rule::By(Mode::Cutoff { unix }) if unix as f64 > now);
-    let early = matches!(storage.rule, Rule::By(Mode::Age { secs: Some(secs) }) if secs < u64::from(LEASE_SECS));
+    let all = matches!(storage.rule, Rule::By(ExpireMode::Cutoff { unix }) if unix as f64 > now);
+    let early = matches!(storage.rule, Rule::By(ExpireMode::Age { secs: Some(secs) }) if secs < u64::from(LEASE_SECS));
     match (expire, storage.expires) {
-        ("none", _) => Manner { keys: "dry_run: false", comment: &[], doubt: None },
-        (_, false) if all => Manner {
+        ("none", _) => ExpiryText { keys: "dry_run: false", comment: &[], doubt: None },
+        (_, false) if all => ExpiryText {
             keys: "dry_run: true, compat: true",
             comment: &[],
             doubt: Some(
@@ -166,8 +166,8 @@ fn manner(storage: &Storage, expire: &str, now: f64) -> Manner {
                  as Tahoe does it (compat: true)",
             ),
         },
-        (_, false) => Manner { keys: "dry_run: true", comment: &[], doubt: None },
-        (_, true) if all => Manner {
+        (_, false) => ExpiryText { keys: "dry_run: true", comment: &[], doubt: None },
+        (_, true) if all => ExpiryText {
             keys: "delete: offline, compat: true, dry_run: true",
             comment: &ON_DELETING_ALL,
             doubt: Some(
@@ -176,7 +176,7 @@ fn manner(storage: &Storage, expire: &str, now: f64) -> Manner {
                  evaluated",
             ),
         },
-        (_, true) if early => Manner {
+        (_, true) if early => ExpiryText {
             keys: "delete: offline, compat: true, dry_run: true",
             comment: &ON_DELETING_EARLY,
             doubt: Some(
@@ -185,7 +185,7 @@ fn manner(storage: &Storage, expire: &str, now: f64) -> Manner {
                  stopped (delete: offline), and until you change dry_run it is only evaluated",
             ),
         },
-        (_, true) => Manner {
+        (_, true) => ExpiryText {
             keys: "delete: online, rehearsal: true",
             comment: &ON_DELETING,
             doubt: Some(

@@ -17,7 +17,7 @@ use crate::state::{SqliteStore, StateStore};
 use crate::store::Store;
 use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::{Expiry, LeaseSettings};
-use crate::tahoe::transfer::{Crawler, Export, Extent, Folder, Import, Moment, Written, running_node};
+use crate::tahoe::transfer::{Crawler, Export, Extent, Import, ImportTime, NodeFolder, Written, running_node};
 
 const IMPORT_HELP: &str = "\
 Reads bucket_counter.state.json, lease_checker.state.json and lease_checker.history.json in STORE, and changes none of them. \
@@ -46,7 +46,7 @@ pub enum TahoeStateCommand {
 
 /// What both take.
 #[derive(Debug, Args)]
-struct Common {
+struct CommonArgs {
     /// The folder that holds shares/ and Tahoe's state files: a Tahoe node's storage folder
     store: PathBuf,
 
@@ -77,7 +77,7 @@ enum Which {
 #[derive(Debug, Args)]
 pub struct ImportArgs {
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
 
     /// The moment that counts as now in the rest of the cycle, in seconds since 1970 [default: the clock's]
     #[arg(long, value_name = "UNIXTIME", value_parser = crate::spelling::unix_time, allow_negative_numbers = true)]
@@ -92,7 +92,7 @@ pub struct ImportArgs {
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
 
     /// The node is stopped, though its pid file cannot be read or its state is fresh; no word for a process that is seen
     #[arg(long)]
@@ -109,7 +109,7 @@ impl Which {
     }
 }
 
-impl Common {
+impl CommonArgs {
     fn state_path(&self, store: &TahoeStore, crawler: Crawler) -> Result<PathBuf> {
         state_file::path(self.state.as_deref(), &self.store, &store.identity(), crawler.crawl())
     }
@@ -128,9 +128,9 @@ pub fn run(command: &TahoeStateCommand) -> Result<Exit> {
 
 fn import(args: &ImportArgs) -> Result<Exit> {
     let store = TahoeStore::open(&args.common.store)?;
-    let folder = Folder::new(&args.common.store);
+    let folder = NodeFolder::new(&args.common.store);
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let moment = Moment { unix_secs: args.now.unwrap_or(clock), fixed: args.now.is_some() };
+    let moment = ImportTime { unix_secs: args.now.unwrap_or(clock), fixed: args.now.is_some() };
     let fresh = if args.fresh { Fresh::Yes } else { Fresh::No };
     // All files are read before anything is changed for the first of them.
     let mut plans = Vec::new();
@@ -174,7 +174,7 @@ fn import(args: &ImportArgs) -> Result<Exit> {
 
 fn export(args: &ExportArgs) -> Result<Exit> {
     let store = TahoeStore::open(&args.common.store)?;
-    let folder = Folder::new(&args.common.store);
+    let folder = NodeFolder::new(&args.common.store);
     let mut plans = Vec::new();
     for crawler in args.common.job.crawlers() {
         let path = args.common.state_path(&store, *crawler)?;
@@ -265,7 +265,7 @@ fn in_words(extent: &Extent) -> String {
 
 /// The command that carries the cycle on: its parameters are those that are frozen in it. Where Tahoe was deleting it goes on as
 /// Tahoe does; otherwise nothing is deleted before the next cycle.
-fn command_line(common: &Common, crawler: Crawler, settings: Option<&LeaseSettings>, now: Option<f64>) -> String {
+fn command_line(common: &CommonArgs, crawler: Crawler, settings: Option<&LeaseSettings>, now: Option<f64>) -> String {
     let mut words = format!("sexton crawl {} --job {}", quoted(&common.store), crawler.crawl());
     if let Some(LeaseSettings { expiry, sharetypes, word, .. }) = settings {
         let how = if word.is_some() { "--offline --compat --max-delete 100%" } else { "--dry-run" };

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::below;
-use crate::cumulus::policy::{Clock, Limits, Mode, Options, Policy};
-use crate::cumulus::settings::{CleaningSettings, LOCK_DUTY, LongLocks, Manner, OlderCopy};
+use crate::cumulus::policy::{ClockTrust, Limits, Mode, Options, Policy};
+use crate::cumulus::settings::{CleaningMode, CleaningSettings, LOCK_DUTY, LongLocks, OlderCopy};
 use crate::error::Error;
 use crate::settings::{self, MaintenanceSettings};
 use crate::spelling::Percent;
-use crate::spelling::value::{Bytes, FilePath, Kind, Name, Pace, Slice, Value, Weight};
+use crate::spelling::value::{Bytes, FilePath, Name, Pace, Slice, Value, ValueKind, Weight};
 
 /// What a cleaning is called that has no name.
 const NAME: &str = "clean";
@@ -25,7 +25,7 @@ pub(super) struct RawCleaning {
     pub every: Option<Value<Pace>>,
     pub slow_start: Option<Value<Pace>>,
     pub max_rewrite: Option<Value<Bytes>>,
-    pub max_segments: Option<Value<Count>>,
+    pub max_segments: Option<Value<WholeNumber>>,
     pub min_age: Option<Value<Pace>>,
     pub backup: Option<Value<FilePath>>,
     pub slice: Option<Value<Slice>>,
@@ -52,7 +52,7 @@ pub(super) enum RawPolicy {
     },
     Utilization {
         #[serde(default)]
-        below: Option<Value<Part>>,
+        below: Option<Value<Fraction>>,
     },
 }
 
@@ -77,7 +77,7 @@ pub(super) fn cleaning(raw: RawCleaning, folder: &Path) -> crate::error::Result<
     let days = |age: Duration| age.as_secs_f64() / 86_400.0;
     let cleaning = CleaningSettings {
         options: Options {
-            clock: Clock::Wall,
+            clock: ClockTrust::Wall,
             mode: if raw.compat { Mode::Compat } else { Mode::Careful },
             policy: raw.policy.map(Policy::from),
             limits: Limits {
@@ -88,7 +88,7 @@ pub(super) fn cleaning(raw: RawCleaning, folder: &Path) -> crate::error::Result<
             },
             ..default.options
         },
-        manner: if raw.dry_run { Manner::DryRun } else { Manner::InSlices },
+        manner: if raw.dry_run { CleaningMode::DryRun } else { CleaningMode::InSlices },
         slice: raw.slice.map_or(default.slice, |slice| slice.0),
         lock_duty: raw.lock_duty.map_or(default.lock_duty, |duty| duty.0),
         long_locks: if raw.allow_long_lock { LongLocks::Allow } else { LongLocks::Leave },
@@ -115,9 +115,9 @@ pub(super) fn cleaning(raw: RawCleaning, folder: &Path) -> crate::error::Result<
 
 /// A count.
 #[derive(Debug)]
-pub(super) struct Count;
+pub(super) struct WholeNumber;
 
-impl Kind for Count {
+impl ValueKind for WholeNumber {
     type Of = u64;
     const RIGHT: &'static str = "a whole number such as 100";
 
@@ -135,7 +135,7 @@ impl Kind for Count {
 #[derive(Debug)]
 pub(super) struct Days;
 
-impl Kind for Days {
+impl ValueKind for Days {
     type Of = f64;
     const RIGHT: &'static str = "a number of days such as 7.0";
 
@@ -146,9 +146,9 @@ impl Kind for Days {
 
 /// A part of the whole.
 #[derive(Debug)]
-pub(super) struct Part;
+pub(super) struct Fraction;
 
-impl Kind for Part {
+impl ValueKind for Fraction {
     type Of = f64;
     const RIGHT: &'static str = "a part of the whole such as 0.4";
 
@@ -161,7 +161,7 @@ impl Kind for Part {
 #[derive(Debug)]
 pub(super) struct LockDuty;
 
-impl Kind for LockDuty {
+impl ValueKind for LockDuty {
     type Of = f64;
     const RIGHT: &'static str = "a percentage of the time such as \"5%\"";
 

@@ -16,14 +16,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ron::extensions::Extensions;
-
-use raw_daemon::RawPriority;
+use serde::Deserialize;
 
 use crate::cumulus::settings::CleaningSettings;
 use crate::error::{Error, Result};
 use crate::kinds::JobSettings;
 use crate::policy::windows::Windows;
-use crate::settings::{self, Basis, BudgetSettings, CrawlSettings, Order, Settings, UpkeepSettings};
+use crate::settings::{self, Basis, BudgetSettings, CrawlSettings, Order, Priority, Settings, UpkeepSettings};
 
 /// The configuration file that comes with Sexton: complete, commented, with every default written out.
 pub const EXAMPLE: &str = include_str!("../../config.ron");
@@ -60,7 +59,7 @@ pub struct Config {
 impl Default for Config {
     /// What an empty file means.
     fn default() -> Self {
-        let settings = Settings { priority: RawPriority::default().into(), ..Settings::default() };
+        let settings = Settings { priority: gives_way(), ..Settings::default() };
         Config {
             state: None,
             settings,
@@ -92,11 +91,17 @@ impl Default for DaemonConfig {
     }
 }
 
+/// A program that is there to be unnoticed gives way unless it is told otherwise.
+fn gives_way() -> Priority {
+    Priority::Idle
+}
+
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7377;
 
 /// How the log is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename = "log", rename_all = "snake_case")]
 pub enum LogFormat {
     /// Lines for people.
     #[default]
@@ -159,8 +164,7 @@ impl Config {
 
 fn validated(mut raw: raw::RawConfig, folder: &Path) -> Result<Config> {
     let daemon = raw_daemon::daemon(raw.budget.windows.take(), raw.log, raw.http)?;
-    let settings =
-        Settings { budget: budget(raw.budget), checkpoint: raw.checkpoint.into(), priority: raw.priority.into() };
+    let settings = Settings { budget: budget(raw.budget), checkpoint: raw.checkpoint.into(), priority: raw.priority };
     settings.validate()?;
     let crawls = raw.crawls.into_iter().map(|raw| crawl(raw, folder)).collect::<Result<Vec<_>>>()?;
     let cleanings = raw.clean.into_iter().map(|raw| clean::cleaning(raw, folder)).collect::<Result<Vec<_>>>()?;

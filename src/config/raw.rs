@@ -5,10 +5,11 @@
 
 use serde::Deserialize;
 
+use super::LogFormat;
 use super::clean::RawCleaning;
-use super::raw_daemon::{RawHttp, RawLog, RawPriority, RawWindows};
+use super::raw_daemon::{RawHttp, RawWindows};
 use crate::kinds::JobSettings;
-use crate::settings::{Basis, Checkpoint, Order};
+use crate::settings::{Basis, Checkpoint, Order, Priority};
 use crate::spelling::Percent;
 use crate::spelling::value::{
     FilePath, History, Interval, Name, Pace, ReadAhead, Slice, Target, Value, Weight, Workers,
@@ -21,8 +22,9 @@ pub(super) struct RawConfig {
     pub state: Option<Value<FilePath>>,
     pub budget: RawBudget,
     pub checkpoint: RawCheckpoint,
-    pub priority: RawPriority,
-    pub log: RawLog,
+    #[serde(default = "super::gives_way")]
+    pub priority: Priority,
+    pub log: LogFormat,
     pub http: RawHttp,
     pub crawls: Vec<RawCrawl>,
     pub clean: Vec<RawCleaning>,
@@ -34,25 +36,9 @@ pub(super) struct RawConfig {
 pub(super) struct RawBudget {
     pub cpu_percentage: Option<Value<Percent>>,
     pub cpu_slice: Option<Value<Slice>>,
-    pub basis: Option<RawBasis>,
+    pub basis: Option<Basis>,
     pub max_sleep: Option<Value<Interval>>,
     pub windows: RawWindows,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename = "basis", rename_all = "snake_case")]
-pub(super) enum RawBasis {
-    Wall,
-    Cpu,
-}
-
-impl From<RawBasis> for Basis {
-    fn from(raw: RawBasis) -> Self {
-        match raw {
-            RawBasis::Wall => Basis::Wall,
-            RawBasis::Cpu => Basis::Cpu,
-        }
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,22 +72,6 @@ pub(super) struct RawCrawl {
     pub slow_start: Option<Value<Pace>>,
     pub jitter: Option<Value<Pace>>,
     pub read_ahead: Option<Value<ReadAhead>>,
-    pub order: Option<RawOrder>,
+    pub order: Option<Order>,
     pub target: Option<Value<Target>>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename = "order", rename_all = "snake_case")]
-pub(super) enum RawOrder {
-    Ring,
-    OldestFirst,
-}
-
-impl From<RawOrder> for Order {
-    fn from(raw: RawOrder) -> Self {
-        match raw {
-            RawOrder::Ring => Order::Ring,
-            RawOrder::OldestFirst => Order::OldestFirst,
-        }
-    }
 }

@@ -8,46 +8,12 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::{DaemonConfig, LogFormat};
 use crate::error::{Error, Result};
-use crate::policy::windows::{Span, Window, Windows};
-use crate::settings::Priority;
+use crate::policy::windows::{DailyWindow, Window, Windows};
 use crate::spelling::Percent;
-use crate::spelling::value::{Kind, Value};
+use crate::spelling::value::{Value, ValueKind};
 
 /// The longest list of hosts.
 const HOSTS_MOST: usize = 64;
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename = "priority", rename_all = "snake_case")]
-pub(super) enum RawPriority {
-    Idle,
-    Low,
-    Normal,
-}
-
-impl Default for RawPriority {
-    /// A program that is there to be unnoticed gives way unless it is told otherwise.
-    fn default() -> Self {
-        RawPriority::Idle
-    }
-}
-
-impl From<RawPriority> for Priority {
-    fn from(raw: RawPriority) -> Self {
-        match raw {
-            RawPriority::Idle => Priority::Idle,
-            RawPriority::Low => Priority::Low,
-            RawPriority::Normal => Priority::Normal,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename = "log", rename_all = "snake_case")]
-pub(super) enum RawLog {
-    #[default]
-    People,
-    Json,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename = "http", default, deny_unknown_fields)]
@@ -93,15 +59,15 @@ impl<'de> Visitor<'de> for WindowsVisitor {
 #[derive(Debug)]
 pub(super) struct WindowSpan;
 
-impl Kind for WindowSpan {
-    type Of = Span;
+impl ValueKind for WindowSpan {
+    type Of = DailyWindow;
     const RIGHT: &'static str = "a window of the day such as \"22:00-06:00\"";
 
-    fn text(text: &str) -> std::result::Result<Span, String> {
+    fn text(text: &str) -> std::result::Result<DailyWindow, String> {
         text.parse()
     }
 
-    fn number(n: f64) -> std::result::Result<Span, String> {
+    fn number(n: f64) -> std::result::Result<DailyWindow, String> {
         Err(format!("must be {}, not the number {n}", Self::RIGHT))
     }
 }
@@ -109,7 +75,7 @@ impl Kind for WindowSpan {
 #[derive(Debug)]
 pub(super) struct Listen;
 
-impl Kind for Listen {
+impl ValueKind for Listen {
     type Of = SocketAddr;
     const RIGHT: &'static str = "an address with a port such as \"127.0.0.1:7377\"";
 
@@ -125,7 +91,7 @@ impl Kind for Listen {
 #[derive(Debug)]
 pub(super) struct HostName;
 
-impl Kind for HostName {
+impl ValueKind for HostName {
     type Of = String;
     const RIGHT: &'static str =
         "a host such as \"nas.example.org\" or \"nas:7377\", or \"\" for requests that name none";
@@ -144,7 +110,7 @@ impl Kind for HostName {
 }
 
 /// What is meant.
-pub(super) fn daemon(windows: Vec<Window>, log: RawLog, http: RawHttp) -> Result<DaemonConfig> {
+pub(super) fn daemon(windows: Vec<Window>, log: LogFormat, http: RawHttp) -> Result<DaemonConfig> {
     let default = DaemonConfig::default();
     let wrong = |why: String| Error::Config(format!("budget windows: {why}"));
     if http.allowed_hosts.len() > HOSTS_MOST {
@@ -152,10 +118,7 @@ pub(super) fn daemon(windows: Vec<Window>, log: RawLog, http: RawHttp) -> Result
     }
     Ok(DaemonConfig {
         windows: Windows::new(windows).map_err(wrong)?,
-        log: match log {
-            RawLog::People => LogFormat::People,
-            RawLog::Json => LogFormat::Json,
-        },
+        log,
         listen: http.listen.map_or(default.listen, |listen| listen.0),
         allowed_hosts: http.allowed_hosts.into_iter().map(|host| host.0).collect(),
     })

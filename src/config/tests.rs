@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cumulus::policy::{Era, Limits, Mode, Options, Policy};
-use crate::cumulus::settings::{LongLocks, Manner, OlderCopy};
+use crate::cumulus::settings::{CleaningMode, LongLocks, OlderCopy};
 use crate::policy::windows::Window;
 use crate::settings::{Checkpoint, MaintenanceSettings, Priority};
 use crate::tahoe::container::ShareType;
@@ -136,7 +136,7 @@ fn every_key_of_a_cleaning_is_read() {
     let default = CleaningSettings::new("clean", "/etc/sexton/localdb");
     let short = CleaningSettings {
         options: Options { policy: Some(Policy::Utilization { least: 0.25 }), ..default.options.clone() },
-        manner: Manner::DryRun,
+        manner: CleaningMode::DryRun,
         older_copy: OlderCopy::SetAside,
         ..default
     };

@@ -6,15 +6,15 @@
 use rusqlite::Connection;
 
 use super::block_set::BlockSet;
-use super::decision::{Decision, Finished, Usage};
+use super::decision::{CleaningDecision, Finished, Usage};
 use super::error::LocalDbError;
 use super::faults::Trouble;
 use super::local_db::{Begin, LocalDb};
 use super::moves;
 use super::policy::{CleaningPlan, Era, Options};
 use super::schema::Schema;
-use super::steps::{Progress, Step, StepDone, Upcoming};
-use super::survey::Planned;
+use super::steps::{CleaningStep, StepDone, StepsProgress, Upcoming};
+use super::survey::SurveyedPlan;
 use crate::error::{Error, Result};
 
 /// Rows of a step inside a longer transaction: SQLite remembers all rows that a statement deletes before it begins.
@@ -22,7 +22,7 @@ pub(super) const ROWS_AT_ONCE: u64 = 10_000;
 
 /// What is found beside a database.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(super) enum KeptDecision {
     /// Nothing for this run.
     Nothing,
     /// A plan to go on with.
@@ -34,8 +34,8 @@ pub(super) enum Kept {
 /// A plan being done.
 #[derive(Debug)]
 pub struct Applier {
-    decision: Decision,
-    progress: Progress,
+    decision: CleaningDecision,
+    progress: StepsProgress,
     /// Of the database when the plan was made; `None` after a restart, until it has been looked at.
     data_version: Option<i64>,
     /// Blocks in use (era A); `None` once SQL has been taught the groups.
@@ -49,17 +49,17 @@ impl Applier {
     ///
     /// # Errors
     /// [`LocalDbError::Refused`] if the plan is refused.
-    pub fn new(planned: Planned, db: &LocalDb) -> Result<Applier> {
+    pub fn new(planned: SurveyedPlan, db: &LocalDb) -> Result<Applier> {
         Ok(Applier::of(planned, db)?.1)
     }
 
     /// As [`new`](Self::new), and gives back the plan to look at.
-    pub(super) fn of(planned: Planned, db: &LocalDb) -> Result<(CleaningPlan, Applier)> {
+    pub(super) fn of(planned: SurveyedPlan, db: &LocalDb) -> Result<(CleaningPlan, Applier)> {
         planned.refuse_refused(db.path())?;
-        let Planned { plan, decision, data_version, used } = planned;
+        let SurveyedPlan { plan, decision, data_version, used } = planned;
         let mut applier = Applier {
             decision,
-            progress: Progress::at(Step::Snapshots),
+            progress: StepsProgress::at(CleaningStep::Snapshots),
             data_version: Some(data_version),
             used: Some(used),
             used_is_read: true,
@@ -76,37 +76,37 @@ impl Applier {
     /// If the file or the database cannot be read, or the database is in use.
     pub fn resume(db: &LocalDb, options: &Options) -> Result<Option<Applier>> {
         Ok(match Applier::kept(db, options)? {
-            Kept::Begun(applier) => Some(*applier),
-            Kept::Nothing => None,
-            Kept::Finished(_) => {
-                Decision::forget(db.path())?;
+            KeptDecision::Begun(applier) => Some(*applier),
+            KeptDecision::Nothing => None,
+            KeptDecision::Finished(_) => {
+                CleaningDecision::forget(db.path())?;
                 None
             }
         })
     }
 
     /// Looks for what an earlier run has left; what is of no use any more is taken away.
-    pub(super) fn kept(db: &LocalDb, options: &Options) -> Result<Kept> {
-        let Some(decision) = Decision::kept(db.path())? else { return Ok(Kept::Nothing) };
+    pub(super) fn kept(db: &LocalDb, options: &Options) -> Result<KeptDecision> {
+        let Some(decision) = CleaningDecision::kept(db.path())? else { return Ok(KeptDecision::Nothing) };
         let fits = decision.era == db.era() && decision.options.same_run(options);
         let fits = fits && db.transact(Begin::Reading, "read", |conn| Ok(decision.fits(conn)?))?;
         if !fits {
-            Decision::forget(db.path())?;
-            return Ok(Kept::Nothing);
+            CleaningDecision::forget(db.path())?;
+            return Ok(KeptDecision::Nothing);
         }
         if let Some(finished) = decision.finished {
-            return Ok(Kept::Finished(finished));
+            return Ok(KeptDecision::Finished(finished));
         }
         let mut applier = Applier {
             decision,
-            progress: Progress::at(Step::Snapshots),
+            progress: StepsProgress::at(CleaningStep::Snapshots),
             data_version: None,
             used: Some(BlockSet::default()),
             used_is_read: false,
             kept: true,
         };
         applier.pass_over_nothing();
-        Ok(Kept::Begun(Box::new(applier)))
+        Ok(KeptDecision::Begun(Box::new(applier)))
     }
 
     /// Keeps the plan beside the database until it is done, so that it can be resumed.
@@ -124,18 +124,18 @@ impl Applier {
         &self.decision.options
     }
 
-    pub(super) fn decision(&self) -> &Decision {
+    pub(super) fn decision(&self) -> &CleaningDecision {
         &self.decision
     }
 
     /// What the next step is.
     pub fn upcoming(&self) -> Upcoming {
         let least_rows = match self.progress.step {
-            Step::Expire => {
+            CleaningStep::Expire => {
                 self.decision.touched.after(self.progress.touched).map_or(0, |(touched, _)| touched.blocks.into())
             }
-            Step::Snapshots => self.decision.retention.dropped.len() as u64,
-            Step::Done => 0,
+            CleaningStep::Snapshots => self.decision.retention.dropped.len() as u64,
+            CleaningStep::Done => 0,
             _ => 1,
         };
         Upcoming { step: self.progress.step, least_rows }
@@ -144,7 +144,7 @@ impl Applier {
     /// Segments whose blocks are still to be expired or grouped, out of how many.
     pub fn segments_left(&self) -> (usize, usize) {
         let all = self.decision.touched.len();
-        (if self.progress.step == Step::Done { 0 } else { all - self.progress.touched.passed }, all)
+        (if self.progress.step == CleaningStep::Done { 0 } else { all - self.progress.touched.passed }, all)
     }
 
     /// Does one step of about `max_rows` rows, in a transaction of its own (or in the one that is pending). Blocks of a
@@ -157,7 +157,7 @@ impl Applier {
     pub fn next_step(&mut self, db: &LocalDb, max_rows: u64) -> Result<StepDone> {
         let done = self.step(db, max_rows)?;
         if !done.more && self.kept {
-            Decision::forget(db.path())?;
+            CleaningDecision::forget(db.path())?;
             self.kept = false;
         }
         Ok(done)
@@ -169,7 +169,7 @@ impl Applier {
     /// As [`next_step`](Self::next_step), nothing being changed.
     pub fn apply_at_once(mut self, db: &LocalDb) -> Result<()> {
         self.all_at_once(db)?;
-        if self.kept { Decision::forget(db.path()) } else { Ok(()) }
+        if self.kept { CleaningDecision::forget(db.path()) } else { Ok(()) }
     }
 
     /// As [`apply_at_once`](Self::apply_at_once), and what is kept stays. After an error this one is of no use any more.
@@ -188,7 +188,7 @@ impl Applier {
     /// As [`next_step`](Self::next_step), and what is kept stays.
     pub(super) fn step(&mut self, db: &LocalDb, max_rows: u64) -> Result<StepDone> {
         let step = self.progress.step;
-        if step == Step::Done {
+        if step == CleaningStep::Done {
             return Ok(StepDone { step, rows: 0, more: false });
         }
         let max_rows = max_rows.max(1);
@@ -201,7 +201,7 @@ impl Applier {
         self.data_version = Some(version);
         self.progress = progress;
         self.pass_over_nothing();
-        let more = self.progress.step != Step::Done;
+        let more = self.progress.step != CleaningStep::Done;
         if !more {
             // Frees the set of blocks; nobody asks for groups any more.
             let _ = moves::unteach_groups(db.conn());
@@ -233,21 +233,21 @@ impl Applier {
         let d = &self.decision;
         loop {
             let something = match self.progress.step {
-                Step::Snapshots => !d.retention.dropped.is_empty(),
-                Step::UsageRows => d.usage != Usage::Nothing,
-                Step::NewestSnapshot => self.newest_goes().is_some(),
-                Step::Segments => self.progress.place < d.dead.len(),
-                Step::Blocks => self.progress.place < d.reaped.len(),
-                Step::NamelessBlocks => d.nameless_orphans && d.collects,
-                Step::Signatures => d.dangling_signatures,
-                Step::ReadUsage => !self.used_is_read && d.era == Era::A && d.regroup.is_some(),
-                Step::Expire => self.progress.touched.passed < d.touched.len(),
-                Step::Done => true,
+                CleaningStep::Snapshots => !d.retention.dropped.is_empty(),
+                CleaningStep::UsageRows => d.usage != Usage::Nothing,
+                CleaningStep::NewestSnapshot => self.newest_goes().is_some(),
+                CleaningStep::Segments => self.progress.place < d.dead.len(),
+                CleaningStep::Blocks => self.progress.place < d.reaped.len(),
+                CleaningStep::NamelessBlocks => d.nameless_orphans && d.collects,
+                CleaningStep::Signatures => d.dangling_signatures,
+                CleaningStep::ReadUsage => !self.used_is_read && d.era == Era::A && d.regroup.is_some(),
+                CleaningStep::Expire => self.progress.touched.passed < d.touched.len(),
+                CleaningStep::Done => true,
             };
             if something {
                 return;
             }
-            self.progress = Progress::at(self.progress.step.next());
+            self.progress = StepsProgress::at(self.progress.step.next());
         }
     }
 
@@ -256,39 +256,39 @@ impl Applier {
         conn: &Connection,
         schema: &Schema,
         max_rows: u64,
-    ) -> std::result::Result<(u64, Progress), Trouble> {
+    ) -> std::result::Result<(u64, StepsProgress), Trouble> {
         let at = self.progress;
         let range = (at.cursor, max_rows);
         let newest = self.newest_goes();
         // After a range, either the next range of this step or the next step.
         let ranged = |next: Option<i64>| match next {
-            Some(cursor) => (max_rows, Progress { cursor, ..at }),
-            None => (0, Progress::at(at.step.next())),
+            Some(cursor) => (max_rows, StepsProgress { cursor, ..at }),
+            None => (0, StepsProgress::at(at.step.next())),
         };
-        let whole = |rows: u64| (rows, Progress::at(at.step.next()));
+        let whole = |rows: u64| (rows, StepsProgress::at(at.step.next()));
         Ok(match at.step {
-            Step::Snapshots => {
+            CleaningStep::Snapshots => {
                 let dropped = self.decision.retention.dropped.iter().copied();
                 whole(moves::drop_snapshots(conn, dropped.filter(|id| Some(*id) != newest))?)
             }
-            Step::UsageRows => ranged(moves::drop_usage(conn, schema, &self.decision, newest, range)?),
-            Step::NewestSnapshot => whole(moves::drop_snapshots(conn, newest.into_iter())?),
-            Step::Segments => drop_segments(conn, schema, &self.decision.dead, at, max_rows, true)?,
-            Step::Blocks => drop_segments(conn, schema, &self.decision.reaped, at, max_rows, false)?,
-            Step::NamelessBlocks => ranged(moves::drop_nameless(conn, schema, range)?),
-            Step::Signatures => ranged(moves::drop_signatures(conn, range)?),
-            Step::ReadUsage => {
+            CleaningStep::UsageRows => ranged(moves::drop_usage(conn, schema, &self.decision, newest, range)?),
+            CleaningStep::NewestSnapshot => whole(moves::drop_snapshots(conn, newest.into_iter())?),
+            CleaningStep::Segments => drop_segments(conn, schema, &self.decision.dead, at, max_rows, true)?,
+            CleaningStep::Blocks => drop_segments(conn, schema, &self.decision.reaped, at, max_rows, false)?,
+            CleaningStep::NamelessBlocks => ranged(moves::drop_nameless(conn, schema, range)?),
+            CleaningStep::Signatures => ranged(moves::drop_signatures(conn, range)?),
+            CleaningStep::ReadUsage => {
                 let used = self.used.get_or_insert_default();
                 let next = moves::read_used(conn, used, range)?;
                 self.used_is_read = next.is_none();
                 ranged(next)
             }
-            Step::Expire => self.expire(conn, schema, max_rows)?,
-            Step::Done => whole(0),
+            CleaningStep::Expire => self.expire(conn, schema, max_rows)?,
+            CleaningStep::Done => whole(0),
         })
     }
 
-    fn expire(&mut self, conn: &Connection, schema: &Schema, max_rows: u64) -> rusqlite::Result<(u64, Progress)> {
+    fn expire(&mut self, conn: &Connection, schema: &Schema, max_rows: u64) -> rusqlite::Result<(u64, StepsProgress)> {
         if let Some(used) = self.used.take() {
             moves::teach_groups(conn, &self.decision, used)?;
         }
@@ -314,10 +314,10 @@ fn drop_segments(
     conn: &Connection,
     schema: &Schema,
     list: &[i64],
-    mut at: Progress,
+    mut at: StepsProgress,
     max_rows: u64,
     with_row: bool,
-) -> rusqlite::Result<(u64, Progress)> {
+) -> rusqlite::Result<(u64, StepsProgress)> {
     let mut rows = 0u64;
     while let Some(segment) = list.get(at.place)
         && rows < max_rows

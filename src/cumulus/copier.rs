@@ -23,7 +23,7 @@ use super::faults;
 use super::opening::FLAGS;
 use super::settings::OlderCopy;
 use crate::error::{Error, Result};
-use crate::own_files::{self, Access, COMPANIONS, MissingFolder, OwnFile};
+use crate::own_files::{self, COMPANIONS, FileAccess, MissingFolder, OwnFile};
 use crate::threads;
 
 const DOING: &str = "back up";
@@ -64,7 +64,7 @@ impl Copier {
         let file = Arc::new(make_part(&part).map_err(failed("make the copy"))?);
         let (ask, questions) = channel();
         let (tell, answers) = channel();
-        let copying = Copying { from: original.path(), part: part.clone(), file: file.clone() };
+        let copying = CopyJob { from: original.path(), part: part.clone(), file: file.clone() };
         let copy = move || {
             if let Err(error) = copying.run(&questions, &tell) {
                 // Whoever has gone needs no answer.
@@ -129,7 +129,7 @@ fn make_part(part: &OwnFile) -> io::Result<File> {
             return Err(io::Error::other(format!("{} is in the way: remove it", companion.path().display())));
         }
     }
-    if let Some(left) = part.open(Access::Read)? {
+    if let Some(left) = part.open(FileAccess::Read)? {
         refuse_unless_left_behind(part, left)?;
         part.remove()?;
     }
@@ -178,9 +178,9 @@ fn refuse_existing(database: &Path, to: &Path) -> Result<()> {
 /// Gives a copy that is there the name with `.old`, in place of an older copy of Sexton's that has it. The rename is one
 /// step, so there is always a whole copy.
 fn set_aside(to: &OwnFile) -> io::Result<()> {
-    let Some(file) = to.open(Access::Read)? else { return Ok(()) };
+    let Some(file) = to.open(FileAccess::Read)? else { return Ok(()) };
     let older = to.beside(".old");
-    let Some(older_file) = older.open(Access::Read)? else { return to.rename_new(&older, &file) };
+    let Some(older_file) = older.open(FileAccess::Read)? else { return to.rename_new(&older, &file) };
     if !CopyList::read(to)?.knows(&older_file)? {
         let path = older.path();
         let why = "is there and is not a copy that Sexton has made: move it away";
@@ -190,13 +190,13 @@ fn set_aside(to: &OwnFile) -> io::Result<()> {
 }
 
 /// What the thread works on.
-struct Copying {
+struct CopyJob {
     from: PathBuf,
     part: OwnFile,
     file: Arc<File>,
 }
 
-impl Copying {
+impl CopyJob {
     fn run(&self, questions: &Receiver<i32>, tell: &Sender<Result<Copied>>) -> Result<()> {
         let failed = |error: rusqlite::Error| faults::sqlite(&error, DOING, &self.from, None);
         // Without the flag to create them: what is not there is not to be copied, and the part is.

@@ -38,7 +38,7 @@ pub(super) struct Newest {
 
 /// All that the steps have to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Decision {
+pub(super) struct CleaningDecision {
     version: u32,
     pub(super) era: Era,
     pub(super) options: Options,
@@ -95,9 +95,9 @@ pub(super) enum Usage {
     Everything,
 }
 
-impl Decision {
-    pub(super) fn new(era: Era, options: Options) -> Decision {
-        Decision {
+impl CleaningDecision {
+    pub(super) fn new(era: Era, options: Options) -> CleaningDecision {
+        CleaningDecision {
             version: VERSION,
             era,
             options,
@@ -136,12 +136,12 @@ impl Decision {
     }
 
     /// Reads what was kept. What cannot be read is as good as nothing: the plan is made again.
-    pub(super) fn kept(database: &Path) -> Result<Option<Decision>> {
+    pub(super) fn kept(database: &Path) -> Result<Option<CleaningDecision>> {
         let opened = OwnFile::at(&Self::path(database)).and_then(|file| file.open_bounded(MOST_BYTES));
         let Some(file) = opened.map_err(|e| faults::io(&e, "read the plan beside", database))? else {
             return Ok(None);
         };
-        match serde_json::from_reader::<_, Decision>(BufReader::new(file)) {
+        match serde_json::from_reader::<_, CleaningDecision>(BufReader::new(file)) {
             Ok(decision) => Ok(Some(decision).filter(|decision| decision.version == VERSION)),
             Err(e) if e.is_io() => Err(faults::io(&e.into(), "read the plan beside", database)),
             Err(_) => Ok(None),

@@ -15,7 +15,6 @@ pub enum LocalDbError {
         doing: &'static str,
         /// The database.
         path: PathBuf,
-        /// The cause.
         cause: String,
     },
 

@@ -28,7 +28,7 @@ const ATTEMPTS: u32 = 5;
 
 /// The cleaner's side of the gate.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct CleanerGate {
     database: PathBuf,
     make: Make,
     file: Option<File>,
@@ -39,16 +39,16 @@ pub(super) struct Gate {
 /// Held while the database's lock is.
 pub(super) struct Entered<'a>(Option<&'a File>);
 
-impl Gate {
-    pub(super) fn new(database: &Path, make: Make) -> Gate {
-        Gate { database: database.to_owned(), make, file: None, made: false }
+impl CleanerGate {
+    pub(super) fn new(database: &Path, make: Make) -> CleanerGate {
+        CleanerGate { database: database.to_owned(), make, file: None, made: false }
     }
 
     /// Leads to this database from now on.
     pub(super) fn lead_to(&mut self, database: &Path, make: Make) {
         if self.database != database || self.make != make {
             self.take_away();
-            *self = Gate::new(database, make);
+            *self = CleanerGate::new(database, make);
         }
     }
 
@@ -194,10 +194,11 @@ mod tests {
     fn a_guard_keeps_the_cleaner_out_and_only_while_it_lasts() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("localdb.sqlite");
-        let mut looking = Gate::new(&database, Make::No);
+        let mut looking = CleanerGate::new(&database, Make::No);
         looking.enter().unwrap();
         assert!(!path(&database).exists(), "who only looks leaves nothing behind");
-        let (mut one, mut other) = (Gate::new(&database, Make::IfAllowed), Gate::new(&database, Make::IfAllowed));
+        let (mut one, mut other) =
+            (CleanerGate::new(&database, Make::IfAllowed), CleanerGate::new(&database, Make::IfAllowed));
         {
             let _one = one.enter().unwrap();
             other.enter().unwrap();
@@ -215,7 +216,8 @@ mod tests {
     fn a_file_that_was_taken_away_holds_nobody_and_whoever_has_opened_it_notices() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("localdb.sqlite");
-        let (mut one, mut other) = (Gate::new(&database, Make::IfAllowed), Gate::new(&database, Make::IfAllowed));
+        let (mut one, mut other) =
+            (CleanerGate::new(&database, Make::IfAllowed), CleanerGate::new(&database, Make::IfAllowed));
         one.enter().unwrap();
         other.enter().unwrap();
         other.take_away();
@@ -253,7 +255,7 @@ mod tests {
         std::os::unix::fs::symlink("localdb.sqlite", &link).unwrap();
         // Also while the database is not there yet.
         let _guard = Guard::shut(&link).unwrap();
-        let mut gate = Gate::new(&place::resolve(dir.path()).unwrap(), Make::IfAllowed);
+        let mut gate = CleanerGate::new(&place::resolve(dir.path()).unwrap(), Make::IfAllowed);
         assert!(matches!(gate.enter().as_ref().map_err(Error::downcast_ref), Err(Some(LocalDbError::Busy { .. }))));
         assert!(path(&database).exists() && !path(&link).exists());
     }

@@ -8,15 +8,15 @@ use super::applier::{Applier, ROWS_AT_ONCE};
 use super::decision::beside;
 use super::error::LocalDbError;
 use super::faults::{self, Trouble};
-use super::opening::{self, End, Handle, Opened, Purpose, named};
+use super::opening::{self, End, Handle, OpenDatabase, Purpose, named};
 use super::place;
 use super::policy::{
-    Balance, CleaningPlan, Clock, Era, Mode, Options, Part, Policy, Removed, SegmentEntry, SegmentList,
+    Balance, CleaningPlan, ClockTrust, Era, Mode, Options, Policy, Removed, RunPart, SegmentEntry, SegmentList,
 };
 use super::schema::Schema;
 use super::survey::plan;
 use crate::error::Result;
-use crate::own_files::{Access, OwnFile};
+use crate::own_files::{FileAccess, OwnFile};
 
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl LocalDb {
 
     /// As [`open`](Self::open), by a name that is resolved.
     pub(super) fn open_for(path: &Path, purpose: Purpose) -> Result<LocalDb> {
-        let Opened { conn, schema, reading } = opening::open(path, purpose)?;
+        let OpenDatabase { conn, schema, reading } = opening::open(path, purpose)?;
         Ok(LocalDb { conn, path: path.to_owned(), schema, reading, mode: Mode::Careful, now: None })
     }
 
@@ -132,7 +132,7 @@ impl LocalDb {
     /// # Errors
     /// [`LocalDbError::Refused`] where the careful mode refuses.
     pub fn garbage_collect(&mut self) -> Result<Removed> {
-        Ok(self.run(Part::GarbageCollection, None)?.removed)
+        Ok(self.run(RunPart::GarbageCollection, None)?.removed)
     }
 
     /// All segments with their benefit, the best to clean first. `age_boost_days` are added to every age, to clean
@@ -142,7 +142,7 @@ impl LocalDb {
     /// [`LocalDbError::Refused`] where the old cleaner would have failed (compat mode).
     pub fn cleaning_list(&mut self, age_boost_days: f64) -> Result<SegmentList> {
         let policy = Policy::Benefit { threshold_days: f64::MAX, age_boost_days, intent: 1.0 };
-        let options = self.options(Part::Marking(Vec::new()), Some(policy))?;
+        let options = self.options(RunPart::Marking(Vec::new()), Some(policy))?;
         let planned = plan(self, &options)?;
         planned.refuse_refused(&self.path)?;
         Ok(planned.into_plan().segments)
@@ -178,7 +178,7 @@ impl LocalDb {
     /// # Errors
     /// [`LocalDbError::Refused`] where the old cleaner would have failed (compat mode).
     pub fn balance(&mut self) -> Result<Balance> {
-        Ok(self.run(Part::Balancing, None)?.balance)
+        Ok(self.run(RunPart::Balancing, None)?.balance)
     }
 
     /// Makes the changes last.
@@ -224,7 +224,7 @@ impl LocalDb {
     /// Has the write-ahead log on the disk, if there is one: committed steps may wait in memory until then.
     pub(super) fn sync_log(&self) -> Result<()> {
         // SQLite has no locks on the log, which closing it would give up.
-        let log = OwnFile::at(&beside(&self.path, "-wal")).and_then(|log| log.open(Access::Read));
+        let log = OwnFile::at(&beside(&self.path, "-wal")).and_then(|log| log.open(FileAccess::Read));
         let synced = log.and_then(|log| log.map_or(Ok(()), |log| log.sync_all()));
         synced.map_err(|e| faults::io(&e, "save the log of", &self.path))
     }
@@ -239,12 +239,12 @@ impl LocalDb {
         self.conn.has_changed()
     }
 
-    fn options(&self, part: Part, policy: Option<Policy>) -> Result<Options> {
-        let clock = if self.now.is_some() { Clock::Given } else { Clock::Wall };
+    fn options(&self, part: RunPart, policy: Option<Policy>) -> Result<Options> {
+        let clock = if self.now.is_some() { ClockTrust::Given } else { ClockTrust::Wall };
         Ok(Options { mode: self.mode, clock, part, policy, ..Options::at(self.now()?) })
     }
 
-    fn run(&mut self, part: Part, policy: Option<Policy>) -> Result<CleaningPlan> {
+    fn run(&mut self, part: RunPart, policy: Option<Policy>) -> Result<CleaningPlan> {
         let options = self.options(part, policy)?;
         self.begin_pending()?;
         let (plan, mut applier) = Applier::of(plan(self, &options)?, self)?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::Number;
-use super::report::{CleaningReport, Outcome};
+use super::report::{CleaningReport, StepResult};
 use super::run::CleaningRun;
 use super::settings::CleaningSettings;
 use crate::error::Result;
@@ -51,9 +51,9 @@ impl MaintenanceRun for CleaningRun {
             planned_again: self.planned_again(),
         };
         let outcome = match done.outcome {
-            Outcome::More | Outcome::Stale => StepOutcome::More,
-            Outcome::Later(cause) => StepOutcome::Later(cause),
-            Outcome::Finished => StepOutcome::Finished,
+            StepResult::More | StepResult::Stale => StepOutcome::More,
+            StepResult::Later(cause) => StepOutcome::Later(cause),
+            StepResult::Finished => StepOutcome::Finished,
         };
         Ok(MaintenanceStep { outcome, leave_alone: pause_after(done.lock, self.lock_duty()), progress })
     }

@@ -1,7 +1,7 @@
 //! Local databases of LBS and Cumulus: reading what the policy wants to know, and doing what it decided.
 //!
 //! [`LocalDb`] is one open database of any era, with the operations of the old programs for those who script. A whole
-//! run is *decide, show, do*: a [`Survey`] reads the figures in steps and gives a [`Planned`]; its
+//! run is *decide, show, do*: a [`Survey`] reads the figures in steps and gives a [`SurveyedPlan`]; its
 //! [`CleaningPlan`](self::policy::CleaningPlan) can be printed; an [`Applier`] does it in steps. Each step of
 //! either is one short transaction, and one that changes something leaves the database such that a backup may run
 //! next:
@@ -55,7 +55,7 @@ pub use gate::Guard;
 pub use local_db::{LocalDb, Segment};
 pub use locks::{LockOverrun, LockSummary, LockTimes};
 pub use maintenance::CleaningFigures;
-pub use report::{CleaningReport, Doing, Outcome, Progress};
+pub use report::{CleaningReport, Doing, RunProgress, StepResult};
 pub use run::CleaningRun;
-pub use steps::{Step, StepDone, Upcoming};
-pub use survey::{Planned, Survey, SurveyDone, plan};
+pub use steps::{CleaningStep, StepDone, Upcoming};
+pub use survey::{Survey, SurveyDone, SurveyedPlan, plan};

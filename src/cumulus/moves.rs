@@ -6,7 +6,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::block_set::BlockSet;
-use super::decision::{Decision, Usage};
+use super::decision::{CleaningDecision, Usage};
 use super::policy::{Era, Mode, Regroup};
 use super::schema::Schema;
 use super::touched::Touched;
@@ -54,7 +54,7 @@ pub(super) fn drop_snapshots(conn: &Connection, ids: impl Iterator<Item = i64>) 
 pub(super) fn drop_usage(
     conn: &Connection,
     schema: &Schema,
-    decision: &Decision,
+    decision: &CleaningDecision,
     but: Option<i64>,
     range: (i64, u64),
 ) -> rusqlite::Result<Option<i64>> {
@@ -131,7 +131,7 @@ pub(super) fn read_used(
 }
 
 /// Teaches SQL the group of a block, by its id and its time.
-pub(super) fn teach_groups(conn: &Connection, decision: &Decision, used: BlockSet) -> rusqlite::Result<()> {
+pub(super) fn teach_groups(conn: &Connection, decision: &CleaningDecision, used: BlockSet) -> rusqlite::Result<()> {
     let Some(regroup) = decision.regroup.clone() else { return Ok(()) };
     let (era, mode, now) = (decision.era, decision.options.mode, decision.options.now);
     let used = Arc::new(used);
@@ -155,7 +155,7 @@ pub(super) fn unteach_groups(conn: &Connection) -> rusqlite::Result<()> {
 pub(super) fn settle_segment(
     conn: &Connection,
     schema: &Schema,
-    decision: &Decision,
+    decision: &CleaningDecision,
     Touched { segment, marked, .. }: Touched,
 ) -> rusqlite::Result<()> {
     if marked && decision.era == Era::B && schema.has("segments", "expire_time") {

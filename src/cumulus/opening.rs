@@ -56,7 +56,6 @@ const WITH_LOG: u8 = 2;
 pub(super) enum Purpose {
     /// To look: what a crash has left half written stays as it is.
     Look,
-    /// To clean.
     Clean,
 }
 
@@ -99,8 +98,7 @@ impl Drop for Handle {
     }
 }
 
-/// An open database.
-pub(super) struct Opened {
+pub(super) struct OpenDatabase {
     pub(super) conn: Handle,
     pub(super) schema: Schema,
     /// How a reading transaction begins: with a write-ahead log nobody minds; otherwise under the write lock.
@@ -108,7 +106,7 @@ pub(super) struct Opened {
 }
 
 /// Opens a database by its resolved name.
-pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Opened> {
+pub(super) fn open(path: &Path, purpose: Purpose) -> Result<OpenDatabase> {
     place::refuse_unfit(path)?;
     let had_log = place::has_beside(path, "-wal");
     let disbelieved = |e: std::io::Error| faults::io(&e, "open", path);
@@ -144,7 +142,7 @@ pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Opened> {
     // The header may be older than the first transaction.
     let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(named)?;
     let reading = if mode == "wal" { "BEGIN" } else { "BEGIN IMMEDIATE" };
-    Ok(Opened { conn, schema, reading })
+    Ok(OpenDatabase { conn, schema, reading })
 }
 
 fn foreign(path: &Path, cause: String) -> Error {

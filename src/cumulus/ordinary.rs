@@ -7,7 +7,7 @@
 use rusqlite::{Connection, Error};
 
 use super::schema::Schema;
-use super::sql_words::{Word, has, words};
+use super::sql_words::{SqlToken, has, words};
 
 /// An object of the schema. SQLite has seen to it that names and statements say the same: a schema that was edited by hand
 /// and does not is malformed to it.
@@ -17,7 +17,7 @@ pub(super) struct Object {
     name: String,
     /// The table that an index or a trigger belongs to.
     table: String,
-    words: Vec<Word>,
+    words: Vec<SqlToken>,
 }
 
 /// Functions that an index may call: quick ones, whatever they are given.
@@ -96,8 +96,9 @@ impl Object {
     /// A function that an index calls and that is not known to be quick.
     fn slow_function(&self) -> Option<&str> {
         // The first parenthesis comes after the name of the table.
-        let begin = self.words.iter().position(|word| *word == Word::Sign('(')).map_or(self.words.len(), |at| at + 1);
-        let calls = self.words[begin..].windows(2).filter(|pair| pair[1] == Word::Sign('('));
+        let begin =
+            self.words.iter().position(|word| *word == SqlToken::Sign('(')).map_or(self.words.len(), |at| at + 1);
+        let calls = self.words[begin..].windows(2).filter(|pair| pair[1] == SqlToken::Sign('('));
         let mut names = calls.filter_map(|pair| pair[0].name());
         names.find(|name| !QUICK.contains(name) && !NO_FUNCTION.contains(name))
     }
@@ -133,7 +134,7 @@ fn object_fault(object: &Object, table: &str) -> Option<String> {
         }
         "table" if object.name == table => {
             let words = &object.words;
-            let end = words.iter().rposition(|word| *word == Word::Sign(')')).map_or(words.len(), |at| at + 1);
+            let end = words.iter().rposition(|word| *word == SqlToken::Sign(')')).map_or(words.len(), |at| at + 1);
             let options = &words[end..];
             let what = if has(words, &["on", "conflict"]) {
                 "has an ON CONFLICT clause"
@@ -200,7 +201,7 @@ fn index_fault(conn: &Connection, objects: &[Object], table: &str) -> rusqlite::
         let mut named = columns
             .into_iter()
             .flatten()
-            .chain(expressions.flat_map(|object| object.words.iter().filter_map(Word::name)).map(str::to_owned));
+            .chain(expressions.flat_map(|object| object.words.iter().filter_map(SqlToken::name)).map(str::to_owned));
         if let Some(written) = named.find(|column| WRITTEN.contains(&column.as_str())) {
             return Ok(Some(format!(
                 "its table {table} has a unique index ({name}) over {written}, which is to be changed"

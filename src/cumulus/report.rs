@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::decision::Decision;
+use super::decision::CleaningDecision;
 use super::locks::{LockOverrun, LockSummary};
 use super::policy::CleaningPlan;
 use super::shown;
-use super::steps::Step;
+use super::steps::CleaningStep;
 use crate::error::{Error, Result};
 
 /// What a run is doing.
@@ -25,7 +25,7 @@ pub enum Doing {
     /// Keeping the plan beside the database, or that it is done.
     Keeping,
     /// Changing rows.
-    Changing(Step),
+    Changing(CleaningStep),
     /// Moving the write-ahead log into the database, without a lock.
     Tidying,
     /// Nothing any more.
@@ -40,14 +40,14 @@ impl Doing {
             Doing::Reading => "reading",
             Doing::Copying => "copying",
             Doing::Keeping => "keeping the plan",
-            Doing::Changing(Step::Snapshots | Step::NewestSnapshot) => "dropping snapshots",
-            Doing::Changing(Step::UsageRows) => "dropping usage rows",
-            Doing::Changing(Step::Segments) => "dropping segments",
-            Doing::Changing(Step::Blocks | Step::NamelessBlocks) => "dropping blocks",
-            Doing::Changing(Step::Signatures) => "dropping signatures",
-            Doing::Changing(Step::ReadUsage) => "reading what is in use",
-            Doing::Changing(Step::Expire) => "expiring blocks",
-            Doing::Changing(Step::Done) | Doing::Done => "done",
+            Doing::Changing(CleaningStep::Snapshots | CleaningStep::NewestSnapshot) => "dropping snapshots",
+            Doing::Changing(CleaningStep::UsageRows) => "dropping usage rows",
+            Doing::Changing(CleaningStep::Segments) => "dropping segments",
+            Doing::Changing(CleaningStep::Blocks | CleaningStep::NamelessBlocks) => "dropping blocks",
+            Doing::Changing(CleaningStep::Signatures) => "dropping signatures",
+            Doing::Changing(CleaningStep::ReadUsage) => "reading what is in use",
+            Doing::Changing(CleaningStep::Expire) => "expiring blocks",
+            Doing::Changing(CleaningStep::Done) | Doing::Done => "done",
             Doing::Tidying => "writing the log back",
         }
     }
@@ -55,7 +55,7 @@ impl Doing {
 
 /// How a call of [`CleaningRun::next_step`](super::CleaningRun::next_step) went.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum StepResult {
     /// There is more to do.
     More,
     /// Something has to pass first: a backup that runs, a full disk. Nothing is lost; call again later.
@@ -68,7 +68,7 @@ pub enum Outcome {
 
 /// How far a run has come.
 #[derive(Debug, Clone)]
-pub struct Progress {
+pub struct RunProgress {
     /// What it was doing.
     pub doing: Doing,
     /// Rows gone through so far, those that are read included.
@@ -78,7 +78,7 @@ pub struct Progress {
     /// How long the database's lock was held; zero if it was not.
     pub lock: Duration,
     /// How it went.
-    pub outcome: Outcome,
+    pub outcome: StepResult,
 }
 
 /// What a cleaning has found and done.
@@ -125,8 +125,8 @@ impl CleaningReport {
         let Some(database) = &self.kept_beside else { return Ok(()) };
         super::run::fail_point("cleaning::before_handed_over");
         // Another cleaning may have begun meanwhile, and kept a plan of its own.
-        if Decision::kept(database)?.is_some_and(|kept| kept.finished.is_some()) {
-            Decision::forget(database)?;
+        if CleaningDecision::kept(database)?.is_some_and(|kept| kept.finished.is_some()) {
+            CleaningDecision::forget(database)?;
             shown::forget(database)?;
         }
         Ok(())

@@ -61,14 +61,11 @@ impl Default for SampleDb {
 
 /// What a sample database holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Segments.
+pub struct LocalDbSummary {
     pub segments: u64,
-    /// Blocks.
     pub blocks: u64,
     /// Bytes of all blocks.
     pub bytes: u64,
-    /// Snapshots.
     pub snapshots: u64,
     /// Rows that say which snapshot uses which block.
     pub usage_rows: u64,
@@ -79,14 +76,14 @@ impl SampleDb {
     ///
     /// # Errors
     /// [`Error::Config`] if it would be too large, or there is a file that is no sample; or if it cannot be written.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<Summary> {
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<LocalDbSummary> {
         let path = path.as_ref();
         let blocks = u64::from(self.segments) * u64::from(self.blocks_per_segment);
         if blocks > BLOCKS_MOST || !self.end.is_finite() {
             return Err(Error::Config(format!("a sample of {blocks} blocks is too large: up to {BLOCKS_MOST}")));
         }
         remove_older(path)?;
-        let written = || -> std::result::Result<Summary, Trouble> {
+        let written = || -> std::result::Result<LocalDbSummary, Trouble> {
             // Without the flag for it, a path is never taken for a URI.
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
             let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -94,7 +91,7 @@ impl SampleDb {
             // A sample that is torn by a crash is made anew.
             conn.execute_batch("PRAGMA synchronous = OFF; BEGIN")?;
             conn.execute_batch(TABLES)?;
-            let made = Writer { sample: self, conn: &conn, rng: Rng::with_seed(self.seed) }.rows()?;
+            let made = LocalDbWriter { sample: self, conn: &conn, rng: Rng::with_seed(self.seed) }.rows()?;
             conn.execute_batch("COMMIT")?;
             conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             Ok(made)
@@ -106,21 +103,22 @@ impl SampleDb {
     }
 }
 
-struct Writer<'a> {
+struct LocalDbWriter<'a> {
     sample: &'a SampleDb,
     conn: &'a Connection,
     rng: Rng,
 }
 
-impl Writer<'_> {
-    fn rows(mut self) -> rusqlite::Result<Summary> {
+impl LocalDbWriter<'_> {
+    fn rows(mut self) -> rusqlite::Result<LocalDbSummary> {
         let SampleDb { segments, snapshots, end, .. } = *self.sample;
         let taken = |snapshot: u32| end - f64::from(snapshots - snapshot);
         let mut snapshot_row = self.conn.prepare("INSERT INTO snapshots VALUES (?1, ?2, 'home', ?3)")?;
         for snapshot in 1..=snapshots {
             snapshot_row.execute(params![snapshot, format!("sample-{snapshot:04}"), taken(snapshot)])?;
         }
-        let mut made = Summary { segments: segments.into(), snapshots: snapshots.into(), ..Summary::default() };
+        let mut made =
+            LocalDbSummary { segments: segments.into(), snapshots: snapshots.into(), ..LocalDbSummary::default() };
         let mut segment_row = self.conn.prepare("INSERT INTO segments VALUES (?1, ?2, ?2 || '.tar', ?3)")?;
         for segment in 1..=segments {
             let written = end - SPAN_DAYS + SPAN_DAYS * f64::from(segment) / f64::from(segments + 1);
@@ -136,7 +134,7 @@ impl Writer<'_> {
         segment: u32,
         written: f64,
         taken: impl Fn(u32) -> f64,
-        made: &mut Summary,
+        made: &mut LocalDbSummary,
     ) -> rusqlite::Result<()> {
         let mut block_row =
             self.conn.prepare_cached("INSERT INTO block_index VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)")?;

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::maintenance::KIND;
-use super::policy::{Clock, Mode, Options};
+use super::policy::{ClockTrust, Mode, Options};
 use crate::error::Result;
 use crate::settings::{MaintenanceSettings, SLICE, duration, named, within};
 
 /// How a cleaning goes about its work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Manner {
+pub enum CleaningMode {
     /// Plans, and changes nothing.
     DryRun,
     /// In short steps, between which backups may run. The default.
@@ -49,10 +49,10 @@ pub struct CleaningSettings {
     pub task: MaintenanceSettings,
     /// The database: the file, or the folder that holds `localdb.sqlite`.
     pub database: PathBuf,
-    /// What is to be cleaned. With [`Clock::Given`] its `now` counts, otherwise the moment at which the run begins.
+    /// What is to be cleaned. With [`ClockTrust::Given`] its `now` counts, otherwise the moment at which the run begins.
     pub options: Options,
     /// In steps, at once, or not at all. Default: in steps.
-    pub manner: Manner,
+    pub manner: CleaningMode,
     /// How long the database's lock may be held at a time. Default 50 ms.
     pub slice: Duration,
     /// For which part of the time the lock may be held, from above 0 to 1. Default 0.05.
@@ -76,8 +76,8 @@ impl CleaningSettings {
         CleaningSettings {
             task: MaintenanceSettings::new(name),
             database: database.into(),
-            options: Options { clock: Clock::Wall, ..Options::at(0.0) },
-            manner: Manner::default(),
+            options: Options { clock: ClockTrust::Wall, ..Options::at(0.0) },
+            manner: CleaningMode::default(),
             slice: Duration::from_millis(50),
             lock_duty: 0.05,
             long_locks: LongLocks::default(),
@@ -100,11 +100,11 @@ impl CleaningSettings {
     /// The options of a run that begins now, a Julian day (UTC).
     pub(crate) fn options_at(&self, now: f64) -> Options {
         let mut options = self.options.clone();
-        if options.clock != Clock::Given {
+        if options.clock != ClockTrust::Given {
             options.now = now;
         }
         // The old rows exactly, or what was asked for at once: neither leaves anything out.
-        let may_leave = self.long_locks == LongLocks::Leave && self.manner != Manner::AtOnce;
+        let may_leave = self.long_locks == LongLocks::Leave && self.manner != CleaningMode::AtOnce;
         if may_leave && options.mode == Mode::Careful && options.limits.max_segment_blocks.is_none() {
             let blocks = self.slice.as_millis().saturating_mul(BLOCKS_PER_MS);
             options.limits.max_segment_blocks = Some(u64::try_from(blocks).unwrap_or(u64::MAX));

@@ -47,7 +47,9 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::cumulus::policy::{Fate, Figure, Judge, Mark, Moment, Number, SegmentList, SegmentTable};
+    use crate::cumulus::policy::{
+        Figure, Judge, Number, SegmentFate, SegmentList, SegmentMark, SegmentTable, StoredTime,
+    };
 
     #[test]
     fn a_plan_reads_back_as_it_was_and_a_torn_one_as_none() {
@@ -59,11 +61,11 @@ mod tests {
             let place = table.push(i64::MAX - 2 + table.records.len() as i64, name);
             table.set_figure(place, Figure::Used, Some(Number::Real(0.1 + 0.2)));
             table.set_figure(place, Figure::Size, Some(Number::Int(7)));
-            table.set_mtime(place, Moment::Day(2_454_000.3));
+            table.set_mtime(place, StoredTime::Day(2_454_000.3));
         }
-        table.set_mtime(0, Moment::Text("2007".to_owned()));
-        table.records[1].set(Mark::Marked, true);
-        table.records[2].fate = Fate::Dead;
+        table.set_mtime(0, StoredTime::Text("2007".to_owned()));
+        table.records[1].set(SegmentMark::Marked, true);
+        table.records[2].fate = SegmentFate::Dead;
         let judge = Judge::new(Era::B, &Options::at(plan.now));
         plan.take_segments(SegmentList::new(table, vec![1, 0], judge));
         assert_eq!(plan.segments.iter().map(|entry| entry.id).collect::<Vec<_>>(), [i64::MAX - 1, i64::MAX - 2]);

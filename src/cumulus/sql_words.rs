@@ -5,7 +5,7 @@
 
 /// One word, number or sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum SqlToken {
     /// A keyword or a plain name, in lower case.
     Plain(String),
     /// A name in quotes, without them, in lower case. In some places a text in quotes is one, too.
@@ -14,23 +14,23 @@ pub(super) enum Word {
     Sign(char),
 }
 
-impl Word {
+impl SqlToken {
     /// Whether it is this keyword.
     pub(super) fn is(&self, keyword: &str) -> bool {
-        matches!(self, Word::Plain(word) if word == keyword)
+        matches!(self, SqlToken::Plain(word) if word == keyword)
     }
 
     /// The name, if it may be one.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
-            Word::Plain(name) | Word::Quoted(name) => Some(name),
-            Word::Sign(_) => None,
+            SqlToken::Plain(name) | SqlToken::Quoted(name) => Some(name),
+            SqlToken::Sign(_) => None,
         }
     }
 }
 
 /// Takes a statement apart.
-pub(super) fn words(sql: &str) -> Vec<Word> {
+pub(super) fn words(sql: &str) -> Vec<SqlToken> {
     let mut words = Vec::new();
     let mut rest = sql;
     while let Some(first) = rest.chars().next() {
@@ -41,13 +41,13 @@ pub(super) fn words(sql: &str) -> Vec<Word> {
             '"' | '\'' | '`' => quoted(rest, first),
             '[' => {
                 let end = rest.find(']').unwrap_or(rest.len());
-                (Some(Word::Quoted(rest[1..end].to_ascii_lowercase())), (end + 1).min(rest.len()))
+                (Some(SqlToken::Quoted(rest[1..end].to_ascii_lowercase())), (end + 1).min(rest.len()))
             }
             c if is_in_word(c) => {
                 let end = rest.find(|c| !is_in_word(c)).unwrap_or(rest.len());
-                (Some(Word::Plain(rest[..end].to_ascii_lowercase())), end)
+                (Some(SqlToken::Plain(rest[..end].to_ascii_lowercase())), end)
             }
-            c => (Some(Word::Sign(c)), c.len_utf8()),
+            c => (Some(SqlToken::Sign(c)), c.len_utf8()),
         };
         words.extend(word);
         rest = &rest[length..];
@@ -56,19 +56,19 @@ pub(super) fn words(sql: &str) -> Vec<Word> {
 }
 
 /// What stands in quotes, in which a doubled quote stands for one.
-fn quoted(text: &str, quote: char) -> (Option<Word>, usize) {
+fn quoted(text: &str, quote: char) -> (Option<SqlToken>, usize) {
     let mut inside = String::new();
     let mut end = 1;
     while let Some(length) = text[end..].find(quote) {
         inside.push_str(&text[end..end + length]);
         end += length + 1;
         if !text[end..].starts_with(quote) {
-            return (Some(Word::Quoted(inside.to_ascii_lowercase())), end);
+            return (Some(SqlToken::Quoted(inside.to_ascii_lowercase())), end);
         }
         inside.push(quote);
         end += 1;
     }
-    (Some(Word::Quoted(inside.to_ascii_lowercase())), text.len())
+    (Some(SqlToken::Quoted(inside.to_ascii_lowercase())), text.len())
 }
 
 fn is_in_word(c: char) -> bool {
@@ -76,8 +76,8 @@ fn is_in_word(c: char) -> bool {
 }
 
 /// Whether these keywords follow one another.
-pub(super) fn has(words: &[Word], keywords: &[&str]) -> bool {
-    let follow = |window: &[Word]| window.iter().zip(keywords).all(|(word, keyword)| word.is(keyword));
+pub(super) fn has(words: &[SqlToken], keywords: &[&str]) -> bool {
+    let follow = |window: &[SqlToken]| window.iter().zip(keywords).all(|(word, keyword)| word.is(keyword));
     words.windows(keywords.len()).any(follow)
 }
 
@@ -92,7 +92,7 @@ mod tests {
             , `on conflict` y default 'on conflict it''s', z)";
         let found = words(hidden);
         assert!(!has(&found, &["on", "conflict"]), "{found:?}");
-        assert!(found.contains(&Word::Quoted("on conflict it's".to_owned())), "{found:?}");
+        assert!(found.contains(&SqlToken::Quoted("on conflict it's".to_owned())), "{found:?}");
         assert!(has(&words("x UNIQUE ON/**/CONFLICT REPLACE"), &["on", "conflict"]));
         assert!(has(&words("x unique on--\nconflict replace"), &["on", "conflict"]));
     }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn names_come_without_quotes_and_in_lower_case() {
         let found = words("CREATE TABLE \"Block\"\"Index\" ([Ü x] int)");
-        let names: Vec<_> = found.iter().filter_map(Word::name).collect();
+        let names: Vec<_> = found.iter().filter_map(SqlToken::name).collect();
         assert_eq!(names, ["create", "table", "block\"index", "Ü x", "int"]);
     }
 

@@ -4,12 +4,12 @@
 
 use serde::Serialize;
 
-use super::touched::Place;
+use super::touched::ListPlace;
 
 /// The kinds of steps, in their order. Rows cost differently: deleting a block touches pages all over an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub enum CleaningStep {
     /// Deleting snapshots.
     Snapshots,
     /// Deleting usage rows.
@@ -32,18 +32,18 @@ pub enum Step {
     Done,
 }
 
-impl Step {
-    pub(super) fn next(self) -> Step {
+impl CleaningStep {
+    pub(super) fn next(self) -> CleaningStep {
         match self {
-            Step::Snapshots => Step::UsageRows,
-            Step::UsageRows => Step::NewestSnapshot,
-            Step::NewestSnapshot => Step::Segments,
-            Step::Segments => Step::Blocks,
-            Step::Blocks => Step::NamelessBlocks,
-            Step::NamelessBlocks => Step::Signatures,
-            Step::Signatures => Step::ReadUsage,
-            Step::ReadUsage => Step::Expire,
-            Step::Expire | Step::Done => Step::Done,
+            CleaningStep::Snapshots => CleaningStep::UsageRows,
+            CleaningStep::UsageRows => CleaningStep::NewestSnapshot,
+            CleaningStep::NewestSnapshot => CleaningStep::Segments,
+            CleaningStep::Segments => CleaningStep::Blocks,
+            CleaningStep::Blocks => CleaningStep::NamelessBlocks,
+            CleaningStep::NamelessBlocks => CleaningStep::Signatures,
+            CleaningStep::Signatures => CleaningStep::ReadUsage,
+            CleaningStep::ReadUsage => CleaningStep::Expire,
+            CleaningStep::Expire | CleaningStep::Done => CleaningStep::Done,
         }
     }
 }
@@ -52,7 +52,7 @@ impl Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepDone {
     /// Its kind.
-    pub step: Step,
+    pub step: CleaningStep,
     /// Rows it went through.
     pub rows: u64,
     /// Whether there is more to do.
@@ -63,26 +63,25 @@ pub struct StepDone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upcoming {
     /// Its kind.
-    pub step: Step,
+    pub step: CleaningStep,
     /// Rows it goes through at least, however few it is given.
     pub least_rows: u64,
 }
 
 /// How far it has come: changed only once a step is committed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Progress {
-    /// Its step.
-    pub(super) step: Step,
+pub(super) struct StepsProgress {
+    pub(super) step: CleaningStep,
     /// Place in the list of segments that go.
     pub(super) place: usize,
     /// Place in the list of segments whose blocks get new values.
-    pub(super) touched: Place,
+    pub(super) touched: ListPlace,
     /// Next row id of this step.
     pub(super) cursor: i64,
 }
 
-impl Progress {
-    pub(super) fn at(step: Step) -> Progress {
-        Progress { step, place: 0, touched: Place::START, cursor: i64::MIN }
+impl StepsProgress {
+    pub(super) fn at(step: CleaningStep) -> StepsProgress {
+        StepsProgress { step, place: 0, touched: ListPlace::START, cursor: i64::MIN }
     }
 }

@@ -13,7 +13,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A segment whose blocks get new values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Touched {
-    /// Its `segmentid`.
     pub(super) segment: i64,
     /// The number of its blocks, 2^32 - 1 if more.
     pub(super) blocks: u32,
@@ -31,7 +30,7 @@ pub(super) struct TouchedList {
 
 /// A place in a list, between two segments.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct ListPlace {
     byte: usize,
     /// How many segments are before it.
     pub(super) passed: usize,
@@ -39,15 +38,15 @@ pub(super) struct Place {
     last: i64,
 }
 
-impl Place {
+impl ListPlace {
     /// Before the first segment.
-    pub(super) const START: Place = Place { byte: 0, passed: 0, last: i64::MIN };
+    pub(super) const START: ListPlace = ListPlace { byte: 0, passed: 0, last: i64::MIN };
 }
 
 impl TouchedList {
     /// A list of none.
     pub(super) fn new() -> TouchedList {
-        TouchedList { bytes: Vec::new(), len: 0, last: Place::START.last }
+        TouchedList { bytes: Vec::new(), len: 0, last: ListPlace::START.last }
     }
 
     /// A list of none, with room for about so many, so that it need not be copied to grow. Room that is never written to takes up
@@ -76,7 +75,7 @@ impl TouchedList {
     }
 
     /// The segment after a place, and the place after it; `None` at the end.
-    pub(super) fn after(&self, place: Place) -> Option<(Touched, Place)> {
+    pub(super) fn after(&self, place: ListPlace) -> Option<(Touched, ListPlace)> {
         let mut bytes = self.bytes.get(place.byte..)?.iter();
         let segment = place.last.wrapping_add(take(&mut bytes)? as i64);
         let blocks_and_mark = take(&mut bytes)?;
@@ -85,13 +84,13 @@ impl TouchedList {
             blocks: u32::try_from(blocks_and_mark >> 1).unwrap_or(u32::MAX),
             marked: blocks_and_mark & 1 == 1,
         };
-        let next = Place { byte: self.bytes.len() - bytes.len(), passed: place.passed + 1, last: segment };
+        let next = ListPlace { byte: self.bytes.len() - bytes.len(), passed: place.passed + 1, last: segment };
         Some((touched, next))
     }
 
     /// All of them, in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Touched> + '_ {
-        let mut place = Place::START;
+        let mut place = ListPlace::START;
         std::iter::from_fn(move || {
             let (touched, next) = self.after(place)?;
             place = next;
@@ -211,7 +210,7 @@ mod tests {
     #[test]
     fn a_place_is_kept_and_gone_back_to() {
         let list = list([(3, 10, true), (500, 0, false), (i64::MAX, 7, true)]);
-        let (_, second) = list.after(Place::START).unwrap();
+        let (_, second) = list.after(ListPlace::START).unwrap();
         let (touched, third) = list.after(second).unwrap();
         assert_eq!((touched.segment, third.passed), (500, 2));
         let (last, end) = list.after(third).unwrap();

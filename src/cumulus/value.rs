@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::policy::{Mode, Moment, Number};
+use super::policy::{Mode, Number, StoredTime};
 
 /// A size, as SQLite counts it in a sum: of a text, the number that it begins with.
 pub(super) fn number(cell: ValueRef<'_>) -> Option<Number> {
@@ -12,7 +12,7 @@ pub(super) fn number(cell: ValueRef<'_>) -> Option<Number> {
         ValueRef::Integer(n) => Some(Number::Int(n.into())),
         ValueRef::Real(x) => Some(Number::Real(x)),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            let text = Moment::Text(String::from_utf8_lossy(bytes).into_owned());
+            let text = StoredTime::Text(String::from_utf8_lossy(bytes).into_owned());
             text.age_days(0.0).map(|minus| Number::Real(0.0 - minus))
         }
     }
@@ -22,13 +22,13 @@ pub(super) fn number(cell: ValueRef<'_>) -> Option<Number> {
 const MOMENT_MAX_BYTES: usize = 64;
 
 /// A moment as it stands there.
-pub(super) fn moment(cell: ValueRef<'_>) -> Moment {
+pub(super) fn moment(cell: ValueRef<'_>) -> StoredTime {
     match cell {
-        ValueRef::Null => Moment::Unknown,
-        ValueRef::Integer(n) => Moment::Day(n as f64),
-        ValueRef::Real(x) => Moment::Day(x),
+        ValueRef::Null => StoredTime::Unknown,
+        ValueRef::Integer(n) => StoredTime::Day(n as f64),
+        ValueRef::Real(x) => StoredTime::Day(x),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            Moment::Text(String::from_utf8_lossy(&bytes[..bytes.len().min(MOMENT_MAX_BYTES)]).into_owned())
+            StoredTime::Text(String::from_utf8_lossy(&bytes[..bytes.len().min(MOMENT_MAX_BYTES)]).into_owned())
         }
     }
 }
@@ -37,14 +37,17 @@ pub(super) fn moment(cell: ValueRef<'_>) -> Moment {
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub(super) fn careful_moment(conn: &Connection, cell: ValueRef<'_>) -> rusqlite::Result<Result<Moment, &'static str>> {
+pub(super) fn careful_moment(
+    conn: &Connection,
+    cell: ValueRef<'_>,
+) -> rusqlite::Result<Result<StoredTime, &'static str>> {
     Ok(match moment(cell) {
-        Moment::Day(day) if !day.is_finite() => Err("a timestamp is infinite"),
-        Moment::Text(_) if !matches!(cell, ValueRef::Text(_)) => Err("a timestamp is binary"),
-        Moment::Text(text) => {
+        StoredTime::Day(day) if !day.is_finite() => Err("a timestamp is infinite"),
+        StoredTime::Text(_) if !matches!(cell, ValueRef::Text(_)) => Err("a timestamp is binary"),
+        StoredTime::Text(text) => {
             let sql = format!("SELECT {}", careful_timestamp("?1"));
             let day: Option<f64> = conn.prepare_cached(&sql)?.query_row([&text], |row| row.get(0))?;
-            day.map(Moment::Day).ok_or("a timestamp is text, and no date")
+            day.map(StoredTime::Day).ok_or("a timestamp is text, and no date")
         }
         moment => Ok(moment),
     })
@@ -69,37 +72,37 @@ fn careful_timestamp(column: &str) -> String {
 }
 
 /// The later of two moments, as SQLite's `max()` orders them: text after numbers, NULL for nothing.
-pub(super) fn later(a: Moment, b: Moment) -> Moment {
+pub(super) fn later(a: StoredTime, b: StoredTime) -> StoredTime {
     match (&a, &b) {
-        (_, Moment::Unknown) => a,
-        (Moment::Unknown, _) => b,
-        (Moment::Day(x), Moment::Day(y)) => {
+        (_, StoredTime::Unknown) => a,
+        (StoredTime::Unknown, _) => b,
+        (StoredTime::Day(x), StoredTime::Day(y)) => {
             if y > x {
                 b
             } else {
                 a
             }
         }
-        (Moment::Text(x), Moment::Text(y)) => {
+        (StoredTime::Text(x), StoredTime::Text(y)) => {
             if y > x {
                 b
             } else {
                 a
             }
         }
-        (Moment::Text(_), Moment::Day(_)) => a,
-        (Moment::Day(_), Moment::Text(_)) => b,
+        (StoredTime::Text(_), StoredTime::Day(_)) => a,
+        (StoredTime::Day(_), StoredTime::Text(_)) => b,
     }
 }
 
 /// Days from a moment to now, none from the future: what is later than now, or text (which SQLite orders after all
 /// numbers), has been set to now before it is asked for.
-pub(super) fn days_since(now: f64, moment: &Moment) -> Option<f64> {
+pub(super) fn days_since(now: f64, moment: &StoredTime) -> Option<f64> {
     match moment {
-        Moment::Unknown => None,
-        Moment::Day(day) if *day > now => Some(0.0),
-        Moment::Day(day) => Some(now - day),
-        Moment::Text(_) => Some(0.0),
+        StoredTime::Unknown => None,
+        StoredTime::Day(day) if *day > now => Some(0.0),
+        StoredTime::Day(day) => Some(now - day),
+        StoredTime::Text(_) => Some(0.0),
     }
 }
 

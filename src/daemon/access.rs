@@ -28,7 +28,7 @@ pub const LINK_LIFE: Duration = Duration::from_secs(3600);
 const TOKEN_MOST_BYTES: u64 = 1024;
 
 /// The keys to the daemon.
-pub struct Access {
+pub struct AccessKeys {
     token: String,
     token_file: PathBuf,
     sessions: Mutex<VecDeque<String>>,
@@ -54,13 +54,13 @@ pub enum Caller {
     Operator,
 }
 
-impl Access {
+impl AccessKeys {
     /// Takes the token from its file, or makes both.
     ///
     /// # Errors
     /// [`Error::Config`] if the file cannot be read or made, or is open to others.
-    pub fn new(token_file: &Path, listen: SocketAddr, allowed_hosts: Vec<String>) -> Result<Access> {
-        Ok(Access {
+    pub fn new(token_file: &Path, listen: SocketAddr, allowed_hosts: Vec<String>) -> Result<AccessKeys> {
+        Ok(AccessKeys {
             token: token(token_file)?,
             token_file: token_file.to_owned(),
             sessions: Mutex::default(),
@@ -242,10 +242,10 @@ mod tests {
 
     use super::*;
 
-    fn access(listen: &str, allowed: &[&str]) -> (tempfile::TempDir, Access) {
+    fn access(listen: &str, allowed: &[&str]) -> (tempfile::TempDir, AccessKeys) {
         let folder = tempfile::tempdir().unwrap();
         let allowed = allowed.iter().map(|host| (*host).to_owned()).collect();
-        let access = Access::new(&folder.path().join("token"), listen.parse().unwrap(), allowed).unwrap();
+        let access = AccessKeys::new(&folder.path().join("token"), listen.parse().unwrap(), allowed).unwrap();
         (folder, access)
     }
 
@@ -254,10 +254,10 @@ mod tests {
         let (folder, first) = access("127.0.0.1:1", &[]);
         let path = folder.path().join("token");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let again = Access::new(&path, "127.0.0.1:1".parse().unwrap(), vec![]).unwrap();
+        let again = AccessKeys::new(&path, "127.0.0.1:1".parse().unwrap(), vec![]).unwrap();
         assert_eq!((first.token.len(), &first.token), (64, &again.token));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let refused = Access::new(&path, "127.0.0.1:1".parse().unwrap(), vec![]).err().unwrap().to_string();
+        let refused = AccessKeys::new(&path, "127.0.0.1:1".parse().unwrap(), vec![]).err().unwrap().to_string();
         assert!(refused.contains("others may read it"), "{refused}");
     }
 

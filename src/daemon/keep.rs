@@ -48,7 +48,7 @@ pub struct ByHand {
 
 /// What is kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct KeptChanges {
     version: u32,
     /// The changed budget, if it was changed.
     pub budget: Option<Change>,
@@ -63,14 +63,14 @@ pub struct Kept {
     pub visits: BTreeMap<String, Vec<f64>>,
 }
 
-impl Kept {
+impl KeptChanges {
     /// Where it is kept for a state file.
     pub fn path(state: &Path) -> PathBuf {
         beside(state, "-daemon.json")
     }
 
     /// What was done by hand that is not in what was `saved`, in words: `the stop of count`.
-    pub fn not_in(&self, saved: &Kept) -> Vec<String> {
+    pub fn not_in(&self, saved: &KeptChanges) -> Vec<String> {
         let mut missing = Vec::new();
         if self.budget != saved.budget {
             let (changed, file) = ("the changed budget", "that the budget is that of the file again");
@@ -80,7 +80,7 @@ impl Kept {
             let what = if self.paused.is_some() { "pause" } else { "end of the pause" };
             missing.push(format!("the {what} of everything"));
         }
-        let done = |kept: &Kept, name: &str| kept.by_hand.get(name).map(|by_hand| by_hand.what);
+        let done = |kept: &KeptChanges, name: &str| kept.by_hand.get(name).map(|by_hand| by_hand.what);
         let names: BTreeSet<&String> = self.by_hand.keys().chain(saved.by_hand.keys()).collect();
         let changed = names.into_iter().filter(|name| done(self, name) != done(saved, name));
         missing.extend(changed.map(|name| match done(self, name) {
@@ -92,18 +92,18 @@ impl Kept {
     }
 
     /// Reads it; what cannot be read is said, and then as good as nothing.
-    pub fn read(path: &Path) -> Kept {
-        let read = || -> Result<Kept, String> {
+    pub fn read(path: &Path) -> KeptChanges {
+        let read = || -> Result<KeptChanges, String> {
             let text = OwnFile::at(path).and_then(|file| file.read(MOST_BYTES));
             let text = text.map_err(|e| own_files::cause(&e, path))?;
-            let Some(text) = text else { return Ok(Kept::default()) };
-            let kept: Kept = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+            let Some(text) = text else { return Ok(KeptChanges::default()) };
+            let kept: KeptChanges = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
             let sound = kept.budget.is_none_or(|change| RATE_CORES.contains(&change.rate) && change.at.is_finite());
             if kept.version == VERSION && sound { Ok(kept) } else { Err("it is of another version".to_owned()) }
         };
         read().unwrap_or_else(|cause| {
             warn!(path = %path.display(), cause, "what the daemon had kept cannot be read and is left out");
-            Kept::default()
+            KeptChanges::default()
         })
     }
 
@@ -126,10 +126,10 @@ mod tests {
     #[test]
     fn what_is_not_saved_yet_is_named() {
         let by_hand = |what: Done| ByHand { what, at: 6.0 };
-        let mut saved = Kept { paused: Some(4.0), ..Kept::default() };
+        let mut saved = KeptChanges { paused: Some(4.0), ..KeptChanges::default() };
         saved.by_hand.insert("leases".into(), by_hand(Done::Stopped));
         saved.by_hand.insert("verify".into(), by_hand(Done::Paused));
-        let mut kept = Kept { budget: Some(Change { at: 5.0, rate: 0.25 }), ..Kept::default() };
+        let mut kept = KeptChanges { budget: Some(Change { at: 5.0, rate: 0.25 }), ..KeptChanges::default() };
         kept.visits.insert("leases".into(), vec![1.0]);
         kept.by_hand.insert("count".into(), by_hand(Done::Stopped));
         kept.by_hand.insert("verify".into(), ByHand { what: Done::Paused, at: 7.0 });
@@ -143,16 +143,16 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_again_and_what_is_damaged_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Kept::path(&folder.path().join("state.sqlite"));
-        assert_eq!(Kept::read(&path), Kept::default());
-        let mut kept = Kept { budget: Some(Change { at: 5.0, rate: 0.25 }), ..Kept::default() };
+        let path = KeptChanges::path(&folder.path().join("state.sqlite"));
+        assert_eq!(KeptChanges::read(&path), KeptChanges::default());
+        let mut kept = KeptChanges { budget: Some(Change { at: 5.0, rate: 0.25 }), ..KeptChanges::default() };
         kept.visits.insert("leases".into(), vec![0.0, 1.5]);
         kept.by_hand.insert("leases".into(), ByHand { what: Done::Paused, at: 6.0 });
         kept.write(&path).unwrap();
-        assert_eq!(Kept::read(&path), kept);
+        assert_eq!(KeptChanges::read(&path), kept);
         for damaged in ["", "{", "{\"version\":2}", "{\"version\":1,\"budget\":{\"at\":0,\"rate\":-1}}"] {
             fs::write(&path, damaged).unwrap();
-            assert_eq!(Kept::read(&path), Kept::default(), "{damaged}");
+            assert_eq!(KeptChanges::read(&path), KeptChanges::default(), "{damaged}");
         }
     }
 }

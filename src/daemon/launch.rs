@@ -38,11 +38,11 @@ pub async fn launch(engine: &EngineHandle, crawl: CrawlConfig, fresh: Fresh, fir
     let store = if job.writes_in_store() { store.changeable()? } else { store };
     let store = if job.changes_shares() { store.alone()? } else { store };
     job.check_node(&store)?;
-    job.with(AddTo { engine, settings, store, fresh, first }).await
+    job.with(LaunchCrawl { engine, settings, store, fresh, first }).await
 }
 
 /// Adds a crawl to an engine.
-struct AddTo<'a> {
+struct LaunchCrawl<'a> {
     engine: &'a EngineHandle,
     settings: CrawlSettings,
     store: TahoeStore,
@@ -50,11 +50,11 @@ struct AddTo<'a> {
     first: First,
 }
 
-impl<'a> WithJob for AddTo<'a> {
+impl<'a> WithJob for LaunchCrawl<'a> {
     type Out = LocalBoxFuture<'a>;
 
     fn with<J: Job<TahoeStore>>(self, job: J) -> LocalBoxFuture<'a> {
-        let AddTo { engine, settings, store, fresh, first } = self;
+        let LaunchCrawl { engine, settings, store, fresh, first } = self;
         Box::pin(add(engine, settings, store, job, fresh, first))
     }
 }

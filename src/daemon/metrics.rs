@@ -26,7 +26,6 @@ use crate::tahoe::leases::Spared;
 const SLICE_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 const COMMIT_BUCKETS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
-/// The label of a cause.
 fn cause_label(cause: ErrorCause) -> &'static str {
     match cause {
         ErrorCause::PermissionDenied => "permission denied",
@@ -65,12 +64,12 @@ pub struct Metrics {
     reloads: IntCounterVec,
     locks: IntCounterVec,
     gauges: Gauges,
-    seen: Mutex<Seen>,
+    seen: Mutex<CountedTotals>,
 }
 
 /// What was counted so far, by crawl and by cleaning.
 #[derive(Debug, Default)]
-struct Seen {
+struct CountedTotals {
     crawls: BTreeMap<String, Totals>,
     locks: BTreeMap<String, u64>,
 }

@@ -16,11 +16,11 @@ const LEAST: Duration = Duration::from_secs(1);
 
 /// The pace of each crawl.
 #[derive(Debug, Default)]
-pub struct Paces(BTreeMap<String, Walk>);
+pub struct Paces(BTreeMap<String, UnbrokenWalk>);
 
 /// A walk without a break: of one cycle, in this process, since it began or since the last pause.
 #[derive(Debug)]
-struct Walk {
+struct UnbrokenWalk {
     cycle: Option<u64>,
     /// When how many buckets of the cycle were saved. The first is from the beginning until there are enough others; each
     /// further one has more buckets than the one before.
@@ -36,7 +36,7 @@ impl Paces {
             crawl.is_some_and(|crawl| crawl.cycle == walk.cycle && Some(crawl.buckets) >= walk.last())
         });
         for (name, crawl) in status.crawls.iter().filter(|(_, crawl)| walks(crawl)) {
-            let begins = || Walk { cycle: crawl.cycle, readings: VecDeque::from([(now, crawl.buckets)]) };
+            let begins = || UnbrokenWalk { cycle: crawl.cycle, readings: VecDeque::from([(now, crawl.buckets)]) };
             self.0.entry(name.clone()).or_insert_with(begins).look(crawl.buckets, now);
         }
     }
@@ -49,7 +49,7 @@ impl Paces {
     }
 }
 
-impl Walk {
+impl UnbrokenWalk {
     fn last(&self) -> Option<u64> {
         self.readings.back().map(|(_, buckets)| *buckets)
     }

@@ -19,7 +19,7 @@ use crate::kinds::WithJob;
 use crate::lock::lock;
 use crate::model::{CrawlStatus, CycleReport, CycleTotal, ListedNotes, MaintenanceEnd};
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Cycle, CycleKey, Rehearsal};
+use crate::policy::cycle::{CycleKey, KnownCycle, Rehearsal};
 use crate::policy::ring::Lap;
 use crate::shown;
 use crate::state::{NOTES_READ, NotePlace, PrefixRow, StateReader};
@@ -91,7 +91,7 @@ impl Past {
 pub async fn read(engine: &EngineHandle, config: &Config, past: &Mutex<Past>) {
     for crawl in &config.crawls {
         let name = &crawl.settings.name;
-        match patiently(async || past_crawl(&Pages::of(engine, name), crawl).await).await {
+        match patiently(async || past_crawl(&PastPages::of(engine, name), crawl).await).await {
             Ok(Some(found)) => {
                 let mut past = lock(past);
                 if !past.forgotten.contains(name) {
@@ -108,7 +108,7 @@ pub async fn read(engine: &EngineHandle, config: &Config, past: &Mutex<Past>) {
         let name = cleaning.task.name.clone();
         let last_run = async || {
             let of = name.clone();
-            Pages::of(engine, &name).read(move |state| state.last_run(&of)).await
+            PastPages::of(engine, &name).read(move |state| state.last_run(&of)).await
         };
         match patiently(last_run).await {
             Ok(Some(last)) => {
@@ -140,14 +140,14 @@ async fn patiently<T>(read: impl AsyncFn() -> Result<T>) -> Result<T> {
 }
 
 /// Reads the state, each page under a slice of its own.
-struct Pages<'e> {
+struct PastPages<'e> {
     engine: &'e EngineHandle,
     client: String,
 }
 
-impl<'e> Pages<'e> {
-    fn of(engine: &'e EngineHandle, name: &str) -> Pages<'e> {
-        Pages { engine, client: format!("{name}/history") }
+impl<'e> PastPages<'e> {
+    fn of(engine: &'e EngineHandle, name: &str) -> PastPages<'e> {
+        PastPages { engine, client: format!("{name}/history") }
     }
 
     async fn read<R: Send + 'static>(
@@ -202,7 +202,7 @@ fn first_pages(state: &dyn StateReader, crawl: &CrawlConfig) -> Result<Option<Cr
     let Some(newest) = newest.filter(|newest| newest.identity.job == crawl.job.name()) else { return Ok(None) };
     let rows = state.prefixes(&newest.key(), 0)?;
     let is_all = rows.len() == newest.identity.ring.len();
-    let mut stands = Standing::nothing_of(&newest);
+    let mut stands = PastStanding::nothing_of(&newest);
     if is_all {
         stands = stands.add(&crawl.settings.name, rows)?;
     }
@@ -212,13 +212,13 @@ fn first_pages(state: &dyn StateReader, crawl: &CrawlConfig) -> Result<Option<Cr
     Ok(Some(stands))
 }
 
-async fn past_crawl(pages: &Pages<'_>, crawl: &CrawlConfig) -> Result<Option<PastCrawl>> {
+async fn past_crawl(pages: &PastPages<'_>, crawl: &CrawlConfig) -> Result<Option<PastCrawl>> {
     // The name may have been another job's.
-    let same_job = |cycle: &Cycle| cycle.identity.job == crawl.job.name();
+    let same_job = |cycle: &KnownCycle| cycle.identity.job == crawl.job.name();
     let name = crawl.settings.name.clone();
     let Some(newest) = pages.read(move |state| state.newest(&name)).await?.filter(same_job) else { return Ok(None) };
     let name = crawl.settings.name.clone();
-    let (key, nothing) = (newest.key(), Standing::nothing_of(&newest));
+    let (key, nothing) = (newest.key(), PastStanding::nothing_of(&newest));
     let standing = pages.prefixes(&key, nothing, move |standing, rows| standing.add(&name, rows));
     let mut stands = standing.await?.status(crawl, &newest);
     let (store, job) = (newest.identity.store.clone(), newest.identity.job.clone());
@@ -233,19 +233,19 @@ async fn past_crawl(pages: &Pages<'_>, crawl: &CrawlConfig) -> Result<Option<Pas
 }
 
 /// How far a cycle has come, by the rows of its prefixes.
-struct Standing {
+struct PastStanding {
     lap: Lap,
     counts: Counts,
     cursors: BTreeMap<u32, Vec<u8>>,
 }
 
-impl Standing {
-    fn nothing_of(cycle: &Cycle) -> Standing {
+impl PastStanding {
+    fn nothing_of(cycle: &KnownCycle) -> PastStanding {
         let prefixes = u32::try_from(cycle.identity.ring.len()).unwrap_or(u32::MAX);
-        Standing { lap: Lap::new(prefixes), counts: Counts::default(), cursors: BTreeMap::new() }
+        PastStanding { lap: Lap::new(prefixes), counts: Counts::default(), cursors: BTreeMap::new() }
     }
 
-    fn add(mut self, crawl: &str, rows: Vec<PrefixRow>) -> Result<Standing> {
+    fn add(mut self, crawl: &str, rows: Vec<PrefixRow>) -> Result<PastStanding> {
         for row in rows {
             if let Some(tally) = &row.tally {
                 let unreadable = |cause| Error::Tally { crawl: crawl.to_owned(), cause };
@@ -260,8 +260,8 @@ impl Standing {
         Ok(self)
     }
 
-    fn status(self, crawl: &CrawlConfig, cycle: &Cycle) -> CrawlStatus {
-        let Standing { lap, counts, cursors } = self;
+    fn status(self, crawl: &CrawlConfig, cycle: &KnownCycle) -> CrawlStatus {
+        let PastStanding { lap, counts, cursors } = self;
         let ring = &cycle.identity.ring;
         let last = lap.last_contiguous();
         let next = cursors.get(&last.map_or(0, |last| last + 1));
@@ -282,7 +282,7 @@ impl Standing {
     }
 }
 
-async fn report(pages: &Pages<'_>, crawl: &CrawlConfig, cycle: Cycle) -> Result<CycleReport> {
+async fn report(pages: &PastPages<'_>, crawl: &CrawlConfig, cycle: KnownCycle) -> Result<CycleReport> {
     let key = cycle.key();
     let of = key.clone();
     let notes = pages.notes(&key, ListedNotes::default(), move |mut listed, notes| {
@@ -300,8 +300,8 @@ async fn report(pages: &Pages<'_>, crawl: &CrawlConfig, cycle: Cycle) -> Result<
 
 /// Makes the report of a cycle.
 struct Reported<'a, 'p> {
-    pages: &'a Pages<'p>,
-    cycle: Cycle,
+    pages: &'a PastPages<'p>,
+    cycle: KnownCycle,
     notes: ListedNotes,
 }
 
@@ -314,9 +314,9 @@ impl<'a> WithJob for Reported<'a, '_> {
 }
 
 async fn reported<J: Job<TahoeStore>>(
-    pages: &Pages<'_>,
+    pages: &PastPages<'_>,
     job: J,
-    cycle: Cycle,
+    cycle: KnownCycle,
     notes: ListedNotes,
 ) -> Result<CycleReport> {
     let took = cycle.finished.unwrap_or(cycle.started) - cycle.started;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
-use crate::own_files::{self, Folder, OwnFile};
+use crate::own_files::{self, OwnFile, OwnFolder};
 
 /// The system's own configuration.
 const SYSTEM_CONFIG: &str = "/etc/sexton/config.ron";
@@ -94,7 +94,6 @@ pub struct Card {
     /// The configuration that it was started with, likewise.
     #[serde(default)]
     pub config: Option<PathBuf>,
-    /// The file with its token.
     pub token_file: PathBuf,
 }
 
@@ -139,7 +138,7 @@ impl Card {
     }
 
     fn write(&self, folder: &Path) -> io::Result<OwnFile> {
-        let folder = Arc::new(Folder::open_or_make(folder, 0o755)?);
+        let folder = Arc::new(OwnFolder::open_or_make(folder, 0o755)?);
         if folder.owner() != own_files::me() {
             // Nobody would believe it there.
             return Err(io::Error::other(format!("the folder belongs to another user ({})", folder.owner())));
@@ -160,7 +159,7 @@ impl Card {
         let folders = states.flat_map(|state| own_runtime(&state)).map(|folder| (folder, false));
         let mut cards: Vec<FoundCard> = Vec::new();
         for (path, is_system) in folders.chain([(PathBuf::from(SYSTEM_RUNTIME), true)]) {
-            let Ok(folder) = Folder::open_own(&path).map(Arc::new) else { continue };
+            let Ok(folder) = OwnFolder::open_own(&path).map(Arc::new) else { continue };
             let owner = folder.owner();
             if is_system || owner == own_files::me() || owner == 0 || owners.contains(&owner) {
                 let found = Card::in_folder(&folder).into_iter().map(|card| FoundCard { card, owner });
@@ -179,7 +178,7 @@ impl Card {
     }
 
     /// The cards in a folder that belong to its owner.
-    fn in_folder(folder: &Arc<Folder>) -> Vec<Card> {
+    fn in_folder(folder: &Arc<OwnFolder>) -> Vec<Card> {
         let names = folder.names(CARDS_MOST).unwrap_or_default();
         let files = names.into_iter().filter(|name| Path::new(name).extension().is_some_and(|e| e == "json"));
         files.filter_map(|name| Card::read(&folder.file(name), folder.owner())).collect()
@@ -227,7 +226,7 @@ mod tests {
     fn a_card_is_readable_lies_in_a_folder_of_its_own_and_goes_with_the_daemon() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        let running = Arc::new(Folder::open_or_make(&dir.path().join("running"), 0o755).unwrap());
+        let running = Arc::new(OwnFolder::open_or_make(&dir.path().join("running"), 0o755).unwrap());
         let file = card(&state).write(running.path()).unwrap();
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o644);
         let states = [state.clone()];

@@ -14,10 +14,10 @@ use actix::prelude::*;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::access::Access;
+use super::access::AccessKeys;
 use super::entrance::Entrance;
 use super::hub::Hub;
-use super::keep::Kept;
+use super::keep::KeptChanges;
 use super::metrics::Metrics;
 use super::past::{self, Past};
 use super::places::{self, Card};
@@ -70,7 +70,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
     let Some(state) = entrance.when_possible(|| SqliteStore::open(&state_path))? else { return Ok(()) };
     let state_path = state.path().to_owned();
     let (listener, address) = entrance.listen()?;
-    let access = || Access::new(&token_file(&state_path), address, daemon.allowed_hosts.clone());
+    let access = || AccessKeys::new(&token_file(&state_path), address, daemon.allowed_hosts.clone());
     let Some(access) = entrance.when_possible(access)? else { return Ok(()) };
     let told = entrance.passed();
     let time = Time::system(true);
@@ -82,7 +82,7 @@ pub fn run(start: Start, announce: impl FnOnce(&str)) -> Result<()> {
         .life(Life::UntilShutdown)
         .spawn()?;
     let (asking, wishes) = mpsc::channel(WISHES_MOST);
-    let kept = Kept::read(&Kept::path(&state_path));
+    let kept = KeptChanges::read(&KeptChanges::path(&state_path));
     let is_paused = kept.paused.is_some();
     let working = Working::new(start.config.settings.priority);
     let shared = Arc::new(Shared {

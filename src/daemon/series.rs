@@ -21,7 +21,8 @@ const CLIENTS_MOST: usize = 24;
 
 /// The budget in one step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Sample {
+#[schemars(rename = "Sample")]
+pub struct BudgetSample {
     /// The end of the step, in seconds since 1970.
     pub at: f64,
     /// What was allowed, in percent of one core.
@@ -35,23 +36,23 @@ pub struct Sample {
 /// The last hour.
 #[derive(Debug, Default)]
 pub struct Series {
-    samples: VecDeque<Sample>,
-    last: Option<Reading>,
+    samples: VecDeque<BudgetSample>,
+    last: Option<CostSample>,
 }
 
 /// What the clients had cost at a moment.
 #[derive(Debug)]
-struct Reading {
+struct CostSample {
     at: Duration,
     costs: BTreeMap<String, f64>,
 }
 
 impl Series {
     /// Takes a sample: a status, and the moment by the monotonic clock and by the wall clock.
-    pub fn take(&mut self, status: &Status, now: Duration, unix_secs: f64) -> Option<Sample> {
+    pub fn take(&mut self, status: &Status, now: Duration, unix_secs: f64) -> Option<BudgetSample> {
         let costs: BTreeMap<String, f64> =
             status.budget.clients.iter().map(|client| (client.name.clone(), client.cost_secs)).collect();
-        let before = self.last.replace(Reading { at: now, costs })?;
+        let before = self.last.replace(CostSample { at: now, costs })?;
         let elapsed = now.saturating_sub(before.at).as_secs_f64();
         if elapsed <= 0.0 {
             return None;
@@ -67,7 +68,7 @@ impl Series {
         };
         let clients = largest(after.iter().map(part).filter(|(_, percent)| *percent > 0.0).collect());
         let measured = round(clients.values().sum());
-        let sample = Sample { at: unix_secs, requested: status.budget.requested_percentage, measured, clients };
+        let sample = BudgetSample { at: unix_secs, requested: status.budget.requested_percentage, measured, clients };
         if self.samples.len() >= SAMPLES_KEPT {
             self.samples.pop_front();
         }
@@ -76,7 +77,7 @@ impl Series {
     }
 
     /// All samples, the oldest first.
-    pub fn samples(&self) -> Vec<Sample> {
+    pub fn samples(&self) -> Vec<BudgetSample> {
         self.samples.iter().cloned().collect()
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::access::Access;
+use super::access::AccessKeys;
 use super::hub::Hub;
 use super::keep::{ByHand, Change};
 use super::pace::Paces;
@@ -29,7 +29,6 @@ pub const WISHES_MOST: usize = 64;
 
 /// What every request and the supervisor share.
 pub struct Shared {
-    /// The engine.
     pub engine: EngineHandle,
     /// What was in the state when it began.
     pub past: Mutex<Past>,
@@ -42,7 +41,7 @@ pub struct Shared {
     /// The same by the monotonic clock.
     pub started: Duration,
     /// Who may do what.
-    pub access: Access,
+    pub access: AccessKeys,
     /// Where it can be reached, without a slash at the end.
     pub url: String,
     /// Readers of events.
@@ -72,7 +71,6 @@ pub struct View {
     pub refused: Option<String>,
     /// The file's usual budget, in cores.
     pub file_rate: f64,
-    /// Its windows.
     pub windows: Windows,
     /// The one that is open.
     pub open: Option<Window>,
@@ -95,7 +93,6 @@ pub struct View {
 /// What is known of a crawl, running or not.
 #[derive(Debug, Clone)]
 pub struct CrawlView {
-    /// Its settings.
     pub settings: CrawlSettings,
     /// The job's name.
     pub job: &'static str,
@@ -118,7 +115,6 @@ pub struct CrawlView {
 /// What is known of a cleaning, running or not.
 #[derive(Debug, Clone)]
 pub struct CleaningView {
-    /// Its settings.
     pub settings: CleaningSettings,
     /// Whether an operator has stopped it.
     pub stopped: bool,
@@ -128,10 +124,8 @@ pub struct CleaningView {
 
 /// Whether a command is about a crawl or a cleaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A crawl.
+pub enum TaskKind {
     Crawl,
-    /// A cleaning.
     Cleaning,
 }
 
@@ -139,7 +133,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub enum Wish {
     /// Something about one crawl or cleaning.
-    Of(Kind, String, Command),
+    Of(TaskKind, String, Command),
     /// Another budget, in cores, or the file's again.
     Budget(Option<f64>),
     /// A pause of everything, or its end.
@@ -157,11 +151,11 @@ pub struct Asked {
 }
 
 /// What became of a wish: lines for people, or why it was not granted.
-pub type Granted = Result<Vec<String>, Refused>;
+pub type Granted = Result<Vec<String>, RefusedWish>;
 
 /// Why a wish was not granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
+pub enum RefusedWish {
     /// There is none of this name.
     Unknown(String),
     /// Not possible now.
@@ -223,9 +217,9 @@ impl Shared {
     /// Hands a wish to the supervisor, and waits until it has taken effect.
     pub async fn ask(&self, wish: Wish) -> Granted {
         let (reply, answer) = oneshot::channel();
-        let going = || Refused::Unavailable("the daemon is going down".to_owned());
+        let going = || RefusedWish::Unavailable("the daemon is going down".to_owned());
         self.wishes.try_send(Asked { wish, reply }).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => Refused::Unavailable("too many commands wait already".to_owned()),
+            mpsc::error::TrySendError::Full(_) => RefusedWish::Unavailable("too many commands wait already".to_owned()),
             mpsc::error::TrySendError::Closed(_) => going(),
         })?;
         answer.await.unwrap_or_else(|_| Err(going()))

@@ -35,16 +35,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How the crawls and maintenance that run can be reached, by name.
 #[derive(Clone, Default)]
-pub(crate) struct Works(Arc<Mutex<BTreeMap<String, Work>>>);
+pub(crate) struct RunningTasks(Arc<Mutex<BTreeMap<String, RunningTask>>>);
 
-struct Work {
+struct RunningTask {
     commands: Recipient<Command>,
     workers: u32,
     /// Who waits for its end.
     waiting: Vec<oneshot::Sender<Result<()>>>,
 }
 
-impl Works {
+impl RunningTasks {
     pub fn commands(&self, name: &str) -> Option<Recipient<Command>> {
         lock(&self.0).get(name).map(|work| work.commands.clone())
     }
@@ -71,7 +71,7 @@ type Running = JoinSet<(String, Result<()>)>;
 
 /// Waits for the end, whatever it is, and brings it about when asked to.
 pub(super) struct Conductor {
-    pub works: Works,
+    pub works: RunningTasks,
     pub wiring: Wiring,
     pub membership: Membership,
     pub checkpointer: Recipient<Stop>,
@@ -164,7 +164,7 @@ impl Conductor {
 
     fn watch(&self, launched: Launched, running: &mut Running) {
         let Launched { name, commands, workers, ended } = launched;
-        let work = Work { commands, workers, waiting: Vec::new() };
+        let work = RunningTask { commands, workers, waiting: Vec::new() };
         lock(&self.works.0).insert(name.clone(), work);
         running.spawn(async move {
             let gone = Err(Error::ActorPanicked { actor: "bucket processor", message: "it has gone".to_owned() });

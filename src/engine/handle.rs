@@ -8,7 +8,7 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::conductor::{Launch, not_running};
-use super::{Plan, Request, Works, launch_maintenance};
+use super::{LaunchPlan, Request, RunningTasks, launch_maintenance};
 use crate::actors::messages::Deliver;
 use crate::actors::{Command, CrawlPlan, GovernorHandle};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ use crate::store::Store;
 #[derive(Clone)]
 pub struct EngineHandle {
     pub(super) governor: GovernorHandle,
-    pub(super) works: Works,
+    pub(super) works: RunningTasks,
     pub(super) board: Arc<Board>,
     pub(super) deliver: Recipient<Deliver>,
     pub(super) reader: Arc<dyn StateReader>,
@@ -139,7 +139,7 @@ impl EngineHandle {
     ) -> Result<()> {
         settings.validate()?;
         let name = settings.name.clone();
-        let plan = Box::new(Plan { settings, store, job });
+        let plan = Box::new(LaunchPlan { settings, store, job });
         self.launch(name, Box::new(move |wiring| plan.launch(&wiring.with_fresh(fresh)))).await
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::Threads;
 use crate::actors::messages::{Stop, Tidy};
 use crate::actors::{
-    BucketProcessor, Checkpointer, Cleaner, Crawl, CrawlPlan, Fuse, Keeper, Launched, PrefixLister, Runner, Upkeep,
+    BucketProcessor, Checkpointer, Cleaner, CrawlPlan, CrawlTask, Fuse, Keeper, Launched, PrefixLister, Runner, Upkeep,
     Wiring,
 };
 use crate::clock::Time;
@@ -18,12 +18,12 @@ use crate::job::Job;
 use crate::maintenance::Maintenance;
 use crate::model::{CrawlStatus, MaintenanceStatus};
 use crate::settings::{CrawlSettings, MaintenanceSettings, UpkeepSettings};
-use crate::state::Writer;
+use crate::state::StateWriter;
 use crate::store::Store;
 use crate::threads;
 
 pub(super) fn start_checkpointer(
-    writer: Writer,
+    writer: StateWriter,
     time: &Time,
     fuse: &Fuse,
     threads: Threads,
@@ -54,13 +54,13 @@ pub(super) struct StateThread {
 }
 
 /// A crawl that is to be launched.
-pub(crate) struct Plan<S, J> {
+pub(crate) struct LaunchPlan<S, J> {
     pub settings: CrawlSettings,
     pub store: S,
     pub job: J,
 }
 
-impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
+impl<S: Store, J: Job<S>> CrawlPlan for LaunchPlan<S, J> {
     fn name(&self) -> &str {
         &self.settings.name
     }
@@ -74,7 +74,7 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
     }
 
     fn launch(self: Box<Self>, wiring: &Wiring) -> Launched {
-        let Plan { settings, store, job } = *self;
+        let LaunchPlan { settings, store, job } = *self;
         let status = CrawlStatus::new(job.name(), settings.workers, store.ring().len());
         wiring.board.add_crawl(&settings.name, status, store.ring());
         let workers = settings.workers;
@@ -84,7 +84,7 @@ impl<S: Store, J: Job<S>> CrawlPlan for Plan<S, J> {
         let lister =
             PrefixLister::new(store.clone(), &settings.name, settings.read_ahead, slices, wiring.working, guard)
                 .start();
-        let crawl = Arc::new(Crawl::new(settings, store, Arc::new(job), wiring));
+        let crawl = Arc::new(CrawlTask::new(settings, store, Arc::new(job), wiring));
         let (ended_set, ended) = oneshot::channel();
         let guard = wiring.fuse.guard("bucket processor");
         let processor = BucketProcessor::new(crawl, lister.recipient(), ended_set, guard).start();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use actix_rt::System;
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::launch::{Plan, launch_maintenance};
+pub(crate) use self::launch::{LaunchPlan, launch_maintenance};
 use self::launch::{start_checkpointer, start_upkeep};
 pub use crate::actors::{Command, Cycles, Governor, GovernorHandle, Life};
 use crate::actors::{CrawlPlan, Fuse, Launched, MaintenancePorts, Ports, Wiring, WriterPort};
@@ -26,10 +26,10 @@ pub use crate::policy::cycle::Fresh;
 use crate::priority::Working;
 use crate::settings::{self, CrawlSettings, MaintenanceSettings, Settings, UpkeepSettings};
 use crate::slice::EngineId;
-use crate::state::{StateStore, Writer};
+use crate::state::{StateStore, StateWriter};
 use crate::store::Store;
 use crate::threads;
-use conductor::{Conductor, Request, Works};
+use conductor::{Conductor, Request, RunningTasks};
 pub use handle::EngineHandle;
 
 /// Crawls under one governor.
@@ -111,7 +111,7 @@ impl EngineBuilder {
 
     /// Adds a crawl: this job over this store.
     pub fn crawl<S: Store, J: Job<S>>(mut self, settings: CrawlSettings, store: S, job: J) -> Self {
-        self.crawls.push(Box::new(Plan { settings, store, job }));
+        self.crawls.push(Box::new(LaunchPlan { settings, store, job }));
         self
     }
 
@@ -247,7 +247,7 @@ impl EngineBuilder {
         let workers = self.crawls.iter().map(|c| c.workers()).sum::<u32>().saturating_add(runners).max(1);
         let (governor, membership) = governor.join(engine, workers, board.subscribers().clone());
         let state = self.state.unwrap_or_else(|| Box::new(crate::state::MemoryStore::default()));
-        let (reader, writer) = (state.reader(), Writer::new(state));
+        let (reader, writer) = (state.reader(), StateWriter::new(state));
         let (checkpointer, state_thread) = start_checkpointer(writer.clone(), &time, &fuse, self.threads)?;
         let ports = Ports {
             slices: governor.slices().clone(),
@@ -269,7 +269,7 @@ impl EngineBuilder {
         crawls.extend(self.maintenance.into_iter().map(|(settings, of)| launch_maintenance(settings, of, &wiring)));
         let tidy = checkpointer.clone().recipient();
         let upkeep = (cycles != Cycles::Once).then(|| start_upkeep(self.upkeep, tidy, &wiring));
-        let works = Works::default();
+        let works = RunningTasks::default();
         let (shutdown, requests) = mpsc::unbounded_channel();
         let (outcome_set, outcome) = watch::channel(None);
         let (closed_set, closed) = watch::channel(false);

@@ -148,10 +148,10 @@ impl Counts {
     /// Why it is none.
     pub(crate) fn of_saved(saved: &[u8]) -> Result<Counts, String> {
         #[derive(Deserialize)]
-        struct Saved {
+        struct SavedCounts {
             counts: Counts,
         }
-        serde_json::from_slice(saved).map(|Saved { counts }| counts).map_err(|e| e.to_string())
+        serde_json::from_slice(saved).map(|SavedCounts { counts }| counts).map_err(|e| e.to_string())
     }
 
     /// How many notes there are: rows beside the tally.

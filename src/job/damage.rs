@@ -11,18 +11,14 @@ use std::sync::Arc;
 /// Names an object in a prefix. An empty object stands for the bucket as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
-    /// The bucket.
     pub bucket: Vec<u8>,
-    /// The object in it.
     pub object: Vec<u8>,
 }
 
 /// A damaged object, as the state knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DamagedObject {
-    /// The prefix.
     pub prefix: String,
-    /// Its name in it.
     pub name: ObjectName,
     /// When it was first found damaged, in seconds since 1970.
     pub since: f64,

@@ -16,7 +16,6 @@ const NAMES_MOST: usize = 64 << 10;
 /// A bucket that is to be visited once more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeferredBucket {
-    /// Its name.
     pub name: BucketName,
     /// Whether its name is no bucket's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

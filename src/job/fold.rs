@@ -79,7 +79,6 @@ impl<T> Fold<'_, T> {
         error.kind() == io::ErrorKind::WouldBlock && self.defer()
     }
 
-    /// Whether it is deferred.
     pub(crate) fn is_deferred(&self) -> bool {
         self.handed_out.deferral == Deferral::Wanted
     }

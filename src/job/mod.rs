@@ -33,7 +33,7 @@ pub use fold::{Fold, Unreadable, Visited};
 pub use intent::{Carried, Deed, Intent, Intents};
 pub use notes::{ErrorNote, Note, NoteKind, Notes, PrefixTally, StrayNote};
 pub(crate) use remarks::Remarks;
-pub(crate) use walk::{PrefixState, Saver, Skipped, Why};
+pub(crate) use walk::{PrefixState, Saver, Skipped, StopCause};
 pub use walk::{PrefixWalk, Stopped};
 
 use crate::policy::deletion::{Clocks, SafetyCatch};

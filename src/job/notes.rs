@@ -123,12 +123,12 @@ impl Notes {
         }
         let Finding { bucket, part, reason, .. } = finding;
         match self.take_room(bucket.len() + part.len() + reason.len(), most) {
-            Room::Enough => self.row(NoteKind::Finding, finding),
-            Room::ForTheLast => {
+            NoteRoom::Enough => self.row(NoteKind::Finding, finding),
+            NoteRoom::ForTheLast => {
                 let reason = format!("{reason}{REST_IS_COUNTED}");
                 self.row(NoteKind::Finding, &Finding { reason, ..finding.clone() });
             }
-            Room::None => self.counts.only_counted += 1,
+            NoteRoom::None => self.counts.only_counted += 1,
         }
     }
 
@@ -151,20 +151,20 @@ impl Notes {
             return;
         }
         let (path, mut error) = (shown::path(path), error.to_string());
-        if self.take_room(path.len() + error.len(), NOTED_BYTES_BESIDE_DAMAGE) == Room::ForTheLast {
+        if self.take_room(path.len() + error.len(), NOTED_BYTES_BESIDE_DAMAGE) == NoteRoom::ForTheLast {
             error.push_str(REST_IS_COUNTED);
         }
         self.row(NoteKind::Error, &ErrorNote { path, error, cause });
     }
 
     /// Takes room for a row where so many bytes of them are the most.
-    fn take_room(&mut self, bytes: usize, most: u64) -> Room {
+    fn take_room(&mut self, bytes: usize, most: u64) -> NoteRoom {
         let noted_bytes = &mut self.counts.noted_bytes;
         if *noted_bytes >= most {
-            return Room::None;
+            return NoteRoom::None;
         }
         *noted_bytes += bytes as u64;
-        if *noted_bytes >= most { Room::ForTheLast } else { Room::Enough }
+        if *noted_bytes >= most { NoteRoom::ForTheLast } else { NoteRoom::Enough }
     }
 
     fn object_name(&mut self, object: &[u8]) -> ObjectName {
@@ -248,7 +248,7 @@ fn bytes_of(row: &Note) -> usize {
 
 /// Whether there is room for a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
+enum NoteRoom {
     Enough,
     ForTheLast,
     None,

@@ -17,8 +17,8 @@ const LISTED_BYTES_MOST: usize = 256 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Remarks {
     remarks: Vec<Remark>,
-    findings: Listed,
-    errors: Listed,
+    findings: RemarkCount,
+    errors: RemarkCount,
 }
 
 #[derive(Debug)]
@@ -33,13 +33,13 @@ enum Remark {
 
 /// How many remarks of a kind there are, and how many of them are listed.
 #[derive(Debug, Default)]
-struct Listed {
+struct RemarkCount {
     all: u64,
     listed: u64,
     bytes: usize,
 }
 
-impl Listed {
+impl RemarkCount {
     /// Whether one more is listed where no more than this part of the room may be taken.
     fn has_room(&self, part: u64) -> bool {
         self.listed < LISTED_MOST / part && self.bytes < LISTED_BYTES_MOST / part as usize
@@ -137,7 +137,7 @@ struct Rest {
 }
 
 impl Rest {
-    fn of(listed: &Listed, what: &'static str) -> Rest {
+    fn of(listed: &RemarkCount, what: &'static str) -> Rest {
         Rest { what, left_out: listed.left_out(), yet_to_come: listed.listed }
     }
 

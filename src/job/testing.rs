@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::notes::ErrorNote;
-use super::walk::{PrefixState, Saver, Skipped, Stopped, Why};
+use super::walk::{PrefixState, Saver, Skipped, StopCause, Stopped};
 use super::{Counts, CyclePhase, CycleView, Finding, Job, Note, NoteKind, PrefixTally, PrefixWalk, Tally};
 use crate::error::Error;
 use crate::policy::cycle::Moment;
@@ -158,7 +158,7 @@ fn walk_prefix<S: Store, J: Job<S>>(
         let saved = state.encode().unwrap();
         match stopped {
             Ok(()) => return Ok(saved),
-            Err(Stopped(Why::Unsaved(Error::Stopped))) => {
+            Err(Stopped(StopCause::Unsaved(Error::Stopped))) => {
                 state = PrefixState::resume(position, 0, state.cursor.take(), &saved).unwrap();
             }
             Err(other) => panic!("the walk of {prefix} ended with {other:?}"),

@@ -127,7 +127,7 @@ impl<T: Tally, P> PrefixState<T, P> {
     }
 
     /// Counts a bucket that was visited.
-    fn count(&mut self, turn: &Turn<'_>, phase: VisitPhase, path: impl FnOnce() -> PathBuf) {
+    fn count(&mut self, turn: &BucketTurn<'_>, phase: VisitPhase, path: impl FnOnce() -> PathBuf) {
         self.notes.counts.buckets += u64::from(phase.examines());
         if phase.examines() && turn.is_stray {
             self.notes.counts.no_bucket += 1;
@@ -178,7 +178,7 @@ impl<T: Tally, P> PrefixState<T, P> {
     /// What is saved of it: a [`PrefixTally`].
     pub fn encode(&self) -> Result<Vec<u8>, String> {
         #[derive(serde::Serialize)]
-        struct Saved<'a, T> {
+        struct SavedState<'a, T> {
             counts: &'a Counts,
             tally: &'a T,
             #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -189,17 +189,17 @@ impl<T: Tally, P> PrefixState<T, P> {
             partly_deleted: &'a Option<PartlyDeleted>,
         }
         let PrefixState { notes, tally, whole, deferred, partly_deleted, .. } = self;
-        let saved = Saved { counts: &notes.counts, tally, partial: !whole, deferred, partly_deleted };
+        let saved = SavedState { counts: &notes.counts, tally, partial: !whole, deferred, partly_deleted };
         serde_json::to_vec(&saved).map_err(|e| e.to_string())
     }
 }
 
 /// Why the walk over a prefix ended before its last bucket. Hand it on.
 #[derive(Debug)]
-pub struct Stopped(pub(crate) Why);
+pub struct Stopped(pub(crate) StopCause);
 
 #[derive(Debug, Clone)]
-pub(crate) enum Why {
+pub(crate) enum StopCause {
     SliceOver,
     Unsaved(Error),
     /// The job will not go on. What of the prefix was not saved yet is tainted by the bucket at which it refused.
@@ -251,7 +251,7 @@ pub struct PrefixWalk<'a, S: Store, J: Job<S>> {
     /// Whether names that are no bucket are visited too.
     pub(crate) visits_strays: bool,
     /// Why it ended early, whatever the job makes of that.
-    pub(crate) stopped: Option<Why>,
+    pub(crate) stopped: Option<StopCause>,
 }
 
 impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
@@ -329,7 +329,7 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
         })
     }
 
-    fn visit_buckets(&mut self, visit: &mut Visit<'_, S, J>) -> Result<(), Why> {
+    fn visit_buckets(&mut self, visit: &mut Visit<'_, S, J>) -> Result<(), StopCause> {
         if self.state.coverage == Coverage::Nothing {
             self.state.coverage = Coverage::All;
         }
@@ -339,8 +339,8 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
             while let Some((next, nature)) = self.names.peek() {
                 name.clear();
                 name.extend_from_slice(next);
-                let turn = Turn { name: &name, is_stray: nature == Nature::Stray, deferred: None };
-                if self.visit_one(&turn, visit)? == Ended::InPart {
+                let turn = BucketTurn { name: &name, is_stray: nature == Nature::Stray, deferred: None };
+                if self.visit_one(&turn, visit)? == VisitEnd::InPart {
                     continue;
                 }
                 self.state.cursor.get_or_insert_default().clone_from(&name);
@@ -349,8 +349,8 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
             }
             while let Some(bucket) = self.next_deferred() {
                 let (name, is_stray) = (bucket.name.as_bytes(), bucket.is_stray);
-                let turn = Turn { name, is_stray, deferred: Some(bucket.shown) };
-                if self.visit_one(&turn, visit)? == Ended::InPart {
+                let turn = BucketTurn { name, is_stray, deferred: Some(bucket.shown) };
+                if self.visit_one(&turn, visit)? == VisitEnd::InPart {
                     continue;
                 }
                 self.state.deferred.pop();
@@ -366,21 +366,21 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
     }
 
     /// The effects of a bucket stand in the state.
-    fn save_after_bucket(&mut self) -> Result<(), Why> {
+    fn save_after_bucket(&mut self) -> Result<(), StopCause> {
         self.state.dirty = true;
         self.state.partly_deleted = None;
-        self.saver.after_bucket(self.state, self.slice).map_err(Why::Unsaved)?;
+        self.saver.after_bucket(self.state, self.slice).map_err(StopCause::Unsaved)?;
         let is_left = self.names.left() > 0 || self.next_deferred().is_some();
-        if is_left && self.slice.is_over() { Err(Why::SliceOver) } else { Ok(()) }
+        if is_left && self.slice.is_over() { Err(StopCause::SliceOver) } else { Ok(()) }
     }
 
     /// Visits a bucket, or goes on with that. What comes of it stands in the state together with its place.
-    fn visit_one(&mut self, turn: &Turn<'_>, visit: &mut Visit<'_, S, J>) -> Result<Ended, Why> {
+    fn visit_one(&mut self, turn: &BucketTurn<'_>, visit: &mut Visit<'_, S, J>) -> Result<VisitEnd, StopCause> {
         let name = turn.name;
         if turn.is_stray && !self.visits_strays {
             self.state.notes.enter(name);
             self.state.count(turn, VisitPhase::Examine, || self.store.path(self.prefix, Some(name)));
-            return Ok(Ended::Whole);
+            return Ok(VisitEnd::Whole);
         }
         // Before the visit, so that no bucket is visited unseen; costs a comparison where nobody listens. A visit that goes on
         // where the last slice has ended is the same one.
@@ -438,7 +438,7 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
                 Err(error) => Err(Unreadable { path: self.store.path(self.prefix, Some(name)), error }),
             }));
             if let Some(error) = fold.refused.take() {
-                return Err(Why::Refused(error));
+                return Err(StopCause::Refused(error));
             }
             let visited = visited.map(|visited| {
                 visited.unwrap_or_else(|unreadable| {
@@ -447,43 +447,43 @@ impl<S: Store, J: Job<S>> PrefixWalk<'_, S, J> {
                 })
             });
             if let Some(error) = gone.take() {
-                return Err(Why::Refused(error));
+                return Err(StopCause::Refused(error));
             }
             match visited {
                 Ok(_) if fold.is_deferred() => {
                     self.state.notes.defer(before);
                     self.state.deferred.push(name, turn.is_stray, shown);
-                    return Ok(Ended::Whole);
+                    return Ok(VisitEnd::Whole);
                 }
                 Ok(Visited::Whole) => {}
                 Ok(Visited::Part(part)) => {
                     self.state.part = Some(part);
-                    return if self.slice.is_over() { Err(Why::SliceOver) } else { Ok(Ended::InPart) };
+                    return if self.slice.is_over() { Err(StopCause::SliceOver) } else { Ok(VisitEnd::InPart) };
                 }
                 Ok(Visited::Chunk(part)) => {
                     let handed_out = std::mem::take(&mut fold.handed_out);
                     self.state.part = Some(part);
                     self.state.partly_deleted.get_or_insert_with(|| PartlyDeleted::nothing_of(name));
                     self.state.take_in(name, phase, handed_out);
-                    self.saver.carry_out(self.state, self.slice).map_err(Why::Unsaved)?;
+                    self.saver.carry_out(self.state, self.slice).map_err(StopCause::Unsaved)?;
                     let ends = self.slice.is_over() || !self.state.intents.is_empty();
-                    return if ends { Err(Why::SliceOver) } else { Ok(Ended::InPart) };
+                    return if ends { Err(StopCause::SliceOver) } else { Ok(VisitEnd::InPart) };
                 }
                 Err(panic) => {
                     let (bucket, message) = (name.to_vec(), panic_message(&*panic));
-                    return Err(Why::Panicked { bucket, message });
+                    return Err(StopCause::Panicked { bucket, message });
                 }
             }
         }
         let handed_out = std::mem::take(&mut fold.handed_out);
         self.state.take_in(name, phase, handed_out);
         self.state.count(turn, phase, || self.store.path(self.prefix, Some(name)));
-        Ok(Ended::Whole)
+        Ok(VisitEnd::Whole)
     }
 }
 
 /// A bucket whose turn it is.
-struct Turn<'n> {
+struct BucketTurn<'n> {
     name: &'n [u8],
     is_stray: bool,
     /// What examining has shown of it, if it was left for later before.
@@ -492,7 +492,7 @@ struct Turn<'n> {
 
 /// How a visit has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+enum VisitEnd {
     /// The walk goes on behind it.
     Whole,
     /// The same bucket is visited on.

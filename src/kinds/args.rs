@@ -10,7 +10,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::kinds::WithJob;
-use crate::policy::cycle::{Cycle, Difference};
+use crate::policy::cycle::{Difference, KnownCycle};
 use crate::settings::CrawlSettings;
 use crate::state::StateReader;
 use crate::tahoe::TahoeStore;
@@ -90,8 +90,9 @@ impl JobArgs {
         match job {
             JobSettings::Verify { verify, .. } if !verify.selection.is_all() => Ok(PARTIAL),
             JobSettings::Leases(_) if self.expiry.is_dry() => {
-                let unfinished = |cycle: &Cycle| cycle.finished.is_none();
-                let deletes = |cycle: &Cycle| unfinished(cycle) && cycle.identity.parameters.get("delete").is_some();
+                let unfinished = |cycle: &KnownCycle| cycle.finished.is_none();
+                let deletes =
+                    |cycle: &KnownCycle| unfinished(cycle) && cycle.identity.parameters.get("delete").is_some();
                 let apart = state.newest(job.name())?.is_some_and(|cycle| deletes(&cycle))
                     || state.newest(DRY_RUN)?.is_some_and(|cycle| unfinished(&cycle));
                 Ok(if apart { DRY_RUN } else { job.name() })

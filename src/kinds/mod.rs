@@ -96,7 +96,6 @@ impl JobKind {
     }
 }
 
-/// A job with its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobSettings {
     /// Counts the buckets of each prefix.
@@ -122,7 +121,6 @@ pub trait WithJob {
 }
 
 impl JobSettings {
-    /// Its kind.
     pub fn kind(&self) -> &'static JobKind {
         match self {
             JobSettings::Count => &COUNT,

@@ -25,7 +25,6 @@ pub struct FindingRow {
     /// What it is.
     #[cfg_attr(feature = "daemon", schemars(with = "String", extend("enum" = ["finding", "error"])))]
     pub kind: NoteKind,
-    /// The crawl.
     pub crawl: String,
     /// The cycle in which it was met last.
     pub cycle: u64,
@@ -40,7 +39,6 @@ pub struct FindingRow {
     /// Whether it is from before the engine's start, whatever the wall clock said then.
     #[serde(skip)]
     pub is_earlier: bool,
-    /// The prefix.
     pub prefix: String,
     /// The bucket; none for errors.
     pub bucket: Option<String>,

@@ -29,7 +29,6 @@ pub struct MaintenanceStatus {
     /// How far the run in progress, or the last one, has come.
     #[serde(flatten)]
     pub progress: MaintenanceProgress,
-    /// What it waits for.
     pub waiting_for: Option<String>,
     /// The error with which it has ended.
     pub error: Option<String>,

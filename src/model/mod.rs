@@ -57,7 +57,6 @@ pub use verdict::Verdict;
 pub enum Event {
     /// A crawl works on a cycle from here on.
     CycleStarted {
-        /// The crawl.
         crawl: String,
         /// The cycle's number.
         cycle: u64,
@@ -79,22 +78,15 @@ pub enum Event {
         out: Duration,
     },
     /// A prefix was completed, and that is saved.
-    PrefixFinished {
-        /// The crawl.
-        crawl: String,
-        /// The prefix.
-        prefix: String,
-    },
+    PrefixFinished { crawl: String, prefix: String },
     /// A finding was saved.
     Finding {
-        /// The crawl.
         crawl: String,
         /// What was found.
         finding: Finding,
     },
     /// An error was saved.
     Error {
-        /// The crawl.
         crawl: String,
         /// Path of what could not be read.
         path: String,
@@ -103,27 +95,17 @@ pub enum Event {
     },
     /// A cycle waits to be confirmed between its two phases: see [`CrawlStatus::rehearsal`] and
     /// [`Command::Confirm`](crate::engine::Command::Confirm).
-    Rehearsed {
-        /// The crawl.
-        crawl: String,
-        /// The cycle.
-        cycle: u64,
-    },
+    Rehearsed { crawl: String, cycle: u64 },
     /// A run of a maintenance begins.
-    MaintenanceStarted {
-        /// The maintenance.
-        maintenance: String,
-    },
+    MaintenanceStarted { maintenance: String },
     /// A run of a maintenance has failed. One that is scheduled is tried again at its next time.
     MaintenanceFailed {
-        /// The maintenance.
         maintenance: String,
         /// Why.
         error: Error,
     },
     /// A maintenance is finished, or refused.
     MaintenanceFinished {
-        /// The maintenance.
         maintenance: String,
         /// What it has found and done.
         report: Arc<MaintenanceReport>,
@@ -137,7 +119,6 @@ pub enum Event {
     },
     /// A crawl has ended with an error; the others go on.
     CrawlFailed {
-        /// The crawl.
         crawl: String,
         /// Why.
         error: Error,

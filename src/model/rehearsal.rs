@@ -15,7 +15,6 @@ pub struct RehearsalStatus {
     pub examined: u64,
     /// Whether it would delete more than `max_delete` allows, so that a confirmation has to name `shares`.
     pub over_limit: bool,
-    /// What it would delete.
     #[serde(flatten)]
     pub would_delete: WouldDelete,
     /// The largest part of the shares examined that a cycle may delete.

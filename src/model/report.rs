@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{BudgetStatus, Range, Verdict};
 use crate::error::{Error, Result};
 use crate::job::{Counts, CycleView, ErrorNote, Finding, Job, Note, NoteKind, PrefixTally, Severity, StrayNote, Tally};
-use crate::policy::cycle::{Cycle, CycleKey};
+use crate::policy::cycle::{CycleKey, KnownCycle};
 use crate::state::PrefixRow;
 use crate::store::{STRAYS_NAMED, Store};
 
@@ -84,9 +84,7 @@ impl CycleResult {
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CycleSummary {
-    /// The crawl.
     pub crawl: String,
-    /// Its job.
     pub job: String,
     /// The cycle's number.
     pub cycle: u64,
@@ -127,7 +125,7 @@ impl<T: Tally> CycleTotal<T> {
     ///
     /// # Errors
     /// [`Error::Tally`] if its tally is not one of this job.
-    pub(crate) fn add(&mut self, cycle: &Cycle, row: PrefixRow) -> Result<()> {
+    pub(crate) fn add(&mut self, cycle: &KnownCycle, row: PrefixRow) -> Result<()> {
         let Some(tally) = row.tally else { return Ok(()) };
         let PrefixTally::<T> { counts, tally, .. } = serde_json::from_slice(&tally)
             .map_err(|e| Error::Tally { crawl: cycle.crawl.clone(), cause: e.to_string() })?;
@@ -200,7 +198,7 @@ impl CycleReport {
     /// Makes the report of a cycle that is finished.
     pub(crate) fn new<S: Store, J: Job<S>>(
         job: &J,
-        cycle: &Cycle,
+        cycle: &KnownCycle,
         total: CycleTotal<J::Tally>,
         notes: ListedNotes,
         resumed: bool,
@@ -211,7 +209,7 @@ impl CycleReport {
         let mut stray_paths = cycle.identity.stray_paths.clone();
         stray_paths.extend(strays.into_iter().map(|stray| stray.path));
         stray_paths.truncate(STRAYS_NAMED);
-        let Cycle { ref identity, started, finished, .. } = *cycle;
+        let KnownCycle { ref identity, started, finished, .. } = *cycle;
         let finished = finished.unwrap_or(started);
         let own = job.report(&CycleView {
             now: identity.now,

@@ -8,7 +8,7 @@ use crate::policy::ring::Ring;
 
 /// What is known of one prefix.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Mark {
+struct PrefixMark {
     visited: Option<f64>,
     errors: u64,
     findings: u64,
@@ -41,7 +41,7 @@ pub struct RingPicture {
 #[derive(Debug)]
 pub(crate) struct RingMarks {
     ring: Ring,
-    marks: Vec<Mark>,
+    marks: Vec<PrefixMark>,
     /// Errors and findings so far in prefixes that are begun.
     begun: BTreeMap<u32, (u64, u64)>,
     /// Those of them that a worker of this run has begun, in the order in which it met something there last.
@@ -53,7 +53,7 @@ pub(crate) struct RingMarks {
 
 impl RingMarks {
     pub fn new(ring: Ring) -> Self {
-        let marks = vec![Mark::default(); ring.len() as usize];
+        let marks = vec![PrefixMark::default(); ring.len() as usize];
         RingMarks { ring, marks, begun: BTreeMap::new(), trail: Vec::new(), workers: BTreeMap::new(), revision: 0 }
     }
 
@@ -99,7 +99,7 @@ impl RingMarks {
     /// What an earlier run knew, unless there was a visit since.
     pub fn remember(&mut self, position: u32, visited: f64) {
         if self.marks.get(position as usize).is_some_and(|mark| mark.visited.is_none_or(|at| at < visited)) {
-            let Mark { errors, findings, .. } = self.marks[position as usize];
+            let PrefixMark { errors, findings, .. } = self.marks[position as usize];
             self.set(position, Some(visited), errors, findings);
         }
     }
@@ -107,7 +107,7 @@ impl RingMarks {
     fn set(&mut self, position: u32, visited: Option<f64>, errors: u64, findings: u64) {
         let Some(mark) = self.marks.get_mut(position as usize) else { return };
         self.revision += 1;
-        *mark = Mark { visited: visited.or(mark.visited), errors, findings, revision: self.revision };
+        *mark = PrefixMark { visited: visited.or(mark.visited), errors, findings, revision: self.revision };
     }
 
     pub fn picture(&self) -> RingPicture {

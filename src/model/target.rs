@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Range;
 use crate::policy::target::{between_visits, will_be_met};
+use crate::shown::duration;
 
 /// Whether every prefix is visited again within the time that was set.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
@@ -47,9 +48,9 @@ impl TargetStatus {
 
 /// One sentence for people.
 fn text(within: f64, expected: Option<(f64, f64)>, met: Option<bool>, between_cycles: f64) -> String {
-    let set = format!("every bucket is to be visited again within {}", shown(within));
+    let set = format!("every bucket is to be visited again within {}", duration(within));
     let Some((least, most)) = expected else { return format!("{set}: too little was done to tell whether it will") };
-    let pace = match (shown(least), shown(most)) {
+    let pace = match (duration(least), duration(most)) {
         (least, most) if least == most => format!("it takes {most}"),
         (least, most) => format!("it takes {least} to {most}"),
     };
@@ -68,26 +69,6 @@ fn text(within: f64, expected: Option<(f64, f64)>, met: Option<bool>, between_cy
     }
 }
 
-/// A time in its two largest units: `21 days 4 h`.
-fn shown(secs: f64) -> String {
-    const UNITS: [(u64, &str, &str); 4] =
-        [(86_400, "day", "days"), (3600, "h", "h"), (60, "min", "min"), (1, "s", "s")];
-    // What does not fit is the longest time there is.
-    let mut left = secs.max(0.0) as u64;
-    let mut parts = Vec::new();
-    for (size, one, many) in UNITS {
-        let n = left / size;
-        left %= size;
-        if n > 0 || (size == 1 && parts.is_empty()) {
-            parts.push(format!("{n} {}", if n == 1 { one } else { many }));
-        } else if !parts.is_empty() {
-            break;
-        }
-    }
-    parts.truncate(2);
-    parts.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,10 +80,10 @@ mod tests {
             let expected = (least * day, most * day + 3661.0);
             text(30.0 * day, Some(expected), will_be_met(30.0 * day, expected), 7.0 * day)
         };
-        let set = "every bucket is to be visited again within 30 days";
+        let set = "every bucket is to be visited again within 30 d";
         assert_eq!(
             said(10.0, 12.0),
-            format!("{set}: at this pace it takes 10 days to 12 days 1 h, so the target will be met")
+            format!("{set}: at this pace it takes 10 d to 12 d 1 h, so the target will be met")
         );
         assert!(said(10.0, 30.0).ends_with("so the target may be met or missed"), "{}", said(10.0, 30.0));
         assert!(
@@ -113,8 +94,5 @@ mod tests {
         let too_rare = text(day, Some((2.0 * day, 3.0 * day)), Some(false), day);
         assert!(too_rare.ends_with("will be MISSED: a shorter minimum_cycle_time is needed"), "{too_rare}");
         assert_eq!(text(30.0 * day, None, None, 0.0), format!("{set}: too little was done to tell whether it will"));
-        let times = [0.0, 59.9, 3600.0, 86_520.0, 90_000.0].map(shown);
-        assert_eq!(times, ["0 s", "59 s", "1 h", "1 day", "1 day 1 h"]);
-        assert!(shown(f64::INFINITY).ends_with(" h"));
     }
 }

@@ -55,7 +55,6 @@ impl TaskState {
         }
     }
 
-    /// Whether it has ended.
     pub fn has_ended(self) -> bool {
         matches!(self, TaskState::Done | TaskState::Stopped | TaskState::Failed)
     }

@@ -7,7 +7,7 @@ use std::io;
 
 use rustix::fs::Stat;
 
-use super::refusal::Refusal;
+use super::refusal::FileRefusal;
 use super::{OwnFile, same};
 
 /// Files that SQLite keeps beside a database.
@@ -38,7 +38,7 @@ impl OwnDatabase {
         self.file.folder().refuse_moved()?;
         match self.file.look()? {
             Some(stat) if same(&stat, &self.stat) => check_companions(&self.file),
-            _ => Err(Refusal::Exchanged.of(&self.file.path())),
+            _ => Err(FileRefusal::Exchanged.of(&self.file.path())),
         }
     }
 }

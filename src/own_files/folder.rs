@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::refusal::{Refusal, SharedFolder};
+use super::refusal::{FileRefusal, SharedFolder};
 use super::{OwnFile, SAFELY, me, same};
 use crate::calls::{fstat, fsync, open, openat, readlink, stat, statat, unlinkat};
 
@@ -32,33 +32,33 @@ pub(crate) enum MissingFolder {
 
 /// A folder that is held open.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct OwnFolder {
     /// Opened as a place only, which needs no right to list it.
     fd: OwnedFd,
     path: PathBuf,
     stat: Stat,
 }
 
-impl Folder {
+impl OwnFolder {
     /// Opens a folder; the way to it may lead through links.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn open(path: &Path) -> io::Result<Folder> {
+    pub(crate) fn open(path: &Path) -> io::Result<OwnFolder> {
         let fd = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Folder { stat: fstat(&fd)?, fd, path: path.to_owned() })
+        Ok(OwnFolder { stat: fstat(&fd)?, fd, path: path.to_owned() })
     }
 
     /// Opens a folder of Sexton's own, or makes it with this mode, and those above it for their owner alone. If it is a link, it must be the user's or root's.
     ///
     /// # Errors
     /// What the system says; and if others than its owner may create names in it.
-    pub(crate) fn open_or_make(path: &Path, mode: u32) -> io::Result<Folder> {
+    pub(crate) fn open_or_make(path: &Path, mode: u32) -> io::Result<OwnFolder> {
         let (above, name) = split(path)?;
         make(above)?;
-        match crate::calls::mkdirat(&Folder::open(above)?, name, Mode::from_raw_mode(mode)) {
+        match crate::calls::mkdirat(&OwnFolder::open(above)?, name, Mode::from_raw_mode(mode)) {
             Err(e) if e != Errno::EXIST => Err(e.into()),
-            _ => Folder::open_own(path),
+            _ => OwnFolder::open_own(path),
         }
     }
 
@@ -66,16 +66,16 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says; and if others than its owner may create names in it.
-    pub(crate) fn open_own(path: &Path) -> io::Result<Folder> {
+    pub(crate) fn open_own(path: &Path) -> io::Result<OwnFolder> {
         let (above, name) = split(path)?;
-        let above = Folder::open(above)?;
+        let above = OwnFolder::open(above)?;
         let folder = match link(&above, name)? {
-            Some((uid, _)) if uid != 0 && uid != me() => return Err(Refusal::ForeignLink { uid }.of(path)),
-            Some(_) => Folder::open(path)?,
+            Some((uid, _)) if uid != 0 && uid != me() => return Err(FileRefusal::ForeignLink { uid }.of(path)),
+            Some(_) => OwnFolder::open(path)?,
             None => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd = openat(&above, name, flags, Mode::empty())?;
-                Folder { stat: fstat(&fd)?, fd, path: path.to_owned() }
+                OwnFolder { stat: fstat(&fd)?, fd, path: path.to_owned() }
             }
         };
         folder.refuse_shared(OsStr::new(""))?;
@@ -96,7 +96,6 @@ impl Folder {
         Ok(openat(&self.fd, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
     }
 
-    /// A file in it.
     pub(crate) fn file(self: &Arc<Self>, name: impl Into<OsString>) -> OwnFile {
         OwnFile { folder: self.clone(), name: name.into() }
     }
@@ -106,7 +105,6 @@ impl Folder {
         &self.path
     }
 
-    /// Its owner.
     pub(crate) fn owner(&self) -> u32 {
         self.stat.st_uid
     }
@@ -154,7 +152,7 @@ impl Folder {
     pub(super) fn refuse_moved(&self) -> io::Result<()> {
         match same(&stat(&self.path)?, &self.stat) {
             true => Ok(()),
-            false => Err(Refusal::Exchanged.of(&self.path)),
+            false => Err(FileRefusal::Exchanged.of(&self.path)),
         }
     }
 
@@ -170,7 +168,7 @@ impl Folder {
     }
 }
 
-impl AsFd for Folder {
+impl AsFd for OwnFolder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -192,10 +190,10 @@ pub(super) fn resolve(path: &Path, missing: MissingFolder) -> io::Result<OwnFile
             make(folder_path)?;
         }
         // Without links, as SQLite wants it, and so that a file has one path whatever leads to it.
-        let folder = Folder::open(&fs::canonicalize(folder_path)?)?;
+        let folder = OwnFolder::open(&fs::canonicalize(folder_path)?)?;
         let Some((uid, target)) = link(&folder, name)? else {
             if let Some((link, uid)) = owners.into_iter().find(|(_, uid)| !folder.believes(*uid)) {
-                return Err(Refusal::ForeignLink { uid }.of(&link));
+                return Err(FileRefusal::ForeignLink { uid }.of(&link));
             }
             return Ok(Arc::new(folder).file(name));
         };
@@ -210,7 +208,7 @@ pub(super) fn resolve(path: &Path, missing: MissingFolder) -> io::Result<OwnFile
 }
 
 /// A link's owner, and where it leads; `None` if the name is not one of a link. The link itself is held meanwhile.
-fn link(folder: &Folder, name: &OsStr) -> io::Result<Option<(u32, PathBuf)>> {
+fn link(folder: &OwnFolder, name: &OsStr) -> io::Result<Option<(u32, PathBuf)>> {
     let fd = match openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),

@@ -11,14 +11,13 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::refusal::Refusal;
+use super::refusal::FileRefusal;
 use super::{OwnFile, SAFELY, give_like, set_mode};
 use crate::calls::{fstat, openat, statat};
 
 /// Whether the file is made if it is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Make {
-    /// Yes.
     Yes,
     /// If that is allowed: where nobody may make it, nobody holds it.
     IfAllowed,
@@ -81,8 +80,8 @@ fn open(file: &OwnFile) -> io::Result<Option<File>> {
 fn check(file: &OwnFile, stat: &Stat) -> io::Result<()> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),
-        FileType::Symlink => Err(Refusal::Link.of(&file.path())),
-        _ => Err(Refusal::NotRegular.of(&file.path())),
+        FileType::Symlink => Err(FileRefusal::Link.of(&file.path())),
+        _ => Err(FileRefusal::NotRegular.of(&file.path())),
     }
 }
 

@@ -46,9 +46,9 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
 
 pub(crate) use database::{COMPANIONS, OwnDatabase};
-pub(crate) use folder::{Folder, MissingFolder};
+pub(crate) use folder::{MissingFolder, OwnFolder};
 pub(crate) use lockable::{Make, open_to_lock};
-use refusal::Refusal;
+use refusal::FileRefusal;
 pub(crate) use refusal::cause;
 pub(crate) use rename::rename_new;
 
@@ -59,8 +59,7 @@ const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Reading.
+pub(crate) enum FileAccess {
     Read,
     /// Reading and writing.
     Write,
@@ -69,7 +68,7 @@ pub(crate) enum Access {
 /// A file of Sexton's own, there or not, in a folder that is held open.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnFile {
-    folder: Arc<Folder>,
+    folder: Arc<OwnFolder>,
     name: OsString,
 }
 
@@ -111,7 +110,7 @@ impl OwnFile {
     fn anywhere(path: &Path) -> io::Result<OwnFile> {
         let (folder, name) = folder::split(path)?;
         // Without links, as SQLite wants it.
-        let folder = Folder::open(&folder.canonicalize()?)?;
+        let folder = OwnFolder::open(&folder.canonicalize()?)?;
         Ok(OwnFile { folder: Arc::new(folder), name: name.to_owned() })
     }
 
@@ -122,8 +121,7 @@ impl OwnFile {
         OwnFile { folder: self.folder.clone(), name }
     }
 
-    /// The folder.
-    pub(crate) fn folder(&self) -> &Folder {
+    pub(crate) fn folder(&self) -> &OwnFolder {
         &self.folder
     }
 
@@ -149,16 +147,16 @@ impl OwnFile {
     ///
     /// # Errors
     /// As [`look`](Self::look), and what the system says.
-    pub(crate) fn open(&self, access: Access) -> io::Result<Option<File>> {
+    pub(crate) fn open(&self, access: FileAccess) -> io::Result<Option<File>> {
         // Looked at first, since to open a device may do something; and once more when it is open.
         if self.look()?.is_none() {
             return Ok(None);
         }
-        let flags = if access == Access::Read { OFlags::RDONLY } else { OFlags::RDWR };
+        let flags = if access == FileAccess::Read { OFlags::RDONLY } else { OFlags::RDWR };
         match openat(self.folder.as_fd(), &self.name, flags | SAFELY, Mode::empty()) {
             Ok(file) => self.check(&fstat(&file)?).map(|()| Some(file.into())),
             Err(Errno::NOENT) => Ok(None),
-            Err(Errno::LOOP) => Err(self.refused(Refusal::Link)),
+            Err(Errno::LOOP) => Err(self.refused(FileRefusal::Link)),
             Err(e) => Err(e.into()),
         }
     }
@@ -179,7 +177,7 @@ impl OwnFile {
     pub(crate) fn open_or_create(&self) -> io::Result<File> {
         // Whoever makes it in between makes it for good, unless somebody keeps removing it.
         for _ in 0..16 {
-            if let Some(file) = self.open(Access::Write)? {
+            if let Some(file) = self.open(FileAccess::Write)? {
                 return Ok(file);
             }
             match self.create_new() {
@@ -195,9 +193,9 @@ impl OwnFile {
     /// # Errors
     /// As [`open`](Self::open), and for a longer file.
     pub(crate) fn open_bounded(&self, most_bytes: u64) -> io::Result<Option<io::Take<File>>> {
-        let Some(file) = self.open(Access::Read)? else { return Ok(None) };
+        let Some(file) = self.open(FileAccess::Read)? else { return Ok(None) };
         if file.metadata()?.len() > most_bytes {
-            return Err(self.refused(Refusal::Long { most_bytes }));
+            return Err(self.refused(FileRefusal::Long { most_bytes }));
         }
         Ok(Some(file.take(most_bytes)))
     }
@@ -221,7 +219,7 @@ impl OwnFile {
         let Some(mut file) = self.open_bounded(most_bytes)? else { return Ok(None) };
         let (uid, mut bytes) = (fstat(file.get_ref())?.st_uid, Vec::new());
         if uid != owner {
-            return Err(self.refused(Refusal::NotOf { uid, owner }));
+            return Err(self.refused(FileRefusal::NotOf { uid, owner }));
         }
         file.read_to_end(&mut bytes)?;
         Ok(Some(bytes))
@@ -284,7 +282,7 @@ impl OwnFile {
         let (held, named) = (fstat(file)?, self.look()?);
         match named.is_some_and(|named| same(&named, &held)) {
             true => Ok(()),
-            false => Err(self.refused(Refusal::Exchanged)),
+            false => Err(self.refused(FileRefusal::Exchanged)),
         }
     }
 
@@ -309,16 +307,16 @@ impl OwnFile {
 
     fn check(&self, stat: &Stat) -> io::Result<()> {
         let refusal = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if stat.st_nlink > 1 => Refusal::ManyNames,
-            FileType::RegularFile if !self.folder.believes(stat.st_uid) => Refusal::Foreign { uid: stat.st_uid },
+            FileType::RegularFile if stat.st_nlink > 1 => FileRefusal::ManyNames,
+            FileType::RegularFile if !self.folder.believes(stat.st_uid) => FileRefusal::Foreign { uid: stat.st_uid },
             FileType::RegularFile => return Ok(()),
-            FileType::Symlink => Refusal::Link,
-            _ => Refusal::NotRegular,
+            FileType::Symlink => FileRefusal::Link,
+            _ => FileRefusal::NotRegular,
         };
         Err(self.refused(refusal))
     }
 
-    fn refused(&self, refusal: Refusal) -> io::Error {
+    fn refused(&self, refusal: FileRefusal) -> io::Error {
         refusal.of(&self.path())
     }
 }

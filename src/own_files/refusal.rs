@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a file is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum FileRefusal {
     /// A symbolic link.
     Link,
     /// A pipe, a device, a folder or the like.
@@ -39,39 +39,43 @@ pub(super) enum Refusal {
     },
 }
 
-impl Refusal {
+impl FileRefusal {
     /// As an error about this file.
     pub(super) fn of(self, path: &Path) -> io::Error {
-        io::Error::other(Refused { path: path.to_owned(), why: self })
+        io::Error::other(RefusedFile { path: path.to_owned(), why: self })
     }
 }
 
 #[derive(Debug)]
-struct Refused {
+struct RefusedFile {
     path: PathBuf,
-    why: Refusal,
+    why: FileRefusal,
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for RefusedFile {}
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.path.display())?;
         match self.why {
-            Refusal::Link => write!(f, "it is a symbolic link, which is not followed: remove it"),
-            Refusal::NotRegular => write!(f, "it is no file but a folder, a pipe or a device: remove it"),
-            Refusal::ManyNames => {
+            FileRefusal::Link => write!(f, "it is a symbolic link, which is not followed: remove it"),
+            FileRefusal::NotRegular => write!(f, "it is no file but a folder, a pipe or a device: remove it"),
+            FileRefusal::ManyNames => {
                 write!(f, "it has several names (hard links), so that another file would change with it: remove it")
             }
-            Refusal::Foreign { uid } => write!(
+            FileRefusal::Foreign { uid } => write!(
                 f,
                 "it belongs to user {uid}, who is neither you nor root nor the owner of its folder: remove it, or make it \
                  yours with `chown`"
             ),
-            Refusal::NotOf { uid, owner } => write!(f, "it belongs to user {uid} and not, as it must, to user {owner}"),
-            Refusal::Long { most_bytes } => write!(f, "it is longer than {most_bytes} bytes: remove it"),
-            Refusal::Exchanged => write!(f, "another program has put something else in its place while it was in use"),
-            Refusal::ForeignLink { uid } => write!(
+            FileRefusal::NotOf { uid, owner } => {
+                write!(f, "it belongs to user {uid} and not, as it must, to user {owner}")
+            }
+            FileRefusal::Long { most_bytes } => write!(f, "it is longer than {most_bytes} bytes: remove it"),
+            FileRefusal::Exchanged => {
+                write!(f, "another program has put something else in its place while it was in use")
+            }
+            FileRefusal::ForeignLink { uid } => write!(
                 f,
                 "it is a symbolic link of user {uid}, who is neither you nor root nor the owner of the folder that it leads \
                  to: name the file itself"

@@ -38,7 +38,6 @@ pub struct Terms {
 /// What a slice of some client usually costs and how long it is usually out; both in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usual {
-    /// Cost.
     pub cost_secs: f64,
     /// Time from grant to settlement.
     pub out_secs: f64,
@@ -55,8 +54,7 @@ pub enum Accrual {
 
 /// When the next slice may begin.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Verdict {
-    /// Now.
+pub enum SliceVerdict {
     Now,
     /// Not before this long from now, unless a slice is settled first.
     In(f64),
@@ -73,7 +71,7 @@ struct Out {
 
 /// The account of one governor.
 #[derive(Debug, Clone)]
-pub struct Budget {
+pub struct BudgetAccount {
     terms: Terms,
     accrual: Accrual,
     /// Income less settled cost.
@@ -83,10 +81,10 @@ pub struct Budget {
     out: Vec<Out>,
 }
 
-impl Budget {
+impl BudgetAccount {
     /// Opens an account with nothing in it.
     pub fn new(terms: Terms, accrual: Accrual, now: f64) -> Self {
-        Budget { terms, accrual, balance: 0.0, at: now, out: Vec::new() }
+        BudgetAccount { terms, accrual, balance: 0.0, at: now, out: Vec::new() }
     }
 
     /// The terms in force.
@@ -119,21 +117,25 @@ impl Budget {
     }
 
     /// Tells when the next slice may begin.
-    pub fn verdict(&mut self, now: f64) -> Verdict {
+    pub fn verdict(&mut self, now: f64) -> SliceVerdict {
         self.earn(now);
         if self.out.len() >= self.terms.slots as usize {
-            return Verdict::AfterSettlement;
+            return SliceVerdict::AfterSettlement;
         }
         let balance = self.balance(now);
         if balance < -EPSILON_SECS {
             let slope = self.terms.rate - self.burning();
-            return if slope > EPSILON_SECS { Verdict::In(-balance / slope) } else { Verdict::AfterSettlement };
+            return if slope > EPSILON_SECS {
+                SliceVerdict::In(-balance / slope)
+            } else {
+                SliceVerdict::AfterSettlement
+            };
         }
         self.cover(balance, now)
     }
 
     /// Whether what is out will have been paid for when it ends; if not, looks again when the first of it should end.
-    fn cover(&self, balance: f64, now: f64) -> Verdict {
+    fn cover(&self, balance: f64, now: f64) -> SliceVerdict {
         let (mut owed, mut first_end, mut last_end) = (0.0_f64, f64::INFINITY, 0.0_f64);
         for out in &self.out {
             let elapsed = now - out.since;
@@ -145,15 +147,15 @@ impl Budget {
             }
         }
         if balance - owed + self.terms.rate * last_end >= -EPSILON_SECS {
-            Verdict::Now
+            SliceVerdict::Now
         } else if first_end.is_finite() {
-            Verdict::In(first_end)
+            SliceVerdict::In(first_end)
         } else {
-            Verdict::AfterSettlement
+            SliceVerdict::AfterSettlement
         }
     }
 
-    /// Gives a slice out. Call it when the [`verdict`](Self::verdict) is [`Verdict::Now`].
+    /// Gives a slice out. Call it when the [`verdict`](Self::verdict) is [`SliceVerdict::Now`].
     pub fn grant(&mut self, id: u64, usual: Usual, now: f64) {
         self.earn(now);
         self.out.push(Out { id, since: now, usual });
@@ -276,15 +278,15 @@ mod tests {
     }
 
     /// Runs one client at a time, back to back, and gives (start, cost) of each slice.
-    fn run(budget: &mut Budget, costs: &[f64]) -> Vec<(f64, f64)> {
+    fn run(budget: &mut BudgetAccount, costs: &[f64]) -> Vec<(f64, f64)> {
         let (mut now, mut out) = (0.0, Vec::new());
         for (id, cost) in costs.iter().enumerate() {
             match budget.verdict(now) {
-                Verdict::Now => {}
-                Verdict::In(wait) => now += wait,
-                Verdict::AfterSettlement => panic!("nothing is out"),
+                SliceVerdict::Now => {}
+                SliceVerdict::In(wait) => now += wait,
+                SliceVerdict::AfterSettlement => panic!("nothing is out"),
             }
-            assert_eq!(budget.verdict(now), Verdict::Now);
+            assert_eq!(budget.verdict(now), SliceVerdict::Now);
             budget.grant(id as u64, full_slice(), now);
             out.push((now, *cost));
             now += cost;
@@ -296,7 +298,7 @@ mod tests {
     #[test]
     fn ten_per_cent_sleeps_nine_times_as_long_as_it_works() {
         let starts: Vec<f64> =
-            run(&mut Budget::new(terms(0.1, 1), Accrual::Elapsed, 0.0), &[1.0; 4]).iter().map(|s| s.0).collect();
+            run(&mut BudgetAccount::new(terms(0.1, 1), Accrual::Elapsed, 0.0), &[1.0; 4]).iter().map(|s| s.0).collect();
         for (start, expected) in starts.iter().zip([0.0, 10.0, 20.0, 30.0]) {
             assert!((start - expected).abs() < 1e-6, "{starts:?}");
         }
@@ -304,37 +306,37 @@ mod tests {
 
     #[test]
     fn a_unit_of_two_minutes_is_repaid_in_full() {
-        let slices = run(&mut Budget::new(terms(0.1, 1), Accrual::Elapsed, 0.0), &[120.0, 1.0]);
+        let slices = run(&mut BudgetAccount::new(terms(0.1, 1), Accrual::Elapsed, 0.0), &[120.0, 1.0]);
         assert!((slices[1].0 - 1200.0).abs() < 1e-6);
     }
 
     #[test]
     fn max_sleep_forgives_as_the_seed_did() {
         let terms = Terms { max_sleep_secs: Some(299.0), ..terms(0.1, 1) };
-        let slices = run(&mut Budget::new(terms, Accrual::Elapsed, 0.0), &[120.0, 1.0]);
+        let slices = run(&mut BudgetAccount::new(terms, Accrual::Elapsed, 0.0), &[120.0, 1.0]);
         assert!((slices[1].0 - 419.0).abs() < 1e-6);
     }
 
     #[test]
     fn with_less_than_one_core_slices_do_not_overlap() {
-        let mut budget = Budget::new(terms(0.5, 64), Accrual::Elapsed, 0.0);
+        let mut budget = BudgetAccount::new(terms(0.5, 64), Accrual::Elapsed, 0.0);
         budget.grant(1, full_slice(), 0.0);
-        assert_eq!(budget.verdict(0.0), Verdict::In(1.0));
+        assert_eq!(budget.verdict(0.0), SliceVerdict::In(1.0));
     }
 
     #[test]
     fn nearly_two_cores_run_two_slices_at_once() {
-        let mut budget = Budget::new(terms(1.9, 2), Accrual::Elapsed, 0.0);
+        let mut budget = BudgetAccount::new(terms(1.9, 2), Accrual::Elapsed, 0.0);
         budget.grant(1, full_slice(), 0.0);
-        assert_eq!(budget.verdict(0.0), Verdict::Now);
+        assert_eq!(budget.verdict(0.0), SliceVerdict::Now);
     }
 
     #[test]
     fn cheap_slices_of_basis_cpu_overlap_until_the_rate_is_used() {
-        let mut budget = Budget::new(terms(0.1, 64), Accrual::Estimated, 0.0);
+        let mut budget = BudgetAccount::new(terms(0.1, 64), Accrual::Estimated, 0.0);
         let cheap = Usual { cost_secs: 0.03, out_secs: 1.0 };
         let mut out = 0;
-        while budget.verdict(0.0) == Verdict::Now {
+        while budget.verdict(0.0) == SliceVerdict::Now {
             budget.grant(out, cheap, 0.0);
             out += 1;
         }
@@ -343,22 +345,22 @@ mod tests {
 
     #[test]
     fn an_idle_hour_buys_no_burst() {
-        let mut budget = Budget::new(terms(0.1, 1), Accrual::Elapsed, 0.0);
+        let mut budget = BudgetAccount::new(terms(0.1, 1), Accrual::Elapsed, 0.0);
         run(&mut budget, &[1.0]);
-        assert!(budget.verdict(3600.0) == Verdict::Now);
+        assert!(budget.verdict(3600.0) == SliceVerdict::Now);
         budget.grant(7, full_slice(), 3600.0);
         budget.settle(7, 1.0, 3601.0);
-        assert!(matches!(budget.verdict(3601.0), Verdict::In(wait) if wait > 8.4));
+        assert!(matches!(budget.verdict(3601.0), SliceVerdict::In(wait) if wait > 8.4));
     }
 
     #[test]
     fn slices_of_very_different_cpu_cost_use_what_was_asked_for() {
-        let mut budget = Budget::new(terms(0.5, 1), Accrual::Estimated, 0.0);
+        let mut budget = BudgetAccount::new(terms(0.5, 1), Accrual::Estimated, 0.0);
         let (mut now, mut spent) = (0.0, 0.0);
         for id in 0..1000 {
             // Each slice is out for a second; one in two waits for the disk, so 52.5 % could be used.
             let cost = if id * 7 % 13 < 7 { 1.0 } else { 0.05 };
-            while let Verdict::In(wait) = budget.verdict(now) {
+            while let SliceVerdict::In(wait) = budget.verdict(now) {
                 now += wait;
             }
             budget.grant(id, full_slice(), now);
@@ -373,7 +375,7 @@ mod tests {
         /// The promise, for one client: costs up to a slice, any rate up to one core.
         #[test]
         fn twenty_slices_keep_to_the_share_asked_for(rate in 0.01f64..1.0, costs in prop::collection::vec(1e-4f64..1.0, 60)) {
-            let slices = run(&mut Budget::new(terms(rate, 1), Accrual::Elapsed, 0.0), &costs);
+            let slices = run(&mut BudgetAccount::new(terms(rate, 1), Accrual::Elapsed, 0.0), &costs);
             let mut total = 0.0;
             for (i, (start, cost)) in slices.iter().enumerate() {
                 prop_assert!(total <= rate * start + 1.0 + 1e-6);
@@ -389,11 +391,11 @@ mod tests {
         /// Whatever is granted, settled, changed and forgotten: no grant while in debt.
         #[test]
         fn no_grant_in_debt(steps in prop::collection::vec((0u8..5, 0.0f64..3.0), 1..200)) {
-            let mut budget = Budget::new(terms(0.3, 3), Accrual::Elapsed, 0.0);
+            let mut budget = BudgetAccount::new(terms(0.3, 3), Accrual::Elapsed, 0.0);
             let (mut now, mut next, mut out) = (0.0, 0u64, Vec::<(u64, f64)>::new());
             for (step, x) in steps {
                 match step {
-                    0 | 1 => if budget.verdict(now) == Verdict::Now {
+                    0 | 1 => if budget.verdict(now) == SliceVerdict::Now {
                         prop_assert!(budget.balance(now) >= -1e-6);
                         budget.grant(next, full_slice(), now);
                         out.push((next, now));

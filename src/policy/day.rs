@@ -20,7 +20,6 @@ pub struct Day<'a> {
     pub usual: f64,
     /// By hand, in cores: holds until it is taken back, whatever the time.
     pub changed: Option<f64>,
-    /// The windows.
     pub windows: &'a Windows,
 }
 

@@ -36,7 +36,7 @@ pub struct Examined {
 
 /// What is done with it then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CatchVerdict {
     /// It is carried out.
     CarryOut,
     /// It is a rehearsal: it waits for a confirmation.
@@ -46,12 +46,12 @@ pub enum Verdict {
 }
 
 /// Judges a cycle before anything of it is deleted. `rehearses`: whether it waits in any case.
-pub fn judge(catch: Option<SafetyCatch>, cycle: &Examined, rehearses: bool) -> Verdict {
+pub fn judge(catch: Option<SafetyCatch>, cycle: &Examined, rehearses: bool) -> CatchVerdict {
     let deletes = cycle.would_delete.saturating_add(cycle.deleted);
     match catch {
-        Some(catch) if !catch.allows(deletes, cycle.examined) => Verdict::OverLimit,
-        _ if rehearses => Verdict::Confirm,
-        _ => Verdict::CarryOut,
+        Some(catch) if !catch.allows(deletes, cycle.examined) => CatchVerdict::OverLimit,
+        _ if rehearses => CatchVerdict::Confirm,
+        _ => CatchVerdict::CarryOut,
     }
 }
 
@@ -122,19 +122,19 @@ mod tests {
     fn a_cycle_is_judged_by_all_that_it_would_delete_and_has_deleted() {
         let cycle = |would_delete, deleted| Examined { examined: 1000, would_delete, deleted };
         for (would_delete, deleted, rehearses, verdict) in [
-            (100, 0, false, Verdict::CarryOut),
-            (100, 0, true, Verdict::Confirm),
-            (101, 0, false, Verdict::OverLimit),
+            (100, 0, false, CatchVerdict::CarryOut),
+            (100, 0, true, CatchVerdict::Confirm),
+            (101, 0, false, CatchVerdict::OverLimit),
             // The number has to be named, whether or not it would have waited anyway.
-            (101, 0, true, Verdict::OverLimit),
-            (60, 40, false, Verdict::CarryOut),
-            (60, 41, false, Verdict::OverLimit),
-            (u64::MAX, 1, false, Verdict::OverLimit),
+            (101, 0, true, CatchVerdict::OverLimit),
+            (60, 40, false, CatchVerdict::CarryOut),
+            (60, 41, false, CatchVerdict::OverLimit),
+            (u64::MAX, 1, false, CatchVerdict::OverLimit),
         ] {
             assert_eq!(judge(Some(TENTH), &cycle(would_delete, deleted), rehearses), verdict);
         }
-        assert_eq!(judge(None, &cycle(1000, 0), false), Verdict::CarryOut);
-        assert_eq!(judge(None, &cycle(1000, 0), true), Verdict::Confirm);
+        assert_eq!(judge(None, &cycle(1000, 0), false), CatchVerdict::CarryOut);
+        assert_eq!(judge(None, &cycle(1000, 0), true), CatchVerdict::Confirm);
     }
 
     #[test]

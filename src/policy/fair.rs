@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub const CLIENTS_REMEMBERED: usize = 1024;
 
 #[derive(Debug)]
-struct Client<T> {
+struct FairClient<T> {
     weight: f64,
     tag: f64,
     out_cost: f64,
@@ -22,7 +22,7 @@ struct Client<T> {
 /// A queue of requests, each of some client; `T` is what comes back when its turn has come.
 #[derive(Debug)]
 pub struct FairQueue<T> {
-    clients: BTreeMap<Arc<str>, Client<T>>,
+    clients: BTreeMap<Arc<str>, FairClient<T>>,
     /// The tag at which the last request was served: where a newcomer starts.
     served: f64,
     arrivals: u64,
@@ -42,7 +42,7 @@ impl<T> FairQueue<T> {
             self.clients.retain(|_, c| c.out > 0 || !c.waiting.is_empty());
         }
         let weight = if weight.is_finite() && weight > 0.0 { weight } else { 1.0 };
-        let entry = self.clients.entry(client.clone()).or_insert_with(|| Client {
+        let entry = self.clients.entry(client.clone()).or_insert_with(|| FairClient {
             weight,
             tag: start,
             out_cost: 0.0,
@@ -102,7 +102,7 @@ impl<T> FairQueue<T> {
     }
 }
 
-impl<T> Client<T> {
+impl<T> FairClient<T> {
     fn effective_tag(&self) -> f64 {
         self.tag + self.out_cost / self.weight
     }

@@ -29,11 +29,11 @@ const MOST_ROWS: u64 = 10_000_000;
 #[derive(Debug, Clone)]
 pub struct Pace<K> {
     slice: Duration,
-    kinds: HashMap<K, Kind>,
+    kinds: HashMap<K, KindPace>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Kind {
+struct KindPace {
     /// For the next step; none before the first.
     rows: Option<u64>,
     costs: StepCosts,

@@ -19,7 +19,7 @@ const LEAST_BATCHES: f64 = 3.0;
 pub struct RemainingTime {
     /// When the last batch was saved; `None` before the first, and after an interruption.
     last: Option<Duration>,
-    steps: Steps,
+    steps: PrefixTimes,
     /// Until when `worked` counts.
     counted: Duration,
     /// All time since the start, and all prefixes that were completed in it.
@@ -86,7 +86,7 @@ impl RemainingTime {
         self.steps.prefixes >= LEAST_PREFIXES && self.steps.batches >= LEAST_BATCHES
     }
 
-    fn sum(&self, steps: &Steps, left: f64) -> Option<(f64, f64)> {
+    fn sum(&self, steps: &PrefixTimes, left: f64) -> Option<(f64, f64)> {
         if !self.is_known() {
             return None;
         }
@@ -98,14 +98,14 @@ impl RemainingTime {
 
 /// Mean and variance of the time of one prefix, in seconds, from batches (Welford's method, weighted by their prefixes).
 #[derive(Debug, Clone, Copy, Default)]
-struct Steps {
+struct PrefixTimes {
     batches: f64,
     prefixes: f64,
     mean: f64,
     squares: f64,
 }
 
-impl Steps {
+impl PrefixTimes {
     fn add(&mut self, took: Duration, prefixes: f64) {
         let each = took.as_secs_f64() / prefixes;
         self.batches += 1.0;
@@ -225,7 +225,7 @@ mod tests {
     fn few_batches_reach_far() {
         for (freedom, quantile) in [(2.0, 4.303), (3.0, 3.182), (5.0, 2.571), (10.0, 2.228), (30.0, 2.042), (1e9, 1.96)]
         {
-            let reach = Steps { batches: freedom + 1.0, ..Steps::default() }.reach();
+            let reach = PrefixTimes { batches: freedom + 1.0, ..PrefixTimes::default() }.reach();
             assert!((reach / quantile - 1.0).abs() < 0.03, "{freedom}: {reach}");
         }
     }

@@ -16,7 +16,6 @@ const OTHER_SIZE: f64 = 1.25;
 /// Among so many steps one should be of another size, or nobody could tell which of the two costs has changed.
 const VARIED_WITHIN: usize = 8;
 
-/// The cost of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepCost {
     /// However few rows it has.

@@ -11,12 +11,12 @@ pub const WINDOWS_MOST: usize = 48;
 
 /// A stretch of each day, by local time: from a minute up to, not including, another, which may be on the next day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct DailyWindow {
     from: u16,
     to: u16,
 }
 
-impl Span {
+impl DailyWindow {
     /// Whether a minute of the day is in it.
     pub fn contains(self, minute: u16) -> bool {
         if self.from < self.to {
@@ -42,16 +42,16 @@ fn clock(minute: u16) -> String {
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for DailyWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.from(), self.to())
     }
 }
 
-impl FromStr for Span {
+impl FromStr for DailyWindow {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Span, String> {
+    fn from_str(text: &str) -> Result<DailyWindow, String> {
         let minute = |text: &str| -> Option<u16> {
             let (hour, minute) = text.trim().split_once(':')?;
             let number = |digits: &str, most: u16| {
@@ -63,7 +63,7 @@ impl FromStr for Span {
         };
         let ends = text.split_once('-').and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
         match ends {
-            Some((from, to)) => Ok(Span { from, to }),
+            Some((from, to)) => Ok(DailyWindow { from, to }),
             None => Err(format!("{text:?} is no window of the day; write it like \"22:00-06:00\"")),
         }
     }
@@ -73,7 +73,7 @@ impl FromStr for Span {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Window {
     /// When.
-    pub span: Span,
+    pub span: DailyWindow,
     /// The budget in it, in cores.
     pub rate: f64,
 }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn rate(windows: &Windows, at: &str) -> Option<f64> {
-        let span: Span = format!("{at}-00:00").parse().unwrap();
+        let span: DailyWindow = format!("{at}-00:00").parse().unwrap();
         windows.open_at(span.from).map(|w| w.rate)
     }
 
@@ -166,9 +166,9 @@ mod tests {
         );
         windows(&[("22:00-06:00", 0.5), ("06:00-07:00", 0.1)]).unwrap();
         for text in ["", "22-6", "25:00-01:00", "24:01-01:00", "22:60-01:00", "22:00", "-1:00-02:00", "+1:00-2:00"] {
-            assert!(text.parse::<Span>().is_err(), "{text}");
+            assert!(text.parse::<DailyWindow>().is_err(), "{text}");
         }
-        assert_eq!("9:05-24:00".parse::<Span>().unwrap().to_string(), "09:05-00:00");
+        assert_eq!("9:05-24:00".parse::<DailyWindow>().unwrap().to_string(), "09:05-00:00");
     }
 
     proptest! {
@@ -178,7 +178,7 @@ mod tests {
         ) {
             let edges: Vec<u16> = edges.into_iter().collect();
             let pairs = edges.chunks_exact(2).zip(1u8..);
-            let all = pairs.map(|(e, n)| Window { span: Span { from: e[0], to: e[1] }, rate: f64::from(n) }).collect();
+            let all = pairs.map(|(e, n)| Window { span: DailyWindow { from: e[0], to: e[1] }, rate: f64::from(n) }).collect();
             let windows = Windows::new(all).unwrap();
             let (wait, then) = windows.next_change(minute).unwrap();
             for passed in 0..wait {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Manner, Working};
+use super::{PriorityCall, Working};
 use crate::lenient::known_or_default;
 use crate::settings::Priority;
 
@@ -29,7 +29,6 @@ pub enum Grip {
     No,
 }
 
-/// What is in force.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Priority"))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InForce {
@@ -55,20 +54,20 @@ pub struct InForce {
 
 /// Looks what is in force for this process.
 pub fn in_force(working: &Working) -> InForce {
-    judge(working, &Group::of_process(Path::new("/")))
+    judge(working, &SchedulerGroup::of_process(Path::new("/")))
 }
 
 /// The group that the kernel schedules this process in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Group {
+struct SchedulerGroup {
     autogroup: Option<bool>,
     cgroup: Option<String>,
     idle: Option<bool>,
 }
 
-impl Group {
+impl SchedulerGroup {
     /// Reads it below a root, `/` but in tests.
-    fn of_process(root: &Path) -> Group {
+    fn of_process(root: &Path) -> SchedulerGroup {
         let read = |path: &str| fs::read_to_string(root.join(path)).ok();
         let autogroup = read("proc/sys/kernel/sched_autogroup_enabled").map(|text| text.trim() == "1");
         let group = read("proc/self/cgroup").and_then(|lines| {
@@ -86,7 +85,7 @@ impl Group {
             second.and_then(|(_, path)| nearest(&root.join("sys/fs/cgroup"), path, "cpu.weight"))
         });
         let (cgroup, idle) = group.map_or((None, None), |(name, idle)| (Some(name), idle));
-        Group { autogroup, cgroup, idle }
+        SchedulerGroup { autogroup, cgroup, idle }
     }
 }
 
@@ -104,17 +103,17 @@ fn nearest(mount: &Path, path: &str, weight: &str) -> Option<(String, Option<boo
     None
 }
 
-fn judge(working: &Working, group: &Group) -> InForce {
+fn judge(working: &Working, group: &SchedulerGroup) -> InForce {
     let asked = working.priority();
     let (cpu_class, io_class) = match (working.manner(), asked) {
-        (Manner::Never, _) | (_, Priority::Normal) => ("normal", "normal"),
+        (PriorityCall::Never, _) | (_, Priority::Normal) => ("normal", "normal"),
         (_, Priority::Idle) => ("SCHED_IDLE", "idle"),
         (_, Priority::Low) => ("nice 19", "best effort 7"),
     };
     let set = format!("{cpu_class} and {io_class} I/O for threads at work");
     let (grip, text) = match (asked, working.manner(), &group.cgroup) {
         (Priority::Normal, ..) => (Grip::Yes, "normal, as asked for: threads at work are as all others".to_owned()),
-        (_, Manner::Never, _) => (Grip::No, "not in force: the system refuses it to this user".to_owned()),
+        (_, PriorityCall::Never, _) => (Grip::No, "not in force: the system refuses it to this user".to_owned()),
         (_, _, Some(cgroup)) if group.idle == Some(true) => (
             Grip::Yes,
             format!("{set}, and the cgroup {cgroup} has the idle weight: in force against its neighbours too"),
@@ -129,7 +128,7 @@ fn judge(working: &Working, group: &Group) -> InForce {
         }
         (_, _, None) => (Grip::Yes, format!("{set}: in force")),
     };
-    let Group { autogroup, cgroup, idle } = group.clone();
+    let SchedulerGroup { autogroup, cgroup, idle } = group.clone();
     InForce {
         asked,
         grip,
@@ -158,8 +157,8 @@ mod tests {
 
     fn grip(files: &[(&str, &str)]) -> (Grip, String) {
         let root = machine(files);
-        let idle = Working { priority: Priority::Idle, manner: Manner::Switch };
-        let found = judge(&idle, &Group::of_process(root.path()));
+        let idle = Working { priority: Priority::Idle, manner: PriorityCall::Switch };
+        let found = judge(&idle, &SchedulerGroup::of_process(root.path()));
         (found.grip, found.text)
     }
 
@@ -207,10 +206,10 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_or_is_refused_is_said() {
-        let group = Group::default();
-        let never = Working { priority: Priority::Low, manner: Manner::Never };
+        let group = SchedulerGroup::default();
+        let never = Working { priority: Priority::Low, manner: PriorityCall::Never };
         assert_eq!(judge(&never, &group).grip, Grip::No);
-        let low = judge(&Working { manner: Manner::OwnThreads, ..never }, &group);
+        let low = judge(&Working { manner: PriorityCall::OwnThreads, ..never }, &group);
         assert_eq!((low.grip, &*low.cpu_class, &*low.io_class), (Grip::Yes, "nice 19", "best effort 7"));
         assert_eq!(judge(&Working::NORMAL, &group).grip, Grip::Yes);
     }

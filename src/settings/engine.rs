@@ -20,7 +20,7 @@ pub enum Checkpoint {
 /// a database: whoever waits for it would wait for everybody else.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "PriorityAsked"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename = "priority", rename_all = "snake_case")]
 pub enum Priority {
     /// They run when nobody else wants to (`SCHED_IDLE`, idle I/O).
     Idle,

@@ -98,9 +98,9 @@ impl BudgetSettings {
 }
 
 /// What is counted against the budget.
-#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Basis"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename = "basis", rename_all = "snake_case")]
 pub enum Basis {
     /// The time inside slices, waiting for the disk included; so the disk is spared too.
     #[default]
@@ -134,7 +134,8 @@ pub struct CrawlSettings {
 }
 
 /// In which order the prefixes of a store are visited. The result of a cycle is the same in any.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename = "order", rename_all = "snake_case")]
 pub enum Order {
     /// In byte order.
     #[default]

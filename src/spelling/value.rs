@@ -15,7 +15,7 @@ use super::{self as spelling, Percent};
 use crate::settings::{self, HISTORY, PACE, READ_AHEAD, WEIGHT, WORKERS};
 
 /// How one kind of value is read.
-pub(crate) trait Kind {
+pub(crate) trait ValueKind {
     /// What comes out of it.
     type Of: fmt::Debug;
     /// What the value must be, with an example.
@@ -32,15 +32,15 @@ pub(crate) trait Kind {
 
 /// A value of one kind. What is wrong with it is said while the reader still stands behind it, so the error has its
 /// place in the file.
-pub(crate) struct Value<K: Kind>(pub K::Of);
+pub(crate) struct Value<K: ValueKind>(pub K::Of);
 
-impl<K: Kind> fmt::Debug for Value<K> {
+impl<K: ValueKind> fmt::Debug for Value<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<'de, K: Kind> Deserialize<'de> for Value<K> {
+impl<'de, K: ValueKind> Deserialize<'de> for Value<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor::<K>(PhantomData))
     }
@@ -48,7 +48,7 @@ impl<'de, K: Kind> Deserialize<'de> for Value<K> {
 
 struct ValueVisitor<K>(PhantomData<K>);
 
-impl<K: Kind> Visitor<'_> for ValueVisitor<K> {
+impl<K: ValueKind> Visitor<'_> for ValueVisitor<K> {
     type Value = Value<K>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +77,7 @@ impl<K: Kind> Visitor<'_> for ValueVisitor<K> {
     }
 }
 
-impl Kind for Percent {
+impl ValueKind for Percent {
     type Of = Percent;
     const RIGHT: &'static str = "a percentage of one core such as \"10%\"";
 
@@ -96,7 +96,7 @@ macro_rules! quoted_kind {
         #[derive(Debug)]
         pub(crate) struct $kind;
 
-        impl $crate::spelling::value::Kind for $kind {
+        impl $crate::spelling::value::ValueKind for $kind {
             type Of = $of;
             const RIGHT: &'static str = $right;
 
@@ -157,7 +157,7 @@ macro_rules! whole_kind {
         #[derive(Debug)]
         pub(crate) struct $kind;
 
-        impl Kind for $kind {
+        impl ValueKind for $kind {
             type Of = u32;
             const RIGHT: &'static str = $right;
 
@@ -180,7 +180,7 @@ whole_kind!(ReadAhead, READ_AHEAD, "a whole number such as 8");
 #[derive(Debug)]
 pub(crate) struct Weight;
 
-impl Kind for Weight {
+impl ValueKind for Weight {
     type Of = f64;
     const RIGHT: &'static str = "a number such as 1.0";
 

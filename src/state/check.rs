@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Progress;
+use super::PrefixProgress;
 use crate::error::{Error, Result};
-use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+use crate::policy::cycle::{CycleIdentity, CycleKey, KnownCycle};
 
 /// Refuses a moment that is not a number: it could be written, but not read back.
 pub(super) fn moment(at: f64) -> Result<()> {
@@ -44,7 +44,7 @@ pub(crate) fn may_be_given_up(crawl: &str, number: u64, half_done: u64) -> Resul
 }
 
 /// Refuses notes whose numbers do not go on from the `saved` ones. Gives how many there are with them.
-pub(super) fn note_numbers(progress: &Progress, saved: u64) -> Result<u64> {
+pub(super) fn note_numbers(progress: &PrefixProgress, saved: u64) -> Result<u64> {
     let mut next = saved;
     for note in &progress.notes {
         if note.number != next {
@@ -67,7 +67,7 @@ pub(super) fn oldest_first(ring: &[String], mut free: Vec<u32>, visits: &BTreeMa
 }
 
 /// Refuses a prefix that is complete and still has intents: nobody would carry them out.
-pub(super) fn intents(progress: &Progress) -> Result<()> {
+pub(super) fn intents(progress: &PrefixProgress) -> Result<()> {
     if progress.done && !progress.intents.is_empty() {
         let (prefix, left) = (progress.prefix, progress.intents.len());
         return Err(Error::Config(format!("prefix {prefix} is said to be complete with {left} intents left")));
@@ -76,7 +76,7 @@ pub(super) fn intents(progress: &Progress) -> Result<()> {
 }
 
 /// Where a commit names a cycle that is not kept (it was given up meanwhile): its claims are void.
-pub(super) fn commit_to_nothing(cycle: &CycleKey, progress: &[Progress]) -> Error {
+pub(super) fn commit_to_nothing(cycle: &CycleKey, progress: &[PrefixProgress]) -> Error {
     match progress.first() {
         Some(first) => Error::StaleClaim { prefix: first.prefix, fence: first.fence },
         None => no_cycle(cycle),
@@ -100,7 +100,7 @@ pub(super) fn unfinished(cycle: &CycleKey) -> Error {
 
 /// Refuses to carry out what is not examined, or not the newest cycle. Tells whether there is anything left to change: a cycle
 /// that carries out already does not begin again.
-pub(super) fn may_carry_out(cycle: &Cycle, newest: u64) -> Result<bool> {
+pub(super) fn may_carry_out(cycle: &KnownCycle, newest: u64) -> Result<bool> {
     let refused = match cycle.finished {
         _ if cycle.number != newest => format!("the newest cycle is {newest}"),
         Some(_) => "it is finished".to_owned(),
@@ -108,12 +108,12 @@ pub(super) fn may_carry_out(cycle: &Cycle, newest: u64) -> Result<bool> {
         None if !cycle.is_examined() => "it is not examined yet".to_owned(),
         None => return Ok(true),
     };
-    let Cycle { crawl, number, .. } = cycle;
+    let KnownCycle { crawl, number, .. } = cycle;
     Err(Error::Config(format!("what cycle {number} of {crawl} has shown cannot be carried out: {refused}")))
 }
 
 /// Refuses new candidates where those there are, are carried out: nobody has judged them.
-pub(super) fn candidates(progress: &Progress, carrying_out: bool) -> Result<()> {
+pub(super) fn candidates(progress: &PrefixProgress, carrying_out: bool) -> Result<()> {
     if carrying_out && !progress.candidates.is_empty() {
         let (prefix, new) = (progress.prefix, progress.candidates.len());
         return Err(Error::Config(format!("prefix {prefix} has {new} new candidates while they are carried out")));
@@ -121,9 +121,8 @@ pub(super) fn candidates(progress: &Progress, carrying_out: bool) -> Result<()> 
     Ok(())
 }
 
-/// A finished cycle.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
+pub(super) struct FinishedCycle {
     pub number: u64,
     /// When it ended, in seconds since 1970.
     pub at: f64,
@@ -131,7 +130,7 @@ pub(super) struct Ended {
 }
 
 /// The numbers of the cycles that are old, among all finished ones of a crawl, in order.
-pub(super) fn old(finished: &[Ended], before: Option<f64>) -> Vec<u64> {
+pub(super) fn old(finished: &[FinishedCycle], before: Option<f64>) -> Vec<u64> {
     let Some(before) = before else { return Vec::new() };
     let newest = finished.iter().map(|cycle| cycle.number).max();
     let old = finished.iter().filter(|c| c.delivered && c.at < before && Some(c.number) != newest);

@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{
-    Claim, Consent, FINISHED_CYCLES_KEPT, LastRun, NotePage, NotePlace, PREFIXES_READ, PrefixRow, Progress, Standing,
-    StateReader, StateStore, TALLY_BYTES_READ, Tidied, TidyStep, Tidying, check,
+    Claim, Consent, CycleStanding, FINISHED_CYCLES_KEPT, LastRun, NotePage, NotePlace, PREFIXES_READ, PrefixProgress,
+    PrefixRow, StateReader, StateStore, TALLY_BYTES_READ, Tidied, TidyStep, Tidying, check,
 };
 use crate::error::{Error, Result};
 use crate::job::{Candidate, DamagedObject, Intent, Note, ObjectName};
 use crate::lock::lock;
-use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+use crate::policy::cycle::{CycleIdentity, CycleKey, KnownCycle};
 
 /// Progress of crawls in plain maps. Starts empty; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStore(Arc<Mutex<Kept>>);
+pub struct MemoryStore(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug, Default)]
-struct Kept {
-    crawls: BTreeMap<String, Crawl>,
+struct MemoryState {
+    crawls: BTreeMap<String, MemoryCrawl>,
     /// By store and job.
     visits: BTreeMap<(String, String), BTreeMap<String, f64>>,
     runs: BTreeMap<String, LastRun>,
@@ -29,7 +29,7 @@ struct Kept {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Crawl {
+struct MemoryCrawl {
     /// The number of the next cycle; stays when cycles go.
     next: u64,
     cycles: BTreeMap<u64, CycleState>,
@@ -43,11 +43,11 @@ struct CycleState {
     delivered: bool,
     confirmed: Option<f64>,
     carrying_out: Option<f64>,
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<MemoryPrefix>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Prefix {
+struct MemoryPrefix {
     cursor: Option<Vec<u8>>,
     tally: Option<Vec<u8>>,
     done: bool,
@@ -58,7 +58,7 @@ struct Prefix {
     candidates: Vec<Candidate>,
 }
 
-impl Prefix {
+impl MemoryPrefix {
     fn in_force(&self, fence: u64) -> bool {
         self.claimed && !self.done && self.fence == fence
     }
@@ -73,8 +73,8 @@ impl Prefix {
 
 impl CycleState {
     /// The cycle as the outside knows it.
-    fn cycle(&self, crawl: &str, number: u64) -> Cycle {
-        Cycle {
+    fn cycle(&self, crawl: &str, number: u64) -> KnownCycle {
+        KnownCycle {
             crawl: crawl.to_owned(),
             number,
             identity: self.identity.clone(),
@@ -104,7 +104,7 @@ impl CycleState {
         1 + self.prefixes.iter().map(|p| 1 + p.notes.len() as u64).sum::<u64>()
     }
 
-    fn advance(&mut self, progress: &Progress) -> Result<()> {
+    fn advance(&mut self, progress: &PrefixProgress) -> Result<()> {
         let stale = Error::StaleClaim { prefix: progress.prefix, fence: progress.fence };
         let Some(prefix) = self.prefixes.get_mut(progress.prefix as usize) else { return Err(stale) };
         if !prefix.in_force(progress.fence) {
@@ -129,19 +129,21 @@ impl CycleState {
     }
 }
 
-impl Crawl {
+impl MemoryCrawl {
     /// The numbers of the cycles that are old.
     fn old(&self, before: Option<f64>) -> Vec<u64> {
-        let finished: Vec<check::Ended> = self
+        let finished: Vec<check::FinishedCycle> = self
             .cycles
             .iter()
-            .filter_map(|(number, c)| Some(check::Ended { number: *number, at: c.finished?, delivered: c.delivered }))
+            .filter_map(|(number, c)| {
+                Some(check::FinishedCycle { number: *number, at: c.finished?, delivered: c.delivered })
+            })
             .collect();
         check::old(&finished, before)
     }
 }
 
-impl Kept {
+impl MemoryState {
     fn cycle(&mut self, key: &CycleKey) -> Result<&mut CycleState> {
         self.find(key).ok_or_else(|| check::no_cycle(key))
     }
@@ -156,7 +158,7 @@ impl Kept {
 }
 
 impl MemoryStore {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, MemoryState> {
         lock(&self.0)
     }
 
@@ -174,7 +176,7 @@ fn judge(
     known: &mut BTreeMap<(String, ObjectName), f64>,
     prefix: &str,
     after: Option<&[u8]>,
-    progress: &Progress,
+    progress: &PrefixProgress,
     at: f64,
 ) {
     let up_to = progress.cursor.as_deref().filter(|_| !progress.done);
@@ -187,22 +189,22 @@ fn judge(
 }
 
 impl StateReader for MemoryStore {
-    fn newest(&self, crawl: &str) -> Result<Option<Cycle>> {
+    fn newest(&self, crawl: &str) -> Result<Option<KnownCycle>> {
         let kept = self.kept();
         let newest = kept.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
         Ok(newest.map(|(number, state)| {
             let cycle = state.cycle(crawl, *number);
-            if state.finished.is_some() { cycle } else { Cycle { done: Vec::new(), ..cycle } }
+            if state.finished.is_some() { cycle } else { KnownCycle { done: Vec::new(), ..cycle } }
         }))
     }
 
-    fn latest(&self, crawl: &str) -> Result<Option<Cycle>> {
+    fn latest(&self, crawl: &str) -> Result<Option<KnownCycle>> {
         let kept = self.kept();
         let newest = kept.crawls.get(crawl).and_then(|c| c.cycles.last_key_value());
         Ok(newest.map(|(number, state)| state.cycle(crawl, *number)))
     }
 
-    fn finished(&self, crawl: &str) -> Result<Vec<Cycle>> {
+    fn finished(&self, crawl: &str) -> Result<Vec<KnownCycle>> {
         let kept = self.kept();
         let cycles = kept.crawls.get(crawl).map(|kept| &kept.cycles);
         let finished = cycles.into_iter().flatten().filter(|(_, state)| state.finished.is_some());
@@ -270,12 +272,12 @@ impl StateStore for MemoryStore {
         Arc::new(self.clone())
     }
 
-    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<KnownCycle> {
         let number = self.kept().crawls.get(crawl).map_or(0, |kept| kept.next);
         self.begin_numbered(crawl, identity, number, at)
     }
 
-    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<KnownCycle> {
         let mut kept = self.kept();
         check::identity(identity, at)?;
         let newest = kept.crawls.get(crawl).and_then(|kept| kept.cycles.last_key_value());
@@ -289,7 +291,7 @@ impl StateStore for MemoryStore {
         while kept.cycles.len() as u64 > FINISHED_CYCLES_KEPT {
             kept.cycles.pop_first();
         }
-        let prefixes = vec![Prefix::default(); identity.ring.len()];
+        let prefixes = vec![MemoryPrefix::default(); identity.ring.len()];
         let state = CycleState {
             identity: identity.clone(),
             started: at,
@@ -329,12 +331,12 @@ impl StateStore for MemoryStore {
         Ok(claims.collect())
     }
 
-    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+    fn commit(&mut self, cycle: &CycleKey, progress: &[PrefixProgress], at: f64) -> Result<CycleStanding> {
         let mut kept = self.kept();
         check::moment(at)?;
         let Some(state) = kept.find(cycle) else { return Err(check::commit_to_nothing(cycle, progress)) };
         // Worked on a copy of the prefixes concerned, so that a refusal changes nothing.
-        let before: Vec<(usize, Prefix)> = progress
+        let before: Vec<(usize, MemoryPrefix)> = progress
             .iter()
             .filter_map(|p| Some((p.prefix as usize, state.prefixes.get(p.prefix as usize)?.clone())))
             .collect();
@@ -367,7 +369,7 @@ impl StateStore for MemoryStore {
         }
         let damaged = known.len() as u64;
         kept.visits.entry(subject).or_default().extend(names.into_iter().map(|name| (name, at)));
-        Ok(Standing { left, damaged })
+        Ok(CycleStanding { left, damaged })
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {

@@ -22,11 +22,11 @@ pub(crate) use check::may_be_given_up;
 pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use writer::Writer;
+pub use writer::StateWriter;
 
 use crate::error::Result;
 use crate::job::{Candidate, DamagedObject, Intent, Judged, Note};
-use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+use crate::policy::cycle::{CycleIdentity, CycleKey, KnownCycle};
 
 /// By what right a cycle carries out what it has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Claim {
 
 /// What one commit adds to one prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub struct PrefixProgress {
     /// Position of the prefix in the ring.
     pub prefix: u32,
     /// The fence of the claim.
@@ -80,7 +80,7 @@ pub struct Progress {
 
 /// How a cycle stands after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct CycleStanding {
     /// Prefixes that are not complete.
     pub left: u32,
     /// Objects of the store that are damaged, by what its job has found in this cycle and before, whatever the crawl.
@@ -198,7 +198,6 @@ pub struct NotePlace {
 /// Some of the notes of a cycle, each with the position of its prefix, in the order of the walk.
 #[derive(Debug, PartialEq)]
 pub struct NotePage {
-    /// The notes.
     pub notes: Vec<(u32, Note)>,
     /// Where the next ones are, if there are more.
     pub next: Option<NotePlace>,
@@ -232,17 +231,17 @@ pub fn each_note(
 /// was lost), [`Error::StateDamaged`](crate::Error::StateDamaged) where what is read is not what was written, and
 /// [`Error::Stopped`](crate::Error::Stopped) once the store is closed.
 pub trait StateReader: Send + Sync + 'static {
-    /// The newest cycle of a crawl by its own row, a page; `None` if the crawl never had one. [`Cycle::done`] is empty while the
+    /// The newest cycle of a crawl by its own row, a page; `None` if the crawl never had one. [`KnownCycle::done`] is empty while the
     /// cycle is in progress: [`prefixes`](Self::prefixes) tells what is complete.
-    fn newest(&self, crawl: &str) -> Result<Option<Cycle>>;
+    fn newest(&self, crawl: &str) -> Result<Option<KnownCycle>>;
 
     /// The newest cycle of a crawl, with the prefixes that are complete. All that will be reported of it is read: nothing of that
     /// may turn out to be damaged only then.
-    fn latest(&self, crawl: &str) -> Result<Option<Cycle>>;
+    fn latest(&self, crawl: &str) -> Result<Option<KnownCycle>>;
 
     /// The finished cycles of a crawl that are kept, the oldest first, a page. Whether all of each is there shows when it is
     /// [read](Self::prefixes).
-    fn finished(&self, crawl: &str) -> Result<Vec<Cycle>>;
+    fn finished(&self, crawl: &str) -> Result<Vec<KnownCycle>>;
 
     /// When each prefix of a store was last completed, every bucket of it visited by this job, whatever the crawl;
     /// by name. Known for as long as the state is kept.
@@ -284,7 +283,7 @@ pub trait StateStore: Send + 'static {
     /// # Errors
     /// [`Error::HalfDone`](crate::Error::HalfDone) if the unfinished cycle has intents that may be half done: what they have begun would
     /// stay half done.
-    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle>;
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<KnownCycle>;
 
     /// As [`begin`](Self::begin), for a cycle that another program has begun and counted: it keeps its number. An unfinished
     /// cycle before it is given up, and may have had the same number; whoever holds claims on that one must be gone.
@@ -292,7 +291,7 @@ pub trait StateStore: Send + 'static {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) as [`begin`](Self::begin), and if the crawl has come further than that: to a
     /// higher number, or to the end of a cycle with the same.
-    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle>;
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<KnownCycle>;
 
     /// Takes up a cycle that has begun, now or long ago, a step of some milliseconds from a position on, at first 0. Gives where the next
     /// step goes on; `None` when all is done. The first step gives back all claims on the cycle, whoever holds them: those who
@@ -309,11 +308,11 @@ pub trait StateStore: Send + 'static {
     fn claim_oldest(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>>;
 
     /// Adds progress to claimed prefixes; the one that leaves no prefix incomplete ends the cycle at the moment `at`, unless
-    /// there are candidates: then the cycle [is examined](Cycle::is_examined).
+    /// there are candidates: then the cycle [is examined](KnownCycle::is_examined).
     ///
     /// # Errors
     /// [`Error::StaleClaim`](crate::Error::StaleClaim) if any claim is no longer in force; nothing is changed then.
-    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing>;
+    fn commit(&mut self, cycle: &CycleKey, progress: &[PrefixProgress], at: f64) -> Result<CycleStanding>;
 
     /// Gives claims back, each as (prefix, fence). Claims that are no longer in force are passed over.
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()>;
@@ -331,7 +330,7 @@ pub trait StateStore: Send + 'static {
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) if the cycle is not the newest of its crawl, or [not
-    /// examined](Cycle::is_examined).
+    /// examined](KnownCycle::is_examined).
     fn carry_out(&mut self, cycle: &CycleKey, consent: Consent, at: f64) -> Result<()>;
 
     /// The first candidates of a prefix behind this bucket, in byte order, at most `most`.

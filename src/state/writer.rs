@@ -11,12 +11,12 @@ use crate::lock::lock;
 
 /// A state store, one user at a time, until it is closed. Cheap to clone.
 #[derive(Clone)]
-pub struct Writer(Arc<Mutex<Option<Box<dyn StateStore>>>>);
+pub struct StateWriter(Arc<Mutex<Option<Box<dyn StateStore>>>>);
 
-impl Writer {
+impl StateWriter {
     /// The writer of this store.
     pub fn new(state: Box<dyn StateStore>) -> Self {
-        Writer(Arc::new(Mutex::new(Some(state))))
+        StateWriter(Arc::new(Mutex::new(Some(state))))
     }
 
     /// Works with the store, alone.
@@ -34,7 +34,7 @@ impl Writer {
     }
 }
 
-impl std::fmt::Debug for Writer {
+impl std::fmt::Debug for StateWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Writer")
     }

@@ -27,10 +27,8 @@ pub struct ObjectFile {
 /// What tells a file from another, and from itself before a change: as long as it is the same, so are its contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
-    /// The device.
     #[serde(rename = "dev")]
     pub device: u64,
-    /// The inode.
     #[serde(rename = "ino")]
     pub inode: u64,
     /// The size, in bytes.

@@ -24,7 +24,7 @@ pub enum Nature {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct NameEntry {
     at: u32,
     len: u16,
     stray: bool,
@@ -52,7 +52,7 @@ pub struct Names {
     later: u64,
     later_strays: u64,
     text: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<NameEntry>,
     /// The first entry that belongs to no sorted run yet.
     unsorted: usize,
     /// The runs that have names left; ordered into a heap by their next name when there are several.
@@ -105,7 +105,7 @@ impl Names {
         }
         let (Ok(at), Ok(len)) = (u32::try_from(self.text.len()), u16::try_from(name.len())) else { return };
         self.text.extend_from_slice(name);
-        self.entries.push(Entry { at, len, stray });
+        self.entries.push(NameEntry { at, len, stray });
         self.left += 1;
         while self.bytes() > self.room && self.left > 1 {
             self.make_room();
@@ -114,7 +114,7 @@ impl Names {
 
     /// Bytes of the names that are held, and of their entries.
     pub fn bytes(&self) -> usize {
-        self.text.len() + self.entries.len() * size_of::<Entry>()
+        self.text.len() + self.entries.len() * size_of::<NameEntry>()
     }
 
     /// The greatest name of this pass, if others are left to another one, which begins after it. Stays what it is while names are
@@ -138,12 +138,13 @@ impl Names {
     fn make_room(&mut self) {
         let text = std::mem::take(&mut self.text);
         let of_runs = self.runs.iter().flat_map(|run| &self.entries[run.next as usize..run.end as usize]);
-        let mut held: Vec<Entry> = of_runs.chain(&self.entries[self.unsorted..]).copied().collect();
+        let mut held: Vec<NameEntry> = of_runs.chain(&self.entries[self.unsorted..]).copied().collect();
         let keep = (held.len() / 4 * 3).max(1) - 1;
         let (_, last, _) = held.select_nth_unstable_by(keep, |a, b| bytes(&text, *a).cmp(bytes(&text, *b)));
         let last = bytes(&text, *last).to_vec();
         drop(held);
-        let mut kept = Kept { text: Vec::with_capacity(text.len()), entries: Vec::new(), later: 0, later_strays: 0 };
+        let mut kept =
+            KeptNames { text: Vec::with_capacity(text.len()), entries: Vec::new(), later: 0, later_strays: 0 };
         let mut runs = Vec::new();
         for run in &self.runs {
             let next = kept.entries.len() as u32;
@@ -286,16 +287,16 @@ impl Names {
 }
 
 /// The names that stay when room is made.
-struct Kept {
+struct KeptNames {
     text: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<NameEntry>,
     later: u64,
     later_strays: u64,
 }
 
-impl Kept {
+impl KeptNames {
     /// Takes over the names up to `last`, in their order, and counts the others.
-    fn take(&mut self, text: &[u8], entries: &[Entry], last: &[u8]) {
+    fn take(&mut self, text: &[u8], entries: &[NameEntry], last: &[u8]) {
         for entry in entries {
             let name = bytes(text, *entry);
             if name > last {
@@ -304,13 +305,13 @@ impl Kept {
                 continue;
             }
             // No longer than the text before, so its places fit as well.
-            self.entries.push(Entry { at: self.text.len() as u32, ..*entry });
+            self.entries.push(NameEntry { at: self.text.len() as u32, ..*entry });
             self.text.extend_from_slice(name);
         }
     }
 }
 
-fn bytes(text: &[u8], entry: Entry) -> &[u8] {
+fn bytes(text: &[u8], entry: NameEntry) -> &[u8] {
     &text[entry.at as usize..entry.at as usize + usize::from(entry.len)]
 }
 

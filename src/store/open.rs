@@ -93,7 +93,7 @@ pub(crate) fn file_in(folder: impl AsFd, name: impl Arg + Copy, listed: FileType
         FileType::Directory => return Err(Errno::ISDIR.into()),
         _ => return Err(not_regular()),
     }
-    let fd = Seen::at(folder, name, OFlags::empty())?.open_file()?;
+    let fd = PathOnly::at(folder, name, OFlags::empty())?.open_file()?;
     Ok(OpenEntry { fd, direct: false })
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn file_in(folder: impl AsFd, name: impl Arg + Copy, listed: FileType
 pub(crate) fn folder_in(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<OpenEntry> {
     match quietly(&folder, name, DIRECTORY | OFlags::NOFOLLOW) {
         Err(Errno::NOTDIR | Errno::LOOP) => {
-            let fd = Seen::at(folder, name, OFlags::empty())?.open_folder()?;
+            let fd = PathOnly::at(folder, name, OFlags::empty())?.open_folder()?;
             Ok(OpenEntry { fd, direct: false })
         }
         opened => Ok(OpenEntry { fd: opened?, direct: true }),
@@ -116,7 +116,7 @@ pub(crate) fn folder_in(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<
 /// # Errors
 /// As [`file_in`].
 pub(crate) fn regular(path: &Path) -> io::Result<File> {
-    Ok(Seen::at(CWD, path, OFlags::empty())?.open_file()?.into())
+    Ok(PathOnly::at(CWD, path, OFlags::empty())?.open_file()?.into())
 }
 
 /// Opens a file in a folder that is not reached through a link.
@@ -124,7 +124,7 @@ pub(crate) fn regular(path: &Path) -> io::Result<File> {
 /// # Errors
 /// As [`file_in`]; [`is_a_link`] for a link.
 pub(crate) fn unlinked_file_in(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<File> {
-    Ok(Seen::at(folder, name, OFlags::NOFOLLOW)?.open_file()?.into())
+    Ok(PathOnly::at(folder, name, OFlags::NOFOLLOW)?.open_file()?.into())
 }
 
 /// What is said of a link where something is to be changed.
@@ -149,16 +149,16 @@ pub(crate) fn refuse_kernel(at: impl AsFd) -> io::Result<()> {
 }
 
 /// Something that was looked at and not opened.
-struct Seen {
+struct PathOnly {
     at: OwnedFd,
     is: FileType,
 }
 
-impl Seen {
-    fn at(folder: impl AsFd, name: impl Arg + Copy, how: OFlags) -> io::Result<Seen> {
+impl PathOnly {
+    fn at(folder: impl AsFd, name: impl Arg + Copy, how: OFlags) -> io::Result<PathOnly> {
         let at = openat(folder.as_fd(), name, OFlags::PATH | OFlags::CLOEXEC | how, Mode::empty())?;
         let is = FileType::from_raw_mode(fstat(&at)?.st_mode);
-        Ok(Seen { at, is })
+        Ok(PathOnly { at, is })
     }
 
     fn open_file(self) -> io::Result<OwnedFd> {

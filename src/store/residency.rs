@@ -81,7 +81,7 @@ impl Residency {
 #[cfg(target_os = "linux")]
 fn cached_pages(file: &impl AsFd, at: u64, len: u64) -> Option<u64> {
     #[repr(C)]
-    struct Range {
+    struct CacheRange {
         off: u64,
         len: u64,
     }
@@ -96,8 +96,8 @@ fn cached_pages(file: &impl AsFd, at: u64, len: u64) -> Option<u64> {
     }
     /// The same on every architecture.
     const CACHESTAT: libc::c_long = 451;
-    let (range, mut stat) = (Range { off: at, len }, Stat::default());
-    // SAFETY: the kernel reads one `Range` and writes one `Stat`, both of which live here and are laid out as its own
+    let (range, mut stat) = (CacheRange { off: at, len }, Stat::default());
+    // SAFETY: the kernel reads one `CacheRange` and writes one `Stat`, both of which live here and are laid out as its own
     // structures; the descriptor is borrowed for the length of the call.
     let done = unsafe { libc::syscall(CACHESTAT, file.as_fd().as_raw_fd(), &raw const range, &raw mut stat, 0u32) };
     (done == 0).then_some(stat.cache)

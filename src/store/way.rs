@@ -37,7 +37,7 @@ pub(crate) struct Way {
 }
 
 /// What is still to be done.
-enum Step {
+enum PathStep {
     /// To go to this name.
     Name(OsString),
     /// What a link says was done: it leads to where one is now.
@@ -57,14 +57,14 @@ impl Way {
         let mut steps = steps(&path);
         while let Some(step) = steps.pop() {
             let name = match step {
-                Step::EndOfLink { link, owner } => {
+                PathStep::EndOfLink { link, owner } => {
                     let leads_to = fstat(&at)?.st_uid;
                     if ![0, geteuid().as_raw(), leads_to].contains(&owner) && strange_link.is_none() {
                         strange_link = Some(strange(&link, owner, leads_to));
                     }
                     continue;
                 }
-                Step::Name(name) => name,
+                PathStep::Name(name) => name,
             };
             let there = openat(&at, &*name, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
             let stat = fstat(&there)?;
@@ -84,7 +84,7 @@ impl Way {
                 continue;
             }
             let target = PathBuf::from(OsString::from_vec(readlink(&there)?.into_bytes()));
-            steps.push(Step::EndOfLink { link: shown_at.join(&name), owner: stat.st_uid });
+            steps.push(PathStep::EndOfLink { link: shown_at.join(&name), owner: stat.st_uid });
             steps.extend(self::steps(&target));
             if target.is_absolute() {
                 (at, shown_at) = (root()?, PathBuf::from("/"));
@@ -102,13 +102,13 @@ fn enter(shown_at: &mut PathBuf, name: &OsStr) {
 }
 
 /// The names of a path, the first one last.
-fn steps(path: &Path) -> Vec<Step> {
+fn steps(path: &Path) -> Vec<PathStep> {
     let names = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
         _ => None,
     });
-    names.map(Step::Name).collect()
+    names.map(PathStep::Name).collect()
 }
 
 fn strange(link: &Path, owner: u32, leads_to: u32) -> String {

@@ -24,7 +24,7 @@ const ZERO_SECRET_HASHED: [u8; 32] = [
 
 /// A lease record of a table, with where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct LeaseEntry {
     /// Where it begins, in bytes from the beginning of the file.
     pub at: u64,
     /// The record.
@@ -82,7 +82,7 @@ fn identities(table: &[u8]) -> Vec<&[u8]> {
 
 /// What cancelling leaves of a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CancelOutcome {
     /// Nothing is cancelled.
     Untouched,
     /// No lease is left, so the file goes.
@@ -95,7 +95,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BySecret {
     /// What is left of the share.
-    pub outcome: Outcome,
+    pub outcome: CancelOutcome,
     /// How many leases go, valid ones among them.
     pub cancelled: u64,
     /// Whether Tahoe's lease checker fails at a lease that an earlier cancelling has taken already.
@@ -103,14 +103,14 @@ pub struct BySecret {
 }
 
 /// Cancels exactly the entries that are marked as expired.
-pub fn exactly(header: &Header, size: u64, table: &[Entry]) -> Outcome {
+pub fn exactly(header: &Header, size: u64, table: &[LeaseEntry]) -> CancelOutcome {
     let kept: Vec<bool> = table.iter().map(|entry| !entry.expired).collect();
     outcome(header, size, table, &kept)
 }
 
 /// Cancels as Tahoe does: each expired lease by its secret, and with it all that have the same. Takes a time that grows with
 /// the table.
-pub fn by_secret(header: &Header, size: u64, table: &[Entry]) -> BySecret {
+pub fn by_secret(header: &Header, size: u64, table: &[LeaseEntry]) -> BySecret {
     let mut gone = HashSet::new();
     let expired = table.iter().filter(|entry| entry.expired);
     // Tahoe finds no lease with a secret that it has cancelled already, and goes no further.
@@ -129,38 +129,45 @@ pub fn secret_of(header: &Header, record: &[u8]) -> Option<[u8; 32]> {
     record.get(range)?.try_into().ok()
 }
 
-fn outcome(header: &Header, size: u64, table: &[Entry], kept: &[bool]) -> Outcome {
+fn outcome(header: &Header, size: u64, table: &[LeaseEntry], kept: &[bool]) -> CancelOutcome {
     let left = kept.iter().filter(|kept| **kept).count();
     match (left, header) {
-        (all, _) if all == table.len() => Outcome::Untouched,
-        (0, _) => Outcome::Unlinked,
+        (all, _) if all == table.len() => CancelOutcome::Untouched,
+        (0, _) => CancelOutcome::Unlinked,
         (left, Header::Immutable(_)) => move_up(size, table, kept, left as u64),
         // Slots that lie in the header or over each other cannot be overwritten one by one.
-        (_, Header::Mutable(_)) if !stand_apart(table) => Outcome::Untouched,
+        (_, Header::Mutable(_)) if !stand_apart(table) => CancelOutcome::Untouched,
         (_, Header::Mutable(header)) => {
             let gone = table.iter().zip(kept).filter(|(_, kept)| !**kept);
             let blank = blank_slot(header.version);
-            let patch =
-                |(entry, _): (&Entry, _)| Patch { at: entry.at, before: entry.bytes.clone(), after: blank.clone() };
-            Outcome::Rewritten(Rewrite { patches: gone.map(patch).collect(), size_before: size, size_after: size })
+            let patch = |(entry, _): (&LeaseEntry, _)| Patch {
+                at: entry.at,
+                before: entry.bytes.clone(),
+                after: blank.clone(),
+            };
+            CancelOutcome::Rewritten(Rewrite {
+                patches: gone.map(patch).collect(),
+                size_before: size,
+                size_after: size,
+            })
         }
     }
 }
 
-fn stand_apart(table: &[Entry]) -> bool {
+fn stand_apart(table: &[LeaseEntry]) -> bool {
     let mut starts: Vec<u64> = table.iter().map(|entry| entry.at).collect();
     starts.sort_unstable();
     starts.first().is_none_or(|first| *first >= MUTABLE_SLOTS_AT)
         && starts.windows(2).all(|pair| pair[1] - pair[0] >= MUTABLE_RECORD_LEN)
 }
 
-fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
+fn move_up(size: u64, table: &[LeaseEntry], kept: &[bool], left: u64) -> CancelOutcome {
     let start = table.first().map_or(size, |first| first.at);
     // A table that reaches into the header cannot be rewritten without destroying it: such a share is left as it is.
     if start < IMMUTABLE_DATA_AT {
-        return Outcome::Untouched;
+        return CancelOutcome::Untouched;
     }
-    let bytes = |entries: &mut dyn Iterator<Item = &Entry>| {
+    let bytes = |entries: &mut dyn Iterator<Item = &LeaseEntry>| {
         let mut bytes = Vec::with_capacity(table.len() * IMMUTABLE_RECORD_LEN as usize);
         entries.for_each(|entry| bytes.extend_from_slice(&entry.bytes));
         bytes
@@ -174,7 +181,7 @@ fn move_up(size: u64, table: &[Entry], kept: &[bool], left: u64) -> Outcome {
     let counted = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let patches = vec![Patch { at: start, before, after }, count(counted(table.len() as u64), counted(left))];
     let size_after = start + IMMUTABLE_RECORD_LEN * left;
-    Outcome::Rewritten(Rewrite { patches, size_before: size, size_after })
+    CancelOutcome::Rewritten(Rewrite { patches, size_before: size, size_after })
 }
 
 /// The count in an immutable container's header.
@@ -201,11 +208,11 @@ mod tests {
 
     const IMMUTABLE: Header = Header::Immutable(Immutable { version: 1, data_length: 100, leases: 0 });
 
-    fn immutable(secrets: &[(u8, bool)]) -> Vec<Entry> {
+    fn immutable(secrets: &[(u8, bool)]) -> Vec<LeaseEntry> {
         let entry = |(i, (secret, expired)): (usize, &(u8, bool))| {
             let mut bytes = vec![i as u8; 72];
             bytes[36..68].fill(*secret);
-            Entry { at: 112 + 72 * i as u64, bytes, expired: *expired }
+            LeaseEntry { at: 112 + 72 * i as u64, bytes, expired: *expired }
         };
         secrets.iter().enumerate().map(entry).collect()
     }
@@ -213,14 +220,14 @@ mod tests {
     #[test]
     fn records_that_remain_move_up_in_their_order() {
         let table = immutable(&[(1, true), (2, false), (3, true), (4, false)]);
-        let Outcome::Rewritten(rewrite) = exactly(&IMMUTABLE, 400, &table) else { panic!() };
+        let CancelOutcome::Rewritten(rewrite) = exactly(&IMMUTABLE, 400, &table) else { panic!() };
         assert_eq!((rewrite.size_before, rewrite.size_after), (400, 112 + 144));
         let [records, count] = &rewrite.patches[..] else { panic!() };
         assert_eq!(records.after, [&table[1].bytes[..], &table[3].bytes].concat().repeat(2));
         assert_eq!(records.before, table.iter().flat_map(|entry| entry.bytes.clone()).collect::<Vec<u8>>());
         assert_eq!((count.at, &count.before[..], &count.after[..]), (8, &[0, 0, 0, 4][..], &[0, 0, 0, 2][..]));
-        assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, true)])), Outcome::Unlinked);
-        assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, false)])), Outcome::Untouched);
+        assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, true)])), CancelOutcome::Unlinked);
+        assert_eq!(exactly(&IMMUTABLE, 400, &immutable(&[(1, false)])), CancelOutcome::Untouched);
     }
 
     /// The leases as Tahoe finds them: the last records of the file, as many as its count says.
@@ -239,7 +246,7 @@ mod tests {
             table.iter().for_each(|entry| file.extend_from_slice(&entry.bytes));
             let (before, size) = (file.clone(), file.len() as u64);
             let stays: Vec<u8> = table.iter().filter(|e| !e.expired).flat_map(|e| e.bytes.clone()).collect();
-            let Outcome::Rewritten(rewrite) = exactly(&IMMUTABLE, size, &table) else { panic!() };
+            let CancelOutcome::Rewritten(rewrite) = exactly(&IMMUTABLE, size, &table) else { panic!() };
             for patch in &rewrite.patches {
                 file[patch.at as usize..][..patch.after.len()].copy_from_slice(&patch.after);
                 let is = read(&file);
@@ -254,7 +261,7 @@ mod tests {
     #[test]
     fn a_table_begun_on_and_renewed_is_torn_unless_it_is_whole() {
         let table = immutable(&[(1, true), (2, false), (3, true)]);
-        let Outcome::Rewritten(rewrite) = exactly(&IMMUTABLE, 328, &table) else { panic!() };
+        let CancelOutcome::Rewritten(rewrite) = exactly(&IMMUTABLE, 328, &table) else { panic!() };
         let mut renewed = table[1].bytes.clone();
         renewed[68..].fill(0xee);
         let torn =
@@ -271,17 +278,17 @@ mod tests {
     #[test]
     fn a_shared_secret_takes_a_valid_lease_only_where_tahoe_does_it() {
         let table = immutable(&[(7, true), (7, false), (8, false)]);
-        let Outcome::Rewritten(careful) = exactly(&IMMUTABLE, 328, &table) else { panic!() };
+        let CancelOutcome::Rewritten(careful) = exactly(&IMMUTABLE, 328, &table) else { panic!() };
         assert_eq!(careful.size_after, 112 + 144);
         let tahoe = by_secret(&IMMUTABLE, 328, &table);
-        let Outcome::Rewritten(rewrite) = tahoe.outcome else { panic!() };
+        let CancelOutcome::Rewritten(rewrite) = tahoe.outcome else { panic!() };
         assert_eq!((rewrite.size_after, tahoe.cancelled, tahoe.stops), (112 + 72, 2, false));
         let doubled = by_secret(&IMMUTABLE, 256, &immutable(&[(7, true), (7, true)]));
-        assert_eq!((doubled.outcome, doubled.stops), (Outcome::Unlinked, true));
+        assert_eq!((doubled.outcome, doubled.stops), (CancelOutcome::Unlinked, true));
     }
 
     /// What Tahoe does, step by step: it looks through the whole table for each expired lease.
-    fn as_tahoe_goes(table: &[Entry]) -> (Vec<bool>, bool) {
+    fn as_tahoe_goes(table: &[LeaseEntry]) -> (Vec<bool>, bool) {
         let mut kept = vec![true; table.len()];
         for expired in table.iter().filter(|entry| entry.expired) {
             let same: Vec<usize> =
@@ -309,9 +316,9 @@ mod tests {
     fn mutable_slots_are_overwritten_as_their_version_does() {
         for (version, blank) in [(1, 0), (2, 0x89)] {
             let header = Header::Mutable(Mutable { version, data_length: 0, extra_leases_at: 468 });
-            let entry = |at, expired| Entry { at, bytes: vec![5; 92], expired };
+            let entry = |at, expired| LeaseEntry { at, bytes: vec![5; 92], expired };
             let table = [entry(100, true), entry(472, false)];
-            let Outcome::Rewritten(rewrite) = exactly(&header, 564, &table) else { panic!() };
+            let CancelOutcome::Rewritten(rewrite) = exactly(&header, 564, &table) else { panic!() };
             assert_eq!((rewrite.size_before, rewrite.size_after, rewrite.patches.len()), (564, 564, 1));
             let slot = &rewrite.patches[0];
             assert_eq!((slot.at, slot.after.len(), slot.after[8], slot.after[40]), (100, 92, blank, blank));
@@ -323,6 +330,6 @@ mod tests {
     fn a_table_that_reaches_into_the_header_is_left_alone() {
         let mut table = immutable(&[(1, true), (2, false)]);
         table.iter_mut().for_each(|entry| entry.at -= 105);
-        assert_eq!(exactly(&IMMUTABLE, 151, &table), Outcome::Untouched);
+        assert_eq!(exactly(&IMMUTABLE, 151, &table), CancelOutcome::Untouched);
     }
 }

@@ -32,7 +32,7 @@ const MUTABLE_MAGICS: [(u8, &[u8; 32]); 2] = [
 
 /// The two kinds of shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename = "sharetypes", rename_all = "lowercase")]
 pub enum ShareType {
     /// Changed in place by its owner.
     Mutable,
@@ -168,7 +168,6 @@ pub enum Misfit {
     },
     /// The data length field of an immutable container is not what file size and leases leave for the data.
     DataLength {
-        /// The field.
         field: u32,
         /// Bytes that are left for the data.
         left: u64,

@@ -1,6 +1,6 @@
 //! The data of an immutable share: where its parts stand.
 //!
-//! Layout 2 is layout 1 with wider fields. All offsets in a [`Layout`] count from the start of the file, although the
+//! Layout 2 is layout 1 with wider fields. All offsets in a [`ImmutableLayout`] count from the start of the file, although the
 //! share counts them from the start of its data.
 
 use super::container::IMMUTABLE_DATA_AT;
@@ -8,12 +8,12 @@ use super::region::Region;
 use super::{be32, be64};
 use crate::job::scrub::{Flaw, Span};
 
-/// Bytes from the start of the file that [`Layout::parse`] wants to see.
+/// Bytes from the start of the file that [`ImmutableLayout::parse`] wants to see.
 pub const HEAD_LEN: usize = 12 + 0x44;
 
 /// Where the parts of an immutable share stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub struct ImmutableLayout {
     /// The block size field.
     pub block_size: u64,
     /// The data size field.
@@ -30,18 +30,17 @@ pub struct Layout {
     pub block_tree: Span,
     /// The share hash chain.
     pub chain: Span,
-    /// The length of the UEB.
     pub ueb_length: Span,
     /// The UEB: what is left up to the leases.
     pub ueb: Span,
 }
 
-impl Layout {
+impl ImmutableLayout {
     /// Reads the layout from the first bytes of a file, whose share data ends at `end`.
     ///
     /// # Errors
     /// If version, sizes or offsets cannot be.
-    pub fn parse(head: &[u8], end: u64) -> Result<Layout, Flaw> {
+    pub fn parse(head: &[u8], end: u64) -> Result<ImmutableLayout, Flaw> {
         let base = IMMUTABLE_DATA_AT;
         let flaw = |reason: String| Flaw::at(Region::Layout, Span::new(base, base + 0x24), reason);
         let data = head.get(base as usize..).unwrap_or_default();
@@ -70,7 +69,7 @@ impl Layout {
         // All offsets are at most the length of the share data, so nothing overflows.
         let span = |i: usize| Span::new(base + offsets[i], base + offsets[i + 1]);
         let ueb_length = Span::new(base + offsets[5], base + offsets[5] + word as u64);
-        Ok(Layout {
+        Ok(ImmutableLayout {
             block_size,
             data_size,
             head: Span::new(base, base + head_len),

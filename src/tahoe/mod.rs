@@ -1,7 +1,7 @@
 //! The formats of Tahoe-LAFS 1.20.0: share containers, leases, names, the crawlers' state files.
 //!
 //! Bytes and names in, plain values out. Nothing here opens a file, and nothing panics on what a file says: a container
-//! that makes no sense is a value as well ([`container::Malformed`], [`table::Fault`]). All integers in these formats
+//! that makes no sense is a value as well ([`container::Malformed`], [`table::TableFault`]). All integers in these formats
 //! are unsigned and big endian. What Tahoe's lease checker does with a share that makes no sense is part of the format,
 //! because its history must come out the same.
 

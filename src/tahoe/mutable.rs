@@ -1,6 +1,6 @@
 //! The data of a mutable share, SDMF and MDMF: its fields, and where its parts stand.
 //!
-//! All offsets in a [`Layout`] count from the start of the file, although the share counts them from the start of its
+//! All offsets in a [`MutableLayout`] count from the start of the file, although the share counts them from the start of its
 //! data.
 
 use super::container::MUTABLE_DATA_AT;
@@ -10,7 +10,7 @@ use super::region::Region;
 use super::{be32, be64};
 use crate::job::scrub::{Flaw, Span};
 
-/// Bytes from the start of the file that [`Layout::parse`] wants to see.
+/// Bytes from the start of the file that [`MutableLayout::parse`] wants to see.
 pub const HEAD_LEN: usize = MUTABLE_DATA_AT as usize + 123;
 
 /// Where the data of MDMF always begins: behind room for the largest key, chain and signature.
@@ -21,7 +21,7 @@ const SALT_LEN: u64 = 16;
 
 /// The two kinds of mutable files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MutableFormat {
     /// One segment, one salt.
     Sdmf,
     /// Many segments, each with a salt.
@@ -30,9 +30,9 @@ pub enum Kind {
 
 /// The fields of a mutable share and where its parts stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
+pub struct MutableLayout {
     /// SDMF or MDMF.
-    pub kind: Kind,
+    pub kind: MutableFormat,
     /// Counts the versions of the file.
     pub sequence_number: u64,
     /// Root over the block hash trees of all shares.
@@ -47,11 +47,9 @@ pub struct Layout {
     pub data_length: u64,
     /// What the signature covers.
     pub signed: Span,
-    /// The offsets.
     pub offsets: Span,
     /// The public key, DER.
     pub public_key: Span,
-    /// The signature.
     pub signature: Span,
     /// The share hash chain.
     pub chain: Span,
@@ -65,7 +63,7 @@ pub struct Layout {
 
 /// The sizes that follow from the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
+pub struct MutableGeometry {
     /// Bytes of each block but the last, salt included.
     pub block: u64,
     /// Bytes of the last block, likewise.
@@ -74,12 +72,12 @@ pub struct Geometry {
     pub tree: Shape,
 }
 
-impl Layout {
+impl MutableLayout {
     /// Reads fields and offsets from the first bytes of a file with so many bytes of share data.
     ///
     /// # Errors
     /// If the version is unknown, or the offsets cannot be.
-    pub fn parse(head: &[u8], data_length: u64) -> Result<Layout, Flaw> {
+    pub fn parse(head: &[u8], data_length: u64) -> Result<MutableLayout, Flaw> {
         let base = MUTABLE_DATA_AT;
         let there = usize::try_from(data_length).unwrap_or(usize::MAX);
         let data = head.get(base as usize..).unwrap_or_default();
@@ -105,32 +103,32 @@ impl Layout {
     ///
     /// # Errors
     /// Which relation does not hold.
-    pub fn geometry(&self) -> Result<Geometry, Flaw> {
+    pub fn geometry(&self) -> Result<MutableGeometry, Flaw> {
         // The data's length follows from the offsets, and all of them from the version.
         let flaw = |reason: String| Flaw::at(Region::SignedFields, self.head(), reason);
         let (k, n) = (u64::from(self.needed_shares), u64::from(self.total_shares));
         if !(1 <= k && k <= n) {
             return Err(flaw(format!("{k} of {n} shares cannot be")));
         }
-        let Layout { kind, segment_size: segment, data_length: size, .. } = *self;
+        let MutableLayout { kind, segment_size: segment, data_length: size, .. } = *self;
         if size > 0 && (segment == 0 || !segment.is_multiple_of(k)) {
             return Err(flaw(format!("segments of {segment} bytes for {k} shares cannot be")));
         }
         let (salt, segments) = match kind {
             _ if size == 0 => (0, 0),
-            Kind::Sdmf => (0, 1),
-            Kind::Mdmf => (SALT_LEN, size.div_ceil(segment)),
+            MutableFormat::Sdmf => (0, 1),
+            MutableFormat::Mdmf => (SALT_LEN, size.div_ceil(segment)),
         };
         let sizes = || {
             let tree = Shape::new(segments)?;
             if segments == 0 {
-                return Some((Geometry { block: 0, last_block: 0, tree }, 0));
+                return Some((MutableGeometry { block: 0, last_block: 0, tree }, 0));
             }
             let tail = size - segment.checked_mul(segments - 1)?;
             let block = (segment / k).checked_add(salt)?;
             let last_block = tail.div_ceil(k).checked_add(salt)?;
             let data = block.checked_mul(segments - 1)?.checked_add(last_block)?;
-            Some((Geometry { block, last_block, tree }, data))
+            Some((MutableGeometry { block, last_block, tree }, data))
         };
         match sizes() {
             Some((geometry, data)) if data == self.data.len() => Ok(geometry),
@@ -144,14 +142,14 @@ impl Layout {
 
 /// Fields and offsets as read, each offset with the part that begins there.
 struct Draft {
-    layout: Layout,
+    layout: MutableLayout,
     /// Offsets in the order in which their parts stand, the end of the last part included.
     ascending: Vec<u64>,
     first: u64,
 }
 
 impl Draft {
-    fn checked(self, data_length: u64) -> Result<Layout, Flaw> {
+    fn checked(self, data_length: u64) -> Result<MutableLayout, Flaw> {
         let Draft { layout, ascending, first } = self;
         // Which offsets there are is what the version says.
         let flaw = |reason: &str| Flaw::at(Region::Offsets, layout.head(), reason);
@@ -165,7 +163,7 @@ impl Draft {
             );
             return Err(Flaw::in_doubt(Region::Offsets, reason));
         }
-        if layout.kind == Kind::Mdmf && layout.data.start != MUTABLE_DATA_AT + MDMF_DATA_AT {
+        if layout.kind == MutableFormat::Mdmf && layout.data.start != MUTABLE_DATA_AT + MDMF_DATA_AT {
             return Err(flaw("the data does not begin where it does in every MDMF share"));
         }
         Ok(layout)
@@ -181,8 +179,8 @@ fn sdmf(data: &[u8]) -> Option<Draft> {
     let narrow = |at| be32(data, at).map(u64::from);
     let (signature, chain, tree, blocks) = (narrow(75)?, narrow(79)?, narrow(83)?, narrow(87)?);
     let (private_key, eof) = (be64(data, 91)?, be64(data, 99)?);
-    let layout = Layout {
-        kind: Kind::Sdmf,
+    let layout = MutableLayout {
+        kind: MutableFormat::Sdmf,
         sequence_number: be64(data, 1)?,
         root_hash: data.get(9..41)?.try_into().ok()?,
         needed_shares: *data.get(57)?,
@@ -209,8 +207,8 @@ fn mdmf(data: &[u8]) -> Option<Draft> {
         }
         offsets
     };
-    let layout = Layout {
-        kind: Kind::Mdmf,
+    let layout = MutableLayout {
+        kind: MutableFormat::Mdmf,
         sequence_number: be64(data, 1)?,
         root_hash: data.get(9..41)?.try_into().ok()?,
         needed_shares: *data.get(41)?,

@@ -53,7 +53,7 @@ pub struct ShareBytes<'a, R> {
 
 /// Why a table could not be read to its end.
 #[derive(Debug)]
-pub enum Fault {
+pub enum TableFault {
     /// Tahoe lists the share under `corrupt-shares`.
     Corrupt(String),
     /// Tahoe's lease checker does not survive it.
@@ -97,16 +97,16 @@ impl<R: ReadAt> ShareBytes<'_, R> {
     /// Gives each lease of the share to `visit`, in Tahoe's order; the count of extra slots where there are such.
     ///
     /// # Errors
-    /// [`Fault`]; leases before it were visited.
-    pub fn each_lease(&self, header: &Header, mut visit: impl FnMut(Lease)) -> Result<Option<u32>, Fault> {
+    /// [`TableFault`]; leases before it were visited.
+    pub fn each_lease(&self, header: &Header, mut visit: impl FnMut(Lease)) -> Result<Option<u32>, TableFault> {
         self.each_record(header, |record| visit(record.lease))
     }
 
     /// As [`each_lease`](Self::each_lease), with the records themselves.
     ///
     /// # Errors
-    /// [`Fault`]; leases before it were visited.
-    pub fn each_record(&self, header: &Header, visit: impl FnMut(Record<'_>)) -> Result<Option<u32>, Fault> {
+    /// [`TableFault`]; leases before it were visited.
+    pub fn each_record(&self, header: &Header, visit: impl FnMut(Record<'_>)) -> Result<Option<u32>, TableFault> {
         match self.records_from(&mut TablePlace::default(), header, visit, || true)? {
             TableRead::End(extra) => Ok(extra),
             // Nobody has told it to stop.
@@ -117,14 +117,14 @@ impl<R: ReadAt> ShareBytes<'_, R> {
     /// As [`each_record`](Self::each_record), from a place on as long as `goes_on` says so, which is asked after each piece.
     ///
     /// # Errors
-    /// [`Fault`]; leases before it were visited.
+    /// [`TableFault`]; leases before it were visited.
     pub fn records_from(
         &self,
         place: &mut TablePlace,
         header: &Header,
         mut visit: impl FnMut(Record<'_>),
         mut goes_on: impl FnMut() -> bool,
-    ) -> Result<TableRead, Fault> {
+    ) -> Result<TableRead, TableFault> {
         match header {
             Header::Immutable(header) => self.immutable_leases(place, header, &mut visit, &mut goes_on),
             Header::Mutable(header) => self.mutable_leases(place, header, &mut visit, &mut goes_on),
@@ -137,11 +137,11 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         header: &Immutable,
         visit: &mut impl FnMut(Record<'_>),
         goes_on: &mut impl FnMut() -> bool,
-    ) -> Result<TableRead, Fault> {
+    ) -> Result<TableRead, TableFault> {
         let count = u64::from(header.leases);
         let Some(start) = header.leases_at(self.size) else {
             let (needed, size) = (IMMUTABLE_RECORD_LEN * count, self.size);
-            return Err(Fault::Stops(format!("its {count} leases need {needed} bytes, the file has {size}")));
+            return Err(TableFault::Stops(format!("its {count} leases need {needed} bytes, the file has {size}")));
         };
         let visit = |at, bytes: &[u8]| {
             let lease = Lease::from_immutable(bytes)?;
@@ -158,16 +158,16 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         header: &Mutable,
         visit: &mut impl FnMut(Record<'_>),
         goes_on: &mut impl FnMut() -> bool,
-    ) -> Result<TableRead, Fault> {
+    ) -> Result<TableRead, TableFault> {
         let (at, size) = (header.extra_leases_at, self.size);
         let beyond = at.checked_add(4).is_none_or(|end| end > size);
         if beyond && (i64::try_from(at).is_err() || !self.rest.has_offset(at)) {
-            return Err(Fault::Stops(format!("its extra leases begin at {at}, an offset that no file has")));
+            return Err(TableFault::Stops(format!("its extra leases begin at {at}, an offset that no file has")));
         }
         let mut buf = Vec::new();
         let count = if beyond { None } else { be32(self.bytes(at, 4, &mut buf)?, 0) };
         let Some(extra) = count else {
-            return Err(Fault::Corrupt(format!("the extra leases begin at {at}, but the file has {size} bytes")));
+            return Err(TableFault::Corrupt(format!("the extra leases begin at {at}, but the file has {size} bytes")));
         };
         let mut visit = |at, bytes: &[u8]| {
             let lease = Lease::from_mutable(bytes)?;
@@ -195,14 +195,14 @@ impl<R: ReadAt> ShareBytes<'_, R> {
         done: &mut u64,
         mut visit: impl FnMut(u64, &[u8]) -> Option<()>,
         goes_on: &mut impl FnMut() -> bool,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, TableFault> {
         if count == 0 {
             return Ok(true);
         }
         // As many as are not cut off: a count alone may be anything.
         let within = count.min(self.size.saturating_sub(start) / record_len);
         if within > self.most {
-            return Err(Fault::TooMany(count));
+            return Err(TableFault::TooMany(count));
         }
         let per_piece = PIECE_LEN as u64 / record_len;
         // Grows only where a record is not in the head.
@@ -217,7 +217,7 @@ impl<R: ReadAt> ShareBytes<'_, R> {
                 let at = start + number * record_len;
                 records.next().and_then(|record| visit(at, record)).ok_or_else(|| {
                     let (record, size) = (number + 1, self.size);
-                    Fault::Corrupt(format!(
+                    TableFault::Corrupt(format!(
                         "lease {record} of {count} from {start} on is cut off by the end of the file at {size}"
                     ))
                 })?;
@@ -231,13 +231,13 @@ impl<R: ReadAt> ShareBytes<'_, R> {
     }
 
     /// `len` bytes at `at`, or as many as the file has; from the head where they are in it.
-    fn bytes<'b>(&'b self, at: u64, len: usize, buf: &'b mut Vec<u8>) -> Result<&'b [u8], Fault> {
+    fn bytes<'b>(&'b self, at: u64, len: usize, buf: &'b mut Vec<u8>) -> Result<&'b [u8], TableFault> {
         let start = usize::try_from(at).unwrap_or(usize::MAX);
         if let Some(bytes) = self.head.get(start..start.saturating_add(len)) {
             return Ok(bytes);
         }
         buf.resize(len, 0);
-        let read = self.rest.read_at(buf, at).map_err(Fault::Unreadable)?;
+        let read = self.rest.read_at(buf, at).map_err(TableFault::Unreadable)?;
         Ok(&buf[..read.min(buf.len())])
     }
 }
@@ -263,7 +263,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn leases(file: &[u8], head_len: usize) -> (Vec<u32>, Result<Option<u32>, Fault>) {
+    fn leases(file: &[u8], head_len: usize) -> (Vec<u32>, Result<Option<u32>, TableFault>) {
         let header = Header::parse(file).unwrap();
         let rest = Bytes(file);
         let (head, size) = (&file[..head_len.min(file.len())], file.len() as u64);
@@ -344,34 +344,34 @@ pub(crate) mod tests {
         let whole = mutable(&[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], 300);
         let (met, end) = leases(&whole[..whole.len() - 1], 4096);
         assert_eq!(met, [1, 2, 3, 4, 5]);
-        assert!(matches!(end, Err(Fault::Corrupt(_))));
+        assert!(matches!(end, Err(TableFault::Corrupt(_))));
         let (met, end) = leases(&whole[..whole.len() - 185], 4096);
-        assert!(met.is_empty() && matches!(end, Err(Fault::Corrupt(_))), "the count itself is cut off");
+        assert!(met.is_empty() && matches!(end, Err(TableFault::Corrupt(_))), "the count itself is cut off");
     }
 
     #[test]
     fn a_table_that_is_too_long_is_not_read_and_one_that_is_cut_off_is_none() {
         assert!(matches!(leases(&immutable(250, 0), 4096), (met, Ok(None)) if met.len() == 250));
-        assert!(matches!(leases(&immutable(251, 0), 4096), (met, Err(Fault::TooMany(251))) if met.is_empty()));
+        assert!(matches!(leases(&immutable(251, 0), 4096), (met, Err(TableFault::TooMany(251))) if met.is_empty()));
         let whole = mutable(&vec![(1, 1); 255], 300);
-        assert!(matches!(leases(&whole, 4096), (met, Err(Fault::TooMany(251))) if met == [1; 4]));
+        assert!(matches!(leases(&whole, 4096), (met, Err(TableFault::TooMany(251))) if met == [1; 4]));
         // Whatever it counts, one more than 250 is not there.
         let (met, end) = leases(&whole[..whole.len() - 1], 4096);
-        assert!(met.len() == 254 && matches!(end, Err(Fault::Corrupt(_))));
+        assert!(met.len() == 254 && matches!(end, Err(TableFault::Corrupt(_))));
     }
 
     #[test]
     fn what_seek_refuses_stops_tahoe() {
         let mut file = immutable(1, 100);
         file[8] = 0x7f;
-        assert!(matches!(leases(&file, 4096).1, Err(Fault::Stops(_))));
+        assert!(matches!(leases(&file, 4096).1, Err(TableFault::Stops(_))));
         for (at, stops) in [(u64::MAX, true), (1 << 63, true), ((1 << 44) + 1, true), (1 << 44, false)] {
             let mut file = mutable(&[(1, 1)], 10);
             file[92..100].copy_from_slice(&at.to_be_bytes());
             let (met, end) = leases(&file, 4096);
             assert!(met.is_empty());
-            assert_eq!(matches!(end, Err(Fault::Stops(_))), stops, "{at}");
-            assert_eq!(matches!(end, Err(Fault::Corrupt(_))), !stops, "{at}");
+            assert_eq!(matches!(end, Err(TableFault::Stops(_))), stops, "{at}");
+            assert_eq!(matches!(end, Err(TableFault::Corrupt(_))), !stops, "{at}");
         }
     }
 

@@ -35,7 +35,6 @@ pub struct Ueb {
     pub total_shares: u64,
     /// Size of the file.
     pub size: u64,
-    /// Size of a segment.
     pub segment_size: u64,
     /// Segments of the file.
     pub num_segments: u64,
@@ -53,7 +52,7 @@ pub struct Ueb {
 
 /// The sizes that follow from a UEB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
+pub struct UebGeometry {
     /// Bytes of each block but the last.
     pub block: u64,
     /// Bytes of the last block.
@@ -113,7 +112,7 @@ impl Ueb {
     ///
     /// # Errors
     /// Which relation does not hold, for people.
-    pub fn geometry(&self) -> Result<Geometry, String> {
+    pub fn geometry(&self) -> Result<UebGeometry, String> {
         let Ueb { needed_shares: k, total_shares: n, size, segment_size, num_segments, .. } = *self;
         if !(1 <= k && k <= n && n <= 256) {
             return Err(format!("{k} of {n} shares cannot be"));
@@ -136,7 +135,7 @@ impl Ueb {
         let (Some(data), Some(tree)) = (data, Shape::new(num_segments)) else {
             return Err(format!("{num_segments} segments are too many"));
         };
-        Ok(Geometry { block, last_block, data, tree })
+        Ok(UebGeometry { block, last_block, data, tree })
     }
 
     /// Where the value of `crypttext_hash` stands in a UEB: nothing else in a share agrees with it.

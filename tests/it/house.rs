@@ -1,7 +1,7 @@
 //! The shape of the source tree: what stands directly below `src/` stands on floors and knows only what lies below it. Each file
-//! says what it is, and none is too long to be read.
+//! says what it is, and none is too long to be read. A name stands for one type.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From the ground up. Those on one floor do not know each other either.
@@ -23,7 +23,7 @@ const FLOORS: [&str; 15] = [
     "cli",
 ];
 /// What a signal may interrupt is called through `calls`, which tries it again.
-const INTERRUPTED: &str = "openat openat2 open stat statat statx fstat fstatfs fstatvfs seek mkdirat unlinkat linkat renameat \
+const INTERRUPTED: &str = "openat openat2 open stat statat statfs statvfs statx fstat fstatfs fstatvfs seek mkdirat unlinkat linkat renameat \
     renameat_with readlinkat fchmod fchown ftruncate fsync fdatasync";
 
 /// The words that follow this path in a text, also in braces; without comments and without tests at its end.
@@ -98,4 +98,26 @@ fn every_file_says_what_it_is_and_none_is_too_long() {
     for (path, text) in all(&["src", "tests", "examples", "benches"]) {
         assert!(text.starts_with("//! ") && text.lines().count() <= 500, "{}", path.display());
     }
+}
+
+#[test]
+fn a_name_stands_for_one_type() {
+    let mut known = BTreeMap::new();
+    for (path, text) in all(&["src"]) {
+        if path.iter().any(|part| ["tests", "tests.rs"].iter().any(|tests| part == *tests)) {
+            continue;
+        }
+        for line in text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().lines() {
+            let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
+            if let (Some("struct" | "enum" | "trait"), Some(name)) = (words.next(), words.next())
+                && name.starts_with(char::is_uppercase)
+            {
+                let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+                if let Some(other) = known.insert(name.clone(), path.clone()) {
+                    panic!("{name} stands in {} and in {}", other.display(), path.display());
+                }
+            }
+        }
+    }
+    assert!(known.len() > 500, "only {} types were seen", known.len());
 }

@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::control::{Command, Control, work_to_end};
-use super::guard::Guard;
+use super::guard::ActorGuard;
 use super::messages::{Ran, SlicePort};
 use super::{Cycles, Wiring};
 use crate::clock::Time;
@@ -242,11 +242,11 @@ impl Runner {
 pub struct Cleaner {
     runner: Arc<Runner>,
     ended: Option<oneshot::Sender<Result<()>>>,
-    _guard: Guard,
+    _guard: ActorGuard,
 }
 
 impl Cleaner {
-    pub(crate) fn new(runner: Runner, ended: oneshot::Sender<Result<()>>, guard: Guard) -> Self {
+    pub(crate) fn new(runner: Runner, ended: oneshot::Sender<Result<()>>, guard: ActorGuard) -> Self {
         Cleaner { runner: Arc::new(runner), ended: Some(ended), _guard: guard }
     }
 }

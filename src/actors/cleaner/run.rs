@@ -25,7 +25,7 @@ impl Runner {
         let maintenance = self.settings.name.clone();
         self.board.emit(|| Event::MaintenanceStarted { maintenance });
         let mut run = self.maintenance.begin(self.time.clock.unix_secs());
-        let mut patience = Patience::default();
+        let mut patience = BlockedPatience::default();
         loop {
             let slice = self.slice().await?;
             let step;
@@ -35,7 +35,7 @@ impl Runner {
                 StepOutcome::Finished => break,
                 StepOutcome::Later(cause) => self.patience(&mut patience, cause),
                 StepOutcome::More => {
-                    patience = Patience::default();
+                    patience = BlockedPatience::default();
                     let pauses = !step.leave_alone.is_zero();
                     self.phase(if pauses { TaskState::Pausing } else { TaskState::Working });
                     step.leave_alone
@@ -90,7 +90,7 @@ impl Runner {
     }
 
     /// How long to wait for what keeps it from working; says so once.
-    fn patience(&self, patience: &mut Patience, cause: &Error) -> Duration {
+    fn patience(&self, patience: &mut BlockedPatience, cause: &Error) -> Duration {
         if !std::mem::replace(&mut patience.told, true) {
             warn!(maintenance = self.settings.name, error = %cause, "waiting");
             let (crawl, error) = (self.settings.name.clone(), cause.clone());
@@ -115,7 +115,7 @@ impl Runner {
 
 /// How long something has kept it from working, and whether that was said.
 #[derive(Default)]
-struct Patience {
+struct BlockedPatience {
     backoff: Backoff,
     told: bool,
 }

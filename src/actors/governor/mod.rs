@@ -1,7 +1,7 @@
 //! The Governor: sells time slices out of the one budget.
 //!
 //! Owns the budget's account, the queue of those who wait, and the pauses. It decides nothing itself:
-//! [`Budget`](crate::policy::budget) says when, [`FairQueue`](crate::policy::fair) says who. It never knows what a slice
+//! [`BudgetAccount`](crate::policy::budget) says when, [`FairQueue`](crate::policy::fair) says who. It never knows what a slice
 //! is used for. One or several engines are its members; one that leaves takes its requests and slices with it, and no other's.
 
 mod handle;
@@ -15,12 +15,12 @@ use tokio::sync::oneshot;
 
 pub use self::handle::GovernorHandle;
 pub(crate) use self::handle::Membership;
-use super::guard::Guard;
+use super::guard::ActorGuard;
 use super::messages::{Join, Leave, Pause, Resume, SetBudget, SetSlots, SliceRequest};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::model::{BudgetBoard, Event, SliceFigures, Subscribers};
-use crate::policy::budget::{Accrual, Budget, Habit, Terms, Usual, Verdict};
+use crate::policy::budget::{Accrual, BudgetAccount, Habit, SliceVerdict, Terms, Usual};
 use crate::policy::fair::{CLIENTS_REMEMBERED, FairQueue};
 use crate::settings::{Basis, BudgetSettings};
 use crate::slice::{EngineId, SliceSpent, Tenure, TimeSlice};
@@ -43,7 +43,7 @@ struct Grant {
 }
 
 /// An engine under this governor.
-struct Member {
+struct GovernedEngine {
     workers: u32,
     subscribers: Arc<Subscribers>,
 }
@@ -53,8 +53,8 @@ struct Member {
 pub struct Governor {
     time: Time,
     settings: BudgetSettings,
-    budget: Budget,
-    members: HashMap<EngineId, Member>,
+    budget: BudgetAccount,
+    members: HashMap<EngineId, GovernedEngine>,
     queue: FairQueue<SliceRequest>,
     /// Who gets nothing: an engine, or with `None` everybody.
     paused: HashSet<Option<EngineId>>,
@@ -70,7 +70,7 @@ pub struct Governor {
     is_watching: bool,
     overhead: Overhead,
     board: Arc<BudgetBoard>,
-    _guard: Guard,
+    _guard: ActorGuard,
 }
 
 /// What the process has used, and how much of it is accounted for; basis `cpu` only.
@@ -80,9 +80,9 @@ struct Overhead {
 }
 
 impl Governor {
-    fn new(settings: BudgetSettings, time: Time, board: Arc<BudgetBoard>, guard: Guard) -> Self {
+    fn new(settings: BudgetSettings, time: Time, board: Arc<BudgetBoard>, guard: ActorGuard) -> Self {
         let now = time.clock.now();
-        let budget = Budget::new(terms(&settings, 1), accrual(settings.basis), now.as_secs_f64());
+        let budget = BudgetAccount::new(terms(&settings, 1), accrual(settings.basis), now.as_secs_f64());
         let overhead = Overhead { process_at_start: time.meter.process_cost(), accounted: Duration::ZERO };
         Governor {
             time,
@@ -117,8 +117,8 @@ impl Governor {
         self.held.retain(|request| !request.reply.is_closed());
         while self.queue.waiting() > 0 {
             match self.budget.verdict(self.now_secs()) {
-                Verdict::Now => self.grant(ctx),
-                Verdict::In(wait_secs) => {
+                SliceVerdict::Now => self.grant(ctx),
+                SliceVerdict::In(wait_secs) => {
                     let wait = Duration::try_from_secs_f64(wait_secs).unwrap_or(Duration::MAX);
                     self.timer = Some(ctx.run_later(wait.min(LONGEST_TIMER), |act, ctx| {
                         act.timer = None;
@@ -126,7 +126,7 @@ impl Governor {
                     }));
                     break;
                 }
-                Verdict::AfterSettlement => break,
+                SliceVerdict::AfterSettlement => break,
             }
         }
         self.show();
@@ -269,7 +269,7 @@ impl Governor {
 
 impl Grant {
     /// Tells once that the slice has taken far more time than was asked.
-    fn tell_overrun(&mut self, now: Duration, members: &HashMap<EngineId, Member>) {
+    fn tell_overrun(&mut self, now: Duration, members: &HashMap<EngineId, GovernedEngine>) {
         let out = now.saturating_sub(self.since);
         if self.is_overrun_told || out <= self.asked.saturating_mul(OVERRUN_TOLD) {
             return;
@@ -354,7 +354,7 @@ impl Handler<Join> for Governor {
     type Result = ();
 
     fn handle(&mut self, Join { engine, workers, subscribers }: Join, ctx: &mut Self::Context) {
-        self.members.insert(engine, Member { workers, subscribers });
+        self.members.insert(engine, GovernedEngine { workers, subscribers });
         self.workers_changed(ctx);
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::reading::{Read, Reading, read};
-use crate::actors::messages::{ListedPrefix, Listing, NextListing, Wanted};
+use super::reading::{OpenListing, Read, read};
+use crate::actors::messages::{ListedPrefix, Listing, ListingRequest, NextListing};
 use crate::lock::lock;
 use crate::priority::Working;
 use crate::slice::TimeSlice;
@@ -25,9 +25,9 @@ enum Slot<S: Store> {
     /// Somebody lists it.
     Busy,
     /// Listed in part.
-    Partial(Reading<S>),
+    Partial(OpenListing<S>),
     /// Listed.
-    Ready(Wanted, ListedPrefix<S>),
+    Ready(ListingRequest, ListedPrefix<S>),
 }
 
 /// Listings by position, for one cycle.
@@ -71,7 +71,7 @@ impl<S: Store> Cache<S> {
     }
 
     /// Leaves out what a worker has got meanwhile; of a cycle that is over, everything.
-    pub fn unanswered(&self, cycle: u64, mut hints: Vec<Wanted>) -> Vec<Wanted> {
+    pub fn unanswered(&self, cycle: u64, mut hints: Vec<ListingRequest>) -> Vec<ListingRequest> {
         let slots = self.lock();
         hints.retain(|want| slots.cycle == cycle && !slots.answered.contains(&want.position));
         hints
@@ -109,7 +109,7 @@ impl<S: Store> Cache<S> {
     }
 
     /// Waits until nobody else lists the first wanted prefix: with one worker the walk keeps the ring's order.
-    async fn first_is_free(&self, cycle: u64, wanted: &[Wanted]) {
+    async fn first_is_free(&self, cycle: u64, wanted: &[ListingRequest]) {
         let Some(first) = wanted.first() else { return };
         loop {
             let changed = self.changed.notified();
@@ -123,7 +123,7 @@ impl<S: Store> Cache<S> {
     }
 
     /// Takes out the leading wanted prefixes that are ready.
-    fn take_ready(&self, cycle: u64, wanted: &[Wanted]) -> Vec<ListedPrefix<S>> {
+    fn take_ready(&self, cycle: u64, wanted: &[ListingRequest]) -> Vec<ListedPrefix<S>> {
         let mut slots = self.lock();
         let slots = slots.of(cycle);
         let mut ready = Vec::new();
@@ -141,7 +141,7 @@ impl<S: Store> Cache<S> {
     }
 
     /// Marks the leading wanted prefixes that nobody lists, at most `most`, as being listed by the caller.
-    pub fn reserve(&self, cycle: u64, wanted: &[Wanted], most: usize) -> Vec<Reading<S>> {
+    pub fn reserve(&self, cycle: u64, wanted: &[ListingRequest], most: usize) -> Vec<OpenListing<S>> {
         let mut slots = self.lock();
         let slots = slots.of(cycle);
         let mut todo = Vec::new();
@@ -154,7 +154,7 @@ impl<S: Store> Cache<S> {
                 }
                 Some(Slot::Partial(reading)) if reading.wanted == *want => todo.push(reading),
                 // What was listed for another cursor is of no use.
-                _ => todo.push(Reading { wanted: want.clone(), open: None }),
+                _ => todo.push(OpenListing { wanted: want.clone(), open: None }),
             }
         }
         todo
@@ -174,7 +174,7 @@ impl<S: Store> Cache<S> {
     }
 
     /// Keeps what is not ready, and gives back what is, with the slice.
-    fn put_back_rest(&self, cycle: u64, read: Read<S>) -> (Vec<(Wanted, ListedPrefix<S>)>, TimeSlice) {
+    fn put_back_rest(&self, cycle: u64, read: Read<S>) -> (Vec<(ListingRequest, ListedPrefix<S>)>, TimeSlice) {
         let mut slots = self.lock();
         let slots = slots.of(cycle);
         for (wanted, _) in &read.ready {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::guard::Guard;
-use super::messages::{Listing, NextListing, SlicePort, Wanted};
+use super::guard::ActorGuard;
+use super::messages::{Listing, ListingRequest, NextListing, SlicePort};
 use crate::priority::Working;
 use crate::store::Store;
 use cache::Cache;
@@ -33,7 +33,7 @@ pub struct PrefixLister<S: Store> {
     ahead: usize,
     reading_ahead: bool,
     working: Working,
-    _guard: Guard,
+    _guard: ActorGuard,
 }
 
 impl<S: Store> PrefixLister<S> {
@@ -43,7 +43,7 @@ impl<S: Store> PrefixLister<S> {
         ahead: u32,
         slices: SlicePort,
         working: Working,
-        guard: Guard,
+        guard: ActorGuard,
     ) -> Self {
         PrefixLister {
             store,
@@ -58,7 +58,7 @@ impl<S: Store> PrefixLister<S> {
     }
 
     /// Lists what the worker will want next, under a slice of its own.
-    fn read_ahead(&mut self, cycle: u64, hints: Vec<Wanted>, ctx: &mut Context<Self>) {
+    fn read_ahead(&mut self, cycle: u64, hints: Vec<ListingRequest>, ctx: &mut Context<Self>) {
         if self.reading_ahead || self.ahead == 0 || hints.is_empty() {
             return;
         }

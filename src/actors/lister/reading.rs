@@ -6,25 +6,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
 
-use crate::actors::messages::{Contents, ListedPrefix, Wanted};
+use crate::actors::messages::{Contents, ListedPrefix, ListingRequest};
 use crate::calls;
 use crate::error::panic_message;
 use crate::slice::{Stage, TimeSlice};
 use crate::store::{More, Names, Store};
 
 /// A listing in the making.
-pub(super) struct Reading<S: Store> {
-    pub wanted: Wanted,
+pub(super) struct OpenListing<S: Store> {
+    pub wanted: ListingRequest,
     /// `None` until the prefix is open.
     pub open: Option<(S::Prefix, Names)>,
 }
 
 /// What one call to [`read`] brought.
 pub(super) struct Read<S: Store> {
-    pub ready: Vec<(Wanted, ListedPrefix<S>)>,
+    pub ready: Vec<(ListingRequest, ListedPrefix<S>)>,
     /// Where the slice ended.
-    pub partial: Option<Reading<S>>,
-    pub untouched: Vec<Reading<S>>,
+    pub partial: Option<OpenListing<S>>,
+    pub untouched: Vec<OpenListing<S>>,
     pub slice: TimeSlice,
 }
 
@@ -40,7 +40,7 @@ impl<S: Store> ListedPrefix<S> {
 
 /// Lists prefixes one after the other, chunk by chunk, until there are `enough` bytes of names or the slice is over; at least one
 /// chunk in any case. A prefix on which the store panics cannot be listed, that is all.
-pub(super) fn read<S: Store>(store: &S, todo: Vec<Reading<S>>, enough: usize, slice: TimeSlice) -> Read<S> {
+pub(super) fn read<S: Store>(store: &S, todo: Vec<OpenListing<S>>, enough: usize, slice: TimeSlice) -> Read<S> {
     let mut todo = todo.into_iter();
     let (mut ready, mut partial, mut bytes) = (Vec::new(), None, 0usize);
     slice.charge(Stage::List, || {
@@ -78,7 +78,7 @@ fn is_shortage<S: Store>(contents: &Contents<S>) -> bool {
 }
 
 /// Lists one prefix; `None` when the slice ended before it was complete.
-fn read_one<S: Store>(store: &S, reading: &mut Reading<S>, slice: &TimeSlice) -> Option<Contents<S>> {
+fn read_one<S: Store>(store: &S, reading: &mut OpenListing<S>, slice: &TimeSlice) -> Option<Contents<S>> {
     let (open, names) = match &mut reading.open {
         Some(open) => open,
         None => {

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::crawl::Crawl;
+use super::crawl::CrawlTask;
 use super::worker::Worker;
 use crate::actors::messages::{CandidatePage, Contents, ListedPrefix};
 use crate::error::{Error, Result, panic_message};
@@ -70,7 +70,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
 /// Reads a page of candidates and opens their prefix. On a blocking thread.
 fn read<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
+    crawl: &CrawlTask<S, J>,
     cycle: &CycleKey,
     position: u32,
     after: Option<Vec<u8>>,

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::crawl::Crawl;
+use super::crawl::CrawlTask;
 use super::judging::{Next, confirmed};
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job};
 use crate::model::{Event, RehearsalStatus, TaskState, WouldDelete};
-use crate::policy::cycle::Cycle;
-use crate::policy::deletion::{SafetyCatch, Verdict};
+use crate::policy::cycle::KnownCycle;
+use crate::policy::deletion::{CatchVerdict, SafetyCatch};
 use crate::sizes::{self, plural};
 use crate::store::Store;
 
@@ -32,13 +32,13 @@ pub(crate) struct Awaited {
 /// # Errors
 /// [`Error::Stopped`] if the crawl is stopped meanwhile.
 pub(super) async fn wait<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
-    cycle: &Cycle,
+    crawl: &Arc<CrawlTask<S, J>>,
+    cycle: &KnownCycle,
     counts: &Counts,
-    (verdict, catch): (Verdict, Option<SafetyCatch>),
+    (verdict, catch): (CatchVerdict, Option<SafetyCatch>),
 ) -> Result<Next> {
     let (name, number) = (&crawl.settings.name, cycle.number);
-    let (over_limit, would_delete) = (verdict == Verdict::OverLimit, WouldDelete::of(counts));
+    let (over_limit, would_delete) = (verdict == CatchVerdict::OverLimit, WouldDelete::of(counts));
     info!(crawl = name, cycle = number, over_limit, ?would_delete, "the cycle waits to be confirmed");
     crawl.show(|c| {
         c.phase = TaskState::Rehearsed;
@@ -73,7 +73,7 @@ pub(super) async fn wait<S: Store, J: Job<S>>(
 /// [`Error::Config`] if the crawl does not wait for the confirmation of this cycle, or the number is not the one that it would
 /// delete; whatever keeps it from being saved.
 pub(super) async fn take<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
+    crawl: &Arc<CrawlTask<S, J>>,
     cycle: u64,
     objects: Option<u64>,
 ) -> Result<()> {

@@ -20,14 +20,14 @@ use crate::error::{Error, Result, Retry};
 use crate::job::Job;
 use crate::model::{Board, CrawlStatus, Event, TaskState};
 use crate::policy::backoff::Backoff;
-use crate::policy::cycle::{Cycle, Fresh, Moment};
+use crate::policy::cycle::{Fresh, KnownCycle, Moment};
 use crate::priority::Working;
 use crate::settings::{Checkpoint, CrawlSettings};
 use crate::shown;
 use crate::store::{Store, Strays};
 
 /// One crawl: what is walked, what is done, and everything that goes with it.
-pub(crate) struct Crawl<S: Store, J: Job<S>> {
+pub(crate) struct CrawlTask<S: Store, J: Job<S>> {
     pub settings: CrawlSettings,
     pub client: Arc<str>,
     pub store: Arc<S>,
@@ -53,10 +53,10 @@ pub(crate) struct Crawl<S: Store, J: Job<S>> {
     pub started: Moment,
 }
 
-impl<S: Store, J: Job<S>> Crawl<S, J> {
+impl<S: Store, J: Job<S>> CrawlTask<S, J> {
     pub fn new(settings: CrawlSettings, store: Arc<S>, job: Arc<J>, wiring: &Wiring) -> Self {
         let Wiring { ports, time, board, checkpoint, cycles, life, fresh, fixed_clock, working, .. } = wiring;
-        Crawl {
+        CrawlTask {
             client: Arc::from(settings.name.as_str()),
             store,
             job,
@@ -101,7 +101,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     }
 
     /// Whether it is to change nothing before a rehearsal was confirmed, its newest cycle being this.
-    pub fn is_to_rehearse(&self, newest: Option<&Cycle>) -> bool {
+    pub fn is_to_rehearse(&self, newest: Option<&KnownCycle>) -> bool {
         self.wanted(&Strays::default()).is_to_rehearse(newest)
     }
 
@@ -163,7 +163,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
         M: Message<Result = Result<T>> + Clone + Send + 'static,
         T: Send + 'static,
     {
-        let mut patience = Patience::default();
+        let mut patience = SendPatience::default();
         loop {
             match to.send(message.clone()).await.map_err(gone)? {
                 Err(e) if e.retry() == Retry::Helps => self.wait_for(&e, &mut patience).await?,
@@ -176,7 +176,7 @@ impl<S: Store, J: Job<S>> Crawl<S, J> {
     }
 
     /// Waits a while for whatever keeps the state from being saved. A stop ends it with that as the error.
-    pub async fn wait_for(&self, cause: &Error, patience: &mut Patience) -> Result<()> {
+    pub async fn wait_for(&self, cause: &Error, patience: &mut SendPatience) -> Result<()> {
         let wait = patience.backoff.failed();
         if !std::mem::replace(&mut patience.told, true) {
             warn!(crawl = self.settings.name, error = %cause, "waiting until the state can be saved");
@@ -226,14 +226,14 @@ pub(super) fn gone(_: MailboxError) -> Error {
 
 /// How long one message has been refused for want of room, and whether that was said.
 #[derive(Default)]
-pub(crate) struct Patience {
+pub(crate) struct SendPatience {
     backoff: Backoff,
     told: bool,
 }
 
-impl Patience {
+impl SendPatience {
     /// It went through; says whether it was waited for.
-    pub fn end<S: Store, J: Job<S>>(&mut self, crawl: &Crawl<S, J>) -> bool {
+    pub fn end<S: Store, J: Job<S>>(&mut self, crawl: &CrawlTask<S, J>) -> bool {
         let waited = std::mem::replace(&mut self.told, false);
         if waited {
             crawl.show(|c| c.waiting_for = None);

@@ -8,13 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crawl::Crawl;
+use super::crawl::CrawlTask;
 use super::save::{Folded, is_unsaved_at_its_end};
 use super::settle::{Settling, are_many};
 use super::work::CycleWork;
-use crate::actors::messages::{Contents, ListedPrefix, Wanted};
+use crate::actors::messages::{Contents, ListedPrefix, ListingRequest};
 use crate::error::{Error, Result, panic_message};
-use crate::job::{Coverage, CyclePhase, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, Stopped, Tally, Why};
+use crate::job::{
+    Coverage, CyclePhase, Intents, Job, PrefixState, PrefixWalk, Saver, Skipped, StopCause, Stopped, Tally,
+};
 use crate::lock::lock;
 use crate::policy::deletion::Clocks;
 use crate::settings::Checkpoint;
@@ -42,7 +44,7 @@ pub(super) struct Hand<S: Store, T, P> {
 }
 
 /// Why a fold ended.
-pub(super) enum Ended {
+pub(super) enum FoldEnd {
     /// Nothing is left in hand, or the slice is over.
     Paused,
     /// The first prefix in hand has more candidates than were read.
@@ -92,10 +94,10 @@ impl<S: Store, T: Tally, P> Hand<S, T, P> {
     }
 
     /// The prefix in hand of which more names are to be listed before it can be folded on.
-    pub fn wants_names(&self) -> Option<Wanted> {
+    pub fn wants_names(&self) -> Option<ListingRequest> {
         let (listed, _) = self.todo.front()?;
         let Contents::Later { after } = &listed.contents else { return None };
-        Some(Wanted { position: listed.position, after: Some(after.clone()) })
+        Some(ListingRequest { position: listed.position, after: Some(after.clone()) })
     }
 
     /// What was folded of it.
@@ -111,7 +113,7 @@ impl<S: Store, T: Tally, P> Hand<S, T, P> {
     /// Saves intents in hand for good, and carries them out while the slice lasts. On a blocking thread.
     pub fn settle<J: Job<S, Tally = T, Part = P>>(
         &mut self,
-        crawl: &Crawl<S, J>,
+        crawl: &CrawlTask<S, J>,
         work: &CycleWork,
         slice: Option<&TimeSlice>,
     ) -> Result<()> {
@@ -155,20 +157,20 @@ impl<S: Store, T: Tally, P> Hand<S, T, P> {
 
 /// Folds what is in hand until it is done or the slice is over.
 pub(super) fn fold<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
+    crawl: &CrawlTask<S, J>,
     work: &CycleWork,
     hand: &mut Hand<S, J::Tally, J::Part>,
     slice: &TimeSlice,
-) -> Ended {
+) -> FoldEnd {
     let skipped = lock(&work.skipped).clone();
     slice.charge(Stage::Fold, || {
         if hand.has_recorded_intents()
             && let Err(error) = hand.settle(crawl, work, Some(slice))
         {
-            return Ended::Unsaved(error);
+            return FoldEnd::Unsaved(error);
         }
         if hand.has_intents() && slice.is_over() {
-            return Ended::Paused;
+            return FoldEnd::Paused;
         }
         while let Some((mut listed, mut state)) = hand.todo.pop_front() {
             let mut saver = MidSlice { crawl, work, done: &mut hand.done, saved_at: &mut hand.saved_at };
@@ -178,46 +180,46 @@ pub(super) fn fold<S: Store, J: Job<S>>(
                 let goes_on = settled.is_ok() && state.intents.is_empty();
                 if !goes_on {
                     hand.todo.push_front((listed, state));
-                    return settled.map_or_else(Ended::Unsaved, |()| Ended::Paused);
+                    return settled.map_or_else(FoldEnd::Unsaved, |()| FoldEnd::Paused);
                 }
             }
             let folded = fold_prefix(crawl, work, &mut listed, &mut state, slice, &mut saver, &skipped);
             match folded {
                 Ok(()) if listed.candidates.as_ref().is_some_and(|page| !page.is_last) => {
                     hand.todo.push_front((listed, state));
-                    return Ended::PageEnd;
+                    return FoldEnd::PageEnd;
                 }
                 Ok(()) if goes_on_later(&mut listed) => {
                     hand.todo.push_front((listed, state));
-                    return Ended::Paused;
+                    return FoldEnd::Paused;
                 }
                 Ok(()) => hand.done.push(state),
                 Err(Stopped(why)) => {
                     let position = state.position;
                     hand.todo.push_front((listed, state));
                     return match why {
-                        Why::SliceOver => Ended::Paused,
-                        Why::Unsaved(error) => Ended::Unsaved(error),
-                        Why::Refused(error) => Ended::Refused(error),
-                        Why::Panicked { bucket, message } => Ended::Panicked { position, bucket, message },
+                        StopCause::SliceOver => FoldEnd::Paused,
+                        StopCause::Unsaved(error) => FoldEnd::Unsaved(error),
+                        StopCause::Refused(error) => FoldEnd::Refused(error),
+                        StopCause::Panicked { bucket, message } => FoldEnd::Panicked { position, bucket, message },
                     };
                 }
             }
             if are_many(&hand.done)
                 && let Err(error) = hand.settle(crawl, work, Some(slice))
             {
-                return Ended::Unsaved(error);
+                return FoldEnd::Unsaved(error);
             }
             if slice.is_over() || hand.is_full() {
                 break;
             }
         }
-        Ended::Paused
+        FoldEnd::Paused
     })
 }
 
 fn fold_prefix<S: Store, J: Job<S>>(
-    crawl: &Crawl<S, J>,
+    crawl: &CrawlTask<S, J>,
     work: &CycleWork,
     listed: &mut ListedPrefix<S>,
     state: &mut PrefixState<J::Tally, J::Part>,
@@ -281,8 +283,9 @@ fn fold_prefix<S: Store, J: Job<S>>(
         stopped,
     };
     // Panics on a bucket are caught in the walk; one of an override of `process_prefix` costs the prefix.
-    let worked = catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk)))
-        .unwrap_or_else(|panic| Err(Stopped(Why::Panicked { bucket: Vec::new(), message: panic_message(&*panic) })));
+    let worked = catch_unwind(AssertUnwindSafe(|| crawl.job.process_prefix(&mut walk))).unwrap_or_else(|panic| {
+        Err(Stopped(StopCause::Panicked { bucket: Vec::new(), message: panic_message(&*panic) }))
+    });
     // A job that takes a walk which was stopped for one that is done would lose the rest of the prefix.
     worked.and_then(|()| walk.stopped.take().map_or(Ok(()), |why| Err(Stopped(why))))
 }
@@ -301,7 +304,7 @@ fn goes_on_later<S: Store>(listed: &mut ListedPrefix<S>) -> bool {
 
 /// Saves in mid-slice where the setting asks for it.
 struct MidSlice<'a, S: Store, J: Job<S>> {
-    crawl: &'a Crawl<S, J>,
+    crawl: &'a CrawlTask<S, J>,
     work: &'a CycleWork,
     done: &'a mut Vec<PrefixState<J::Tally, J::Part>>,
     saved_at: &'a mut Duration,

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::crawl::{Crawl, gone};
+use super::crawl::{CrawlTask, gone};
 use super::work::CycleWork;
 use super::{Cycles, confirm};
 use crate::actors::messages::CarryOut;
 use crate::error::{Error, Result};
 use crate::job::{CyclePhase, Job};
-use crate::policy::cycle::{Cycle, Rehearsal};
-use crate::policy::deletion::{Examined, Verdict, judge};
+use crate::policy::cycle::{KnownCycle, Rehearsal};
+use crate::policy::deletion::{CatchVerdict, Examined, judge};
 use crate::state::Consent;
 use crate::store::Store;
 
@@ -35,8 +35,8 @@ pub(super) enum Next {
 /// [`Error::SafetyCatch`] if a single cycle would delete more than it may, whatever speaks against changing the store now,
 /// [`Error::Stopped`] if the crawl is stopped while it waits.
 pub(super) async fn next<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
-    cycle: &Cycle,
+    crawl: &Arc<CrawlTask<S, J>>,
+    cycle: &KnownCycle,
     work: &CycleWork,
 ) -> Result<Next> {
     let counts = work.totals();
@@ -49,14 +49,14 @@ pub(super) async fn next<S: Store, J: Job<S>>(
     let verdict = judge(catch, &examined, rehearses);
     info!(crawl = crawl.settings.name, cycle = cycle.number, ?examined, ?verdict, "cycle examined");
     match (verdict, catch) {
-        (Verdict::CarryOut, _) => {}
-        (Verdict::OverLimit, Some(catch)) if crawl.cycles == Cycles::Once && !rehearses => {
+        (CatchVerdict::CarryOut, _) => {}
+        (CatchVerdict::OverLimit, Some(catch)) if crawl.cycles == Cycles::Once && !rehearses => {
             let Examined { examined, would_delete, deleted } = examined;
             let (crawl, number) = (crawl.settings.name.clone(), cycle.number);
             let most = catch.most;
             return Err(Error::SafetyCatch { crawl, cycle: number, would_delete, deleted, examined, most });
         }
-        (Verdict::Confirm | Verdict::OverLimit, _) => {
+        (CatchVerdict::Confirm | CatchVerdict::OverLimit, _) => {
             return confirm::wait(crawl, cycle, &counts, (verdict, catch)).await;
         }
     }
@@ -70,7 +70,7 @@ pub(super) async fn next<S: Store, J: Job<S>>(
 }
 
 /// Refuses a job that deletes as it goes where not everything may be deleted: nobody could stop it in time.
-pub(super) fn check_job<S: Store, J: Job<S>>(crawl: &Crawl<S, J>) -> Result<()> {
+pub(super) fn check_job<S: Store, J: Job<S>>(crawl: &CrawlTask<S, J>) -> Result<()> {
     let limited = crawl.job.safety_catch().filter(|catch| !catch.allows(u64::MAX, u64::MAX));
     match limited {
         Some(_) if crawl.job.deletes_in_one_pass() => Err(Error::Config(format!(
@@ -82,7 +82,7 @@ pub(super) fn check_job<S: Store, J: Job<S>>(crawl: &Crawl<S, J>) -> Result<()> 
 }
 
 /// Saves that somebody has confirmed what a cycle has shown.
-pub(super) async fn confirmed<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, cycle: u64, at: f64) -> Result<()> {
+pub(super) async fn confirmed<S: Store, J: Job<S>>(crawl: &CrawlTask<S, J>, cycle: u64, at: f64) -> Result<()> {
     let cycle = crate::policy::cycle::CycleKey { crawl: crawl.settings.name.clone(), number: cycle };
     crawl.ports.carry_out.send(CarryOut { cycle, consent: Consent::Confirmed, at }).await.map_err(gone)?
 }

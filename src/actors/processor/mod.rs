@@ -28,8 +28,8 @@ use tracing::info;
 
 use super::Life;
 use super::control::{Command, work_to_end};
-use super::guard::Guard;
-use super::messages::{Batch, CarryOut, ClaimPrefixes, NextListing, Opened, Origin, ReleaseClaims, SlicePort};
+use super::guard::ActorGuard;
+use super::messages::{Batch, CarryOut, ClaimPrefixes, NextListing, OpenedCycle, Origin, ReleaseClaims, SlicePort};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::model::{Event, TaskState, WorkerState};
@@ -37,7 +37,7 @@ use crate::policy::cycle::{CycleKey, LastEnd, Moment, next_start};
 use crate::state::StateReader;
 use crate::store::Store;
 
-pub(crate) use crawl::Crawl;
+pub(crate) use crawl::CrawlTask;
 use opening::{open, report};
 pub(crate) use save::WriterPort;
 use steps::Steps;
@@ -72,18 +72,18 @@ pub enum Cycles {
 
 /// The actor that runs one crawl.
 pub struct BucketProcessor<S: Store, J: Job<S>> {
-    crawl: Arc<Crawl<S, J>>,
+    crawl: Arc<CrawlTask<S, J>>,
     lister: Recipient<NextListing<S>>,
     ended: Option<oneshot::Sender<Result<()>>>,
-    _guard: Guard,
+    _guard: ActorGuard,
 }
 
 impl<S: Store, J: Job<S>> BucketProcessor<S, J> {
     pub(crate) fn new(
-        crawl: Arc<Crawl<S, J>>,
+        crawl: Arc<CrawlTask<S, J>>,
         lister: Recipient<NextListing<S>>,
         ended: oneshot::Sender<Result<()>>,
-        guard: Guard,
+        guard: ActorGuard,
     ) -> Self {
         BucketProcessor { crawl, lister, ended: Some(ended), _guard: guard }
     }
@@ -127,14 +127,14 @@ impl<S: Store, J: Job<S>> Handler<Command> for BucketProcessor<S, J> {
 }
 
 /// Runs cycles until there are enough, or the engine stops, which is no error if it was asked for.
-async fn run<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
+async fn run<S: Store, J: Job<S>>(crawl: &Arc<CrawlTask<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     match cycles(crawl, lister).await {
         Err(Error::Stopped) if crawl.control.is_stopped() => Ok(()),
         ended => ended,
     }
 }
 
-async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
+async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<CrawlTask<S, J>>, lister: &Recipient<NextListing<S>>) -> Result<()> {
     let started = crawl.time.clock.now();
     tell_damage(crawl).await?;
     let (mut cycles, mut last, mut at_once) = (0, last_end(crawl).await?, false);
@@ -171,7 +171,7 @@ async fn cycles<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>, lister: &Recipien
 }
 
 /// Shows how many objects are damaged by what the state knows, before anything is walked.
-async fn tell_damage<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
+async fn tell_damage<S: Store, J: Job<S>>(crawl: &Arc<CrawlTask<S, J>>) -> Result<()> {
     let (store, job) = (crawl.store.identity(), crawl.job.name().to_owned());
     let of = store.clone();
     let known = Steps::new(crawl, "cycle").read(move |state| state.damaged(&of, &job)).await?;
@@ -181,7 +181,7 @@ async fn tell_damage<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()
 }
 
 /// When the last cycle of an earlier run ended; one that is unfinished need not wait.
-async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<LastEnd> {
+async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<CrawlTask<S, J>>) -> Result<LastEnd> {
     if crawl.cycles == Cycles::Once {
         return Ok(LastEnd::Never);
     }
@@ -198,7 +198,7 @@ async fn last_end<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<LastE
 
 /// Opens a cycle, works on it to its end, and reports it. `None` if it was given up between its phases, to be begun anew.
 async fn cycle<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
+    crawl: &Arc<CrawlTask<S, J>>,
     lister: &Recipient<NextListing<S>>,
 ) -> Result<Option<LastEnd>> {
     let mut opened = open(crawl).await?;
@@ -254,9 +254,9 @@ async fn cycle<S: Store, J: Job<S>>(
 
 /// Lets the workers loose on the prefixes that are left, and waits for all of them.
 async fn walk<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
+    crawl: &Arc<CrawlTask<S, J>>,
     lister: &Recipient<NextListing<S>>,
-    opened: &Opened,
+    opened: &OpenedCycle,
 ) -> Result<Arc<CycleWork>> {
     judging::check_job(crawl)?;
     let work = Arc::new(CycleWork::new(crawl, opened));

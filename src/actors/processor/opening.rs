@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cycles;
-use super::crawl::Crawl;
+use super::crawl::CrawlTask;
 use super::steps::Steps;
-use crate::actors::messages::{Opened, Origin, SavedPrefix};
+use crate::actors::messages::{OpenedCycle, Origin, SavedPrefix};
 use crate::error::{Error, Result};
 use crate::job::{Counts, Job, Note};
 use crate::model::{CycleReport, CycleTotal, ListedNotes};
-use crate::policy::cycle::{Cycle, CycleKey, Decision, Fresh, decide};
+use crate::policy::cycle::{CycleKey, Fresh, KnownCycle, StartDecision, decide};
 use crate::state::{NOTES_READ, NotePlace, PrefixRow};
 use crate::store::Store;
 
 /// Opens the cycle that a crawl is to work on: the unfinished one, a new one, or one that was finished and never handed over.
-pub(super) async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<Opened> {
+pub(super) async fn open<S: Store, J: Job<S>>(crawl: &Arc<CrawlTask<S, J>>) -> Result<OpenedCycle> {
     let (mut steps, store) = (Steps::new(crawl, "cycle"), crawl.store.clone());
     let strays = steps.work(move || store.strays()).await?.map_err(|e| Error::Store {
         doing: "list store",
@@ -36,9 +36,9 @@ pub(super) async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Resul
     let identity = Arc::new(wanted.identity(at, newest.as_ref()));
     let (cycle, origin) = match (decide(newest.as_ref(), &wanted.wanted(), fresh), newest) {
         // One crawl of a name runs at a time: whoever held claims on it has ended, and could perhaps not give them back.
-        (Decision::Resume, Some(cycle)) => (cycle, Origin::Resumed),
-        (Decision::Deliver, Some(cycle)) => (cycle, Origin::Undelivered),
-        (Decision::Refuse(differences), Some(cycle)) => {
+        (StartDecision::Resume, Some(cycle)) => (cycle, Origin::Resumed),
+        (StartDecision::Deliver, Some(cycle)) => (cycle, Origin::Undelivered),
+        (StartDecision::Refuse(differences), Some(cycle)) => {
             return Err(Error::CycleDiffers { crawl: name, cycle: cycle.number, differences });
         }
         (_, _) => (steps.change(move |state| state.begin(&name, &identity, at)).await?, Origin::Begun),
@@ -58,11 +58,14 @@ pub(super) async fn open<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Resul
     if origin == Origin::Undelivered {
         saved = read_prefixes(&mut steps, &cycle).await?;
     }
-    Ok(Opened { cycle, origin, saved })
+    Ok(OpenedCycle { cycle, origin, saved })
 }
 
 /// Reads how far each prefix of a cycle has come.
-async fn read_prefixes<S: Store, J: Job<S>>(steps: &mut Steps<'_, S, J>, cycle: &Cycle) -> Result<Vec<SavedPrefix>> {
+async fn read_prefixes<S: Store, J: Job<S>>(
+    steps: &mut Steps<'_, S, J>,
+    cycle: &KnownCycle,
+) -> Result<Vec<SavedPrefix>> {
     let of = cycle.crawl.clone();
     each_page_of_prefixes(steps, &cycle.key(), Vec::new(), move |mut saved, rows| {
         for PrefixRow { prefix, done, cursor, tally } in rows {
@@ -76,7 +79,7 @@ async fn read_prefixes<S: Store, J: Job<S>>(steps: &mut Steps<'_, S, J>, cycle: 
 }
 
 /// Has the state take up the cycle to work on.
-async fn take_up<S: Store, J: Job<S>>(steps: &mut Steps<'_, S, J>, cycle: &Cycle, at: f64) -> Result<()> {
+async fn take_up<S: Store, J: Job<S>>(steps: &mut Steps<'_, S, J>, cycle: &KnownCycle, at: f64) -> Result<()> {
     let mut from = Some(0);
     while let Some(position) = from {
         let key = cycle.key();
@@ -92,7 +95,7 @@ async fn take_up<S: Store, J: Job<S>>(steps: &mut Steps<'_, S, J>, cycle: &Cycle
 
 /// Reads a finished cycle back and makes its report: what is told is what is saved.
 pub(super) async fn report<S: Store, J: Job<S>>(
-    crawl: &Arc<Crawl<S, J>>,
+    crawl: &Arc<CrawlTask<S, J>>,
     (key, origin): (CycleKey, Origin),
     elapsed: Duration,
 ) -> Result<CycleReport> {
@@ -105,8 +108,8 @@ pub(super) async fn report<S: Store, J: Job<S>>(
 /// Makes the report of a cycle, and shows its notes to `see` as they come.
 pub(super) async fn report_of<S: Store, J: Job<S>>(
     steps: &mut Steps<'_, S, J>,
-    crawl: &Arc<Crawl<S, J>>,
-    cycle: Cycle,
+    crawl: &Arc<CrawlTask<S, J>>,
+    cycle: KnownCycle,
     resumed: bool,
     elapsed: Duration,
     see: impl Fn(&[(u32, Note)]) + Clone + Send + 'static,

@@ -6,25 +6,28 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::crawl::Crawl;
+use super::crawl::CrawlTask;
 use super::opening::{each_page_of_notes, report_of};
 use super::steps::Steps;
 use crate::error::{Error, Result};
 use crate::job::{Job, Note, NoteKind};
 use crate::model::FindingRow;
-use crate::policy::cycle::{Cycle, CycleKey};
+use crate::policy::cycle::{CycleKey, KnownCycle};
 use crate::store::Store;
 
 /// Tells of earlier cycles. What cannot be read is said once and left out: the walk itself will say what is wrong.
 ///
 /// # Errors
 /// [`Error::Stopped`] if the crawl is stopped meanwhile.
-pub(super) async fn tell<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
+pub(super) async fn tell<S: Store, J: Job<S>>(crawl: &Arc<CrawlTask<S, J>>) -> Result<()> {
     or_stopped(crawl, told(crawl)).await
 }
 
 /// Tells, until the crawl is stopped. What cannot be read is said, and is no error.
-async fn or_stopped<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, told: impl Future<Output = Result<()>>) -> Result<()> {
+async fn or_stopped<S: Store, J: Job<S>>(
+    crawl: &CrawlTask<S, J>,
+    told: impl Future<Output = Result<()>>,
+) -> Result<()> {
     let told = tokio::select! {
         biased;
         () = crawl.control.stopped() => Err(Error::Stopped),
@@ -40,7 +43,7 @@ async fn or_stopped<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, told: impl Future<
     }
 }
 
-async fn told<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
+async fn told<S: Store, J: Job<S>>(crawl: &Arc<CrawlTask<S, J>>) -> Result<()> {
     let name = &crawl.settings.name;
     let mut steps = Steps::new(crawl, "history");
     let of = name.clone();
@@ -48,7 +51,7 @@ async fn told<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
     let of = name.clone();
     let unfinished = steps.read(move |state| state.newest(&of)).await?;
     let unfinished = unfinished.filter(|cycle| cycle.finished.is_none());
-    let newest = finished.last().map(Cycle::key);
+    let newest = finished.last().map(KnownCycle::key);
     // The log outlives a crawl that begins again: what it has of a cycle came from here or from the walk itself.
     let logged = crawl.board.last_cycle_found(name);
     for cycle in finished {
@@ -56,19 +59,19 @@ async fn told<S: Store, J: Job<S>>(crawl: &Arc<Crawl<S, J>>) -> Result<()> {
         let known = crawl.board.report(name).is_some_and(|report| report.key.number >= cycle.number);
         if !known {
             let is_news = Some(cycle.key()) == newest && logged < Some(cycle.number);
-            let told = if is_news { Told::WithFindings } else { Told::Figures };
+            let told = if is_news { ToldPart::WithFindings } else { ToldPart::Figures };
             past_cycle(&mut steps, crawl, cycle, told).await?;
         }
     }
     match unfinished.filter(|cycle| logged < Some(cycle.number)) {
-        Some(cycle) => past_cycle(&mut steps, crawl, cycle, Told::FindingsOnly).await,
+        Some(cycle) => past_cycle(&mut steps, crawl, cycle, ToldPart::FindingsOnly).await,
         None => Ok(()),
     }
 }
 
 /// What of a cycle is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum ToldPart {
     Figures,
     WithFindings,
     FindingsOnly,
@@ -76,19 +79,19 @@ enum Told {
 
 async fn past_cycle<S: Store, J: Job<S>>(
     steps: &mut Steps<'_, S, J>,
-    crawl: &Arc<Crawl<S, J>>,
-    cycle: Cycle,
-    told: Told,
+    crawl: &Arc<CrawlTask<S, J>>,
+    cycle: KnownCycle,
+    told: ToldPart,
 ) -> Result<()> {
-    let Cycle { started, finished, ref identity, .. } = cycle;
+    let KnownCycle { started, finished, ref identity, .. } = cycle;
     let (key, ring, worker) = (cycle.key(), identity.ring.clone(), crawl.clone());
     let of = key.clone();
     let see = move |notes: &[(u32, Note)]| {
-        if told != Told::Figures {
+        if told != ToldPart::Figures {
             log(&worker, &of, started, &ring, notes);
         }
     };
-    if told == Told::FindingsOnly {
+    if told == ToldPart::FindingsOnly {
         let seen = move |(), notes: Vec<(u32, Note)>| {
             see(&notes);
             Ok(())
@@ -116,7 +119,7 @@ async fn past_cycle<S: Store, J: Job<S>>(
     Ok(())
 }
 
-fn log<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, key: &CycleKey, at: f64, ring: &[String], notes: &[(u32, Note)]) {
+fn log<S: Store, J: Job<S>>(crawl: &CrawlTask<S, J>, key: &CycleKey, at: f64, ring: &[String], notes: &[(u32, Note)]) {
     for (position, note) in notes.iter().filter(|(_, note)| note.kind != NoteKind::Stray) {
         let prefix = ring.get(*position as usize).map_or("", String::as_str);
         let row = FindingRow::of(note, &crawl.settings.name, key.number, at, prefix);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::crawl::{Crawl, Patience, gone};
+use super::crawl::{CrawlTask, SendPatience, gone};
 use super::work::CycleWork;
 use crate::actors::messages::{AtWriter, Batch, Committed};
 use crate::error::{Error, Result, panic_message};
@@ -18,7 +18,7 @@ use crate::job::{Candidate, Counts, Coverage, CyclePhase, Intent, Job, Judged, P
 use crate::policy::cycle::CycleKey;
 use crate::priority::{is_stuck, unhindered};
 use crate::slice::{Stage, TimeSlice};
-use crate::state::{Progress, StateStore, Writer};
+use crate::state::{PrefixProgress, StateStore, StateWriter};
 use crate::store::Store;
 
 /// The prefixes that were folded, and the one that is being folded.
@@ -38,7 +38,7 @@ impl<T: Tally, P> Folded<'_, T, P> {
     /// Commits what the state does not have, on this thread.
     pub fn save_here<S: Store, J: Job<S, Tally = T, Part = P>>(
         &mut self,
-        crawl: &Crawl<S, J>,
+        crawl: &CrawlTask<S, J>,
         work: &CycleWork,
     ) -> Result<()> {
         let (unsaved, batch) = self.take_unsaved(crawl, work)?;
@@ -55,9 +55,9 @@ impl<T: Tally, P> Folded<'_, T, P> {
     /// Has it committed by the checkpointer, and charges the slice with what it cost. The inner error says why nothing was saved.
     pub async fn save<S: Store, J: Job<S, Tally = T, Part = P>>(
         mut self,
-        crawl: &Crawl<S, J>,
+        crawl: &CrawlTask<S, J>,
         work: &CycleWork,
-        patience: &mut Patience,
+        patience: &mut SendPatience,
         slice: Option<&TimeSlice>,
     ) -> Result<Result<()>> {
         let (unsaved, batch) = self.take_unsaved(crawl, work)?;
@@ -75,7 +75,7 @@ impl<T: Tally, P> Folded<'_, T, P> {
     /// Takes what the state does not have. A prefix that was folded to its end and has no intents is to be complete there.
     fn take_unsaved<S: Store, J: Job<S>>(
         &mut self,
-        crawl: &Crawl<S, J>,
+        crawl: &CrawlTask<S, J>,
         work: &CycleWork,
     ) -> Result<(Unsaved<'_, T, P>, Batch)> {
         let done = self.done.iter_mut().filter(|state| is_unsaved_at_its_end(state)).map(|state| (state, true));
@@ -95,7 +95,7 @@ impl<T: Tally, P> Folded<'_, T, P> {
     }
 
     /// Lets go of the prefixes that are complete in the state. Those with intents left stay in hand.
-    fn saved<S: Store, J: Job<S>>(&mut self, crawl: &Crawl<S, J>, saved: Result<()>) -> Result<()> {
+    fn saved<S: Store, J: Job<S>>(&mut self, crawl: &CrawlTask<S, J>, saved: Result<()>) -> Result<()> {
         saved?;
         *self.saved_at = crawl.time.clock.now();
         self.done.retain(|state| !state.intents.is_empty());
@@ -115,12 +115,12 @@ fn take_progress<T: Tally, P>(
     tally: Vec<u8>,
     at_its_end: bool,
     phase: CyclePhase,
-) -> Progress {
+) -> PrefixProgress {
     let intents: Vec<Intent> = state.intents.rows().collect();
     // What could not be listed, nobody has looked for; and of candidates, only what is to be deleted is looked at.
     let is_examined = state.notes.counts.unlisted == 0 && phase != CyclePhase::CarryOut;
     let coverage = if is_examined { state.coverage.clone() } else { Coverage::Nothing };
-    Progress {
+    PrefixProgress {
         prefix: state.position,
         fence: state.fence,
         cursor: state.cursor.clone(),
@@ -140,7 +140,7 @@ struct Unsaved<'h, T: Tally, P>(Vec<&'h mut PrefixState<T, P>>);
 impl<T: Tally, P> Unsaved<'_, T, P> {
     fn come_back<S: Store, J: Job<S>>(
         self,
-        crawl: &Crawl<S, J>,
+        crawl: &CrawlTask<S, J>,
         work: &CycleWork,
         Committed { batch, result, .. }: Committed,
     ) -> Result<()> {
@@ -170,12 +170,12 @@ impl<T: Tally, P> Unsaved<'_, T, P> {
 /// How threads at work reach the writer.
 #[derive(Clone)]
 pub(crate) struct WriterPort {
-    writer: Writer,
+    writer: StateWriter,
     checkpointer: Recipient<AtWriter>,
 }
 
 impl WriterPort {
-    pub fn new(writer: Writer, checkpointer: Recipient<AtWriter>) -> Self {
+    pub fn new(writer: StateWriter, checkpointer: Recipient<AtWriter>) -> Self {
         WriterPort { writer, checkpointer }
     }
 
@@ -201,7 +201,7 @@ impl WriterPort {
     }
 }
 
-impl<S: Store, J: Job<S>> Crawl<S, J> {
+impl<S: Store, J: Job<S>> CrawlTask<S, J> {
     /// Reads candidates of a prefix behind a bucket.
     pub(super) fn candidates_here(
         &self,

@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::crawl::Crawl;
+use super::crawl::CrawlTask;
 use super::save::Folded;
 use super::work::CycleWork;
 use crate::calls;
@@ -24,7 +24,7 @@ pub(super) fn are_many<T: Tally, P>(done: &[PrefixState<T, P>]) -> bool {
 
 /// Prefixes whose intents are to be carried out, on a blocking thread.
 pub(super) struct Settling<'a, S: Store, J: Job<S>> {
-    pub crawl: &'a Crawl<S, J>,
+    pub crawl: &'a CrawlTask<S, J>,
     pub work: &'a CycleWork,
     pub folded: Folded<'a, J::Tally, J::Part>,
 }

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::crawl::{Crawl, Patience};
+use super::crawl::{CrawlTask, SendPatience};
 use crate::error::{Error, Result, Retry, panic_message};
 use crate::job::Job;
 use crate::slice::{Stage, TimeSlice};
@@ -13,7 +13,7 @@ use crate::store::Store;
 
 /// Takes slices for steps, one after the other, and goes on with one while it lasts.
 pub(super) struct Steps<'c, S: Store, J: Job<S>> {
-    crawl: &'c Arc<Crawl<S, J>>,
+    crawl: &'c Arc<CrawlTask<S, J>>,
     client: Arc<str>,
     slice: Option<Arc<TimeSlice>>,
     /// Whether a state that another program holds is not waited for.
@@ -22,7 +22,7 @@ pub(super) struct Steps<'c, S: Store, J: Job<S>> {
 
 impl<'c, S: Store, J: Job<S>> Steps<'c, S, J> {
     /// Steps that have an account of their own, under the crawl's name and this one.
-    pub fn new(crawl: &'c Arc<Crawl<S, J>>, name: &str) -> Self {
+    pub fn new(crawl: &'c Arc<CrawlTask<S, J>>, name: &str) -> Self {
         Steps { crawl, client: format!("{}/{name}", crawl.client).into(), slice: None, is_impatient: false }
     }
 
@@ -72,7 +72,7 @@ impl<'c, S: Store, J: Job<S>> Steps<'c, S, J> {
         &mut self,
         ask: impl FnOnce() -> Result<R> + Clone + Send + 'static,
     ) -> Result<R> {
-        let mut patience = Patience::default();
+        let mut patience = SendPatience::default();
         loop {
             match self.work(ask.clone()).await? {
                 Err(error @ Error::StateHeld { .. }) if self.is_impatient => return Err(error),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::crawl::Crawl;
-use crate::actors::messages::Opened;
+use super::crawl::CrawlTask;
+use crate::actors::messages::OpenedCycle;
 use crate::error::{Error, Result};
 use crate::job::{Counts, CyclePhase, ErrorNote, Job, NoteKind, Skipped};
 use crate::lock::lock;
@@ -18,7 +18,7 @@ use crate::policy::deletion::Clocks;
 use crate::policy::remaining::RemainingTime;
 use crate::policy::ring::{Lap, Ring};
 use crate::shown;
-use crate::state::Progress;
+use crate::state::PrefixProgress;
 use crate::store::Store;
 
 /// While a worker changes the store, it is asked so often whether it may.
@@ -66,7 +66,7 @@ struct LapView {
 }
 
 impl CycleWork {
-    pub fn new<S: Store, J: Job<S>>(crawl: &Crawl<S, J>, opened: &Opened) -> Self {
+    pub fn new<S: Store, J: Job<S>>(crawl: &CrawlTask<S, J>, opened: &OpenedCycle) -> Self {
         let ring = crawl.store.ring().clone();
         let phase = match opened.cycle.carrying_out {
             Some(_) => CyclePhase::CarryOut,
@@ -132,26 +132,26 @@ impl CycleWork {
     }
 
     /// What the clocks say.
-    pub fn clocks<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Clocks {
+    pub fn clocks<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>) -> Clocks {
         Clocks { started: crawl.started, moment: crawl.moment(), cycle_now: self.now, fixed: self.fixed }
     }
 
     /// Asks the job whether the store may be changed.
-    pub fn may_change<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Result<()> {
+    pub fn may_change<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>) -> Result<()> {
         crawl.job.may_change(&crawl.store, &self.clocks(crawl))?;
         *lock(&self.allowed_at) = crawl.time.clock.now();
         Ok(())
     }
 
     /// As [`may_change`](Self::may_change), but takes the last answer for a while.
-    pub fn may_go_on_changing<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) -> Result<()> {
+    pub fn may_go_on_changing<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>) -> Result<()> {
         let allowed_at = *lock(&self.allowed_at);
         let is_old = crawl.time.clock.now().saturating_sub(allowed_at) >= ASKED_EVERY;
         if is_old { self.may_change(crawl) } else { Ok(()) }
     }
 
     /// Notes that the crawl was held, or waited for room: the time in between says nothing about its pace.
-    pub fn interrupted<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) {
+    pub fn interrupted<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>) {
         lock(&self.lap).remaining.interrupted(crawl.board.allowed());
     }
 
@@ -163,7 +163,7 @@ impl CycleWork {
     /// Notes a panic of the job: the bucket will be left out. One too many is an error.
     pub fn panicked<S: Store, J: Job<S>>(
         &self,
-        crawl: &Crawl<S, J>,
+        crawl: &CrawlTask<S, J>,
         position: u32,
         bucket: Vec<u8>,
         message: String,
@@ -181,7 +181,7 @@ impl CycleWork {
     }
 
     /// Shows what was saved: figures for the status, events for the subscribers.
-    pub fn saved<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &[Progress], added: &Counts) {
+    pub fn saved<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>, progress: &[PrefixProgress], added: &Counts) {
         {
             let mut view = lock(&self.lap);
             view.totals.merge(added);
@@ -211,7 +211,7 @@ impl CycleWork {
         }
     }
 
-    fn show<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>) {
+    fn show<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>) {
         let view = lock(&self.lap);
         let contiguous = view.lap.last_contiguous();
         let current = contiguous.map_or(0, |c| c + 1);
@@ -228,7 +228,7 @@ impl CycleWork {
     }
 
     /// Marks in the picture of the ring what was saved of a prefix, and enters its notes in the log.
-    fn mark<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
+    fn mark<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>, progress: &PrefixProgress) {
         let (name, at) = (&crawl.settings.name, crawl.time.clock.unix_secs());
         let count = |kind: NoteKind| progress.notes.iter().filter(|note| note.kind == kind).count() as u64;
         crawl.board.ring(name, |marks| {
@@ -242,7 +242,7 @@ impl CycleWork {
         rows.for_each(|row| crawl.board.found(row));
     }
 
-    fn emit<S: Store, J: Job<S>>(&self, crawl: &Crawl<S, J>, progress: &Progress) {
+    fn emit<S: Store, J: Job<S>>(&self, crawl: &CrawlTask<S, J>, progress: &PrefixProgress) {
         let name = &crawl.settings.name;
         self.mark(crawl, progress);
         for note in &progress.notes {

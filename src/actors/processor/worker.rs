@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::crawl::{Crawl, Patience, gone};
-use super::hand::{Ended, Hand, fold};
+use super::crawl::{CrawlTask, SendPatience, gone};
+use super::hand::{FoldEnd, Hand, fold};
 use super::work::{Course, CycleWork};
-use crate::actors::messages::{ClaimPrefixes, Contents, ListedPrefix, Listing, NextListing, ReleaseClaims, Wanted};
+use crate::actors::messages::{
+    ClaimPrefixes, Contents, ListedPrefix, Listing, ListingRequest, NextListing, ReleaseClaims,
+};
 use crate::error::{Error, Result, Retry};
 use crate::job::{CyclePhase, Intents, Job, PrefixState};
 use crate::model::WorkerState;
@@ -29,14 +31,14 @@ const CARRYING_SAVED_EVERY: Duration = Duration::from_secs(1);
 
 /// What a slice left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
+enum SliceLeft {
     Something,
     Nothing,
 }
 
 /// Works on one cycle of one crawl.
 pub(super) struct Worker<S: Store, J: Job<S>> {
-    pub(super) crawl: Arc<Crawl<S, J>>,
+    pub(super) crawl: Arc<CrawlTask<S, J>>,
     pub(super) work: Arc<CycleWork>,
     lister: Recipient<NextListing<S>>,
     number: u32,
@@ -45,13 +47,18 @@ pub(super) struct Worker<S: Store, J: Job<S>> {
     pub(super) hand: Hand<S, J::Tally, J::Part>,
     /// Prefixes that could not be listed once.
     listed_again: HashSet<u32>,
-    patience: Patience,
+    patience: SendPatience,
 }
 
 impl<S: Store, J: Job<S>> Worker<S, J> {
-    pub fn new(crawl: Arc<Crawl<S, J>>, work: Arc<CycleWork>, lister: Recipient<NextListing<S>>, number: u32) -> Self {
+    pub fn new(
+        crawl: Arc<CrawlTask<S, J>>,
+        work: Arc<CycleWork>,
+        lister: Recipient<NextListing<S>>,
+        number: u32,
+    ) -> Self {
         let hand = Hand::new(crawl.time.clock.now());
-        let (claims, listed_again, patience) = (VecDeque::new(), HashSet::new(), Patience::default());
+        let (claims, listed_again, patience) = (VecDeque::new(), HashSet::new(), SendPatience::default());
         Worker { crawl, work, lister, number, claims, hand, listed_again, patience }
     }
 
@@ -100,7 +107,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             };
             let left = self.slice(slice).await?;
             self.enter(WorkerState::Settled);
-            if left == Left::Nothing {
+            if left == SliceLeft::Nothing {
                 return Ok(());
             }
         }
@@ -112,8 +119,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// One slice: list, fold, list, fold, until it is over or nothing is left; then commit, then settle.
-    async fn slice(&mut self, mut slice: TimeSlice) -> Result<Left> {
-        let mut left = Left::Something;
+    async fn slice(&mut self, mut slice: TimeSlice) -> Result<SliceLeft> {
+        let mut left = SliceLeft::Something;
         loop {
             if self.hand.todo.is_empty() && !self.hand.has_recorded_intents() {
                 self.enter(WorkerState::Listing);
@@ -124,7 +131,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
                     }
                 }
                 if self.claims.is_empty() {
-                    left = Left::Nothing;
+                    left = SliceLeft::Nothing;
                     break;
                 }
                 let (listed, back) = match self.work.phase {
@@ -154,42 +161,42 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
             let (ended, back) = self.fold(slice).await?;
             slice = back;
             match ended {
-                Ended::Paused if slice.is_over() || self.hand.is_full() => break,
-                Ended::Paused => {}
-                Ended::PageEnd if slice.is_over() => break,
-                Ended::PageEnd => {
+                FoldEnd::Paused if slice.is_over() || self.hand.is_full() => break,
+                FoldEnd::Paused => {}
+                FoldEnd::PageEnd if slice.is_over() => break,
+                FoldEnd::PageEnd => {
                     let (listed, back) = self.next_candidates(slice).await?;
                     slice = back;
                     if let Err(error) = listed {
                         return self.try_again_later(error, slice).await;
                     }
                 }
-                Ended::Unsaved(error) if error.retry() == Retry::Helps => break,
-                Ended::Unsaved(error) => return Err(error),
-                Ended::Refused(error) => {
+                FoldEnd::Unsaved(error) if error.retry() == Retry::Helps => break,
+                FoldEnd::Unsaved(error) => return Err(error),
+                FoldEnd::Refused(error) => {
                     let claims = self.hand.release_unfinished();
                     return self.release(claims).await.and(Err(error));
                 }
-                Ended::Panicked { position, bucket, message } => {
-                    return self.panicked(position, bucket, message, slice).await.map(|()| Left::Something);
+                FoldEnd::Panicked { position, bucket, message } => {
+                    return self.panicked(position, bucket, message, slice).await.map(|()| SliceLeft::Something);
                 }
             }
         }
         // Before a pause or a stop all progress is saved.
-        if left == Left::Nothing || slice.is_revoked() || self.commit_is_due() || self.hand.has_new_intents() {
+        if left == SliceLeft::Nothing || slice.is_revoked() || self.commit_is_due() || self.hand.has_new_intents() {
             self.commit(Some(slice)).await?;
         }
-        Ok(if self.hand.has_intents() { Left::Something } else { left })
+        Ok(if self.hand.has_intents() { SliceLeft::Something } else { left })
     }
 
     /// Saves what is in hand and waits, if the state may be there for us again; nobody waits with a slice in hand.
-    async fn try_again_later(&mut self, error: Error, slice: TimeSlice) -> Result<Left> {
+    async fn try_again_later(&mut self, error: Error, slice: TimeSlice) -> Result<SliceLeft> {
         if error.retry() == Retry::Useless {
             return Err(error);
         }
         self.commit(Some(slice)).await?;
         self.crawl.wait_for(&error, &mut self.patience).await?;
-        Ok(Left::Something)
+        Ok(SliceLeft::Something)
     }
 
     /// Claims the next prefixes, fewer when few are left.
@@ -206,7 +213,8 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
 
     /// Has claimed prefixes listed and takes them in hand; none if the slice ended before the first was complete.
     async fn list(&mut self, slice: TimeSlice) -> Result<TimeSlice> {
-        let wanted = self.claims.iter().map(|c| Wanted { position: c.prefix, after: c.cursor.clone() }).collect();
+        let wanted =
+            self.claims.iter().map(|c| ListingRequest { position: c.prefix, after: c.cursor.clone() }).collect();
         let listing = self.ask_for(wanted, slice).await?;
         for listed in listing.ready {
             if self.is_to_be_listed_again(&listed) {
@@ -218,7 +226,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Has the next names of the prefix in hand listed, where they did not fit in at once.
-    async fn list_on(&mut self, wanted: Wanted, slice: TimeSlice) -> Result<TimeSlice> {
+    async fn list_on(&mut self, wanted: ListingRequest, slice: TimeSlice) -> Result<TimeSlice> {
         let listing = self.ask_for(vec![wanted], slice).await?;
         for listed in listing.ready {
             if self.is_to_be_listed_again(&listed) {
@@ -231,7 +239,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
         Ok(listing.slice)
     }
 
-    async fn ask_for(&mut self, wanted: Vec<Wanted>, slice: TimeSlice) -> Result<Listing<S>> {
+    async fn ask_for(&mut self, wanted: Vec<ListingRequest>, slice: TimeSlice) -> Result<Listing<S>> {
         let (cycle, store) = (self.work.key.number, std::marker::PhantomData);
         let listing = self.lister.send(NextListing { cycle, wanted, slice, store }).await?;
         let unlistable = listing.ready.iter().any(|listed| matches!(listed.contents, Contents::Unlistable(_)));
@@ -270,7 +278,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Folds what is in hand, on a blocking thread.
-    async fn fold(&mut self, slice: TimeSlice) -> Result<(Ended, TimeSlice)> {
+    async fn fold(&mut self, slice: TimeSlice) -> Result<(FoldEnd, TimeSlice)> {
         let (crawl, work) = (self.crawl.clone(), self.work.clone());
         let empty = Hand::new(self.hand.saved_at);
         let mut hand = std::mem::replace(&mut self.hand, empty);

@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 
 use super::number::{Number, Sum, round_days};
 use super::options::Mode;
-use super::raised::{At, Fault, Raised};
+use super::raised::{Raised, RaisedAt, RaisedFault};
 
 /// Blocks younger than this are young: they are likely to be gone soon.
 const YOUNG_DAYS: f64 = 4.0;
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Group {
+struct AgeSum {
     count: u64,
     bytes: Sum,
 }
 
 /// The ages of the expired blocks in use, and the sizes of their segments.
 #[derive(Debug, Clone)]
-pub struct Histogram {
+pub struct AgeHistogram {
     mode: Mode,
-    groups: HashMap<Option<u64>, Group>,
+    groups: HashMap<Option<u64>, AgeSum>,
     /// The last group looked at: neighbours are often of one age.
-    last: (Option<u64>, Group),
+    last: (Option<u64>, AgeSum),
     segments: Sum,
     segment_count: u64,
     overflow: bool,
 }
 
-impl Histogram {
+impl AgeHistogram {
     /// An empty one.
-    pub fn new(mode: Mode) -> Histogram {
-        Histogram {
+    pub fn new(mode: Mode) -> AgeHistogram {
+        AgeHistogram {
             mode,
             groups: HashMap::new(),
-            last: (None, Group::default()),
+            last: (None, AgeSum::default()),
             segments: Sum::default(),
             segment_count: 0,
             overflow: false,
@@ -85,7 +85,7 @@ impl Histogram {
     }
 
     /// The groups by ascending age, the unknown one first.
-    fn distribution(&mut self) -> Result<Vec<AgeGroup>, Fault> {
+    fn distribution(&mut self) -> Result<Vec<AgeGroup>, RaisedFault> {
         self.flush();
         let mut groups = Vec::with_capacity(self.groups.len());
         for (key, group) in self.groups.drain() {
@@ -147,14 +147,14 @@ impl Regroup {
 ///
 /// # Errors
 /// In compat mode, what the old cleaner would have raised.
-pub fn balance(mut histogram: Histogram) -> Result<(Balance, Regroup), Raised> {
-    weigh(&mut histogram).map_err(|fault| Raised { at: At::Balance, fault, segment: None })
+pub fn balance(mut histogram: AgeHistogram) -> Result<(Balance, Regroup), Raised> {
+    weigh(&mut histogram).map_err(|fault| Raised { at: RaisedAt::Balance, fault, segment: None })
 }
 
-fn weigh(histogram: &mut Histogram) -> Result<(Balance, Regroup), Fault> {
+fn weigh(histogram: &mut AgeHistogram) -> Result<(Balance, Regroup), RaisedFault> {
     let mode = histogram.mode;
     if histogram.overflow && mode == Mode::Compat {
-        return Err(Fault::Overflow);
+        return Err(RaisedFault::Overflow);
     }
     let mut balance = Balance::default();
     let mean = histogram.segments.value().map(|sum| sum.to_f64() / histogram.segment_count as f64);
@@ -165,12 +165,12 @@ fn weigh(histogram: &mut Histogram) -> Result<(Balance, Regroup), Fault> {
     let distribution = histogram.distribution()?;
     let mut total = Number::Int(0);
     for (_, _, bytes) in &distribution {
-        total = total.plus(bytes.ok_or(Fault::Null)?);
+        total = total.plus(bytes.ok_or(RaisedFault::Null)?);
     }
     balance.total_bytes = Some(total);
     if total.is_zero() {
         let stop = (balance, Regroup::Zero);
-        return if mode == Mode::Careful { Ok(stop) } else { Err(Fault::DivisionByZero) };
+        return if mode == Mode::Careful { Ok(stop) } else { Err(RaisedFault::DivisionByZero) };
     }
     let target_buckets = 2.0 * (total.to_f64() / segment_size).powf(0.4);
     let min_size = 1.5 * segment_size;
@@ -221,8 +221,8 @@ fn cutoffs(distribution: &[AgeGroup], min_size: f64, target_size: f64) -> Vec<Op
 mod tests {
     use super::*;
 
-    fn histogram(mode: Mode, segment: i128, blocks: &[(Option<f64>, i128)]) -> Histogram {
-        let mut histogram = Histogram::new(mode);
+    fn histogram(mode: Mode, segment: i128, blocks: &[(Option<f64>, i128)]) -> AgeHistogram {
+        let mut histogram = AgeHistogram::new(mode);
         histogram.add_segment(Some(Number::Int(segment)));
         for (days, size) in blocks {
             histogram.add_block(*days, Some(Number::Int(*size)));
@@ -261,9 +261,9 @@ mod tests {
     #[test]
     fn nothing_in_use_ends_the_old_cleaner_and_gives_group_0_here() {
         let none = |mode| balance(histogram(mode, 100, &[]));
-        assert_eq!(none(Mode::Compat).unwrap_err().fault, Fault::DivisionByZero);
+        assert_eq!(none(Mode::Compat).unwrap_err().fault, RaisedFault::DivisionByZero);
         assert_eq!(none(Mode::Careful).unwrap().1, Regroup::Zero);
-        let empty = balance(Histogram::new(Mode::Compat)).unwrap();
+        let empty = balance(AgeHistogram::new(Mode::Compat)).unwrap();
         assert_eq!(empty, (Balance::default(), Regroup::Stopped));
     }
 }

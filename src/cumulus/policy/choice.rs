@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judge, Unfit, Verdict};
+use super::judge::{Judge, SegmentVerdict, Unfit};
 use super::number::Number;
-use super::options::{Era, Limits, Options, Part, Policy};
-use super::raised::{At, Raised};
-use super::table::{Fate, Figure, Mark, SegmentTable};
+use super::options::{Era, Limits, Options, Policy, RunPart};
+use super::raised::{Raised, RaisedAt};
+use super::table::{Figure, SegmentFate, SegmentMark, SegmentTable};
 
 /// Something odd that was found.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "OddRow"))]
@@ -49,23 +49,23 @@ impl Choice {
 
     /// Settles the figures of all that may be chosen; gives their places, worst first.
     fn judge(&mut self, table: &mut SegmentTable, judge: &Judge, options: &Options) -> Result<Vec<u32>, Raised> {
-        let at = if judge.era == Era::C { At::Utilization } else { At::CleaningList };
+        let at = if judge.era == Era::C { RaisedAt::Utilization } else { RaisedAt::CleaningList };
         let policy = options.policy_for(judge.era);
-        let lists = !matches!(options.part, Part::GarbageCollection | Part::Balancing);
+        let lists = !matches!(options.part, RunPart::GarbageCollection | RunPart::Balancing);
         let mut ranking = if lists { Ranking::of(table) } else { Ranking::default() };
         for place in 0..table.records.len() {
-            if table.records[place].fate != Fate::Stays {
+            if table.records[place].fate != SegmentFate::Stays {
                 continue;
             }
             let figures = table.figures(place, judge.era, judge.mode);
             if let Some(why) = figures.unreadable {
                 self.leave(table, place, format!("{why}; left alone"));
-                table.records[place].set(Mark::Untouchable, true);
+                table.records[place].set(SegmentMark::Untouchable, true);
                 continue;
             }
             let big = options.limits.max_segment_blocks.is_some_and(|most| figures.blocks > most);
             // Also one that is only taken out after marking, when it would have been marked.
-            table.records[place].set(Mark::Untouchable, big);
+            table.records[place].set(SegmentMark::Untouchable, big);
             if big && figures.expired {
                 self.leave(table, place, too_many(figures.blocks));
             }
@@ -93,8 +93,8 @@ impl Choice {
 
     fn mark(&mut self, table: &mut SegmentTable, judge: &Judge, options: &Options) {
         let policy = options.policy_for(judge.era);
-        let wanted = |id: i64, verdict: &Verdict| match (&options.part, policy) {
-            (Part::Marking(ids), _) if !ids.is_empty() => ids.contains(&id),
+        let wanted = |id: i64, verdict: &SegmentVerdict| match (&options.part, policy) {
+            (RunPart::Marking(ids), _) if !ids.is_empty() => ids.contains(&id),
             (_, Policy::Benefit { threshold_days, .. }) => verdict.benefit.is_some_and(|b| b > threshold_days),
             (_, Policy::Utilization { least }) => verdict.utilization.is_some_and(|u| u < least),
         };
@@ -108,10 +108,10 @@ impl Choice {
             if !wanted(record.id, &verdict) || !so_far.leaves_room(used, &verdict, &options.limits) {
                 continue;
             }
-            if !record.is(Mark::Untouchable) {
+            if !record.is(SegmentMark::Untouchable) {
                 so_far.add(used);
-                record.set(Mark::Marked, true);
-            } else if !record.is(Mark::Expired) {
+                record.set(SegmentMark::Marked, true);
+            } else if !record.is(SegmentMark::Expired) {
                 // Else that has been said.
                 self.leave(table, place, "it has too many blocks for one step; left alone".to_owned());
             }
@@ -121,7 +121,7 @@ impl Choice {
 
     /// Reports segments that were named for marking but are not in the list.
     fn name_missing(&mut self, table: &SegmentTable, options: &Options) {
-        let Part::Marking(ids) = &options.part else { return };
+        let RunPart::Marking(ids) = &options.part else { return };
         let listed = |id: i64| self.order.iter().any(|place| table.records[*place as usize].id == id);
         let missing: Vec<i64> = ids.iter().copied().filter(|id| !listed(*id)).collect();
         for id in missing {
@@ -143,7 +143,7 @@ struct Marked {
 }
 
 impl Marked {
-    fn leaves_room(&self, used: Number, verdict: &Verdict, limits: &Limits) -> bool {
+    fn leaves_room(&self, used: Number, verdict: &SegmentVerdict, limits: &Limits) -> bool {
         let rewritten = self.rewritten.saturating_add(used.bytes());
         limits.max_segments.is_none_or(|most| self.segments < most)
             && limits.max_rewrite_bytes.is_none_or(|most| rewritten <= i128::from(most))
@@ -167,7 +167,7 @@ struct Ranking {
 impl Ranking {
     /// With room for all of a table that stay.
     fn of(table: &SegmentTable) -> Ranking {
-        let staying = table.records.iter().filter(|record| record.fate == Fate::Stays).count();
+        let staying = table.records.iter().filter(|record| record.fate == SegmentFate::Stays).count();
         Ranking { places: Vec::with_capacity(staying), ranks: vec![0.0; table.records.len()] }
     }
 
@@ -186,7 +186,7 @@ impl Ranking {
 }
 
 /// A number that is the less the worse a segment is. What cannot be judged goes to the end.
-fn rank(policy: &Policy, verdict: &Verdict) -> f64 {
+fn rank(policy: &Policy, verdict: &SegmentVerdict) -> f64 {
     let rank = match policy {
         Policy::Benefit { .. } => verdict.benefit.map(|benefit| -benefit),
         Policy::Utilization { .. } => verdict.utilization,
@@ -198,7 +198,7 @@ fn rank(policy: &Policy, verdict: &Verdict) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cumulus::policy::{Fault, Mode, Moment};
+    use crate::cumulus::policy::{Mode, RaisedFault, StoredTime};
 
     fn table(segments: &[(i64, i64, f64)]) -> SegmentTable {
         let mut table = SegmentTable::default();
@@ -206,9 +206,9 @@ mod tests {
             let place = table.push(*id, "");
             table.set_figure(place, Figure::Used, Some(Number::Int((*used).into())));
             table.set_figure(place, Figure::BlockBytes, Some(Number::Int(100)));
-            table.set_mtime(place, Moment::Day(1000.0 - age));
+            table.set_mtime(place, StoredTime::Day(1000.0 - age));
             table.records[place].blocks = 10;
-            table.records[place].set(Mark::InUse, true);
+            table.records[place].set(SegmentMark::InUse, true);
         }
         table
     }
@@ -221,7 +221,7 @@ mod tests {
     fn chosen(mut table: SegmentTable, options: &Options) -> Result<[Vec<i64>; 3], Raised> {
         let choice = Choice::make(Era::A, &mut table, options)?;
         let order = choice.order.iter().map(|place| table.records[*place as usize].id);
-        let marked = table.records.iter().filter(|record| record.is(Mark::Marked)).map(|record| record.id);
+        let marked = table.records.iter().filter(|record| record.is(SegmentMark::Marked)).map(|record| record.id);
         Ok([order.collect(), marked.collect(), choice.odd.iter().filter_map(|odd| odd.segment).collect()])
     }
 
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(odd, [1, 2]);
         // (1 - 1) * -inf is not a number.
         let raised = chosen(table(&all), &options(Mode::Compat, Limits::default())).unwrap_err();
-        assert_eq!((raised.fault, raised.segment), (Fault::NotANumber, Some(2)));
+        assert_eq!((raised.fault, raised.segment), (RaisedFault::NotANumber, Some(2)));
     }
 
     #[test]
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn what_cannot_be_judged_comes_last() {
         let policy = Policy::Utilization { least: 0.4 };
-        let verdict = |utilization| Verdict { age_days: None, utilization, benefit: None };
+        let verdict = |utilization| SegmentVerdict { age_days: None, utilization, benefit: None };
         let mut ranks =
             [Some(f64::INFINITY), None, Some(f64::NAN), Some(-0.0), Some(0.0)].map(|u| rank(&policy, &verdict(u)));
         ranks.sort_by(f64::total_cmp);

@@ -1,10 +1,10 @@
 //! What a segment is worth cleaning: age, utilization and benefit from its figures, as the program of the era reckoned
 //! them or carefully.
 
-use super::moment::Moment;
+use super::moment::StoredTime;
 use super::number::Number;
 use super::options::{Era, Mode, Options};
-use super::raised::Fault;
+use super::raised::RaisedFault;
 
 /// What is known of one segment that is still there after garbage collection.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,7 +18,7 @@ pub struct SegmentFigures {
     /// The sum of the sizes of its blocks: stands in where `size` is unknown.
     pub block_bytes: Option<Number>,
     /// When the newest part of it was written.
-    pub mtime: Moment,
+    pub mtime: StoredTime,
     /// How many blocks it has.
     pub blocks: u64,
     /// Whether some of them are expired already.
@@ -44,7 +44,7 @@ pub struct Judge {
 
 /// What follows from the bytes and the time of a segment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Verdict {
+pub struct SegmentVerdict {
     /// Days since it was written; `None` where nothing is known and nothing is assumed.
     pub age_days: Option<f64>,
     /// The part in use; `None` for a segment of 0 bytes.
@@ -57,13 +57,13 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// The old cleaner would have raised this.
-    Raised(Fault),
+    Raised(RaisedFault),
     /// It is left alone.
     Odd(&'static str),
 }
 
-impl From<Fault> for Unfit {
-    fn from(fault: Fault) -> Self {
+impl From<RaisedFault> for Unfit {
+    fn from(fault: RaisedFault) -> Self {
         Unfit::Raised(fault)
     }
 }
@@ -75,12 +75,12 @@ impl Judge {
     }
 
     /// Judges a segment by the bytes that count as used and as its size.
-    pub fn verdict(&self, used: Number, size: Number, mtime: &Moment) -> Verdict {
+    pub fn verdict(&self, used: Number, size: Number, mtime: &StoredTime) -> SegmentVerdict {
         let age = mtime.age_days(self.now);
         let assumed = self.mode == Mode::Careful || self.era == Era::B;
         let age_days = if assumed { Some(age.unwrap_or(0.0)) } else { age };
         let utilization = used.over(size);
-        Verdict { age_days, utilization, benefit: self.benefit(utilization, age_days) }
+        SegmentVerdict { age_days, utilization, benefit: self.benefit(utilization, age_days) }
     }
 
     fn benefit(&self, utilization: Option<f64>, age_days: Option<f64>) -> Option<f64> {
@@ -103,21 +103,21 @@ impl Judge {
 
     fn as_the_old_program(&self, figures: &SegmentFigures) -> Result<(Number, Number), Unfit> {
         let bounded = |n: Option<Number>| match n {
-            Some(Number::Int(n)) if i64::try_from(n).is_err() => Err(Fault::Overflow),
+            Some(Number::Int(n)) if i64::try_from(n).is_err() => Err(RaisedFault::Overflow),
             n => Ok(n),
         };
         let (used, size) = (bounded(figures.used)?, bounded(figures.size)?);
         let used = if self.era == Era::B { Some(used.unwrap_or(Number::Real(0.0))) } else { used };
-        let (used, size) = used.zip(size).ok_or(Fault::Null)?;
+        let (used, size) = used.zip(size).ok_or(RaisedFault::Null)?;
         let verdict = self.verdict(used, size, &figures.mtime);
-        let u = verdict.utilization.ok_or(Fault::DivisionByZero)?;
+        let u = verdict.utilization.ok_or(RaisedFault::DivisionByZero)?;
         if self.era == Era::A && verdict.age_days.is_none() {
-            return Err(Fault::Null.into());
+            return Err(RaisedFault::Null.into());
         }
         match verdict.benefit {
             // The program of era C computed no benefit.
-            None if self.era != Era::C && u + 0.1 == 0.0 => Err(Fault::DivisionByZero.into()),
-            None if self.era != Era::C => Err(Fault::NotANumber.into()),
+            None if self.era != Era::C && u + 0.1 == 0.0 => Err(RaisedFault::DivisionByZero.into()),
+            None if self.era != Era::C => Err(RaisedFault::NotANumber.into()),
             _ => Ok((used, size)),
         }
     }

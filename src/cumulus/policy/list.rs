@@ -10,9 +10,9 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::judge::Judge;
-use super::moment::Moment;
+use super::moment::StoredTime;
 use super::number::Number;
-use super::table::{Fate, Figure, Mark, SegmentTable};
+use super::table::{Figure, SegmentFate, SegmentMark, SegmentTable};
 
 /// One line of the list of segments.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Segment"))]
@@ -22,12 +22,11 @@ pub struct SegmentEntry {
     pub id: i64,
     /// Its name in the store.
     pub name: Arc<str>,
-    /// Bytes in use.
     pub used_bytes: Number,
     /// Bytes of all its objects.
     pub size_bytes: Number,
     /// When the newest part of it was written, as a Julian day; a text where the database has one in its place.
-    pub mtime: Moment,
+    pub mtime: StoredTime,
     /// Days since then; negative for the future, `None` where nothing is known and nothing is assumed.
     pub age_days: Option<f64>,
     /// `(1 - u) * (age + age boost) / (u + 0.1)`, in days; `None` where it cannot be computed.
@@ -94,7 +93,7 @@ impl SegmentList {
     /// Names of segments that no kept snapshot uses; none of them is in the list.
     pub fn obsolete_names(&self) -> impl Iterator<Item = Arc<str>> + '_ {
         let places = 0..self.table.records.len();
-        places.filter(|place| self.table.records[*place].fate == Fate::Dead).map(|place| self.table.name(place))
+        places.filter(|place| self.table.records[*place].fate == SegmentFate::Dead).map(|place| self.table.name(place))
     }
 
     /// Bytes in use in those that are marked, and bytes not in use.
@@ -107,7 +106,7 @@ impl SegmentList {
 
     fn marked_places(&self) -> impl Iterator<Item = usize> + '_ {
         let places = self.order.iter().map(|place| *place as usize);
-        places.filter(|place| self.table.records[*place].is(Mark::Marked))
+        places.filter(|place| self.table.records[*place].is(SegmentMark::Marked))
     }
 
     fn bytes(&self, place: usize) -> [Number; 2] {
@@ -127,7 +126,7 @@ impl SegmentList {
             age_days: verdict.age_days,
             benefit: verdict.benefit,
             utilization: verdict.utilization,
-            marked: self.table.records[place].is(Mark::Marked),
+            marked: self.table.records[place].is(SegmentMark::Marked),
         }
     }
 
@@ -137,7 +136,7 @@ impl SegmentList {
         table.records.reserve_exact(obsolete.len());
         for name in obsolete {
             let place = table.push(0, name);
-            table.records[place].fate = Fate::Dead;
+            table.records[place].fate = SegmentFate::Dead;
         }
         SegmentList::new(table, order, judge)
     }
@@ -202,7 +201,7 @@ impl<'de> Deserialize<'de> for KeptList {
                     table.set_figure(place, Figure::Used, Some(entry.used_bytes));
                     table.set_figure(place, Figure::Size, Some(entry.size_bytes));
                     table.set_mtime(place, entry.mtime);
-                    table.records[place].set(Mark::Marked, entry.marked);
+                    table.records[place].set(SegmentMark::Marked, entry.marked);
                 }
                 Ok(KeptList(table))
             }

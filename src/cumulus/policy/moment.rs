@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A point in time as it stands in a database.
-#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "daemon", derive(schemars::JsonSchema), schemars(rename = "Moment"))]
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub enum Moment {
+pub enum StoredTime {
     /// NULL.
     #[default]
     Unknown,
@@ -16,23 +16,23 @@ pub enum Moment {
     Text(String),
 }
 
-impl Serialize for Moment {
+impl Serialize for StoredTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Moment::Unknown => serializer.serialize_none(),
-            Moment::Day(day) => serializer.serialize_f64(*day),
-            Moment::Text(text) => serializer.serialize_str(text),
+            StoredTime::Unknown => serializer.serialize_none(),
+            StoredTime::Day(day) => serializer.serialize_f64(*day),
+            StoredTime::Text(text) => serializer.serialize_str(text),
         }
     }
 }
 
-impl Moment {
+impl StoredTime {
     /// How many days ago that was. Of a text, SQLite takes the number that it begins with, or 0.
     pub fn age_days(&self, now: f64) -> Option<f64> {
         match self {
-            Moment::Unknown => None,
-            Moment::Day(day) => Some(now - day),
-            Moment::Text(text) => Some(now - number_at_start(text)),
+            StoredTime::Unknown => None,
+            StoredTime::Day(day) => Some(now - day),
+            StoredTime::Text(text) => Some(now - number_at_start(text)),
         }
     }
 }

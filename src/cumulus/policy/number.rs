@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::raised::Fault;
+use super::raised::RaisedFault;
 
 /// A number of bytes, or what stands in its place: whole, or a double where somebody wrote one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -203,10 +203,10 @@ impl Sum {
     /// The sum, where SQLite would have given one.
     ///
     /// # Errors
-    /// [`Fault::Overflow`] beyond 64 bits.
-    pub fn within_64_bits(&self) -> Result<Option<Number>, Fault> {
+    /// [`RaisedFault::Overflow`] beyond 64 bits.
+    pub fn within_64_bits(&self) -> Result<Option<Number>, RaisedFault> {
         match self.value() {
-            Some(Number::Int(n)) if i64::try_from(n).is_err() => Err(Fault::Overflow),
+            Some(Number::Int(n)) if i64::try_from(n).is_err() => Err(RaisedFault::Overflow),
             value => Ok(value),
         }
     }
@@ -273,7 +273,7 @@ mod tests {
         sum.add(Number::Int(i64::MAX.into()));
         assert_eq!(sum.within_64_bits(), Ok(Some(Number::Int(i64::MAX.into()))));
         sum.add(Number::Int(1));
-        assert_eq!(sum.within_64_bits(), Err(Fault::Overflow));
+        assert_eq!(sum.within_64_bits(), Err(RaisedFault::Overflow));
         assert_eq!(sum.value(), Some(Number::Int(1 << 63)));
         sum.add(Number::Real(0.5));
         assert_eq!(sum.within_64_bits(), Ok(Some(Number::Real(9.223_372_036_854_776e18))));

@@ -89,7 +89,7 @@ pub struct Limits {
 /// Where the moment that counts as now comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Clock {
+pub enum ClockTrust {
     /// From the clock of the machine: refused where it does not go with the newest snapshot. The default.
     #[default]
     Wall,
@@ -102,7 +102,7 @@ pub enum Clock {
 /// Which part of a cleaning run to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub enum RunPart {
     /// Garbage collection, marking, grouping. The default.
     #[default]
     Whole,
@@ -120,7 +120,7 @@ pub struct Options {
     /// What counts as now, as a Julian day (UTC).
     pub now: f64,
     /// Where that comes from.
-    pub clock: Clock,
+    pub clock: ClockTrust,
     /// Compatible or careful.
     pub mode: Mode,
     /// Which segments to clean; by default what the old program of the era did.
@@ -128,7 +128,7 @@ pub struct Options {
     /// How much.
     pub limits: Limits,
     /// Which part of the run.
-    pub part: Part,
+    pub part: RunPart,
 }
 
 impl Options {
@@ -136,11 +136,11 @@ impl Options {
     pub fn at(now: f64) -> Options {
         Options {
             now,
-            clock: Clock::Given,
+            clock: ClockTrust::Given,
             mode: Mode::Careful,
             policy: None,
             limits: Limits::default(),
-            part: Part::Whole,
+            part: RunPart::Whole,
         }
     }
 
@@ -151,7 +151,7 @@ impl Options {
 
     /// Whether a run with `other` is the same run: all is equal, but that a clock has moved on.
     pub fn same_run(&self, other: &Options) -> bool {
-        let clock_moved = self.clock != Clock::Given && other.clock == self.clock;
+        let clock_moved = self.clock != ClockTrust::Given && other.clock == self.clock;
         let now = if clock_moved { self.now } else { other.now };
         *self == Options { now, ..other.clone() }
     }
@@ -179,7 +179,7 @@ mod tests {
         let given = Options::at(1.0);
         assert!(given.same_run(&Options::at(1.0)));
         assert!(!given.same_run(&Options::at(2.0)));
-        let wall = Options { clock: Clock::Wall, ..Options::at(1.0) };
+        let wall = Options { clock: ClockTrust::Wall, ..Options::at(1.0) };
         assert!(wall.same_run(&Options { now: 2.0, ..wall.clone() }));
         assert!(!wall.same_run(&Options { mode: Mode::Compat, ..wall.clone() }));
         assert!(!wall.same_run(&given));

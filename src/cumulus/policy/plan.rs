@@ -16,7 +16,7 @@ use super::raised::Raised;
 
 /// Why nothing is done.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Refusal {
+pub enum CleaningRefusal {
     /// There is data, but no snapshot: more likely damage than intent.
     NoSnapshots,
     /// The newest snapshot is in the future.
@@ -35,23 +35,25 @@ pub enum Refusal {
     Options(String),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for CleaningRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const CLOCK: &str = "set the clock right; or, with `sexton clean`, give the day by --now, or vouch for the clock by \
                              --accept-clock";
         match self {
-            Refusal::NoSnapshots => f.write_str(
+            CleaningRefusal::NoSnapshots => f.write_str(
                 "no snapshots, but segments or blocks: cleaning would empty the database; restore it from a backup",
             ),
-            Refusal::ClockBehind { days } => write!(f, "the newest snapshot is {days:.1} days in the future; {CLOCK}"),
-            Refusal::ClockAhead { days } => write!(f, "the newest snapshot is {days:.1} days old; {CLOCK}"),
-            Refusal::Raised(raised) => raised.fmt(f),
-            Refusal::Options(why) => f.write_str(why),
+            CleaningRefusal::ClockBehind { days } => {
+                write!(f, "the newest snapshot is {days:.1} days in the future; {CLOCK}")
+            }
+            CleaningRefusal::ClockAhead { days } => write!(f, "the newest snapshot is {days:.1} days old; {CLOCK}"),
+            CleaningRefusal::Raised(raised) => raised.fmt(f),
+            CleaningRefusal::Options(why) => f.write_str(why),
         }
     }
 }
 
-impl Serialize for Refusal {
+impl Serialize for CleaningRefusal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -130,7 +132,7 @@ pub struct CleaningPlan {
     /// When the space comes free.
     pub space_comes_free: Comeback,
     /// Why nothing is done.
-    pub refused: Option<Refusal>,
+    pub refused: Option<CleaningRefusal>,
     /// What was odd.
     pub odd: Vec<Odd>,
 }

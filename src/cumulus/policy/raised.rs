@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The step in which the old cleaner would have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum At {
+pub enum RaisedAt {
     /// Making the list of segments by benefit (eras A and B).
     CleaningList,
     /// Grouping the expired objects by age (eras A and B).
@@ -19,10 +19,9 @@ pub enum At {
 /// The exception with which it would have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
+pub enum RaisedFault {
     /// Arithmetic with NULL.
     Null,
-    /// A division by 0.
     DivisionByZero,
     /// A sum beyond 64 bits.
     Overflow,
@@ -36,9 +35,9 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Raised {
     /// The step.
-    pub at: At,
+    pub at: RaisedAt,
     /// The exception.
-    pub fault: Fault,
+    pub fault: RaisedFault,
     /// The segment, where it is about one.
     pub segment: Option<i64>,
 }
@@ -46,16 +45,16 @@ pub struct Raised {
 impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fault = match self.fault {
-            Fault::Null => "arithmetic with NULL",
-            Fault::DivisionByZero => "division by zero",
-            Fault::Overflow => "integer overflow",
-            Fault::UnknownSegment => "a usage row for an unknown segment",
-            Fault::NotANumber => "a benefit that is not a number",
+            RaisedFault::Null => "arithmetic with NULL",
+            RaisedFault::DivisionByZero => "division by zero",
+            RaisedFault::Overflow => "integer overflow",
+            RaisedFault::UnknownSegment => "a usage row for an unknown segment",
+            RaisedFault::NotANumber => "a benefit that is not a number",
         };
         let at = match self.at {
-            At::CleaningList => "the cleaning list",
-            At::Balance => "grouping by age",
-            At::Utilization => "computing utilization",
+            RaisedAt::CleaningList => "the cleaning list",
+            RaisedAt::Balance => "grouping by age",
+            RaisedAt::Utilization => "computing utilization",
         };
         write!(f, "the old cleaner fails here: {fault} in {at}")?;
         match self.segment {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::options::{Clock, Era, Mode, Options};
-use super::plan::Refusal;
+use super::options::{ClockTrust, Era, Mode, Options};
+use super::plan::CleaningRefusal;
 
 /// A newest snapshot from further ahead than this means that the clock has jumped back.
 const MOST_DAYS_AHEAD: f64 = 1.0;
@@ -50,12 +50,12 @@ pub fn retain(
     snapshots: &[SnapshotFigures],
     holds_data: bool,
     options: &Options,
-) -> Result<Retention, Refusal> {
+) -> Result<Retention, CleaningRefusal> {
     if options.mode == Mode::Careful {
         if snapshots.is_empty() && holds_data {
-            return Err(Refusal::NoSnapshots);
+            return Err(CleaningRefusal::NoSnapshots);
         }
-        if options.clock == Clock::Wall {
+        if options.clock == ClockTrust::Wall {
             judge_clock(snapshots, options.now)?;
         }
     }
@@ -73,15 +73,15 @@ pub fn retain(
     Ok(Retention { kept: kept.into_iter().collect(), dropped, greatest })
 }
 
-fn judge_clock(snapshots: &[SnapshotFigures], now: f64) -> Result<(), Refusal> {
+fn judge_clock(snapshots: &[SnapshotFigures], now: f64) -> Result<(), CleaningRefusal> {
     let newest = snapshots.iter().filter_map(|s| s.timestamp).filter(|t| t.is_finite()).fold(None, |a, b| match a {
         Some(a) if a >= b => Some(a),
         _ => Some(b),
     });
     let Some(newest) = newest else { return Ok(()) };
     match now - newest {
-        days if days < -MOST_DAYS_AHEAD => Err(Refusal::ClockBehind { days: -days }),
-        days if days > MOST_DAYS_AGO => Err(Refusal::ClockAhead { days }),
+        days if days < -MOST_DAYS_AHEAD => Err(CleaningRefusal::ClockBehind { days: -days }),
+        days if days > MOST_DAYS_AGO => Err(CleaningRefusal::ClockAhead { days }),
         _ => Ok(()),
     }
 }
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn nothing_is_destroyed_for_want_of_snapshots() {
-        assert_eq!(retain(Era::A, &[], true, &options(Mode::Careful)), Err(Refusal::NoSnapshots));
+        assert_eq!(retain(Era::A, &[], true, &options(Mode::Careful)), Err(CleaningRefusal::NoSnapshots));
         assert_eq!(retain(Era::A, &[], false, &options(Mode::Careful)), Ok(Retention::default()));
         assert_eq!(retain(Era::A, &[], true, &options(Mode::Compat)), Ok(Retention::default()));
     }
@@ -158,9 +158,9 @@ mod tests {
     fn only_the_wall_clock_is_judged() {
         let all = [snapshot(1, None, 90.0, 1.0)];
         let at = |now, clock| retain(Era::A, &all, true, &Options { clock, ..Options::at(now) });
-        assert_eq!(at(88.0, Clock::Wall), Err(Refusal::ClockBehind { days: 2.0 }));
-        assert_eq!(at(1090.0, Clock::Wall), Err(Refusal::ClockAhead { days: 1000.0 }));
-        for (now, clock) in [(89.5, Clock::Wall), (88.0, Clock::Given), (1090.0, Clock::Accepted)] {
+        assert_eq!(at(88.0, ClockTrust::Wall), Err(CleaningRefusal::ClockBehind { days: 2.0 }));
+        assert_eq!(at(1090.0, ClockTrust::Wall), Err(CleaningRefusal::ClockAhead { days: 1000.0 }));
+        for (now, clock) in [(89.5, ClockTrust::Wall), (88.0, ClockTrust::Given), (1090.0, ClockTrust::Accepted)] {
             assert!(at(now, clock).is_ok(), "{now}");
         }
     }

@@ -6,15 +6,14 @@
 use std::sync::Arc;
 
 use super::judge::SegmentFigures;
-use super::moment::Moment;
+use super::moment::StoredTime;
 use super::names;
 use super::number::Number;
 use super::options::{Era, Mode};
 
 /// What garbage collection does with a segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Fate {
-    /// It stays.
+pub enum SegmentFate {
     #[default]
     Stays,
     /// Its blocks go, its row stays (era B).
@@ -25,7 +24,7 @@ pub enum Fate {
 
 /// What may be true of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum SegmentMark {
     /// A kept snapshot uses it.
     InUse = 1,
     /// It was cleaned before (era B).
@@ -59,7 +58,7 @@ const TIME: usize = FIGURES;
 
 /// What stands in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CellKind {
     Nothing,
     Whole,
     Real,
@@ -79,7 +78,7 @@ pub struct SegmentRecord {
     /// How many blocks it has, 2^32 - 1 if more.
     pub blocks: u32,
     /// What is done with it.
-    pub fate: Fate,
+    pub fate: SegmentFate,
     /// Two bits for each cell.
     kinds: u8,
     marks: u8,
@@ -89,12 +88,12 @@ pub struct SegmentRecord {
 
 impl SegmentRecord {
     /// Whether something is true of it.
-    pub fn is(&self, mark: Mark) -> bool {
+    pub fn is(&self, mark: SegmentMark) -> bool {
         self.marks & mark as u8 != 0
     }
 
     /// Makes it true, or not.
-    pub fn set(&mut self, mark: Mark, truth: bool) {
+    pub fn set(&mut self, mark: SegmentMark, truth: bool) {
         if truth {
             self.marks |= mark as u8;
         } else {
@@ -102,16 +101,16 @@ impl SegmentRecord {
         }
     }
 
-    fn kind(&self, cell: usize) -> Kind {
+    fn kind(&self, cell: usize) -> CellKind {
         match self.kinds >> (2 * cell) & 3 {
-            0 => Kind::Nothing,
-            1 => Kind::Whole,
-            2 => Kind::Real,
-            _ => Kind::Beside,
+            0 => CellKind::Nothing,
+            1 => CellKind::Whole,
+            2 => CellKind::Real,
+            _ => CellKind::Beside,
         }
     }
 
-    fn put(&mut self, cell: usize, kind: Kind, bits: u64) {
+    fn put(&mut self, cell: usize, kind: CellKind, bits: u64) {
         self.kinds = self.kinds & !(3 << (2 * cell)) | (kind as u8) << (2 * cell);
         self.cells[cell] = bits;
     }
@@ -140,11 +139,11 @@ impl SegmentTable {
             None => {
                 let start = self.texts.len() as u64;
                 self.texts.push_str(name);
-                ([start, self.texts.len() as u64], Mark::NamedByText as u8)
+                ([start, self.texts.len() as u64], SegmentMark::NamedByText as u8)
             }
         };
         let cells = [0; FIGURES + 1];
-        let fate = Fate::Stays;
+        let fate = SegmentFate::Stays;
         self.records.push(SegmentRecord { id, name: packed, cells, blocks: 0, fate, kinds: 0, marks, reason: 0 });
         self.records.len() - 1
     }
@@ -153,7 +152,7 @@ impl SegmentTable {
     pub fn name(&self, place: usize) -> Arc<str> {
         let record = &self.records[place];
         let [high, low] = record.name;
-        if record.is(Mark::NamedByText) {
+        if record.is(SegmentMark::NamedByText) {
             return self.texts[high as usize..low as usize].into();
         }
         names::unpack(u128::from(high) << 64 | u128::from(low)).into()
@@ -164,10 +163,10 @@ impl SegmentTable {
         let record = &self.records[place];
         let bits = record.cells[figure as usize];
         match record.kind(figure as usize) {
-            Kind::Nothing => None,
-            Kind::Whole => Some(Number::Int((bits as i64).into())),
-            Kind::Real => Some(Number::Real(f64::from_bits(bits))),
-            Kind::Beside => Some(Number::Int(self.wide[bits as usize])),
+            CellKind::Nothing => None,
+            CellKind::Whole => Some(Number::Int((bits as i64).into())),
+            CellKind::Real => Some(Number::Real(f64::from_bits(bits))),
+            CellKind::Beside => Some(Number::Int(self.wide[bits as usize])),
         }
     }
 
@@ -175,13 +174,13 @@ impl SegmentTable {
     pub fn set_figure(&mut self, place: usize, figure: Figure, number: Option<Number>) {
         let (record, cell) = (&mut self.records[place], figure as usize);
         match number {
-            None => record.put(cell, Kind::Nothing, 0),
-            Some(Number::Real(x)) => record.put(cell, Kind::Real, x.to_bits()),
+            None => record.put(cell, CellKind::Nothing, 0),
+            Some(Number::Real(x)) => record.put(cell, CellKind::Real, x.to_bits()),
             Some(Number::Int(n)) => match i64::try_from(n) {
-                Ok(n) => record.put(cell, Kind::Whole, n as u64),
-                Err(_) if record.kind(cell) == Kind::Beside => self.wide[record.cells[cell] as usize] = n,
+                Ok(n) => record.put(cell, CellKind::Whole, n as u64),
+                Err(_) if record.kind(cell) == CellKind::Beside => self.wide[record.cells[cell] as usize] = n,
                 Err(_) => {
-                    record.put(cell, Kind::Beside, self.wide.len() as u64);
+                    record.put(cell, CellKind::Beside, self.wide.len() as u64);
                     self.wide.push(n);
                 }
             },
@@ -195,24 +194,26 @@ impl SegmentTable {
     }
 
     /// When its newest part was written.
-    pub fn mtime(&self, place: usize) -> Moment {
+    pub fn mtime(&self, place: usize) -> StoredTime {
         let record = &self.records[place];
         match record.kind(TIME) {
-            Kind::Real => Moment::Day(f64::from_bits(record.cells[TIME])),
-            Kind::Beside => Moment::Text(self.times[record.cells[TIME] as usize].clone()),
-            Kind::Nothing | Kind::Whole => Moment::Unknown,
+            CellKind::Real => StoredTime::Day(f64::from_bits(record.cells[TIME])),
+            CellKind::Beside => StoredTime::Text(self.times[record.cells[TIME] as usize].clone()),
+            CellKind::Nothing | CellKind::Whole => StoredTime::Unknown,
         }
     }
 
     /// Notes when its newest part was written.
-    pub fn set_mtime(&mut self, place: usize, mtime: Moment) {
+    pub fn set_mtime(&mut self, place: usize, mtime: StoredTime) {
         let record = &mut self.records[place];
         match mtime {
-            Moment::Unknown => record.put(TIME, Kind::Nothing, 0),
-            Moment::Day(day) => record.put(TIME, Kind::Real, day.to_bits()),
-            Moment::Text(text) if record.kind(TIME) == Kind::Beside => self.times[record.cells[TIME] as usize] = text,
-            Moment::Text(text) => {
-                record.put(TIME, Kind::Beside, self.times.len() as u64);
+            StoredTime::Unknown => record.put(TIME, CellKind::Nothing, 0),
+            StoredTime::Day(day) => record.put(TIME, CellKind::Real, day.to_bits()),
+            StoredTime::Text(text) if record.kind(TIME) == CellKind::Beside => {
+                self.times[record.cells[TIME] as usize] = text
+            }
+            StoredTime::Text(text) => {
+                record.put(TIME, CellKind::Beside, self.times.len() as u64);
                 self.times.push(text);
             }
         }
@@ -254,10 +255,10 @@ impl SegmentTable {
             block_bytes,
             mtime: self.mtime(place),
             blocks: record.blocks.into(),
-            expired: record.is(Mark::Expired),
+            expired: record.is(SegmentMark::Expired),
             eligible: match era {
-                Era::A => record.is(Mark::InUse),
-                Era::B => record.is(Mark::InUse) && !record.is(Mark::Cleaned),
+                Era::A => record.is(SegmentMark::InUse),
+                Era::B => record.is(SegmentMark::InUse) && !record.is(SegmentMark::Cleaned),
                 Era::C => true,
             },
             unreadable: self.unreadable(place),
@@ -293,7 +294,7 @@ mod tests {
         table.add(place, Figure::BlockBytes, Number::Int(i64::MAX.into()));
         table.set_figure(place, Figure::Used, Some(Number::Real(0.7)));
         table.set_figure(place, Figure::Size, Some(Number::Int(4_194_304)));
-        table.set_mtime(place, Moment::Day(2_454_400.5));
+        table.set_mtime(place, StoredTime::Day(2_454_400.5));
         assert!(table.texts.is_empty() && table.wide.is_empty() && table.times.is_empty());
     }
 
@@ -319,7 +320,9 @@ mod tests {
             assert_eq!(table.figure(2, figure), number);
         }
         assert_eq!(table.figure(2, Figure::Used), Some(Number::Real(-0.5)));
-        for mtime in [Moment::Text("a".into()), Moment::Text("b".into()), Moment::Day(0.1), Moment::Unknown] {
+        for mtime in
+            [StoredTime::Text("a".into()), StoredTime::Text("b".into()), StoredTime::Day(0.1), StoredTime::Unknown]
+        {
             table.set_mtime(2, mtime.clone());
             assert_eq!(table.mtime(2), mtime);
         }

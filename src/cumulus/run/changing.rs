@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use super::timing::Work;
-use super::{CleaningRun, Stage, fail_point};
+use super::timing::WorkKind;
+use super::{CleaningRun, RunStage, fail_point};
 use crate::cumulus::applier::Applier;
 use crate::cumulus::copier::Copier;
 use crate::cumulus::decision::Finished;
 use crate::cumulus::local_db::Begin;
-use crate::cumulus::settings::Manner;
+use crate::cumulus::settings::CleaningMode;
 use crate::cumulus::shown;
-use crate::cumulus::steps::{Step, StepDone};
+use crate::cumulus::steps::{CleaningStep, StepDone};
 use crate::error::Result;
 
 impl CleaningRun {
     /// Begins to do a plan: with a copy if one is wanted and not made yet.
     pub(super) fn begin(&mut self, applier: Applier) -> Result<()> {
         let d = applier.decision();
-        let usage = if applier.upcoming().step <= Step::UsageRows { self.usage_rows } else { 0 };
+        let usage = if applier.upcoming().step <= CleaningStep::UsageRows { self.usage_rows } else { 0 };
         let removed = self.shown.as_ref().map(|plan| plan.removed).unwrap_or_default();
         let touched = d.touched.iter().fold(0u64, |sum, touched| sum.saturating_add(u64::from(touched.blocks).max(1)));
         let changes = [removed.snapshots, usage, removed.blocks, touched];
@@ -25,9 +25,9 @@ impl CleaningRun {
         self.stage = match self.settings.backup.as_ref().filter(|_| !self.backed_up) {
             Some(to) => {
                 let copier = Copier::start(&self.database, to, self.settings.older_copy)?;
-                Stage::Copying(copier, Box::new(applier))
+                RunStage::Copying(copier, Box::new(applier))
             }
-            None => Stage::Keeping(None, Box::new(applier)),
+            None => RunStage::Keeping(None, Box::new(applier)),
         };
         Ok(())
     }
@@ -44,43 +44,43 @@ impl CleaningRun {
             copier.as_mut().map_or(Ok(()), Copier::finish)
         };
         if let Err(error) = keep() {
-            self.stage = Stage::Keeping(copier, applier);
+            self.stage = RunStage::Keeping(copier, applier);
             return Err(error);
         }
         self.backed_up |= copier.is_some();
-        self.stage = Stage::Changing(applier);
+        self.stage = RunStage::Changing(applier);
         Ok(())
     }
 
     pub(super) fn copy(&mut self, copier: Copier, applier: Box<Applier>) -> Result<()> {
-        let pages = self.rows(Work::Copying);
+        let pages = self.rows(WorkKind::Copying);
         let copied = self.locked(Some(Begin::Reading), |run| {
-            run.timed(Work::Copying, pages, |run| {
+            run.timed(WorkKind::Copying, pages, |run| {
                 let copied = run.db().transact(Begin::Reading, "back up", |_| Ok(copier.step(pages)?))?;
                 Ok((copied, pages))
             })
         });
         match copied {
             Ok(copied) if !copied.more => {
-                self.stage = Stage::Keeping(Some(copier), applier);
+                self.stage = RunStage::Keeping(Some(copier), applier);
                 Ok(())
             }
             other => {
-                self.stage = Stage::Copying(copier, applier);
+                self.stage = RunStage::Copying(copier, applier);
                 other.map(|_| ())
             }
         }
     }
 
     pub(super) fn change(&mut self, mut applier: Box<Applier>) -> Result<()> {
-        if self.settings.manner == Manner::AtOnce {
+        if self.settings.manner == CleaningMode::AtOnce {
             // A failure changes nothing but the place that the plan has come to: it is taken up from where it is kept.
             self.locked(Some(Begin::Writing), |run| applier.all_at_once(run.db()))?;
             self.changed(applier);
             return Ok(());
         }
         let upcoming = applier.upcoming();
-        let work = Work::Changing(upcoming.step);
+        let work = WorkKind::Changing(upcoming.step);
         let rows = self.rows(work);
         let step = self.locked(Some(Begin::Writing), |run| {
             run.timed(work, rows, |run| {
@@ -98,14 +98,14 @@ impl CleaningRun {
                 self.rows_done = self.rows_done.saturating_add(rows);
                 self.untidied = self.untidied.saturating_add(self.locks.last());
                 if more {
-                    self.stage = Stage::Changing(applier);
+                    self.stage = RunStage::Changing(applier);
                     return Ok(());
                 }
                 self.changed(applier);
                 Ok(())
             }
             Err(error) => {
-                self.stage = Stage::Changing(applier);
+                self.stage = RunStage::Changing(applier);
                 Err(error)
             }
         }
@@ -113,7 +113,7 @@ impl CleaningRun {
 
     fn changed(&mut self, applier: Box<Applier>) {
         self.untidied = Duration::MAX;
-        self.stage = Stage::Closing(applier);
+        self.stage = RunStage::Closing(applier);
     }
 
     /// Keeps that all is done, once it is on the disk: a crash from here on does nothing twice, limits included.
@@ -121,12 +121,12 @@ impl CleaningRun {
         fail_point("cleaning::before_close");
         let finished = Finished::new(&self.locks, self.lock_overrun, self.elapsed());
         if let Err(error) = self.db().sync_log().and_then(|()| applier.close(self.db(), finished.clone())) {
-            self.stage = Stage::Closing(applier);
+            self.stage = RunStage::Closing(applier);
             return Err(error);
         }
         fail_point("cleaning::after_close");
         self.finished = Some(finished);
-        self.stage = Stage::Done;
+        self.stage = RunStage::Done;
         Ok(())
     }
 }

@@ -14,21 +14,21 @@ use std::time::{Duration, Instant};
 
 use super::applier::Applier;
 use super::copier::Copier;
-use super::decision::{Decision, Finished};
-use super::gate::{Gate, Make};
+use super::decision::{CleaningDecision, Finished};
+use super::gate::{CleanerGate, Make};
 use super::local_db::LocalDb;
 use super::locks::{LockOverrun, LockTimes};
 use super::policy::{CleaningPlan, Options};
-use super::report::{CleaningReport, Doing, Outcome, Progress};
-use super::settings::{CleaningSettings, Manner};
+use super::report::{CleaningReport, Doing, RunProgress, StepResult};
+use super::settings::{CleaningMode, CleaningSettings};
 use super::shown;
 use super::survey::Survey;
 use crate::cumulus::LocalDbError;
 use crate::error::Result;
 use crate::policy::pace::Pace;
-use timing::Work;
+use timing::WorkKind;
 
-enum Stage {
+enum RunStage {
     Opening,
     Reading(Box<Survey>),
     Copying(Copier, Box<Applier>),
@@ -46,10 +46,10 @@ pub struct CleaningRun {
     options: Options,
     /// The file itself, once it was looked for: whatever stands beside it stands beside that name.
     database: PathBuf,
-    gate: Gate,
+    gate: CleanerGate,
     db: Option<LocalDb>,
-    stage: Stage,
-    pace: Pace<Work>,
+    stage: RunStage,
+    pace: Pace<WorkKind>,
     locks: LockTimes,
     /// Why the lock was held for longer than a slice, once it was and that is known.
     lock_overrun: Option<LockOverrun>,
@@ -89,9 +89,9 @@ impl CleaningRun {
         let database = settings.database.clone();
         CleaningRun {
             options: settings.options_at(now),
-            gate: Gate::new(&database, Make::No),
+            gate: CleanerGate::new(&database, Make::No),
             db: None,
-            stage: Stage::Opening,
+            stage: RunStage::Opening,
             pace: Pace::new(settings.slice),
             locks: LockTimes::default(),
             lock_overrun: None,
@@ -115,14 +115,14 @@ impl CleaningRun {
     /// What comes next.
     pub fn doing(&self) -> Doing {
         match &self.stage {
-            Stage::Opening => Doing::Opening,
-            Stage::Reading(_) => Doing::Reading,
-            Stage::Copying(..) => Doing::Copying,
-            Stage::Keeping(..) => Doing::Keeping,
+            RunStage::Opening => Doing::Opening,
+            RunStage::Reading(_) => Doing::Reading,
+            RunStage::Copying(..) => Doing::Copying,
+            RunStage::Keeping(..) => Doing::Keeping,
             _ if self.is_to_be_tidied() => Doing::Tidying,
-            Stage::Closing(_) => Doing::Keeping,
-            Stage::Changing(applier) => Doing::Changing(applier.upcoming().step),
-            Stage::Done => Doing::Done,
+            RunStage::Closing(_) => Doing::Keeping,
+            RunStage::Changing(applier) => Doing::Changing(applier.upcoming().step),
+            RunStage::Done => Doing::Done,
         }
     }
 
@@ -155,34 +155,34 @@ impl CleaningRun {
     ///
     /// # Errors
     /// What waiting does not help: a damaged database, one that is none, a backup's file that is there already.
-    pub fn next_step(&mut self) -> Result<Progress> {
+    pub fn next_step(&mut self) -> Result<RunProgress> {
         let (doing, locks_before) = (self.doing(), self.locks.count());
         // What fails and does not say where to go on begins anew, with the plan that is kept.
-        let stage = std::mem::replace(&mut self.stage, Stage::Opening);
+        let stage = std::mem::replace(&mut self.stage, RunStage::Opening);
         let done = match stage {
             _ if doing == Doing::Tidying => self.tidy(stage),
-            Stage::Opening => self.open(),
-            Stage::Reading(survey) => self.read(survey),
-            Stage::Copying(copier, applier) => self.copy(copier, applier),
-            Stage::Keeping(copier, applier) => self.keep(copier, applier),
-            Stage::Changing(applier) => self.change(applier),
-            Stage::Closing(applier) => self.close(applier),
-            Stage::Done => {
-                self.stage = Stage::Done;
+            RunStage::Opening => self.open(),
+            RunStage::Reading(survey) => self.read(survey),
+            RunStage::Copying(copier, applier) => self.copy(copier, applier),
+            RunStage::Keeping(copier, applier) => self.keep(copier, applier),
+            RunStage::Changing(applier) => self.change(applier),
+            RunStage::Closing(applier) => self.close(applier),
+            RunStage::Done => {
+                self.stage = RunStage::Done;
                 Ok(())
             }
         };
         let outcome = match done {
-            Ok(()) if matches!(self.stage, Stage::Done) && self.doing() == Doing::Done => {
+            Ok(()) if matches!(self.stage, RunStage::Done) && self.doing() == Doing::Done => {
                 self.rows_planned = self.rows_done;
-                Outcome::Finished
+                StepResult::Finished
             }
-            Ok(()) => Outcome::More,
+            Ok(()) => StepResult::More,
             Err(error) if matches!(error.downcast_ref(), Some(LocalDbError::PlanStale { .. })) => {
                 self.plan_again()?;
-                Outcome::Stale
+                StepResult::Stale
             }
-            Err(error) if error.retry() == crate::Retry::Helps => Outcome::Later(error),
+            Err(error) if error.retry() == crate::Retry::Helps => StepResult::Later(error),
             Err(error) => {
                 self.leave_nothing_new();
                 return Err(error);
@@ -190,7 +190,7 @@ impl CleaningRun {
         };
         let lock = if self.locks.count() > locks_before { self.locks.last() } else { Duration::ZERO };
         let (rows_done, rows_planned) = (self.rows_done, self.rows_planned.max(self.rows_done));
-        Ok(Progress { doing, rows_done, rows_planned, lock, outcome })
+        Ok(RunProgress { doing, rows_done, rows_planned, lock, outcome })
     }
 
     /// The report of a run that is finished. One that has changed something gives the same report again, until
@@ -224,7 +224,7 @@ impl CleaningRun {
         due && self.db.as_ref().is_some_and(|db| !db.reading_locks())
     }
 
-    fn tidy(&mut self, stage: Stage) -> Result<()> {
+    fn tidy(&mut self, stage: RunStage) -> Result<()> {
         self.stage = stage;
         self.untidied = Duration::ZERO;
         let since = (self.now)();
@@ -236,9 +236,9 @@ impl CleaningRun {
     fn plan_again(&mut self) -> Result<()> {
         self.planned_again += 1;
         self.resumed = false;
-        self.stage = Stage::Opening;
+        self.stage = RunStage::Opening;
         self.shown = None;
-        if self.settings.manner == Manner::DryRun { Ok(()) } else { Decision::forget(&self.database) }
+        if self.settings.manner == CleaningMode::DryRun { Ok(()) } else { CleaningDecision::forget(&self.database) }
     }
 
     /// The open database.

@@ -2,21 +2,21 @@
 
 use std::fs;
 
-use super::timing::Work;
-use super::{CleaningRun, Stage};
-use crate::cumulus::applier::{Applier, Kept};
+use super::timing::WorkKind;
+use super::{CleaningRun, RunStage};
+use crate::cumulus::applier::{Applier, KeptDecision};
 use crate::cumulus::gate::Make;
 use crate::cumulus::local_db::{Begin, LocalDb};
 use crate::cumulus::opening::Purpose;
-use crate::cumulus::settings::Manner;
-use crate::cumulus::survey::{Planned, Survey, plan};
+use crate::cumulus::settings::CleaningMode;
+use crate::cumulus::survey::{Survey, SurveyedPlan, plan};
 use crate::cumulus::{copier, place, shown};
 use crate::error::{Error, Result};
 
 impl CleaningRun {
     pub(super) fn open(&mut self) -> Result<()> {
         if self.db.is_none() {
-            let dry = self.settings.manner == Manner::DryRun;
+            let dry = self.settings.manner == CleaningMode::DryRun;
             let (make, purpose) = if dry { (Make::No, Purpose::Look) } else { (Make::IfAllowed, Purpose::Clean) };
             self.database = place::resolve_own(&self.settings.database)?;
             // Before anything is made beside it.
@@ -26,18 +26,18 @@ impl CleaningRun {
             self.db = Some(db);
         }
         self.estimate()?;
-        if self.settings.manner == Manner::DryRun {
+        if self.settings.manner == CleaningMode::DryRun {
             return self.survey();
         }
         self.db().refuse_read_only()?;
         match self.locked(Some(Begin::Reading), |run| Applier::kept(run.db(), &run.options))? {
-            Kept::Nothing => {
+            KeptDecision::Nothing => {
                 if let Some(to) = self.settings.backup.as_ref().filter(|_| !self.backed_up) {
                     copier::refuse_target(&self.database, to, self.settings.older_copy)?;
                 }
                 self.survey()
             }
-            Kept::Begun(applier) => {
+            KeptDecision::Begun(applier) => {
                 // Made before the plan was kept, so before the first change.
                 self.backed_up |= self.settings.backup.as_ref().is_some_and(|to| to.exists());
                 // Else it is this run's own plan, begun again after something was in the way.
@@ -47,18 +47,18 @@ impl CleaningRun {
                 }
                 self.begin(*applier)
             }
-            Kept::Finished(finished) => {
+            KeptDecision::Finished(finished) => {
                 self.resumed = true;
                 self.shown = shown::read(&self.database);
                 self.finished = Some(finished);
-                self.stage = Stage::Done;
+                self.stage = RunStage::Done;
                 Ok(())
             }
         }
     }
 
     fn survey(&mut self) -> Result<()> {
-        if self.settings.manner == Manner::AtOnce {
+        if self.settings.manner == CleaningMode::AtOnce {
             let planned = self.locked(Some(Begin::Reading), |run| {
                 let options = run.options.clone();
                 match &mut run.db {
@@ -69,14 +69,14 @@ impl CleaningRun {
             return self.planned(planned);
         }
         self.rows_done = 0;
-        self.stage = Stage::Reading(Box::new(Survey::new(self.db(), self.options.clone())));
+        self.stage = RunStage::Reading(Box::new(Survey::new(self.db(), self.options.clone())));
         Ok(())
     }
 
     pub(super) fn read(&mut self, mut survey: Box<Survey>) -> Result<()> {
-        let rows = self.rows(Work::Reading);
+        let rows = self.rows(WorkKind::Reading);
         let step = self.locked(Some(Begin::Reading), |run| {
-            run.timed(Work::Reading, rows, |run| {
+            run.timed(WorkKind::Reading, rows, |run| {
                 let done = survey.read_step(run.db(), rows)?;
                 Ok((done, done))
             })
@@ -85,22 +85,22 @@ impl CleaningRun {
             Ok(rows) => {
                 self.rows_done = self.rows_done.saturating_add(rows);
                 if survey.conclude() {
-                    self.stage = Stage::Reading(survey);
+                    self.stage = RunStage::Reading(survey);
                     return Ok(());
                 }
                 self.planned(survey.into_planned())
             }
             Err(error) => {
-                self.stage = Stage::Reading(survey);
+                self.stage = RunStage::Reading(survey);
                 Err(error)
             }
         }
     }
 
-    fn planned(&mut self, planned: Planned) -> Result<()> {
-        if self.settings.manner == Manner::DryRun || planned.plan().refused.is_some() {
+    fn planned(&mut self, planned: SurveyedPlan) -> Result<()> {
+        if self.settings.manner == CleaningMode::DryRun || planned.plan().refused.is_some() {
             self.shown = Some(planned.into_plan());
-            self.stage = Stage::Done;
+            self.stage = RunStage::Done;
             self.leave_nothing_new();
             return Ok(());
         }

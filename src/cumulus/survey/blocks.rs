@@ -4,12 +4,12 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
-use super::rows::Stretch;
-use crate::cumulus::policy::{Era, Fate, Figure, Mark, Mode, Moment, Number};
+use super::rows::TableRange;
+use crate::cumulus::policy::{Era, Figure, Mode, Number, SegmentFate, SegmentMark, StoredTime};
 use crate::cumulus::value;
 
 impl Gathered {
-    pub(super) fn read_blocks(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    pub(super) fn read_blocks(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         let sql = format!(
             "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL{} FROM block_index WHERE blockid >= ?1 \
              ORDER BY blockid LIMIT ?2",
@@ -45,11 +45,11 @@ impl Gathered {
         let era = self.schema.era;
         let table = &mut self.segments;
         let record = &mut table.records[place];
-        let stays = record.fate == Fate::Stays;
+        let stays = record.fate == SegmentFate::Stays;
         self.removed.blocks += u64::from(!stays);
         record.blocks = record.blocks.saturating_add(1);
         if expired {
-            record.set(Mark::Expired, true);
+            record.set(SegmentMark::Expired, true);
         }
         let (size, odd_size) = size_of(size, self.mode);
         if let Some(size) = size {
@@ -65,22 +65,22 @@ impl Gathered {
             return Ok(());
         }
         let written = match (time, self.mode) {
-            (ValueRef::Real(day), _) if day.is_finite() => Moment::Day(day),
+            (ValueRef::Real(day), _) if day.is_finite() => StoredTime::Day(day),
             (time, Mode::Compat) => value::moment(time),
             (time, Mode::Careful) => match value::careful_moment(conn, time)? {
                 Ok(moment) => moment,
                 Err(why) => {
                     table.set_unreadable(place, why);
-                    Moment::Unknown
+                    StoredTime::Unknown
                 }
             },
         };
         match (table.mtime(place), written) {
-            (Moment::Day(newest), Moment::Day(day)) if day <= newest => {}
+            (StoredTime::Day(newest), StoredTime::Day(day)) if day <= newest => {}
             (newest, written) => table.set_mtime(place, value::later(newest, written)),
         }
         if self.used.contains_near(block) {
-            table.records[place].set(Mark::InUse, true);
+            table.records[place].set(SegmentMark::InUse, true);
             self.live_used.insert(block);
             if let Some(size) = size {
                 table.add(place, Figure::Used, size);
@@ -107,7 +107,7 @@ impl Gathered {
     }
 
     /// Counts the signatures of blocks that go or are not there.
-    pub(super) fn read_signatures(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    pub(super) fn read_signatures(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         // Deleting a row reads what an index of it holds.
         let others = self.schema.read_with_signatures();
         let sql =
@@ -122,7 +122,7 @@ impl Gathered {
     }
 
     /// Counts the ages of the blocks that are, or are to be, expired.
-    pub(super) fn read_ages(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    pub(super) fn read_ages(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         let sql = format!(
             "SELECT blockid, segmentid, {}, {}, expired IS NOT NULL FROM block_index WHERE blockid >= ?1 \
              ORDER BY blockid LIMIT ?2",
@@ -149,7 +149,7 @@ impl Gathered {
         match self.place(id) {
             Some(place) => {
                 let record = &self.segments.records[place];
-                record.is(Mark::Touched) && (expired || record.is(Mark::Marked))
+                record.is(SegmentMark::Touched) && (expired || record.is(SegmentMark::Marked))
             }
             None => expired && self.regroups_orphans(),
         }

@@ -1,8 +1,10 @@
 //! What follows from the figures: the fate of segments, the choice of the policy, the groups.
 
-use super::{Gathered, Stage};
+use super::{Gathered, SurveyStage};
 use crate::cumulus::decision::Usage;
-use crate::cumulus::policy::{Choice, Era, Fate, Figure, Mark, Mode, Number, Options, Part, Refusal, balance};
+use crate::cumulus::policy::{
+    Choice, CleaningRefusal, Era, Figure, Mode, Number, Options, RunPart, SegmentFate, SegmentMark, balance,
+};
 use crate::cumulus::touched::{Touched, TouchedList};
 
 impl Gathered {
@@ -18,7 +20,7 @@ impl Gathered {
                 self.touch();
                 self.choice = Some(choice);
             }
-            Err(raised) => self.plan.refused = Some(Refusal::Raised(raised)),
+            Err(raised) => self.plan.refused = Some(CleaningRefusal::Raised(raised)),
         }
     }
 
@@ -28,14 +30,14 @@ impl Gathered {
         let table = &mut self.segments;
         for place in 0..table.records.len() {
             let record = &mut table.records[place];
-            if era == Era::A && !record.is(Mark::InUse) {
-                record.fate = Fate::Dead;
+            if era == Era::A && !record.is(SegmentMark::InUse) {
+                record.fate = SegmentFate::Dead;
                 self.removed.blocks += u64::from(record.blocks);
             }
             match record.fate {
-                Fate::Stays => {}
-                Fate::Reaped => self.decision.reaped.push(record.id),
-                Fate::Dead => {
+                SegmentFate::Stays => {}
+                SegmentFate::Reaped => self.decision.reaped.push(record.id),
+                SegmentFate::Dead => {
                     self.removed.segments += 1;
                     self.decision.dead.push(record.id);
                     let known = table.figure(place, Figure::Size).or(table.figure(place, Figure::BlockBytes));
@@ -76,14 +78,14 @@ impl Gathered {
         let (era, balances) = (self.schema.era, self.balances());
         for place in 0..self.segments.records.len() {
             let record = &mut self.segments.records[place];
-            if record.fate != Fate::Stays || record.is(Mark::Untouchable) {
+            if record.fate != SegmentFate::Stays || record.is(SegmentMark::Untouchable) {
                 continue;
             }
-            let (marked, blocks) = (record.is(Mark::Marked), record.blocks);
-            let regrouped = balances && blocks > 0 && (marked || record.is(Mark::Expired));
-            record.set(Mark::Touched, marked || regrouped);
+            let (marked, blocks) = (record.is(SegmentMark::Marked), record.blocks);
+            let regrouped = balances && blocks > 0 && (marked || record.is(SegmentMark::Expired));
+            record.set(SegmentMark::Touched, marked || regrouped);
             // Era A takes the mean over the segments in use; a careful run counts an unknown size as 0.
-            if regrouped && (era != Era::A || record.is(Mark::InUse)) {
+            if regrouped && (era != Era::A || record.is(SegmentMark::InUse)) {
                 let (recorded, blocks) =
                     (self.segments.figure(place, Figure::Size), self.segments.figure(place, Figure::BlockBytes));
                 self.histogram.add_segment(match (era, self.mode) {
@@ -111,13 +113,13 @@ impl Gathered {
                 marked: false,
             })
             .peekable();
-        let of_table = self.segments.records.iter().filter(|record| record.is(Mark::Touched));
+        let of_table = self.segments.records.iter().filter(|record| record.is(SegmentMark::Touched));
         let mut touched = TouchedList::with_room_for(of_table.clone().count());
         for record in of_table {
             while let Some(orphan) = orphans.next_if(|orphan| orphan.segment < record.id) {
                 touched.push(orphan);
             }
-            touched.push(Touched { segment: record.id, blocks: record.blocks, marked: record.is(Mark::Marked) });
+            touched.push(Touched { segment: record.id, blocks: record.blocks, marked: record.is(SegmentMark::Marked) });
         }
         for orphan in orphans {
             touched.push(orphan);
@@ -130,38 +132,38 @@ impl Gathered {
         !self.decision.collects && self.mode == Mode::Compat
     }
 
-    pub(super) fn stage_after_dangling(&mut self) -> Stage {
+    pub(super) fn stage_after_dangling(&mut self) -> SurveyStage {
         if self.schema.signatures && self.decision.collects && self.schema.era != Era::A {
-            return Stage::Signatures;
+            return SurveyStage::Signatures;
         }
         self.stage_after_signatures()
     }
 
-    pub(super) fn stage_after_signatures(&mut self) -> Stage {
+    pub(super) fn stage_after_signatures(&mut self) -> SurveyStage {
         // Which of them dangled before is not known; looking for those takes a scan.
         self.decision.dangling_signatures = self.removed.signatures > 0;
         if !self.balances() {
-            return Stage::Done;
+            return SurveyStage::Done;
         }
         if self.decision.touched.is_empty() {
             self.finish_balance();
-            return Stage::Done;
+            return SurveyStage::Done;
         }
-        Stage::Ages
+        SurveyStage::Ages
     }
 
     pub(super) fn finish_balance(&mut self) {
         if !self.balances() || self.decision.regroup.is_some() {
             return;
         }
-        debug_assert!(!matches!(self.decision.options.part, Part::Marking(_)));
-        let histogram = std::mem::replace(&mut self.histogram, crate::cumulus::policy::Histogram::new(self.mode));
+        debug_assert!(!matches!(self.decision.options.part, RunPart::Marking(_)));
+        let histogram = std::mem::replace(&mut self.histogram, crate::cumulus::policy::AgeHistogram::new(self.mode));
         match balance(histogram) {
             Ok((balance, regroup)) => {
                 self.plan.balance = balance;
                 self.decision.regroup = Some(regroup);
             }
-            Err(raised) => self.plan.refused = Some(Refusal::Raised(raised)),
+            Err(raised) => self.plan.refused = Some(CleaningRefusal::Raised(raised)),
         }
     }
 }

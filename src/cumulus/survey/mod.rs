@@ -17,20 +17,20 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::block_set::BlockSet;
-use super::decision::Decision;
+use super::decision::CleaningDecision;
 use super::faults::{self, Trouble};
 use super::local_db::{Begin, LocalDb};
 use super::policy::{
-    Choice, CleaningPlan, Era, Histogram, Judge, Mode, Odd, Options, Part, Removed, SegmentList, SegmentTable,
+    AgeHistogram, Choice, CleaningPlan, Era, Judge, Mode, Odd, Options, Removed, RunPart, SegmentList, SegmentTable,
 };
 use super::schema::Schema;
 use crate::cumulus::LocalDbError;
 use crate::error::{Error, Result};
-use rows::Stretch;
+use rows::TableRange;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum SurveyStage {
     Snapshots,
     Segments,
     Usage,
@@ -54,7 +54,7 @@ pub struct SurveyDone {
 #[derive(Debug)]
 pub struct Survey {
     options: Options,
-    stage: Stage,
+    stage: SurveyStage,
     /// Where the next step of this stage begins: the first row id not yet read, `None` after the last.
     cursor: Option<i64>,
     data_version: Option<i64>,
@@ -67,7 +67,7 @@ struct Gathered {
     schema: Schema,
     mode: Mode,
     now: f64,
-    decision: Decision,
+    decision: CleaningDecision,
     plan: CleaningPlan,
     /// The segments, by ascending id.
     segments: SegmentTable,
@@ -83,7 +83,7 @@ struct Gathered {
     surviving: BlockSet,
     /// Segment ids without a row: blocks, and how many of them are expired.
     orphans: BTreeMap<i64, (u64, u64)>,
-    histogram: Histogram,
+    histogram: AgeHistogram,
     removed: Removed,
     /// Usage rows that go because they are about something that is not there.
     dangling: bool,
@@ -114,15 +114,15 @@ impl KeptText {
 
 /// A plan, and what it takes to do it.
 #[derive(Debug)]
-pub struct Planned {
+pub struct SurveyedPlan {
     pub(super) plan: CleaningPlan,
-    pub(super) decision: Decision,
+    pub(super) decision: CleaningDecision,
     pub(super) data_version: i64,
     /// Era A: blocks in use.
     pub(super) used: BlockSet,
 }
 
-impl Planned {
+impl SurveyedPlan {
     /// The plan, to look at.
     pub fn plan(&self) -> &CleaningPlan {
         &self.plan
@@ -146,7 +146,7 @@ impl Planned {
 ///
 /// # Errors
 /// If the database cannot be read, or is in use.
-pub fn plan(db: &mut LocalDb, options: &Options) -> Result<Planned> {
+pub fn plan(db: &mut LocalDb, options: &Options) -> Result<SurveyedPlan> {
     let mut survey = Survey::new(db, options.clone());
     db.transact(Begin::Reading, "read", |conn| {
         loop {
@@ -168,7 +168,7 @@ impl Survey {
             schema: db.schema().clone(),
             mode: options.mode,
             now: options.now,
-            decision: Decision::new(era, options.clone()),
+            decision: CleaningDecision::new(era, options.clone()),
             plan,
             segments: SegmentTable::default(),
             choice: None,
@@ -177,12 +177,12 @@ impl Survey {
             live_used: BlockSet::default(),
             surviving: BlockSet::default(),
             orphans: BTreeMap::new(),
-            histogram: Histogram::new(options.mode),
+            histogram: AgeHistogram::new(options.mode),
             removed: Removed::default(),
             dangling: false,
             kept_text: KeptText::default(),
         };
-        Survey { options, stage: Stage::Snapshots, cursor: Some(i64::MIN), data_version: None, gathered }
+        Survey { options, stage: SurveyStage::Snapshots, cursor: Some(i64::MIN), data_version: None, gathered }
     }
 
     /// Reads at most about `max_rows` rows in one transaction.
@@ -207,15 +207,15 @@ impl Survey {
             self.stage = self.after();
             self.cursor = Some(i64::MIN);
         }
-        self.stage != Stage::Done
+        self.stage != SurveyStage::Done
     }
 
     /// The plan, once there is nothing more to read.
     ///
     /// # Panics
     /// If there is: after a step that told of more.
-    pub fn into_planned(self) -> Planned {
-        assert!(self.stage == Stage::Done, "the survey is not finished");
+    pub fn into_planned(self) -> SurveyedPlan {
+        assert!(self.stage == SurveyStage::Done, "the survey is not finished");
         let Gathered { mut plan, decision, removed, used, segments, choice, .. } = self.gathered;
         if plan.refused.is_none() {
             plan.removed = removed;
@@ -226,7 +226,7 @@ impl Survey {
             // Of one that is refused only what is obsolete is known.
             None => plan.segments = SegmentList::new(segments, Vec::new(), judge),
         }
-        Planned { plan, decision, data_version: self.data_version.unwrap_or(0), used }
+        SurveyedPlan { plan, decision, data_version: self.data_version.unwrap_or(0), used }
     }
 
     /// Reads rows of one stage.
@@ -236,11 +236,11 @@ impl Survey {
             return Err(Error::from(LocalDbError::PlanStale { path: path.to_owned() }).into());
         }
         let mut rows = 0;
-        while self.stage != Stage::Done && self.cursor.is_some() && rows < max_rows {
+        while self.stage != SurveyStage::Done && self.cursor.is_some() && rows < max_rows {
             let limit = i64::try_from(max_rows - rows).unwrap_or(i64::MAX);
             rows += self.read_stage(conn, limit).map_err(|error| self.too_large(error, path))?;
         }
-        if self.stage == Stage::Blocks && self.cursor.is_none() {
+        if self.stage == SurveyStage::Blocks && self.cursor.is_none() {
             // Judging the segments takes room for a moment: that of the cached pages, which are not the ones read next.
             conn.execute_batch("PRAGMA shrink_memory")?;
         }
@@ -250,11 +250,11 @@ impl Survey {
     /// The table that is being read.
     fn table(&self) -> &'static str {
         match self.stage {
-            Stage::Snapshots | Stage::Done => "snapshots",
-            Stage::Segments => "segments",
-            Stage::Usage | Stage::Dangling => self.gathered.schema.usage,
-            Stage::Blocks | Stage::Ages => "block_index",
-            Stage::Signatures => "subblock_signatures",
+            SurveyStage::Snapshots | SurveyStage::Done => "snapshots",
+            SurveyStage::Segments => "segments",
+            SurveyStage::Usage | SurveyStage::Dangling => self.gathered.schema.usage,
+            SurveyStage::Blocks | SurveyStage::Ages => "block_index",
+            SurveyStage::Signatures => "subblock_signatures",
         }
     }
 
@@ -272,48 +272,48 @@ impl Survey {
 
     fn read_stage(&mut self, conn: &Connection, limit: i64) -> rusqlite::Result<u64> {
         let g = &mut self.gathered;
-        let stretch = Stretch { conn, cursor: &mut self.cursor, limit };
+        let stretch = TableRange { conn, cursor: &mut self.cursor, limit };
         match self.stage {
-            Stage::Snapshots => {
+            SurveyStage::Snapshots => {
                 self.cursor = None;
                 g.read_snapshots(conn, &self.options)
             }
-            Stage::Segments => g.read_segments(stretch),
-            Stage::Usage => g.read_usage(stretch),
-            Stage::Blocks => g.read_blocks(stretch),
-            Stage::Dangling => g.count_dangling(stretch),
-            Stage::Signatures => g.read_signatures(stretch),
-            Stage::Ages => g.read_ages(stretch),
-            Stage::Done => Ok(0),
+            SurveyStage::Segments => g.read_segments(stretch),
+            SurveyStage::Usage => g.read_usage(stretch),
+            SurveyStage::Blocks => g.read_blocks(stretch),
+            SurveyStage::Dangling => g.count_dangling(stretch),
+            SurveyStage::Signatures => g.read_signatures(stretch),
+            SurveyStage::Ages => g.read_ages(stretch),
+            SurveyStage::Done => Ok(0),
         }
     }
 
     /// Draws the conclusions from the stage that is finished, and says which is next.
-    fn after(&mut self) -> Stage {
+    fn after(&mut self) -> SurveyStage {
         let g = &mut self.gathered;
         if g.plan.refused.is_some() {
-            return Stage::Done;
+            return SurveyStage::Done;
         }
         match self.stage {
-            Stage::Snapshots => Stage::Segments,
-            Stage::Segments => Stage::Usage,
-            Stage::Usage => {
+            SurveyStage::Snapshots => SurveyStage::Segments,
+            SurveyStage::Segments => SurveyStage::Usage,
+            SurveyStage::Usage => {
                 g.bury_segments_without_usage();
-                if g.plan.refused.is_some() { Stage::Done } else { Stage::Blocks }
+                if g.plan.refused.is_some() { SurveyStage::Done } else { SurveyStage::Blocks }
             }
-            Stage::Blocks => {
+            SurveyStage::Blocks => {
                 g.after_blocks(&self.options);
                 match g.plan.refused {
-                    Some(_) => Stage::Done,
-                    None if g.dangling_to_count() => Stage::Dangling,
+                    Some(_) => SurveyStage::Done,
+                    None if g.dangling_to_count() => SurveyStage::Dangling,
                     None => g.stage_after_dangling(),
                 }
             }
-            Stage::Dangling => g.stage_after_dangling(),
-            Stage::Signatures => g.stage_after_signatures(),
-            Stage::Ages | Stage::Done => {
+            SurveyStage::Dangling => g.stage_after_dangling(),
+            SurveyStage::Signatures => g.stage_after_signatures(),
+            SurveyStage::Ages | SurveyStage::Done => {
                 g.finish_balance();
-                Stage::Done
+                SurveyStage::Done
             }
         }
     }
@@ -326,7 +326,7 @@ impl Gathered {
     }
 
     fn balances(&self) -> bool {
-        self.schema.era != Era::C && matches!(self.decision.options.part, Part::Whole | Part::Balancing)
+        self.schema.era != Era::C && matches!(self.decision.options.part, RunPart::Whole | RunPart::Balancing)
     }
 
     /// Notes what the run repairs.

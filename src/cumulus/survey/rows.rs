@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row};
 
 /// A stretch of a table to read.
-pub(super) struct Stretch<'a> {
+pub(super) struct TableRange<'a> {
     pub(super) conn: &'a Connection,
     /// The first row id not yet read; `None` after the last.
     pub(super) cursor: &'a mut Option<i64>,
@@ -11,7 +11,7 @@ pub(super) struct Stretch<'a> {
     pub(super) limit: i64,
 }
 
-impl Stretch<'_> {
+impl TableRange<'_> {
     /// Gives each row to `take` with its id; tells how many there were. The SQL has the row id as its first column, is
     /// ordered by it, and takes the least of them for `?1` and the most rows for `?2`.
     pub(super) fn read(

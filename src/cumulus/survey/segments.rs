@@ -3,12 +3,12 @@
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
-use super::rows::Stretch;
-use crate::cumulus::policy::{Era, Fate, Figure, Mark, Mode, Number};
+use super::rows::TableRange;
+use crate::cumulus::policy::{Era, Figure, Mode, Number, SegmentFate, SegmentMark};
 use crate::cumulus::value;
 
 impl Gathered {
-    pub(super) fn read_segments(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    pub(super) fn read_segments(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         let schema = &self.schema;
         let sql = format!(
             "SELECT segmentid, segment, {}, {}, {}{} FROM segments WHERE segmentid >= ?1 ORDER BY segmentid LIMIT ?2",
@@ -38,11 +38,11 @@ impl Gathered {
             let table = &mut self.segments;
             let name = value::text(row.get_ref(1)?).unwrap_or_default();
             let place = table.push(id, &name);
-            if table.records[place].is(Mark::NamedByText) {
+            if table.records[place].is(SegmentMark::NamedByText) {
                 self.kept_text.take(Some(&name))?;
             }
-            table.records[place].fate = if reaped { Fate::Reaped } else { Fate::Stays };
-            table.records[place].set(Mark::Cleaned, cleaned.is_some());
+            table.records[place].fate = if reaped { SegmentFate::Reaped } else { SegmentFate::Stays };
+            table.records[place].set(SegmentMark::Cleaned, cleaned.is_some());
             table.set_figure(place, Figure::Size, size(row.get_ref(2)?, careful));
             // Era C has dates as texts by design.
             let mtime = match careful || era == Era::C {

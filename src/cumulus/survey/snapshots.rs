@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::Gathered;
 use crate::cumulus::decision::Newest;
-use crate::cumulus::policy::{Era, Mode, Options, Part, Refusal, SnapshotFigures, retain};
+use crate::cumulus::policy::{CleaningRefusal, Era, Mode, Options, RunPart, SnapshotFigures, retain};
 use crate::cumulus::value;
 
 impl Gathered {
@@ -39,22 +39,27 @@ impl Gathered {
         let holds_data: bool = conn.query_row(&exists, [], |row| row.get(0))?;
         self.decision.newest = Newest::read(conn)?;
         let refused = match options.fault() {
-            Some(why) => Some(Refusal::Options(why)),
+            Some(why) => Some(CleaningRefusal::Options(why)),
             None => self.retain(&snapshots, holds_data, options),
         };
         self.plan.refused = refused;
         Ok(snapshots.len() as u64)
     }
 
-    fn retain(&mut self, snapshots: &[SnapshotFigures], holds_data: bool, options: &Options) -> Option<Refusal> {
+    fn retain(
+        &mut self,
+        snapshots: &[SnapshotFigures],
+        holds_data: bool,
+        options: &Options,
+    ) -> Option<CleaningRefusal> {
         let era = self.schema.era;
         let mut retention = match retain(era, snapshots, holds_data, options) {
             Ok(retention) => retention,
             Err(why) => return Some(why),
         };
         // Era B goes through the schemes: without one, nothing was collected.
-        self.decision.collects =
-            matches!(options.part, Part::Whole | Part::GarbageCollection) && !(era == Era::B && snapshots.is_empty());
+        self.decision.collects = matches!(options.part, RunPart::Whole | RunPart::GarbageCollection)
+            && !(era == Era::B && snapshots.is_empty());
         if !self.decision.collects {
             retention.kept.append(&mut retention.dropped);
             retention.kept.sort_unstable();

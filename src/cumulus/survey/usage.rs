@@ -3,12 +3,14 @@
 use rusqlite::types::ValueRef;
 
 use super::Gathered;
-use super::rows::Stretch;
-use crate::cumulus::policy::{At, Era, Fate, Fault, Figure, Mark, Mode, Number, Part, Raised, Refusal};
+use super::rows::TableRange;
+use crate::cumulus::policy::{
+    CleaningRefusal, Era, Figure, Mode, Number, Raised, RaisedAt, RaisedFault, RunPart, SegmentFate, SegmentMark,
+};
 use crate::cumulus::value;
 
 impl Gathered {
-    pub(super) fn read_usage(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    pub(super) fn read_usage(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         match self.schema.era {
             Era::A => self.read_contents(stretch),
             Era::B | Era::C => self.read_shares(stretch),
@@ -31,7 +33,7 @@ impl Gathered {
         }
     }
 
-    fn read_contents(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    fn read_contents(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         let sql = format!(
             "SELECT rowid, blockid, snapshotid{} FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2",
             self.schema.others("snapshot_contents", &["blockid", "snapshotid"]),
@@ -49,7 +51,7 @@ impl Gathered {
         })
     }
 
-    fn read_shares(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    fn read_shares(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         let share = if self.schema.era == Era::B { "utilization" } else { "bytes_referenced" };
         let table = self.schema.usage;
         let sql = format!(
@@ -76,7 +78,7 @@ impl Gathered {
             return self.unknown_segment(segment.as_i64().ok());
         };
         let table = &mut self.segments;
-        table.records[place].set(Mark::InUse, true);
+        table.records[place].set(SegmentMark::InUse, true);
         let share = match (share, self.mode) {
             (Some(Number::Int(n)), Mode::Careful) => Some(Number::Int(n.max(0))),
             (Some(Number::Real(x)), Mode::Careful) => Some(Number::Real(x.max(0.0))),
@@ -91,7 +93,7 @@ impl Gathered {
     }
 
     fn unknown_segment(&mut self, segment: Option<i64>) {
-        let cleans = matches!(self.decision.options.part, Part::Whole | Part::Marking(_));
+        let cleans = matches!(self.decision.options.part, RunPart::Whole | RunPart::Marking(_));
         match self.mode {
             Mode::Careful if self.decision.collects => {
                 self.dangling = true;
@@ -99,8 +101,8 @@ impl Gathered {
             }
             Mode::Careful => {}
             Mode::Compat if self.schema.era == Era::C && cleans => {
-                let raised = Raised { at: At::Utilization, fault: Fault::UnknownSegment, segment };
-                self.plan.refused.get_or_insert(Refusal::Raised(raised));
+                let raised = Raised { at: RaisedAt::Utilization, fault: RaisedFault::UnknownSegment, segment };
+                self.plan.refused.get_or_insert(CleaningRefusal::Raised(raised));
             }
             Mode::Compat => {}
         }
@@ -111,8 +113,8 @@ impl Gathered {
         if self.schema.era == Era::A || !self.decision.collects || self.plan.refused.is_some() {
             return;
         }
-        for record in self.segments.records.iter_mut().filter(|record| !record.is(Mark::InUse)) {
-            record.fate = Fate::Dead;
+        for record in self.segments.records.iter_mut().filter(|record| !record.is(SegmentMark::InUse)) {
+            record.fate = SegmentFate::Dead;
         }
     }
 
@@ -122,7 +124,7 @@ impl Gathered {
     }
 
     /// Era A: counts the rows that stay by their snapshot but are about no block.
-    pub(super) fn count_dangling(&mut self, stretch: Stretch<'_>) -> rusqlite::Result<u64> {
+    pub(super) fn count_dangling(&mut self, stretch: TableRange<'_>) -> rusqlite::Result<u64> {
         let sql = "SELECT rowid, blockid, snapshotid FROM snapshot_contents WHERE rowid >= ?1 ORDER BY rowid LIMIT ?2";
         stretch.read(sql, |_, row| {
             let about_a_block = match row.get_ref(1)? {

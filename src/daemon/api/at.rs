@@ -8,19 +8,19 @@ use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, web};
 use super::shapes::ErrorBody;
 
 /// A path, to be registered as a service.
-pub struct At {
+pub struct ApiPath {
     resource: Resource,
     methods: Vec<Method>,
 }
 
 /// A path of which nothing can be asked yet.
-pub fn at(path: &str) -> At {
-    At { resource: web::resource(path), methods: Vec::new() }
+pub fn at(path: &str) -> ApiPath {
+    ApiPath { resource: web::resource(path), methods: Vec::new() }
 }
 
-impl At {
+impl ApiPath {
     /// Reading, by whoever wants the answer or its head alone.
-    pub fn reading<F, Args>(mut self, handler: F) -> At
+    pub fn reading<F, Args>(mut self, handler: F) -> ApiPath
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
@@ -32,7 +32,7 @@ impl At {
     }
 
     /// One method.
-    pub fn on<F, Args>(mut self, method: Method, handler: F) -> At
+    pub fn on<F, Args>(mut self, method: Method, handler: F) -> ApiPath
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
@@ -44,7 +44,7 @@ impl At {
     }
 }
 
-impl HttpServiceFactory for At {
+impl HttpServiceFactory for ApiPath {
     fn register(self, app: &mut AppService) {
         let methods = self.methods;
         let refuse = move |asked: Method| {

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::at::at;
 use super::picture::Picture;
 use super::plan::PlanBody;
-use super::shapes::{BudgetSetting, Confirmation, Finding, Findings, Link, Paused, PercentSetting, Reloaded};
+use super::shapes::{BudgetSetting, Confirmation, Findings, Link, Paused, PercentSetting, Reloaded, ShownFinding};
 use super::{Failed, cleanings};
 use crate::daemon::access::{Caller, LINK_LIFE};
-use crate::daemon::shared::{CleaningView, CrawlView, Kind, Shared, Wish};
+use crate::daemon::shared::{CleaningView, CrawlView, Shared, TaskKind, Wish};
 use crate::engine::Command;
 use crate::settings::BudgetSettings;
 use crate::spelling::Percent;
@@ -94,7 +94,7 @@ async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
         crawl_view(&Picture::take(&daemon), name)?;
     }
     let page = daemon.engine.findings(query.after, query.crawl.as_deref(), limit);
-    let (boot, findings) = (daemon.boot.clone(), page.rows.into_iter().map(Finding::from).collect());
+    let (boot, findings) = (daemon.boot.clone(), page.rows.into_iter().map(ShownFinding::from).collect());
     Ok(HttpResponse::Ok().json(Findings { boot, first: page.first, last: page.last, more: page.more, findings }))
 }
 
@@ -166,14 +166,14 @@ async fn crawl_command(daemon: Daemon, path: web::Path<(String, String)>) -> Ans
 }
 
 async fn command_crawl(daemon: &Daemon, name: &str, command: Command) -> Answer {
-    daemon.ask(Wish::Of(Kind::Crawl, name.to_owned(), command)).await?;
+    daemon.ask(Wish::Of(TaskKind::Crawl, name.to_owned(), command)).await?;
     let picture = Picture::take(daemon);
     Ok(HttpResponse::Ok().json(picture.crawl(crawl_view(&picture, name)?)))
 }
 
 async fn cleaning_command(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
     let (name, command) = (&path.0, command(&path.1)?);
-    daemon.ask(Wish::Of(Kind::Cleaning, name.clone(), command)).await?;
+    daemon.ask(Wish::Of(TaskKind::Cleaning, name.clone(), command)).await?;
     let picture = Picture::take(&daemon);
     Ok(HttpResponse::Ok().json(cleanings::one(&picture, cleaning_view(&picture, name)?)))
 }

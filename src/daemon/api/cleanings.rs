@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::picture::Picture;
-use super::shapes::{Cleaning, CleaningRun, Plan, Threshold};
+use super::shapes::{Cleaning, LastCleaning, Plan, Threshold};
 use crate::cumulus::policy::Policy;
-use crate::cumulus::settings::Manner;
+use crate::cumulus::settings::CleaningMode;
 use crate::cumulus::{CleaningFigures, CleaningReport};
 use crate::daemon::shared::CleaningView;
 use crate::lock::lock;
@@ -25,7 +25,7 @@ pub fn one(picture: &Picture<'_>, view: &CleaningView) -> Cleaning {
     Cleaning {
         name: name.clone(),
         database: view.settings.database.display().to_string(),
-        dry_run: view.settings.manner == Manner::DryRun,
+        dry_run: view.settings.manner == CleaningMode::DryRun,
         by_hand: view.by_hand,
         last_run: last_run(picture, view),
         status: MaintenanceStatus { state: state(view, status), ..found },
@@ -43,7 +43,7 @@ fn state(view: &CleaningView, status: Option<&MaintenanceStatus>) -> TaskState {
 }
 
 /// How the last run of a cleaning went, also of an earlier process.
-pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRun> {
+pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<LastCleaning> {
     let name = &view.settings.task.name;
     let found = picture.status.maintenance.get(name).and_then(|found| found.last.clone());
     let MaintenanceEnd { ended, result } = found.or_else(|| lock(&picture.shared.past).run(name).cloned())?;
@@ -54,12 +54,12 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRu
         MaintenanceResult::Refused { why } => Some(why),
         MaintenanceResult::Failed { error } => Some(error),
     };
-    Some(CleaningRun {
+    Some(LastCleaning {
         cleaning: name.clone(),
         finished: ended,
         result: kind,
         refused,
-        dry_run: view.settings.manner == Manner::DryRun,
+        dry_run: view.settings.manner == CleaningMode::DryRun,
         figures: figures.unwrap_or_default(),
     })
 }
@@ -81,7 +81,7 @@ pub fn plan<'a>(view: &'a CleaningView, made: f64, report: &'a CleaningReport) -
     Plan {
         cleaning: &view.settings.task.name,
         made,
-        dry_run: view.settings.manner == Manner::DryRun,
+        dry_run: view.settings.manner == CleaningMode::DryRun,
         refused: report.refused(),
         era: plan.era,
         threshold: threshold(&plan.policy),

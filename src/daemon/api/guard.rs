@@ -13,8 +13,8 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, ResponseError, web};
 
 use super::{BODY_MOST_BYTES, Failed, pages, too_large};
-use crate::daemon::access::{Access, Caller, Hosts};
-use crate::daemon::http::{Answer, Answering, Place};
+use crate::daemon::access::{AccessKeys, Caller, Hosts};
+use crate::daemon::http::{Answer, Answering, TakenSeat};
 use crate::daemon::shared::Shared;
 
 /// Everything the page needs comes from the daemon itself.
@@ -30,7 +30,7 @@ pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'stati
         Some(shared) => check(&request, &shared.access),
         None => Err(Failed::new(StatusCode::INTERNAL_SERVER_ERROR, "the daemon has no state")),
     };
-    let place = request.conn_data::<Place>().cloned();
+    let place = request.conn_data::<TakenSeat>().cloned();
     // Also where what follows fails, or is given up.
     let answering = place.as_ref().map(|place| Answering::new(&place.seat));
     let mut response = match caller {
@@ -49,7 +49,7 @@ pub async fn guard(request: ServiceRequest, next: Next<impl MessageBody + 'stati
     })
 }
 
-fn check(request: &ServiceRequest, access: &Access) -> Result<Caller, Failed> {
+fn check(request: &ServiceRequest, access: &AccessKeys) -> Result<Caller, Failed> {
     let header = |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("\u{0}"));
     let forbidden = |text: String| Failed::new(StatusCode::FORBIDDEN, text);
     let host = known_host(request.request(), access.hosts())?;

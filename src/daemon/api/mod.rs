@@ -23,7 +23,7 @@ use actix_web::{App, HttpResponse, ResponseError, web};
 
 use super::http::{self, Server};
 use super::metrics::Metrics;
-use super::shared::{Refused, Shared};
+use super::shared::{RefusedWish, Shared};
 use crate::error::Result;
 use at::at;
 use shapes::ErrorBody;
@@ -60,13 +60,13 @@ impl ResponseError for Failed {
     }
 }
 
-impl From<Refused> for Failed {
-    fn from(refused: Refused) -> Self {
+impl From<RefusedWish> for Failed {
+    fn from(refused: RefusedWish) -> Self {
         match refused {
-            Refused::Unknown(text) => Failed::new(StatusCode::NOT_FOUND, text),
-            Refused::Conflict(text) => Failed::new(StatusCode::CONFLICT, text),
-            Refused::Wrong(text) => Failed::new(StatusCode::BAD_REQUEST, text),
-            Refused::Unavailable(text) => Failed::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            RefusedWish::Unknown(text) => Failed::new(StatusCode::NOT_FOUND, text),
+            RefusedWish::Conflict(text) => Failed::new(StatusCode::CONFLICT, text),
+            RefusedWish::Wrong(text) => Failed::new(StatusCode::BAD_REQUEST, text),
+            RefusedWish::Unavailable(text) => Failed::new(StatusCode::SERVICE_UNAVAILABLE, text),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::shapes::*;
 use crate::cumulus::policy::SegmentEntry;
 use crate::daemon::hub::MissedEvent;
-use crate::daemon::series::Sample;
+use crate::daemon::series::BudgetSample;
 use crate::engine::Command;
 
 /// The document as it is served.
@@ -24,7 +24,7 @@ const ABOUT: &str = "The daemon `sexton run`: what it does, and how to change it
     Allow; GET may be asked as HEAD, but for /login and /api/events.";
 
 const EVENTS: &str = "Server-sent events. At the start and then at most once a second `status` (Status); `prefixes` \
-    (PrefixesEvent), `finding` (Finding), `cycle` (CycleEvent), `cleaning` (CleaningEvent), `sample` (Sample), `missed` \
+    (PrefixesEvent), `finding` (ShownFinding), `cycle` (CycleEvent), `cleaning` (CleaningEvent), `sample` (BudgetSample), `missed` \
     (MissedEvent), `bye` (ByeEvent). Each event has one line of JSON. A comment is sent every 15 s when nothing else is. After \
     a lost connection load everything again.";
 
@@ -57,7 +57,7 @@ struct Calls {
 }
 
 /// One call that was added, to which something may be added yet.
-struct Call<'a>(&'a mut Value);
+struct ApiCall<'a>(&'a mut Value);
 
 /// The document.
 ///
@@ -128,11 +128,11 @@ impl Calls {
             "The newest plan of a cleaning. 404 also if none was made since the start.",
         );
         // What no call answers with, but events carry.
-        self.json::<Finding>();
+        self.json::<ShownFinding>();
         self.json::<PrefixesEvent>();
         self.json::<CycleEvent>();
         self.json::<CleaningEvent>();
-        self.json::<Sample>();
+        self.json::<BudgetSample>();
         self.json::<MissedEvent>();
         self.json::<ByeEvent<'_>>();
         let text = ok("text/event-stream", json!({ "type": "string" }));
@@ -200,12 +200,12 @@ impl Calls {
         login.0["responses"]["403"] = json!({ "description": unknown });
     }
 
-    fn get<T: JsonSchema>(&mut self, path: &str, summary: &str) -> Call<'_> {
+    fn get<T: JsonSchema>(&mut self, path: &str, summary: &str) -> ApiCall<'_> {
         let answer = self.json::<T>();
         self.add("get", path, Right::Reading, summary, answer)
     }
 
-    fn post<T: JsonSchema>(&mut self, path: &str, summary: &str) -> Call<'_> {
+    fn post<T: JsonSchema>(&mut self, path: &str, summary: &str) -> ApiCall<'_> {
         let answer = self.json::<T>();
         self.add("post", path, Right::Changing, summary, answer)
     }
@@ -215,7 +215,7 @@ impl Calls {
     }
 
     /// Adds a call. `answer` is what it answers with 200, if it does.
-    fn add(&mut self, method: &str, path: &str, right: Right, summary: &str, answer: Value) -> Call<'_> {
+    fn add(&mut self, method: &str, path: &str, right: Right, summary: &str, answer: Value) -> ApiCall<'_> {
         // Registers the shape that each error has.
         self.answers.subschema_for::<ErrorBody>();
         let named = path.contains("{name}");
@@ -240,11 +240,11 @@ impl Calls {
             call["parameters"] =
                 json!([{ "name": "name", "in": "path", "required": true, "schema": { "type": "string" } }]);
         }
-        Call(call).fails(errors)
+        ApiCall(call).fails(errors)
     }
 }
 
-impl Call<'_> {
+impl ApiCall<'_> {
     /// It may also answer these.
     fn fails(self, errors: &[u16]) -> Self {
         let schema = json!({ "$ref": "#/components/schemas/Error" });

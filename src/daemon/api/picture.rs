@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::shapes::{
-    AccessStatus, Budget, BudgetChange, BudgetReport, BudgetSource, ConfigStatus, Crawl, CrawlDetail, CrawlSettings,
+    AccessStatus, Budget, BudgetChange, BudgetReport, BudgetSource, ConfigStatus, Crawl, CrawlDetail, CrawlOptions,
     Cycle, DaemonStatus, History, LeaseAge, Problem, ProblemSubject, SeriesShape, Space, WindowShape,
 };
 use super::{cleanings, problems};
@@ -145,7 +145,7 @@ impl<'a> Picture<'a> {
         cycles.reverse();
         CrawlDetail {
             crawl: self.crawl(view),
-            settings: CrawlSettings {
+            settings: CrawlOptions {
                 workers: settings.workers,
                 weight: settings.weight,
                 minimum_cycle_secs: settings.minimum_cycle_time.as_secs_f64(),

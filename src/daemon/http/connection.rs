@@ -23,7 +23,6 @@ const TAKES_WITHIN: Duration = Duration::from_secs(10);
 /// What is read of a connection beyond the request that is at work.
 const AHEAD_BYTES: usize = 4096;
 
-/// The connection.
 pub struct Connection<Io = TcpStream> {
     io: Io,
     seats: Rc<Seats>,
@@ -44,7 +43,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Connection<Io> {
         Connection { io, seats, seat, framing: Framing::default(), ahead: BytesMut::new(), ended: false, blocked: None }
     }
 
-    /// Its seat.
     pub fn seat(&self) -> &Rc<Seat> {
         &self.seat
     }

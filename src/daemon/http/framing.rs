@@ -10,7 +10,7 @@ const LINE_MOST: usize = 96;
 /// How far one request has come.
 #[derive(Debug, Default)]
 pub struct Framing {
-    part: Part,
+    part: FramePart,
     line: Line,
     /// Whether the first line has been seen; empty lines before it do not count.
     begun: bool,
@@ -21,7 +21,7 @@ pub struct Framing {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum FramePart {
     #[default]
     Head,
     /// So many bytes are to come.
@@ -42,18 +42,19 @@ impl Framing {
         while taken < bytes.len() {
             let rest = &bytes[taken..];
             taken += match self.part {
-                Part::End | Part::Unclear => break,
-                Part::Body(left) => {
+                FramePart::End | FramePart::Unclear => break,
+                FramePart::Body(left) => {
                     let now = up_to(left, rest);
-                    self.part = if left == now as u64 { Part::End } else { Part::Body(left - now as u64) };
+                    self.part = if left == now as u64 { FramePart::End } else { FramePart::Body(left - now as u64) };
                     now
                 }
-                Part::ChunkData(left) => {
+                FramePart::ChunkData(left) => {
                     let now = up_to(left, rest);
-                    self.part = if left == now as u64 { Part::ChunkEnd } else { Part::ChunkData(left - now as u64) };
+                    self.part =
+                        if left == now as u64 { FramePart::ChunkEnd } else { FramePart::ChunkData(left - now as u64) };
                     now
                 }
-                Part::Head | Part::ChunkSize | Part::ChunkEnd | Part::Trailers => {
+                FramePart::Head | FramePart::ChunkSize | FramePart::ChunkEnd | FramePart::Trailers => {
                     let end = rest.iter().position(|byte| *byte == b'\n');
                     let now = end.map_or(rest.len(), |at| at + 1);
                     self.line.add(&rest[..now]);
@@ -69,43 +70,43 @@ impl Framing {
 
     /// Whether nothing of a request has been taken yet.
     pub fn is_at_start(&self) -> bool {
-        self.part == Part::Head && !self.begun && self.line.length == 0
+        self.part == FramePart::Head && !self.begun && self.line.length == 0
     }
 
     /// Whether all of the request has been taken.
     pub fn is_at_end(&self) -> bool {
-        self.part == Part::End
+        self.part == FramePart::End
     }
 
     /// Whether nothing more of the connection can be told apart.
     pub fn is_unclear(&self) -> bool {
-        self.part == Part::Unclear
+        self.part == FramePart::Unclear
     }
 
     fn line_ended(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.part = match self.part {
-            Part::Head if !line.content().is_empty() => {
+            FramePart::Head if !line.content().is_empty() => {
                 match std::mem::replace(&mut self.begun, true) {
                     false => self.odd |= line.content().starts_with(b"CONNECT "),
                     true => self.header(&line),
                 }
-                Part::Head
+                FramePart::Head
             }
             // What comes before the first line is left out by actix-http too.
-            Part::Head if !self.begun => Part::Head,
-            Part::Head => self.after_head(),
+            FramePart::Head if !self.begun => FramePart::Head,
+            FramePart::Head => self.after_head(),
             // A line of a chunked body ends with both characters, or it is none.
-            _ if !line.ends_with_both() => Part::Unclear,
-            Part::ChunkSize => match line.chunk_size() {
-                None => Part::Unclear,
-                Some(0) => Part::Trailers,
-                Some(size) => Part::ChunkData(size),
+            _ if !line.ends_with_both() => FramePart::Unclear,
+            FramePart::ChunkSize => match line.chunk_size() {
+                None => FramePart::Unclear,
+                Some(0) => FramePart::Trailers,
+                Some(size) => FramePart::ChunkData(size),
             },
-            Part::ChunkEnd if line.content().is_empty() => Part::ChunkSize,
-            Part::Trailers if line.content().is_empty() => Part::End,
-            Part::Trailers => Part::Trailers,
-            _ => Part::Unclear,
+            FramePart::ChunkEnd if line.content().is_empty() => FramePart::ChunkSize,
+            FramePart::Trailers if line.content().is_empty() => FramePart::End,
+            FramePart::Trailers => FramePart::Trailers,
+            _ => FramePart::Unclear,
         };
     }
 
@@ -126,13 +127,13 @@ impl Framing {
         }
     }
 
-    fn after_head(&self) -> Part {
+    fn after_head(&self) -> FramePart {
         match (self.length, self.chunked) {
-            _ if self.odd => Part::Unclear,
-            (Some(_), true) => Part::Unclear,
-            (None, true) => Part::ChunkSize,
-            (None | Some(0), false) => Part::End,
-            (Some(length), false) => Part::Body(length),
+            _ if self.odd => FramePart::Unclear,
+            (Some(_), true) => FramePart::Unclear,
+            (None, true) => FramePart::ChunkSize,
+            (None | Some(0), false) => FramePart::End,
+            (Some(length), false) => FramePart::Body(length),
         }
     }
 }

@@ -61,7 +61,7 @@ impl Server {
 
 /// The seat that a request's connection has, and where it is one of.
 #[derive(Clone)]
-pub struct Place {
+pub struct TakenSeat {
     pub seat: Rc<Seat>,
     pub seats: Rc<Seats>,
 }
@@ -119,7 +119,7 @@ where
         .keep_alive(KEEP_ALIVE)
         .h1_write_buffer_size(answer::PIECE_BYTES)
         .on_connect_ext(move |connection: &Connection, data| {
-            data.insert(Place { seat: connection.seat().clone(), seats: all.clone() });
+            data.insert(TakenSeat { seat: connection.seat().clone(), seats: all.clone() });
         })
         .h1(map_config(app, |()| AppConfig::default()));
     let unfit = |()| std::io::Error::other("the service cannot be made");

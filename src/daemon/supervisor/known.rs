@@ -6,16 +6,16 @@ use crate::model::{Status, TaskState};
 
 /// What outlives a change of settings.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct KnownTask {
     /// When it was first named, by the monotonic clock: its slow start counts from there.
     since: Duration,
     /// Whether that is over: by itself, or by command.
     begun: bool,
 }
 
-impl Known {
+impl KnownTask {
     pub fn new(now: Duration) -> Self {
-        Known { since: now, begun: false }
+        KnownTask { since: now, begun: false }
     }
 
     /// Takes down how it stands, before it is ended to begin with other settings.

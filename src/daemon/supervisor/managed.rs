@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::tasks::Task;
+use super::tasks::WantedTask;
 use crate::advice;
 use crate::daemon::keep::ByHand;
 use crate::daemon::launch::{cleaning_view, may_pass, view, waits_for_node};
@@ -19,8 +19,8 @@ const BEING_STARTED: &str = "it is being started";
 
 /// A crawl or cleaning of the configuration, and what is wanted of it.
 pub(super) struct Managed {
-    pub task: Task,
-    pub wanted: Wanted,
+    pub task: WantedTask,
+    pub wanted: Goal,
     /// Whether it is being opened.
     pub opening: bool,
     /// Whether its next cycle begins at once.
@@ -37,7 +37,7 @@ pub(super) struct Managed {
 
 /// What is wanted of a crawl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Goal {
     Running,
     /// By an operator.
     Stopped,
@@ -46,10 +46,10 @@ pub(super) enum Wanted {
 }
 
 impl Managed {
-    pub fn new(task: Task) -> Self {
+    pub fn new(task: WantedTask) -> Self {
         Managed {
             task,
-            wanted: Wanted::Running,
+            wanted: Goal::Running,
             opening: false,
             at_once: false,
             fresh: Fresh::No,
@@ -62,7 +62,7 @@ impl Managed {
     }
 
     /// One that takes the place of another: that one's end is not taken for its own.
-    pub fn again(task: Task) -> Self {
+    pub fn again(task: WantedTask) -> Self {
         Managed { waiting: Some(BEING_STARTED.to_owned()), ..Managed::new(task) }
     }
 
@@ -72,13 +72,13 @@ impl Managed {
 
     /// Whether other settings can just be put in place of the old ones, since nothing runs by those.
     pub fn is_idle(&self) -> bool {
-        let idle = self.wanted == Wanted::Stopped || self.failed.is_some() || self.waiting.is_some();
+        let idle = self.wanted == Goal::Stopped || self.failed.is_some() || self.waiting.is_some();
         idle && !self.opening
     }
 
     /// Whether it will run by itself.
     pub fn is_coming(&self) -> bool {
-        self.wanted == Wanted::Running && self.failed.is_none()
+        self.wanted == Goal::Running && self.failed.is_none()
     }
 
     /// Whether it is time to try it.
@@ -87,7 +87,7 @@ impl Managed {
     }
 
     /// Takes other settings. What has failed with the old ones is tried again.
-    pub fn change(&mut self, task: Task) {
+    pub fn change(&mut self, task: WantedTask) {
         self.task = task;
         self.asks_first = false;
         self.retry_at = Duration::ZERO;
@@ -98,16 +98,16 @@ impl Managed {
 
     /// It has gone from the configuration.
     pub fn let_go(&mut self) {
-        self.wanted = Wanted::Gone;
+        self.wanted = Goal::Gone;
     }
 
     pub fn is_gone(&self) -> bool {
-        self.wanted == Wanted::Gone
+        self.wanted == Goal::Gone
     }
 
     /// It is to run, and is tried now.
     pub fn start(&mut self) {
-        (self.wanted, self.retry_at, self.failed) = (Wanted::Running, Duration::ZERO, None);
+        (self.wanted, self.retry_at, self.failed) = (Goal::Running, Duration::ZERO, None);
     }
 
     /// Its next cycle is to begin as soon as it runs.
@@ -118,7 +118,7 @@ impl Managed {
 
     /// It is to end, or not to begin, until it is started.
     pub fn stop(&mut self) {
-        self.wanted = Wanted::Stopped;
+        self.wanted = Goal::Stopped;
         (self.waiting, self.failed) = (None, None);
     }
 
@@ -146,9 +146,9 @@ impl Managed {
     }
 
     pub fn as_crawl(&self, by_hand: Option<ByHand>) -> Option<CrawlView> {
-        let Task::Crawl(crawl) = &self.task else { return None };
+        let WantedTask::Crawl(crawl) = &self.task else { return None };
         Some(CrawlView {
-            stopped: self.wanted == Wanted::Stopped,
+            stopped: self.wanted == Goal::Stopped,
             by_hand,
             waiting: self.waiting.clone(),
             failed: self.failed.as_ref().map(told),
@@ -157,8 +157,8 @@ impl Managed {
     }
 
     pub fn as_cleaning(&self, by_hand: Option<ByHand>) -> Option<CleaningView> {
-        let Task::Cleaning(settings) = &self.task else { return None };
-        Some(CleaningView { stopped: self.wanted == Wanted::Stopped, by_hand, ..cleaning_view(settings) })
+        let WantedTask::Cleaning(settings) = &self.task else { return None };
+        Some(CleaningView { stopped: self.wanted == Goal::Stopped, by_hand, ..cleaning_view(settings) })
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn managed() -> Managed {
-        Managed::new(Task::Cleaning(Box::new(CleaningSettings::new("a", "local.db"))))
+        Managed::new(WantedTask::Cleaning(Box::new(CleaningSettings::new("a", "local.db"))))
     }
 
     fn walking(buckets: u64) -> CrawlStatus {

@@ -21,11 +21,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::keep::Kept;
+use super::keep::KeptChanges;
 use super::metrics::Metrics;
 use super::run::Start;
 use super::series::STEP;
-use super::shared::{Asked, Granted, Refused, Shared, View, Wish};
+use super::shared::{Asked, Granted, RefusedWish, Shared, View, Wish};
 use super::signals::Signal;
 use super::{launch, notify};
 use crate::clock::Time;
@@ -33,10 +33,10 @@ use crate::error::Result;
 use crate::lock::lock;
 use crate::policy::quiet::Quiet;
 use crate::priority::{Working, in_force};
-use known::Known;
+use known::KnownTask;
 use managed::Managed;
-use tasks::{Ended, Task};
-use tell::Told;
+use tasks::{OpeningEnd, WantedTask};
+use tell::LastTold;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -64,16 +64,16 @@ pub struct Supervisor {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     start: Start,
-    kept: Kept,
+    kept: KeptChanges,
     /// What of that is in its file.
-    saved: Kept,
+    saved: KeptChanges,
     working: Working,
     tasks: Vec<Managed>,
-    known: BTreeMap<String, Known>,
-    told: Told,
+    known: BTreeMap<String, KnownTask>,
+    told: LastTold,
     quiet: Quiet,
-    ended: mpsc::UnboundedReceiver<Ended>,
-    tell_ended: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<OpeningEnd>,
+    tell_ended: mpsc::UnboundedSender<OpeningEnd>,
     due: Due,
 }
 
@@ -107,9 +107,9 @@ pub fn first_view(start: &Start, state: &Path, time: &Time, working: &Working) -
 
 impl Supervisor {
     /// Makes one; nothing runs before [`run`](Self::run).
-    pub fn new(shared: Arc<Shared>, metrics: Arc<Metrics>, start: Start, kept: Kept, working: Working) -> Self {
+    pub fn new(shared: Arc<Shared>, metrics: Arc<Metrics>, start: Start, kept: KeptChanges, working: Working) -> Self {
         let (tell_ended, ended) = mpsc::unbounded_channel();
-        let tasks = Task::all(&start.config).into_iter().map(Managed::new).collect();
+        let tasks = WantedTask::all(&start.config).into_iter().map(Managed::new).collect();
         Supervisor {
             shared,
             metrics,
@@ -119,7 +119,7 @@ impl Supervisor {
             working,
             tasks,
             known: BTreeMap::new(),
-            told: Told::default(),
+            told: LastTold::default(),
             quiet: Quiet::default(),
             ended,
             tell_ended,
@@ -236,7 +236,7 @@ impl Supervisor {
         notify::alive(&format!("{crawls} crawls, {measured:.1} % of a core"));
     }
 
-    async fn grant(&mut self, wish: Wish) -> std::result::Result<Effect, Refused> {
+    async fn grant(&mut self, wish: Wish) -> std::result::Result<Effect, RefusedWish> {
         match wish {
             Wish::Of(kind, name, command) => {
                 let effect = self.command(kind, &name, command)?;
@@ -254,7 +254,7 @@ impl Supervisor {
                 Ok(done(async move { if pause { engine.pause().await } else { engine.resume().await } }))
             }
             Wish::Reload => {
-                let lines = self.reload().await.map_err(|e| Refused::Wrong(e.to_string()))?;
+                let lines = self.reload().await.map_err(|e| RefusedWish::Wrong(e.to_string()))?;
                 Ok(Box::pin(async { Ok(lines) }))
             }
         }
@@ -269,7 +269,7 @@ impl Supervisor {
             self.kept.visits.insert(name.clone(), visits);
         }
         let state = lock(&self.shared.view).state.clone();
-        let written = self.kept.write(&Kept::path(&state));
+        let written = self.kept.write(&KeptChanges::path(&state));
         let now = self.shared.time.clock.now();
         if let Err(error) = &written
             && let Some(held_back) = self.quiet.say("keep", now)

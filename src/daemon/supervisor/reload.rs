@@ -3,12 +3,13 @@
 use tracing::{info, warn};
 
 use super::Supervisor;
-use super::tasks::{Task, given};
+use super::tasks::{WantedTask, given};
 use crate::config::Config;
 use crate::daemon::notify;
 use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::shown;
 use crate::spelling::Percent;
 
 impl Supervisor {
@@ -59,7 +60,7 @@ impl Supervisor {
         let was = &self.start.config;
         refuse_what_needs_a_restart(was, &config)?;
         let mut changes = budget_changes(was, &config);
-        let (known, wanted, status) = (Task::all(was), Task::all(&config), self.shared.engine.status());
+        let (known, wanted, status) = (WantedTask::all(was), WantedTask::all(&config), self.shared.engine.status());
         for task in self.tasks.iter_mut().filter(|task| !task.is_gone()) {
             let title = task.task.title();
             let Some(wanted) = wanted.iter().find(|wanted| wanted.name() == task.task.name()) else {
@@ -72,7 +73,7 @@ impl Supervisor {
             }
             // What is just being opened comes up with the settings that it has: it begins again instead.
             let live = live_changes(wanted, &task.task).filter(|_| !task.opening);
-            if let Some(settings) = live.as_ref().map(|_| wanted).and_then(Task::as_crawl) {
+            if let Some(settings) = live.as_ref().map(|_| wanted).and_then(WantedTask::as_crawl) {
                 // One that does not run takes them when it is started.
                 let changes =
                     [Command::SetMinimumCycleTime(settings.minimum_cycle_time), Command::SetWeight(settings.weight)];
@@ -93,7 +94,7 @@ impl Supervisor {
             task.let_go();
         }
         self.known.retain(|name, _| wanted.iter().any(|task| task.name() == name));
-        let is_known = |task: &Task| known.iter().any(|known| known.name() == task.name());
+        let is_known = |task: &WantedTask| known.iter().any(|known| known.name() == task.name());
         changes.extend(wanted.iter().filter(|task| !is_known(task)).map(|task| format!("{}: new", task.title())));
         self.shared.access.allow_hosts(config.daemon.allowed_hosts.clone());
         self.start.config = config;
@@ -104,14 +105,14 @@ impl Supervisor {
 }
 
 /// What has changed, if all of it can change while the crawl runs.
-fn live_changes(wanted: &Task, was: &Task) -> Option<String> {
-    let (Task::Crawl(wanted), Task::Crawl(was)) = (wanted, was) else { return None };
+fn live_changes(wanted: &WantedTask, was: &WantedTask) -> Option<String> {
+    let (WantedTask::Crawl(wanted), WantedTask::Crawl(was)) = (wanted, was) else { return None };
     let (is, old) = (&wanted.settings, &was.settings);
     let mut same = was.clone();
     (same.settings.minimum_cycle_time, same.settings.weight) = (is.minimum_cycle_time, is.weight);
     let mut changes = Vec::new();
     if is.minimum_cycle_time != old.minimum_cycle_time {
-        changes.push(format!("{} between cycles", humantime::format_duration(is.minimum_cycle_time)));
+        changes.push(format!("{} between cycles", shown::duration(is.minimum_cycle_time.as_secs_f64())));
     }
     if is.weight != old.weight {
         changes.push(format!("weight {}", is.weight));
@@ -144,7 +145,7 @@ fn budget_changes(was: &Config, is: &Config) -> Vec<String> {
         changes.push(format!("budget: {} instead of {}", Percent::of_cores(new.rate), Percent::of_cores(old.rate)));
     }
     if (old.slice, old.basis, old.max_sleep) != (new.slice, new.basis, new.max_sleep) {
-        let slice = humantime::format_duration(new.slice);
+        let slice = shown::duration(new.slice.as_secs_f64());
         changes.push(format!("budget: slices of {slice}, by {}", new.basis));
     }
     if was.daemon.windows != is.daemon.windows {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::known::Known;
-use super::managed::{Managed, Wanted};
+use super::known::KnownTask;
+use super::managed::{Goal, Managed};
 use super::{Effect, Supervisor, done};
 use crate::config::{Config, CrawlConfig};
 use crate::cumulus::settings::CleaningSettings;
 use crate::daemon::launch::{First, launch, may_pass};
-use crate::daemon::shared::{Kind, Refused};
+use crate::daemon::shared::{RefusedWish, TaskKind};
 use crate::engine::{Command, EngineHandle, Fresh};
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -20,54 +20,56 @@ use crate::settings::CrawlSettings;
 
 /// What the configuration asks for by one name.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Task {
+pub(super) enum WantedTask {
     Crawl(Box<CrawlConfig>),
     Cleaning(Box<CleaningSettings>),
 }
 
-impl Task {
+impl WantedTask {
     /// All of a configuration, in its order.
-    pub fn all(config: &Config) -> Vec<Task> {
-        let crawls = config.crawls.iter().cloned().map(Box::new).map(Task::Crawl);
-        crawls.chain(config.cleanings.iter().cloned().map(Box::new).map(Task::Cleaning)).collect()
+    pub fn all(config: &Config) -> Vec<WantedTask> {
+        let crawls = config.crawls.iter().cloned().map(Box::new).map(WantedTask::Crawl);
+        crawls.chain(config.cleanings.iter().cloned().map(Box::new).map(WantedTask::Cleaning)).collect()
     }
 
     pub fn name(&self) -> &str {
         match self {
-            Task::Crawl(crawl) => &crawl.settings.name,
-            Task::Cleaning(cleaning) => &cleaning.task.name,
+            WantedTask::Crawl(crawl) => &crawl.settings.name,
+            WantedTask::Cleaning(cleaning) => &cleaning.task.name,
         }
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> TaskKind {
         match self {
-            Task::Crawl(_) => Kind::Crawl,
-            Task::Cleaning(_) => Kind::Cleaning,
+            WantedTask::Crawl(_) => TaskKind::Crawl,
+            WantedTask::Cleaning(_) => TaskKind::Cleaning,
         }
     }
 
     /// Its settings, if it is a crawl.
     pub fn as_crawl(&self) -> Option<&CrawlSettings> {
         match self {
-            Task::Crawl(crawl) => Some(&crawl.settings),
-            Task::Cleaning(_) => None,
+            WantedTask::Crawl(crawl) => Some(&crawl.settings),
+            WantedTask::Cleaning(_) => None,
         }
     }
 
     /// The same for one that has been there for so long: what is left of its slow start.
-    fn after(mut self, passed: Duration) -> Task {
+    fn after(mut self, passed: Duration) -> WantedTask {
         let slow_start = match &mut self {
-            Task::Crawl(crawl) => &mut crawl.settings.slow_start,
-            Task::Cleaning(cleaning) => &mut cleaning.task.slow_start,
+            WantedTask::Crawl(crawl) => &mut crawl.settings.slow_start,
+            WantedTask::Cleaning(cleaning) => &mut cleaning.task.slow_start,
         };
         *slow_start = slow_start.saturating_sub(passed);
         self
     }
 
     /// Whether the other is the same thing with other settings: the same job on the same store, or a cleaning as well.
-    fn is_as(&self, other: &Task) -> bool {
+    fn is_as(&self, other: &WantedTask) -> bool {
         match (self, other) {
-            (Task::Crawl(one), Task::Crawl(two)) => one.store == two.store && one.job.name() == two.job.name(),
+            (WantedTask::Crawl(one), WantedTask::Crawl(two)) => {
+                one.store == two.store && one.job.name() == two.job.name()
+            }
             (one, two) => one.kind() == two.kind(),
         }
     }
@@ -75,14 +77,14 @@ impl Task {
     /// With what kind of thing it is, for people.
     pub fn title(&self) -> String {
         match self {
-            Task::Crawl(_) => format!("crawl {}", self.name()),
-            Task::Cleaning(_) => format!("cleaning {}", self.name()),
+            WantedTask::Crawl(_) => format!("crawl {}", self.name()),
+            WantedTask::Cleaning(_) => format!("cleaning {}", self.name()),
         }
     }
 }
 
 /// Something was opened, or could not be.
-pub(super) struct Ended {
+pub(super) struct OpeningEnd {
     name: String,
     result: Result<()>,
 }
@@ -96,8 +98,8 @@ impl Supervisor {
             let running = self.shared.engine.is_running(&name);
             let crawl = &mut self.tasks[i];
             match (running, crawl.opening, crawl.wanted) {
-                (true, _, Wanted::Running) => crawl.runs(status.crawls.get(&name)),
-                (false, false, Wanted::Running) if crawl.failed.is_none() => {
+                (true, _, Goal::Running) => crawl.runs(status.crawls.get(&name)),
+                (false, false, Goal::Running) if crawl.failed.is_none() => {
                     let ended = status.crawls.get(&name).and_then(|found| found.failure.clone());
                     match ended.filter(|_| crawl.waiting.is_none()) {
                         Some(error) => {
@@ -112,7 +114,7 @@ impl Supervisor {
                 _ => {}
             }
         }
-        let order = Task::all(&self.start.config);
+        let order = WantedTask::all(&self.start.config);
         let (engine, past, metrics) = (&self.shared.engine, &self.shared.past, &self.metrics);
         // Gone only when it has ended: until then its name is taken.
         self.tasks.retain(|crawl| {
@@ -144,8 +146,8 @@ impl Supervisor {
 
     /// What the configuration names and nobody has in hand: new, or changed and gone meanwhile.
     fn take_in_changed(&mut self, now: Duration) {
-        for task in Task::all(&self.start.config) {
-            self.known.entry(task.name().to_owned()).or_insert_with(|| Known::new(now));
+        for task in WantedTask::all(&self.start.config) {
+            self.known.entry(task.name().to_owned()).or_insert_with(|| KnownTask::new(now));
             if !self.tasks.iter().any(|known| known.name() == task.name()) {
                 self.tasks.push(Managed::again(task));
             }
@@ -165,20 +167,20 @@ impl Supervisor {
         tokio::task::spawn_local(async move {
             let name = task.name().to_owned();
             let result = match task {
-                Task::Crawl(crawl) => launch(&engine, *crawl, fresh, first).await,
-                Task::Cleaning(cleaning) => engine.add_maintenance(cleaning.task.clone(), *cleaning).await,
+                WantedTask::Crawl(crawl) => launch(&engine, *crawl, fresh, first).await,
+                WantedTask::Cleaning(cleaning) => engine.add_maintenance(cleaning.task.clone(), *cleaning).await,
             };
             if result.is_ok() {
                 let known = visits.into_iter().zip(0u32..).filter(|(at, _)| *at > 0.0);
                 engine.remember_visits(&name, known.map(|(at, position)| (position, at)));
             }
             // A supervisor that has gone needs no answer.
-            let _ = ended.send(Ended { name, result });
+            let _ = ended.send(OpeningEnd { name, result });
         });
     }
 
     /// Takes note of how the opening of a crawl went.
-    pub(super) fn launched(&mut self, Ended { name, result }: Ended) {
+    pub(super) fn launched(&mut self, OpeningEnd { name, result }: OpeningEnd) {
         let now = self.shared.time.clock.now();
         let Some(i) = self.tasks.iter().position(|crawl| crawl.name() == name) else { return };
         let crawl = &mut self.tasks[i];
@@ -188,7 +190,7 @@ impl Supervisor {
                 info!(name, "added");
                 crawl.opened();
                 let at_once = std::mem::take(&mut crawl.at_once).then_some(Command::Start);
-                let stop = (crawl.wanted != Wanted::Running).then_some(Command::Stop);
+                let stop = (crawl.wanted != Goal::Running).then_some(Command::Stop);
                 let pause = self.is_paused(&name).then_some(Command::Pause);
                 // In this order; it may have ended already, which the next look shows.
                 for command in [at_once, pause, stop].into_iter().flatten() {
@@ -218,12 +220,17 @@ impl Supervisor {
     }
 
     /// Gives a command to a crawl or cleaning, running or not.
-    pub(super) fn command(&mut self, kind: Kind, name: &str, command: Command) -> std::result::Result<Effect, Refused> {
+    pub(super) fn command(
+        &mut self,
+        kind: TaskKind,
+        name: &str,
+        command: Command,
+    ) -> std::result::Result<Effect, RefusedWish> {
         let fits = |task: &&mut Managed| task.name() == name && task.task.kind() == kind;
-        let none = || Refused::Unknown(format!("there is no crawl or cleaning {name:?}"));
+        let none = || RefusedWish::Unknown(format!("there is no crawl or cleaning {name:?}"));
         let task = self.tasks.iter_mut().find(fits).ok_or_else(none)?;
         if task.is_gone() {
-            return Err(Refused::Unavailable(format!("{name} ends, since the configuration has changed")));
+            return Err(RefusedWish::Unavailable(format!("{name} ends, since the configuration has changed")));
         }
         info!(name, ?command, "by command");
         let engine = &self.shared.engine;
@@ -238,7 +245,7 @@ impl Supervisor {
                     task.fresh = Fresh::Yes;
                 }
                 // One that was stopped may still be ending, and begins anew after that.
-                let ends = task.wanted == Wanted::Stopped;
+                let ends = task.wanted == Goal::Stopped;
                 task.start();
                 if !engine.is_running(name) || ends {
                     task.begin_at_once();
@@ -246,7 +253,7 @@ impl Supervisor {
             }
             // Also while it is still ending: it will not be running.
             Command::Pause | Command::Resume if !task.is_coming() => {
-                return Err(Refused::Conflict(format!("{name} is not running; start it")));
+                return Err(RefusedWish::Conflict(format!("{name} is not running; start it")));
             }
             Command::Stop => task.stop(),
             Command::Confirm { .. } => {
@@ -254,8 +261,8 @@ impl Supervisor {
                 return Ok(Box::pin(async move {
                     match engine.command(&name, command).await {
                         Ok(()) => Ok(Vec::new()),
-                        Err(Error::Config(why)) => Err(Refused::Conflict(why)),
-                        Err(error) => Err(Refused::Unavailable(format!("nothing was confirmed: {error}"))),
+                        Err(Error::Config(why)) => Err(RefusedWish::Conflict(why)),
+                        Err(error) => Err(RefusedWish::Unavailable(format!("nothing was confirmed: {error}"))),
                     }
                 }));
             }

@@ -8,9 +8,9 @@ use actix_web::web::Bytes;
 use super::Supervisor;
 use crate::daemon::api::cleanings;
 use crate::daemon::api::picture::{self, Picture};
-use crate::daemon::api::shapes::{ByeEvent, CleaningEvent, CycleEvent, Finding, PrefixesEvent};
+use crate::daemon::api::shapes::{ByeEvent, CleaningEvent, CycleEvent, PrefixesEvent, ShownFinding};
 use crate::daemon::hub::event;
-use crate::daemon::series::Sample;
+use crate::daemon::series::BudgetSample;
 use crate::model::{FINDINGS_KEPT, Status, TaskState};
 use crate::settings::BudgetSettings;
 
@@ -21,7 +21,7 @@ const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// What was told last.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct LastTold {
     /// The budget that the engine was given.
     pub budget: Option<BudgetSettings>,
     finding: u64,
@@ -68,7 +68,7 @@ impl Supervisor {
         }
         for row in &self.shared.engine.findings(self.told.finding, None, FINDINGS_AT_ONCE).rows {
             self.told.finding = row.number;
-            self.shared.hub.send(&event("finding", &Finding::from(row.clone())));
+            self.shared.hub.send(&event("finding", &ShownFinding::from(row.clone())));
         }
     }
 
@@ -122,7 +122,7 @@ impl Supervisor {
         self.told.cleanings.retain(|name, _| status.maintenance.contains_key(name));
     }
 
-    pub(super) fn tell_sample(&self, sample: &Sample) {
+    pub(super) fn tell_sample(&self, sample: &BudgetSample) {
         self.shared.hub.send(&event("sample", sample));
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::reading::JudgedObject;
-use super::sums::BucketSums;
+use super::sums::ScrubSums;
 use super::{Check, Flaw, ScrubTally};
 use crate::job::{Counts, CycleView, Finding, Notes};
 use crate::shown;
@@ -19,7 +19,6 @@ pub type BucketOf<'b, R> = <<R as Checker>::Store as Store>::Bucket<'b>;
 /// What a listing of a bucket's objects gives next.
 #[derive(Debug)]
 pub enum Listed<O> {
-    /// An object.
     Object(O),
     /// Nothing yet: a bounded chunk of names was read.
     NotYet,
@@ -58,7 +57,6 @@ pub enum FollowUp {
 ///
 /// The objects of a bucket are read in batches; only those of the first batch are compared with each other.
 pub trait Checker: Send + Sync + Sized + 'static {
-    /// The store.
     type Store: Store;
 
     /// An object as its bucket lists it.
@@ -180,7 +178,7 @@ pub trait Checker: Send + Sync + Sized + 'static {
     }
 
     /// Adds what it has come to, besides the objects of the batch, to the bucket's sums. Default: nothing.
-    fn settle(&self, aftermath: Self::Aftermath, bucket: &BucketOf<'_, Self>, sums: &mut BucketSums) {
+    fn settle(&self, aftermath: Self::Aftermath, bucket: &BucketOf<'_, Self>, sums: &mut ScrubSums) {
         let _ = (aftermath, bucket, sums);
     }
 

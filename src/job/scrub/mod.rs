@@ -26,13 +26,13 @@ pub use checker::{BucketOf, Checker, CycleMoment, FollowUp, Listed, ReadingKind}
 pub use flaw::{Flaw, Span};
 pub use reading::{Dealt, FactsOf, JudgedObject, ObjectVerdict, ReadObject};
 pub use selection::{Sample, Selection};
-pub use sums::BucketSums;
+pub use sums::ScrubSums;
 
 use super::{Counts, CycleView, Fold, Job, PrefixWalk, Stopped, Tally, Unreadable, Visited};
 use crate::lock::lock;
 use crate::store::CacheUse;
 pub(crate) use check::Left;
-pub(crate) use visit::BucketVisit;
+pub(crate) use visit::ScrubVisit;
 
 /// What is done with the pages that a scrub brings into the page cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,11 +82,11 @@ impl<R: Checker> Scrub<R> {
     fn visit(
         &self,
         bucket: &BucketOf<'_, R>,
-        part: Option<Box<BucketVisit<R>>>,
+        part: Option<Box<ScrubVisit<R>>>,
         fold: &mut Fold<'_, ScrubTally>,
         buffer: &mut [u8],
         is_over: impl Fn() -> bool,
-    ) -> Result<Visited<Box<BucketVisit<R>>>, Unreadable> {
+    ) -> Result<Visited<Box<ScrubVisit<R>>>, Unreadable> {
         let unreadable = |error| Unreadable { path: self.checker.path(bucket, b""), error };
         let mut visit = part.unwrap_or_default();
         loop {
@@ -109,7 +109,7 @@ impl<R: Checker> Scrub<R> {
     /// Does the next part of the work on a bucket: a piece of an object, or about as much of anything else.
     pub(crate) fn work(
         &self,
-        visit: &mut BucketVisit<R>,
+        visit: &mut ScrubVisit<R>,
         bucket: &BucketOf<'_, R>,
         fold: &Fold<'_, ScrubTally>,
         buffer: &mut [u8],
@@ -124,7 +124,7 @@ impl<R: Checker> Scrub<R> {
     /// Reads the next part of the batch of objects in hand.
     pub(crate) fn read(
         &self,
-        visit: &mut BucketVisit<R>,
+        visit: &mut ScrubVisit<R>,
         bucket: &BucketOf<'_, R>,
         buffer: &mut [u8],
     ) -> io::Result<Left> {
@@ -140,7 +140,6 @@ impl<R: Checker> Scrub<R> {
     }
 }
 
-/// The tally of [`Scrub`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ScrubTally {
@@ -190,7 +189,7 @@ impl Tally for ScrubTally {
 
 impl<R: Checker> Job<R::Store> for Scrub<R> {
     type Tally = ScrubTally;
-    type Part = Box<BucketVisit<R>>;
+    type Part = Box<ScrubVisit<R>>;
 
     fn name(&self) -> &str {
         self.checker.name()

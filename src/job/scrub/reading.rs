@@ -15,7 +15,6 @@ const READINGS_MOST: u32 = 5;
 
 /// An object that was looked at to its end.
 pub struct JudgedObject<R: Checker> {
-    /// The object.
     pub object: R::Object,
     /// Its size in bytes; 0 if it could not be opened.
     pub size: u64,
@@ -73,7 +72,7 @@ pub(super) struct Doubt<F> {
 }
 
 /// An object being read. Goes along from slice to slice; is never saved.
-pub(super) struct Reading<R: Checker> {
+pub(super) struct ObjectReading<R: Checker> {
     object: R::Object,
     /// How often it was begun.
     begun: u32,
@@ -86,7 +85,7 @@ pub(super) struct Reading<R: Checker> {
 
 /// What a step of a reading has come to.
 pub(super) enum Stepped<R: Checker> {
-    More(Box<Reading<R>>),
+    More(Box<ObjectReading<R>>),
     Judged(JudgedObject<R>),
 }
 
@@ -97,7 +96,7 @@ pub(super) struct Beginning<R: Checker> {
     pub because: Option<Box<Doubt<FactsOf<R>>>>,
 }
 
-impl<R: Checker> Reading<R> {
+impl<R: Checker> ObjectReading<R> {
     /// Opens an object.
     pub fn begin(checker: &R, bucket: &BucketOf<'_, R>, caches: CacheUse, beginning: Beginning<R>) -> Stepped<R> {
         let Beginning { object, begun, because } = beginning;
@@ -109,7 +108,7 @@ impl<R: Checker> Reading<R> {
         source.use_caches(if again { CacheUse::Bypass } else { caches });
         let kind = if again { ReadingKind::Again } else { ReadingKind::First };
         let check = checker.check(&object, source.size(), kind);
-        Stepped::More(Box::new(Reading { object, begun, check, source, read: BytesRead::default(), because }))
+        Stepped::More(Box::new(ObjectReading { object, begun, check, source, read: BytesRead::default(), because }))
     }
 
     /// Reads the next piece, and begins anew where that is called for.
@@ -132,7 +131,7 @@ impl<R: Checker> Reading<R> {
 
     /// It was read to its end, or as far as it can be.
     fn end(self, checker: &R, bucket: &BucketOf<'_, R>, caches: CacheUse, failed: Option<io::Error>) -> Stepped<R> {
-        let Reading { object, begun, check, mut source, read, because } = self;
+        let ObjectReading { object, begun, check, mut source, read, because } = self;
         let (size, stamp) = (source.size(), source.stamp());
         source.is_done_up_to(size);
         let bytes_read = read.all.min(size);
@@ -143,7 +142,7 @@ impl<R: Checker> Reading<R> {
             Ok(false) => {}
             Ok(true) if begun < READINGS_MOST => {
                 let beginning = Beginning { object, begun: begun + 1, because: None };
-                return Reading::begin(checker, bucket, caches, beginning);
+                return ObjectReading::begin(checker, bucket, caches, beginning);
             }
             Ok(true) => {
                 let error = io::Error::other(format!("it was changed while it was read, {begun} times"));
@@ -157,7 +156,7 @@ impl<R: Checker> Reading<R> {
         let checked = check.finish();
         if let Some(flaw) = checked.flaws.first().cloned().filter(|_| because.is_none()) {
             let because = Some(Box::new(Doubt { flaw, checked }));
-            return Reading::begin(checker, bucket, caches, Beginning { object, begun, because });
+            return ObjectReading::begin(checker, bucket, caches, Beginning { object, begun, because });
         }
         let is_direct = because.is_some();
         let misread =

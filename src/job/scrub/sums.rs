@@ -8,7 +8,7 @@ use crate::store::{ErrorCause, explained};
 
 /// What the objects that were dealt with have come to.
 #[derive(Debug, Default)]
-pub struct BucketSums {
+pub struct ScrubSums {
     tally: ScrubTally,
     /// Objects that were gone when their turn came.
     vanished: u64,
@@ -17,7 +17,7 @@ pub struct BucketSums {
     remarks: Remarks,
 }
 
-impl BucketSums {
+impl ScrubSums {
     /// Adds a corrupt object that this cycle had put away before a crash, with what was found of it then.
     pub fn add_put_away(&mut self, bytes_read: u64, findings: impl Iterator<Item = Finding>) {
         self.count(bytes_read);

@@ -7,8 +7,8 @@ use std::io;
 
 use super::check::Left;
 use super::checker::{BucketOf, Checker, CycleMoment, FollowUp, Listed};
-use super::reading::{Beginning, Doubt, JudgedObject, ObjectVerdict, Reading, Stepped};
-use super::sums::BucketSums;
+use super::reading::{Beginning, Doubt, JudgedObject, ObjectReading, ObjectVerdict, Stepped};
+use super::sums::ScrubSums;
 use super::{Flaw, ScrubTally};
 use crate::job::Fold;
 use crate::store::CacheUse;
@@ -17,15 +17,15 @@ use crate::store::CacheUse;
 const BATCH_MOST: usize = 1024;
 
 /// A bucket being scrubbed. Goes along from slice to slice; is never saved.
-pub struct BucketVisit<R: Checker> {
+pub struct ScrubVisit<R: Checker> {
     listing: R::Listing,
     /// Whether all objects that are listed were taken up.
     is_at_end: bool,
     /// What the batches before have come to; `None` in the first one.
-    sums: Option<BucketSums>,
+    sums: Option<ScrubSums>,
     /// The objects of the batch in hand that were looked at to their end, by name.
     batch: Vec<JudgedObject<R>>,
-    current: Option<Box<Reading<R>>>,
+    current: Option<Box<ObjectReading<R>>>,
     /// Objects that the comparison finds wanting, by name, with what it says: to be read again.
     doubted: Vec<(Vec<u8>, Flaw)>,
     /// Whether there is an object that cannot be read just now.
@@ -34,9 +34,9 @@ pub struct BucketVisit<R: Checker> {
     aftermath: Option<R::Aftermath>,
 }
 
-impl<R: Checker> Default for BucketVisit<R> {
+impl<R: Checker> Default for ScrubVisit<R> {
     fn default() -> Self {
-        BucketVisit {
+        ScrubVisit {
             listing: R::Listing::default(),
             is_at_end: false,
             sums: None,
@@ -49,7 +49,7 @@ impl<R: Checker> Default for BucketVisit<R> {
     }
 }
 
-impl<R: Checker> BucketVisit<R> {
+impl<R: Checker> ScrubVisit<R> {
     /// Whether an object could not be read just now, and nothing has followed from that yet.
     pub(super) fn would_wait(&self) -> bool {
         self.would_wait && self.aftermath.is_none()
@@ -77,7 +77,7 @@ impl<R: Checker> BucketVisit<R> {
             match checker.list(bucket, &mut self.listing)? {
                 Listed::Object(object) => {
                     let beginning = Beginning { object, begun: 1, because: None };
-                    self.take(Reading::begin(checker, bucket, caches, beginning));
+                    self.take(ObjectReading::begin(checker, bucket, caches, beginning));
                 }
                 Listed::NotYet => {}
                 Listed::End => self.is_at_end = true,
@@ -128,7 +128,7 @@ impl<R: Checker> BucketVisit<R> {
             if let ObjectVerdict::Read(read) = verdict {
                 let because = Some(Box::new(Doubt { flaw, checked: read.checked }));
                 let beginning = Beginning { object, begun: read.begun, because };
-                self.take(Reading::begin(checker, bucket, caches, beginning));
+                self.take(ObjectReading::begin(checker, bucket, caches, beginning));
             }
         }
         Left::Something

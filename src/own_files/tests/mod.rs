@@ -51,8 +51,8 @@ fn fifo(path: &Path) {
 fn refusals(file: &OwnFile) -> Vec<String> {
     let errors = [
         file.look().map(drop),
-        file.open(Access::Read).map(drop),
-        file.open(Access::Write).map(drop),
+        file.open(FileAccess::Read).map(drop),
+        file.open(FileAccess::Write).map(drop),
         file.open_or_create().map(drop),
         file.read(100).map(drop),
         file.replace(|_| Ok(()), |new| new.write_all(b"new")),
@@ -133,7 +133,7 @@ fn a_folder_in_which_others_may_create_names_is_refused_with_the_remedy() {
         let path = place.path(name);
         let named = OwnFile::named(&path, MissingFolder::Make).map(drop);
         let copies = OwnFile::in_folder_for_copies(&path).map(drop);
-        [OwnFile::at(&path).map(drop), named, copies, Folder::open_own(place.folder.path()).map(drop)]
+        [OwnFile::at(&path).map(drop), named, copies, OwnFolder::open_own(place.folder.path()).map(drop)]
     };
     for mode in [0o777, 0o1777, 0o770, 0o775, 0o2775, 0o702, 0o1702] {
         place.set_mode(mode);
@@ -253,13 +253,13 @@ fn a_database_or_a_folder_that_was_exchanged_while_it_was_opened_is_noticed() {
     assert!(database.check_again().unwrap_err().to_string().contains("something else in its place"));
 }
 
-type Rename = fn(&Folder, &OsStr, &OsStr) -> io::Result<()>;
+type Rename = fn(&OwnFolder, &OsStr, &OsStr) -> io::Result<()>;
 
 /// With and without `RENAME_NOREPLACE` and hard links: what the file systems cannot do is left out here.
 #[test]
 fn a_file_gets_a_new_name_and_never_that_of_another() {
     let place = Place::new();
-    let folder = Folder::open(place.folder.path()).unwrap();
+    let folder = OwnFolder::open(place.folder.path()).unwrap();
     let ways: [Rename; 2] = [
         |folder, from, to| rename_new(folder, from, folder, to),
         |folder, from, to| take_name_and_rename(folder, from, folder, to),

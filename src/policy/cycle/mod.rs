@@ -51,7 +51,7 @@ fn is_no_rehearsal(rehearsal: &Rehearsal) -> bool {
 
 /// A cycle as the state knows it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cycle {
+pub struct KnownCycle {
     /// The crawl it belongs to.
     pub crawl: String,
     /// Counts the crawl's cycles from 0.
@@ -76,13 +76,12 @@ pub struct Cycle {
 /// Names a cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CycleKey {
-    /// The crawl.
     pub crawl: String,
     /// The cycle's number.
     pub number: u64,
 }
 
-impl Cycle {
+impl KnownCycle {
     /// The cycle's name.
     pub fn key(&self) -> CycleKey {
         CycleKey { crawl: self.crawl.clone(), number: self.number }
@@ -162,7 +161,7 @@ pub fn next_start(
 
 /// What a cycle that is wanted now would be identified by.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct WantedIdentity<'a> {
     /// [`Store::identity`](crate::store::Store::identity).
     pub store: &'a str,
     /// [`Job::name`](crate::job::Job::name).
@@ -186,7 +185,7 @@ pub enum Fresh {
 
 /// What to do at the start of a crawl.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
+pub enum StartDecision {
     /// Begin a new cycle.
     Begin,
     /// Go on with the unfinished one.
@@ -227,25 +226,25 @@ impl fmt::Display for Difference {
 }
 
 /// Decides what to do with the newest cycle of a crawl.
-pub fn decide(latest: Option<&Cycle>, wanted: &Wanted<'_>, fresh: Fresh) -> Decision {
-    let Some(cycle) = latest else { return Decision::Begin };
+pub fn decide(latest: Option<&KnownCycle>, wanted: &WantedIdentity<'_>, fresh: Fresh) -> StartDecision {
+    let Some(cycle) = latest else { return StartDecision::Begin };
     if fresh == Fresh::Yes || (cycle.finished.is_some() && cycle.delivered) {
-        return Decision::Begin;
+        return StartDecision::Begin;
     }
     let differences = differences(&cycle.identity, wanted);
     match (cycle.finished, differences.is_empty()) {
-        (None, true) => Decision::Resume,
+        (None, true) => StartDecision::Resume,
         // It has changed nothing yet, and what it has shown is wanted no more.
-        (None, false) if cycle.is_examined() => Decision::Begin,
-        (None, false) => Decision::Refuse(differences),
-        (Some(_), true) => Decision::Deliver,
-        (Some(_), false) => Decision::Begin,
+        (None, false) if cycle.is_examined() => StartDecision::Begin,
+        (None, false) => StartDecision::Refuse(differences),
+        (Some(_), true) => StartDecision::Deliver,
+        (Some(_), false) => StartDecision::Begin,
     }
 }
 
 /// Whether somebody has confirmed what is wanted, by the newest cycle: only one with the same store, job and parameters counts.
 /// What was not confirmed is rehearsed.
-pub fn is_confirmed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> bool {
+pub fn is_confirmed(latest: Option<&KnownCycle>, wanted: &WantedIdentity<'_>) -> bool {
     latest.is_some_and(|cycle| {
         let was = &cycle.identity;
         let same = was.store == wanted.store && was.job == wanted.job && was.parameters == *wanted.parameters;
@@ -254,7 +253,7 @@ pub fn is_confirmed(latest: Option<&Cycle>, wanted: &Wanted<'_>) -> bool {
 }
 
 /// Names each difference between a frozen cycle and what is wanted.
-pub fn differences(was: &CycleIdentity, is: &Wanted<'_>) -> Vec<Difference> {
+pub fn differences(was: &CycleIdentity, is: &WantedIdentity<'_>) -> Vec<Difference> {
     let mut found = Vec::new();
     if was.store != is.store {
         found.push(Difference::new("store", &was.store, is.store));

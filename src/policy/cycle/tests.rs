@@ -37,7 +37,7 @@ fn ring(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-fn cycle(finished: Option<f64>, delivered: bool) -> Cycle {
+fn cycle(finished: Option<f64>, delivered: bool) -> KnownCycle {
     let identity = CycleIdentity {
         store: "/srv/a".into(),
         job: "leases".into(),
@@ -50,7 +50,7 @@ fn cycle(finished: Option<f64>, delivered: bool) -> Cycle {
         no_prefix: false,
         rehearsal: Rehearsal::No,
     };
-    Cycle {
+    KnownCycle {
         crawl: "c".into(),
         number: 3,
         identity,
@@ -64,10 +64,10 @@ fn cycle(finished: Option<f64>, delivered: bool) -> Cycle {
 }
 
 /// Decides on a cycle as [`cycle`] makes it, with what is wanted changed from the same.
-fn decided(latest: &Cycle, fresh: Fresh, change: impl FnOnce(&mut Wanted<'_>)) -> Decision {
+fn decided(latest: &KnownCycle, fresh: Fresh, change: impl FnOnce(&mut WantedIdentity<'_>)) -> StartDecision {
     let same = latest.identity.clone();
     let (store, job, parameters, ring) = (&same.store, &same.job, &same.parameters, &same.ring);
-    let mut wanted = Wanted { store, job, parameters, ring, now: None };
+    let mut wanted = WantedIdentity { store, job, parameters, ring, now: None };
     change(&mut wanted);
     decide(Some(latest), &wanted, fresh)
 }
@@ -75,16 +75,16 @@ fn decided(latest: &Cycle, fresh: Fresh, change: impl FnOnce(&mut Wanted<'_>)) -
 #[test]
 fn an_unfinished_cycle_is_resumed_if_nothing_differs() {
     let unfinished = cycle(None, false);
-    assert_eq!(decided(&unfinished, Fresh::No, |_| ()), Decision::Resume);
-    assert_eq!(decided(&unfinished, Fresh::No, |w| w.now = Some(1_700_000_000.0)), Decision::Resume);
-    assert_eq!(decided(&unfinished, Fresh::Yes, |_| ()), Decision::Begin);
-    assert_eq!(decided(&unfinished, Fresh::Yes, |w| w.store = "/srv/b"), Decision::Begin);
+    assert_eq!(decided(&unfinished, Fresh::No, |_| ()), StartDecision::Resume);
+    assert_eq!(decided(&unfinished, Fresh::No, |w| w.now = Some(1_700_000_000.0)), StartDecision::Resume);
+    assert_eq!(decided(&unfinished, Fresh::Yes, |_| ()), StartDecision::Begin);
+    assert_eq!(decided(&unfinished, Fresh::Yes, |w| w.store = "/srv/b"), StartDecision::Begin);
 }
 
 #[test]
 fn each_difference_is_named() {
-    let refused = |change: &dyn Fn(&mut Wanted<'_>)| match decided(&cycle(None, false), Fresh::No, change) {
-        Decision::Refuse(differences) => differences.iter().map(Difference::to_string).collect::<Vec<_>>(),
+    let refused = |change: &dyn Fn(&mut WantedIdentity<'_>)| match decided(&cycle(None, false), Fresh::No, change) {
+        StartDecision::Refuse(differences) => differences.iter().map(Difference::to_string).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
     let parameters = json!({"expire": "age:864000", "dry_run": true, "sharetypes": ["mutable", "immutable"]});
@@ -113,22 +113,22 @@ fn each_difference_is_named() {
     by_clock.identity.fixed_clock = false;
     assert_eq!(
         decided(&by_clock, Fresh::No, |w| w.now = Some(5.0)),
-        Decision::Refuse(vec![Difference::new("now", "1700000000 by the clock", 5)])
+        StartDecision::Refuse(vec![Difference::new("now", "1700000000 by the clock", 5)])
     );
 }
 
 #[test]
 fn a_finished_cycle_is_delivered_once() {
     let finished = cycle(Some(9.0), false);
-    assert_eq!(decided(&finished, Fresh::No, |_| ()), Decision::Deliver);
-    assert_eq!(decided(&finished, Fresh::No, |w| w.now = Some(1_700_000_000.0)), Decision::Deliver);
-    assert_eq!(decided(&finished, Fresh::Yes, |_| ()), Decision::Begin);
+    assert_eq!(decided(&finished, Fresh::No, |_| ()), StartDecision::Deliver);
+    assert_eq!(decided(&finished, Fresh::No, |w| w.now = Some(1_700_000_000.0)), StartDecision::Deliver);
+    assert_eq!(decided(&finished, Fresh::Yes, |_| ()), StartDecision::Begin);
     // Another one is wanted: the one that nobody fetched stands in no way.
-    assert_eq!(decided(&finished, Fresh::No, |w| w.now = Some(5.0)), Decision::Begin);
-    assert_eq!(decided(&finished, Fresh::No, |w| w.job = "count"), Decision::Begin);
-    assert_eq!(decided(&cycle(Some(9.0), true), Fresh::No, |_| ()), Decision::Begin);
-    let wanted = Wanted { store: "", job: "", parameters: &Value::Null, ring: &[], now: None };
-    assert_eq!(decide(None, &wanted, Fresh::No), Decision::Begin);
+    assert_eq!(decided(&finished, Fresh::No, |w| w.now = Some(5.0)), StartDecision::Begin);
+    assert_eq!(decided(&finished, Fresh::No, |w| w.job = "count"), StartDecision::Begin);
+    assert_eq!(decided(&cycle(Some(9.0), true), Fresh::No, |_| ()), StartDecision::Begin);
+    let wanted = WantedIdentity { store: "", job: "", parameters: &Value::Null, ring: &[], now: None };
+    assert_eq!(decide(None, &wanted, Fresh::No), StartDecision::Begin);
 }
 
 proptest! {
@@ -155,7 +155,8 @@ fn only_what_was_confirmed_with_the_same_parameters_is_done_without_a_rehearsal(
         let parameters = json!({"expire": expire, "sharetypes": ["mutable", "immutable"]});
         // Another ring or clock is no other deletion.
         let ring = ring(&["22"]);
-        let wanted = Wanted { store: "/srv/a", job: "leases", parameters: &parameters, ring: &ring, now: Some(1.0) };
+        let wanted =
+            WantedIdentity { store: "/srv/a", job: "leases", parameters: &parameters, ring: &ring, now: Some(1.0) };
         is_confirmed(Some(&latest), &wanted)
     };
     let (ended, confirmed) = (Some(2.0), Some(3.0));
@@ -171,7 +172,7 @@ fn only_what_was_confirmed_with_the_same_parameters_is_done_without_a_rehearsal(
         assert!(!of(rehearsal, finished, confirmed, "age:1"), "something else is wanted");
     }
     let parameters = json!(null);
-    let wanted = Wanted { store: "", job: "", parameters: &parameters, ring: &[], now: None };
+    let wanted = WantedIdentity { store: "", job: "", parameters: &parameters, ring: &[], now: None };
     assert!(!is_confirmed(None, &wanted));
 }
 
@@ -180,8 +181,8 @@ fn a_cycle_that_stands_between_its_phases_gives_way_to_another_one() {
     let mut examined = cycle(None, false);
     examined.done = (0..examined.identity.ring.len() as u32).collect();
     assert!(examined.is_examined());
-    assert_eq!(decided(&examined, Fresh::No, |_| ()), Decision::Resume);
-    assert_eq!(decided(&examined, Fresh::No, |w| w.parameters = &Value::Null), Decision::Begin);
+    assert_eq!(decided(&examined, Fresh::No, |_| ()), StartDecision::Resume);
+    assert_eq!(decided(&examined, Fresh::No, |w| w.parameters = &Value::Null), StartDecision::Begin);
     examined.carrying_out = Some(5.0);
-    assert!(matches!(decided(&examined, Fresh::No, |w| w.parameters = &Value::Null), Decision::Refuse(_)));
+    assert!(matches!(decided(&examined, Fresh::No, |w| w.parameters = &Value::Null), StartDecision::Refuse(_)));
 }

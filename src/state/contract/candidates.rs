@@ -5,7 +5,7 @@ use super::{Backend, begun, complete, identity, progress};
 use crate::error::Error;
 use crate::job::{Candidate, DeletionCount};
 use crate::policy::cycle::{CycleIdentity, CycleKey, Rehearsal};
-use crate::state::{Claim, Consent, Progress, StateStore};
+use crate::state::{Claim, Consent, PrefixProgress, StateStore};
 
 fn candidate(n: u64) -> Candidate {
     let bucket = [format!("{n:06}").as_bytes(), &[0xff, 0]].concat();
@@ -16,13 +16,13 @@ fn all(range: std::ops::Range<u64>) -> Vec<Candidate> {
     range.map(candidate).collect()
 }
 
-fn with_candidates(claim: &Claim, done: bool, candidates: Vec<Candidate>) -> Progress {
-    Progress { candidates, ..progress(claim, "end", done) }
+fn with_candidates(claim: &Claim, done: bool, candidates: Vec<Candidate>) -> PrefixProgress {
+    PrefixProgress { candidates, ..progress(claim, "end", done) }
 }
 
 /// Up to this candidate.
-fn up_to(claim: &Claim, n: u64, done: bool) -> Progress {
-    Progress { cursor: Some(candidate(n).bucket), ..progress(claim, "x", done) }
+fn up_to(claim: &Claim, n: u64, done: bool) -> PrefixProgress {
+    PrefixProgress { cursor: Some(candidate(n).bucket), ..progress(claim, "x", done) }
 }
 
 fn read(store: &mut dyn StateStore, cycle: &CycleKey, prefix: u32, after: Option<u64>, most: usize) -> Vec<Candidate> {
@@ -65,7 +65,7 @@ pub(super) fn candidates_keep_a_cycle_from_being_finished_until_they_are_carried
     assert_eq!(read(store, &cycle, 2, None, 9), all(0..3));
     assert_eq!(store.reader().latest("c").unwrap().unwrap().finished, None);
     // A prefix that has gone is complete without a cursor.
-    store.commit(&cycle, &[Progress { cursor: None, ..progress(&claims[1], "x", true) }], 6.0).unwrap();
+    store.commit(&cycle, &[PrefixProgress { cursor: None, ..progress(&claims[1], "x", true) }], 6.0).unwrap();
     let latest = store.reader().latest("c").unwrap().unwrap();
     assert_eq!((latest.finished, latest.carrying_out), (Some(6.0), Some(3.0)));
     store.deliver(&cycle).unwrap();

@@ -3,7 +3,7 @@
 use super::{Backend, begun, identity, progress};
 use crate::job::{Coverage, Judged, ObjectName, Picked};
 use crate::policy::cycle::{CycleIdentity, CycleKey};
-use crate::state::{Claim, Progress, StateStore};
+use crate::state::{Claim, PrefixProgress, StateStore};
 
 fn name(text: &str) -> ObjectName {
     let (bucket, object) = text.split_once('/').unwrap();
@@ -11,7 +11,7 @@ fn name(text: &str) -> ObjectName {
 }
 
 /// What was found on the way to a cursor; names as `bucket/object`, those that are unclear with a question mark before.
-fn found(claim: &Claim, cursor: &str, done: bool, coverage: Coverage, names: &[&str]) -> Progress {
+fn found(claim: &Claim, cursor: &str, done: bool, coverage: Coverage, names: &[&str]) -> PrefixProgress {
     let mut judged = Judged { coverage, ..Judged::default() };
     for text in names {
         match text.strip_prefix('?') {
@@ -19,7 +19,7 @@ fn found(claim: &Claim, cursor: &str, done: bool, coverage: Coverage, names: &[&
             None => judged.damaged.insert(name(text)),
         };
     }
-    Progress { judged, ..progress(claim, cursor, done) }
+    PrefixProgress { judged, ..progress(claim, cursor, done) }
 }
 
 /// Each with the moment since which it is damaged.
@@ -35,7 +35,7 @@ fn known(store: &mut dyn StateStore) -> Vec<(String, f64)> {
     all.collect()
 }
 
-fn commit(store: &mut dyn StateStore, cycle: &CycleKey, progress: Progress, at: f64) {
+fn commit(store: &mut dyn StateStore, cycle: &CycleKey, progress: PrefixProgress, at: f64) {
     let standing = store.commit(cycle, &[progress], at).unwrap();
     assert_eq!(standing.damaged, known(store).len() as u64);
 }
@@ -122,10 +122,10 @@ pub(super) fn what_is_deferred_is_judged_by_its_second_visit<B: Backend>() {
     let claim = backend.store().claim(&cycle, 1).unwrap().remove(0);
     let bad = ["a/0", "b/", "b/0", "c/0", "d/0"];
     commit(backend.store(), &cycle, found(&claim, "z", true, Coverage::All, &bad), 5.0);
-    let later = |progress: Progress, deferred: &[&str], revisited: &[&str]| {
+    let later = |progress: PrefixProgress, deferred: &[&str], revisited: &[&str]| {
         let set = |names: &[&str]| names.iter().map(|name| name.as_bytes().to_vec()).collect();
         let judged = Judged { deferred: set(deferred), revisited: set(revisited), ..progress.judged };
-        Progress { judged, ..progress }
+        PrefixProgress { judged, ..progress }
     };
     let next = begun(backend.store(), 1);
     let claim = backend.store().claim(&next, 1).unwrap().remove(0);

@@ -2,14 +2,14 @@
 
 use super::{Backend, begun, identity, progress};
 use crate::job::Intent;
-use crate::state::{Claim, Progress};
+use crate::state::{Claim, PrefixProgress};
 
 fn intent(n: u64) -> Intent {
     Intent { bucket: vec![b'a', 0xff, 0, n as u8], deletes: n, body: format!("{{\"n\":{n}}}"), begun: true }
 }
 
-fn with_intents(claim: &Claim, text: &str, done: bool, intents: &[Intent]) -> Progress {
-    Progress { intents: intents.to_vec(), ..progress(claim, text, done) }
+fn with_intents(claim: &Claim, text: &str, done: bool, intents: &[Intent]) -> PrefixProgress {
+    PrefixProgress { intents: intents.to_vec(), ..progress(claim, text, done) }
 }
 
 pub(super) fn intents_stay_until_a_commit_without_them<B: Backend>() {

@@ -30,16 +30,15 @@ mod walk;
 
 use serde_json::json;
 
-use super::{Claim, MemoryStore, NotePlace, PrefixRow, Progress, StateStore};
+use super::{Claim, MemoryStore, NotePlace, PrefixProgress, PrefixRow, StateStore};
 use crate::error::Error;
 use crate::job::{Note, NoteKind};
-use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey, Rehearsal};
+use crate::policy::cycle::{CycleIdentity, CycleKey, KnownCycle, Rehearsal};
 
 /// A store that can be closed and opened again, as by another process.
 pub trait Backend {
     /// One with nothing in it.
     fn fresh() -> Self;
-    /// The store.
     fn store(&mut self) -> &mut dyn StateStore;
     /// Closes the store and opens it again.
     fn reopen(&mut self);
@@ -154,9 +153,9 @@ pub(super) fn identity(prefixes: usize) -> CycleIdentity {
     }
 }
 
-fn progress(claim: &Claim, text: &str, done: bool) -> Progress {
+fn progress(claim: &Claim, text: &str, done: bool) -> PrefixProgress {
     let (prefix, fence) = (claim.prefix, claim.fence);
-    Progress {
+    PrefixProgress {
         prefix,
         fence,
         cursor: Some(text.into()),
@@ -191,7 +190,7 @@ pub(super) fn notes(
     Ok(found)
 }
 
-fn with_notes(mut progress: Progress, notes: Vec<Note>) -> Progress {
+fn with_notes(mut progress: PrefixProgress, notes: Vec<Note>) -> PrefixProgress {
     progress.notes = notes;
     progress
 }
@@ -229,7 +228,7 @@ fn crawl_without_cycle_is_unknown<B: Backend>() {
 fn cycle_is_found_as_it_was_begun<B: Backend>() {
     let mut backend = B::fresh();
     let cycle = backend.store().begin("c", &identity(3), 1.1).unwrap();
-    let expected = Cycle {
+    let expected = KnownCycle {
         crawl: "c".to_owned(),
         number: 0,
         identity: identity(3),
@@ -269,7 +268,7 @@ fn claim_goes_on_from_the_last_commit<B: Backend>() {
     let cycle = begun(backend.store(), 1);
     let first = backend.store().claim(&cycle, 1).unwrap().remove(0);
     assert_eq!((first.cursor.clone(), first.tally.clone()), (None, None));
-    let without_cursor = Progress { cursor: None, tally: vec![], ..progress(&first, "", false) };
+    let without_cursor = PrefixProgress { cursor: None, tally: vec![], ..progress(&first, "", false) };
     backend.store().commit(&cycle, &[without_cursor], 2.0).unwrap();
     backend.store().release(&cycle, &[(0, first.fence)]).unwrap();
     let second = backend.store().claim(&cycle, 1).unwrap().remove(0);

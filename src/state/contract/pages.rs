@@ -1,7 +1,7 @@
 //! Tallies are read some at a time, so that those of a whole ring need not fit in memory.
 
 use super::{Backend, begun, progress};
-use crate::state::{Progress, TALLY_BYTES_READ, each_prefix};
+use crate::state::{PrefixProgress, TALLY_BYTES_READ, each_prefix};
 
 pub(super) fn tallies_of_any_size_are_read_in_pages<B: Backend>() {
     let mut backend = B::fresh();
@@ -11,7 +11,7 @@ pub(super) fn tallies_of_any_size_are_read_in_pages<B: Backend>() {
     let sizes = [1, 1, 1, 1, 1, 7].map(|thirds| thirds * TALLY_BYTES_READ / 3);
     for (claim, size) in store.claim(&cycle, 6).unwrap().iter().zip(sizes) {
         let tally = vec![b'x'; size];
-        store.commit(&cycle, &[Progress { tally, ..progress(claim, "end", true) }], 2.5).unwrap();
+        store.commit(&cycle, &[PrefixProgress { tally, ..progress(claim, "end", true) }], 2.5).unwrap();
     }
     backend.reopen();
     let store = backend.store();

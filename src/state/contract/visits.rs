@@ -2,10 +2,10 @@
 
 use super::{Backend, begun, identity, progress};
 use crate::policy::cycle::{CycleIdentity, CycleKey};
-use crate::state::{Claim, Progress, StateStore};
+use crate::state::{Claim, PrefixProgress, StateStore};
 
 fn complete(store: &mut dyn StateStore, cycle: &CycleKey, claim: &Claim, whole: bool, at: f64) {
-    store.commit(cycle, &[Progress { whole, ..progress(claim, "x", true) }], at).unwrap();
+    store.commit(cycle, &[PrefixProgress { whole, ..progress(claim, "x", true) }], at).unwrap();
 }
 
 fn visits(store: &mut dyn StateStore) -> Vec<(String, f64)> {

@@ -11,7 +11,7 @@ use crate::state::{Claim, PrefixRow};
 const RING: usize = 4;
 
 #[derive(Debug, Clone)]
-enum Step {
+enum Operation {
     Begin,
     Claim(u32),
     /// Claims by how long ago they were given, each with whether it is the last one, and notes of each.
@@ -21,15 +21,15 @@ enum Step {
     Reopen,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Operation> {
     let picks = || prop::collection::vec((0usize..6, prop::bool::weighted(0.4)), 1..4);
     prop_oneof![
-        1 => Just(Step::Begin),
-        6 => (0u32..4).prop_map(Step::Claim),
-        8 => (picks(), 0usize..3).prop_map(|(picks, notes)| Step::Commit(picks, notes)),
-        2 => prop::collection::vec(0usize..6, 1..3).prop_map(Step::Release),
-        1 => Just(Step::Deliver),
-        1 => Just(Step::Reopen),
+        1 => Just(Operation::Begin),
+        6 => (0u32..4).prop_map(Operation::Claim),
+        8 => (picks(), 0usize..3).prop_map(|(picks, notes)| Operation::Commit(picks, notes)),
+        2 => prop::collection::vec(0usize..6, 1..3).prop_map(Operation::Release),
+        1 => Just(Operation::Deliver),
+        1 => Just(Operation::Reopen),
     ]
 }
 
@@ -44,29 +44,29 @@ struct Model {
     delivered: bool,
 }
 
-struct Walk<B> {
+struct ContractWalk<B> {
     backend: B,
     model: Option<(CycleKey, Model)>,
     given: Vec<(CycleKey, Claim)>,
     highest: [u64; RING],
 }
 
-impl<B: Backend> Walk<B> {
+impl<B: Backend> ContractWalk<B> {
     fn pick(&self, ago: usize) -> Option<(CycleKey, Claim)> {
         self.given.len().checked_sub(1 + ago).map(|at| self.given[at].clone())
     }
 
-    fn step(&mut self, number: usize, step: Step) {
+    fn step(&mut self, number: usize, step: Operation) {
         match step {
-            Step::Begin => {
+            Operation::Begin => {
                 let key = begun(self.backend.store(), RING);
                 assert_eq!(key.number, self.model.as_ref().map_or(0, |(old, _)| old.number + 1));
                 self.model = Some((key, Model::default()));
                 self.highest = [0; RING];
             }
-            Step::Claim(most) => self.claim(most),
-            Step::Commit(picks, notes) => self.commit(number, &picks, notes),
-            Step::Release(picks) => {
+            Operation::Claim(most) => self.claim(most),
+            Operation::Commit(picks, notes) => self.commit(number, &picks, notes),
+            Operation::Release(picks) => {
                 for (key, claim) in picks.iter().filter_map(|ago| self.pick(*ago)).collect::<Vec<_>>() {
                     self.backend.store().release(&key, &[(claim.prefix, claim.fence)]).unwrap();
                     match &mut self.model {
@@ -77,13 +77,13 @@ impl<B: Backend> Walk<B> {
                     }
                 }
             }
-            Step::Deliver => {
+            Operation::Deliver => {
                 let Some((key, m)) = &mut self.model else { return };
                 let finished = m.done == [true; RING];
                 assert_eq!(self.backend.store().deliver(key).is_ok(), finished);
                 m.delivered |= finished;
             }
-            Step::Reopen => {
+            Operation::Reopen => {
                 self.backend.reopen();
                 if let Some((_, m)) = &mut self.model {
                     m.held = [None; RING];
@@ -160,7 +160,7 @@ impl<B: Backend> Walk<B> {
 pub(super) fn random_walk_agrees_with_the_model<B: Backend>() {
     let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(steps in prop::collection::vec(step(), 1..60))| {
-        let mut walk = Walk { backend: B::fresh(), model: None, given: Vec::new(), highest: [0; RING] };
+        let mut walk = ContractWalk { backend: B::fresh(), model: None, given: Vec::new(), highest: [0; RING] };
         for (number, step) in steps.into_iter().enumerate() {
             walk.step(number, step);
             walk.compare();

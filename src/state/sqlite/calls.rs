@@ -5,29 +5,31 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::conn::transact;
-use super::damage::{self, Stretch, Subject};
+use super::damage::{self, BucketRange, Subject};
 use super::faults::Out;
-use super::rows::Prefix;
-use super::whole::{self, Whole};
+use super::rows::PrefixRecord;
+use super::whole::{self, WholeCycle};
 use super::{
-    BEGIN, CARRY_OUT, CLAIM, COMMIT, Call, DELIVER, FINISH, Lap, RAN, RELEASE, SYNC, SqliteStore, TAKE_UP, candidates,
-    crash_point, random, runs, steps, tidy, visits,
+    BEGIN, CARRY_OUT, CLAIM, COMMIT, CycleInWork, DELIVER, FINISH, RAN, RELEASE, SYNC, SqliteStore, TAKE_UP,
+    WritingCall, candidates, crash_point, random, runs, steps, tidy, visits,
 };
 use crate::error::Result;
 use crate::job::Candidate;
-use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
-use crate::state::{Claim, Consent, LastRun, Progress, Standing, StateReader, StateStore, Tidied, TidyStep, check};
+use crate::policy::cycle::{CycleIdentity, CycleKey, KnownCycle};
+use crate::state::{
+    Claim, Consent, CycleStanding, LastRun, PrefixProgress, StateReader, StateStore, Tidied, TidyStep, check,
+};
 
 impl StateStore for SqliteStore {
     fn reader(&self) -> Arc<dyn StateReader> {
         self.reader.clone()
     }
 
-    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<KnownCycle> {
         self.begin_as(crawl, identity, None, at)
     }
 
-    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<KnownCycle> {
         self.begin_as(crawl, identity, Some(number), at)
     }
 
@@ -47,12 +49,13 @@ impl StateStore for SqliteStore {
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.pay_what_is_owed()?;
-        let Lap { seal, session, prefixes, first_free, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let CycleInWork { seal, session, prefixes, first_free, .. } =
+            self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
         if most == 0 || first_free >= prefixes {
             return Ok(Vec::new());
         }
         let claims = self.write(&CLAIM, |conn| {
-            let free = Prefix::free(conn, seal, first_free, most, session)?;
+            let free = PrefixRecord::free(conn, seal, first_free, most, session)?;
             free.into_iter().map(|prefix| steps::claim(conn, seal, prefix, session)).collect::<Out<Vec<_>>>()
         })?;
         if let Some(lap) = self.laps.get_mut(cycle) {
@@ -81,7 +84,7 @@ impl StateStore for SqliteStore {
                     break;
                 }
                 looked_at += 1;
-                let prefix = Prefix::at(conn, seal, *position)?.filter(|p| !p.done && p.claimant != session);
+                let prefix = PrefixRecord::at(conn, seal, *position)?.filter(|p| !p.done && p.claimant != session);
                 if let Some(prefix) = prefix {
                     claims.push(steps::claim(conn, seal, prefix, session)?);
                 }
@@ -94,13 +97,13 @@ impl StateStore for SqliteStore {
         Ok(claims)
     }
 
-    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+    fn commit(&mut self, cycle: &CycleKey, progress: &[PrefixProgress], at: f64) -> Result<CycleStanding> {
         check::moment(at)?;
         self.pay_what_is_owed()?;
         let Some(lap) = self.lap(cycle)? else { return Err(check::commit_to_nothing(cycle, progress)) };
         let known = self.damaged_by(&lap.of)?;
         if progress.is_empty() {
-            return Ok(Standing { left: lap.left, damaged: known });
+            return Ok(CycleStanding { left: lap.left, damaged: known });
         }
         let (left, candidates, damaged) = self.write(&COMMIT, |conn| {
             let (mut damaged, mut candidates) = (known, lap.candidates);
@@ -113,7 +116,7 @@ impl StateStore for SqliteStore {
                 }
                 let prefix = lap.ring.get(p.prefix as usize).map_or("", String::as_str);
                 let up_to = if p.done { None } else { p.cursor.as_deref() };
-                let on = Stretch { prefix, after: after.as_deref(), up_to };
+                let on = BucketRange { prefix, after: after.as_deref(), up_to };
                 damaged = damage::apply(conn, Subject { store: &lap.of.0, job: &lap.of.1 }, on, &p.judged, at)?;
             }
             for p in progress.iter().filter(|p| p.done && p.whole) {
@@ -139,7 +142,7 @@ impl StateStore for SqliteStore {
         } else {
             self.empty_if_long();
         }
-        Ok(Standing { left, damaged })
+        Ok(CycleStanding { left, damaged })
     }
 
     fn release(&mut self, cycle: &CycleKey, claims: &[(u32, u64)]) -> Result<()> {
@@ -206,8 +209,8 @@ impl StateStore for SqliteStore {
         after: Option<&[u8]>,
         most: usize,
     ) -> Result<Vec<Candidate>> {
-        let Lap { seal, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-        self.read(|conn| match Prefix::at(conn, seal, prefix)? {
+        let CycleInWork { seal, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        self.read(|conn| match PrefixRecord::at(conn, seal, prefix)? {
             Some(prefix) => candidates::behind(conn, seal, &prefix, after, most),
             None => Ok(Vec::new()),
         })
@@ -236,22 +239,22 @@ impl StateStore for SqliteStore {
 
 impl SqliteStore {
     /// Begins a cycle, with the next number where none is given.
-    fn begin_as(&mut self, crawl: &str, identity: &CycleIdentity, number: Option<u64>, at: f64) -> Result<Cycle> {
+    fn begin_as(&mut self, crawl: &str, identity: &CycleIdentity, number: Option<u64>, at: f64) -> Result<KnownCycle> {
         let prefixes = check::identity(identity, at)?;
         let row = self.write(&BEGIN, |conn| steps::begin(conn, crawl, identity, number, prefixes, at))?;
         self.laps.retain(|key, _| key.crawl != crawl);
         self.sessions.retain(|key, _| key.crawl != crawl);
         self.empty_or_owe();
         // Nothing is done and everything is free: that need not be read.
-        let lap = Lap::new(&row, identity, self.session);
-        let lap = if row.beginning { lap } else { Lap { left: prefixes, next: prefixes, ..lap } };
-        let cycle = Whole { row, identity: identity.clone(), done: Vec::new() }.into_cycle();
+        let lap = CycleInWork::new(&row, identity, self.session);
+        let lap = if row.beginning { lap } else { CycleInWork { left: prefixes, next: prefixes, ..lap } };
+        let cycle = WholeCycle { row, identity: identity.clone(), done: Vec::new() }.into_cycle();
         self.laps.insert(cycle.key(), lap);
         Ok(cycle)
     }
 
     /// Runs a writing transaction.
-    pub(super) fn write<T>(&mut self, call: &Call, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
+    pub(super) fn write<T>(&mut self, call: &WritingCall, body: impl FnOnce(&Connection) -> Out<T>) -> Result<T> {
         let done = transact(&self.writer, &self.path, call.doing, "BEGIN IMMEDIATE", |conn| {
             let value = body(conn)?;
             crash_point(call.before);
@@ -283,7 +286,7 @@ impl SqliteStore {
     }
 
     /// What to remember of a cycle; `None` if it is not kept.
-    fn lap(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
+    fn lap(&mut self, cycle: &CycleKey) -> Result<Option<CycleInWork>> {
         if let Some(lap) = self.laps.get(cycle).filter(|lap| lap.is_whole()) {
             return Ok(Some(lap.clone()));
         }
@@ -297,14 +300,14 @@ impl SqliteStore {
 
     /// Takes up some prefixes of a cycle: adds them if it is beginning, else reads them. Gives what is to be remembered of the cycle so
     /// far, or `None` if it is not kept.
-    fn take_up_some(&mut self, cycle: &CycleKey) -> Result<Option<Lap>> {
+    fn take_up_some(&mut self, cycle: &CycleKey) -> Result<Option<CycleInWork>> {
         let mut lap = match self.laps.get(cycle) {
             Some(lap) => lap.clone(),
             None => {
                 let session = self.sessions.get(cycle).copied().unwrap_or(self.session);
                 let found = self.read(|conn| {
                     let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
-                    Ok(Some(Lap::new(&row, &whole::identity(conn, &row, &mut None)?, session)))
+                    Ok(Some(CycleInWork::new(&row, &whole::identity(conn, &row, &mut None)?, session)))
                 })?;
                 let Some(lap) = found else { return Ok(None) };
                 lap

@@ -8,8 +8,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::faults::{Fault, Out};
-use super::rows::{Columns, Prefix, Seal, check, count, int};
+use super::faults::{CallFault, Out};
+use super::rows::{Columns, PrefixRecord, Seal, check, count, int};
 use crate::job::{Candidate, DeletionCount};
 
 /// A page of this length takes no more candidates. Some overflow pages of 4 KiB hold it, with little waste.
@@ -38,7 +38,7 @@ impl Page {
     }
 
     fn decode(&self) -> Out<Vec<Candidate>> {
-        let damaged = || Fault::Damaged(format!("page {} of candidates cannot be read", self.number));
+        let damaged = || CallFault::Damaged(format!("page {} of candidates cannot be read", self.number));
         let (mut rest, mut candidates) = (&self.body[..], Vec::new());
         while !rest.is_empty() {
             candidates.push(decode(&mut rest).ok_or_else(damaged)?);
@@ -46,7 +46,7 @@ impl Page {
         if candidates.len() as u64 == self.candidates { Ok(candidates) } else { Err(damaged()) }
     }
 
-    fn save(&mut self, conn: &Connection, seal: Seal, prefix: &mut Prefix) -> Out<()> {
+    fn save(&mut self, conn: &Connection, seal: Seal, prefix: &mut PrefixRecord) -> Out<()> {
         self.sum = Page::sum_of(seal, prefix.position, self.number, self.candidates, &self.body)?;
         prefix.candidate_sum = prefix.candidate_sum.wrapping_add(self.sum);
         let mut statement = conn.prepare_cached(
@@ -59,7 +59,7 @@ impl Page {
 }
 
 /// Adds candidates to those of a prefix.
-pub(super) fn add(conn: &Connection, seal: Seal, prefix: &mut Prefix, candidates: &[Candidate]) -> Out<()> {
+pub(super) fn add(conn: &Connection, seal: Seal, prefix: &mut PrefixRecord, candidates: &[Candidate]) -> Out<()> {
     if candidates.is_empty() {
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub(super) fn add(conn: &Connection, seal: Seal, prefix: &mut Prefix, candidates
 }
 
 /// Puts candidates, in order, into the pages that are there: each before the first one with a greater name.
-fn insert(conn: &Connection, seal: Seal, prefix: &mut Prefix, candidates: &[&Candidate]) -> Out<()> {
+fn insert(conn: &Connection, seal: Seal, prefix: &mut PrefixRecord, candidates: &[&Candidate]) -> Out<()> {
     let (mut rest, mut from) = (candidates, 0);
     while let Some(page) = one_from(conn, seal, prefix.position, from)? {
         from = page.number + 1;
@@ -99,14 +99,14 @@ fn insert(conn: &Connection, seal: Seal, prefix: &mut Prefix, candidates: &[&Can
             return Ok(());
         }
     }
-    Err(Fault::Damaged(format!("the candidates of prefix {} are not in order", prefix.position)))
+    Err(CallFault::Damaged(format!("the candidates of prefix {} are not in order", prefix.position)))
 }
 
 /// Adds candidates, in order, behind all others. `last` is the last page.
 fn append(
     conn: &Connection,
     seal: Seal,
-    prefix: &mut Prefix,
+    prefix: &mut PrefixRecord,
     last: Option<Page>,
     candidates: &[&Candidate],
 ) -> Out<()> {
@@ -138,7 +138,7 @@ fn append(
 pub(super) fn behind(
     conn: &Connection,
     seal: Seal,
-    prefix: &Prefix,
+    prefix: &PrefixRecord,
     after: Option<&[u8]>,
     most: usize,
 ) -> Out<Vec<Candidate>> {
@@ -159,13 +159,13 @@ pub(super) fn behind(
 }
 
 /// Removes the pages whose candidates are all at or before the bucket, or all pages of a prefix that is complete.
-pub(super) fn remove(conn: &Connection, seal: Seal, prefix: &mut Prefix) -> Out<()> {
-    let gone = |page: &Page, prefix: &Prefix| -> Out<bool> {
+pub(super) fn remove(conn: &Connection, seal: Seal, prefix: &mut PrefixRecord) -> Out<()> {
+    let gone = |page: &Page, prefix: &PrefixRecord| -> Out<bool> {
         let last = page.decode()?.pop().map(|candidate| candidate.bucket);
         Ok(prefix.done || last <= prefix.cursor)
     };
     while prefix.candidates > 0 {
-        let lost = || Fault::Damaged(format!("prefix {} has lost candidates", prefix.position));
+        let lost = || CallFault::Damaged(format!("prefix {} has lost candidates", prefix.position));
         let page = one(conn, seal, prefix.position, "ASC")?.ok_or_else(lost)?;
         if !gone(&page, prefix)? {
             return Ok(());
@@ -180,7 +180,7 @@ pub(super) fn remove(conn: &Connection, seal: Seal, prefix: &mut Prefix) -> Out<
     if is_nothing {
         return Ok(());
     }
-    Err(Fault::Damaged(format!("the candidates of prefix {} are not of one age", prefix.position)))
+    Err(CallFault::Damaged(format!("the candidates of prefix {} are not of one age", prefix.position)))
 }
 
 /// The first page of a prefix with this number or a greater one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
-use super::faults::{self, Fault, Out};
+use super::faults::{self, CallFault, Out};
 use super::schema::{self, MIGRATIONS};
 use crate::error::{Error, Result, StateLack};
 
@@ -26,13 +26,13 @@ pub(super) fn only_reads(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Opens the file; nothing is read yet.
 pub(super) fn connect(path: &Path) -> Result<Connection> {
-    Connection::open_with_flags(path, flags()).map_err(|e| Fault::from(e).into_error(path, "open", None))
+    Connection::open_with_flags(path, flags()).map_err(|e| CallFault::from(e).into_error(path, "open", None))
 }
 
 /// Refuses a file that SQLite could open for reading only. Asked first: the log cannot be read then either.
 pub(super) fn check_writable(conn: &Connection, path: &Path) -> Out<()> {
     match conn.is_readonly(MAIN_DB)? {
-        true => Err(Fault::Refused(Error::StateUnusable {
+        true => Err(CallFault::Refused(Error::StateUnusable {
             doing: "open",
             path: path.to_owned(),
             cause: "it is read-only".to_owned(),
@@ -42,8 +42,8 @@ pub(super) fn check_writable(conn: &Connection, path: &Path) -> Out<()> {
     }
 }
 
-fn unusable(path: &Path, cause: String) -> Fault {
-    Fault::Refused(Error::State { doing: "open", path: path.to_owned(), cause })
+fn unusable(path: &Path, cause: String) -> CallFault {
+    CallFault::Refused(Error::State { doing: "open", path: path.to_owned(), cause })
 }
 
 /// Sets up a connection.
@@ -63,7 +63,7 @@ pub(super) fn settings(conn: &Connection, busy: Duration) -> rusqlite::Result<()
 pub(super) fn examine(conn: &Connection, path: &Path) -> Out<()> {
     let health: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if health != "ok" {
-        return Err(Fault::Damaged(health.replace('\n', ", ")));
+        return Err(CallFault::Damaged(health.replace('\n', ", ")));
     }
     schema::check_marks(conn, path)?;
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -76,12 +76,12 @@ pub(super) fn examine(conn: &Connection, path: &Path) -> Out<()> {
 /// Moves everything in the write-ahead log into the database, syncs both, and cuts the log.
 ///
 /// # Errors
-/// [`Fault::Busy`] if a reader of an older state keeps some of it out. That readers of the newest state keep the log from
+/// [`CallFault::Busy`] if a reader of an older state keeps some of it out. That readers of the newest state keep the log from
 /// being cut is no error.
 pub(super) fn empty_wal(conn: &Connection) -> Out<()> {
     let counts = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let (busy, frames, moved): (bool, i64, i64) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], counts)?;
-    if busy && (frames < 0 || moved < frames) { Err(Fault::Busy) } else { Ok(()) }
+    if busy && (frames < 0 || moved < frames) { Err(CallFault::Busy) } else { Ok(()) }
 }
 
 /// Runs a transaction that begins with this statement, and rolls it back if anything fails.

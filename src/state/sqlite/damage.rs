@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use super::rows::{Columns, check, count, int};
 use crate::job::{DamagedObject, Judged, ObjectName};
 
@@ -25,7 +25,7 @@ pub(super) struct Subject<'a> {
 
 /// The buckets of a prefix between two saved cursors: after the first, up to the second or to the end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stretch<'a> {
+pub(super) struct BucketRange<'a> {
     pub prefix: &'a str,
     pub after: Option<&'a [u8]>,
     pub up_to: Option<&'a [u8]>,
@@ -85,7 +85,7 @@ pub(super) fn objects(conn: &Connection, of: Subject<'_>) -> Out<u64> {
 }
 
 /// Changes what is known by what the visits to a stretch of a prefix have come to; says how many objects are damaged then.
-pub(super) fn apply(conn: &Connection, of: Subject<'_>, on: Stretch<'_>, judged: &Judged, at: f64) -> Out<u64> {
+pub(super) fn apply(conn: &Connection, of: Subject<'_>, on: BucketRange<'_>, judged: &Judged, at: f64) -> Out<u64> {
     let before = Total::read(conn, of)?;
     let mut total = before;
     if !judged.changes_nothing(total.objects) {
@@ -93,7 +93,7 @@ pub(super) fn apply(conn: &Connection, of: Subject<'_>, on: Stretch<'_>, judged:
         let from = ObjectName { bucket: on.after.map(followed).unwrap_or_default(), object: Vec::new() };
         forget(conn, of.id(), on, from, judged, &mut total)?;
         for bucket in &judged.revisited {
-            let (from, alone) = (whole(bucket), Stretch { up_to: Some(bucket), ..on });
+            let (from, alone) = (whole(bucket), BucketRange { up_to: Some(bucket), ..on });
             forget(conn, of.id(), alone, from, judged, &mut total)?;
         }
         for name in &judged.damaged {
@@ -110,7 +110,7 @@ pub(super) fn apply(conn: &Connection, of: Subject<'_>, on: Stretch<'_>, judged:
 fn forget(
     conn: &Connection,
     subject: i64,
-    on: Stretch<'_>,
+    on: BucketRange<'_>,
     mut from: ObjectName,
     judged: &Judged,
     total: &mut Total,
@@ -146,7 +146,7 @@ fn followed(name: &[u8]) -> Vec<u8> {
     [name, &[0]].concat()
 }
 
-fn page(conn: &Connection, subject: i64, on: Stretch<'_>, from: &ObjectName) -> Out<Vec<(ObjectName, i64)>> {
+fn page(conn: &Connection, subject: i64, on: BucketRange<'_>, from: &ObjectName) -> Out<Vec<(ObjectName, i64)>> {
     let mut statement = conn.prepare_cached(
         "SELECT bucket, object, since, sum FROM damage
          WHERE subject = ?1 AND prefix = ?2 AND (bucket, object) >= (?3, ?4) AND (?5 IS NULL OR bucket <= ?5)
@@ -179,7 +179,7 @@ fn add(conn: &Connection, subject: i64, prefix: &str, name: &ObjectName, at: f64
 
 /// Reads the first objects that are damaged, in the order of their prefixes' names, a page at a time; all of them are checked
 /// against their number, unless that changes meanwhile.
-pub(super) struct Reading<'a> {
+pub(super) struct DamageReading<'a> {
     of: Subject<'a>,
     limit: u64,
     all: Vec<DamagedObject>,
@@ -190,10 +190,10 @@ pub(super) struct Reading<'a> {
     from: (String, ObjectName),
 }
 
-impl<'a> Reading<'a> {
-    pub fn new(of: Subject<'a>, limit: u64) -> Reading<'a> {
+impl<'a> DamageReading<'a> {
+    pub fn new(of: Subject<'a>, limit: u64) -> DamageReading<'a> {
         let from = (String::new(), whole(&[]));
-        Reading { of, limit, all: Vec::new(), seen: Total::default(), totals: (None, Total::default()), from }
+        DamageReading { of, limit, all: Vec::new(), seen: Total::default(), totals: (None, Total::default()), from }
     }
 
     /// Reads some; tells whether there may be more.
@@ -235,6 +235,6 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn miscounted(what: &str) -> Fault {
-    Fault::Damaged(format!("the damaged objects in {what:?} are not as many as were counted"))
+fn miscounted(what: &str) -> CallFault {
+    CallFault::Damaged(format!("the damaged objects in {what:?} are not as many as were counted"))
 }

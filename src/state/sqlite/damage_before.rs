@@ -6,14 +6,14 @@
 use rusqlite::{Connection, params};
 use serde::Deserialize;
 
-use super::damage::{Stretch, Subject, apply};
+use super::damage::{BucketRange, Subject, apply};
 use super::faults::Out;
 use crate::job::{Counts, Coverage, Finding, Judged, ObjectName, Severity};
 use crate::policy::cycle::CycleIdentity;
 
 /// What of a saved tally tells whether its prefix was visited.
 #[derive(Deserialize)]
-struct Saved {
+struct SavedVisit {
     counts: Counts,
     #[serde(default)]
     partial: bool,
@@ -41,13 +41,13 @@ fn enter_cycle(conn: &Connection, cycle: i64, identity: &CycleIdentity, at: f64)
         let Some(row) = rows.next()? else { continue };
         let (done, cursor, tally): (bool, Option<Vec<u8>>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let mut judged = judged(conn, cycle, position)?;
-        let saved = serde_json::from_slice::<Saved>(&tally);
+        let saved = serde_json::from_slice::<SavedVisit>(&tally);
         let visited = saved.is_ok_and(|saved| !saved.partial && saved.counts.unlisted == 0);
         if visited && (done || cursor.is_some()) {
             judged.coverage = Coverage::All;
         }
         let up_to = if done { None } else { cursor.as_deref() };
-        apply(conn, of, Stretch { prefix, after: None, up_to }, &judged, at)?;
+        apply(conn, of, BucketRange { prefix, after: None, up_to }, &judged, at)?;
     }
     Ok(())
 }

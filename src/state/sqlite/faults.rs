@@ -11,11 +11,11 @@ use crate::own_files;
 use crate::sqlite_file::{behind, lock_fault};
 
 /// A result of the calls that know no path yet.
-pub(super) type Out<T> = std::result::Result<T, Fault>;
+pub(super) type Out<T> = std::result::Result<T, CallFault>;
 
 /// Something that went wrong in the middle of a call.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum CallFault {
     /// SQLite says so.
     Sqlite(rusqlite::Error),
     /// Another connection is in the way.
@@ -26,26 +26,26 @@ pub(super) enum Fault {
     Refused(Error),
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for CallFault {
     fn from(error: rusqlite::Error) -> Self {
-        Fault::Sqlite(error)
+        CallFault::Sqlite(error)
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for CallFault {
     fn from(error: Error) -> Self {
-        Fault::Refused(error)
+        CallFault::Refused(error)
     }
 }
 
-impl Fault {
+impl CallFault {
     /// Makes an error of it. `conn` is the connection on which it happened, right after it happened.
     pub(super) fn into_error(self, path: &Path, doing: &'static str, conn: Option<&Connection>) -> Error {
         match self {
-            Fault::Refused(error) => error,
-            Fault::Busy => Error::StateHeld { path: path.to_owned(), holder: "another program".to_owned() },
-            Fault::Damaged(cause) => Error::StateDamaged { path: path.to_owned(), cause },
-            Fault::Sqlite(error) => {
+            CallFault::Refused(error) => error,
+            CallFault::Busy => Error::StateHeld { path: path.to_owned(), holder: "another program".to_owned() },
+            CallFault::Damaged(cause) => Error::StateDamaged { path: path.to_owned(), cause },
+            CallFault::Sqlite(error) => {
                 let fault = sqlite(&error, path, doing, conn.and_then(behind));
                 // To SQLite a file system without locks is a busy one.
                 let no_locks = conn.filter(|_| matches!(fault, Error::StateHeld { .. })).and_then(lock_fault);

@@ -15,7 +15,7 @@ use crate::lock::lock;
 const GIVES_WAY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct LogGate {
     door: Mutex<Door>,
     changed: Condvar,
 }
@@ -30,9 +30,9 @@ struct Door {
 }
 
 /// A page that is being read.
-pub(super) struct Inside<'g>(&'g Gate);
+pub(super) struct Inside<'g>(&'g LogGate);
 
-impl Gate {
+impl LogGate {
     /// Lets a page in.
     ///
     /// # Errors

@@ -3,9 +3,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use super::notes::chained;
-use super::rows::{Columns, Prefix, Seal, check, count, int};
+use super::rows::{Columns, PrefixRecord, Seal, check, count, int};
 use crate::job::Intent;
 
 fn sum_of(seal: Seal, position: u32, number: u64, intent: &Intent) -> Out<i64> {
@@ -20,7 +20,7 @@ fn sum_of(seal: Seal, position: u32, number: u64, intent: &Intent) -> Out<i64> {
 }
 
 /// Puts these in the place of those that the prefix has.
-pub(super) fn replace(conn: &Connection, seal: Seal, prefix: &mut Prefix, intents: &[Intent]) -> Out<()> {
+pub(super) fn replace(conn: &Connection, seal: Seal, prefix: &mut PrefixRecord, intents: &[Intent]) -> Out<()> {
     if prefix.intents > 0 {
         conn.prepare_cached("DELETE FROM intent WHERE cycle = ?1 AND prefix = ?2")?
             .execute(params![seal.cycle, prefix.position])?;
@@ -49,7 +49,7 @@ pub(super) fn replace(conn: &Connection, seal: Seal, prefix: &mut Prefix, intent
 }
 
 /// How many intents of these prefixes may be half done.
-pub(super) fn half_done(conn: &Connection, seal: Seal, prefixes: &[Prefix]) -> Out<u64> {
+pub(super) fn half_done(conn: &Connection, seal: Seal, prefixes: &[PrefixRecord]) -> Out<u64> {
     let mut half_done = 0;
     for prefix in prefixes {
         half_done += of(conn, seal, prefix)?.iter().filter(|intent| intent.may_be_half_done()).count() as u64;
@@ -58,7 +58,7 @@ pub(super) fn half_done(conn: &Connection, seal: Seal, prefixes: &[Prefix]) -> O
 }
 
 /// The intents of a prefix, in order; fails if they are not the ones it was committed with.
-pub(super) fn of(conn: &Connection, seal: Seal, prefix: &Prefix) -> Out<Vec<Intent>> {
+pub(super) fn of(conn: &Connection, seal: Seal, prefix: &PrefixRecord) -> Out<Vec<Intent>> {
     if prefix.intents == 0 {
         return Ok(Vec::new());
     }
@@ -76,7 +76,7 @@ pub(super) fn of(conn: &Connection, seal: Seal, prefix: &Prefix) -> Out<Vec<Inte
         intents.push(intent);
     }
     if intents.len() as u64 != prefix.intents || chain != prefix.intent_chain {
-        return Err(Fault::Damaged(format!("the intents of prefix {} are not of one age", prefix.position)));
+        return Err(CallFault::Damaged(format!("the intents of prefix {} are not of one age", prefix.position)));
     }
     Ok(intents)
 }

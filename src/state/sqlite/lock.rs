@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::faults;
 use crate::error::{Error, Result};
-use crate::own_files::{Access, OwnFile};
+use crate::own_files::{FileAccess, OwnFile};
 
 /// Bytes of a holder's text that are shown.
 const HOLDER_MAX_BYTES: u64 = 300;
@@ -37,7 +37,7 @@ impl StateLock {
     pub(super) fn take_existing(state: &OwnFile) -> Result<Option<StateLock>> {
         let path = state.path();
         let opened =
-            lock_file(state).open(Access::Write).map_err(|e| faults::io(&path, "open the lock file beside", &e));
+            lock_file(state).open(FileAccess::Write).map_err(|e| faults::io(&path, "open the lock file beside", &e));
         opened?.map(|file| Self::lock(&path, file)).transpose()
     }
 

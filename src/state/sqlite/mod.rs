@@ -102,7 +102,7 @@ pub struct SqliteStore {
     /// Marks those on cycles that were taken up since.
     sessions: HashMap<CycleKey, i64>,
     /// What is worth remembering of cycles in work; forgotten after any error, and read again.
-    laps: HashMap<CycleKey, Lap>,
+    laps: HashMap<CycleKey, CycleInWork>,
     /// Damaged objects by store and job, as far as they were asked for; forgotten as laps are.
     damaged: HashMap<(Arc<str>, Arc<str>), u64>,
     /// Whether the database must know more than it does before anything is claimed or committed.
@@ -117,7 +117,7 @@ pub struct SqliteStore {
 
 /// A cycle in work, so that a commit need not count prefixes.
 #[derive(Debug, Clone)]
-struct Lap {
+struct CycleInWork {
     seal: Seal,
     /// Marks the claims that are in force.
     session: i64,
@@ -140,11 +140,11 @@ struct Lap {
     oldest: Option<(Arc<[u32]>, usize)>,
 }
 
-impl Lap {
+impl CycleInWork {
     /// That of a cycle of which nothing is taken up.
-    fn new(row: &CycleRow, identity: &CycleIdentity, session: i64) -> Lap {
+    fn new(row: &CycleRow, identity: &CycleIdentity, session: i64) -> CycleInWork {
         let CycleIdentity { store, job, ring, .. } = identity;
-        Lap {
+        CycleInWork {
             seal: row.seal(),
             session,
             subject: visits::subject(store, job),
@@ -167,7 +167,7 @@ impl Lap {
 }
 
 /// One kind of writing call: its name in errors, and its fail points.
-struct Call {
+struct WritingCall {
     doing: &'static str,
     before: &'static str,
     after: &'static str,
@@ -175,7 +175,7 @@ struct Call {
 
 macro_rules! call {
     ($name:literal, $doing:literal) => {
-        Call {
+        WritingCall {
             doing: $doing,
             before: concat!("checkpoint::before_", $name),
             after: concat!("checkpoint::after_", $name),
@@ -183,18 +183,18 @@ macro_rules! call {
     };
 }
 
-const BEGIN: Call = call!("begin", "begin a cycle in");
-const TAKE_UP: Call = call!("take_up", "take up a cycle of");
-const CLAIM: Call = call!("claim", "claim a prefix in");
-const COMMIT: Call = call!("commit", "save progress in");
-const RELEASE: Call = call!("release", "release a prefix in");
-const FINISH: Call = call!("finish", "finish a cycle in");
-const DELIVER: Call = call!("deliver", "note the delivery of a report in");
-const CARRY_OUT: Call = call!("carry_out", "begin to carry out what was shown in");
-const SYNC: Call = call!("sync", "sync");
-const RAN: Call = call!("ran", "note the end of a cleaning in");
-const REMOVE: Call = call!("remove", "remove old cycles from");
-const VACUUM: Call = call!("vacuum", "give back free pages of");
+const BEGIN: WritingCall = call!("begin", "begin a cycle in");
+const TAKE_UP: WritingCall = call!("take_up", "take up a cycle of");
+const CLAIM: WritingCall = call!("claim", "claim a prefix in");
+const COMMIT: WritingCall = call!("commit", "save progress in");
+const RELEASE: WritingCall = call!("release", "release a prefix in");
+const FINISH: WritingCall = call!("finish", "finish a cycle in");
+const DELIVER: WritingCall = call!("deliver", "note the delivery of a report in");
+const CARRY_OUT: WritingCall = call!("carry_out", "begin to carry out what was shown in");
+const SYNC: WritingCall = call!("sync", "sync");
+const RAN: WritingCall = call!("ran", "note the end of a cleaning in");
+const REMOVE: WritingCall = call!("remove", "remove old cycles from");
+const VACUUM: WritingCall = call!("vacuum", "give back free pages of");
 
 impl SqliteStore {
     /// Opens a state file, or makes it, and the folders above it, if it is not there.
@@ -217,7 +217,7 @@ impl SqliteStore {
                 StateLock::take(&file)?
             }
         };
-        if schema::inspect(&file)? == schema::Found::Nothing {
+        if schema::inspect(&file)? == schema::FoundFile::Nothing {
             schema::create(&file)?;
         }
         // Not opened any more from here on by anybody but SQLite: closing it gives up SQLite's locks.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use super::rows::{Columns, Seal, check, count, int};
 use crate::job::{Note, NoteKind};
 use crate::state::NotePlace;
@@ -60,7 +60,7 @@ pub(super) fn each(
             0 => NoteKind::Error,
             1 => NoteKind::Finding,
             2 => NoteKind::Stray,
-            other => return Err(Fault::Damaged(format!("note {number} of prefix {position} is of kind {other}"))),
+            other => return Err(CallFault::Damaged(format!("note {number} of prefix {position} is of kind {other}"))),
         };
         let note = Note { number, bucket: row.get(4)?, kind, body: row.get(5)? };
         let sum = sum_of(seal, position, &note)?;

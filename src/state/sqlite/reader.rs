@@ -13,25 +13,25 @@ use rusqlite::Connection;
 use super::conn::transact;
 use super::damage::{self, Subject};
 use super::faults::Out;
-use super::gate::Gate;
-use super::rows::{CycleRow, Prefix};
-use super::whole::{self, Whole};
+use super::gate::LogGate;
+use super::rows::{CycleRow, PrefixRecord};
+use super::whole::{self, WholeCycle};
 use super::{intents, runs, visits};
 use crate::error::{Error, Result};
 use crate::job::DamagedObject;
-use crate::policy::cycle::{Cycle, CycleKey};
+use crate::policy::cycle::{CycleKey, KnownCycle};
 use crate::state::{LastRun, NOTES_READ, NotePage, NotePlace, PrefixRow, StateReader, check};
 
 /// Reads a state file beside its [`SqliteStore`](super::SqliteStore).
 pub(super) struct SqliteReader {
     path: PathBuf,
     pool: Pool<SqliteConnectionManager>,
-    pub gate: Gate,
+    pub gate: LogGate,
 }
 
 impl SqliteReader {
     pub fn new(path: PathBuf, pool: Pool<SqliteConnectionManager>) -> SqliteReader {
-        SqliteReader { path, pool, gate: Gate::default() }
+        SqliteReader { path, pool, gate: LogGate::default() }
     }
 
     /// Reads a page, within one transaction, so that all of it is of one moment.
@@ -60,7 +60,7 @@ impl SqliteReader {
     }
 
     /// The prefixes of a cycle that are read at once, whether they are the last, and the cycle.
-    fn prefix_page(&self, cycle: &CycleKey, from: u32) -> Result<(CycleRow, Vec<Prefix>, bool)> {
+    fn prefix_page(&self, cycle: &CycleKey, from: u32) -> Result<(CycleRow, Vec<PrefixRecord>, bool)> {
         self.page(|conn| {
             let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
             let (page, is_last) = whole::prefixes(conn, &row, from)?;
@@ -69,7 +69,7 @@ impl SqliteReader {
     }
 
     /// Visits all prefixes of a cycle, in ring order. Gives its row, if that was the same from the first page to the last.
-    fn each_prefix(&self, cycle: &CycleKey, mut visit: impl FnMut(Prefix)) -> Result<Option<CycleRow>> {
+    fn each_prefix(&self, cycle: &CycleKey, mut visit: impl FnMut(PrefixRecord)) -> Result<Option<CycleRow>> {
         let (mut from, mut first) = (0, None);
         loop {
             let (row, page, is_last) = self.prefix_page(cycle, from)?;
@@ -97,14 +97,14 @@ impl Drop for RolledBack {
 }
 
 impl StateReader for SqliteReader {
-    fn newest(&self, crawl: &str) -> Result<Option<Cycle>> {
+    fn newest(&self, crawl: &str) -> Result<Option<KnownCycle>> {
         self.page(|conn| {
             let newest = whole::kept(conn, crawl)?.and_then(|mut kept| kept.cycles.pop());
-            newest.map(|row| Ok(Whole::by_its_row(conn, row, &mut None)?.into_cycle())).transpose()
+            newest.map(|row| Ok(WholeCycle::by_its_row(conn, row, &mut None)?.into_cycle())).transpose()
         })
     }
 
-    fn latest(&self, crawl: &str) -> Result<Option<Cycle>> {
+    fn latest(&self, crawl: &str) -> Result<Option<KnownCycle>> {
         let whole = loop {
             let Some(newest) = self.newest(crawl)? else { return Ok(None) };
             let (mut done, mut candidates) = (Vec::new(), 0u64);
@@ -116,7 +116,7 @@ impl StateReader for SqliteReader {
             if let Some(row) = row {
                 let checked = whole::check_end(&row, done.len(), newest.identity.ring.len(), candidates);
                 checked.map_err(|fault| fault.into_error(&self.path, "read", None))?;
-                break Whole { row, identity: newest.identity, done };
+                break WholeCycle { row, identity: newest.identity, done };
             }
         };
         let cycle = whole.into_cycle();
@@ -127,11 +127,11 @@ impl StateReader for SqliteReader {
         Ok(Some(cycle))
     }
 
-    fn finished(&self, crawl: &str) -> Result<Vec<Cycle>> {
+    fn finished(&self, crawl: &str) -> Result<Vec<KnownCycle>> {
         self.page(|conn| {
             let cycles = whole::kept(conn, crawl)?.map(|kept| kept.cycles).unwrap_or_default();
             let (finished, mut ring) = (cycles.into_iter().filter(|row| row.finished.is_some()), None);
-            finished.map(|row| Ok(Whole::by_its_row(conn, row, &mut ring)?.into_cycle())).collect()
+            finished.map(|row| Ok(WholeCycle::by_its_row(conn, row, &mut ring)?.into_cycle())).collect()
         })
     }
 
@@ -151,7 +151,7 @@ impl StateReader for SqliteReader {
     }
 
     fn damage(&self, store: &str, job: &str, limit: u64) -> Result<Vec<DamagedObject>> {
-        let mut reading = damage::Reading::new(Subject { store, job }, limit);
+        let mut reading = damage::DamageReading::new(Subject { store, job }, limit);
         while self.page(|conn| reading.page(conn))? {}
         reading.end().map_err(|fault| fault.into_error(&self.path, "read", None))
     }
@@ -173,7 +173,8 @@ impl StateReader for SqliteReader {
 
     fn prefixes(&self, cycle: &CycleKey, from: u32) -> Result<Vec<PrefixRow>> {
         let (_, page, _) = self.prefix_page(cycle, from)?;
-        let row = |Prefix { position, done, cursor, tally, .. }| PrefixRow { prefix: position, done, cursor, tally };
+        let row =
+            |PrefixRecord { position, done, cursor, tally, .. }| PrefixRow { prefix: position, done, cursor, tally };
         Ok(page.into_iter().map(row).collect())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use super::rows::Columns;
 
 /// Names in a page: some kilobytes.
@@ -27,7 +27,7 @@ pub(super) fn save(conn: &Connection, names: &[String]) -> Out<i64> {
     }
     let mut statement = conn.prepare_cached("INSERT INTO ring (id, page, names) VALUES (?1, ?2, ?3)")?;
     for (page, names) in (0i64..).zip(names.chunks(PAGE_NAMES)) {
-        let names = serde_json::to_string(names).map_err(|e| Fault::Damaged(e.to_string()))?;
+        let names = serde_json::to_string(names).map_err(|e| CallFault::Damaged(e.to_string()))?;
         statement.execute(params![id, page, names])?;
     }
     Ok(id)
@@ -36,7 +36,7 @@ pub(super) fn save(conn: &Connection, names: &[String]) -> Out<i64> {
 pub(super) fn read(conn: &Connection, ring: i64) -> Out<Arc<[String]>> {
     let mut statement = conn.prepare_cached("SELECT names FROM ring WHERE id = ?1 ORDER BY page")?;
     let (mut rows, mut names) = (statement.query([ring])?, Vec::new());
-    let damaged = || Fault::Damaged("the ring of a cycle fails its checksum".to_owned());
+    let damaged = || CallFault::Damaged("the ring of a cycle fails its checksum".to_owned());
     while let Some(row) = rows.next()? {
         let page: Vec<String> =
             serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?).map_err(|_| damaged())?;

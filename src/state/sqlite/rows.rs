@@ -10,7 +10,7 @@ use std::ops::Range;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use crate::state::{PREFIXES_READ, TALLY_BYTES_READ};
 
 /// A crawl, and the number of its newest cycle.
@@ -50,7 +50,7 @@ pub(super) struct Seal {
 
 /// A prefix of a cycle.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Prefix {
+pub(super) struct PrefixRecord {
     pub position: u32,
     pub done: bool,
     /// The session that holds the claim, 0 for none.
@@ -110,22 +110,22 @@ impl Columns {
 }
 
 pub(super) fn check(found: i64, expected: i64, what: impl FnOnce() -> String) -> Out<()> {
-    if found == expected { Ok(()) } else { Err(Fault::Damaged(format!("{} fails its checksum", what()))) }
+    if found == expected { Ok(()) } else { Err(CallFault::Damaged(format!("{} fails its checksum", what()))) }
 }
 
 /// A count or number as SQLite's integer.
 pub(super) fn int(value: u64) -> Out<i64> {
-    i64::try_from(value).map_err(|_| Fault::Damaged(format!("the number {value} is too large")))
+    i64::try_from(value).map_err(|_| CallFault::Damaged(format!("the number {value} is too large")))
 }
 
 /// A column that holds a count or a number.
 pub(super) fn count(row: &Row<'_>, column: usize) -> Out<u64> {
     let value: i64 = row.get(column)?;
-    u64::try_from(value).map_err(|_| Fault::Damaged(format!("there is a {value} where a count should be")))
+    u64::try_from(value).map_err(|_| CallFault::Damaged(format!("there is a {value} where a count should be")))
 }
 
 fn changed_one(changed: usize, what: &str) -> Out<()> {
-    if changed == 1 { Ok(()) } else { Err(Fault::Damaged(format!("{changed} rows are one {what}"))) }
+    if changed == 1 { Ok(()) } else { Err(CallFault::Damaged(format!("{changed} rows are one {what}"))) }
 }
 
 impl CrawlRow {
@@ -268,7 +268,7 @@ impl Seal {
     }
 }
 
-/// A query for prefixes, with the columns in the order in which `Prefix::read` takes them.
+/// A query for prefixes, with the columns in the order in which `PrefixRecord::read` takes them.
 macro_rules! select_prefix {
     ($rest:literal) => {
         concat!(
@@ -279,7 +279,7 @@ macro_rules! select_prefix {
     };
 }
 
-impl Prefix {
+impl PrefixRecord {
     fn sum(&self, seal: Seal) -> Out<i64> {
         let mut columns = Columns::of("prefix");
         columns.int(seal.id(self.position)).int(i64::from(self.done)).int(self.claimant).int(int(self.fence)?);
@@ -298,11 +298,11 @@ impl Prefix {
         Ok(columns.sum(seal.nonce))
     }
 
-    fn read(row: &Row<'_>, seal: Seal) -> Out<Prefix> {
+    fn read(row: &Row<'_>, seal: Seal) -> Out<PrefixRecord> {
         let id: i64 = row.get(0)?;
         let position = u32::try_from(id.wrapping_sub(seal.id(0)))
-            .map_err(|_| Fault::Damaged("a prefix stands under another cycle".to_owned()))?;
-        let prefix = Prefix {
+            .map_err(|_| CallFault::Damaged("a prefix stands under another cycle".to_owned()))?;
+        let prefix = PrefixRecord {
             position,
             done: row.get(1)?,
             claimant: row.get(2)?,
@@ -321,28 +321,31 @@ impl Prefix {
     }
 
     /// The prefix at a position, if there is one.
-    pub(super) fn at(conn: &Connection, seal: Seal, position: u32) -> Out<Option<Prefix>> {
+    pub(super) fn at(conn: &Connection, seal: Seal, position: u32) -> Out<Option<PrefixRecord>> {
         let mut statement = conn.prepare_cached(select_prefix!("WHERE id = ?1"))?;
-        statement.query_row([seal.id(position)], |row| Ok(Prefix::read(row, seal))).optional()?.transpose()
+        statement.query_row([seal.id(position)], |row| Ok(PrefixRecord::read(row, seal))).optional()?.transpose()
     }
 
     /// The first prefix from a position on that has notes.
-    pub(super) fn next_with_notes(conn: &Connection, seal: Seal, from: u32) -> Out<Option<Prefix>> {
+    pub(super) fn next_with_notes(conn: &Connection, seal: Seal, from: u32) -> Out<Option<PrefixRecord>> {
         let sql = select_prefix!("WHERE id BETWEEN ?1 AND ?2 AND notes <> 0 ORDER BY id LIMIT 1");
         let mut statement = conn.prepare_cached(sql)?;
-        statement.query_row([seal.id(from), seal.ids().1], |row| Ok(Prefix::read(row, seal))).optional()?.transpose()
+        statement
+            .query_row([seal.id(from), seal.ids().1], |row| Ok(PrefixRecord::read(row, seal)))
+            .optional()?
+            .transpose()
     }
 
     /// The prefixes from a position on that are read at once, and whether there are no more.
-    pub(super) fn page(conn: &Connection, seal: Seal, from: u32) -> Out<(Vec<Prefix>, bool)> {
+    pub(super) fn page(conn: &Connection, seal: Seal, from: u32) -> Out<(Vec<PrefixRecord>, bool)> {
         let mut statement = conn.prepare_cached(select_prefix!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id"))?;
         let mut rows = statement.query([seal.id(from), seal.ids().1])?;
         let (mut page, mut bytes, mut due) = (Vec::new(), 0, from);
         while bytes < TALLY_BYTES_READ && page.len() < PREFIXES_READ {
             let Some(row) = rows.next()? else { return Ok((page, true)) };
-            let prefix = Prefix::read(row, seal)?;
+            let prefix = PrefixRecord::read(row, seal)?;
             if prefix.position != due {
-                return Err(Fault::Damaged(format!("prefix {} stands where {due} is due", prefix.position)));
+                return Err(CallFault::Damaged(format!("prefix {} stands where {due} is due", prefix.position)));
             }
             due = due.saturating_add(1);
             bytes += prefix.tally.as_ref().map_or(0, Vec::len);
@@ -352,14 +355,14 @@ impl Prefix {
     }
 
     /// Up to `most` prefixes from a position on that are neither complete nor claimed by this session.
-    pub(super) fn free(conn: &Connection, seal: Seal, from: u32, most: u32, session: i64) -> Out<Vec<Prefix>> {
+    pub(super) fn free(conn: &Connection, seal: Seal, from: u32, most: u32, session: i64) -> Out<Vec<PrefixRecord>> {
         let mut statement = conn.prepare_cached(select_prefix!(
             "WHERE id BETWEEN ?1 AND ?2 AND done = 0 AND claimant <> ?3 ORDER BY id LIMIT ?4"
         ))?;
         let mut rows = statement.query([seal.id(from), seal.ids().1, session, i64::from(most)])?;
         let mut free = Vec::new();
         while let Some(row) = rows.next()? {
-            free.push(Prefix::read(row, seal)?);
+            free.push(PrefixRecord::read(row, seal)?);
         }
         Ok(free)
     }
@@ -378,7 +381,7 @@ impl Prefix {
             .prepare_cached("SELECT max(id) FROM prefix WHERE id BETWEEN ?1 AND ?2")?
             .query_row([seal.id(positions.start), seal.ids().1], |row| row.get::<_, Option<i64>>(0))?;
         let from = there.map_or(positions.start, |last| ((last - seal.id(0)) as u32).saturating_add(1));
-        let mut prefix = Prefix::default();
+        let mut prefix = PrefixRecord::default();
         for position in from..positions.end {
             prefix.position = position;
             prefix.insert(conn, seal)?;
@@ -397,7 +400,7 @@ impl Prefix {
     fn write(&self, statement: &mut rusqlite::Statement<'_>, seal: Seal) -> Out<()> {
         let (fence, notes, intents, sum) = (int(self.fence)?, int(self.notes)?, int(self.intents)?, self.sum(seal)?);
         let (id, candidates) = (seal.id(self.position), int(self.candidates)?);
-        let Prefix { done, claimant, chain, intent_chain, candidate_sum, cursor, tally, .. } = self;
+        let PrefixRecord { done, claimant, chain, intent_chain, candidate_sum, cursor, tally, .. } = self;
         changed_one(
             statement.execute(params![
                 id,

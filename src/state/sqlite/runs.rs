@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use super::rows::{Columns, check};
 use crate::state::LastRun;
 
@@ -19,7 +19,7 @@ pub(super) fn read(conn: &Connection, name: &str) -> Out<Option<LastRun>> {
     let Some((ended, result, found)) = found.optional()? else { return Ok(None) };
     check(found, sum(name, ended, &result), || format!("the row of cleaning {name:?}"))?;
     let result = serde_json::from_str(&result)
-        .map_err(|e| Fault::Damaged(format!("the result of cleaning {name:?} cannot be read: {e}")))?;
+        .map_err(|e| CallFault::Damaged(format!("the result of cleaning {name:?} cannot be read: {e}")))?;
     Ok(Some(LastRun { ended, result }))
 }
 

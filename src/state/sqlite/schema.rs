@@ -14,7 +14,7 @@ use super::conn::connect;
 use super::faults::{self, Out};
 use super::{crash_point, damage_before};
 use crate::error::{Error, Result};
-use crate::own_files::{Access, COMPANIONS, OwnDatabase, OwnFile};
+use crate::own_files::{COMPANIONS, FileAccess, OwnDatabase, OwnFile};
 
 /// `Sext`, in the header's field for that purpose.
 pub(super) const APPLICATION_ID: u32 = 0x5365_7874;
@@ -161,8 +161,7 @@ fn beginning_version(conn: &Connection) -> Out<()> {
 
 /// What stands at the path of a state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Nothing.
+pub(super) enum FoundFile {
     Nothing,
     /// A file with our marks.
     Ours,
@@ -172,14 +171,14 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// [`Error::StateForeign`], [`Error::StateNewer`] or [`Error::StateDamaged`] for a file that must not be touched.
-pub(super) fn inspect(file: &OwnFile) -> Result<Found> {
+pub(super) fn inspect(file: &OwnFile) -> Result<FoundFile> {
     let (state, mut header) = (&file.path(), Vec::with_capacity(HEADER_LEN));
-    let mut read = || match file.open(Access::Read)? {
+    let mut read = || match file.open(FileAccess::Read)? {
         Some(opened) => opened.take(HEADER_LEN as u64).read_to_end(&mut header).map(Some),
         None => Ok(None),
     };
     if read().map_err(|e| faults::io(state, "read", &e))?.is_none() {
-        return Ok(Found::Nothing);
+        return Ok(FoundFile::Nothing);
     }
     let path = || state.to_owned();
     let damaged = |cause: String| Err(Error::StateDamaged { path: path(), cause });
@@ -201,7 +200,7 @@ pub(super) fn inspect(file: &OwnFile) -> Result<Found> {
         return Err(foreign(state, found));
     }
     check_version(state, i64::from(field(USER_VERSION_AT).cast_signed()))?;
-    Ok(Found::Ours)
+    Ok(FoundFile::Ours)
 }
 
 /// Checks application id and version once more through SQLite, which also sees what is in the write-ahead log.
@@ -272,7 +271,7 @@ fn write_draft(state: &Path, draft: &OwnFile) -> Result<File> {
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         Ok(())
     })?;
-    conn.close().map_err(|(_, e)| faults::Fault::from(e).into_error(state, "create", None))?;
+    conn.close().map_err(|(_, e)| faults::CallFault::from(e).into_error(state, "create", None))?;
     Ok(file)
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::faults::{Fault, Out};
-use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
-use super::whole::{self, Whole};
+use super::faults::{CallFault, Out};
+use super::rows::{CrawlRow, CycleRow, PrefixRecord, Seal};
+use super::whole::{self, WholeCycle};
 use super::{candidates, intents, notes, random, rings};
 use crate::error::Error;
 use crate::policy::cycle::{CycleIdentity, CycleKey};
-use crate::state::{Claim, Consent, FINISHED_CYCLES_KEPT, Progress, check};
+use crate::state::{Claim, Consent, FINISHED_CYCLES_KEPT, PrefixProgress, check};
 
 /// Ids of cycles end here, as an id and a position share 64 bits.
 const CYCLE_ID_MAX: i64 = i32::MAX as i64;
@@ -43,7 +43,7 @@ pub(super) fn begin(
     };
     let id = CycleRow::all(conn)?.iter().map(|c| c.id).max().unwrap_or(0).saturating_add(1);
     if id > CYCLE_ID_MAX {
-        return Err(Fault::Damaged(format!("it has had {id} cycles")));
+        return Err(CallFault::Damaged(format!("it has had {id} cycles")));
     }
     let (finished, given_up): (Vec<_>, Vec<_>) =
         kept.map(|kept| kept.cycles).unwrap_or_default().into_iter().partition(|c| c.finished.is_some());
@@ -71,7 +71,7 @@ pub(super) fn begin(
     row.insert(conn)?;
     rings::remove_unused(conn)?;
     if !row.beginning {
-        Prefix::insert_missing(conn, row.seal(), 0..prefixes)?;
+        PrefixRecord::insert_missing(conn, row.seal(), 0..prefixes)?;
     }
     Ok(row)
 }
@@ -81,7 +81,7 @@ pub(super) fn begin(
 pub(super) fn go_on_beginning(conn: &Connection, cycle: &CycleKey, from: u32, all: u32) -> Out<u32> {
     let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
     let next = from.saturating_add(ROWS_AT_ONCE).min(all);
-    Prefix::insert_missing(conn, row.seal(), from..next)?;
+    PrefixRecord::insert_missing(conn, row.seal(), from..next)?;
     if next == all {
         CycleRow { beginning: false, ..row }.save(conn)?;
     }
@@ -101,7 +101,7 @@ fn half_done(conn: &Connection, row: &CycleRow) -> Out<u64> {
     }
 }
 
-pub(super) fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: i64) -> Out<Claim> {
+pub(super) fn claim(conn: &Connection, seal: Seal, mut prefix: PrefixRecord, session: i64) -> Out<Claim> {
     prefix.fence += 1;
     prefix.claimant = session;
     prefix.save(conn, seal)?;
@@ -110,8 +110,14 @@ pub(super) fn claim(conn: &Connection, seal: Seal, mut prefix: Prefix, session: 
 }
 
 /// The prefix at a position, if it is claimed by this session with this fence.
-pub(super) fn in_force(conn: &Connection, seal: Seal, session: i64, position: u32, fence: u64) -> Out<Option<Prefix>> {
-    let prefix = Prefix::at(conn, seal, position)?;
+pub(super) fn in_force(
+    conn: &Connection,
+    seal: Seal,
+    session: i64,
+    position: u32,
+    fence: u64,
+) -> Out<Option<PrefixRecord>> {
+    let prefix = PrefixRecord::at(conn, seal, position)?;
     Ok(prefix.filter(|p| !p.done && p.claimant == session && p.fence == fence))
 }
 
@@ -120,7 +126,7 @@ pub(super) fn advance(
     conn: &Connection,
     seal: Seal,
     (session, carrying_out): (i64, bool),
-    progress: &Progress,
+    progress: &PrefixProgress,
 ) -> Out<(Option<Vec<u8>>, [u64; 2])> {
     let Some(mut prefix) = in_force(conn, seal, session, progress.prefix, progress.fence)? else {
         return Err(Error::StaleClaim { prefix: progress.prefix, fence: progress.fence }.into());
@@ -151,12 +157,12 @@ pub(super) fn advance(
 pub(super) fn carry_out(conn: &Connection, cycle: &CycleKey, consent: Consent, at: f64) -> Out<()> {
     let newest = whole::kept(conn, &cycle.crawl)?.map_or(cycle.number, |kept| kept.crawl.latest);
     let row = whole::find(conn, cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
-    let (whole, with_candidates) = Whole::read(conn, row.clone())?;
+    let (whole, with_candidates) = WholeCycle::read(conn, row.clone())?;
     if !check::may_carry_out(&whole.into_cycle(), newest)? {
         return Ok(());
     }
     for position in with_candidates {
-        let Some(mut prefix) = Prefix::at(conn, row.seal(), position)? else { continue };
+        let Some(mut prefix) = PrefixRecord::at(conn, row.seal(), position)? else { continue };
         (prefix.done, prefix.cursor) = (false, None);
         prefix.save(conn, row.seal())?;
     }
@@ -175,6 +181,6 @@ pub(super) fn end(conn: &Connection, cycle: &CycleKey, at: f64) -> Out<()> {
 }
 
 /// The prefixes in the file are not those that were counted. Only another program's writing can make it so.
-pub(super) fn too_many_done(cycle: &CycleKey) -> Fault {
-    Fault::Damaged(format!("the prefixes of cycle {} changed under its owner", cycle.number))
+pub(super) fn too_many_done(cycle: &CycleKey) -> CallFault {
+    CallFault::Damaged(format!("the prefixes of cycle {} changed under its owner", cycle.number))
 }

@@ -13,7 +13,7 @@
 
 use rusqlite::Connection;
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use super::rows::{CrawlRow, CycleRow, Seal};
 use super::{REMOVE, SqliteStore, VACUUM, rings, whole};
 use crate::error::Result;
@@ -53,7 +53,7 @@ impl SqliteStore {
         }
         tidied.log_bytes = self.log_bytes();
         let (rows, pages) =
-            self.read(|conn| Ok((Old::find(conn, step.old_before)?.is_any(conn)?, Pages::read(conn)?)))?;
+            self.read(|conn| Ok((Old::find(conn, step.old_before)?.is_any(conn)?, FilePages::read(conn)?)))?;
         tidied.pages_free = pages.free;
         tidied.due = match () {
             // Where somebody reads, the next commit does it, or the next look.
@@ -84,7 +84,8 @@ impl Old {
         for crawl in CrawlRow::all(conn)? {
             // Also checks that the newest cycle is there.
             let Some(kept) = whole::kept(conn, &crawl.name)? else { continue };
-            let ended = |c: &CycleRow| Some(check::Ended { number: c.number, at: c.finished?, delivered: c.delivered });
+            let ended =
+                |c: &CycleRow| Some(check::FinishedCycle { number: c.number, at: c.finished?, delivered: c.delivered });
             let finished: Vec<_> = kept.cycles.iter().filter_map(ended).collect();
             let old = check::old(&finished, before);
             cycles.extend(kept.cycles.into_iter().filter(|c| old.contains(&c.number)));
@@ -181,22 +182,21 @@ pub(super) fn remove_rows_of_no_cycle(conn: &Connection, most: u64) -> Out<u64> 
     Ok(gone)
 }
 
-/// The pages of the file.
-struct Pages {
+struct FilePages {
     all: u64,
     free: u64,
     /// Whether they can be given back in steps.
     incremental: bool,
 }
 
-impl Pages {
-    fn read(conn: &Connection) -> Out<Pages> {
+impl FilePages {
+    fn read(conn: &Connection) -> Out<FilePages> {
         let number = |pragma: &str| -> Out<u64> {
             let value: i64 = conn.pragma_query_value(None, pragma, |row| row.get(0))?;
-            u64::try_from(value).map_err(|_| Fault::Damaged(format!("its {pragma} is {value}")))
+            u64::try_from(value).map_err(|_| CallFault::Damaged(format!("its {pragma} is {value}")))
         };
         let incremental = conn.pragma_query_value(None, "auto_vacuum", |row| row.get::<_, i64>(0))? == INCREMENTAL;
-        Ok(Pages { all: number("page_count")?, free: number("freelist_count")?, incremental })
+        Ok(FilePages { all: number("page_count")?, free: number("freelist_count")?, incremental })
     }
 
     /// How many are free beyond what the next cycle will want to use.
@@ -208,7 +208,7 @@ impl Pages {
 
 /// Gives back up to so many free pages; says how many.
 fn vacuum(conn: &Connection, most: u64) -> Out<u64> {
-    let before = Pages::read(conn)?;
+    let before = FilePages::read(conn)?;
     let pages = before.to_give_back().min(most);
     if pages > 0 {
         // Each row of the answer is a page, given back when the next is asked for.
@@ -216,5 +216,5 @@ fn vacuum(conn: &Connection, most: u64) -> Out<u64> {
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
     }
-    Ok(before.all.saturating_sub(Pages::read(conn)?.all))
+    Ok(before.all.saturating_sub(FilePages::read(conn)?.all))
 }

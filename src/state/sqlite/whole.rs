@@ -8,28 +8,28 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::faults::{Fault, Out};
+use super::faults::{CallFault, Out};
 use super::notes::{self, Go};
 use super::rings;
-use super::rows::{CrawlRow, CycleRow, Prefix, Seal};
-use crate::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+use super::rows::{CrawlRow, CycleRow, PrefixRecord, Seal};
+use crate::policy::cycle::{CycleIdentity, CycleKey, KnownCycle};
 use crate::state::{NotePage, NotePlace, PREFIXES_READ};
 
 /// The cycles of one crawl: all that are kept, the newest last.
-pub(super) struct Kept {
+pub(super) struct KeptCycles {
     pub crawl: CrawlRow,
     pub cycles: Vec<CycleRow>,
 }
 
 /// A cycle, and which of its prefixes are complete.
-pub(super) struct Whole {
+pub(super) struct WholeCycle {
     pub row: CycleRow,
     pub identity: CycleIdentity,
     pub done: Vec<u32>,
 }
 
 /// The cycles of a crawl, or `None` if it never had one.
-pub(super) fn kept(conn: &Connection, name: &str) -> Out<Option<Kept>> {
+pub(super) fn kept(conn: &Connection, name: &str) -> Out<Option<KeptCycles>> {
     let mut crawls = CrawlRow::all(conn)?.into_iter().filter(|c| c.name == name);
     let mut cycles: Vec<CycleRow> = CycleRow::all(conn)?.into_iter().filter(|c| c.crawl == name).collect();
     cycles.sort_by_key(|c| c.number);
@@ -37,11 +37,11 @@ pub(super) fn kept(conn: &Connection, name: &str) -> Out<Option<Kept>> {
         (None, _, None) => Ok(None),
         (Some(crawl), None, Some(newest)) if newest.number == crawl.latest => {
             if cycles.windows(2).any(|pair| pair[0].number == pair[1].number) {
-                return Err(Fault::Damaged(format!("a cycle of {name:?} is there twice")));
+                return Err(CallFault::Damaged(format!("a cycle of {name:?} is there twice")));
             }
-            Ok(Some(Kept { crawl, cycles }))
+            Ok(Some(KeptCycles { crawl, cycles }))
         }
-        _ => Err(Fault::Damaged(format!("the newest cycle of {name:?} is not the one it should be"))),
+        _ => Err(CallFault::Damaged(format!("the newest cycle of {name:?} is not the one it should be"))),
     }
 }
 
@@ -52,11 +52,11 @@ pub(super) fn find(conn: &Connection, key: &CycleKey) -> Out<Option<CycleRow>> {
 }
 
 /// Prefixes of a cycle from a position on, so many as are read at once, and whether they are the last. Checks that each is there.
-pub(super) fn prefixes(conn: &Connection, row: &CycleRow, from: u32) -> Out<(Vec<Prefix>, bool)> {
-    let (mut page, is_last) = Prefix::page(conn, row.seal(), from)?;
+pub(super) fn prefixes(conn: &Connection, row: &CycleRow, from: u32) -> Out<(Vec<PrefixRecord>, bool)> {
+    let (mut page, is_last) = PrefixRecord::page(conn, row.seal(), from)?;
     // Pages of the file that are of different ages: each row is whole, and they do not go together.
     if row.finished.is_some() && page.iter().any(|prefix| !prefix.done || prefix.candidates > 0) {
-        return Err(Fault::Damaged(format!("cycle {} is finished, and not all its prefixes are", row.number)));
+        return Err(CallFault::Damaged(format!("cycle {} is finished, and not all its prefixes are", row.number)));
     }
     if !is_last {
         return Ok((page, false));
@@ -65,7 +65,7 @@ pub(super) fn prefixes(conn: &Connection, row: &CycleRow, from: u32) -> Out<(Vec
     if row.beginning {
         // Those that are not there yet are untouched.
         let missing = (found as u32..due as u32).take(PREFIXES_READ - page.len());
-        page.extend(missing.map(|position| Prefix { position, ..Prefix::default() }));
+        page.extend(missing.map(|position| PrefixRecord { position, ..PrefixRecord::default() }));
         let is_last = from as usize + page.len() >= due;
         return Ok((page, is_last));
     }
@@ -75,7 +75,7 @@ pub(super) fn prefixes(conn: &Connection, row: &CycleRow, from: u32) -> Out<(Vec
 
 /// Fails unless a cycle has so many prefixes. (A page that is asked for behind the last one has none.)
 fn check_number(row: &CycleRow, found: usize, due: usize) -> Out<()> {
-    let damaged = || Fault::Damaged(format!("cycle {} has {found} prefixes of {due}", row.number));
+    let damaged = || CallFault::Damaged(format!("cycle {} has {found} prefixes of {due}", row.number));
     if found == due { Ok(()) } else { Err(damaged()) }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn check_end(row: &CycleRow, done: usize, due: usize, candidates: u64
     }
     let state = if row.finished.is_some() { "finished" } else { "in progress" };
     let with = format!("{done} of {due} prefixes and {candidates} candidates");
-    Err(Fault::Damaged(format!("cycle {} is {state} with {with}", row.number)))
+    Err(CallFault::Damaged(format!("cycle {} is {state} with {with}", row.number)))
 }
 
 /// A ring that was read last, by its id: cycles of one store mostly have the same.
@@ -98,7 +98,7 @@ pub(super) type KnownRing = Option<(i64, Arc<[String]>)>;
 /// What identifies a cycle, with its ring.
 pub(super) fn identity(conn: &Connection, row: &CycleRow, known: &mut KnownRing) -> Out<CycleIdentity> {
     let mut identity: CycleIdentity = serde_json::from_str(&row.identity)
-        .map_err(|e| Fault::Damaged(format!("the identity of cycle {} cannot be read: {e}", row.number)))?;
+        .map_err(|e| CallFault::Damaged(format!("the identity of cycle {} cannot be read: {e}", row.number)))?;
     if let Some(id) = row.ring {
         let ring = match known.take().filter(|(known, _)| *known == id) {
             Some((_, ring)) => ring,
@@ -114,24 +114,24 @@ pub(super) fn identity(conn: &Connection, row: &CycleRow, known: &mut KnownRing)
 pub(super) fn notes(conn: &Connection, seal: Seal, from: NotePlace, most: usize) -> Out<NotePage> {
     let mut page = Vec::new();
     let (mut next, mut chain) = (from.number, from.chain);
-    let mut current = Prefix::next_with_notes(conn, seal, from.prefix)?;
+    let mut current = PrefixRecord::next_with_notes(conn, seal, from.prefix)?;
     notes::each(conn, seal, from, |position, note, sum| {
         let number = note.number;
         let of = current.as_ref().filter(|of| of.position == position && number == next);
-        let of = of.ok_or_else(|| Fault::Damaged(format!("note {number} of prefix {position} is out of place")))?;
+        let of = of.ok_or_else(|| CallFault::Damaged(format!("note {number} of prefix {position} is out of place")))?;
         (next, chain) = (next + 1, notes::chained(chain, sum));
         if next == of.notes {
             if chain != of.chain {
-                return Err(Fault::Damaged(format!("the notes of prefix {position} are not of one age")));
+                return Err(CallFault::Damaged(format!("the notes of prefix {position} are not of one age")));
             }
-            current = Prefix::next_with_notes(conn, seal, position.saturating_add(1))?;
+            current = PrefixRecord::next_with_notes(conn, seal, position.saturating_add(1))?;
             (next, chain) = (0, 0);
         }
         page.push((position, note));
         Ok(if page.len() >= most { Go::Stop } else { Go::On })
     })?;
     match current {
-        Some(of) if page.len() < most => Err(Fault::Damaged(format!("prefix {} has lost notes", of.position))),
+        Some(of) if page.len() < most => Err(CallFault::Damaged(format!("prefix {} has lost notes", of.position))),
         current => {
             let next = current.map(|of| NotePlace { prefix: of.position, number: next, chain });
             Ok(NotePage { notes: page, next })
@@ -139,17 +139,17 @@ pub(super) fn notes(conn: &Connection, seal: Seal, from: NotePlace, most: usize)
     }
 }
 
-impl Whole {
+impl WholeCycle {
     /// A cycle as its own row tells it: its prefixes are not read. All are complete if it is finished, and none is known to be
     /// otherwise.
-    pub(super) fn by_its_row(conn: &Connection, row: CycleRow, known: &mut KnownRing) -> Out<Whole> {
+    pub(super) fn by_its_row(conn: &Connection, row: CycleRow, known: &mut KnownRing) -> Out<WholeCycle> {
         let identity = identity(conn, &row, known)?;
         let all = if row.finished.is_some() { identity.ring.len() } else { 0 };
-        Ok(Whole { done: (0u32..).take(all).collect(), row, identity })
+        Ok(WholeCycle { done: (0u32..).take(all).collect(), row, identity })
     }
 
     /// A cycle with all its prefixes, and which of them have candidates.
-    pub(super) fn read(conn: &Connection, row: CycleRow) -> Out<(Whole, Vec<u32>)> {
+    pub(super) fn read(conn: &Connection, row: CycleRow) -> Out<(WholeCycle, Vec<u32>)> {
         let identity = identity(conn, &row, &mut None)?;
         let (mut done, mut with_candidates, mut candidates, mut from) = (Vec::new(), Vec::new(), 0u64, 0);
         loop {
@@ -165,12 +165,12 @@ impl Whole {
             }
         }
         check_end(&row, done.len(), identity.ring.len(), candidates)?;
-        Ok((Whole { row, identity, done }, with_candidates))
+        Ok((WholeCycle { row, identity, done }, with_candidates))
     }
 
     /// The cycle as the outside knows it.
-    pub(super) fn into_cycle(self) -> Cycle {
-        Cycle {
+    pub(super) fn into_cycle(self) -> KnownCycle {
+        KnownCycle {
             crawl: self.row.crawl,
             number: self.row.number,
             identity: self.identity,

@@ -9,7 +9,7 @@ use ini::Ini;
 
 use super::container::ShareType;
 use super::number::ShareNumber;
-use super::state::figures::Mode;
+use super::state::figures::ExpireMode;
 
 const DAY: i64 = 86_400;
 
@@ -36,7 +36,7 @@ pub enum Rule {
     /// Nothing ever expires.
     Never,
     /// As the mode says; its duration is given, and is more than nothing.
-    By(Mode),
+    By(ExpireMode),
 }
 
 impl Storage {
@@ -142,7 +142,7 @@ fn rule(
         ("age", Some(secs), date) => {
             ignored(doubts, "expire.cutoff_date", date.is_some(), "age");
             match u64::try_from(secs) {
-                Ok(secs) if secs > 0 => Ok(Rule::By(Mode::Age { secs: Some(secs) })),
+                Ok(secs) if secs > 0 => Ok(Rule::By(ExpireMode::Age { secs: Some(secs) })),
                 _ => {
                     let written = duration.unwrap_or_default();
                     doubts.push(format!(
@@ -159,7 +159,7 @@ fn rule(
                 doubts.push(format!("expire.cutoff_date = {date} is before 1970, so nothing ever expires"));
                 return Ok(Rule::Never);
             }
-            Ok(Rule::By(Mode::Cutoff { unix }))
+            Ok(Rule::By(ExpireMode::Cutoff { unix }))
         }
         ("cutoff-date", _, None) => Err("expire.mode is cutoff-date, but there is no expire.cutoff_date".to_owned()),
         (other, ..) => Err(format!("expire.mode = {other}: it must be age or cutoff-date")),
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn rules_are_read_and_doubts_are_told() {
-        let age = Rule::By(Mode::Age { secs: Some(2_678_400) });
+        let age = Rule::By(ExpireMode::Age { secs: Some(2_678_400) });
         let cases = [
             ("expire.mode = age\nexpire.override_lease_duration = 31 days", age, ""),
             ("expire.mode = age", Rule::Never, "never expires anything"),
@@ -340,7 +340,11 @@ mod tests {
                 age,
                 "expire.cutoff_date has no",
             ),
-            ("expire.mode = cutoff-date\nexpire.cutoff_date = 1970-01-02", Rule::By(Mode::Cutoff { unix: DAY }), ""),
+            (
+                "expire.mode = cutoff-date\nexpire.cutoff_date = 1970-01-02",
+                Rule::By(ExpireMode::Cutoff { unix: DAY }),
+                "",
+            ),
             ("expire.mode = cutoff-date\nexpire.cutoff_date = 1960-01-02", Rule::Never, "before 1970"),
             (
                 "expire.mode = age\nexpire.override_lease_duration = 1mo\nexpire.mutable = no\nexpire.immutable = Off",

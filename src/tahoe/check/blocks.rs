@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Flaws, Given, Step, Wanted, node_span};
+use super::{CheckStep, Flaws, Given, WantedBytes, node_span};
 use crate::job::scrub::{Flaw, Span};
 use crate::tahoe::hash::{BLOCK, HASH_LEN, Hash, Hasher, tagged_each};
 use crate::tahoe::merkle::{self, Shape};
@@ -86,18 +86,18 @@ impl Blocks {
         Span::new(start, start.saturating_add(self.len_of(block)))
     }
 
-    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<Step, Wanted> {
+    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<CheckStep, WantedBytes> {
         while let Some(hash) = self.hashed.front() {
             let is_good = self.compare(*hash, given, flaws)?;
             self.hashed.pop_front();
             if !is_good {
                 // What was read to judge it is needed no longer.
-                return Ok(Step::More);
+                return Ok(CheckStep::More);
             }
         }
         if self.current >= self.against.tree.leaves() {
             self.tell_bad(flaws);
-            return Ok(Step::Done);
+            return Ok(CheckStep::Done);
         }
         let group = self.group(given.room);
         if group > 1 {
@@ -105,11 +105,11 @@ impl Blocks {
         } else {
             self.hash_piece(given)?;
         }
-        Ok(Step::More)
+        Ok(CheckStep::More)
     }
 
     /// The next bytes, whatever blocks they belong to.
-    fn hash_piece(&mut self, given: &Given<'_>) -> Result<(), Wanted> {
+    fn hash_piece(&mut self, given: &Given<'_>) -> Result<(), WantedBytes> {
         let most = BLOCKS_PER_STEP.saturating_mul(self.block.max(1));
         let end = self.data.end.min(self.next.saturating_add(most));
         let mut piece = given.next_piece(&mut self.next, end)?;
@@ -144,7 +144,7 @@ impl Blocks {
     }
 
     /// So many blocks, by turns.
-    fn hash_group(&mut self, group: u64, given: &Given<'_>) -> Result<(), Wanted> {
+    fn hash_group(&mut self, group: u64, given: &Given<'_>) -> Result<(), WantedBytes> {
         let blocks = self.current..self.current + group;
         let lens: Vec<usize> = blocks.map(|block| self.len_of(block) as usize).collect();
         let end = self.data.end.min(self.next.saturating_add(lens.iter().sum::<usize>() as u64));
@@ -166,7 +166,7 @@ impl Blocks {
     }
 
     /// Compares the hash of the first block that was not compared yet with its leaf; says whether they are the same.
-    fn compare(&mut self, hash: Hash, given: &Given<'_>, flaws: &mut Flaws) -> Result<bool, Wanted> {
+    fn compare(&mut self, hash: Hash, given: &Given<'_>, flaws: &mut Flaws) -> Result<bool, WantedBytes> {
         let block = self.current - self.hashed.len() as u64;
         let stored = self.leaf(block, given)?;
         if hash == stored {
@@ -190,7 +190,7 @@ impl Blocks {
     }
 
     /// The stored leaf of a block.
-    fn leaf(&mut self, block: u64, given: &Given<'_>) -> Result<Hash, Wanted> {
+    fn leaf(&mut self, block: u64, given: &Given<'_>) -> Result<Hash, WantedBytes> {
         let there = self.leaves_from + (self.leaves.len() / HASH_LEN) as u64;
         if block >= there {
             let tree = self.against.tree;
@@ -207,7 +207,7 @@ impl Blocks {
     }
 
     /// Whether the tree above a stored leaf agrees with it, so that the block is what is wrong.
-    fn leaf_is_right(&self, given: &Given<'_>, block: u64, leaf: &Hash) -> Result<bool, Wanted> {
+    fn leaf_is_right(&self, given: &Given<'_>, block: u64, leaf: &Hash) -> Result<bool, WantedBytes> {
         let Against { tree_at, tree, root_is_right } = self.against;
         let node = tree.leaf(block);
         let (Some(sibling), Some(parent)) = (merkle::sibling(node), merkle::parent(node)) else {

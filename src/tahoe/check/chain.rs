@@ -19,7 +19,7 @@ pub(super) enum Leaf {
 }
 
 /// Where a chain begins, and where it has to lead.
-pub(super) struct Ends {
+pub(super) struct ChainEnds {
     /// Shares of the file, N.
     pub shares: u64,
     /// This share's number.
@@ -31,7 +31,7 @@ pub(super) struct Ends {
 }
 
 /// Checks a chain: exactly the nodes that are needed, and that they lead to the root.
-pub(super) fn check(chain: &[u8], ends: &Ends, with: Leaf) -> Result<(), String> {
+pub(super) fn check(chain: &[u8], ends: &ChainEnds, with: Leaf) -> Result<(), String> {
     let (entries, rest) = chain.as_chunks::<ENTRY_LEN>();
     if !rest.is_empty() {
         return Err(format!("its {} bytes are no whole number of entries", chain.len()));

@@ -29,14 +29,14 @@ const FLAWS_MOST: usize = 16;
 
 /// Whether there is more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum CheckStep {
     More,
     Done,
 }
 
 /// Bytes without which a step cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wanted {
+struct WantedBytes {
     at: u64,
     len: usize,
 }
@@ -52,17 +52,17 @@ struct Given<'a> {
 
 impl<'a> Given<'a> {
     /// Exactly these bytes.
-    fn bytes(&self, at: u64, len: usize) -> Result<&'a [u8], Wanted> {
+    fn bytes(&self, at: u64, len: usize) -> Result<&'a [u8], WantedBytes> {
         if len == 0 {
             return Ok(&[]);
         }
         let held = self.held.iter().map(|(at, bytes)| (*at, &bytes[..]));
         let found = self.piece.into_iter().chain(held).find(|(from, bytes)| *from == at && bytes.len() == len);
-        found.map(|(_, bytes)| bytes).ok_or(Wanted { at, len })
+        found.map(|(_, bytes)| bytes).ok_or(WantedBytes { at, len })
     }
 
     /// The next bytes up to `end`, as many as fit a piece; and moves on.
-    fn next_piece(&self, next: &mut u64, end: u64) -> Result<&'a [u8], Wanted> {
+    fn next_piece(&self, next: &mut u64, end: u64) -> Result<&'a [u8], WantedBytes> {
         let len = usize::try_from(end.saturating_sub(*next)).unwrap_or(usize::MAX).min(self.room);
         let piece = self.bytes(*next, len)?;
         *next += len as u64;
@@ -70,7 +70,7 @@ impl<'a> Given<'a> {
     }
 
     /// One node of a tree that stands at `tree_at`. Trees lie within the file, so no offset overflows.
-    fn node(&self, tree_at: u64, node: u64) -> Result<Hash, Wanted> {
+    fn node(&self, tree_at: u64, node: u64) -> Result<Hash, WantedBytes> {
         let mut hash = [0; HASH_LEN];
         hash.copy_from_slice(self.bytes(node_span(tree_at, node).start, HASH_LEN)?);
         Ok(hash)
@@ -85,15 +85,15 @@ pub struct ShareCheck {
     /// Bytes that are wanted at once, at most.
     room: usize,
     how: Hashing,
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<CheckTask>,
     /// What the step in hand was given so far, each with its offset.
     held: Vec<(u64, Vec<u8>)>,
     /// What it wants besides.
-    wanted: Option<Wanted>,
+    wanted: Option<WantedBytes>,
     flaws: Flaws,
     share_type: Option<ShareType>,
     signature_not_checked: bool,
-    common: Option<Common>,
+    common: Option<CommonFields>,
 }
 
 /// What is known of a share that was checked.
@@ -102,15 +102,14 @@ pub struct ShareFacts {
     /// The kind of the share, as far as it can be told.
     pub share_type: Option<ShareType>,
     /// What it must have in common with the other shares of its bucket; `None` if that could not be read.
-    pub common: Option<Common>,
+    pub common: Option<CommonFields>,
 }
 
 /// What the shares of one file have in common, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Common {
+pub enum CommonFields {
     /// Of an immutable file.
     Immutable {
-        /// Its UEB.
         ueb: Vec<u8>,
         /// Where it stands in this share.
         at: u64,
@@ -126,10 +125,10 @@ pub enum Common {
 
 /// What is still to be done.
 #[derive(Debug)]
-enum Task {
+enum CheckTask {
     Head,
-    Immutable(Box<immutable::Planned>),
-    Mutable(Box<mutable::Planned>),
+    Immutable(Box<immutable::ImmutablePlan>),
+    Mutable(Box<mutable::MutablePlan>),
     Blocks(Box<Blocks>),
     Tree(Tree),
     Zeros(Zeros),
@@ -146,7 +145,7 @@ impl ShareCheck {
             number,
             room: PIECE_LEN_MOST,
             how: Hashing::ByTurns,
-            tasks: VecDeque::from([Task::Head]),
+            tasks: VecDeque::from([CheckTask::Head]),
             held: Vec::new(),
             wanted: None,
             flaws: Flaws::default(),
@@ -167,13 +166,13 @@ impl ShareCheck {
     }
 
     /// Does the next part of the work, with a piece that starts at this offset if one was given.
-    fn step(&mut self, piece: Option<(u64, &[u8])>) -> Result<(), Wanted> {
+    fn step(&mut self, piece: Option<(u64, &[u8])>) -> Result<(), WantedBytes> {
         let Some(mut task) = self.tasks.pop_front() else { return Ok(()) };
         let held = std::mem::take(&mut self.held);
         let worked = self.work(&mut task, &Given { held: &held, piece, room: self.room });
         match worked {
-            Ok(Step::Done) => {}
-            Ok(Step::More) => self.tasks.push_front(task),
+            Ok(CheckStep::Done) => {}
+            Ok(CheckStep::More) => self.tasks.push_front(task),
             Err(wanted) => {
                 self.tasks.push_front(task);
                 self.held = held;
@@ -184,25 +183,25 @@ impl ShareCheck {
         Ok(())
     }
 
-    fn work(&mut self, task: &mut Task, given: &Given<'_>) -> Result<Step, Wanted> {
+    fn work(&mut self, task: &mut CheckTask, given: &Given<'_>) -> Result<CheckStep, WantedBytes> {
         match task {
-            Task::Head => self.head(given),
-            Task::Immutable(planned) => self.plan(|check| planned.tasks(check, given)),
-            Task::Mutable(planned) => self.plan(|check| planned.tasks(check, given)),
-            Task::Blocks(blocks) => blocks.step(given, &mut self.flaws),
-            Task::Tree(tree) => tree.step(given, &mut self.flaws),
-            Task::Zeros(zeros) => zeros.step(given, &mut self.flaws),
-            Task::PrivateKey(digest) => self.private_key(digest, given),
-            Task::TellChain(flaw) => {
+            CheckTask::Head => self.head(given),
+            CheckTask::Immutable(planned) => self.plan(|check| planned.tasks(check, given)),
+            CheckTask::Mutable(planned) => self.plan(|check| planned.tasks(check, given)),
+            CheckTask::Blocks(blocks) => blocks.step(given, &mut self.flaws),
+            CheckTask::Tree(tree) => tree.step(given, &mut self.flaws),
+            CheckTask::Zeros(zeros) => zeros.step(given, &mut self.flaws),
+            CheckTask::PrivateKey(digest) => self.private_key(digest, given),
+            CheckTask::TellChain(flaw) => {
                 self.tell_chain(flaw);
-                Ok(Step::Done)
+                Ok(CheckStep::Done)
             }
         }
     }
 
     /// Takes what says where everything is, checks it, and plans the rest. A flaw in it leaves the rest unchecked: nobody knows
     /// where it is.
-    fn head(&mut self, given: &Given<'_>) -> Result<Step, Wanted> {
+    fn head(&mut self, given: &Given<'_>) -> Result<CheckStep, WantedBytes> {
         let len = usize::try_from(self.size).unwrap_or(usize::MAX).min(HEAD_LEN);
         let head = given.bytes(0, len)?;
         let planned = match Header::parse(head) {
@@ -218,19 +217,22 @@ impl ShareCheck {
             Ok(task) => self.tasks.push_back(task),
             Err(flaw) => self.flaws.add(flaw),
         }
-        Ok(Step::Done)
+        Ok(CheckStep::Done)
     }
 
-    fn plan(&mut self, tasks: impl FnOnce(&mut ShareCheck) -> Result<Vec<Task>, Wanted>) -> Result<Step, Wanted> {
+    fn plan(
+        &mut self,
+        tasks: impl FnOnce(&mut ShareCheck) -> Result<Vec<CheckTask>, WantedBytes>,
+    ) -> Result<CheckStep, WantedBytes> {
         let tasks = tasks(self)?;
         self.tasks.extend(tasks);
-        Ok(Step::Done)
+        Ok(CheckStep::Done)
     }
 
-    fn private_key(&mut self, digest: &mut Digest, given: &Given<'_>) -> Result<Step, Wanted> {
+    fn private_key(&mut self, digest: &mut Digest, given: &Given<'_>) -> Result<CheckStep, WantedBytes> {
         let step = digest.step(given)?;
-        if step == Step::Done
-            && let Some(Common::Mutable { parts, .. }) = &mut self.common
+        if step == CheckStep::Done
+            && let Some(CommonFields::Mutable { parts, .. }) = &mut self.common
         {
             parts.push((Region::PrivateKey, digest.all, sha256(&digest.context)));
         }
@@ -253,11 +255,11 @@ impl Check for ShareCheck {
         while self.wanted.is_none() && !self.tasks.is_empty() {
             self.wanted = self.step(None).err();
         }
-        self.wanted.map_or(Want::Nothing, |Wanted { at, len }| Want::Bytes { at, len })
+        self.wanted.map_or(Want::Nothing, |WantedBytes { at, len }| Want::Bytes { at, len })
     }
 
     fn give(&mut self, bytes: &[u8]) {
-        if let Some(Wanted { at, .. }) = self.wanted.take() {
+        if let Some(WantedBytes { at, .. }) = self.wanted.take() {
             self.wanted = self.step(Some((at, bytes))).err();
         }
     }
@@ -311,10 +313,10 @@ impl Digest {
         Digest { all, next: all.start, context: DebugContext(Context::new(&SHA256)) }
     }
 
-    fn step(&mut self, given: &Given<'_>) -> Result<Step, Wanted> {
+    fn step(&mut self, given: &Given<'_>) -> Result<CheckStep, WantedBytes> {
         let piece = given.next_piece(&mut self.next, self.all.end)?;
         self.context.0.update(piece);
-        Ok(if self.next < self.all.end { Step::More } else { Step::Done })
+        Ok(if self.next < self.all.end { CheckStep::More } else { CheckStep::Done })
     }
 }
 

@@ -2,14 +2,14 @@
 //! planned.
 
 use super::blocks::{Against, Blocks};
-use super::chain::{Ends, Leaf};
+use super::chain::{ChainEnds, Leaf};
 use super::immutable::{check_chain, tell_chain};
 use super::tree::Tree;
-use super::{Common, Digest, Given, ShareCheck, Task, Wanted, misfit, sha256_of};
+use super::{CheckTask, CommonFields, Digest, Given, ShareCheck, WantedBytes, misfit, sha256_of};
 use crate::job::scrub::{Flaw, Span};
 use crate::tahoe::be32;
 use crate::tahoe::container::{MUTABLE_DATA_AT, Mutable, ShareType};
-use crate::tahoe::mutable::{Geometry, Layout};
+use crate::tahoe::mutable::{MutableGeometry, MutableLayout};
 use crate::tahoe::region::Region;
 use crate::tahoe::signature::{KEY_LEN_MOST, PublicKey, Validity};
 
@@ -18,9 +18,9 @@ const LENGTHS: Span = Span { start: 84, end: 100 };
 
 /// A share of which it is known where everything is.
 #[derive(Debug)]
-pub(super) struct Planned {
-    layout: Layout,
-    geometry: Geometry,
+pub(super) struct MutablePlan {
+    layout: MutableLayout,
+    geometry: MutableGeometry,
 }
 
 /// Checks what says where everything is; gives the task that follows.
@@ -29,12 +29,12 @@ pub(super) fn plan(
     header: &Mutable,
     head: &[u8],
     given: &Given<'_>,
-) -> Result<Result<Task, Flaw>, Wanted> {
+) -> Result<Result<CheckTask, Flaw>, WantedBytes> {
     check.share_type = Some(ShareType::Mutable);
     if let Err(flaw) = check_container(check.size, header, given)? {
         return Ok(Err(flaw));
     }
-    let layout = match Layout::parse(head, header.data_length) {
+    let layout = match MutableLayout::parse(head, header.data_length) {
         Ok(layout) => layout,
         Err(flaw) => return Ok(Err(flaw)),
     };
@@ -50,10 +50,10 @@ pub(super) fn plan(
         let reason = format!("the block hash tree has {} bytes, not {due}", layout.block_tree.len());
         return Ok(Err(Flaw::at(Region::Offsets, layout.head(), reason)));
     }
-    Ok(Ok(Task::Mutable(Box::new(Planned { layout, geometry }))))
+    Ok(Ok(CheckTask::Mutable(Box::new(MutablePlan { layout, geometry }))))
 }
 
-fn check_container(size: u64, header: &Mutable, given: &Given<'_>) -> Result<Result<(), Flaw>, Wanted> {
+fn check_container(size: u64, header: &Mutable, given: &Given<'_>) -> Result<Result<(), Flaw>, WantedBytes> {
     let lengths = header.misfit().map(|misfit| Flaw::at(Region::ContainerLengths, LENGTHS, misfit.to_string()));
     let lengths = lengths.map_or(Ok(()), Err);
     let count_end = header.extra_leases_at.checked_add(4);
@@ -69,11 +69,11 @@ fn check_container(size: u64, header: &Mutable, given: &Given<'_>) -> Result<Res
 /// Checks the key's form and the signature, and keeps what the shares of this version have in common.
 fn check_signature(
     check: &mut ShareCheck,
-    layout: &Layout,
+    layout: &MutableLayout,
     head: &[u8],
     given: &Given<'_>,
-) -> Result<Result<(), Flaw>, Wanted> {
-    let Layout { public_key, signature, signed, .. } = *layout;
+) -> Result<Result<(), Flaw>, WantedBytes> {
+    let MutableLayout { public_key, signature, signed, .. } = *layout;
     for (region, span) in [(Region::PublicKey, public_key), (Region::Signature, signature)] {
         if span.len() > KEY_LEN_MOST {
             let reason = format!("{} bytes are too many for it: the offsets have changed", span.len());
@@ -100,27 +100,27 @@ fn check_signature(
         (Region::PublicKey, public_key, sha256_of(key_bytes)),
         (Region::Signature, signature, sha256_of(signature_bytes)),
     ];
-    check.common = Some(Common::Mutable { version: (layout.sequence_number, layout.root_hash), parts });
+    check.common = Some(CommonFields::Mutable { version: (layout.sequence_number, layout.root_hash), parts });
     Ok(Ok(()))
 }
 
-impl Planned {
+impl MutablePlan {
     /// Checks the chain; gives the tasks that are left.
-    pub fn tasks(&self, check: &mut ShareCheck, given: &Given<'_>) -> Result<Vec<Task>, Wanted> {
-        let Planned { layout, geometry } = self;
+    pub fn tasks(&self, check: &mut ShareCheck, given: &Given<'_>) -> Result<Vec<CheckTask>, WantedBytes> {
+        let MutablePlan { layout, geometry } = self;
         let leaf = given.node(layout.block_tree.start, 0)?;
         let shares = u64::from(layout.total_shares);
-        let ends = Ends { shares, number: check.number, leaf, root: layout.root_hash };
+        let ends = ChainEnds { shares, number: check.number, leaf, root: layout.root_hash };
         let chain_flaw = check_chain(layout.chain, &ends, Leaf::LeftOut, given)?;
         let (tree_at, tree) = (layout.block_tree.start, geometry.tree);
         let against = Against { tree_at, tree, root_is_right: chain_flaw.is_none() };
         let mut tasks = Vec::with_capacity(4);
         if tree.leaves() > 0 {
             let blocks = Blocks::new(layout.data, geometry.block, geometry.last_block, against, check.how);
-            tasks.push(Task::Blocks(Box::new(blocks)));
+            tasks.push(CheckTask::Blocks(Box::new(blocks)));
         }
-        tasks.push(Task::Tree(Tree::new(Region::BlockTree, tree_at, tree, against.root_is_right)));
-        tasks.push(Task::PrivateKey(Digest::new(layout.private_key)));
+        tasks.push(CheckTask::Tree(Tree::new(Region::BlockTree, tree_at, tree, against.root_is_right)));
+        tasks.push(CheckTask::PrivateKey(Digest::new(layout.private_key)));
         tasks.extend(chain_flaw.map(|reason| tell_chain(reason, layout.block_tree)));
         Ok(tasks)
     }

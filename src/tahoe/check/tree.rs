@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Flaws, Given, Step, Wanted, node_span};
+use super::{CheckStep, Flaws, Given, WantedBytes, node_span};
 use crate::job::scrub::{Flaw, Span};
 use crate::tahoe::hash::{HASH_LEN, Hash, filler, pair};
 use crate::tahoe::merkle::{self, Shape};
@@ -39,10 +39,10 @@ impl Tree {
         Tree { region, at, shape, root_is_right, next: 0, wrong: VecDeque::new() }
     }
 
-    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<Step, Wanted> {
+    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<CheckStep, WantedBytes> {
         if !self.wrong.is_empty() {
             self.tell_wrong(given, flaws)?;
-            return Ok(Step::More);
+            return Ok(CheckStep::More);
         }
         // The inner nodes are those before the first leaf.
         let inner = self.shape.leaf(0);
@@ -53,12 +53,12 @@ impl Tree {
         } else if self.next < inner {
             self.check_nodes(inner, given)?;
         } else {
-            return Ok(Step::Done);
+            return Ok(CheckStep::Done);
         }
-        Ok(Step::More)
+        Ok(CheckStep::More)
     }
 
-    fn check_nodes(&mut self, inner: u64, given: &Given<'_>) -> Result<(), Wanted> {
+    fn check_nodes(&mut self, inner: u64, given: &Given<'_>) -> Result<(), WantedBytes> {
         // Each parent has two children.
         let room = (given.room / (2 * HASH_LEN)) as u64;
         let count = (inner - self.next).min(room).min(NODES_PER_STEP);
@@ -88,7 +88,7 @@ impl Tree {
     }
 
     /// Tells the first thing that is wrong.
-    fn tell_wrong(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<(), Wanted> {
+    fn tell_wrong(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<(), WantedBytes> {
         match self.wrong.front() {
             _ if flaws.is_full() => self.wrong.clear(),
             Some(Wrong::Filler(flaw)) => flaws.add(flaw.clone()),
@@ -104,7 +104,7 @@ impl Tree {
 
     /// Which nodes are to blame where one is not the hash of its children: itself if the node above does not know it
     /// either, else a child that does not fit its own children, else any of the two.
-    fn at_fault(&self, given: &Given<'_>, node: u64, stored: &Hash) -> Result<Span, Wanted> {
+    fn at_fault(&self, given: &Given<'_>, node: u64, stored: &Hash) -> Result<Span, WantedBytes> {
         let read = |node| given.node(self.at, node);
         let children = Span::new(node_span(self.at, 2 * node + 1).start, node_span(self.at, 2 * node + 2).end);
         let (sibling, parent) = (merkle::sibling(node), merkle::parent(node));
@@ -135,7 +135,7 @@ impl Zeros {
         Zeros { region, all, next: all.start }
     }
 
-    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<Step, Wanted> {
+    pub fn step(&mut self, given: &Given<'_>, flaws: &mut Flaws) -> Result<CheckStep, WantedBytes> {
         let from = self.next;
         let piece = given.next_piece(&mut self.next, self.all.end)?;
         let not_zero = |b: &u8| *b != 0;
@@ -143,6 +143,6 @@ impl Zeros {
             let bytes = Span::new(from + first as u64, from + last as u64 + 1);
             flaws.add(Flaw::at(self.region, bytes, "it is not zero, though the UEB says that there is none"));
         }
-        Ok(if self.next < self.all.end { Step::More } else { Step::Done })
+        Ok(if self.next < self.all.end { CheckStep::More } else { CheckStep::Done })
     }
 }

@@ -11,9 +11,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::judge::{Flaw, LEASES};
+use super::judge::{LEASES, LeaseFlaw};
 use super::look::{LEASES_MOST, Looked, Sight, would_wait};
-use super::plan::{Act, BucketPlan, Change, SharePlan};
+use super::plan::{Act, BucketPlan, ShareChange, SharePlan};
 use super::tally::LeaseTally;
 use super::windows::WindowedRewrite;
 use super::{Leases, Word};
@@ -22,7 +22,7 @@ use crate::job::{Carried, Deed, Intent, Remarks};
 use crate::priority::unhindered;
 use crate::store::{ErrorCause, ObjectFile, Stamp, Store};
 use crate::tahoe::cancel::Rewrite;
-use crate::tahoe::store::{Failed, Found, OpenedBucket, Rewritten};
+use crate::tahoe::store::{FoundShare, OpenedBucket, RewriteError, Rewritten};
 use crate::tahoe::table::PIECE_LEN;
 use crate::tahoe::{STOPS_TAHOE, TahoeStore};
 
@@ -36,7 +36,7 @@ const TORN: &str = "somebody else has changed the share while its lease table wa
                     then; put back a copy of it, or remove it for its clients to repair";
 
 /// What became of an act.
-enum Fate {
+enum ActFate {
     Done,
     /// A part of it is, and what comes next has to be saved before it is done.
     Onward,
@@ -69,7 +69,7 @@ pub(super) fn bucket(
     let may_come_again = plan.round < ROUNDS_MOST;
     match store.open_for_change(deed.prefix, &intent.bucket) {
         Ok(Some(opened)) => {
-            let mut work = Work {
+            let mut work = BucketWork {
                 job,
                 bucket: &intent.bucket,
                 opened: &opened,
@@ -83,26 +83,27 @@ pub(super) fn bucket(
                 let path = path.join(OsStr::from_bytes(share.name.as_bytes()));
                 let fate = work.carry_out(share);
                 match fate {
-                    Fate::Done => {
+                    ActFate::Done => {
                         job.failures.succeeded();
                         share.done = true;
                     }
-                    Fate::Onward => {
+                    ActFate::Onward => {
                         job.failures.succeeded();
                         // One window is as much as an intent holds.
                         is_onward = true;
                         break;
                     }
-                    Fate::Changed if may_come_again => work.look_anew(share, &mut told, &path),
-                    Fate::Changed => keep(share, &mut told, &path, ErrorCause::Other, &"it changes all the time"),
-                    Fate::Unread(e) | Fate::Kept(e) | Fate::Between(e) if may_come_again && would_wait(&e) => {}
-                    Fate::Torn => give_up(share, &mut told, &intent.bucket),
-                    Fate::Unread(e) => keep(share, &mut told, &path, ErrorCause::of(&e), &e),
-                    Fate::Kept(e) => {
+                    ActFate::Changed if may_come_again => work.look_anew(share, &mut told, &path),
+                    ActFate::Changed => keep(share, &mut told, &path, ErrorCause::Other, &"it changes all the time"),
+                    ActFate::Unread(e) | ActFate::Kept(e) | ActFate::Between(e) if may_come_again && would_wait(&e) => {
+                    }
+                    ActFate::Torn => give_up(share, &mut told, &intent.bucket),
+                    ActFate::Unread(e) => keep(share, &mut told, &path, ErrorCause::of(&e), &e),
+                    ActFate::Kept(e) => {
                         job.failures.failed(&path, &e)?;
                         keep(share, &mut told, &path, ErrorCause::of(&e), &e);
                     }
-                    Fate::Between(e) => {
+                    ActFate::Between(e) => {
                         return Err(Error::Store { doing: "finish the lease table of", path, cause: e.to_string() });
                     }
                 }
@@ -188,11 +189,11 @@ fn youngest(plan: &BucketPlan, bucket: &Path) -> Option<(f64, PathBuf)> {
 fn may_be_between(store: &TahoeStore, prefix: &str, intent: &Intent, share: &SharePlan) -> bool {
     let pending = share.act.as_ref().filter(|_| share.is_pending());
     pending.is_some_and(|act| match &act.change {
-        Change::Unlink => false,
-        Change::Rewrite(rewrite) => {
+        ShareChange::Unlink => false,
+        ShareChange::Rewrite(rewrite) => {
             !store.reads_as_before(prefix, (&intent.bucket, share.name.as_bytes()), &act.stamp, rewrite)
         }
-        Change::Windows(rewrite) => {
+        ShareChange::Windows(rewrite) => {
             let names = (&intent.bucket[..], share.name.as_bytes());
             let is_half = |step| !store.reads_as_before(prefix, names, &act.stamp, step);
             rewrite.is_begun() || rewrite.step().is_some_and(is_half)
@@ -210,7 +211,7 @@ fn keep(share: &mut SharePlan, told: &mut Remarks, path: &Path, cause: ErrorCaus
 fn give_up(share: &mut SharePlan, told: &mut Remarks, bucket: &[u8]) {
     share.act = None;
     let name = share.name.as_bytes();
-    told.finding(name, || Flaw::of_leases(TORN.to_owned()).of_share(bucket, name));
+    told.finding(name, || LeaseFlaw::of_leases(TORN.to_owned()).of_share(bucket, name));
 }
 
 /// Removes the bucket if it is empty. Tells whether it is gone.
@@ -222,7 +223,7 @@ fn prune(opened: OpenedBucket<'_>, told: &mut Remarks, path: &Path) -> bool {
 }
 
 /// The work on one bucket.
-struct Work<'a> {
+struct BucketWork<'a> {
     job: &'a Leases,
     bucket: &'a [u8],
     opened: &'a OpenedBucket<'a>,
@@ -233,74 +234,74 @@ struct Work<'a> {
     page: [u8; PIECE_LEN],
 }
 
-impl Work<'_> {
-    fn carry_out(&mut self, share: &mut SharePlan) -> Fate {
-        let Some(act) = &mut share.act else { return Fate::Done };
+impl BucketWork<'_> {
+    fn carry_out(&mut self, share: &mut SharePlan) -> ActFate {
+        let Some(act) = &mut share.act else { return ActFate::Done };
         let name = share.name.as_bytes();
         match &mut act.change {
-            Change::Unlink => self.unlink(name, act),
-            Change::Rewrite(rewrite) => self.rewrite(name, &act.stamp, rewrite),
-            Change::Windows(rewrite) => self.rewrite_on(name, &mut act.stamp, rewrite),
+            ShareChange::Unlink => self.unlink(name, act),
+            ShareChange::Rewrite(rewrite) => self.rewrite(name, &act.stamp, rewrite),
+            ShareChange::Windows(rewrite) => self.rewrite_on(name, &mut act.stamp, rewrite),
         }
     }
 
-    fn rewrite(&self, name: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> Fate {
+    fn rewrite(&self, name: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> ActFate {
         match self.opened.rewrite(name, stamp, rewrite) {
-            Ok(Rewritten::Done) => Fate::Done,
-            Ok(Rewritten::Changed) => Fate::Changed,
-            Ok(Rewritten::Torn) => Fate::Torn,
-            Err(Failed::AsBefore(e)) => Fate::Kept(e),
-            Err(Failed::Between(e)) => Fate::Between(e),
+            Ok(Rewritten::Done) => ActFate::Done,
+            Ok(Rewritten::Changed) => ActFate::Changed,
+            Ok(Rewritten::Torn) => ActFate::Torn,
+            Err(RewriteError::AsBefore(e)) => ActFate::Kept(e),
+            Err(RewriteError::Between(e)) => ActFate::Between(e),
         }
     }
 
     /// Does the step of a long table that was saved, and plans the next. A table that was begun is never kept as it stands: all leases
     /// that stay are in it, but some twice.
-    fn rewrite_on(&self, name: &[u8], stamp: &mut Stamp, rewrite: &mut WindowedRewrite) -> Fate {
+    fn rewrite_on(&self, name: &[u8], stamp: &mut Stamp, rewrite: &mut WindowedRewrite) -> ActFate {
         let fate = self.do_step(name, stamp, rewrite);
-        match fate.unwrap_or_else(Fate::Unread) {
-            Fate::Changed if rewrite.is_begun() => Fate::Torn,
-            Fate::Kept(e) | Fate::Unread(e) if rewrite.is_begun() => Fate::Between(e),
+        match fate.unwrap_or_else(ActFate::Unread) {
+            ActFate::Changed if rewrite.is_begun() => ActFate::Torn,
+            ActFate::Kept(e) | ActFate::Unread(e) if rewrite.is_begun() => ActFate::Between(e),
             fate => fate,
         }
     }
 
-    fn do_step(&self, name: &[u8], stamp: &mut Stamp, rewrite: &mut WindowedRewrite) -> io::Result<Fate> {
-        let Some(file) = self.opened.open(name)? else { return Ok(Fate::Done) };
+    fn do_step(&self, name: &[u8], stamp: &mut Stamp, rewrite: &mut WindowedRewrite) -> io::Result<ActFate> {
+        let Some(file) = self.opened.open(name)? else { return Ok(ActFate::Done) };
         if file.stamp() != *stamp && !rewrite.is_known(&file, file.size())? {
-            return Ok(if rewrite.is_touched(&file)? { Fate::Torn } else { Fate::Changed });
+            return Ok(if rewrite.is_touched(&file)? { ActFate::Torn } else { ActFate::Changed });
         }
         if let Some(step) = rewrite.step() {
             match self.rewrite(name, stamp, step) {
-                Fate::Done => rewrite.advance(),
+                ActFate::Done => rewrite.advance(),
                 fate => return Ok(fate),
             }
         }
-        let Some(file) = self.opened.open(name)? else { return Ok(Fate::Done) };
+        let Some(file) = self.opened.open(name)? else { return Ok(ActFate::Done) };
         *stamp = file.stamp();
-        Ok(if rewrite.plan_next(&file)? { Fate::Onward } else { Fate::Done })
+        Ok(if rewrite.plan_next(&file)? { ActFate::Onward } else { ActFate::Done })
     }
 
-    fn unlink(&mut self, name: &[u8], act: &Act) -> Fate {
+    fn unlink(&mut self, name: &[u8], act: &Act) -> ActFate {
         match self.opened.find(name) {
-            Ok(Found::Nothing) => return Fate::Done,
-            Ok(Found::File(stamp)) if stamp != act.stamp => return Fate::Changed,
-            Ok(Found::File(_)) => {}
-            Err(e) => return Fate::Unread(e),
+            Ok(FoundShare::Nothing) => return ActFate::Done,
+            Ok(FoundShare::File(stamp)) if stamp != act.stamp => return ActFate::Changed,
+            Ok(FoundShare::File(_)) => {}
+            Err(e) => return ActFate::Unread(e),
         }
         if self.job.settings.word != Some(Word::Online) {
             return self.remove(name);
         }
         // A node that is running may be at it this very moment: header and leases are read again, right before. Out of the
         // idle class, since a thread that is starved between the two would make that moment long.
-        unhindered(|| if self.still_goes(name, act) { self.remove(name) } else { Fate::Changed })
+        unhindered(|| if self.still_goes(name, act) { self.remove(name) } else { ActFate::Changed })
     }
 
-    fn remove(&self, name: &[u8]) -> Fate {
+    fn remove(&self, name: &[u8]) -> ActFate {
         match self.opened.unlink(name) {
-            Ok(()) => Fate::Done,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Fate::Done,
-            Err(e) => Fate::Kept(e),
+            Ok(()) => ActFate::Done,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => ActFate::Done,
+            Err(e) => ActFate::Kept(e),
         }
     }
 
@@ -308,13 +309,13 @@ impl Work<'_> {
     fn still_goes(&mut self, name: &[u8], act: &Act) -> bool {
         let Ok(Some(file)) = self.opened.open(name) else { return false };
         let looked = self.look(&file);
-        let goes = looked.is_ok_and(|l| l.act.is_some_and(|act| matches!(act.change, Change::Unlink)));
+        let goes = looked.is_ok_and(|l| l.act.is_some_and(|act| matches!(act.change, ShareChange::Unlink)));
         // Looked at last: whatever was written while the leases were read shows in it.
-        goes && self.opened.find(name).is_ok_and(|found| found == Found::File(act.stamp))
+        goes && self.opened.find(name).is_ok_and(|found| found == FoundShare::File(act.stamp))
     }
 
     fn look(&mut self, file: &ObjectFile) -> io::Result<Looked> {
-        let Work { now, latest, leases_left, .. } = *self;
+        let BucketWork { now, latest, leases_left, .. } = *self;
         let (settings, page) = (&self.job.settings, &mut self.page);
         // They were counted when the bucket was examined.
         let ages = &mut BTreeMap::new();
@@ -338,7 +339,7 @@ impl Work<'_> {
             Ok(Looked { seen, act, spared, flaws, stops, kept, .. }) => {
                 *share = SharePlan { act, spared, ..SharePlan::of(name.clone(), seen) };
                 self.leases_left = self.leases_left.saturating_sub(share.leases_rewritten());
-                for flaw in flaws.into_iter().chain(kept.map(|why| Flaw::kept(LEASES, why))) {
+                for flaw in flaws.into_iter().chain(kept.map(|why| LeaseFlaw::kept(LEASES, why))) {
                     told.finding(&name, || flaw.of_share(self.bucket, &name));
                 }
                 if let Some((cause, reason)) = stops {

@@ -10,11 +10,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::judge::{BUCKET, Flaw, LEASES};
-use super::look::{LEASES_MOST, Looked, Reading, Sight};
-use super::plan::{BucketPlan, Seen, SharePlan};
-use super::settings::Manner;
-use super::sums::{BucketEnd, BucketSums};
+use super::judge::{BUCKET, LEASES, LeaseFlaw};
+use super::look::{LEASES_MOST, LeaseReading, Looked, Sight};
+use super::plan::{BucketPlan, SharePlan, ShareSeen};
+use super::settings::ExpiryMode;
+use super::sums::{BucketEnd, LeaseSums};
 use super::tally::LeaseTally;
 use super::{Conduct, Leases, Word};
 use crate::error::Error;
@@ -47,15 +47,15 @@ const SHARES_LEAST: u32 = 32;
 pub(super) struct Desk {
     page: [u8; PIECE_LEN],
     /// The visit to the last bucket, of which nothing is left but the memory that it took.
-    visit: Option<Box<BucketVisit>>,
+    visit: Option<Box<LeaseVisit>>,
 }
 
 /// How far the visit to a bucket has come. Goes along from slice to slice; is never saved.
 #[derive(Debug)]
-pub struct BucketVisit {
+pub struct LeaseVisit {
     listing: ShareListing,
     current: Option<Current>,
-    sums: BucketSums,
+    sums: LeaseSums,
     counts: Counts,
     told: Remarks,
     /// The shares to which something is to be done, as far as an intent is to say it.
@@ -69,12 +69,12 @@ pub struct BucketVisit {
 struct Current {
     name: Vec<u8>,
     file: ObjectFile,
-    reading: Reading,
+    reading: LeaseReading,
 }
 
 /// What a step has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum VisitLeft {
     Something,
     /// Enough to be carried out before the visit goes on.
     Enough,
@@ -89,10 +89,10 @@ pub(super) enum Left {
 pub(super) fn bucket(
     job: &Leases,
     bucket: &TahoeBucket<'_>,
-    part: Option<Box<BucketVisit>>,
+    part: Option<Box<LeaseVisit>>,
     desk: &mut Desk,
     fold: &mut Fold<'_, LeaseTally>,
-) -> Result<Visited<Box<BucketVisit>>, Unreadable> {
+) -> Result<Visited<Box<LeaseVisit>>, Unreadable> {
     let unreadable = |error| Unreadable { path: bucket.path(), error };
     let mut visit = part.or_else(|| desk.visit.take()).unwrap_or_default();
     let mut steps = 0;
@@ -102,20 +102,20 @@ pub(super) fn bucket(
         match left {
             Ok(_) if fold.is_deferred() => return Ok(Visited::Whole),
             Err(e) if fold.defer_for(&e.error) => return Ok(Visited::Whole),
-            Ok(Left::Something) if fold.refused.is_some() => return Ok(Visited::Whole),
+            Ok(VisitLeft::Something) if fold.refused.is_some() => return Ok(Visited::Whole),
             // An ordinary bucket is finished: what is left in the middle begins anew after a crash.
-            Ok(Left::Something) if steps < SHARES_LEAST && visit.current.is_none() => {}
-            Ok(Left::Something) if !fold.slice.is_over() => {}
-            Ok(Left::Something) => {
+            Ok(VisitLeft::Something) if steps < SHARES_LEAST && visit.current.is_none() => {}
+            Ok(VisitLeft::Something) if !fold.slice.is_over() => {}
+            Ok(VisitLeft::Something) => {
                 visit.set_aside(bucket).map_err(unreadable)?;
                 return Ok(Visited::Part(visit));
             }
-            Ok(Left::Enough) => {
+            Ok(VisitLeft::Enough) => {
                 visit.hand_out_some(bucket, fold).map_err(unreadable)?;
                 visit.set_aside(bucket).map_err(unreadable)?;
                 return Ok(Visited::Chunk(visit));
             }
-            Ok(Left::Nothing) => {
+            Ok(VisitLeft::Nothing) => {
                 visit.finish(job, bucket, fold)?;
                 visit.clear();
                 desk.visit = Some(visit);
@@ -129,12 +129,12 @@ pub(super) fn bucket(
     }
 }
 
-impl Default for BucketVisit {
-    fn default() -> BucketVisit {
-        BucketVisit {
+impl Default for LeaseVisit {
+    fn default() -> LeaseVisit {
+        LeaseVisit {
             listing: ShareListing::new(),
             current: None,
-            sums: BucketSums::new(),
+            sums: LeaseSums::new(),
             counts: Counts::default(),
             told: Remarks::default(),
             shares: Vec::new(),
@@ -149,12 +149,12 @@ impl Desk {
     }
 }
 
-impl BucketVisit {
+impl LeaseVisit {
     /// Forgets everything but the memory of the names.
     fn clear(&mut self) {
         let mut listing = std::mem::take(&mut self.listing);
         listing.clear();
-        *self = BucketVisit { listing, ..BucketVisit::default() };
+        *self = LeaseVisit { listing, ..LeaseVisit::default() };
     }
 
     /// Does the next part of the work: a chunk of names, or a share, or a part of its leases.
@@ -164,13 +164,13 @@ impl BucketVisit {
         bucket: &TahoeBucket<'_>,
         fold: &mut Fold<'_, LeaseTally>,
         page: &mut [u8; PIECE_LEN],
-    ) -> io::Result<Left> {
+    ) -> io::Result<VisitLeft> {
         if self.listing.wants_reading() {
-            return self.listing.read(bucket).map(|()| Left::Something);
+            return self.listing.read(bucket).map(|()| VisitLeft::Something);
         }
         let carries_out = matches!(fold.phase, VisitPhase::CarryOut { .. });
         if carries_out && self.current.is_none() && self.shares.len() >= SHARES_AT_ONCE {
-            return Ok(Left::Enough);
+            return Ok(VisitLeft::Enough);
         }
         if fold.phase == VisitPhase::OnePass && self.shares.len() >= SHARES_OF_ONE_PASS {
             let why = format!("more than {SHARES_OF_ONE_PASS} shares of it would go at once: they do without --compat");
@@ -187,20 +187,20 @@ impl BucketVisit {
             Some(current) => current,
             none => {
                 let Some(share) = self.listing.next(bucket)? else {
-                    return Ok(if self.listing.wants_reading() { Left::Something } else { Left::Nothing });
+                    return Ok(if self.listing.wants_reading() { VisitLeft::Something } else { VisitLeft::Nothing });
                 };
                 let begun = bucket.open_share(&share).and_then(|file| Ok((sight.begin(&file)?, file)));
                 match begun {
                     Ok((reading, file)) => none.insert(Current { name: share.into_name(), file, reading }),
                     Err(e) => {
                         self.unreadable(bucket, share.name(), &e, fold);
-                        return Ok(Left::Something);
+                        return Ok(VisitLeft::Something);
                     }
                 }
             }
         };
         let Some(looked) = sight.go_on(&mut current.reading, &current.file, || !slice.is_over()) else {
-            return Ok(Left::Something);
+            return Ok(VisitLeft::Something);
         };
         let (name, touched_unix) = (std::mem::take(&mut current.name), current.file.stamp().touched_unix());
         let is_linked = !current.file.is_direct() && bucket.is_link_named(&name);
@@ -209,7 +209,7 @@ impl BucketVisit {
             self.meet(job, bucket, &name, touched_unix, fold);
             self.looked(job, bucket, (name, is_linked), looked, fold.phase);
         }
-        Ok(Left::Something)
+        Ok(VisitLeft::Something)
     }
 
     /// Makes it go on in another slice.
@@ -259,14 +259,14 @@ impl BucketVisit {
             && let Some(why) = refused(job, bucket, is_linked)
         {
             plan.act = None;
-            flaws.push(Flaw::kept(BUCKET, why.to_owned()));
+            flaws.push(LeaseFlaw::kept(BUCKET, why.to_owned()));
         }
-        flaws.extend(kept.map(|why| Flaw::kept(LEASES, why)));
+        flaws.extend(kept.map(|why| LeaseFlaw::kept(LEASES, why)));
         if let Some((cause, reason)) = stops {
             self.error(bucket, plan.name.as_bytes(), cause, &reason);
         }
         for flaw in flaws {
-            let flaw = Flaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.sums.has_stopped(), ..flaw };
+            let flaw = LeaseFlaw { tahoe_corrupt: flaw.tahoe_corrupt && !self.sums.has_stopped(), ..flaw };
             let name = plan.name.as_bytes();
             self.told.finding(name, || flaw.of_share(bucket.name(), name));
         }
@@ -304,7 +304,7 @@ impl BucketVisit {
             _ => self.error(bucket, name, ErrorCause::of(e), &format!("cannot read share: {e}")),
         }
         self.counts.objects += 1;
-        let plan = SharePlan::of(name.to_vec(), Seen::Stops(None));
+        let plan = SharePlan::of(name.to_vec(), ShareSeen::Stops(None));
         self.sums.add(&plan);
     }
 
@@ -380,11 +380,11 @@ impl BucketVisit {
         let mut frees = self.sums.frees;
         frees.buckets = u64::from(prune);
         match job.settings.manner() {
-            Manner::Deletes if is_pending && fold.phase == VisitPhase::Examine => {
+            ExpiryMode::Deletes if is_pending && fold.phase == VisitPhase::Examine => {
                 let count = DeletionCount { objects: frees.shares, records: frees.leases, bytes: frees.bytes };
                 fold.intend(count, &()).map_err(io::Error::other).map_err(unreadable)?;
             }
-            Manner::Deletes => {
+            ExpiryMode::Deletes => {
                 let end = self.sums.end();
                 fold.tally.actual.merge(&self.sums.recovered);
                 if is_pending {
@@ -395,14 +395,14 @@ impl BucketVisit {
                     fold.tally.add_recovered_bucket(disk_bytes, end.kind);
                 }
             }
-            Manner::Tells => {
+            ExpiryMode::Tells => {
                 fold.tally.would_delete.merge(&frees);
                 fold.tally.would_delete_in = fold.tally.would_delete_in.saturating_add(u64::from(frees.shares > 0));
             }
-            Manner::Looks => {}
+            ExpiryMode::Looks => {}
         }
         let end = self.sums.end();
-        if job.settings.manner() != Manner::Deletes && self.sums.shares == 0 && end.counts() {
+        if job.settings.manner() != ExpiryMode::Deletes && self.sums.shares == 0 && end.counts() {
             // To Tahoe an empty bucket is recovered whether or not anything is deleted.
             fold.tally.add_recovered_bucket(disk_bytes, end.kind);
         }
@@ -426,7 +426,7 @@ fn is_bucket(bucket: &TahoeBucket<'_>) -> bool {
 }
 
 /// Refuses, before anything of the bucket is deleted or told as such, a clock that is behind a share: with the word a dry
-/// run refuses what the run does. Beside a running node every share was asked for that already, see [`BucketVisit::meet`].
+/// run refuses what the run does. Beside a running node every share was asked for that already, see [`LeaseVisit::meet`].
 fn check_clock(job: &Leases, is_pending: bool, fold: &Fold<'_, LeaseTally>) -> Result<(), Error> {
     if job.settings.word != Some(Word::Offline) || !is_pending {
         return Ok(());

@@ -34,7 +34,7 @@ impl Freed {
 /// Why a share with expired leases is spared beside a running node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Why {
+pub(super) enum SpareReason {
     /// Some of its leases have not expired, and its lease table is not rewritten.
     PartlyExpired,
     /// All have expired, but one of them less than a day ago.
@@ -60,11 +60,11 @@ impl Spared {
         *self == Spared::default()
     }
 
-    pub(super) fn add(&mut self, why: Why) {
+    pub(super) fn add(&mut self, why: SpareReason) {
         match why {
-            Why::PartlyExpired => self.partly_expired += 1,
-            Why::ExpiredWithinADay => self.expired_within_a_day += 1,
-            Why::TouchedWithinTheHour => self.touched_within_the_hour += 1,
+            SpareReason::PartlyExpired => self.partly_expired += 1,
+            SpareReason::ExpiredWithinADay => self.expired_within_a_day += 1,
+            SpareReason::TouchedWithinTheHour => self.touched_within_the_hour += 1,
         }
     }
 

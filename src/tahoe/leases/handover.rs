@@ -4,14 +4,14 @@
 
 use serde_json::Value;
 
-use super::tally::{LeaseTally, Space, Split};
+use super::tally::{LeaseTally, SpaceTally, Split};
 use super::{Conduct, Expiry, LeaseSettings, ShareTypes, Word};
-use crate::tahoe::state::figures::{Figures, Mode};
+use crate::tahoe::state::figures::{ExpireMode, Figures};
 
 impl LeaseTally {
     /// The tally that holds Tahoe's figures. Corrupt shares are no part of it: they are findings.
     pub fn from_tahoe(figures: &Figures) -> LeaseTally {
-        let space = |group: usize| Space::from(figures.space.groups[group].map(Split::from));
+        let space = |group: usize| SpaceTally::from(figures.space.groups[group].map(Split::from));
         let mut tally = LeaseTally::default();
         tally.ages.clone_from(&figures.ages);
         tally.leases_per_share.clone_from(&figures.leases_per_share);
@@ -25,9 +25,9 @@ impl LeaseSettings {
     /// The settings under which Tahoe's figures were counted.
     pub fn from_tahoe(figures: &Figures) -> LeaseSettings {
         let expiry = match figures.mode {
-            Mode::Age { secs: None } => Expiry::None,
-            Mode::Age { secs: Some(secs) } => Expiry::Age { secs },
-            Mode::Cutoff { unix } => Expiry::Cutoff { unix },
+            ExpireMode::Age { secs: None } => Expiry::None,
+            ExpireMode::Age { secs: Some(secs) } => Expiry::Age { secs },
+            ExpireMode::Cutoff { unix } => Expiry::Cutoff { unix },
         };
         LeaseSettings { expiry, sharetypes: ShareTypes(figures.sharetypes.clone()), ..LeaseSettings::default() }
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::job::{CycleView, Job};
     use crate::tahoe::container::ShareType;
-    use crate::tahoe::state::leases::Entry;
+    use crate::tahoe::state::leases::HistoryEntry;
     use crate::tahoe::{Leases, TahoeStore};
     use serde_json::json;
 
@@ -98,12 +98,12 @@ mod tests {
             std::array::from_fn(|g| std::array::from_fn(|u| std::array::from_fn(|e| (g * 100 + u * 10 + e) as u64)));
         let figures = Figures {
             expiration_enabled: false,
-            mode: Mode::Cutoff { unix: 5 },
+            mode: ExpireMode::Cutoff { unix: 5 },
             sharetypes: vec![ShareType::Immutable],
             ages: [(-2, 3), (40, 1)].into(),
             leases_per_share: [(0, 2), (9, 1)].into(),
             corrupt_shares: vec![],
-            space: crate::tahoe::state::figures::Space { groups: numbers, unknown_buckets: 7 },
+            space: crate::tahoe::state::figures::SpaceRecovered { groups: numbers, unknown_buckets: 7 },
         };
         let tally = LeaseTally::from_tahoe(&figures);
         let view = CycleView {
@@ -117,7 +117,7 @@ mod tests {
             findings: &[],
         };
         let report = Job::<TahoeStore>::report(&Leases::new(LeaseSettings::from_tahoe(&figures)), &view);
-        let entry = Entry::read(&report["history"]).unwrap();
-        assert_eq!(entry, Entry { started: 1.5, finished: 2.5, figures });
+        let entry = HistoryEntry::read(&report["history"]).unwrap();
+        assert_eq!(entry, HistoryEntry { started: 1.5, finished: 2.5, figures });
     }
 }

@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Number, Value, json};
 
-use super::tally::{LeaseTally, Space, Split};
-use super::{LeaseSettings, Manner};
+use super::tally::{LeaseTally, SpaceTally, Split};
+use super::{ExpiryMode, LeaseSettings};
 use crate::job::{CycleView, Finding};
 use crate::tahoe::lease::DAY_SECS;
 use crate::tahoe::words;
 
 /// Makes the entry of a cycle.
-pub(super) fn entry(settings: &LeaseSettings, manner: Manner, cycle: &CycleView<'_, LeaseTally>) -> Value {
+pub(super) fn entry(settings: &LeaseSettings, manner: ExpiryMode, cycle: &CycleView<'_, LeaseTally>) -> Value {
     // Moved in, one by one: `json!` copies what it is given, and there may be 50,000 ages.
     let entries = [
         ("cycle-start-finish-times", times(cycle)),
-        ("expiration-enabled", json!(manner == Manner::Deletes)),
+        ("expiration-enabled", json!(manner == ExpiryMode::Deletes)),
         ("configured-expiration-mode", settings.expiry.mode(&settings.sharetypes.0)),
         ("lease-age-histogram", ages(cycle.tally)),
         ("leases-per-share-histogram", leases_per_share(cycle.tally)),
@@ -67,7 +67,7 @@ fn space_recovered(tally: &LeaseTally) -> Value {
         ("configured", &tally.configured),
         ("examined", &tally.examined),
     ] {
-        let Space { buckets, shares, sharebytes, diskbytes } = space;
+        let SpaceTally { buckets, shares, sharebytes, diskbytes } = space;
         for (what, split) in
             [("buckets", buckets), ("shares", shares), ("sharebytes", sharebytes), ("diskbytes", diskbytes)]
         {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_empty_store_has_48_zeros() {
-        let entry = entry(&LeaseSettings::default(), Manner::Looks, &view(0.0, true, &Default::default()));
+        let entry = entry(&LeaseSettings::default(), ExpiryMode::Looks, &view(0.0, true, &Default::default()));
         let space = entry["space-recovered"].as_object().unwrap();
         assert_eq!(space.len(), 48);
         assert!(space.values().all(|n| n == 0));

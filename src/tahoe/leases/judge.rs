@@ -8,7 +8,7 @@ use crate::shown;
 use crate::tahoe::container::{Header, Misfit};
 use crate::tahoe::lease::{DAY_SECS, LEASE_SECS, Lease};
 use crate::tahoe::number::ShareNumber;
-use crate::tahoe::table::Fault;
+use crate::tahoe::table::TableFault;
 use crate::tahoe::words::ShareFinding;
 
 /// Findings about version, magic, lengths and offsets.
@@ -28,7 +28,7 @@ const AHEAD_SECS: u32 = LEASE_SECS + DAY_SECS;
 
 /// What is wrong with one region of a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(super) struct LeaseFlaw {
     pub region: &'static str,
     pub reason: String,
     /// Whether Tahoe takes the share for corrupt because of it.
@@ -37,20 +37,20 @@ pub(super) struct Flaw {
     pub only_kept: bool,
 }
 
-impl Flaw {
+impl LeaseFlaw {
     /// Something of the leases, which is no fault to Tahoe.
-    pub fn of_leases(reason: String) -> Flaw {
-        Flaw { region: LEASES, reason, tahoe_corrupt: false, only_kept: false }
+    pub fn of_leases(reason: String) -> LeaseFlaw {
+        LeaseFlaw { region: LEASES, reason, tahoe_corrupt: false, only_kept: false }
     }
 
     /// No flaw, but why leases of a sound share are kept though expired; `region` says where the reason lies.
-    pub fn kept(region: &'static str, reason: String) -> Flaw {
-        Flaw { region, reason, tahoe_corrupt: false, only_kept: true }
+    pub fn kept(region: &'static str, reason: String) -> LeaseFlaw {
+        LeaseFlaw { region, reason, tahoe_corrupt: false, only_kept: true }
     }
 
     /// The finding about the share of this name.
     pub fn of_share(self, bucket: &[u8], share: &[u8]) -> Finding {
-        let Flaw { region, mut reason, tahoe_corrupt, only_kept } = self;
+        let LeaseFlaw { region, mut reason, tahoe_corrupt, only_kept } = self;
         let number = ShareNumber::parse(share).and_then(|number| number.value());
         if number.is_none() {
             reason = format!("share {}: {reason}", shown::name(share));
@@ -111,31 +111,36 @@ impl Dates {
 }
 
 /// Judges a share whose header could be read; `leases` is how the reading of its leases ended.
-pub(super) fn judge(header: &Header, size: u64, leases: &Result<Option<u32>, Fault>, dates: &Dates) -> Vec<Flaw> {
+pub(super) fn judge(
+    header: &Header,
+    size: u64,
+    leases: &Result<Option<u32>, TableFault>,
+    dates: &Dates,
+) -> Vec<LeaseFlaw> {
     let mut flaws = Vec::new();
     if let Some(misfit) = misfit(header, size, leases) {
         let region = if matches!(misfit, Misfit::LeasesBeyondFile { .. }) { LEASES } else { HEADER };
-        flaws.push(Flaw { region, reason: misfit.to_string(), tahoe_corrupt: false, only_kept: false });
+        flaws.push(LeaseFlaw { region, reason: misfit.to_string(), tahoe_corrupt: false, only_kept: false });
     }
     let leases_flaw = match leases {
         Ok(_) => dates.reason().map(|reason| (reason, false)),
-        Err(Fault::Corrupt(reason)) => Some((reason.clone(), true)),
-        Err(Fault::Stops(reason)) => Some((reason.clone(), false)),
-        Err(Fault::TooMany(leases)) => Some((
+        Err(TableFault::Corrupt(reason)) => Some((reason.clone(), true)),
+        Err(TableFault::Stops(reason)) => Some((reason.clone(), false)),
+        Err(TableFault::TooMany(leases)) => Some((
             format!("it counts {leases} leases, more than anybody grants: they are left unread, and it is kept"),
             false,
         )),
-        Err(Fault::Unreadable(_)) => None,
+        Err(TableFault::Unreadable(_)) => None,
     };
     if let Some((reason, tahoe_corrupt)) = leases_flaw
         && flaws.iter().all(|flaw| flaw.region != LEASES)
     {
-        flaws.push(Flaw { region: LEASES, reason, tahoe_corrupt, only_kept: false });
+        flaws.push(LeaseFlaw { region: LEASES, reason, tahoe_corrupt, only_kept: false });
     }
     flaws
 }
 
-fn misfit(header: &Header, size: u64, leases: &Result<Option<u32>, Fault>) -> Option<Misfit> {
+fn misfit(header: &Header, size: u64, leases: &Result<Option<u32>, TableFault>) -> Option<Misfit> {
     match (header, leases) {
         (Header::Immutable(header), _) => header.misfit(size),
         (Header::Mutable(header), Ok(Some(extra))) => header.misfit().or_else(|| header.misfit_at_end(*extra, size)),
@@ -176,7 +181,7 @@ mod tests {
     #[test]
     fn a_region_has_one_flaw_at_most() {
         let header = Header::Immutable(Immutable { version: 1, data_length: 0, leases: 1 });
-        let stops = Err(Fault::Stops("no such offset".into()));
+        let stops = Err(TableFault::Stops("no such offset".into()));
         let flaws = judge(&header, 50, &stops, &dates(&[]));
         assert_eq!(flaws.iter().map(|f| f.region).collect::<Vec<_>>(), [LEASES]);
         // Leases read out of the data: the header does not fit, and neither do the dates.
@@ -189,7 +194,7 @@ mod tests {
     #[test]
     fn leases_cut_off_are_corrupt_to_tahoe_too() {
         let header = Header::Mutable(Mutable { version: 1, data_length: 300, extra_leases_at: 700 });
-        let flaws = judge(&header, 800, &Err(Fault::Corrupt("cut off".into())), &dates(&[0]));
+        let flaws = judge(&header, 800, &Err(TableFault::Corrupt("cut off".into())), &dates(&[0]));
         let brief: Vec<_> = flaws.iter().map(|f| (f.region, f.tahoe_corrupt)).collect();
         assert_eq!(brief, [(HEADER, false), (LEASES, true)]);
         assert_eq!(flaws[1].reason, "cut off");

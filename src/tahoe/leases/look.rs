@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::figures::Why;
-use super::judge::{Dates, Flaw, HEADER, judge};
-use super::plan::{Act, Change, Seen};
+use super::figures::SpareReason;
+use super::judge::{Dates, HEADER, LeaseFlaw, judge};
+use super::plan::{Act, ShareChange, ShareSeen};
 use super::tally::{Held, Share};
 use super::windows::{self, By, Cancelled, WINDOW_LEN};
 use super::{Conduct, LeaseSettings, Word};
 use crate::store::{ErrorCause, ObjectFile};
-use crate::tahoe::cancel::{BySecret, Entry, Outcome, by_secret, exactly};
+use crate::tahoe::cancel::{BySecret, CancelOutcome, LeaseEntry, by_secret, exactly};
 use crate::tahoe::container::{Header, Malformed};
 use crate::tahoe::lease::Lease;
-use crate::tahoe::table::{Fault, PIECE_LEN, Record, ShareBytes, TablePlace, TableRead};
+use crate::tahoe::table::{PIECE_LEN, Record, ShareBytes, TableFault, TablePlace, TableRead};
 
 /// How long a share must have been untouched before it may go while its node is running, in seconds.
 const UNTOUCHED_SECS: f64 = 3600.0;
@@ -31,12 +31,12 @@ const LEASES_READ: u64 = 1_000_000;
 /// What a look at a share has shown.
 #[derive(Debug)]
 pub(super) struct Looked {
-    pub seen: Seen,
+    pub seen: ShareSeen,
     /// What is to be done to it.
     pub act: Option<Box<Act>>,
     /// Why nothing is done to it though leases of it have expired.
-    pub spared: Option<Why>,
-    pub flaws: Vec<Flaw>,
+    pub spared: Option<SpareReason>,
+    pub flaws: Vec<LeaseFlaw>,
     /// Why Tahoe's lease checker does not survive the share.
     pub stops: Option<(ErrorCause, String)>,
     /// Why its expired leases are kept, where that is no flaw of the share.
@@ -72,17 +72,17 @@ struct Met {
 
 /// What is to become of a share whose leases could be read.
 #[derive(Default)]
-struct Decision {
+struct ShareDecision {
     act: Option<Box<Act>>,
     stops: Option<(ErrorCause, String)>,
     kept: Option<String>,
-    spared: Option<Why>,
+    spared: Option<SpareReason>,
     would_wait: bool,
 }
 
 /// A share whose leases are being read.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct LeaseReading {
     header: Result<Header, Malformed>,
     met: Met,
     place: TablePlace,
@@ -91,13 +91,13 @@ pub(super) struct Reading {
 }
 
 impl Looked {
-    fn of(seen: Seen, flaws: Vec<Flaw>, decision: Decision) -> Looked {
-        let Decision { act, stops, kept, spared, would_wait } = decision;
+    fn of(seen: ShareSeen, flaws: Vec<LeaseFlaw>, decision: ShareDecision) -> Looked {
+        let ShareDecision { act, stops, kept, spared, would_wait } = decision;
         Looked { seen, act, spared, flaws, stops, kept, would_wait }
     }
 }
 
-impl Reading {
+impl LeaseReading {
     /// Notes that it goes on in another slice, with another page.
     pub fn set_aside(&mut self) {
         self.head_len = 0;
@@ -122,21 +122,26 @@ impl Sight<'_> {
     ///
     /// # Errors
     /// If not even its first bytes can be read.
-    pub fn begin(&mut self, file: &ObjectFile) -> io::Result<Reading> {
+    pub fn begin(&mut self, file: &ObjectFile) -> io::Result<LeaseReading> {
         let head_len = file.read_at(self.page, 0)?;
         let header = Header::parse(&self.page[..head_len]);
-        Ok(Reading { header, met: Met::nothing(self.latest), place: TablePlace::default(), head_len })
+        Ok(LeaseReading { header, met: Met::nothing(self.latest), place: TablePlace::default(), head_len })
     }
 
     /// Goes on reading leases as long as `goes_on` says so, and at the end decides. `None`: there are more to be read.
-    pub fn go_on(&mut self, reading: &mut Reading, file: &ObjectFile, goes_on: impl FnMut() -> bool) -> Option<Looked> {
-        let Reading { header, met, place, head_len } = reading;
+    pub fn go_on(
+        &mut self,
+        reading: &mut LeaseReading,
+        file: &ObjectFile,
+        goes_on: impl FnMut() -> bool,
+    ) -> Option<Looked> {
+        let LeaseReading { header, met, place, head_len } = reading;
         let header = match header {
             Ok(header) => &*header,
             Err(malformed) => {
                 let reason = malformed.to_string();
-                let flaw = Flaw { region: HEADER, reason, tahoe_corrupt: true, only_kept: false };
-                return Some(Looked::of(Seen::Corrupt, vec![flaw], Decision::default()));
+                let flaw = LeaseFlaw { region: HEADER, reason, tahoe_corrupt: true, only_kept: false };
+                return Some(Looked::of(ShareSeen::Corrupt, vec![flaw], ShareDecision::default()));
             }
         };
         let head = &self.page[..*head_len];
@@ -164,27 +169,37 @@ impl Sight<'_> {
             Ok(_) => {
                 let decision = self.decide(header, &share, met, &flaws);
                 // A failure to cancel comes after the share was counted as examined.
-                (if decision.stops.is_some() { Seen::Stops(Some(whole)) } else { Seen::Whole(whole) }, decision)
+                (
+                    if decision.stops.is_some() { ShareSeen::Stops(Some(whole)) } else { ShareSeen::Whole(whole) },
+                    decision,
+                )
             }
-            Err(Fault::Corrupt(_) | Fault::TooMany(_)) => (Seen::Corrupt, Decision::default()),
-            Err(Fault::Stops(reason)) => {
-                (Seen::Stops(None), Decision { stops: Some((ErrorCause::Malformed, reason)), ..Decision::default() })
-            }
-            Err(Fault::Unreadable(e)) => {
+            Err(TableFault::Corrupt(_) | TableFault::TooMany(_)) => (ShareSeen::Corrupt, ShareDecision::default()),
+            Err(TableFault::Stops(reason)) => (
+                ShareSeen::Stops(None),
+                ShareDecision { stops: Some((ErrorCause::Malformed, reason)), ..ShareDecision::default() },
+            ),
+            Err(TableFault::Unreadable(e)) => {
                 let (stops, would_wait) =
                     (Some((ErrorCause::of(&e), format!("cannot read leases: {e}"))), would_wait(&e));
-                (Seen::Stops(None), Decision { stops, would_wait, ..Decision::default() })
+                (ShareSeen::Stops(None), ShareDecision { stops, would_wait, ..ShareDecision::default() })
             }
         };
         Some(Looked::of(seen, flaws, decision))
     }
 
-    fn decide(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, met: &Met, flaws: &[Flaw]) -> Decision {
-        let nothing = Decision::default();
+    fn decide(
+        &self,
+        header: &Header,
+        share: &ShareBytes<'_, ObjectFile>,
+        met: &Met,
+        flaws: &[LeaseFlaw],
+    ) -> ShareDecision {
+        let nothing = ShareDecision::default();
         let (stamp, leases) = (share.rest.stamp(), met.dates.met());
         let unlink = || {
-            let act = Some(Box::new(Act { stamp, leases, change: Change::Unlink }));
-            Decision { act, ..Decision::default() }
+            let act = Some(Box::new(Act { stamp, leases, change: ShareChange::Unlink }));
+            ShareDecision { act, ..ShareDecision::default() }
         };
         if met.expired == 0 || self.settings.expiry == super::Expiry::None {
             return nothing;
@@ -194,14 +209,14 @@ impl Sight<'_> {
             (Conduct::Careful, _) if !flaws.is_empty() => nothing,
             (Conduct::Careful, Some(Word::Online)) => match self.spared(met, stamp.touched_unix()) {
                 None => unlink(),
-                spared => Decision { spared, ..nothing },
+                spared => ShareDecision { spared, ..nothing },
             },
             (Conduct::Careful, _) if met.expired == leases => unlink(),
             _ if leases > self.leases_left => {
                 let others =
                     if leases > LEASES_MOST { "" } else { ", and in this cycle other shares of the bucket come first" };
                 let kept = Some(format!("its lease table is not rewritten: it has {leases} leases{others}"));
-                Decision { kept, ..nothing }
+                ShareDecision { kept, ..nothing }
             }
             _ => {
                 let rewritten = LEASES_MOST.saturating_sub(self.leases_left);
@@ -211,30 +226,30 @@ impl Sight<'_> {
     }
 
     /// Why a share with expired leases does not go while its node is running.
-    fn spared(&self, met: &Met, touched_unix: f64) -> Option<Why> {
+    fn spared(&self, met: &Met, touched_unix: f64) -> Option<SpareReason> {
         match met {
-            _ if met.expired < met.dates.met() => Some(Why::PartlyExpired),
-            _ if !met.all_ripe => Some(Why::ExpiredWithinADay),
-            _ if touched_unix + UNTOUCHED_SECS > self.now => Some(Why::TouchedWithinTheHour),
+            _ if met.expired < met.dates.met() => Some(SpareReason::PartlyExpired),
+            _ if !met.all_ripe => Some(SpareReason::ExpiredWithinADay),
+            _ if touched_unix + UNTOUCHED_SECS > self.now => Some(SpareReason::TouchedWithinTheHour),
             _ => None,
         }
     }
 
     /// Cancels the expired leases, in thought.
-    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, is_long: bool) -> Decision {
+    fn cancel(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>, is_long: bool) -> ShareDecision {
         let cancelled = if is_long { self.cancel_long(header, share) } else { self.cancel_short(header, share) };
         let Cancelled { change, leases, stops } = match cancelled {
             Ok(cancelled) => cancelled,
             Err(fault) => {
-                let would_wait = matches!(fault, Fault::Unreadable(e) if would_wait(&e));
+                let would_wait = matches!(fault, TableFault::Unreadable(e) if would_wait(&e));
                 let kept = Some("its leases could not be read a second time".into());
-                return Decision { kept, would_wait, ..Decision::default() };
+                return ShareDecision { kept, would_wait, ..ShareDecision::default() };
             }
         };
         let stamp = share.rest.stamp();
         let act = |change| Some(Box::new(Act { stamp, leases, change }));
         let (act, kept) = match change {
-            Some(Change::Unlink) => (act(Change::Unlink), None),
+            Some(ShareChange::Unlink) => (act(ShareChange::Unlink), None),
             Some(_) if share.rest.links() > 1 => {
                 let links = share.rest.links();
                 let why = "its lease table is not rewritten: it has";
@@ -244,19 +259,19 @@ impl Sight<'_> {
             None => (None, Some("its lease table cannot be rewritten where it stands".to_owned())),
         };
         let stops = stops.then(|| (ErrorCause::Other, "two of its expired leases have one cancel secret".to_owned()));
-        Decision { act, stops, kept, ..Decision::default() }
+        ShareDecision { act, stops, kept, ..ShareDecision::default() }
     }
 
-    fn cancel_long(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>) -> Result<Cancelled, Fault> {
+    fn cancel_long(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>) -> Result<Cancelled, TableFault> {
         let by = if self.settings.conduct == Conduct::Compat { By::Secret } else { By::Lease };
         windows::plan(header, share, by, |record| self.settings.expires(header, record.lease, self.now))
     }
 
-    fn cancel_short(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>) -> Result<Cancelled, Fault> {
+    fn cancel_short(&self, header: &Header, share: &ShareBytes<'_, ObjectFile>) -> Result<Cancelled, TableFault> {
         let mut table = Vec::new();
         share.each_record(header, |record| {
             let expired = self.settings.expires(header, record.lease, self.now);
-            table.push(Entry { at: record.at, bytes: record.bytes.to_vec(), expired });
+            table.push(LeaseEntry { at: record.at, bytes: record.bytes.to_vec(), expired });
         })?;
         let expired = table.iter().filter(|entry| entry.expired).count() as u64;
         let (outcome, leases, stops) = match self.settings.conduct {
@@ -267,9 +282,9 @@ impl Sight<'_> {
             }
         };
         let change = match outcome {
-            Outcome::Unlinked => Some(Change::Unlink),
-            Outcome::Rewritten(rewrite) => Some(Change::Rewrite(rewrite)),
-            Outcome::Untouched => None,
+            CancelOutcome::Unlinked => Some(ShareChange::Unlink),
+            CancelOutcome::Rewritten(rewrite) => Some(ShareChange::Rewrite(rewrite)),
+            CancelOutcome::Untouched => None,
         };
         Ok(Cancelled { change, leases, stops })
     }

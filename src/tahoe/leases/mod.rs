@@ -29,11 +29,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use examine::{BucketVisit, Desk};
+use examine::{Desk, LeaseVisit};
 pub use expiry::{Expiry, ShareTypes};
 use failures::Failures;
 pub use figures::Spared;
-use settings::Manner;
+use settings::ExpiryMode;
 pub use settings::{Conduct, LeaseSettings, Word};
 #[cfg(feature = "cli")]
 pub(crate) use spelling::{ExpireArgs, LeasesText};
@@ -122,7 +122,7 @@ impl Leases {
 
 impl Job<TahoeStore> for Leases {
     type Tally = LeaseTally;
-    type Part = Box<BucketVisit>;
+    type Part = Box<LeaseVisit>;
 
     fn name(&self) -> &str {
         "leases"
@@ -204,11 +204,11 @@ impl Job<TahoeStore> for Leases {
     }
 
     fn deletes_in_one_pass(&self) -> bool {
-        self.settings.conduct == Conduct::Compat && self.settings.manner() == Manner::Deletes
+        self.settings.conduct == Conduct::Compat && self.settings.manner() == ExpiryMode::Deletes
     }
 
     fn rehearses_first(&self) -> bool {
-        self.settings.rehearsal && self.settings.manner() == Manner::Deletes
+        self.settings.rehearsal && self.settings.manner() == ExpiryMode::Deletes
     }
 
     /// `history`: the entry of Tahoe's lease checker. Sexton's own figures: `expired` by the leases' own dates and by the rule
@@ -219,7 +219,7 @@ impl Job<TahoeStore> for Leases {
     fn report(&self, cycle: &CycleView<'_, LeaseTally>) -> Map<String, Value> {
         let manner = match self.settings.manner() {
             // A rehearsal of 0.1.0 was a cycle of its own, which only told.
-            Manner::Deletes if !cycle.tally.would_delete.is_zero() => Manner::Tells,
+            ExpiryMode::Deletes if !cycle.tally.would_delete.is_zero() => ExpiryMode::Tells,
             manner => manner,
         };
         let expired = json!({
@@ -235,9 +235,9 @@ impl Job<TahoeStore> for Leases {
             own.insert("spared".to_owned(), json!(cycle.tally.spared));
         }
         match manner {
-            Manner::Looks => {}
-            Manner::Tells => drop(own.insert("would_delete".to_owned(), self.would_delete(cycle))),
-            Manner::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
+            ExpiryMode::Looks => {}
+            ExpiryMode::Tells => drop(own.insert("would_delete".to_owned(), self.would_delete(cycle))),
+            ExpiryMode::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
         }
         own
     }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::figures::{Freed, Why};
+use super::figures::{Freed, SpareReason};
 use super::sums::BucketEnd;
-use super::tally::{Kind, LeaseTally, Share};
+use super::tally::{BucketType, LeaseTally, Share};
 use super::windows::WindowedRewrite;
 use crate::job::DeletionCount;
 use crate::store::Stamp;
@@ -59,12 +59,12 @@ pub(super) struct SharePlan {
     /// before. In intents of 0.1.0 only: they are counted when the bucket is examined.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ages: BTreeMap<i64, u64>,
-    pub seen: Seen,
+    pub seen: ShareSeen,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<Act>>,
     /// Why nothing is done to it though leases of it have expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spared: Option<Why>,
+    pub spared: Option<SpareReason>,
     /// Whether the act was carried out.
     #[serde(default)]
     pub done: bool,
@@ -72,7 +72,7 @@ pub(super) struct SharePlan {
 
 /// As what a share was seen.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) enum Seen {
+pub(super) enum ShareSeen {
     /// All its leases could be read.
     Whole(Share),
     /// Corrupt to Tahoe, or with more leases than are read; kept.
@@ -89,11 +89,11 @@ pub(super) struct Act {
     pub stamp: Stamp,
     /// How many leases go.
     pub leases: u64,
-    pub change: Change,
+    pub change: ShareChange,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Change {
+pub(super) enum ShareChange {
     Unlink,
     Rewrite(#[serde(with = "saved_rewrite")] Rewrite),
     /// Of a long table.
@@ -102,7 +102,7 @@ pub(super) enum Change {
 
 impl SharePlan {
     /// A share to which nothing is to be done. Its name is digits of some script, so nothing of it is lost as text.
-    pub fn of(name: Vec<u8>, seen: Seen) -> SharePlan {
+    pub fn of(name: Vec<u8>, seen: ShareSeen) -> SharePlan {
         let name = String::from_utf8(name).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         SharePlan { name, ages: BTreeMap::new(), seen, act: None, spared: None, done: false }
     }
@@ -114,14 +114,16 @@ impl SharePlan {
 
     /// Whether a part of its lease table is rewritten already.
     pub fn is_begun(&self) -> bool {
-        self.act.as_ref().is_some_and(|act| matches!(&act.change, Change::Windows(rewrite) if rewrite.is_begun()))
+        self.act.as_ref().is_some_and(|act| matches!(&act.change, ShareChange::Windows(rewrite) if rewrite.is_begun()))
     }
 
     /// How many leases the table has that is to be rewritten.
     pub fn leases_rewritten(&self) -> u64 {
-        let rewrites = |act: &Act| matches!(act.change, Change::Rewrite(_) | Change::Windows(_));
+        let rewrites = |act: &Act| matches!(act.change, ShareChange::Rewrite(_) | ShareChange::Windows(_));
         match &self.seen {
-            Seen::Whole(share) | Seen::Stops(Some(share)) if self.act.as_deref().is_some_and(rewrites) => share.leases,
+            ShareSeen::Whole(share) | ShareSeen::Stops(Some(share)) if self.act.as_deref().is_some_and(rewrites) => {
+                share.leases
+            }
             _ => 0,
         }
     }
@@ -137,7 +139,7 @@ impl BucketPlan {
     /// It, as it is saved in an intent.
     pub fn sealed(mut self) -> BucketPlan {
         let pending = self.shares.iter().filter(|share| share.is_pending()).filter_map(|share| share.act.as_ref());
-        self.all_or_nothing = pending.map(|act| &act.change).all(|change| matches!(change, Change::Unlink));
+        self.all_or_nothing = pending.map(|act| &act.change).all(|change| matches!(change, ShareChange::Unlink));
         self
     }
 
@@ -148,7 +150,8 @@ impl BucketPlan {
 
     /// How many shares it deletes, those that are gone already included: they are counted nowhere else until it is settled.
     pub fn deletes(&self) -> u64 {
-        let unlinks = |share: &&SharePlan| share.act.as_ref().is_some_and(|act| matches!(act.change, Change::Unlink));
+        let unlinks =
+            |share: &&SharePlan| share.act.as_ref().is_some_and(|act| matches!(act.change, ShareChange::Unlink));
         self.shares.iter().filter(unlinks).count() as u64
     }
 
@@ -179,9 +182,9 @@ impl BucketPlan {
             tally.add_ages(plan.ages.clone());
             plan.spared.into_iter().for_each(|why| tally.spared.add(why));
             match &plan.seen {
-                Seen::Whole(share) => tally.add_share(share),
-                Seen::Corrupt => {}
-                Seen::Stops(examined) => {
+                ShareSeen::Whole(share) => tally.add_share(share),
+                ShareSeen::Corrupt => {}
+                ShareSeen::Stops(examined) => {
                     if let Some(share) = examined {
                         tally.add_examined(share);
                     }
@@ -214,9 +217,9 @@ impl BucketPlan {
         let mut recovered = true;
         for plan in &self.shares {
             match &plan.seen {
-                Seen::Whole(share) if plan.is_recovered(share) => tally.actual.add_share(share),
-                Seen::Whole(_) | Seen::Corrupt => recovered = false,
-                Seen::Stops(_) => return,
+                ShareSeen::Whole(share) if plan.is_recovered(share) => tally.actual.add_share(share),
+                ShareSeen::Whole(_) | ShareSeen::Corrupt => recovered = false,
+                ShareSeen::Stops(_) => return,
             }
         }
         let end = self.end();
@@ -230,7 +233,7 @@ impl BucketPlan {
         self.end.unwrap_or_else(|| {
             let mut end = BucketEnd::new();
             self.shares.iter().for_each(|plan| end.add(plan));
-            BucketEnd { gone: end.kind == Kind::None && self.vanished > 0, ..end }
+            BucketEnd { gone: end.kind == BucketType::None && self.vanished > 0, ..end }
         })
     }
 }
@@ -256,7 +259,7 @@ pub(super) mod saved_rewrite {
     use super::{Patch, Rewrite, hex, unhex};
 
     #[derive(Serialize, Deserialize)]
-    struct Saved {
+    struct SavedRewrite {
         size_before: u64,
         size_after: u64,
         /// Offset, bytes before, bytes after.
@@ -266,11 +269,11 @@ pub(super) mod saved_rewrite {
     pub fn serialize<S: Serializer>(rewrite: &Rewrite, serializer: S) -> Result<S::Ok, S::Error> {
         let patches = rewrite.patches.iter().map(|p| (p.at, hex(&p.before), hex(&p.after))).collect();
         let Rewrite { size_before, size_after, .. } = *rewrite;
-        Saved { size_before, size_after, patches }.serialize(serializer)
+        SavedRewrite { size_before, size_after, patches }.serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rewrite, D::Error> {
-        let Saved { size_before, size_after, patches } = Saved::deserialize(deserializer)?;
+        let SavedRewrite { size_before, size_after, patches } = SavedRewrite::deserialize(deserializer)?;
         let patch = |(at, before, after): (u64, String, String)| {
             let (before, after) = (unhex(&before)?, unhex(&after)?);
             (after.len() <= before.len()).then_some(Patch { at, before, after })
@@ -288,14 +291,14 @@ mod tests {
     #[test]
     fn a_rewrite_is_read_back_as_it_was_written() {
         let patch = Patch { at: 8, before: vec![0, 1, 0xff], after: vec![0xa5, 0, 9] };
-        let change = Change::Rewrite(Rewrite { patches: vec![patch], size_before: 10, size_after: 7 });
+        let change = ShareChange::Rewrite(Rewrite { patches: vec![patch], size_before: 10, size_after: 7 });
         let text = serde_json::to_string(&change).unwrap();
         assert!(text.contains(r#"[8,"0001ff","a50009"]"#), "{text}");
-        let Change::Rewrite(read) = serde_json::from_str(&text).unwrap() else { panic!() };
-        let Change::Rewrite(written) = change else { panic!() };
+        let ShareChange::Rewrite(read) = serde_json::from_str(&text).unwrap() else { panic!() };
+        let ShareChange::Rewrite(written) = change else { panic!() };
         assert_eq!(read, written);
         for wrong in [r#"[8,"0","00"]"#, r#"[8,"0g","00"]"#, r#"[8,"00","0000"]"#] {
-            assert!(serde_json::from_str::<Change>(&text.replace(r#"[8,"0001ff","a50009"]"#, wrong)).is_err());
+            assert!(serde_json::from_str::<ShareChange>(&text.replace(r#"[8,"0001ff","a50009"]"#, wrong)).is_err());
         }
     }
 }

@@ -83,7 +83,7 @@ impl Default for LeaseSettings {
 
 /// What a cycle does about expired leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum ExpiryMode {
     /// None expire.
     Looks,
     /// It tells what it would delete.
@@ -92,11 +92,11 @@ pub(super) enum Manner {
 }
 
 impl LeaseSettings {
-    pub(super) fn manner(&self) -> Manner {
+    pub(super) fn manner(&self) -> ExpiryMode {
         match self.word {
-            _ if self.expiry == Expiry::None => Manner::Looks,
-            Some(_) if !self.dry_run => Manner::Deletes,
-            _ => Manner::Tells,
+            _ if self.expiry == Expiry::None => ExpiryMode::Looks,
+            Some(_) if !self.dry_run => ExpiryMode::Deletes,
+            _ => ExpiryMode::Tells,
         }
     }
 
@@ -260,10 +260,10 @@ mod tests {
     #[test]
     fn nothing_is_deleted_without_expiry_and_word() {
         let manner = |change: fn(&mut LeaseSettings)| with(change).manner();
-        assert_eq!(manner(|s| s.word = Some(Word::Offline)), Manner::Deletes);
-        assert_eq!(manner(|s| (s.word, s.dry_run) = (Some(Word::Online), true)), Manner::Tells);
-        assert_eq!(manner(|_| ()), Manner::Tells);
-        assert_eq!(manner(|s| s.expiry = Expiry::None), Manner::Looks);
+        assert_eq!(manner(|s| s.word = Some(Word::Offline)), ExpiryMode::Deletes);
+        assert_eq!(manner(|s| (s.word, s.dry_run) = (Some(Word::Online), true)), ExpiryMode::Tells);
+        assert_eq!(manner(|_| ()), ExpiryMode::Tells);
+        assert_eq!(manner(|s| s.expiry = Expiry::None), ExpiryMode::Looks);
     }
 
     /// It deletes while it looks, so there is nothing between the two.

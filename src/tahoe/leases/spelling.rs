@@ -22,7 +22,7 @@ pub(crate) struct LeasesText {
     #[serde(default)]
     expire: RawExpire,
     #[serde(default)]
-    sharetypes: Option<Vec<RawShareType>>,
+    sharetypes: Option<Vec<ShareType>>,
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]
@@ -42,7 +42,7 @@ pub(crate) struct LeasesText {
 impl From<LeasesText> for LeaseSettings {
     fn from(text: LeasesText) -> LeaseSettings {
         let default = LeaseSettings::default();
-        let types = text.sharetypes.map(|types| ShareTypes(types.into_iter().map(ShareType::from).collect()));
+        let types = text.sharetypes.map(|types| ShareTypes(types.into_iter().collect()));
         LeaseSettings {
             expiry: text.expire.into(),
             sharetypes: types.unwrap_or(default.sharetypes),
@@ -96,22 +96,6 @@ impl From<RawExpire> for Expiry {
         match raw {
             RawExpire::None => Expiry::None,
             RawExpire::Age(Value(expire)) | RawExpire::Cutoff(Value(expire)) => expire,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename = "sharetypes", rename_all = "snake_case")]
-enum RawShareType {
-    Mutable,
-    Immutable,
-}
-
-impl From<RawShareType> for ShareType {
-    fn from(raw: RawShareType) -> Self {
-        match raw {
-            RawShareType::Mutable => ShareType::Mutable,
-            RawShareType::Immutable => ShareType::Immutable,
         }
     }
 }

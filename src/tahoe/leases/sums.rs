@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Freed;
-use super::plan::{Act, Change, Seen, SharePlan};
-use super::tally::{Held, Kind, LeaseTally, Space};
+use super::plan::{Act, ShareChange, SharePlan, ShareSeen};
+use super::tally::{BucketType, Held, LeaseTally, SpaceTally};
 
 /// A bucket being visited.
 #[derive(Debug)]
-pub(super) struct BucketSums {
+pub(super) struct LeaseSums {
     /// What was examined.
     tally: LeaseTally,
     /// The shares that Tahoe calls recovered though nothing was done to them.
-    pub recovered: Space,
+    pub recovered: SpaceTally,
     end: BucketEnd,
     /// Whether it is held by shares to which nothing is done, by their own dates and by the settings.
     held_firmly: Held,
@@ -33,7 +33,7 @@ pub(super) struct BucketSums {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BucketEnd {
     /// By the last share that could be told.
-    pub kind: Kind,
+    pub kind: BucketType,
     pub held: Held,
     /// Whether a share of it stays whatever the rule.
     pub stays: bool,
@@ -52,7 +52,15 @@ impl BucketEnd {
     /// Of a bucket of which nothing was seen.
     pub fn new() -> BucketEnd {
         let held = Held { by_own_date: false, by_settings: false };
-        BucketEnd { kind: Kind::None, held, stays: false, recovered: true, left_alone: 0, stopped: false, gone: false }
+        BucketEnd {
+            kind: BucketType::None,
+            held,
+            stays: false,
+            recovered: true,
+            left_alone: 0,
+            stopped: false,
+            gone: false,
+        }
     }
 
     /// Whether the bucket itself counts.
@@ -67,24 +75,24 @@ impl BucketEnd {
         }
         self.left_alone += u64::from(plan.act.is_none());
         match &plan.seen {
-            Seen::Whole(share) => {
-                self.kind = Kind::Known(share.share_type);
+            ShareSeen::Whole(share) => {
+                self.kind = BucketType::Known(share.share_type);
                 self.held.by_own_date |= share.held.by_own_date;
                 self.held.by_settings |= share.held.by_settings;
                 self.stays |= share.stays();
                 self.recovered &= plan.act.is_some() || plan.is_recovered(share);
             }
-            Seen::Corrupt => (self.kind, self.held, self.recovered) = (Kind::Unknown, Held::FIRMLY, false),
-            Seen::Stops(_) => self.stopped = true,
+            ShareSeen::Corrupt => (self.kind, self.held, self.recovered) = (BucketType::Unknown, Held::FIRMLY, false),
+            ShareSeen::Stops(_) => self.stopped = true,
         }
     }
 }
 
-impl BucketSums {
-    pub fn new() -> BucketSums {
-        BucketSums {
+impl LeaseSums {
+    pub fn new() -> LeaseSums {
+        LeaseSums {
             tally: LeaseTally::default(),
-            recovered: Space::default(),
+            recovered: SpaceTally::default(),
             end: BucketEnd::new(),
             held_firmly: Held { by_own_date: false, by_settings: false },
             frees: Freed::default(),
@@ -110,21 +118,21 @@ impl BucketSums {
         if !self.end.stopped {
             plan.spared.into_iter().for_each(|why| self.tally.spared.add(why));
             match &plan.seen {
-                Seen::Whole(share) => {
+                ShareSeen::Whole(share) => {
                     self.tally.add_share(share);
                     if plan.act.is_none() && plan.is_recovered(share) {
                         self.recovered.add_share(share);
                     }
                 }
-                Seen::Stops(Some(share)) => self.tally.add_examined(share),
-                Seen::Corrupt | Seen::Stops(None) => {}
+                ShareSeen::Stops(Some(share)) => self.tally.add_examined(share),
+                ShareSeen::Corrupt | ShareSeen::Stops(None) => {}
             }
         }
         self.end.add(plan);
         let firmly = match &plan.seen {
-            Seen::Whole(share) if plan.act.is_none() => share.held,
-            Seen::Corrupt => Held::FIRMLY,
-            Seen::Whole(_) | Seen::Stops(_) => Held { by_own_date: false, by_settings: false },
+            ShareSeen::Whole(share) if plan.act.is_none() => share.held,
+            ShareSeen::Corrupt => Held::FIRMLY,
+            ShareSeen::Whole(_) | ShareSeen::Stops(_) => Held { by_own_date: false, by_settings: false },
         };
         self.held_firmly.by_own_date |= firmly.by_own_date;
         self.held_firmly.by_settings |= firmly.by_settings;
@@ -148,7 +156,7 @@ impl BucketSums {
 
     /// What counts after the last share.
     pub fn end(&self) -> BucketEnd {
-        let gone = self.end.kind == Kind::None && self.vanished > 0;
+        let gone = self.end.kind == BucketType::None && self.vanished > 0;
         BucketEnd { gone, ..self.end }
     }
 
@@ -163,12 +171,11 @@ impl BucketSums {
 }
 
 impl Act {
-    /// What it frees.
     pub fn freed(&self) -> Freed {
         let (shares, bytes) = match &self.change {
-            Change::Unlink => (1, self.stamp.size),
-            Change::Rewrite(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
-            Change::Windows(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
+            ShareChange::Unlink => (1, self.stamp.size),
+            ShareChange::Rewrite(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
+            ShareChange::Windows(rewrite) => (0, rewrite.size_before.saturating_sub(rewrite.size_after)),
         };
         Freed { leases: self.leases, shares, bytes, buckets: 0 }
     }

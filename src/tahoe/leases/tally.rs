@@ -26,14 +26,14 @@ pub struct LeaseTally {
     /// Shares by their number of leases.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) leases_per_share: BTreeMap<u64, u64>,
-    #[serde(default, skip_serializing_if = "Space::is_zero")]
-    pub(super) actual: Space,
-    #[serde(default, skip_serializing_if = "Space::is_zero")]
-    pub(super) original: Space,
-    #[serde(default, skip_serializing_if = "Space::is_zero")]
-    pub(super) configured: Space,
-    #[serde(default, skip_serializing_if = "Space::is_zero")]
-    pub(super) examined: Space,
+    #[serde(default, skip_serializing_if = "SpaceTally::is_zero")]
+    pub(super) actual: SpaceTally,
+    #[serde(default, skip_serializing_if = "SpaceTally::is_zero")]
+    pub(super) original: SpaceTally,
+    #[serde(default, skip_serializing_if = "SpaceTally::is_zero")]
+    pub(super) configured: SpaceTally,
+    #[serde(default, skip_serializing_if = "SpaceTally::is_zero")]
+    pub(super) examined: SpaceTally,
     /// Buckets whose last share is corrupt.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) unknown_buckets: u64,
@@ -82,7 +82,7 @@ fn is_zero(n: &u64) -> bool {
 /// One group of Tahoe's `space-recovered`, written as four lists of three.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[Split; 4]", into = "[Split; 4]")]
-pub(super) struct Space {
+pub(super) struct SpaceTally {
     pub buckets: Split,
     pub shares: Split,
     pub sharebytes: Split,
@@ -101,7 +101,7 @@ pub(super) struct Split {
 
 /// The type of a share, or of a bucket by its last share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(super) enum BucketType {
     Known(ShareType),
     /// The share is corrupt.
     Unknown,
@@ -142,14 +142,14 @@ impl Share {
     }
 }
 
-impl From<[Split; 4]> for Space {
-    fn from([buckets, shares, sharebytes, diskbytes]: [Split; 4]) -> Space {
-        Space { buckets, shares, sharebytes, diskbytes }
+impl From<[Split; 4]> for SpaceTally {
+    fn from([buckets, shares, sharebytes, diskbytes]: [Split; 4]) -> SpaceTally {
+        SpaceTally { buckets, shares, sharebytes, diskbytes }
     }
 }
 
-impl From<Space> for [Split; 4] {
-    fn from(space: Space) -> [Split; 4] {
+impl From<SpaceTally> for [Split; 4] {
+    fn from(space: SpaceTally) -> [Split; 4] {
         [space.buckets, space.shares, space.sharebytes, space.diskbytes]
     }
 }
@@ -167,12 +167,12 @@ impl From<Split> for [u64; 3] {
 }
 
 impl Split {
-    fn add(&mut self, n: u64, kind: Kind) {
+    fn add(&mut self, n: u64, kind: BucketType) {
         self.all = self.all.saturating_add(n);
         match kind {
-            Kind::Known(ShareType::Mutable) => self.mutable = self.mutable.saturating_add(n),
-            Kind::Known(ShareType::Immutable) => self.immutable = self.immutable.saturating_add(n),
-            Kind::Unknown | Kind::None => {}
+            BucketType::Known(ShareType::Mutable) => self.mutable = self.mutable.saturating_add(n),
+            BucketType::Known(ShareType::Immutable) => self.immutable = self.immutable.saturating_add(n),
+            BucketType::Unknown | BucketType::None => {}
         }
     }
 
@@ -183,24 +183,24 @@ impl Split {
     }
 }
 
-impl Space {
+impl SpaceTally {
     fn is_zero(&self) -> bool {
-        *self == Space::default()
+        *self == SpaceTally::default()
     }
 
     pub(super) fn add_share(&mut self, share: &Share) {
-        let kind = Kind::Known(share.share_type);
+        let kind = BucketType::Known(share.share_type);
         self.shares.add(1, kind);
         self.sharebytes.add(share.size, kind);
         self.diskbytes.add(share.disk_bytes, kind);
     }
 
-    fn add_bucket(&mut self, disk_bytes: u64, kind: Kind) {
+    fn add_bucket(&mut self, disk_bytes: u64, kind: BucketType) {
         self.buckets.add(1, kind);
         self.diskbytes.add(disk_bytes, kind);
     }
 
-    pub(super) fn merge(&mut self, later: &Space) {
+    pub(super) fn merge(&mut self, later: &SpaceTally) {
         self.buckets.merge(later.buckets);
         self.shares.merge(later.shares);
         self.sharebytes.merge(later.sharebytes);
@@ -261,14 +261,14 @@ impl LeaseTally {
 
     /// Counts a bucket, after its shares; `stays` if one of them [does](Share::stays). `disk_bytes` is that of its directory;
     /// any number will do if it is held firmly.
-    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: Kind, held: Held, stays: bool) {
+    pub(super) fn add_bucket(&mut self, disk_bytes: u64, kind: BucketType, held: Held, stays: bool) {
         self.examined.buckets.add(1, kind);
         match kind {
-            Kind::Unknown => self.unknown_buckets += 1,
-            Kind::None => self.empty.merge(&Empty { buckets: 1, disk_bytes }),
-            Kind::Known(_) => {}
+            BucketType::Unknown => self.unknown_buckets += 1,
+            BucketType::None => self.empty.merge(&Empty { buckets: 1, disk_bytes }),
+            BucketType::Known(_) => {}
         }
-        let directory = Expired { buckets: u64::from(stays || kind == Kind::None), shares: 0, disk_bytes };
+        let directory = Expired { buckets: u64::from(stays || kind == BucketType::None), shares: 0, disk_bytes };
         if !held.by_own_date {
             self.original.add_bucket(disk_bytes, kind);
             self.unleased.by_own_dates.merge(&directory);
@@ -281,7 +281,7 @@ impl LeaseTally {
 
     /// Counts a bucket as recovered, since each of its shares was. One without shares counts too, though nothing was deleted:
     /// of no share it is true that each was.
-    pub(super) fn add_recovered_bucket(&mut self, disk_bytes: u64, kind: Kind) {
+    pub(super) fn add_recovered_bucket(&mut self, disk_bytes: u64, kind: BucketType) {
         self.actual.add_bucket(disk_bytes, kind);
     }
 
@@ -297,7 +297,7 @@ impl LeaseTally {
 }
 
 /// Tahoe's figures without what had no lease to expire, or none to go by, and would have expired again in each cycle.
-fn with_leases(space: &Space, unleased: &Expired) -> Expired {
+fn with_leases(space: &SpaceTally, unleased: &Expired) -> Expired {
     Expired {
         buckets: space.buckets.all.saturating_sub(unleased.buckets),
         shares: space.shares.all.saturating_sub(unleased.shares),
@@ -344,7 +344,7 @@ mod tests {
         let share =
             Share { share_type: ShareType::Mutable, size: 5, disk_bytes: 4096, leases: 2, held: HELD, damaged: false };
         tally.add_share(&share);
-        tally.add_bucket(4096, Kind::Unknown, HELD, false);
+        tally.add_bucket(4096, BucketType::Unknown, HELD, false);
         let saved = serde_json::to_string(&tally).unwrap();
         assert_eq!(
             saved,

@@ -242,7 +242,7 @@ fn visit(job: &Leases, root: &Path, name: &[u8], between: impl FnOnce()) -> (Lea
         refused: None,
         handed_out: Default::default(),
     };
-    let (mut visit, mut page) = (BucketVisit::default(), [0; 4096]);
+    let (mut visit, mut page) = (LeaseVisit::default(), [0; 4096]);
     visit.step(job, &bucket, &mut fold, &mut page).unwrap();
     between();
     examine::bucket(job, &bucket, Some(Box::new(visit)), &mut examine::Desk::new(), &mut fold).unwrap();

@@ -15,11 +15,11 @@ use std::io;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Change, hex, saved_rewrite, unhex};
+use super::plan::{ShareChange, hex, saved_rewrite, unhex};
 use crate::tahoe::cancel::{self, Patch, Rewrite, blank_slot, secret_of};
 use crate::tahoe::container::{Header, IMMUTABLE_DATA_AT, MUTABLE_SLOTS, MUTABLE_SLOTS_AT};
 use crate::tahoe::lease::{IMMUTABLE_RECORD_LEN, MUTABLE_RECORD_LEN};
-use crate::tahoe::table::{Fault, ReadAt, Record, ShareBytes};
+use crate::tahoe::table::{ReadAt, Record, ShareBytes, TableFault};
 
 /// Records of a window.
 pub(super) const WINDOW_LEN: u64 = 2048;
@@ -30,7 +30,7 @@ const RECORDS_MOST: u64 = 1_000_000;
 /// A table that is rewritten in windows, and how far that has come.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct WindowedRewrite {
-    layout: Layout,
+    layout: RecordLayout,
     /// Which records go, one bit for each.
     gone: Hex,
     pub size_before: u64,
@@ -42,18 +42,18 @@ pub(super) struct WindowedRewrite {
     /// The hash of each window as it has to stand now.
     hashes: Vec<Hex>,
     /// The step that was saved, so that it may be done.
-    step: Option<Step>,
+    step: Option<WindowStep>,
 }
 
 /// Where the records stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Layout {
+enum RecordLayout {
     Immutable { start: u64, leases: u32 },
     Mutable { version: u8, extra_slots_at: u64 },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Step {
+struct WindowStep {
     #[serde(with = "saved_rewrite")]
     rewrite: Rewrite,
     /// The hash of the window afterwards.
@@ -86,7 +86,7 @@ fn hash(bytes: &[u8]) -> Hex {
 /// What cancelling comes to.
 pub(super) struct Cancelled {
     /// What is to be done; `None` if the table cannot be rewritten where it stands.
-    pub change: Option<Change>,
+    pub change: Option<ShareChange>,
     /// How many leases go.
     pub leases: u64,
     /// Whether Tahoe's lease checker fails at a secret that an earlier cancelling has taken already.
@@ -111,7 +111,7 @@ pub(super) fn plan<R: ReadAt>(
     share: &ShareBytes<'_, R>,
     by: By,
     expires: impl Fn(&Record<'_>) -> bool,
-) -> Result<Cancelled, Fault> {
+) -> Result<Cancelled, TableFault> {
     let (mut secrets, mut stops) = (HashSet::new(), false);
     if by == By::Secret {
         share.each_record(header, |record| {
@@ -122,10 +122,10 @@ pub(super) fn plan<R: ReadAt>(
     }
     let layout = match header {
         Header::Immutable(header) => {
-            Layout::Immutable { start: header.leases_at(share.size).unwrap_or(0), leases: header.leases }
+            RecordLayout::Immutable { start: header.leases_at(share.size).unwrap_or(0), leases: header.leases }
         }
         Header::Mutable(header) => {
-            Layout::Mutable { version: header.version, extra_slots_at: header.extra_leases_at.saturating_add(4) }
+            RecordLayout::Mutable { version: header.version, extra_slots_at: header.extra_leases_at.saturating_add(4) }
         }
     };
     let (mut gone, mut leases, mut all, mut last) = (Vec::new(), 0, 0, 0);
@@ -146,15 +146,15 @@ pub(super) fn plan<R: ReadAt>(
         }
     })?;
     let rewritten =
-        |size_after| Some(Change::Windows(Box::new(WindowedRewrite::new(layout, gone, share.size, size_after))));
+        |size_after| Some(ShareChange::Windows(Box::new(WindowedRewrite::new(layout, gone, share.size, size_after))));
     let change = match layout {
-        _ if leases == all => Some(Change::Unlink),
+        _ if leases == all => Some(ShareChange::Unlink),
         _ if last >= RECORDS_MOST => None,
         // As for short tables: what reaches into the header, or over other slots, is left alone.
-        Layout::Immutable { start, .. } if start < IMMUTABLE_DATA_AT => None,
-        Layout::Mutable { extra_slots_at, .. } if extra_slots_at < SLOTS_END => None,
-        Layout::Immutable { start, .. } => rewritten(start + IMMUTABLE_RECORD_LEN * (all - leases)),
-        Layout::Mutable { .. } => rewritten(share.size),
+        RecordLayout::Immutable { start, .. } if start < IMMUTABLE_DATA_AT => None,
+        RecordLayout::Mutable { extra_slots_at, .. } if extra_slots_at < SLOTS_END => None,
+        RecordLayout::Immutable { start, .. } => rewritten(start + IMMUTABLE_RECORD_LEN * (all - leases)),
+        RecordLayout::Mutable { .. } => rewritten(share.size),
     };
     Ok(Cancelled { change, leases, stops })
 }
@@ -162,20 +162,20 @@ pub(super) fn plan<R: ReadAt>(
 /// Where the slots in the header of a mutable container end.
 const SLOTS_END: u64 = MUTABLE_SLOTS_AT + MUTABLE_SLOTS * MUTABLE_RECORD_LEN;
 
-impl Layout {
+impl RecordLayout {
     fn record_len(self) -> u64 {
         match self {
-            Layout::Immutable { .. } => IMMUTABLE_RECORD_LEN,
-            Layout::Mutable { .. } => MUTABLE_RECORD_LEN,
+            RecordLayout::Immutable { .. } => IMMUTABLE_RECORD_LEN,
+            RecordLayout::Mutable { .. } => MUTABLE_RECORD_LEN,
         }
     }
 
     /// Where the record of this number begins.
     fn at(self, number: u64) -> u64 {
         let (start, number) = match self {
-            Layout::Immutable { start, .. } => (start, number),
-            Layout::Mutable { .. } if number < MUTABLE_SLOTS => (MUTABLE_SLOTS_AT, number),
-            Layout::Mutable { extra_slots_at, .. } => (extra_slots_at, number - MUTABLE_SLOTS),
+            RecordLayout::Immutable { start, .. } => (start, number),
+            RecordLayout::Mutable { .. } if number < MUTABLE_SLOTS => (MUTABLE_SLOTS_AT, number),
+            RecordLayout::Mutable { extra_slots_at, .. } => (extra_slots_at, number - MUTABLE_SLOTS),
         };
         start.saturating_add(number.saturating_mul(self.record_len()))
     }
@@ -183,9 +183,9 @@ impl Layout {
     /// The number of the record that begins here.
     fn number_of(self, at: u64) -> u64 {
         let (start, before) = match self {
-            Layout::Immutable { start, .. } => (start, 0),
-            Layout::Mutable { .. } if at < SLOTS_END => (MUTABLE_SLOTS_AT, 0),
-            Layout::Mutable { extra_slots_at, .. } => (extra_slots_at, MUTABLE_SLOTS),
+            RecordLayout::Immutable { start, .. } => (start, 0),
+            RecordLayout::Mutable { .. } if at < SLOTS_END => (MUTABLE_SLOTS_AT, 0),
+            RecordLayout::Mutable { extra_slots_at, .. } => (extra_slots_at, MUTABLE_SLOTS),
         };
         before + at.saturating_sub(start) / self.record_len()
     }
@@ -207,7 +207,7 @@ impl Layout {
 }
 
 impl WindowedRewrite {
-    fn new(layout: Layout, gone: Vec<u8>, size_before: u64, size_after: u64) -> WindowedRewrite {
+    fn new(layout: RecordLayout, gone: Vec<u8>, size_before: u64, size_after: u64) -> WindowedRewrite {
         let (done, is_begun, hashes, step) = (0, false, Vec::new(), None);
         WindowedRewrite { layout, gone: Hex(gone), size_before, size_after, done, is_begun, hashes, step }
     }
@@ -215,9 +215,9 @@ impl WindowedRewrite {
     /// How many records the windows have.
     fn records(&self) -> u64 {
         match self.layout {
-            Layout::Immutable { leases, .. } => u64::from(leases),
+            RecordLayout::Immutable { leases, .. } => u64::from(leases),
             // Up to the last one that goes.
-            Layout::Mutable { .. } => {
+            RecordLayout::Mutable { .. } => {
                 let gone = &self.gone.0;
                 gone.last().map_or(0, |last| 8 * gone.len() as u64 - u64::from(last.leading_zeros()))
             }
@@ -306,24 +306,24 @@ impl WindowedRewrite {
                 return Err(io::Error::other("its lease table was changed meanwhile"));
             }
             let (after, patches) = match self.layout {
-                Layout::Immutable { .. } => self.moved_up(file, &numbers, &before)?,
-                Layout::Mutable { version, .. } => self.emptied(&numbers, &before, version),
+                RecordLayout::Immutable { .. } => self.moved_up(file, &numbers, &before)?,
+                RecordLayout::Mutable { version, .. } => self.emptied(&numbers, &before, version),
             };
             if after != before {
                 let rewrite = Rewrite { patches, size_before: self.size_before, size_after: self.size_before };
-                self.step = Some(Step { rewrite, hash: hash(&after) });
+                self.step = Some(WindowStep { rewrite, hash: hash(&after) });
                 return Ok(true);
             }
             self.done += 1;
         }
-        let Layout::Immutable { start, leases } = self.layout else { return Ok(false) };
+        let RecordLayout::Immutable { start, leases } = self.layout else { return Ok(false) };
         if self.done > self.windows() {
             return Ok(false);
         }
         let left = u32::try_from((self.size_after - start) / IMMUTABLE_RECORD_LEN).unwrap_or(leases);
         let patches = vec![cancel::count(leases, left)];
         let rewrite = Rewrite { patches, size_before: self.size_before, size_after: self.size_after };
-        self.step = Some(Step { rewrite, hash: Hex::default() });
+        self.step = Some(WindowStep { rewrite, hash: Hex::default() });
         Ok(true)
     }
 
@@ -358,7 +358,7 @@ impl WindowedRewrite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tahoe::cancel::{Entry, Outcome, exactly};
+    use crate::tahoe::cancel::{CancelOutcome, LeaseEntry, exactly};
     use crate::tahoe::table::tests::Bytes;
 
     /// A container with leases that are told apart by their secrets, and which of them go.
@@ -424,9 +424,9 @@ mod tests {
             let header = Header::parse(&file[..100]).unwrap();
             let size = file.len() as u64;
             let expires = |at: &[u8]| goes(number(at));
-            let entry = |(at, bytes): (u64, Vec<u8>)| Entry { at, expired: expires(&bytes), bytes };
-            let table: Vec<Entry> = records(&file).into_iter().map(entry).collect();
-            let Outcome::Rewritten(at_once) = exactly(&header, size, &table) else { panic!() };
+            let entry = |(at, bytes): (u64, Vec<u8>)| LeaseEntry { at, expired: expires(&bytes), bytes };
+            let table: Vec<LeaseEntry> = records(&file).into_iter().map(entry).collect();
+            let CancelOutcome::Rewritten(at_once) = exactly(&header, size, &table) else { panic!() };
             let mut expected = file.clone();
             write(&mut expected, &at_once, usize::MAX, false);
             expected.truncate(at_once.size_after as usize);
@@ -435,7 +435,7 @@ mod tests {
             let share = ShareBytes { head: &[], size, rest: &bytes, most: u64::MAX };
             let planned = plan(&header, &share, By::Lease, |record| expires(record.bytes)).unwrap();
             assert_eq!(planned.leases, (0..5000).filter(|n| goes(*n)).count() as u64);
-            let Some(Change::Windows(mut rewrite)) = planned.change else { panic!() };
+            let Some(ShareChange::Windows(mut rewrite)) = planned.change else { panic!() };
             let mut steps = 0;
             while rewrite.plan_next(&Bytes(&file)).unwrap() {
                 rewrite = serde_json::from_str(&serde_json::to_string(&rewrite).unwrap()).unwrap();

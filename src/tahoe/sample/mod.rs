@@ -67,8 +67,7 @@ impl Default for SampleStore {
 /// What a sample store holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Summary {
-    /// Buckets.
+pub struct StoreSummary {
     pub buckets: u64,
     /// Prefixes with at least one bucket.
     pub prefixes: u64,
@@ -78,7 +77,6 @@ pub struct Summary {
     pub mutable_shares: u64,
     /// Bytes of all share files.
     pub bytes: u64,
-    /// Leases.
     pub leases: u64,
     /// Leases that have run out by `now`.
     pub leases_past: u64,
@@ -90,7 +88,7 @@ pub struct Summary {
 struct Marker {
     sample: SampleStore,
     /// What was written; `None` until all was.
-    complete: Option<Summary>,
+    complete: Option<StoreSummary>,
 }
 
 impl SampleStore {
@@ -101,7 +99,7 @@ impl SampleStore {
     /// # Errors
     /// [`Error::Config`] if an option is out of range, or `dir` already holds another store. [`Error::Store`] if something
     /// cannot be written.
-    pub fn write(&self, dir: &Path, mut progress: impl FnMut(u64)) -> Result<Summary> {
+    pub fn write(&self, dir: &Path, mut progress: impl FnMut(u64)) -> Result<StoreSummary> {
         self.validate()?;
         if let Some(made) = self.made_before(dir)? {
             progress(made.buckets);
@@ -111,7 +109,7 @@ impl SampleStore {
         fs::create_dir_all(&shares).map_err(|e| cannot("make folder", &shares, &e))?;
         // Before the first share: an interrupted sample is known as one.
         self.mark(dir, None)?;
-        let made = Writer::new(self, shares).run(&mut progress)?;
+        let made = StoreWriter::new(self, shares).run(&mut progress)?;
         self.mark(dir, Some(made.clone()))?;
         Ok(made)
     }
@@ -133,7 +131,7 @@ impl SampleStore {
     }
 
     /// What a call with the same options has left here complete; `None` if all is still to be written.
-    fn made_before(&self, dir: &Path) -> Result<Option<Summary>> {
+    fn made_before(&self, dir: &Path) -> Result<Option<StoreSummary>> {
         let refuse =
             |why: &str| Err(Error::Config(format!("{} {why}; name another folder, or remove it first", dir.display())));
         let path = dir.join(MARKER);
@@ -157,7 +155,7 @@ impl SampleStore {
         }
     }
 
-    fn mark(&self, dir: &Path, complete: Option<Summary>) -> Result<()> {
+    fn mark(&self, dir: &Path, complete: Option<StoreSummary>) -> Result<()> {
         let path = dir.join(MARKER);
         let marker = Marker { sample: self.clone(), complete };
         let text = serde_json::to_string_pretty(&marker).map_err(|e| Error::Store {
@@ -176,30 +174,37 @@ fn cannot(doing: &'static str, path: &Path, error: &io::Error) -> Error {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum SampleType {
     Mutable,
     Immutable,
 }
 
 /// Makes the buckets one after the other, all from one run of random numbers.
-struct Writer<'a> {
+struct StoreWriter<'a> {
     sample: &'a SampleStore,
     shares: PathBuf,
     random: Rng,
-    made: Summary,
+    made: StoreSummary,
     /// Prefixes that are there.
     prefixes: HashSet<[u8; 2]>,
     /// The share in hand.
     share: Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> StoreWriter<'a> {
     fn new(sample: &'a SampleStore, shares: PathBuf) -> Self {
         let random = Rng::with_seed(sample.seed);
-        Writer { sample, shares, random, made: Summary::default(), prefixes: HashSet::new(), share: Vec::new() }
+        StoreWriter {
+            sample,
+            shares,
+            random,
+            made: StoreSummary::default(),
+            prefixes: HashSet::new(),
+            share: Vec::new(),
+        }
     }
 
-    fn run(mut self, progress: &mut dyn FnMut(u64)) -> Result<Summary> {
+    fn run(mut self, progress: &mut dyn FnMut(u64)) -> Result<StoreSummary> {
         // In byte order, which a file system writes half again as fast as names all over the ring.
         let mut names: Vec<[u8; 26]> = (0..self.sample.buckets).map(|_| self.storage_index()).collect();
         names.sort_unstable();
@@ -224,7 +229,7 @@ impl<'a> Writer<'a> {
         make_dir(&path)?;
         self.made.buckets += 1;
 
-        let kind = if self.random.u32(..100) < 20 { Kind::Mutable } else { Kind::Immutable };
+        let kind = if self.random.u32(..100) < 20 { SampleType::Mutable } else { SampleType::Immutable };
         let shares = match self.random.u32(..100) {
             0..80 => 1,
             80..95 => 2,
@@ -244,7 +249,7 @@ impl<'a> Writer<'a> {
             file.write_all(&self.share).map_err(|e| cannot("write", &path, &e))?;
             path.pop();
             self.made.shares += 1;
-            self.made.mutable_shares += u64::from(kind == Kind::Mutable);
+            self.made.mutable_shares += u64::from(kind == SampleType::Mutable);
             self.made.bytes += self.share.len() as u64;
         }
         Ok(())
@@ -263,14 +268,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes the share in hand. Layouts of the containers as Tahoe-LAFS 1.20.0 writes them, in both versions.
-    fn make_share(&mut self, kind: Kind) {
+    fn make_share(&mut self, kind: SampleType) {
         let version = self.random.usize(1..=2);
         let data_len = self.random.u32(100..=1000);
         let leases = self.random.u32(1..=3);
         self.made.leases += u64::from(leases);
         self.share.clear();
         match kind {
-            Kind::Immutable => {
+            SampleType::Immutable => {
                 let header = [version as u32, data_len, leases];
                 self.share.extend(header.iter().flat_map(|field| field.to_be_bytes()));
                 self.put_random(data_len as usize);
@@ -281,7 +286,7 @@ impl<'a> Writer<'a> {
                     self.share.extend(expires.to_be_bytes());
                 }
             }
-            Kind::Mutable => {
+            SampleType::Mutable => {
                 self.share.extend(MUTABLE_MAGIC[version - 1]);
                 self.put_random(20 + 32);
                 self.share.extend(u64::from(data_len).to_be_bytes());

@@ -3,8 +3,8 @@
 use super::*;
 
 /// Reads a store back by the description of the formats alone, sharing no code with the writer.
-fn read_back(dir: &Path, now: u32) -> Summary {
-    let mut found = Summary::default();
+fn read_back(dir: &Path, now: u32) -> StoreSummary {
+    let mut found = StoreSummary::default();
     for prefix in fs::read_dir(dir.join("shares")).unwrap().map(|e| e.unwrap().path()) {
         found.prefixes += 1;
         for bucket in fs::read_dir(&prefix).unwrap().map(|e| e.unwrap().path()) {

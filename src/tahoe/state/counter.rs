@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::Position;
-use super::position::Keys;
+use super::position::PositionKeys;
 use crate::policy::ring::Ring;
 
 /// The state of the bucket counter.
@@ -23,11 +23,11 @@ pub struct Counter {
 }
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct CounterStateFile {
     #[serde(flatten)]
-    keys: Keys,
+    keys: PositionKeys,
     #[serde(rename = "bucket-counts", default)]
-    counts: Cycles,
+    counts: CountedCycles,
     #[serde(rename = "last-complete-bucket-count", default)]
     last_count: Option<u64>,
     /// Names of the first prefix, which nobody reads.
@@ -41,7 +41,7 @@ impl Counter {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(text: &[u8], ring: &Ring) -> Result<Counter, String> {
-        let file: File = super::parse(text)?;
+        let file: CounterStateFile = super::parse(text)?;
         let mut known: BTreeMap<u64, BTreeMap<u32, u64>> = BTreeMap::new();
         for (cycle, prefixes) in file.counts.0 {
             let of_cycle = known.entry(cycle).or_default();
@@ -58,31 +58,31 @@ impl Counter {
         let named = |(at, names): (&u32, &u64)| Some((ring.name(*at)?.to_owned(), *names));
         let of_cycle =
             |(cycle, counts): (&u64, &BTreeMap<u32, u64>)| (*cycle, counts.iter().filter_map(named).collect());
-        let counts = Cycles(self.counts.iter().map(of_cycle).collect());
-        let keys = Keys::of(&self.position, ring);
+        let counts = CountedCycles(self.counts.iter().map(of_cycle).collect());
+        let keys = PositionKeys::of(&self.position, ring);
         // Text, numbers and maps of text: this always serializes.
-        serde_json::to_value(File { keys, counts, last_count: self.last_count, samples: Map::new() })
+        serde_json::to_value(CounterStateFile { keys, counts, last_count: self.last_count, samples: Map::new() })
             .unwrap_or_default()
     }
 }
 
 /// Counts by cycle and prefix; a cycle that comes twice is one.
 #[derive(Debug, Default, Serialize)]
-struct Cycles(BTreeMap<u64, BTreeMap<String, u64>>);
+struct CountedCycles(BTreeMap<u64, BTreeMap<String, u64>>);
 
-impl<'de> Deserialize<'de> for Cycles {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Cycles, D::Error> {
+impl<'de> Deserialize<'de> for CountedCycles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<CountedCycles, D::Error> {
         struct Merging;
 
         impl<'de> Visitor<'de> for Merging {
-            type Value = Cycles;
+            type Value = CountedCycles;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("counts by cycle and prefix")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cycles, A::Error> {
-                let mut cycles = Cycles::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CountedCycles, A::Error> {
+                let mut cycles = CountedCycles::default();
                 while let Some((cycle, counts)) = map.next_entry::<String, BTreeMap<String, u64>>()? {
                     let number = cycle.parse().map_err(|_| {
                         serde::de::Error::custom(format!("{cycle:?} in bucket-counts is no number of a cycle"))

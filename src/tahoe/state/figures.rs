@@ -14,7 +14,7 @@ pub struct Figures {
     /// Whether expired leases were cancelled.
     pub expiration_enabled: bool,
     /// The rule by which leases expired.
-    pub mode: Mode,
+    pub mode: ExpireMode,
     /// The types of shares that may expire, in the order of the file.
     pub sharetypes: Vec<ShareType>,
     /// Leases by the day of their age.
@@ -25,12 +25,12 @@ pub struct Figures {
     /// bits.
     pub corrupt_shares: Vec<(String, Option<i64>)>,
     /// What `space-recovered` says.
-    pub space: Space,
+    pub space: SpaceRecovered,
 }
 
 /// Tahoe's `expire.mode`, with what belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum ExpireMode {
     /// `age`; without a duration it never expires anything, as coded.
     Age {
         /// `override_lease_duration`, in seconds.
@@ -45,7 +45,7 @@ pub enum Mode {
 
 /// The numbers of `space-recovered`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Space {
+pub struct SpaceRecovered {
     /// By [`GROUPS`], [`UNITS`] and [`ENDS`].
     pub groups: [[[u64; 3]; 4]; 4],
     /// Buckets whose last share is corrupt; the file has the key only where there was one.
@@ -64,10 +64,10 @@ const UNKNOWN: &str = "examined-buckets-unknown";
 /// The object as it stands in the file. What lies beside these keys is left to whoever reads them.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Keys {
+struct FigureKeys {
     expiration_enabled: bool,
     configured_expiration_mode: (String, Option<u64>, Option<i64>, Vec<String>),
-    lease_age_histogram: Histogram,
+    lease_age_histogram: LeaseHistogram,
     leases_per_share_histogram: BTreeMap<u64, u64>,
     corrupt_shares: Vec<(String, Value)>,
     space_recovered: BTreeMap<String, u64>,
@@ -79,11 +79,11 @@ impl Figures {
     /// # Errors
     /// Says which key is wrong or missing.
     pub fn read(object: &Value) -> Result<Figures, String> {
-        let keys = Keys::deserialize(object).map_err(|e| e.to_string())?;
+        let keys = FigureKeys::deserialize(object).map_err(|e| e.to_string())?;
         let (mode, secs, unix, types) = keys.configured_expiration_mode;
         let mode = match (mode.as_str(), secs, unix) {
-            ("age", secs, None) => Mode::Age { secs },
-            ("cutoff-date", None, Some(unix)) => Mode::Cutoff { unix },
+            ("age", secs, None) => ExpireMode::Age { secs },
+            ("cutoff-date", None, Some(unix)) => ExpireMode::Cutoff { unix },
             _ => return Err(format!("configured-expiration-mode {mode:?} is none of Tahoe's")),
         };
         let known = |word: &String| ShareType::ALL.into_iter().find(|t| t.as_str() == word);
@@ -100,21 +100,21 @@ impl Figures {
             ages: keys.lease_age_histogram.0,
             leases_per_share: keys.leases_per_share_histogram,
             corrupt_shares: keys.corrupt_shares.into_iter().map(corrupt).collect::<Result<_, _>>()?,
-            space: Space::read(&keys.space_recovered)?,
+            space: SpaceRecovered::read(&keys.space_recovered)?,
         })
     }
 
     /// Writes them, as the object that has no other keys.
     pub fn write(&self) -> Map<String, Value> {
         let (mode, secs, unix) = match self.mode {
-            Mode::Age { secs } => ("age", secs, None),
-            Mode::Cutoff { unix } => ("cutoff-date", None, Some(unix)),
+            ExpireMode::Age { secs } => ("age", secs, None),
+            ExpireMode::Cutoff { unix } => ("cutoff-date", None, Some(unix)),
         };
         let types = self.sharetypes.iter().map(|t| t.as_str().to_owned()).collect();
-        let keys = Keys {
+        let keys = FigureKeys {
             expiration_enabled: self.expiration_enabled,
             configured_expiration_mode: (mode.to_owned(), secs, unix, types),
-            lease_age_histogram: Histogram(self.ages.clone()),
+            lease_age_histogram: LeaseHistogram(self.ages.clone()),
             leases_per_share_histogram: self.leases_per_share.clone(),
             corrupt_shares: self.corrupt_shares.iter().map(|(bucket, n)| (bucket.clone(), json!(n))).collect(),
             space_recovered: self.space.write(),
@@ -127,17 +127,18 @@ impl Figures {
     }
 }
 
-impl Space {
+impl SpaceRecovered {
     /// The name of each number, and where it stands.
     fn keys() -> impl Iterator<Item = (String, [usize; 3])> {
         let indices = (0..4).flat_map(|g| (0..4).flat_map(move |u| (0..3).map(move |e| [g, u, e])));
         indices.map(|at @ [g, u, e]| (format!("{}-{}{}", GROUPS[g], UNITS[u], ENDS[e]), at))
     }
 
-    fn read(numbers: &BTreeMap<String, u64>) -> Result<Space, String> {
-        let mut space = Space { unknown_buckets: numbers.get(UNKNOWN).copied().unwrap_or(0), ..Space::default() };
+    fn read(numbers: &BTreeMap<String, u64>) -> Result<SpaceRecovered, String> {
+        let mut space =
+            SpaceRecovered { unknown_buckets: numbers.get(UNKNOWN).copied().unwrap_or(0), ..SpaceRecovered::default() };
         let mut left = numbers.len() - usize::from(numbers.contains_key(UNKNOWN));
-        for (key, [g, u, e]) in Space::keys() {
+        for (key, [g, u, e]) in SpaceRecovered::keys() {
             let missing = || format!("space-recovered has no {key}; Tahoe's own status page would fail");
             space.groups[g][u][e] = *numbers.get(&key).ok_or_else(missing)?;
             left -= 1;
@@ -150,7 +151,7 @@ impl Space {
     }
 
     fn write(&self) -> BTreeMap<String, u64> {
-        let numbers = Space::keys().map(|(key, [g, u, e])| (key, self.groups[g][u][e]));
+        let numbers = SpaceRecovered::keys().map(|(key, [g, u, e])| (key, self.groups[g][u][e]));
         let unknown = (self.unknown_buckets > 0).then(|| (UNKNOWN.to_owned(), self.unknown_buckets));
         numbers.chain(unknown).collect()
     }
@@ -159,9 +160,9 @@ impl Space {
 /// Ages by day. Written as `[[from, to, leases], ..]` in seconds; read in that form, and as the object
 /// `{"from,to": leases}` that Tahoe's migration makes of a pickle in mid-cycle. Days that come twice add up.
 #[derive(Debug, Default)]
-pub(super) struct Histogram(pub BTreeMap<i64, u64>);
+pub(super) struct LeaseHistogram(pub BTreeMap<i64, u64>);
 
-impl Serialize for Histogram {
+impl Serialize for LeaseHistogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let step = i64::from(DAY_SECS);
         let row = |(day, leases): (&i64, &u64)| {
@@ -171,8 +172,8 @@ impl Serialize for Histogram {
     }
 }
 
-impl<'de> Deserialize<'de> for Histogram {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Histogram, D::Error> {
+impl<'de> Deserialize<'de> for LeaseHistogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<LeaseHistogram, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Form {
@@ -201,6 +202,6 @@ impl<'de> Deserialize<'de> for Histogram {
             let day: &mut u64 = ages.entry(from / step).or_default();
             *day = day.saturating_add(leases);
         }
-        Ok(Histogram(ages))
+        Ok(LeaseHistogram(ages))
     }
 }

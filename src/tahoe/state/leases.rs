@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::figures::{Figures, Histogram};
-use super::position::{Keys, Position};
+use super::figures::{Figures, LeaseHistogram};
+use super::position::{Position, PositionKeys};
 use crate::policy::ring::Ring;
 
 /// Where the ages so far are kept in a file written for Tahoe.
@@ -32,16 +32,16 @@ pub struct LeaseChecker {
 }
 
 #[derive(Serialize)]
-struct File {
+struct LeaseStateFile {
     #[serde(flatten)]
-    keys: Keys,
+    keys: PositionKeys,
     #[serde(rename = "cycle-to-date", skip_serializing_if = "Option::is_none")]
     so_far: Option<Value>,
     /// A copy of the history file, which nobody reads.
     history: Value,
 }
 
-/// What is read of it beside the [`Keys`]: by itself, since `flatten` keeps all keys that nobody wants until the end.
+/// What is read of it beside the [`PositionKeys`]: by itself, since `flatten` keeps all keys that nobody wants until the end.
 #[derive(Deserialize)]
 struct SoFar {
     #[serde(rename = "cycle-to-date", default)]
@@ -54,7 +54,7 @@ impl LeaseChecker {
     /// # Errors
     /// Says what is wrong with it.
     pub fn parse(text: &[u8], ring: &Ring) -> Result<LeaseChecker, String> {
-        let keys: Keys = super::parse(text)?;
+        let keys: PositionKeys = super::parse(text)?;
         let SoFar { so_far: object } = super::parse(text)?;
         let position = keys.meaning(ring)?;
         let so_far = match (&position.current, object) {
@@ -66,7 +66,7 @@ impl LeaseChecker {
     }
 
     /// Writes the state file, with a copy of the history as Tahoe does.
-    pub fn write(&self, history: &History, ring: &Ring) -> Value {
+    pub fn write(&self, history: &CycleHistory, ring: &Ring) -> Value {
         let so_far = self.so_far.as_ref().map(|figures| {
             let mut object = figures.write();
             if let Some(ages) = object.insert("lease-age-histogram".to_owned(), json!({})) {
@@ -74,7 +74,7 @@ impl LeaseChecker {
             }
             Value::Object(object)
         });
-        let file = File { keys: Keys::of(&self.position, ring), so_far, history: history.write() };
+        let file = LeaseStateFile { keys: PositionKeys::of(&self.position, ring), so_far, history: history.write() };
         // Text, numbers and maps of text: this always serializes.
         serde_json::to_value(file).unwrap_or_default()
     }
@@ -84,7 +84,7 @@ impl LeaseChecker {
 fn so_far(object: &Value) -> Result<Figures, String> {
     let mut figures = Figures::read(object)?;
     if let Some(kept) = object.get(AGES_KEPT) {
-        let Histogram(kept) = Histogram::deserialize(kept).map_err(|e| e.to_string())?;
+        let LeaseHistogram(kept) = LeaseHistogram::deserialize(kept).map_err(|e| e.to_string())?;
         for (day, leases) in kept {
             let sum = figures.ages.entry(day).or_default();
             *sum = sum.saturating_add(leases);
@@ -95,11 +95,11 @@ fn so_far(object: &Value) -> Result<Figures, String> {
 
 /// The last cycles of the lease checker, by number.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct History(pub BTreeMap<u64, Entry>);
+pub struct CycleHistory(pub BTreeMap<u64, HistoryEntry>);
 
 /// A finished cycle.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// When it began, in seconds since 1970.
     pub started: f64,
     /// When it was finished, in seconds since 1970.
@@ -110,15 +110,15 @@ pub struct Entry {
 
 const TIMES: &str = "cycle-start-finish-times";
 
-impl Entry {
+impl HistoryEntry {
     /// Reads an entry.
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn read(object: &Value) -> Result<Entry, String> {
+    pub fn read(object: &Value) -> Result<HistoryEntry, String> {
         let times = object.get(TIMES).ok_or_else(|| format!("there is no {TIMES}"))?;
         let (started, finished) = <(f64, f64)>::deserialize(times).map_err(|e| format!("{TIMES}: {e}"))?;
-        Ok(Entry { started, finished, figures: Figures::read(object)? })
+        Ok(HistoryEntry { started, finished, figures: Figures::read(object)? })
     }
 
     fn write(&self) -> Value {
@@ -128,18 +128,18 @@ impl Entry {
     }
 }
 
-impl History {
+impl CycleHistory {
     /// Reads the history file.
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn parse(text: &[u8]) -> Result<History, String> {
+    pub fn parse(text: &[u8]) -> Result<CycleHistory, String> {
         let entries: BTreeMap<String, Value> = super::parse(text)?;
         let entry = |(number, object): (String, Value)| {
             let cycle = number.parse::<u32>().map_err(|_| format!("{number:?} is no number of a cycle"))?;
-            Ok((u64::from(cycle), Entry::read(&object).map_err(|why| format!("cycle {cycle}: {why}"))?))
+            Ok((u64::from(cycle), HistoryEntry::read(&object).map_err(|why| format!("cycle {cycle}: {why}"))?))
         };
-        entries.into_iter().map(entry).collect::<Result<_, String>>().map(History)
+        entries.into_iter().map(entry).collect::<Result<_, String>>().map(CycleHistory)
     }
 
     /// Writes the history file.
@@ -150,7 +150,7 @@ impl History {
 
     /// Adds a cycle, and drops those with the lowest numbers until ten are left, as Tahoe does. Gives the numbers that
     /// were dropped, which may be the one that was added.
-    pub fn add(&mut self, cycle: u64, entry: Entry) -> Vec<u64> {
+    pub fn add(&mut self, cycle: u64, entry: HistoryEntry) -> Vec<u64> {
         self.0.insert(cycle, entry);
         let mut dropped = Vec::new();
         while self.0.len() > HISTORY_MAX {

@@ -41,7 +41,7 @@ impl CycleAt {
 /// its node does not start.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Keys {
+pub(super) struct PositionKeys {
     version: u64,
     #[serde(deserialize_with = "Option::deserialize")]
     last_cycle_finished: Option<u64>,
@@ -55,7 +55,7 @@ pub(super) struct Keys {
     last_complete_bucket: Option<String>,
 }
 
-impl Keys {
+impl PositionKeys {
     /// What the keys mean.
     pub(super) fn meaning(self, ring: &Ring) -> Result<Position, String> {
         if self.version != VERSION {
@@ -88,10 +88,10 @@ impl Keys {
     }
 
     /// The keys that mean this.
-    pub(super) fn of(position: &Position, ring: &Ring) -> Keys {
+    pub(super) fn of(position: &Position, ring: &Ring) -> PositionKeys {
         let current = position.current.as_ref();
         let prefix = current.and_then(|cycle| cycle.last_prefix).and_then(|last| ring.name(last));
-        Keys {
+        PositionKeys {
             version: VERSION,
             last_cycle_finished: position.last_finished,
             current_cycle: current.map(|cycle| cycle.number),

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::counter::Counter;
-use super::figures::{Figures, Mode, Space};
-use super::leases::{AGES_KEPT, Entry, History, LeaseChecker};
+use super::figures::{ExpireMode, Figures, SpaceRecovered};
+use super::leases::{AGES_KEPT, CycleHistory, HistoryEntry, LeaseChecker};
 use super::{CycleAt, Position, is_as_exported};
 use crate::tahoe::container::ShareType;
 use crate::tahoe::names::prefixes;
@@ -15,10 +15,10 @@ fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0u64..10, 0..=u64::MAX]
 }
 
-fn mode() -> impl Strategy<Value = Mode> {
+fn mode() -> impl Strategy<Value = ExpireMode> {
     prop_oneof![
-        any::<Option<u64>>().prop_map(|secs| Mode::Age { secs }),
-        any::<i64>().prop_map(|unix| Mode::Cutoff { unix }),
+        any::<Option<u64>>().prop_map(|secs| ExpireMode::Age { secs }),
+        any::<i64>().prop_map(|unix| ExpireMode::Cutoff { unix }),
     ]
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn figures() -> impl Strategy<Value = Figures> {
     ];
     let space = (any::<[[[u32; 3]; 4]; 4]>(), 0u64..3).prop_map(|(groups, unknown_buckets)| {
         let groups = groups.map(|group| group.map(|unit| unit.map(u64::from)));
-        Space { groups, unknown_buckets }
+        SpaceRecovered { groups, unknown_buckets }
     });
     let ages = btree_map(-50_000i64..50_000, 1u64..1 << 40, 0..6);
     let leases = btree_map(0u64..300, 1u64..1 << 40, 0..6);
@@ -83,24 +83,24 @@ proptest! {
     ) {
         let ring = prefixes();
         let so_far = position.current.is_some().then(|| figures.clone());
-        let entry = |(started, finished)| Entry { started, finished, figures: figures.clone() };
-        let history = History(history.into_iter().map(|(cycle, times)| (cycle, entry(times))).collect());
+        let entry = |(started, finished)| HistoryEntry { started, finished, figures: figures.clone() };
+        let history = CycleHistory(history.into_iter().map(|(cycle, times)| (cycle, entry(times))).collect());
         let checker = LeaseChecker { position, so_far };
         let text = checker.write(&history, &ring).to_string();
         prop_assert!(is_as_exported(text.as_bytes()));
         prop_assert_eq!(LeaseChecker::parse(text.as_bytes(), &ring), Ok(checker));
         let text = history.write().to_string();
-        prop_assert_eq!(History::parse(text.as_bytes()), Ok(history));
+        prop_assert_eq!(CycleHistory::parse(text.as_bytes()), Ok(history));
     }
 
     #[test]
     fn nothing_in_a_file_panics(text in ".{0,60}", cut in any::<prop::sample::Index>(), figures in figures()) {
         let ring = prefixes();
         let position = Position { current: Some(CycleAt { number: 0, last_prefix: None, last_bucket: None }), ..Position::default() };
-        let mut sound = LeaseChecker { position, so_far: Some(figures) }.write(&History::default(), &ring).to_string().into_bytes();
+        let mut sound = LeaseChecker { position, so_far: Some(figures) }.write(&CycleHistory::default(), &ring).to_string().into_bytes();
         sound.truncate(cut.index(sound.len()));
         for text in [text.as_bytes(), &sound] {
-            let _ = (Counter::parse(text, &ring), LeaseChecker::parse(text, &ring), History::parse(text));
+            let _ = (Counter::parse(text, &ring), LeaseChecker::parse(text, &ring), CycleHistory::parse(text));
         }
     }
 }
@@ -137,19 +137,19 @@ fn a_count_whose_key_stands_there_twice_is_one() {
 fn ages_are_read_in_each_form_that_tahoe_has_and_added_to_those_kept() {
     let figures = Figures {
         expiration_enabled: false,
-        mode: Mode::Age { secs: None },
+        mode: ExpireMode::Age { secs: None },
         sharetypes: vec![],
         ages: [(0, 4), (2, 1)].into(),
         leases_per_share: [].into(),
         corrupt_shares: vec![],
-        space: Space::default(),
+        space: SpaceRecovered::default(),
     };
     let position = Position {
         started: Some(0.0),
         current: Some(CycleAt { number: 0, last_prefix: None, last_bucket: None }),
         ..Position::default()
     };
-    let written = LeaseChecker { position, so_far: Some(figures) }.write(&History::default(), &prefixes());
+    let written = LeaseChecker { position, so_far: Some(figures) }.write(&CycleHistory::default(), &prefixes());
     assert_eq!(written["cycle-to-date"]["lease-age-histogram"], json!({}));
     assert_eq!(written["cycle-to-date"][AGES_KEPT], json!([[0, 86400, 4], [172_800, 259_200, 1]]));
     for form in [json!([[0, 86400, 10], [86400, 172_800, 1]]), json!({"0,86400": 10, "86400,172800": 1})] {
@@ -162,20 +162,20 @@ fn ages_are_read_in_each_form_that_tahoe_has_and_added_to_those_kept() {
 
 #[test]
 fn history_has_ten_entries_and_the_lowest_numbers_go() {
-    let entry = Entry {
+    let entry = HistoryEntry {
         started: 0.0,
         finished: 1.0,
         figures: Figures {
             expiration_enabled: true,
-            mode: Mode::Age { secs: Some(1) },
+            mode: ExpireMode::Age { secs: Some(1) },
             sharetypes: vec![],
             ages: [].into(),
             leases_per_share: [].into(),
             corrupt_shares: vec![],
-            space: Space::default(),
+            space: SpaceRecovered::default(),
         },
     };
-    let mut history = History::default();
+    let mut history = CycleHistory::default();
     for cycle in 20..30 {
         assert_eq!(history.add(cycle, entry.clone()), [0; 0]);
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD};
 
-use super::ends::Ends;
+use super::ends::ListingEnd;
 use super::listing::ShareEntry;
 use super::node::{NodeSign, running_node};
 use super::{DiskUsage, FileId, Site, TahoePrefix};
@@ -24,7 +24,7 @@ pub struct TahoeBucket<'a> {
     name: &'a [u8],
     dir: OpenEntry,
     disk_usage: DiskUsage,
-    ends: Ends,
+    ends: ListingEnd,
 }
 
 impl<'a> TahoeBucket<'a> {
@@ -32,7 +32,7 @@ impl<'a> TahoeBucket<'a> {
         prefix: &'a TahoePrefix,
         name: &'a [u8],
         disk_usage: DiskUsage,
-        ends: Ends,
+        ends: ListingEnd,
     ) -> io::Result<TahoeBucket<'a>> {
         let dir = open::folder_in(&prefix.dir.fd, name)?;
         Ok(TahoeBucket { prefix, name, dir, disk_usage, ends })
@@ -42,7 +42,7 @@ impl<'a> TahoeBucket<'a> {
         &self.dir.fd
     }
 
-    pub(super) fn ends(&self) -> Ends {
+    pub(super) fn ends(&self) -> ListingEnd {
         self.ends
     }
 

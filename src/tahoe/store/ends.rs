@@ -24,12 +24,12 @@ const TMPFS_END: u64 = i32::MAX as u64;
 
 /// By which position the end of a listing can be told in a store, if it can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ends(Option<u64>);
+pub(super) struct ListingEnd(Option<u64>);
 
-impl Ends {
+impl ListingEnd {
     /// What is known of the file system that an open directory stands on.
-    pub fn on(dir: impl AsFd) -> Ends {
-        Ends(match fstatfs(dir.as_fd()).map(|fs| fs.f_type as u64) {
+    pub fn on(dir: impl AsFd) -> ListingEnd {
+        ListingEnd(match fstatfs(dir.as_fd()).map(|fs| fs.f_type as u64) {
             Ok(EXT4_MAGIC) => Some(EXT4_END),
             Ok(TMPFS_MAGIC) => Some(TMPFS_END),
             Ok(_) | Err(_) => None,

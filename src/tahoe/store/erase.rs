@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
 
 use super::TahoeStore;
-use super::turns::Turn;
+use super::turns::ChangeRight;
 use crate::calls::{patiently, statat};
 use crate::store::held::{beneath, plain};
 use crate::store::open::{self, DIRECTORY, OpenEntry, is_a_link};
@@ -25,13 +25,12 @@ pub struct OpenedBucket<'s> {
     prefix: OwnedFd,
     bucket: OwnedFd,
     name: Vec<u8>,
-    _turn: Turn,
+    _turn: ChangeRight,
 }
 
 /// What stands under a share's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing.
+pub enum FoundShare {
     Nothing,
     /// A regular file.
     File(Stamp),
@@ -51,7 +50,7 @@ pub enum Rewritten {
 
 /// How a rewriting has failed.
 #[derive(Debug)]
-pub enum Failed {
+pub enum RewriteError {
     /// The table reads as before.
     AsBefore(io::Error),
     /// The table may be half written, or not be on the disk: it has to be done again.
@@ -71,7 +70,7 @@ impl TahoeStore {
         let open = || -> io::Result<OpenedBucket<'_>> {
             let prefix = beneath(self.shares(), prefix.as_bytes(), DIRECTORY)?;
             let bucket = beneath(&prefix, bucket, DIRECTORY)?;
-            let turn = Turn::at(&bucket)?;
+            let turn = ChangeRight::at(&bucket)?;
             Ok(OpenedBucket { store: self, prefix, bucket, name, _turn: turn })
         };
         match open() {
@@ -98,14 +97,14 @@ impl OpenedBucket<'_> {
     ///
     /// # Errors
     /// If it is no regular file, or cannot be looked at.
-    pub fn find(&self, share: &[u8]) -> io::Result<Found> {
+    pub fn find(&self, share: &[u8]) -> io::Result<FoundShare> {
         let stat = match statat(&self.bucket, plain(share)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(Errno::NOENT) => return Ok(FoundShare::Nothing),
             Err(e) => return Err(e.into()),
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(Found::File(Stamp::of(&stat))),
+            FileType::RegularFile => Ok(FoundShare::File(Stamp::of(&stat))),
             FileType::Symlink => Err(is_a_link()),
             _ => Err(not_regular()),
         }
@@ -134,28 +133,32 @@ impl OpenedBucket<'_> {
     /// was changed by somebody else, and is left as it is. If it fails half-way, what was written is taken back.
     ///
     /// # Errors
-    /// [`Failed`]. A file that has more names than one is refused: they would all change.
-    pub fn rewrite(&self, share: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> Result<Rewritten, Failed> {
+    /// [`RewriteError`]. A file that has more names than one is refused: they would all change.
+    pub fn rewrite(&self, share: &[u8], stamp: &Stamp, rewrite: &Rewrite) -> Result<Rewritten, RewriteError> {
         let file = match self.open_as(share, OFlags::RDWR) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(Rewritten::Changed),
             Err(e) => {
                 let read = ObjectFile::open_in(&self.bucket, share);
                 let as_before = reads_as_before(read, stamp, rewrite);
-                return Err(if as_before { Failed::AsBefore(e) } else { Failed::Between(e) });
+                return Err(if as_before { RewriteError::AsBefore(e) } else { RewriteError::Between(e) });
             }
         };
         let found = file.stamp();
-        let standing = Standing::of(&file, stamp, rewrite).map_err(Failed::Between)?;
+        let standing = RewriteStanding::of(&file, stamp, rewrite).map_err(RewriteError::Between)?;
         match standing {
-            Standing::Before | Standing::Between => {}
-            Standing::Torn => return Ok(Rewritten::Torn),
-            Standing::Other => return Ok(Rewritten::Changed),
+            RewriteStanding::Before | RewriteStanding::Between => {}
+            RewriteStanding::Torn => return Ok(Rewritten::Torn),
+            RewriteStanding::Other => return Ok(Rewritten::Changed),
         }
         if file.links() > 1 {
             let why = format!("it has {} names (hard links), which would all be changed", file.links());
             let why = io::Error::other(why);
-            return Err(if standing == Standing::Before { Failed::AsBefore(why) } else { Failed::Between(why) });
+            return Err(if standing == RewriteStanding::Before {
+                RewriteError::AsBefore(why)
+            } else {
+                RewriteError::Between(why)
+            });
         }
         let written = self.write(&file, rewrite);
         if let Err(e) = written {
@@ -166,9 +169,9 @@ impl OpenedBucket<'_> {
             let sync = || self.store.medium.sync(file.as_fd());
             // What is taken back has to survive a loss of power too, in whatever order it comes to the disk.
             let is_back = found.size == rewrite.size_before && back().and_then(|()| sync()).is_ok();
-            return Err(if is_back { Failed::AsBefore(e) } else { Failed::Between(e) });
+            return Err(if is_back { RewriteError::AsBefore(e) } else { RewriteError::Between(e) });
         }
-        self.store.medium.sync(file.as_fd()).map_err(Failed::Between)?;
+        self.store.medium.sync(file.as_fd()).map_err(RewriteError::Between)?;
         Ok(Rewritten::Done)
     }
 
@@ -211,7 +214,7 @@ impl OpenedBucket<'_> {
 
     fn open_as(&self, share: &[u8], access: OFlags) -> io::Result<Option<ObjectFile>> {
         // Looked at first: to open a device already acts.
-        if self.find(share)? == Found::Nothing {
+        if self.find(share)? == FoundShare::Nothing {
             return Ok(None);
         }
         // NONBLOCK: a pipe in a share's place must not stop the work. It changes nothing for regular files.
@@ -227,7 +230,7 @@ impl OpenedBucket<'_> {
 
 /// How a file stands to its rewriting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum RewriteStanding {
     /// It reads as before.
     Before,
     /// Somewhere between begun and done: each byte that changes is as before or as after, and each that is to be cut off is
@@ -239,11 +242,11 @@ enum Standing {
     Other,
 }
 
-impl Standing {
-    fn of(file: &ObjectFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<Standing> {
+impl RewriteStanding {
+    fn of(file: &ObjectFile, stamp: &Stamp, rewrite: &Rewrite) -> io::Result<RewriteStanding> {
         let found = file.stamp();
         if found == *stamp {
-            return Ok(Standing::Before);
+            return Ok(RewriteStanding::Before);
         }
         // Device and inode are not asked for: a device has another number once it is mounted anew, and a copy is as good.
         // It is the bytes that tell, the leases' secrets among them.
@@ -263,15 +266,17 @@ impl Standing {
         // A share that was put in its place is no wreck of ours.
         let is_torn = || found.inode == stamp.inode && rewrite.is_torn(found.size, &read);
         Ok(match () {
-            () if as_before => Standing::Before,
-            () if on_its_way => Standing::Between,
-            () if is_torn() => Standing::Torn,
-            () => Standing::Other,
+            () if as_before => RewriteStanding::Before,
+            () if on_its_way => RewriteStanding::Between,
+            () if is_torn() => RewriteStanding::Torn,
+            () => RewriteStanding::Other,
         })
     }
 }
 
 /// Whether a share that was opened to be read is known to be as before a rewriting.
 fn reads_as_before(opened: io::Result<ObjectFile>, stamp: &Stamp, rewrite: &Rewrite) -> bool {
-    opened.and_then(|file| Standing::of(&file, stamp, rewrite)).is_ok_and(|standing| standing == Standing::Before)
+    opened
+        .and_then(|file| RewriteStanding::of(&file, stamp, rewrite))
+        .is_ok_and(|standing| standing == RewriteStanding::Before)
 }

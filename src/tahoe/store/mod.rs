@@ -27,12 +27,12 @@ use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 use rustix::io::Errno;
 
 pub use bucket::TahoeBucket;
-use ends::Ends;
-pub use erase::{Failed, Found, OpenedBucket, Rewritten};
+use ends::ListingEnd;
+pub use erase::{FoundShare, OpenedBucket, RewriteError, Rewritten};
 pub use listing::{ShareEntry, ShareListing};
 pub use medium::{Disk, Medium};
 pub use node::{NodeShows, NodeSign, running_node};
-use presence::{Access, Presence};
+use presence::{Presence, StoreAccess};
 pub(crate) use site::Site;
 
 use crate::calls::{Tries, fstat, statat};
@@ -90,7 +90,7 @@ pub struct TahoeStore {
     shares_path: PathBuf,
     identity: FileId,
     presence: Presence,
-    ends: Ends,
+    ends: ListingEnd,
     ring: Ring,
     disk_usage: DiskUsage,
     medium: Arc<dyn Medium>,
@@ -135,7 +135,7 @@ impl TahoeStore {
             Ok((Arc::new(site), shares, stat))
         };
         let (site, shares, stat) = open().map_err(|e| failed(&shares_path, e))?;
-        let (identity, ends, disk_usage) = (FileId::of(&stat), Ends::on(&shares), DiskUsage::default());
+        let (identity, ends, disk_usage) = (FileId::of(&stat), ListingEnd::on(&shares), DiskUsage::default());
         let (ring, medium) = (names::prefixes(), Arc::new(Disk));
         let presence = Presence::new(shares, identity);
         Ok(TahoeStore { site, root, shares_path, identity, presence, ends, ring, disk_usage, medium, sole: None })
@@ -190,7 +190,7 @@ impl TahoeStore {
 
     /// Fails if the folder `shares/` is gone, or another stands in its place.
     fn check_still_there(&self) -> io::Result<()> {
-        let access = if self.sole.is_some() { Access::Changing } else { Access::Reading };
+        let access = if self.sole.is_some() { StoreAccess::Changing } else { StoreAccess::Reading };
         self.presence.check(&self.shares_path, access)
     }
 }

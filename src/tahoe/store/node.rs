@@ -26,7 +26,6 @@ const PID_FILE_MAX: u64 = 4096;
 pub struct NodeSign {
     /// The pid file, or the state of a crawler.
     pub file: PathBuf,
-    /// What it shows.
     pub shows: NodeShows,
 }
 

@@ -26,17 +26,17 @@ const TRIES: usize = 3;
 
 /// Whether something may be changed in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum StoreAccess {
     Reading,
     Changing,
 }
 
 /// What is known of the folder `shares/`.
 #[derive(Debug)]
-pub(super) struct Presence(Mutex<Known>);
+pub(super) struct Presence(Mutex<KnownFolder>);
 
 #[derive(Debug)]
-struct Known {
+struct KnownFolder {
     /// It, open for reading.
     held: Arc<OwnedFd>,
     /// What it was when it was looked at last.
@@ -47,7 +47,7 @@ struct Known {
 
 impl Presence {
     pub fn new(shares: OwnedFd, id: FileId) -> Presence {
-        Presence(Mutex::new(Known { held: Arc::new(shares), id, other_inode: None }))
+        Presence(Mutex::new(KnownFolder { held: Arc::new(shares), id, other_inode: None }))
     }
 
     /// The folder, open for reading.
@@ -57,7 +57,7 @@ impl Presence {
 
     /// Fails if the folder at this path is gone, or is not the one that is held. Where inode numbers do not last, changing
     /// fails with kind `Unsupported`.
-    pub fn check(&self, path: &Path, access: Access) -> io::Result<()> {
+    pub fn check(&self, path: &Path, access: StoreAccess) -> io::Result<()> {
         let gone = |e: io::Error| io::Error::other(format!("the folder shares is gone: {e}"));
         let found = FileId::of(&stat(path).map_err(|e| gone(e.into()))?);
         let mut known = lock(&self.0);
@@ -73,7 +73,7 @@ impl Presence {
             (known.held, known.id) = (Arc::new(there), found);
         }
         match known.other_inode {
-            Some(inode) if access == Access::Changing => Err(io::Error::new(
+            Some(inode) if access == StoreAccess::Changing => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!(
                     "inode numbers do not last on this file system (the folder shares has got the number {inode}), so a file \
@@ -142,22 +142,22 @@ mod tests {
             ["aa", "ab"].iter().for_each(|name| fs::create_dir_all(folder.join(name)).unwrap());
         }
         let presence = presence(&path);
-        presence.check(&path, Access::Changing).unwrap();
+        presence.check(&path, StoreAccess::Changing).unwrap();
         fs::rename(&path, dir.path().join("before")).unwrap();
-        assert!(presence.check(&path, Access::Reading).unwrap_err().to_string().contains("is gone"));
+        assert!(presence.check(&path, StoreAccess::Reading).unwrap_err().to_string().contains("is gone"));
         fs::rename(&aside, &path).unwrap();
-        presence.check(&path, Access::Reading).unwrap();
+        presence.check(&path, StoreAccess::Reading).unwrap();
         // It is opened again: what is made in it is seen.
         fs::create_dir(path.join("ac")).unwrap();
         assert_eq!(names_held(&presence), [b"aa", b"ab", b"ac"]);
         fs::remove_dir(path.join("ac")).unwrap();
-        let refused = presence.check(&path, Access::Changing).unwrap_err();
+        let refused = presence.check(&path, StoreAccess::Changing).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::Unsupported, "{refused}");
         // From here on it is known that numbers do not last.
         fs::rename(&path, &aside).unwrap();
         fs::rename(dir.path().join("before"), &path).unwrap();
-        presence.check(&path, Access::Reading).unwrap();
-        assert!(presence.check(&path, Access::Changing).is_err());
+        presence.check(&path, StoreAccess::Reading).unwrap();
+        assert!(presence.check(&path, StoreAccess::Changing).is_err());
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         let presence = presence(&path);
         fs::rename(&path, dir.path().join("before")).unwrap();
         fs::create_dir(&path).unwrap();
-        for access in [Access::Reading, Access::Changing] {
+        for access in [StoreAccess::Reading, StoreAccess::Changing] {
             assert!(presence.check(&path, access).unwrap_err().to_string().contains("replaced by another"));
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::job::{Count, Counts, Finding, Job, Judged, Note, Notes, PrefixTally, Tally};
 use crate::policy::cycle::CycleIdentity;
 use crate::policy::ring::Ring;
-use crate::state::{Progress, StateStore};
+use crate::state::{PrefixProgress, StateStore};
 use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::LeaseTally;
 use crate::tahoe::state::figures::Figures;
@@ -32,7 +32,7 @@ pub(super) struct Row {
 
 /// A cycle to be put into a state.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cycle {
+pub(super) struct ImportedCycle {
     pub number: u64,
     pub started: f64,
     /// `None` while it is in progress.
@@ -46,12 +46,12 @@ pub(super) struct Cycle {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Rows {
     Counts(Vec<Row>),
-    Leases { ring: Ring, reach: Reach, figures: Box<Figures> },
+    Leases { ring: Ring, reach: CycleReach, figures: Box<Figures> },
 }
 
 /// How far a cycle of the lease checker has come.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Reach {
+pub(super) struct CycleReach {
     /// Prefixes that are complete, from the first on.
     pub done: u32,
     /// The last bucket visited in the prefix after those.
@@ -59,7 +59,7 @@ pub(super) struct Reach {
 }
 
 /// The rows of a cycle of the lease checker.
-pub(super) fn lease_rows(ring: &Ring, reach: &Reach, figures: &Figures) -> Result<Vec<Row>> {
+pub(super) fn lease_rows(ring: &Ring, reach: &CycleReach, figures: &Figures) -> Result<Vec<Row>> {
     let partial = reach.cursor.is_some() || reach.done == 0;
     let rows = reach.done.saturating_add(u32::from(partial)).min(ring.len());
     // The last complete prefix, or the first while none is.
@@ -130,7 +130,7 @@ pub(super) fn decode<T: Tally + DeserializeOwned>(crawl: &str, saved: &[u8]) -> 
     serde_json::from_slice(saved).map_err(|e| Error::Tally { crawl: crawl.to_owned(), cause: e.to_string() })
 }
 
-impl Cycle {
+impl ImportedCycle {
     /// Puts the cycle into a state.
     ///
     /// All rows are one commit: whoever dies before it leaves a cycle that was begun and has nothing done, which repeats
@@ -148,7 +148,18 @@ impl Cycle {
             let fence = fence(prefix).ok_or_else(|| Error::Unexpected(format!("prefix {prefix} was not to be had")))?;
             let intents = Vec::new();
             let candidates = Vec::new();
-            Ok(Progress { prefix, fence, cursor, tally: saved, done, whole: false, notes, intents, candidates, judged })
+            Ok(PrefixProgress {
+                prefix,
+                fence,
+                cursor,
+                tally: saved,
+                done,
+                whole: false,
+                notes,
+                intents,
+                candidates,
+                judged,
+            })
         });
         let progress = progress.collect::<Result<Vec<_>>>()?;
         state.commit(&key, &progress, self.finished.unwrap_or(self.started))?;

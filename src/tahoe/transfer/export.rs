@@ -10,17 +10,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::cycles::decode;
-use super::{Crawler, Extent, Folder, Written, lease_job};
+use super::{Crawler, Extent, NodeFolder, Written, lease_job};
 use crate::error::{Error, Result};
 use crate::job::{Count, Job};
 use crate::model::{CycleReport, CycleTotal, ListedNotes};
-use crate::policy::cycle::Cycle;
+use crate::policy::cycle::KnownCycle;
 use crate::policy::ring::{Lap, Ring};
 use crate::state::{PrefixRow, StateReader, each_note, each_prefix};
 use crate::store::Store;
 use crate::tahoe::leases::LeaseSettings;
 use crate::tahoe::state::counter::Counter;
-use crate::tahoe::state::leases::{Entry, History, LeaseChecker};
+use crate::tahoe::state::leases::{CycleHistory, HistoryEntry, LeaseChecker};
 use crate::tahoe::state::{COUNTER_FILE, CycleAt, HISTORY_FILE, LEASES_FILE, Position};
 use crate::tahoe::{Leases, TahoeStore};
 
@@ -47,7 +47,7 @@ impl Export {
     pub fn plan(
         crawler: Crawler,
         state: &dyn StateReader,
-        folder: &Folder,
+        folder: &NodeFolder,
         store: &TahoeStore,
     ) -> Result<Option<Export>> {
         let Some(latest) = state.latest(crawler.crawl())? else { return Ok(None) };
@@ -102,17 +102,17 @@ impl Export {
     ///
     /// # Errors
     /// [`Error::Store`] if one cannot be written; those before it are.
-    pub fn apply(&self, folder: &Folder) -> Result<Vec<(PathBuf, Written)>> {
+    pub fn apply(&self, folder: &NodeFolder) -> Result<Vec<(PathBuf, Written)>> {
         self.files.iter().map(|(name, text)| Ok((folder.path(name), folder.replace(name, text.as_bytes())?))).collect()
     }
 
     fn counts(
         &mut self,
         state: &dyn StateReader,
-        folder: &Folder,
+        folder: &NodeFolder,
         ring: &Ring,
-        latest: &Cycle,
-        finished: &[Cycle],
+        latest: &KnownCycle,
+        finished: &[KnownCycle],
     ) -> Result<()> {
         let theirs = self.theirs(folder, COUNTER_FILE, |text| Counter::parse(text, ring))?;
         refuse_further(COUNTER_FILE, theirs.as_ref().and_then(|theirs| come(&theirs.position)), latest)?;
@@ -145,14 +145,14 @@ impl Export {
     fn leases(
         &mut self,
         state: &dyn StateReader,
-        folder: &Folder,
+        folder: &NodeFolder,
         ring: &Ring,
-        latest: &Cycle,
-        finished: &[Cycle],
+        latest: &KnownCycle,
+        finished: &[KnownCycle],
     ) -> Result<()> {
         let theirs = self.theirs(folder, LEASES_FILE, |text| LeaseChecker::parse(text, ring))?;
         refuse_further(LEASES_FILE, theirs.as_ref().and_then(|theirs| come(&theirs.position)), latest)?;
-        let mut history = self.theirs(folder, HISTORY_FILE, History::parse)?.unwrap_or_default();
+        let mut history = self.theirs(folder, HISTORY_FILE, CycleHistory::parse)?.unwrap_or_default();
         let newest = history.0.last_key_value().map(|(number, _)| Come::ToTheEndOf(*number));
         refuse_further(HISTORY_FILE, newest, latest)?;
         for cycle in finished {
@@ -178,7 +178,7 @@ impl Export {
         &mut self,
         state: &dyn StateReader,
         ring: &Ring,
-        cycle: &Cycle,
+        cycle: &KnownCycle,
     ) -> Result<(Position, Option<crate::tahoe::state::figures::Figures>)> {
         let mut lap = Lap::new(ring.len());
         cycle.done.iter().for_each(|prefix| lap.complete(*prefix));
@@ -194,7 +194,7 @@ impl Export {
         let mut rows = state.prefixes(&cycle.key(), next)?.into_iter();
         let last_bucket = rows.next().and_then(|row| bucket(&row, ring));
         let prefixes_done = next;
-        let Entry { figures, .. } = entry(state, cycle, next + u32::from(last_bucket.is_some()))?;
+        let HistoryEntry { figures, .. } = entry(state, cycle, next + u32::from(last_bucket.is_some()))?;
         let ages: u64 = figures.ages.values().fold(0, |sum, n| sum.saturating_add(*n));
         if ages > 0 {
             self.remarks.push(format!(
@@ -222,7 +222,7 @@ impl Export {
     /// What Tahoe's own file says; one that cannot be read is replaced, and kept beside it.
     fn theirs<T>(
         &mut self,
-        folder: &Folder,
+        folder: &NodeFolder,
         name: &'static str,
         parse: impl FnOnce(&[u8]) -> std::result::Result<T, String>,
     ) -> Result<Option<T>> {
@@ -248,7 +248,7 @@ fn bucket(row: &PrefixRow, ring: &Ring) -> Option<String> {
 }
 
 /// The history entry of so many prefixes of a cycle, the first ones.
-fn entry(state: &dyn StateReader, cycle: &Cycle, prefixes: u32) -> Result<Entry> {
+fn entry(state: &dyn StateReader, cycle: &KnownCycle, prefixes: u32) -> Result<HistoryEntry> {
     let unreadable = |cause: String| Error::Tally { crawl: "leases".to_owned(), cause };
     let parameters = &cycle.identity.parameters;
     let (job, _) = lease_job(LeaseSettings::from_parameters(parameters).map_err(unreadable)?);
@@ -261,11 +261,11 @@ fn entry(state: &dyn StateReader, cycle: &Cycle, prefixes: u32) -> Result<Entry>
     if parameters.get(EXPIRATION_ENABLED).is_some() {
         history["expiration-enabled"] = json!(true);
     }
-    Entry::read(&history).map_err(unreadable)
+    HistoryEntry::read(&history).map_err(unreadable)
 }
 
 /// When a cycle began, in seconds since 1970. One that goes by a moment that was given has not begun after it.
-fn began(cycle: &Cycle) -> f64 {
+fn began(cycle: &KnownCycle) -> f64 {
     if cycle.identity.fixed_clock { cycle.started.min(cycle.identity.now) } else { cycle.started }
 }
 
@@ -286,7 +286,7 @@ impl Come {
 }
 
 /// Refuses to set Tahoe back behind what it has come to by itself.
-fn refuse_further(name: &str, theirs: Option<Come>, latest: &Cycle) -> Result<()> {
+fn refuse_further(name: &str, theirs: Option<Come>, latest: &KnownCycle) -> Result<()> {
     let ours = if latest.finished.is_some() { Come::ToTheEndOf(latest.number) } else { Come::Into(latest.number) };
     match theirs {
         Some(theirs) if theirs.key() > ours.key() => Err(further(name, theirs, latest)),
@@ -299,7 +299,7 @@ fn come(position: &Position) -> Option<Come> {
     current.or(position.last_finished.map(Come::ToTheEndOf))
 }
 
-fn further(name: &str, theirs: Come, latest: &Cycle) -> Error {
+fn further(name: &str, theirs: Come, latest: &KnownCycle) -> Error {
     let theirs = match theirs {
         Come::Into(cycle) => format!("into cycle {cycle}"),
         Come::ToTheEndOf(cycle) => format!("to the end of cycle {cycle}"),

@@ -24,7 +24,7 @@ const BACKUPS_MAX: u32 = 100;
 
 /// The folder that holds `shares/`, and Tahoe's state files beside it.
 #[derive(Debug, Clone)]
-pub struct Folder(PathBuf);
+pub struct NodeFolder(PathBuf);
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +40,10 @@ pub enum Written {
     },
 }
 
-impl Folder {
+impl NodeFolder {
     /// Names the folder. It is not looked into.
-    pub fn new(path: impl Into<PathBuf>) -> Folder {
-        Folder(path.into())
+    pub fn new(path: impl Into<PathBuf>) -> NodeFolder {
+        NodeFolder(path.into())
     }
 
     /// The path of a file in it.
@@ -209,7 +209,7 @@ fn write_as(
 ///
 /// A node reads its crawlers' state only when it starts and writes it again when it stops, so whatever is exported
 /// meanwhile is lost.
-pub fn running_node(folder: &Folder) -> Option<NodeSign> {
+pub fn running_node(folder: &NodeFolder) -> Option<NodeSign> {
     crate::tahoe::store::running_node(&folder.0)
 }
 
@@ -229,14 +229,14 @@ mod tests {
 
     const NAME: &str = "lease_checker.state.json";
 
-    fn folder() -> (tempfile::TempDir, Folder) {
+    fn folder() -> (tempfile::TempDir, NodeFolder) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("store")).unwrap();
-        let folder = Folder::new(dir.path().join("store"));
+        let folder = NodeFolder::new(dir.path().join("store"));
         (dir, folder)
     }
 
-    fn names(folder: &Folder) -> Vec<String> {
+    fn names(folder: &NodeFolder) -> Vec<String> {
         let names = std::fs::read_dir(&folder.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = names.collect();
         names.sort();

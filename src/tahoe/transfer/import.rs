@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::cycles::{Cycle, Reach, Rows, count_rows};
+use super::cycles::{CycleReach, ImportedCycle, Rows, count_rows};
 use super::export::EXPIRATION_ENABLED;
-use super::{Crawler, Extent, Folder, count_parameters, lease_job};
+use super::{Crawler, Extent, NodeFolder, count_parameters, lease_job};
 use crate::error::{Error, Result};
 use crate::policy::cycle::{CycleIdentity, Fresh};
 use crate::policy::ring::Ring;
@@ -16,12 +16,12 @@ use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::{Conduct, Expiry, LeaseSettings, Word};
 use crate::tahoe::state::counter::Counter;
 use crate::tahoe::state::figures::Figures;
-use crate::tahoe::state::leases::{History, LeaseChecker};
+use crate::tahoe::state::leases::{CycleHistory, LeaseChecker};
 use crate::tahoe::state::{COUNTER_FILE, CycleAt, HISTORY_FILE, LEASES_FILE};
 
 /// The moment that counts as now in the rest of the cycle. Tahoe asks the clock for each share; Sexton freezes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Moment {
+pub struct ImportTime {
     /// Seconds since 1970.
     pub unix_secs: f64,
     /// Whether it was given by the user rather than read from the clock.
@@ -33,8 +33,8 @@ pub struct Moment {
 pub struct Import {
     crawler: Crawler,
     store: String,
-    finished: Vec<Cycle>,
-    current: Option<Cycle>,
+    finished: Vec<ImportedCycle>,
+    current: Option<ImportedCycle>,
     extent: Option<Extent>,
     settings: Option<LeaseSettings>,
     remarks: Vec<String>,
@@ -44,12 +44,12 @@ pub struct Import {
 struct Frame<'a> {
     store: &'a TahoeStore,
     ring: &'a Ring,
-    moment: Moment,
+    moment: ImportTime,
     not_in_ring: u64,
 }
 
 impl Frame<'_> {
-    fn identity(&self, crawler: Crawler, parameters: Value, moment: Moment) -> CycleIdentity {
+    fn identity(&self, crawler: Crawler, parameters: Value, moment: ImportTime) -> CycleIdentity {
         CycleIdentity {
             store: self.store.identity(),
             job: crawler.crawl().to_owned(),
@@ -71,7 +71,12 @@ impl Import {
     ///
     /// # Errors
     /// [`Error::Config`] if a file is damaged, of another version or of the old kind, [`Error::Store`] if it cannot be read.
-    pub fn plan(crawler: Crawler, folder: &Folder, store: &TahoeStore, moment: Moment) -> Result<Option<Import>> {
+    pub fn plan(
+        crawler: Crawler,
+        folder: &NodeFolder,
+        store: &TahoeStore,
+        moment: ImportTime,
+    ) -> Result<Option<Import>> {
         let strays = store.strays().map_err(|e| Error::Store {
             doing: "list store",
             path: store.path("", None),
@@ -89,7 +94,7 @@ impl Import {
                 let checker = folder.read(LEASES_FILE)?.map(|text| LeaseChecker::parse(&text, frame.ring)).transpose();
                 let checker = checker.map_err(|why| damaged(folder, LEASES_FILE, &why))?;
                 let Some(checker) = checker else { return Ok(None) };
-                let history = folder.read(HISTORY_FILE)?.map(|text| History::parse(&text)).transpose();
+                let history = folder.read(HISTORY_FILE)?.map(|text| CycleHistory::parse(&text)).transpose();
                 let history = history.map_err(|why| damaged(folder, HISTORY_FILE, &why))?;
                 leases(&frame, checker, history.unwrap_or_default()).map(Some)
             }
@@ -132,7 +137,7 @@ impl Import {
         state::may_be_given_up(&latest.crawl, latest.number, half_done)
     }
 
-    fn check_latest(&self, latest: &crate::policy::cycle::Cycle, fresh: Fresh) -> Result<()> {
+    fn check_latest(&self, latest: &crate::policy::cycle::KnownCycle, fresh: Fresh) -> Result<()> {
         let (crawl, number) = (self.crawler.crawl(), latest.number);
         let refuse = |why: String| Err(Error::Config(format!("nothing was imported: {why}")));
         if latest.identity.store != self.store {
@@ -185,7 +190,7 @@ impl Import {
     }
 }
 
-fn damaged(folder: &Folder, name: &str, why: &str) -> Error {
+fn damaged(folder: &NodeFolder, name: &str, why: &str) -> Error {
     Error::Config(format!(
         "{} is not as Tahoe 1.20 writes it: {why}; nothing was imported. Restore it from a backup, or move it away and let \
          a new cycle begin",
@@ -219,18 +224,18 @@ fn counts(frame: &Frame<'_>, counter: Counter) -> Result<Import> {
         });
         let rows = Rows::Counts(count_rows(known.into_iter())?);
         let (number, identity) = (at.number, identity(frame.moment));
-        import.current = Some(Cycle { number, started, finished: None, identity, rows });
+        import.current = Some(ImportedCycle { number, started, finished: None, identity, rows });
         return Ok(import);
     }
     let Some(number) = position.last_finished else { return Ok(import.without("it has not begun its first cycle")) };
     let whole = counts.remove(&number).filter(|counts| counts.len() == frame.ring.len() as usize);
     match whole {
         Some(counts) => {
-            let moment = Moment { unix_secs: started, fixed: false };
+            let moment = ImportTime { unix_secs: started, fixed: false };
             let rows = Rows::Counts(count_rows(counts.into_iter())?);
             // Nothing says when it ended; it began then.
             let finished = Some(started);
-            import.finished.push(Cycle { number, started, finished, identity: identity(moment), rows });
+            import.finished.push(ImportedCycle { number, started, finished, identity: identity(moment), rows });
         }
         None => {
             import.remarks.push(format!(
@@ -239,13 +244,13 @@ fn counts(frame: &Frame<'_>, counter: Counter) -> Result<Import> {
             ));
             let (started, identity) = (frame.moment.unix_secs, identity(frame.moment));
             let rows = Rows::Counts(Vec::new());
-            import.current = Some(Cycle { number: number + 1, started, finished: None, identity, rows });
+            import.current = Some(ImportedCycle { number: number + 1, started, finished: None, identity, rows });
         }
     }
     Ok(import)
 }
 
-fn leases(frame: &Frame<'_>, checker: LeaseChecker, history: History) -> Result<Import> {
+fn leases(frame: &Frame<'_>, checker: LeaseChecker, history: CycleHistory) -> Result<Import> {
     let crawler = Crawler::LeaseChecker;
     let LeaseChecker { position, so_far } = checker;
     let mut import = Import::new(crawler, frame);
@@ -263,11 +268,17 @@ fn leases(frame: &Frame<'_>, checker: LeaseChecker, history: History) -> Result<
         if entry.figures.expiration_enabled {
             parameters[EXPIRATION_ENABLED] = json!(true);
         }
-        let moment = Moment { unix_secs: entry.started, fixed: false };
+        let moment = ImportTime { unix_secs: entry.started, fixed: false };
         let identity = frame.identity(crawler, parameters, moment);
-        let reach = Reach { done: frame.ring.len(), cursor: None };
+        let reach = CycleReach { done: frame.ring.len(), cursor: None };
         let rows = Rows::Leases { ring: frame.ring.clone(), reach, figures: Box::new(entry.figures) };
-        import.finished.push(Cycle { number, started: entry.started, finished: Some(entry.finished), identity, rows });
+        import.finished.push(ImportedCycle {
+            number,
+            started: entry.started,
+            finished: Some(entry.finished),
+            identity,
+            rows,
+        });
     }
     let Some((at, figures)) = position.current.as_ref().zip(so_far) else {
         return Ok(match position.last_finished {
@@ -321,7 +332,7 @@ impl Import {
         }
         let (_, parameters) = lease_job(settings.clone());
         let last_bucket = self.bucket_in_progress(frame, at);
-        let reach = Reach { done: at.next_prefix(), cursor: last_bucket.clone().map(String::into_bytes) };
+        let reach = CycleReach { done: at.next_prefix(), cursor: last_bucket.clone().map(String::into_bytes) };
         let identity = frame.identity(self.crawler, parameters, frame.moment);
         self.extent = Some(Extent {
             cycle: at.number,
@@ -334,7 +345,7 @@ impl Import {
         });
         self.settings = Some(settings);
         let rows = Rows::Leases { ring: frame.ring.clone(), reach, figures: Box::new(figures) };
-        self.current = Some(Cycle { number: at.number, started, finished: None, identity, rows });
+        self.current = Some(ImportedCycle { number: at.number, started, finished: None, identity, rows });
     }
 
     /// The last bucket, if it is one of the prefix in progress. It may as well have been left there by any prefix before;

@@ -17,8 +17,8 @@ mod import;
 mod tests;
 
 pub use export::Export;
-pub use folder::{Folder, Written, running_node};
-pub use import::{Import, Moment};
+pub use folder::{NodeFolder, Written, running_node};
+pub use import::{Import, ImportTime};
 
 use std::fmt;
 

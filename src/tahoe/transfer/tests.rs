@@ -5,11 +5,11 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::json;
 
-use super::cycles::{Reach, lease_rows};
-use super::{Crawler, Export, Folder, Import, Moment};
+use super::cycles::{CycleReach, lease_rows};
+use super::{Crawler, Export, Import, ImportTime, NodeFolder};
 use crate::job::Intent;
 use crate::policy::cycle::{CycleIdentity, Fresh};
-use crate::state::{MemoryStore, Progress, StateStore};
+use crate::state::{MemoryStore, PrefixProgress, StateStore};
 use crate::store::Store;
 use crate::tahoe::TahoeStore;
 use crate::tahoe::leases::LeaseSettings;
@@ -17,7 +17,7 @@ use crate::tahoe::state::LEASES_FILE;
 use crate::tahoe::state::figures::Figures;
 use crate::tahoe::state::tests::figures;
 
-const MOMENT: Moment = Moment { unix_secs: 1_700_000_000.0, fixed: false };
+const MOMENT: ImportTime = ImportTime { unix_secs: 1_700_000_000.0, fixed: false };
 
 struct Scene {
     dir: tempfile::TempDir,
@@ -30,8 +30,8 @@ impl Scene {
         Scene { dir }
     }
 
-    fn folder(&self) -> Folder {
-        Folder::new(self.dir.path())
+    fn folder(&self) -> NodeFolder {
+        NodeFolder::new(self.dir.path())
     }
 
     fn store(&self) -> TahoeStore {
@@ -39,7 +39,7 @@ impl Scene {
     }
 
     /// A state with a cycle of the lease checker that has come so far.
-    fn state(&self, number: u64, reach: Reach, figures: &Figures) -> MemoryStore {
+    fn state(&self, number: u64, reach: CycleReach, figures: &Figures) -> MemoryStore {
         let store = self.store();
         let identity = CycleIdentity {
             store: store.identity(),
@@ -57,8 +57,8 @@ impl Scene {
         let key = state.begin_numbered("leases", &identity, number, 12.5).unwrap().key();
         let claims = state.claim(&key, u32::MAX).unwrap();
         let rows = lease_rows(store.ring(), &reach, figures).unwrap().into_iter().zip(&claims);
-        let progress: Vec<Progress> = rows
-            .map(|(row, claim)| Progress {
+        let progress: Vec<PrefixProgress> = rows
+            .map(|(row, claim)| PrefixProgress {
                 prefix: row.prefix,
                 fence: claim.fence,
                 cursor: row.cursor,
@@ -110,7 +110,7 @@ proptest! {
         let scene = Scene::new();
         let bucket = scene.store().ring().name(done).map(|prefix| format!("{prefix}{}", "a".repeat(24)));
         let bucket = bucket.filter(|_| started);
-        let reach = Reach { done, cursor: bucket.clone().map(String::into_bytes) };
+        let reach = CycleReach { done, cursor: bucket.clone().map(String::into_bytes) };
         // Nothing was visited, so nothing was counted.
         let nothing = done == 0 && bucket.is_none();
         prop_assume!(!nothing);
@@ -134,7 +134,7 @@ fn the_last_bucket_counts_only_where_it_belongs() {
     let scene = Scene::new();
     let mut figures = some_figures();
     figures.expiration_enabled = false;
-    scene.export(&mut scene.state(3, Reach { done: 1, cursor: None }, &figures));
+    scene.export(&mut scene.state(3, CycleReach { done: 1, cursor: None }, &figures));
     let path = scene.dir.path().join(LEASES_FILE);
     let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(file["last-complete-prefix"], "22");
@@ -160,12 +160,12 @@ fn prefixes_out_of_turn_and_names_that_mislead_tahoe_are_left_out() {
     let scene = Scene::new();
     let mut figures = some_figures();
     figures.corrupt_shares.clear();
-    let stray = Reach { done: 2, cursor: Some(b"zzz".to_vec()) };
+    let stray = CycleReach { done: 2, cursor: Some(b"zzz".to_vec()) };
     let mut state = scene.state(0, stray, &figures);
     let key = state.reader().latest("leases").unwrap().unwrap().key();
     let rows = state.reader().prefixes(&key, 0).unwrap();
     // All claims are still held: the walk has gone on elsewhere.
-    let beyond = Progress {
+    let beyond = PrefixProgress {
         prefix: 9,
         fence: 1,
         cursor: None,
@@ -189,11 +189,11 @@ fn a_cycle_with_half_done_deletions_is_not_given_up_for_what_is_imported() {
     let scene = Scene::new();
     let mut figures = some_figures();
     figures.expiration_enabled = false;
-    scene.export(&mut scene.state(3, Reach { done: 1, cursor: None }, &figures));
-    let mut state = scene.state(3, Reach { done: 1, cursor: None }, &figures);
+    scene.export(&mut scene.state(3, CycleReach { done: 1, cursor: None }, &figures));
+    let mut state = scene.state(3, CycleReach { done: 1, cursor: None }, &figures);
     let latest = state.reader().latest("leases").unwrap().unwrap();
     let intent = Intent { bucket: b"ab".to_vec(), deletes: 1, body: "{}".to_owned(), begun: true };
-    let progress = Progress {
+    let progress = PrefixProgress {
         prefix: 1,
         fence: 1,
         cursor: None,

@@ -6,11 +6,11 @@
 
 use super::checker::{JudgedShare, ShareChecker};
 use super::compare::{self, Tie};
-use super::note::Note;
-use super::quarantine::{Corrupt, Outcome, PutAway, Step};
+use super::note::QuarantineNote;
+use super::quarantine::{Corrupt, PutAway, QuarantineOutcome, QuarantineStep};
 use super::{Advisories, Quarantine, advisory, quarantine};
 use crate::job::Finding;
-use crate::job::scrub::{BucketSums, Checker, CycleMoment, FollowUp};
+use crate::job::scrub::{Checker, CycleMoment, FollowUp, ScrubSums};
 use crate::shown;
 use crate::store::ErrorCause;
 use crate::tahoe::store::TahoeBucket;
@@ -25,7 +25,7 @@ pub(super) const LEFT_IN_DOUBT: &str = ", so none of them is copied or moved for
 #[derive(Debug, Default)]
 pub struct Aftermath {
     /// What this cycle had moved away before a crash.
-    moved_before: Vec<Note>,
+    moved_before: Vec<QuarantineNote>,
     ties: Vec<Tie>,
     /// The place of the first share that was not looked at yet.
     next: usize,
@@ -92,8 +92,8 @@ impl Aftermath {
             }
         };
         match step {
-            Step::More(going) => self.current = Some((place, going)),
-            Step::End(outcome) => {
+            QuarantineStep::More(going) => self.current = Some((place, going)),
+            QuarantineStep::End(outcome) => {
                 if let Some(judged) = batch.get_mut(place) {
                     ended(judged, outcome, checker.settings.quarantine);
                 }
@@ -103,8 +103,8 @@ impl Aftermath {
     }
 
     /// Adds what is not of the batch to the sums.
-    pub(super) fn settle(self, checker: &ShareChecker, bucket: &TahoeBucket<'_>, sums: &mut BucketSums) {
-        for Note { read, size, findings, .. } in self.moved_before {
+    pub(super) fn settle(self, checker: &ShareChecker, bucket: &TahoeBucket<'_>, sums: &mut ScrubSums) {
+        for QuarantineNote { read, size, findings, .. } in self.moved_before {
             sums.add_put_away(read.unwrap_or(size), findings.into_iter().map(Finding::from));
         }
         self.ties.iter().for_each(|tie| sums.add_finding(checker.finding(bucket, None, &tie.flaw)));
@@ -117,7 +117,7 @@ fn begin(
     bucket: &TahoeBucket<'_>,
     judged: &mut JudgedShare,
     moment: CycleMoment,
-) -> Option<Step> {
+) -> Option<QuarantineStep> {
     let (settings, share) = (&checker.settings, judged.object.clone());
     let (name, number) = (share.name(), share.number().value());
     let stays = quarantine::leaves(settings, bucket, name);
@@ -146,11 +146,11 @@ fn begin(
     })
 }
 
-fn ended(judged: &mut JudgedShare, outcome: Outcome, quarantine: Quarantine) {
+fn ended(judged: &mut JudgedShare, outcome: QuarantineOutcome, quarantine: Quarantine) {
     match outcome {
-        Outcome::There { copied_bytes } => judged.dealt.quarantined = Some(copied_bytes),
-        Outcome::Failed(cause, error) => judged.dealt.errors.push((cause, error)),
-        Outcome::NoRoom(why) => {
+        QuarantineOutcome::There { copied_bytes } => judged.dealt.quarantined = Some(copied_bytes),
+        QuarantineOutcome::Failed(cause, error) => judged.dealt.errors.push((cause, error)),
+        QuarantineOutcome::NoRoom(why) => {
             let done = if quarantine == Quarantine::Move { "moved" } else { "copied" };
             let Some(read) = judged.read_mut() else { return };
             for flaw in &mut read.checked.flaws {

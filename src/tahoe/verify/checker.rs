@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::aftermath::Aftermath;
-use super::room::Room;
+use super::room::CopyRoom;
 use super::{Advisories, Quarantine, VerifySettings, compare};
 use crate::job::scrub::{
-    BucketSums, Checker, CycleMoment, Flaw, FollowUp, JudgedObject, Listed, ReadingKind, ScrubTally,
+    Checker, CycleMoment, Flaw, FollowUp, JudgedObject, Listed, ReadingKind, ScrubSums, ScrubTally,
 };
 use crate::job::{Counts, CycleView, Finding, Notes};
 use crate::shown;
@@ -28,12 +28,12 @@ pub(super) type JudgedShare = JudgedObject<ShareChecker>;
 pub struct ShareChecker {
     pub(super) settings: VerifySettings,
     /// What the copies of this cycle may take.
-    pub(super) room: Arc<Room>,
+    pub(super) room: Arc<CopyRoom>,
 }
 
 impl ShareChecker {
     pub(super) fn new(settings: VerifySettings) -> ShareChecker {
-        let room = Arc::new(Room::new(settings.quarantine_max_bytes));
+        let room = Arc::new(CopyRoom::new(settings.quarantine_max_bytes));
         ShareChecker { settings, room }
     }
 }
@@ -151,7 +151,7 @@ impl Checker for ShareChecker {
         aftermath.step(self, bucket, batch, moment, buffer)
     }
 
-    fn settle(&self, aftermath: Aftermath, bucket: &TahoeBucket<'_>, sums: &mut BucketSums) {
+    fn settle(&self, aftermath: Aftermath, bucket: &TahoeBucket<'_>, sums: &mut ScrubSums) {
         aftermath.settle(self, bucket, sums);
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::checker::JudgedShare;
 use crate::job::scrub::{Flaw, Span};
 use crate::shown;
-use crate::tahoe::check::Common;
+use crate::tahoe::check::CommonFields;
 use crate::tahoe::container::ShareType;
 use crate::tahoe::hash::{HASH_LEN, Hash};
 use crate::tahoe::region::Region;
@@ -20,9 +20,9 @@ const NAMES_LEN_MOST: usize = 2048;
 
 /// A share of which enough could be read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Member<'a> {
+pub(super) struct ComparedShare<'a> {
     pub name: &'a [u8],
-    pub common: &'a Common,
+    pub common: &'a CommonFields,
     pub share_type: ShareType,
     /// Whether it was found wanting by itself.
     pub has_flaws: bool,
@@ -30,7 +30,7 @@ pub(super) struct Member<'a> {
 
 /// What is odd in a bucket.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Odd {
+pub(super) struct OddBucket {
     /// Shares, by name.
     pub of_shares: Vec<(Vec<u8>, Flaw)>,
     /// What cannot be laid to any one share.
@@ -46,24 +46,24 @@ pub(super) struct Tie {
 }
 
 /// Compares the shares of a batch that could be read.
-pub(super) fn across_batch(batch: &[JudgedShare]) -> Odd {
+pub(super) fn across_batch(batch: &[JudgedShare]) -> OddBucket {
     let members = batch.iter().filter_map(|judged| {
         let checked = &judged.read()?.checked;
         let (common, share_type) = (checked.facts.common.as_ref()?, checked.facts.share_type?);
-        Some(Member { name: judged.name(), common, share_type, has_flaws: !checked.flaws.is_empty() })
+        Some(ComparedShare { name: judged.name(), common, share_type, has_flaws: !checked.flaws.is_empty() })
     });
     across(&members.collect::<Vec<_>>())
 }
 
 /// Compares all shares of a bucket.
-fn across(members: &[Member<'_>]) -> Odd {
-    let mut odd = Odd::default();
+fn across(members: &[ComparedShare<'_>]) -> OddBucket {
+    let mut odd = OddBucket::default();
     let kinds = agree(members, |m| (m.share_type == ShareType::Mutable).to_string().into_bytes());
     let tied = "some are mutable, some are not, and which are right cannot be told";
     kinds.tell(&mut odd, "are of one kind, this is of the other", tied, |_, _| (Region::Bucket, None));
     let of_kind = members.iter().copied().filter(|member| !odd.names(member));
     let (immutable, mutable): (Vec<_>, Vec<_>) =
-        of_kind.partition(|member| matches!(member.common, Common::Immutable { .. }));
+        of_kind.partition(|member| matches!(member.common, CommonFields::Immutable { .. }));
     let uebs = agree(&immutable, |m| ueb_of(m).0.to_vec());
     let tied = "its shares have different UEBs, and which is right cannot be told";
     uebs.tell(&mut odd, "have another UEB", tied, differing_ueb);
@@ -71,9 +71,9 @@ fn across(members: &[Member<'_>]) -> Odd {
     let keys = agree(&mutable, |m| part_of(m, Region::PublicKey).map_or(Vec::new(), |(_, hash)| hash.to_vec()));
     let what = "its shares are of files with different keys, and which is right cannot be told";
     keys.tell(&mut odd, "have another public key: this one is of another file", what, |_, _| (Region::Bucket, None));
-    let mut versions: BTreeMap<(u64, Hash), Vec<Member<'_>>> = BTreeMap::new();
+    let mut versions: BTreeMap<(u64, Hash), Vec<ComparedShare<'_>>> = BTreeMap::new();
     for member in mutable.into_iter().filter(|member| !odd.names(member)) {
-        if let Common::Mutable { version, .. } = member.common {
+        if let CommonFields::Mutable { version, .. } = member.common {
             versions.entry(*version).or_default().push(member);
         }
     }
@@ -88,9 +88,9 @@ fn across(members: &[Member<'_>]) -> Odd {
     odd
 }
 
-impl Odd {
+impl OddBucket {
     /// Whether a share was found odd: then it has no more to say, and nothing more is said of it.
-    fn names(&self, member: &Member<'_>) -> bool {
+    fn names(&self, member: &ComparedShare<'_>) -> bool {
         self.of_shares.iter().any(|(name, _)| name == member.name)
     }
 }
@@ -98,13 +98,13 @@ impl Odd {
 /// Shares by what they say.
 struct Agreement<'a> {
     /// Those of the largest group, if it is more than half.
-    normal: Option<Vec<Member<'a>>>,
+    normal: Option<Vec<ComparedShare<'a>>>,
     /// Sound shares that say something else; all sound ones, where there is no such group.
-    others: Vec<Member<'a>>,
+    others: Vec<ComparedShare<'a>>,
 }
 
-fn agree<'a>(members: &[Member<'a>], say: impl Fn(&Member<'a>) -> Vec<u8>) -> Agreement<'a> {
-    let mut groups: BTreeMap<Vec<u8>, Vec<Member<'a>>> = BTreeMap::new();
+fn agree<'a>(members: &[ComparedShare<'a>], say: impl Fn(&ComparedShare<'a>) -> Vec<u8>) -> Agreement<'a> {
+    let mut groups: BTreeMap<Vec<u8>, Vec<ComparedShare<'a>>> = BTreeMap::new();
     for member in members {
         groups.entry(say(member)).or_default().push(*member);
     }
@@ -112,7 +112,8 @@ fn agree<'a>(members: &[Member<'a>], say: impl Fn(&Member<'a>) -> Vec<u8>) -> Ag
     let all: usize = groups.values().map(Vec::len).sum();
     let largest = groups.iter().find(|(_, group)| 2 * group.len() > all).map(|(key, _)| key.clone());
     let normal = largest.and_then(|key| groups.remove(&key));
-    let mut others: Vec<Member<'a>> = groups.into_values().flatten().filter(|member| !member.has_flaws).collect();
+    let mut others: Vec<ComparedShare<'a>> =
+        groups.into_values().flatten().filter(|member| !member.has_flaws).collect();
     others.sort_unstable_by_key(|member| member.name);
     Agreement { normal, others }
 }
@@ -122,10 +123,10 @@ impl Agreement<'_> {
     /// `place` says where a share differs from another.
     fn tell(
         &self,
-        odd: &mut Odd,
+        odd: &mut OddBucket,
         said: &str,
         tied: &str,
-        place: impl Fn(&Member<'_>, &Member<'_>) -> (Region, Option<Span>),
+        place: impl Fn(&ComparedShare<'_>, &ComparedShare<'_>) -> (Region, Option<Span>),
     ) {
         if let Some(normal) = &self.normal {
             for member in &self.others {
@@ -159,25 +160,25 @@ impl Agreement<'_> {
     }
 }
 
-fn ueb_of<'a>(member: &Member<'a>) -> (&'a [u8], u64) {
+fn ueb_of<'a>(member: &ComparedShare<'a>) -> (&'a [u8], u64) {
     match member.common {
-        Common::Immutable { ueb, at } => (ueb, *at),
-        Common::Mutable { .. } => (&[], 0),
+        CommonFields::Immutable { ueb, at } => (ueb, *at),
+        CommonFields::Mutable { .. } => (&[], 0),
     }
 }
 
-fn part_of(member: &Member<'_>, region: Region) -> Option<(Span, Hash)> {
+fn part_of(member: &ComparedShare<'_>, region: Region) -> Option<(Span, Hash)> {
     match member.common {
-        Common::Mutable { parts, .. } => {
+        CommonFields::Mutable { parts, .. } => {
             parts.iter().find(|(r, ..)| *r == region).map(|(_, span, hash)| (*span, *hash))
         }
-        Common::Immutable { .. } => None,
+        CommonFields::Immutable { .. } => None,
     }
 }
 
 /// Where a UEB differs from another: at most in the hash that nothing else in a share agrees with, or so that it is of another
 /// file, all by itself in order.
-fn differing_ueb(member: &Member<'_>, other: &Member<'_>) -> (Region, Option<Span>) {
+fn differing_ueb(member: &ComparedShare<'_>, other: &ComparedShare<'_>) -> (Region, Option<Span>) {
     let ((ueb, at), (other, _)) = (ueb_of(member), ueb_of(other));
     let of_another_file = (Region::Bucket, None);
     let Some(hash) = Ueb::crypttext_hash_at(ueb).filter(|_| ueb.len() == other.len()) else { return of_another_file };
@@ -194,23 +195,23 @@ fn differing_ueb(member: &Member<'_>, other: &Member<'_>) -> (Region, Option<Spa
 mod tests {
     use super::*;
 
-    fn mutable(version: u64, key: u8, private: u8) -> Common {
+    fn mutable(version: u64, key: u8, private: u8) -> CommonFields {
         let part = |region, byte: u8| (region, Span::new(1, 2), [byte; 32]);
         let parts = vec![part(Region::PublicKey, key), part(Region::PrivateKey, private)];
-        Common::Mutable { version: (version, [0; 32]), parts }
+        CommonFields::Mutable { version: (version, [0; 32]), parts }
     }
 
-    fn odd_of(all: &[Common]) -> Odd {
+    fn odd_of(all: &[CommonFields]) -> OddBucket {
         odd_with(&all.iter().map(|common| (common, false)).collect::<Vec<_>>())
     }
 
     /// What is odd in shares that are corrupt by themselves, or not.
-    fn odd_with(all: &[(&Common, bool)]) -> Odd {
+    fn odd_with(all: &[(&CommonFields, bool)]) -> OddBucket {
         let names: Vec<Vec<u8>> = (0..all.len()).map(|i| i.to_string().into_bytes()).collect();
         let member = |(&(common, has_flaws), name)| {
             let share_type =
-                if matches!(common, &Common::Mutable { .. }) { ShareType::Mutable } else { ShareType::Immutable };
-            Member { name, common, share_type, has_flaws }
+                if matches!(common, &CommonFields::Mutable { .. }) { ShareType::Mutable } else { ShareType::Immutable };
+            ComparedShare { name, common, share_type, has_flaws }
         };
         across(&all.iter().zip(names.iter().map(Vec::as_slice)).map(member).collect::<Vec<_>>())
     }
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn three_show_which_is_odd_and_two_that_one_is() {
         let good = mutable(1, 1, 1);
-        assert_eq!(odd_of(&[good.clone(), good.clone()]), Odd::default());
+        assert_eq!(odd_of(&[good.clone(), good.clone()]), OddBucket::default());
         let odd = odd_of(&[good.clone(), mutable(1, 1, 9), good.clone()]);
         let [(name, flaw)] = &odd.of_shares[..] else { panic!("{odd:?}") };
         assert_eq!(
@@ -237,8 +238,8 @@ mod tests {
     #[test]
     fn a_corrupt_share_is_no_suspect_and_a_witness_only_beside_a_sound_one() {
         let (one, other) = (mutable(1, 1, 1), mutable(1, 1, 9));
-        let found = |all: &[(&Common, bool)]| {
-            let Odd { of_shares, ties } = odd_with(all);
+        let found = |all: &[(&CommonFields, bool)]| {
+            let OddBucket { of_shares, ties } = odd_with(all);
             let names: Vec<_> = of_shares.into_iter().map(|(name, _)| name).collect();
             (names.concat(), ties.into_iter().flat_map(|tie| tie.names).collect::<Vec<_>>().concat())
         };
@@ -258,9 +259,9 @@ mod tests {
     fn the_region_of_a_tie_is_the_same_whichever_share_is_wrong() {
         let ueb = |byte: u8, size: &str| {
             let ueb = [b"crypttext_hash:32:".to_vec(), vec![byte; 32], format!(",size:{size},").into_bytes()].concat();
-            Common::Immutable { ueb, at: 9 }
+            CommonFields::Immutable { ueb, at: 9 }
         };
-        let region = |all: &[Common]| odd_of(all).ties.iter().map(|tie| tie.flaw.region).collect::<Vec<_>>();
+        let region = |all: &[CommonFields]| odd_of(all).ties.iter().map(|tie| tie.flaw.region).collect::<Vec<_>>();
         let (one, hash, file) = (ueb(1, "1:5"), ueb(2, "1:5"), ueb(1, "1:6"));
         assert_eq!(region(&[one.clone(), hash.clone()]), [Region::UebCrypttextHash]);
         assert_eq!(region(&[hash.clone(), one.clone()]), [Region::UebCrypttextHash]);
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn versions_may_differ_but_not_in_their_key() {
-        assert_eq!(odd_of(&[mutable(1, 1, 1), mutable(2, 1, 2)]), Odd::default());
+        assert_eq!(odd_of(&[mutable(1, 1, 1), mutable(2, 1, 2)]), OddBucket::default());
         let odd = odd_of(&[mutable(1, 1, 1), mutable(1, 1, 1), mutable(2, 7, 1)]);
         assert_eq!(
             odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(),
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_share_of_the_other_kind_is_in_the_wrong_bucket() {
-        let immutable = Common::Immutable { ueb: b"u".to_vec(), at: 9 };
+        let immutable = CommonFields::Immutable { ueb: b"u".to_vec(), at: 9 };
         let odd = odd_of(&[mutable(1, 1, 1), immutable.clone(), mutable(1, 1, 1)]);
         assert_eq!(
             odd.of_shares.iter().map(|(n, f)| (&n[..], f.region)).collect::<Vec<_>>(),

@@ -84,24 +84,24 @@ fn why_it_cannot_be(folder: &Path) -> Option<String> {
 
 /// The folder for the shares of a bucket, held.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct QuarantinePlace {
     pub folder: HeldFolder,
     /// The folders that were made for it, each with the one that it is in, the outermost first.
     made: Vec<(HeldFolder, Vec<u8>)>,
 }
 
-impl Place {
+impl QuarantinePlace {
     /// Makes what is missing of it.
     ///
     /// # Errors
     /// If it cannot be made, is reached through a link, or lies among the shares; nothing is left of it then.
-    pub fn make(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> io::Result<Place> {
+    pub fn make(settings: &VerifySettings, bucket: &TahoeBucket<'_>) -> io::Result<QuarantinePlace> {
         let named = |e: io::Error| {
             let folder = shown::path(&path(settings, bucket));
             explained(e.kind(), ErrorCause::of(&e), format!("folder {folder}: {e}"))
         };
         let (above, names) = top_of(settings, bucket).map_err(named)?;
-        let mut place = Place { folder: above, made: Vec::new() };
+        let mut place = QuarantinePlace { folder: above, made: Vec::new() };
         let names = names.into_iter().chain([bucket.prefix().to_vec(), bucket.name().to_vec()]);
         let made = place.check(bucket).and_then(|()| {
             names.into_iter().try_for_each(|name| place.enter(name).map_err(|e| advised(settings, e)))?;

@@ -17,9 +17,11 @@ mod spelling;
 mod stretch;
 
 use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
 
 pub use checker::ShareChecker;
-pub use quarantine::Quarantine;
 #[cfg(feature = "cli")]
 pub(crate) use spelling::{PARTIAL, VerifyArgs, VerifyText};
 
@@ -30,6 +32,40 @@ pub const QUARANTINE_MAX_BYTES: u64 = 1 << 30;
 
 /// How much of a disk copies of corrupt shares leave free, in percent, unless told otherwise.
 pub const FREE_PERCENT: u8 = 5;
+
+/// What is done with corrupt shares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename = "quarantine", rename_all = "snake_case")]
+pub enum Quarantine {
+    /// They stay where they are. The default.
+    #[default]
+    None,
+    /// A copy is kept in the quarantine folder.
+    Copy,
+    /// They are moved there. Only while the node is stopped: it may be serving or changing them.
+    Move,
+}
+
+impl Quarantine {
+    /// As people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quarantine::None => "none",
+            Quarantine::Copy => "copy",
+            Quarantine::Move => "move",
+        }
+    }
+}
+
+impl FromStr for Quarantine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Quarantine, String> {
+        let all = [Quarantine::None, Quarantine::Copy, Quarantine::Move];
+        let found = all.into_iter().find(|q| q.as_str() == text);
+        found.ok_or_else(|| format!("quarantine must be none, copy or move, not {text:?}"))
+    }
+}
 
 /// Whether Tahoe's corruption advisories are written for corrupt shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -18,7 +18,7 @@ const NOTE_LEN_MOST: u64 = 1 << 20;
 
 /// What lies beside a share in quarantine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(super) struct QuarantineNote {
     /// The moment that counted as now in the cycle, in seconds since 1970.
     pub now: f64,
     /// When the cycle began by the clock, likewise: with `now` it tells which one it was. Older notes do not say so.
@@ -36,14 +36,14 @@ pub(super) struct Note {
     pub findings: Vec<ShareFinding>,
 }
 
-impl Note {
+impl QuarantineNote {
     /// Whether it was written in this cycle.
     pub fn is_of_cycle(&self, moment: CycleMoment) -> bool {
         self.now == moment.now && self.began.is_none_or(|began| began == moment.began)
     }
 
     /// Reads the note of a share, if there is one of ours.
-    pub fn of(folder: &HeldFolder, share: &[u8]) -> Option<Note> {
+    pub fn of(folder: &HeldFolder, share: &[u8]) -> Option<QuarantineNote> {
         serde_json::from_slice(&read(folder, &name(share))?).ok()
     }
 
@@ -57,7 +57,7 @@ impl Note {
     /// Whether this note may take the place of the one beside a share that is there: it is ours, or there is none.
     pub fn may_replace_at(&self, folder: &HeldFolder, share: &[u8]) -> io::Result<bool> {
         Ok(folder.is_free(&draft(&name(share)))?
-            && (folder.is_free(&name(share))? || Note::of(folder, share).is_some()))
+            && (folder.is_free(&name(share))? || QuarantineNote::of(folder, share).is_some()))
     }
 
     /// Writes it, before its share comes. What a crash has left of one goes.
@@ -93,9 +93,9 @@ impl Note {
     /// Whether a note stands there that a crash has left without its share: this one, or one beside a draft, whichever cycle it
     /// was.
     fn was_left_at(&self, folder: &HeldFolder, share: &[u8]) -> io::Result<bool> {
-        let Some(there) = Note::of(folder, share) else { return Ok(false) };
+        let Some(there) = QuarantineNote::of(folder, share) else { return Ok(false) };
         // A share that is renamed has no hash yet when its name is looked for.
-        let texts = [&there, self].map(|note| serde_json::to_vec(&Note { hash: None, ..note.clone() }).ok());
+        let texts = [&there, self].map(|note| serde_json::to_vec(&QuarantineNote { hash: None, ..note.clone() }).ok());
         Ok((texts[0].is_some() && texts[0] == texts[1]) || !folder.is_free(&draft(share))?)
     }
 }

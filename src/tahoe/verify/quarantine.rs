@@ -13,16 +13,15 @@ use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::folder::Place;
-use super::note::{Note, draft, sync_new};
-use super::room::{Reserved, Room, Spared};
-use super::stretch::{BLOCK_LEN, Stretch, Stretches};
-use super::{VerifySettings, folder};
+use super::folder::QuarantinePlace;
+use super::note::{QuarantineNote, draft, sync_new};
+use super::room::{CopyRoom, DiskReserve, Reserved};
+use super::stretch::{BLOCK_LEN, HashProgress, Stretches};
+use super::{Quarantine, VerifySettings, folder};
 use crate::calls::fstat;
 use crate::job::Finding;
 use crate::job::scrub::CycleMoment;
@@ -38,39 +37,6 @@ const NAMES_MOST: u32 = 1000;
 /// So many bytes of a copy wait for the disk at most, or the last of its steps would have to wait for all of them.
 const UNSYNCED_MOST: u64 = 8 << 20;
 
-/// What is done with corrupt shares.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Quarantine {
-    /// They stay where they are. The default.
-    #[default]
-    None,
-    /// A copy is kept in the quarantine folder.
-    Copy,
-    /// They are moved there. Only while the node is stopped: it may be serving or changing them.
-    Move,
-}
-
-impl Quarantine {
-    /// As people write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Quarantine::None => "none",
-            Quarantine::Copy => "copy",
-            Quarantine::Move => "move",
-        }
-    }
-}
-
-impl FromStr for Quarantine {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Quarantine, String> {
-        let all = [Quarantine::None, Quarantine::Copy, Quarantine::Move];
-        let found = all.into_iter().find(|q| q.as_str() == text);
-        found.ok_or_else(|| format!("quarantine must be none, copy or move, not {text:?}"))
-    }
-}
-
 /// A corrupt share, as it was when it was read.
 pub(super) struct Corrupt<'a> {
     pub name: &'a [u8],
@@ -83,7 +49,7 @@ pub(super) struct Corrupt<'a> {
 
 /// What has become of a share that was to be put away.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum QuarantineOutcome {
     /// It lies there now, and of that so many bytes were copied in this cycle.
     There { copied_bytes: u64 },
     /// It stays where it is, since there is no room for a copy, for this reason.
@@ -93,9 +59,9 @@ pub(super) enum Outcome {
 }
 
 /// Whether there is more to do for a share.
-pub(super) enum Step {
+pub(super) enum QuarantineStep {
     More(Box<PutAway>),
-    End(Outcome),
+    End(QuarantineOutcome),
 }
 
 /// A share on its way to quarantine. Goes along from slice to slice; is never saved.
@@ -106,46 +72,46 @@ pub(super) struct PutAway {
     name: Vec<u8>,
     size: u64,
     stamp: Stamp,
-    note: Note,
+    note: QuarantineNote,
     free_percent: u8,
     /// The bucket, held.
     bucket: HeldFolder,
-    place: Place,
-    stage: Stage,
+    place: QuarantinePlace,
+    stage: QuarantineStage,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum QuarantineStage {
     /// Its hash is wanted: for its note, or since copies of its size are there: their names with their notes.
-    Hash { share: Stretches, copies: Vec<(Vec<u8>, Note)> },
+    Hash { share: Stretches, copies: Vec<(Vec<u8>, QuarantineNote)> },
     /// It is to be moved, and this copy is to be read once more, before it stands for the share.
     Check { copy: Stretches, name: Vec<u8>, hash: String },
     /// It has to get a new name there.
     Bring,
     /// It is being copied.
-    Copy(Copying),
+    Copy(CopyInWork),
 }
 
 #[derive(Debug)]
-struct Copying {
+struct CopyInWork {
     share: Stretches,
     target: Vec<u8>,
     to: File,
     reserved: Reserved,
-    spared: Spared,
+    spared: DiskReserve,
     copied_bytes: u64,
     unsynced_bytes: u64,
 }
 
 /// Why a step went no further.
-enum Ended {
-    With(Outcome),
+enum StepEnd {
+    With(QuarantineOutcome),
     By(io::Error),
 }
 
-impl From<io::Error> for Ended {
-    fn from(e: io::Error) -> Ended {
-        Ended::By(e)
+impl From<io::Error> for StepEnd {
+    fn from(e: io::Error) -> StepEnd {
+        StepEnd::By(e)
     }
 }
 
@@ -161,24 +127,31 @@ pub(super) fn begin(
     bucket: &TahoeBucket<'_>,
     corrupt: &Corrupt<'_>,
     moment: CycleMoment,
-) -> Step {
+) -> QuarantineStep {
     let asks = settings.quarantine == Quarantine::Move;
     let node = if asks { bucket.running_node() } else { None };
     if let Some(node) = node.filter(|node| node.forbids(settings.node_stopped)) {
-        return Step::End(Outcome::Failed(ErrorCause::Other, format!("not moved to quarantine: {node}")));
+        return QuarantineStep::End(QuarantineOutcome::Failed(
+            ErrorCause::Other,
+            format!("not moved to quarantine: {node}"),
+        ));
     }
     match PutAway::new(settings, bucket, corrupt, moment) {
-        Ok(begun) => Step::More(Box::new(begun)),
-        Err(e) => Step::End(failed(settings.quarantine, &e)),
+        Ok(begun) => QuarantineStep::More(Box::new(begun)),
+        Err(e) => QuarantineStep::End(failed(settings.quarantine, &e)),
     }
 }
 
-fn failed(quarantine: Quarantine, e: &io::Error) -> Outcome {
-    Outcome::Failed(ErrorCause::of(e), format!("cannot {} share to quarantine: {e}", quarantine.as_str()))
+fn failed(quarantine: Quarantine, e: &io::Error) -> QuarantineOutcome {
+    QuarantineOutcome::Failed(ErrorCause::of(e), format!("cannot {} share to quarantine: {e}", quarantine.as_str()))
 }
 
 /// What is known of shares that this cycle has moved away already, before a crash made it forget the bucket.
-pub(super) fn moved_before(settings: &VerifySettings, bucket: &TahoeBucket<'_>, moment: CycleMoment) -> Vec<Note> {
+pub(super) fn moved_before(
+    settings: &VerifySettings,
+    bucket: &TahoeBucket<'_>,
+    moment: CycleMoment,
+) -> Vec<QuarantineNote> {
     // What cannot be opened holds nothing that was moved there.
     let Ok(folder) = folder::open(settings, bucket) else { return Vec::new() };
     let names = folder.names(NAMES_MOST as usize).unwrap_or_default();
@@ -188,7 +161,7 @@ pub(super) fn moved_before(settings: &VerifySettings, bucket: &TahoeBucket<'_>, 
         // A move that was not finished: the share is met again in its bucket. A number may stand behind its name.
         let name = share.split(|byte| *byte == b'.').next().unwrap_or_default();
         let is_here = || bucket.has(name);
-        let note = Note::of(&folder, share).filter(|note| note.is_of_cycle(moment) && note.how == "move")?;
+        let note = QuarantineNote::of(&folder, share).filter(|note| note.is_of_cycle(moment) && note.how == "move")?;
         (folder.file_len(share).ok()?.is_some() && !is_here()).then_some(note)
     });
     known.collect()
@@ -205,9 +178,9 @@ impl PutAway {
         let (how, findings) =
             (settings.quarantine.as_str().to_owned(), corrupt.findings.iter().map(ShareFinding::from).collect());
         let (began, read) = (Some(moment.began), Some(corrupt.read));
-        let note = Note { now: moment.now, began, how, size, read, hash: None, findings };
+        let note = QuarantineNote { now: moment.now, began, how, size, read, hash: None, findings };
         let (quarantine, name, held) = (settings.quarantine, corrupt.name.to_vec(), bucket.for_change()?);
-        let (place, free_percent) = (Place::make(settings, bucket)?, settings.free_percent);
+        let (place, free_percent) = (QuarantinePlace::make(settings, bucket)?, settings.free_percent);
         let mut begun = PutAway {
             quarantine,
             moment,
@@ -218,7 +191,7 @@ impl PutAway {
             free_percent,
             bucket: held,
             place,
-            stage: Stage::Bring,
+            stage: QuarantineStage::Bring,
         };
         let stage = begun.first_stage();
         match stage {
@@ -233,37 +206,42 @@ impl PutAway {
         }
     }
 
-    fn first_stage(&self) -> io::Result<Stage> {
+    fn first_stage(&self) -> io::Result<QuarantineStage> {
         let copies = self.copies()?;
         let share = self.source()?;
-        Ok(if copies.is_empty() { Stage::Bring } else { Stage::Hash { share, copies } })
+        Ok(if copies.is_empty() { QuarantineStage::Bring } else { QuarantineStage::Hash { share, copies } })
     }
 
     /// Does the next part of the work: a buffer full at most.
-    pub fn step(mut self: Box<Self>, room: &Arc<Room>, bucket: &TahoeBucket<'_>, buffer: &mut [u8]) -> Step {
-        let stage = std::mem::replace(&mut self.stage, Stage::Bring);
+    pub fn step(
+        mut self: Box<Self>,
+        room: &Arc<CopyRoom>,
+        bucket: &TahoeBucket<'_>,
+        buffer: &mut [u8],
+    ) -> QuarantineStep {
+        let stage = std::mem::replace(&mut self.stage, QuarantineStage::Bring);
         let next = match stage {
-            Stage::Hash { share, copies } => self.hash(share, copies, room, buffer),
-            Stage::Check { copy, name, hash } => self.check(copy, name, hash, buffer),
-            Stage::Bring => self.bring(room, bucket),
-            Stage::Copy(copying) => self.copy(copying, buffer),
+            QuarantineStage::Hash { share, copies } => self.hash(share, copies, room, buffer),
+            QuarantineStage::Check { copy, name, hash } => self.check(copy, name, hash, buffer),
+            QuarantineStage::Bring => self.bring(room, bucket),
+            QuarantineStage::Copy(copying) => self.copy(copying, buffer),
         };
         let ended = match next {
             Ok(stage) => {
                 self.stage = stage;
-                return Step::More(self);
+                return QuarantineStep::More(self);
             }
             Err(ended) => ended,
         };
         let outcome = match ended {
-            Ended::With(outcome) => outcome,
-            Ended::By(e) => failed(self.quarantine, &e),
+            StepEnd::With(outcome) => outcome,
+            StepEnd::By(e) => failed(self.quarantine, &e),
         };
-        if !matches!(outcome, Outcome::There { .. }) {
+        if !matches!(outcome, QuarantineOutcome::There { .. }) {
             let PutAway { place, .. } = *self;
             place.undo();
         }
-        Step::End(outcome)
+        QuarantineStep::End(outcome)
     }
 
     /// The share, opened, if it still is the one that was read.
@@ -291,13 +269,13 @@ impl PutAway {
     }
 
     /// The copies of this size that have a note of ours with a hash.
-    fn copies(&self) -> io::Result<Vec<(Vec<u8>, Note)>> {
+    fn copies(&self) -> io::Result<Vec<(Vec<u8>, QuarantineNote)>> {
         let folder = &self.place.folder;
         let mut copies = Vec::new();
         for name in self.names() {
             match folder.file_len(&name)? {
                 Some(len) if len == self.size => {
-                    let note = Note::of(folder, &name).filter(|note| note.size == len && note.hash.is_some());
+                    let note = QuarantineNote::of(folder, &name).filter(|note| note.size == len && note.hash.is_some());
                     copies.extend(note.map(|note| (name, note)));
                 }
                 None if self.note.may_stand_at(folder, &name)? && folder.is_free(&name)? => break,
@@ -321,11 +299,13 @@ impl PutAway {
     fn hash(
         &mut self,
         mut share: Stretches,
-        mut copies: Vec<(Vec<u8>, Note)>,
-        room: &Arc<Room>,
+        mut copies: Vec<(Vec<u8>, QuarantineNote)>,
+        room: &Arc<CopyRoom>,
         buffer: &mut [u8],
-    ) -> Result<Stage, Ended> {
-        let Stretch::End(hash) = share.step(buffer, |_, _| Ok(()))? else { return Ok(Stage::Hash { share, copies }) };
+    ) -> Result<QuarantineStage, StepEnd> {
+        let HashProgress::End(hash) = share.step(buffer, |_, _| Ok(()))? else {
+            return Ok(QuarantineStage::Hash { share, copies });
+        };
         let (folder, moves) = (&self.place.folder, self.quarantine == Quarantine::Move);
         self.note.hash = Some(hash.clone());
         copies.retain(|(_, note)| note.hash.as_ref() == Some(&hash));
@@ -335,32 +315,38 @@ impl PutAway {
                 // One of this cycle was made before a crash, and not counted.
                 let copied_bytes = if note.is_of_cycle(self.moment) { allotted(&copy)? } else { 0 };
                 room.count(copied_bytes);
-                return Err(Ended::With(Outcome::There { copied_bytes }));
+                return Err(StepEnd::With(QuarantineOutcome::There { copied_bytes }));
             }
             if self.note.may_replace_at(folder, &name)? {
-                return Ok(Stage::Check { copy: Stretches::of(copy, self.size), name, hash });
+                return Ok(QuarantineStage::Check { copy: Stretches::of(copy, self.size), name, hash });
             }
         }
-        Ok(Stage::Bring)
+        Ok(QuarantineStage::Bring)
     }
 
     /// Lets a copy stand for the share, if it still is what its note says.
-    fn check(&mut self, mut copy: Stretches, name: Vec<u8>, hash: String, buffer: &mut [u8]) -> Result<Stage, Ended> {
-        let Stretch::End(found) = copy.step(buffer, |_, _| Ok(()))? else {
-            return Ok(Stage::Check { copy, name, hash });
+    fn check(
+        &mut self,
+        mut copy: Stretches,
+        name: Vec<u8>,
+        hash: String,
+        buffer: &mut [u8],
+    ) -> Result<QuarantineStage, StepEnd> {
+        let HashProgress::End(found) = copy.step(buffer, |_, _| Ok(()))? else {
+            return Ok(QuarantineStage::Check { copy, name, hash });
         };
         if found != hash {
-            return Ok(Stage::Bring);
+            return Ok(QuarantineStage::Bring);
         }
         self.note.replace(&self.place.folder, &name)?;
         // Whoever put it there may not have seen to that.
         copy.file().sync_all()?;
         self.unlink()?;
-        Err(Ended::With(Outcome::There { copied_bytes: 0 }))
+        Err(StepEnd::With(QuarantineOutcome::There { copied_bytes: 0 }))
     }
 
     /// Renames the share, or begins to copy it.
-    fn bring(&mut self, room: &Arc<Room>, bucket: &TahoeBucket<'_>) -> Result<Stage, Ended> {
+    fn bring(&mut self, room: &Arc<CopyRoom>, bucket: &TahoeBucket<'_>) -> Result<QuarantineStage, StepEnd> {
         let target = self.free_name()?;
         let folder = &self.place.folder;
         let named = |e: io::Error| {
@@ -369,9 +355,9 @@ impl PutAway {
         if self.quarantine == Quarantine::Move {
             self.note.write(folder, &target).map_err(named)?;
             match self.rename(&target) {
-                Ok(()) => return Err(Ended::With(Outcome::There { copied_bytes: 0 })),
+                Ok(()) => return Err(StepEnd::With(QuarantineOutcome::There { copied_bytes: 0 })),
                 Err(e) => {
-                    Note::take_back(folder, &target);
+                    QuarantineNote::take_back(folder, &target);
                     // Another file system.
                     if e.raw_os_error() != Some(Errno::XDEV.raw_os_error()) {
                         return Err(e.into());
@@ -380,17 +366,25 @@ impl PutAway {
             }
         }
         let share = self.source()?;
-        let no_room = |why| Ended::With(Outcome::NoRoom(why));
+        let no_room = |why| StepEnd::With(QuarantineOutcome::NoRoom(why));
         let takes_bytes = allotted(share.file())?;
         let reserved = room.reserve(takes_bytes).map_err(no_room)?;
-        let spared = Spared::on(folder, self.free_percent, bucket.site())?;
+        let spared = DiskReserve::on(folder, self.free_percent, bucket.site())?;
         spared.allows(takes_bytes, folder)?.map_err(no_room)?;
         if self.note.hash.is_none() {
-            return Ok(Stage::Hash { share, copies: Vec::new() });
+            return Ok(QuarantineStage::Hash { share, copies: Vec::new() });
         }
         self.note.write(folder, &target).map_err(named)?;
-        let to = folder.create(&draft(&target)).inspect_err(|_| Note::take_back(folder, &target))?;
-        Ok(Stage::Copy(Copying { share, target, to, reserved, spared, copied_bytes: 0, unsynced_bytes: 0 }))
+        let to = folder.create(&draft(&target)).inspect_err(|_| QuarantineNote::take_back(folder, &target))?;
+        Ok(QuarantineStage::Copy(CopyInWork {
+            share,
+            target,
+            to,
+            reserved,
+            spared,
+            copied_bytes: 0,
+            unsynced_bytes: 0,
+        }))
     }
 
     fn rename(&self, target: &[u8]) -> io::Result<()> {
@@ -401,35 +395,35 @@ impl PutAway {
         self.bucket.sync()
     }
 
-    fn copy(&mut self, mut copying: Copying, buffer: &mut [u8]) -> Result<Stage, Ended> {
+    fn copy(&mut self, mut copying: CopyInWork, buffer: &mut [u8]) -> Result<QuarantineStage, StepEnd> {
         let folder = &self.place.folder;
         let hash = match self.copy_on(&mut copying, buffer) {
-            Ok(None) => return Ok(Stage::Copy(copying)),
+            Ok(None) => return Ok(QuarantineStage::Copy(copying)),
             Ok(Some(hash)) => hash,
             Err(e) => {
-                Note::take_back(folder, &copying.target);
+                QuarantineNote::take_back(folder, &copying.target);
                 return Err(e);
             }
         };
-        let Copying { share, target, to, reserved, copied_bytes, .. } = copying;
+        let CopyInWork { share, target, to, reserved, copied_bytes, .. } = copying;
         let is_it = || if self.note.hash.as_ref() == Some(&hash) { self.check_unchanged() } else { Err(changed()) };
         let come = like(share.file(), &to, self.size).and_then(|()| is_it()).and_then(|()| {
             folder.rename(&draft(&target), &target)?;
             folder.sync()
         });
-        come.inspect_err(|_| Note::take_back(folder, &target))?;
+        come.inspect_err(|_| QuarantineNote::take_back(folder, &target))?;
         reserved.keep(copied_bytes);
         if self.quarantine == Quarantine::Move {
             self.unlink()?;
         }
-        Err(Ended::With(Outcome::There { copied_bytes }))
+        Err(StepEnd::With(QuarantineOutcome::There { copied_bytes }))
     }
 
     /// Copies a buffer full; gives the hash when all is copied.
-    fn copy_on(&self, copying: &mut Copying, buffer: &mut [u8]) -> Result<Option<String>, Ended> {
-        let Copying { share, to, reserved, spared, copied_bytes, unsynced_bytes, .. } = copying;
+    fn copy_on(&self, copying: &mut CopyInWork, buffer: &mut [u8]) -> Result<Option<String>, StepEnd> {
+        let CopyInWork { share, to, reserved, spared, copied_bytes, unsynced_bytes, .. } = copying;
         // Others write to the disk as well.
-        let no_room = |why| Ended::With(Outcome::NoRoom(why));
+        let no_room = |why| StepEnd::With(QuarantineOutcome::NoRoom(why));
         let at_once = (buffer.len() as u64).min(self.size);
         spared.allows(at_once, &self.place.folder)?.map_err(no_room)?;
         let mut beyond = None;
@@ -453,8 +447,8 @@ impl PutAway {
             *unsynced_bytes = 0;
         }
         match step? {
-            Stretch::More => Ok(None),
-            Stretch::End(hash) => Ok(Some(hash)),
+            HashProgress::More => Ok(None),
+            HashProgress::End(hash) => Ok(Some(hash)),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::tahoe::store::Site;
 
 /// What the copies of one cycle may take.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct CopyRoom {
     max_bytes: u64,
     used_bytes: AtomicU64,
 }
@@ -22,13 +22,13 @@ pub(super) struct Room {
 /// A part of it, for one copy. Dropping it gives back what the copy has not come to.
 #[derive(Debug)]
 pub(super) struct Reserved {
-    room: Arc<Room>,
+    room: Arc<CopyRoom>,
     bytes: u64,
 }
 
-impl Room {
-    pub fn new(max_bytes: u64) -> Room {
-        Room { max_bytes, used_bytes: AtomicU64::new(0) }
+impl CopyRoom {
+    pub fn new(max_bytes: u64) -> CopyRoom {
+        CopyRoom { max_bytes, used_bytes: AtomicU64::new(0) }
     }
 
     /// A cycle begins, or goes on, of which so many bytes were copied before.
@@ -45,7 +45,7 @@ impl Room {
     ///
     /// # Errors
     /// That they are not left, in words.
-    pub fn reserve(self: &Arc<Room>, bytes: u64) -> Result<Reserved, String> {
+    pub fn reserve(self: &Arc<CopyRoom>, bytes: u64) -> Result<Reserved, String> {
         let mut reserved = Reserved { room: self.clone(), bytes: 0 };
         reserved.grow_to(bytes).map(|()| reserved)
     }
@@ -55,10 +55,10 @@ impl Reserved {
     /// Sees to it that so many bytes are reserved in all.
     ///
     /// # Errors
-    /// As [`Room::reserve`].
+    /// As [`CopyRoom::reserve`].
     pub fn grow_to(&mut self, bytes: u64) -> Result<(), String> {
         let more = bytes.saturating_sub(self.bytes);
-        let Room { max_bytes, used_bytes } = &*self.room;
+        let CopyRoom { max_bytes, used_bytes } = &*self.room;
         let taken = used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(more).filter(|used| more == 0 || used <= max_bytes)
         });
@@ -89,24 +89,24 @@ impl Drop for Reserved {
 
 /// What is to stay free of the disk that a quarantine folder stands on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spared {
+pub(super) struct DiskReserve {
     bytes: u64,
 }
 
-impl Spared {
+impl DiskReserve {
     /// For a folder: so many percent of its disk, or where it is the store's own disk what `reserved_space` of tahoe.cfg says, if
     /// that is more.
     ///
     /// # Errors
     /// If the disk or tahoe.cfg cannot tell.
-    pub fn on(folder: &HeldFolder, free_percent: u8, site: &Site) -> io::Result<Spared> {
+    pub fn on(folder: &HeldFolder, free_percent: u8, site: &Site) -> io::Result<DiskReserve> {
         // Lets a test copy on a disk that is nearly full. Does nothing in release builds.
-        crate::fail_point!("quarantine::any_room", |_| Ok(Spared { bytes: 0 }));
+        crate::fail_point!("quarantine::any_room", |_| Ok(DiskReserve { bytes: 0 }));
         let disk = fstatvfs(folder)?;
         let part = part_of(disk.f_blocks.saturating_mul(disk.f_frsize), free_percent);
         let is_stores_own = fstat(folder)?.st_dev == fstat(site.root()?)?.st_dev;
         let reserved = if is_stores_own { site.reserved_space().map_err(io::Error::other)? } else { 0 };
-        Ok(Spared { bytes: part.max(reserved) })
+        Ok(DiskReserve { bytes: part.max(reserved) })
     }
 
     /// Whether so many bytes more may be written in a folder.
@@ -149,14 +149,14 @@ mod tests {
     fn what_is_to_stay_free_is_not_written_on() {
         let folder = tempfile::tempdir().unwrap();
         let folder = HeldFolder::named(folder.path()).unwrap();
-        assert_eq!(Spared { bytes: 0 }.allows(1 << 20, &folder).unwrap(), Ok(()));
-        let why = Spared { bytes: u64::MAX }.allows(1, &folder).unwrap().unwrap_err();
+        assert_eq!(DiskReserve { bytes: 0 }.allows(1 << 20, &folder).unwrap(), Ok(()));
+        let why = DiskReserve { bytes: u64::MAX }.allows(1, &folder).unwrap().unwrap_err();
         assert!(why.starts_with("it takes 1 B, ") && why.ends_with(" have to stay free"), "{why}");
     }
 
     #[test]
     fn copies_of_a_cycle_take_no_more_than_they_may() {
-        let room = Arc::new(Room::new(100));
+        let room = Arc::new(CopyRoom::new(100));
         let used = || room.used_bytes.load(Ordering::Relaxed);
         let mut one = room.reserve(60).unwrap();
         let why = room.reserve(41).unwrap_err();

@@ -23,7 +23,7 @@ use crate::tahoe::{TahoeStore, names};
 #[serde(rename = "verify", deny_unknown_fields)]
 pub(crate) struct VerifyText {
     #[serde(default)]
-    quarantine: RawQuarantine,
+    quarantine: Quarantine,
     #[serde(default)]
     quarantine_dir: Option<Value<FilePath>>,
     #[serde(default)]
@@ -40,31 +40,12 @@ pub(crate) struct VerifyText {
 impl From<VerifyText> for VerifySettings {
     fn from(text: VerifyText) -> VerifySettings {
         VerifySettings {
-            quarantine: text.quarantine.into(),
+            quarantine: text.quarantine,
             quarantine_dir: text.quarantine_dir.map(|path| path.0.into()),
             quarantine_max_bytes: text.quarantine_max.map_or(QUARANTINE_MAX_BYTES, |size| size.0),
             advisories: if text.advisories { Advisories::Write } else { Advisories::None },
             page_cache: if text.keep_cache { PageCache::Keep } else { PageCache::Spare },
             ..VerifySettings::default()
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename = "quarantine", rename_all = "snake_case")]
-enum RawQuarantine {
-    #[default]
-    None,
-    Copy,
-    Move,
-}
-
-impl From<RawQuarantine> for Quarantine {
-    fn from(raw: RawQuarantine) -> Self {
-        match raw {
-            RawQuarantine::None => Quarantine::None,
-            RawQuarantine::Copy => Quarantine::Copy,
-            RawQuarantine::Move => Quarantine::Move,
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Stretches {
 
 /// What a step has come to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Stretch {
+pub(super) enum HashProgress {
     /// There may be more.
     More,
     /// All was read; this is its hash.
@@ -57,8 +57,8 @@ impl Stretches {
         &mut self,
         buffer: &mut [u8],
         mut take: impl FnMut(&[u8], u64) -> io::Result<()>,
-    ) -> io::Result<Stretch> {
-        let Some(data) = self.next_data()? else { return Ok(Stretch::End(self.end())) };
+    ) -> io::Result<HashProgress> {
+        let Some(data) = self.next_data()? else { return Ok(HashProgress::End(self.end())) };
         let len = (data.end - data.start).min(buffer.len() as u64 / BLOCK_LEN * BLOCK_LEN);
         // It is no longer than the buffer.
         let bytes = &mut buffer[..usize::try_from(len).unwrap_or(0)];
@@ -84,7 +84,7 @@ impl Stretches {
             take(&bytes[run.clone()], data.start + run.start as u64)?;
         }
         self.at = data.start + len;
-        Ok(Stretch::More)
+        Ok(HashProgress::More)
     }
 
     fn end(&mut self) -> String {
@@ -127,7 +127,7 @@ mod tests {
                 runs.push((at, bytes.to_vec()));
                 Ok(())
             });
-            if let Stretch::End(hash) = step.unwrap() {
+            if let HashProgress::End(hash) = step.unwrap() {
                 return (runs, hash);
             }
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use sexton::cumulus::policy::Mode;
 use sexton::cumulus::settings::{CleaningSettings, LongLocks};
-use sexton::cumulus::{CleaningRun, Doing, Outcome, Step};
+use sexton::cumulus::{CleaningRun, CleaningStep, Doing, StepResult};
 
 use super::cli::{clean, golden};
 use crate::cumulus::data::{dump, large};
@@ -151,10 +151,10 @@ fn run_again(path: &Path) {
 /// One cleaning in this process, up to its first change; then a backup runs.
 fn begun_before_a_backup(path: &Path) -> CleaningRun {
     let mut run = CleaningRun::new(settings(path), 0.0);
-    while !matches!(run.doing(), Doing::Changing(Step::UsageRows)) {
-        assert!(matches!(run.next_step().unwrap().outcome, Outcome::More));
+    while !matches!(run.doing(), Doing::Changing(CleaningStep::UsageRows)) {
+        assert!(matches!(run.next_step().unwrap().outcome, StepResult::More));
     }
-    assert!(matches!(run.next_step().unwrap().outcome, Outcome::More));
+    assert!(matches!(run.next_step().unwrap().outcome, StepResult::More));
     backup(path, "backup-between").unwrap();
     run
 }
@@ -170,9 +170,9 @@ fn a_backup_between_two_steps_has_the_plan_made_again() {
         let mut stale = 0;
         loop {
             match run.next_step().unwrap().outcome {
-                Outcome::Finished => break,
-                Outcome::Stale => stale += 1,
-                Outcome::More | Outcome::Later(_) => {}
+                StepResult::Finished => break,
+                StepResult::Stale => stale += 1,
+                StepResult::More | StepResult::Later(_) => {}
             }
         }
         // After a restart the greatest snapshotid tells.

@@ -16,7 +16,7 @@ use rusqlite::{Connection, ffi};
 use sexton::cumulus::policy::Options;
 use sexton::cumulus::sample::SampleDb;
 use sexton::cumulus::settings::{CleaningSettings, LongLocks};
-use sexton::cumulus::{CleaningRun, Doing, LockOverrun, Outcome};
+use sexton::cumulus::{CleaningRun, Doing, LockOverrun, StepResult};
 
 const SLICES_MS: [u64; 4] = [1, 5, 10, 1000];
 /// What a page takes: some 30 rows of 2 us each.
@@ -149,8 +149,8 @@ fn clean(from: &Path, slice: Duration, commit: Duration, wal: bool) -> Ran {
             locks.push(progress.lock);
         }
         match progress.outcome {
-            Outcome::Finished => break,
-            Outcome::More => {}
+            StepResult::Finished => break,
+            StepResult::More => {}
             other => panic!("{other:?}"),
         }
     }

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use sexton::cumulus::LocalDbError;
 use sexton::cumulus::policy::Mode;
 use sexton::cumulus::settings::{CleaningSettings, LongLocks};
-use sexton::cumulus::{CleaningRun, Guard, LocalDb, Outcome};
+use sexton::cumulus::{CleaningRun, Guard, LocalDb, StepResult};
 
 use super::cli::{beside, clean, golden};
 use crate::cumulus::data::State;
@@ -42,7 +42,7 @@ fn a_guard_keeps_the_cleaner_off_whatever_name_each_of_them_uses() {
             for name in &names {
                 let mut run = CleaningRun::new(settings(name), 0.0);
                 let outcome = run.next_step().unwrap().outcome;
-                assert!(matches!(outcome, Outcome::Later(_)), "{} by {}", guarded.display(), name.display());
+                assert!(matches!(outcome, StepResult::Later(_)), "{} by {}", guarded.display(), name.display());
                 let mut command = clean(name, golden("real_a_weekly"), Mode::Careful, "--dry-run");
                 let mut waiting = Running::start(&mut command);
                 waiting.must_say("is in use");
@@ -55,10 +55,10 @@ fn a_guard_keeps_the_cleaner_off_whatever_name_each_of_them_uses() {
         while !beside(&path).contains("localdb.sqlite.sexton-plan") {
             begun.next_step().unwrap();
         }
-        assert!(matches!(begun.next_step().unwrap().outcome, Outcome::More));
+        assert!(matches!(begun.next_step().unwrap().outcome, StepResult::More));
         drop(begun);
         let mut resumed = CleaningRun::new(settings(&names[2]), 0.0);
-        while !matches!(resumed.next_step().unwrap().outcome, Outcome::Finished) {}
+        while !matches!(resumed.next_step().unwrap().outcome, StepResult::Finished) {}
         assert!(resumed.is_resumed());
         resumed.into_report().handed_over().unwrap();
         golden("real_a_weekly").check(&path, State::Recommended, &format!("wal={wal}"));

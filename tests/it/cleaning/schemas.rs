@@ -10,7 +10,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
 use sexton::cumulus::policy::Mode;
-use sexton::cumulus::settings::Manner;
+use sexton::cumulus::settings::CleaningMode;
 
 use super::cli::{clean, golden};
 use super::untouched::{JOURNALS, Journal, MANNERS, assert_untouched, cleaned, done, files};
@@ -300,7 +300,7 @@ fn names_that_take_more_than_their_bound_together_are_refused() {
         let (_dir, path) = golden(A).copy(false);
         sql(&path, &format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70) {make}"));
         let before = files(&path);
-        let error = cleaned(&path, golden(A), Manner::InSlices).unwrap_err().to_string();
+        let error = cleaned(&path, golden(A), CleaningMode::InSlices).unwrap_err().to_string();
         assert!(error.contains(&format!("names in its table {table} take more than 64 MiB")), "{error}");
         assert_untouched(&path, &before, make);
     }
@@ -352,7 +352,9 @@ fn harmless() -> Vec<(&'static str, String)> {
 #[test]
 fn what_people_add_is_left_alone_and_cleaned_as_if_it_were_not_there() {
     for (i, (name, make)) in harmless().into_iter().enumerate() {
-        for (manner, journal) in [(Manner::InSlices, JOURNALS[i % 4]), (Manner::AtOnce, JOURNALS[(i + 2) % 4])] {
+        for (manner, journal) in
+            [(CleaningMode::InSlices, JOURNALS[i % 4]), (CleaningMode::AtOnce, JOURNALS[(i + 2) % 4])]
+        {
             let (_dir, path) = golden(name).copy(false);
             sql(&path, &make);
             let mine = |path: &Path| -> Option<i64> {
@@ -401,7 +403,7 @@ fn a_database_in_utf_16_is_cleaned_like_any_other() {
             }
             drop(conn);
             journal.prepare(&path);
-            cleaned(&path, golden(A), Manner::InSlices).unwrap().handed_over().unwrap();
+            cleaned(&path, golden(A), CleaningMode::InSlices).unwrap().handed_over().unwrap();
             golden(A).check(&path, State::Recommended, encoding);
         }
     }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use sexton::cumulus::policy::{Clock, Mode};
-use sexton::cumulus::settings::{CleaningSettings, LongLocks, Manner};
-use sexton::cumulus::{CleaningReport, CleaningRun, Outcome};
+use sexton::cumulus::policy::{ClockTrust, Mode};
+use sexton::cumulus::settings::{CleaningMode, CleaningSettings, LongLocks};
+use sexton::cumulus::{CleaningReport, CleaningRun, StepResult};
 
 use super::cli::{beside, clean, golden};
 use crate::cumulus::data::{Golden, State, all};
@@ -30,7 +30,7 @@ pub enum Journal {
 }
 
 pub const JOURNALS: [Journal; 4] = [Journal::Rollback, Journal::OldHeader, Journal::Log, Journal::FullLog];
-pub const MANNERS: [Manner; 3] = [Manner::DryRun, Manner::InSlices, Manner::AtOnce];
+pub const MANNERS: [CleaningMode; 3] = [CleaningMode::DryRun, CleaningMode::InSlices, CleaningMode::AtOnce];
 
 /// Where an old SQLite leaves the header at zero.
 const OLD_HEADER: [std::ops::Range<usize>; 2] = [28..32, 92..100];
@@ -88,7 +88,7 @@ pub fn done(golden: &Golden) -> State {
 }
 
 /// Cleans in this process.
-pub fn cleaned(path: &Path, golden: &Golden, manner: Manner) -> sexton::Result<CleaningReport> {
+pub fn cleaned(path: &Path, golden: &Golden, manner: CleaningMode) -> sexton::Result<CleaningReport> {
     let settings = CleaningSettings {
         options: golden.options(known(golden).0),
         manner,
@@ -98,9 +98,9 @@ pub fn cleaned(path: &Path, golden: &Golden, manner: Manner) -> sexton::Result<C
     let mut run = CleaningRun::new(settings, 0.0);
     loop {
         match run.next_step()?.outcome {
-            Outcome::Finished => return Ok(run.into_report()),
-            Outcome::More | Outcome::Stale => {}
-            Outcome::Later(error) => panic!("waits: {error}"),
+            StepResult::Finished => return Ok(run.into_report()),
+            StepResult::More | StepResult::Stale => {}
+            StepResult::Later(error) => panic!("waits: {error}"),
         }
     }
 }
@@ -113,7 +113,7 @@ fn a_dry_run_and_every_refusal_of_a_policy_leave_all_as_it_was() {
             for mode in [Mode::Careful, Mode::Compat] {
                 let refuses = if mode == Mode::Compat { golden.raised() } else { golden.refused() };
                 for manner in MANNERS {
-                    if !refuses && (manner != Manner::DryRun || mode == Mode::Compat) {
+                    if !refuses && (manner != CleaningMode::DryRun || mode == Mode::Compat) {
                         continue;
                     }
                     let (_dir, path) = golden.copy(false);
@@ -122,7 +122,7 @@ fn a_dry_run_and_every_refusal_of_a_policy_leave_all_as_it_was() {
                     let options = golden.options(mode);
                     let settings = CleaningSettings { options, manner, ..CleaningSettings::new("clean", &path) };
                     let mut run = CleaningRun::new(settings, 0.0);
-                    while !matches!(run.next_step().unwrap().outcome, Outcome::Finished) {}
+                    while !matches!(run.next_step().unwrap().outcome, StepResult::Finished) {}
                     let report = run.into_report();
                     let known = mode == Mode::Compat || golden.has_recommended();
                     assert!(!known || report.refused().is_some() == refuses, "{}", golden.name);
@@ -139,7 +139,7 @@ fn a_dry_run_and_every_refusal_of_a_policy_leave_all_as_it_was() {
 fn a_database_that_an_old_sqlite_wrote_or_left_a_log_of_is_cleaned_like_any_other() {
     for name in ["real_a_weekly", "real_b_weekly", "real_c_two_schemes"] {
         for journal in JOURNALS {
-            for manner in [Manner::InSlices, Manner::AtOnce] {
+            for manner in [CleaningMode::InSlices, CleaningMode::AtOnce] {
                 let golden = golden(name);
                 let (_dir, path) = golden.copy(false);
                 journal.prepare(&path);
@@ -262,9 +262,9 @@ fn a_clock_that_is_not_believed_and_a_copy_that_is_there_are_refusals_too() {
         // In a program of one's own, a plan may be made of no options at all.
         let mut settings = CleaningSettings::new("clean", &path);
         settings.options = golden("real_a_weekly").options(Mode::Careful);
-        settings.options.clock = Clock::Wall;
+        settings.options.clock = ClockTrust::Wall;
         let mut run = CleaningRun::new(settings, 0.0);
-        while !matches!(run.next_step().unwrap().outcome, Outcome::Finished) {}
+        while !matches!(run.next_step().unwrap().outcome, StepResult::Finished) {}
         assert!(run.into_report().refused().is_some());
         assert_untouched(&path, &before, &format!("{journal:?}, in this process"));
     }

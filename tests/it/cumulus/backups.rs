@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use sexton::cumulus::LocalDbError;
-use sexton::cumulus::policy::{Clock, Limits, Mode, Options, Part, Refusal};
-use sexton::cumulus::{Applier, LocalDb, Step, Survey, plan};
+use sexton::cumulus::policy::{CleaningRefusal, ClockTrust, Limits, Mode, Options, RunPart};
+use sexton::cumulus::{Applier, CleaningStep, LocalDb, Survey, plan};
 use sexton::{Error, Retry};
 
 use super::data::{Golden, State, all, dump};
@@ -87,7 +87,7 @@ fn a_backup_after_the_process_was_killed_makes_the_kept_plan_worthless() {
 fn a_kept_plan_is_resumed_only_by_the_same_command() {
     let golden = golden("a_several_schemes");
     let (_dir, path) = golden.copy(true);
-    let options = Options { clock: Clock::Wall, ..golden.options(Mode::Careful) };
+    let options = Options { clock: ClockTrust::Wall, ..golden.options(Mode::Careful) };
     let mut db = LocalDb::open(&path).unwrap();
     begun(&mut db, &options);
     let later = Options { now: options.now + 0.25, ..options.clone() };
@@ -218,12 +218,18 @@ fn a_clock_that_jumped_is_refused_unless_somebody_vouches_for_it() {
         plan(&mut db, &options).unwrap().into_plan().refused
     };
     let (newest, days) = (2454400.25, 500.0);
-    assert!(matches!(refused(newest + days, Clock::Wall, Mode::Careful), Some(Refusal::ClockAhead { .. })));
-    assert!(matches!(refused(newest - days, Clock::Wall, Mode::Careful), Some(Refusal::ClockBehind { .. })));
-    for clock in [Clock::Given, Clock::Accepted] {
+    assert!(matches!(
+        refused(newest + days, ClockTrust::Wall, Mode::Careful),
+        Some(CleaningRefusal::ClockAhead { .. })
+    ));
+    assert!(matches!(
+        refused(newest - days, ClockTrust::Wall, Mode::Careful),
+        Some(CleaningRefusal::ClockBehind { .. })
+    ));
+    for clock in [ClockTrust::Given, ClockTrust::Accepted] {
         assert_eq!(refused(newest + days, clock, Mode::Careful), None);
     }
-    assert_eq!(refused(newest + days, Clock::Wall, Mode::Compat), None);
+    assert_eq!(refused(newest + days, ClockTrust::Wall, Mode::Compat), None);
 }
 
 #[test]
@@ -232,7 +238,7 @@ fn parts_of_a_run_and_named_segments() {
     let (_dir, path) = golden.copy(false);
     let mut db = LocalDb::open(&path).unwrap();
     let id = plan(&mut db, &golden.options(Mode::Careful)).unwrap().plan().segments.iter().last().unwrap().id;
-    let part = Part::Marking(vec![id, 9999]);
+    let part = RunPart::Marking(vec![id, 9999]);
     let planned = plan(&mut db, &Options { part, ..golden.options(Mode::Careful) }).unwrap();
     assert_eq!(planned.plan().marked().collect::<Vec<_>>(), [id]);
     assert_eq!(planned.plan().odd[0].segment, Some(9999));
@@ -250,11 +256,11 @@ fn expiring_comes_in_whole_segments_and_says_how_large() {
     let mut db = LocalDb::open(&path).unwrap();
     let mut applier = begun(&mut db, &golden.options(Mode::Careful));
     let mut segments = 0;
-    while applier.upcoming().step != Step::Done {
+    while applier.upcoming().step != CleaningStep::Done {
         let upcoming = applier.upcoming();
         let done = applier.next_step(&db, 1).unwrap();
-        if upcoming.step == Step::Expire {
-            assert_eq!((done.step, done.rows), (Step::Expire, upcoming.least_rows));
+        if upcoming.step == CleaningStep::Expire {
+            assert_eq!((done.step, done.rows), (CleaningStep::Expire, upcoming.least_rows));
             segments += 1;
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use sexton::cumulus::LocalDbError;
-use sexton::cumulus::policy::{CleaningPlan, Mode, Options, Part};
+use sexton::cumulus::policy::{CleaningPlan, Mode, Options, RunPart};
 use sexton::cumulus::{Applier, LocalDb, Survey, plan};
 
 use super::data::{Golden, State, all};
@@ -132,7 +132,7 @@ fn the_operations_of_the_old_programs_give_their_intermediate_states() {
             collected.unwrap_or_else(|e| panic!("{}: {e}", golden.name));
             golden.check(&path, State::GarbageCollected, "garbage collected");
         } else {
-            let collect = Options { part: Part::GarbageCollection, ..options.clone() };
+            let collect = Options { part: RunPart::GarbageCollection, ..options.clone() };
             let planned = plan(&mut db, &collect).unwrap();
             Applier::new(planned, &db).unwrap().apply_at_once(&db).unwrap();
             golden.check(&path, State::GarbageCollected, "garbage collected");

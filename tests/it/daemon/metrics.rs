@@ -208,8 +208,7 @@ fn many_errors_at_once_are_counted_at_once() {
     std::fs::write(sample.path("config.ron"), config(FAST, leases, "")).unwrap();
     let daemon = Daemon::again(sample);
     daemon.until_crawl("leases", "sleeping");
-    // Two looks, and what a busy machine takes for them.
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    let errors = metric(&daemon, r#"sexton_errors_total{cause="file for a bucket",crawl="leases"}"#);
-    assert_eq!(errors, Some(600.0));
+    let errors = || metric(&daemon, r#"sexton_errors_total{cause="file for a bucket",crawl="leases"}"#);
+    daemon.until("that they are counted", |_| errors() >= Some(600.0));
+    assert_eq!(errors(), Some(600.0));
 }

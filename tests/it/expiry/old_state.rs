@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sexton::job::{Job, Judged};
 use sexton::policy::cycle::CycleIdentity;
-use sexton::state::{Claim, Progress, SqliteStore, StateStore};
+use sexton::state::{Claim, PrefixProgress, SqliteStore, StateStore};
 use sexton::store::Store;
 use sexton::tahoe::leases::{LeaseSettings, Word};
 use sexton::tahoe::{Leases, TahoeStore};
@@ -73,7 +73,7 @@ fn moved(old: &Path, store: &Path, new: &Path) {
     let claims = to.claim(&key, u32::MAX).unwrap();
     let progress = rows.into_iter().zip(claims).filter_map(|(row, claim)| {
         let intents = open.iter().find(|claim| claim.prefix == row.prefix).map(|claim| claim.intents.clone());
-        Some(Progress {
+        Some(PrefixProgress {
             prefix: row.prefix,
             fence: claim.fence,
             cursor: row.cursor,
@@ -86,7 +86,7 @@ fn moved(old: &Path, store: &Path, new: &Path) {
             judged: Judged::default(),
         })
     });
-    let progress: Vec<Progress> = progress.collect();
+    let progress: Vec<PrefixProgress> = progress.collect();
     assert_eq!(progress.iter().map(|p| p.intents.len()).sum::<usize>(), 4);
     to.commit(&key, &progress, cycle.started).unwrap();
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sexton::Error;
 use sexton::cumulus::policy::{Mode, Options};
 use sexton::cumulus::sample::SampleDb;
-use sexton::cumulus::settings::{CleaningSettings, Manner};
+use sexton::cumulus::settings::{CleaningMode, CleaningSettings};
 use sexton::engine::{Command, Cycles, EngineHandle};
 use sexton::maintenance::MaintenanceResult;
 use sexton::model::{MaintenanceStatus, TaskState};
@@ -58,7 +58,7 @@ async fn beside_two_crawls_the_budget_holds_at_each_grant_and_shares_follow_the_
         // Again and again, so that there is always something to do; the next run finds what this one has found.
         let again = CleaningSettings {
             task: MaintenanceSettings { weight: weights[2], every: Duration::ZERO, ..cleaning(&database).task },
-            manner: Manner::DryRun,
+            manner: CleaningMode::DryRun,
             ..cleaning(&database)
         };
         let engine = builder.maintenance(again.task.clone(), again).start().unwrap();

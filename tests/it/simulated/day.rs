@@ -7,7 +7,7 @@ use sexton::actors::Life;
 use sexton::clock::Clock;
 use sexton::cumulus::policy::Options;
 use sexton::cumulus::sample::SampleDb;
-use sexton::cumulus::settings::{CleaningSettings, Manner};
+use sexton::cumulus::settings::{CleaningMode, CleaningSettings};
 use sexton::policy::day::{Day, Holding};
 use sexton::policy::windows::{Window, Windows};
 use sexton::settings::{Checkpoint, CrawlSettings, MaintenanceSettings};
@@ -58,7 +58,7 @@ async fn the_budget_holds_in_each_window_of_a_day() {
             ..MaintenanceSettings::new("cleaner")
         },
         lock_duty: 1.0,
-        manner: Manner::DryRun,
+        manner: CleaningMode::DryRun,
         ..CleaningSettings::new("cleaner", &database)
     };
     let engine = builder.maintenance(cleaning.task.clone(), cleaning).life(Life::UntilShutdown).start().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use sexton::Error;
 use sexton::engine::Cycles;
 use sexton::model::TaskState;
-use sexton::policy::cycle::Cycle;
+use sexton::policy::cycle::KnownCycle;
 use sexton::settings::Checkpoint;
 use sexton::slice::TimeSlice;
 use sexton::state::{SqliteStore, StateStore};
@@ -87,6 +87,6 @@ async fn a_file_is_kept_short_beside_a_crawl() {
     tokio::time::sleep(DAY / 24).await;
     assert_eq!(engine.status().upkeep.log_bytes, 0);
     engine.shutdown(SECOND).await.unwrap();
-    let newest: Cycle = open().reader().latest("c").unwrap().expect("the newest is kept");
+    let newest: KnownCycle = open().reader().latest("c").unwrap().expect("the newest is kept");
     assert_eq!((newest.number, newest.done.len()), (OLD_CYCLES - 1, 30));
 }

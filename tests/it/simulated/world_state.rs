@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sexton::job::{Candidate, DamagedObject};
-use sexton::policy::cycle::{Cycle, CycleIdentity, CycleKey};
+use sexton::policy::cycle::{CycleIdentity, CycleKey, KnownCycle};
 use sexton::state::{
-    Claim, Consent, LastRun, MemoryStore, NotePage, NotePlace, PrefixRow, Progress, Standing, StateReader, StateStore,
-    Tidied, TidyStep,
+    Claim, Consent, CycleStanding, LastRun, MemoryStore, NotePage, NotePlace, PrefixProgress, PrefixRow, StateReader,
+    StateStore, Tidied, TidyStep,
 };
 use sexton::{Error, Result};
 
@@ -47,15 +47,15 @@ pub fn no_room() -> Error {
 }
 
 impl StateReader for SimState {
-    fn newest(&self, crawl: &str) -> Result<Option<Cycle>> {
+    fn newest(&self, crawl: &str) -> Result<Option<KnownCycle>> {
         self.call("latest", |s| s.reader().newest(crawl))
     }
 
-    fn latest(&self, crawl: &str) -> Result<Option<Cycle>> {
+    fn latest(&self, crawl: &str) -> Result<Option<KnownCycle>> {
         self.call("latest", |s| s.reader().latest(crawl))
     }
 
-    fn finished(&self, crawl: &str) -> Result<Vec<Cycle>> {
+    fn finished(&self, crawl: &str) -> Result<Vec<KnownCycle>> {
         self.call("finished", |s| s.reader().finished(crawl))
     }
 
@@ -93,11 +93,11 @@ impl StateStore for SimState {
         Arc::new(self.clone())
     }
 
-    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<Cycle> {
+    fn begin(&mut self, crawl: &str, identity: &CycleIdentity, at: f64) -> Result<KnownCycle> {
         self.call("begin", |s| s.begin(crawl, identity, at))
     }
 
-    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<Cycle> {
+    fn begin_numbered(&mut self, crawl: &str, identity: &CycleIdentity, number: u64, at: f64) -> Result<KnownCycle> {
         self.call("begin", |s| s.begin_numbered(crawl, identity, number, at))
     }
 
@@ -109,7 +109,7 @@ impl StateStore for SimState {
         self.call("claim", |s| s.claim_oldest(cycle, most))
     }
 
-    fn commit(&mut self, cycle: &CycleKey, progress: &[Progress], at: f64) -> Result<Standing> {
+    fn commit(&mut self, cycle: &CycleKey, progress: &[PrefixProgress], at: f64) -> Result<CycleStanding> {
         self.most_notes.fetch_max(progress.iter().map(|p| p.notes.len()).sum(), Ordering::SeqCst);
         self.call("commit", |s| s.commit(cycle, progress, at))
     }

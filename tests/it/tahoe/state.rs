@@ -17,20 +17,20 @@ use sexton::settings::{BudgetSettings, CrawlSettings, Settings};
 use sexton::state::{MemoryStore, SqliteStore, StateStore};
 use sexton::store::Store;
 use sexton::tahoe::state::counter::Counter;
-use sexton::tahoe::state::leases::{History, LeaseChecker};
+use sexton::tahoe::state::leases::{CycleHistory, LeaseChecker};
 use sexton::tahoe::store::DiskUsage;
-use sexton::tahoe::transfer::{Crawler, Export, Folder, Import, Moment};
+use sexton::tahoe::transfer::{Crawler, Export, Import, ImportTime, NodeFolder};
 use sexton::tahoe::{Leases, TahoeStore};
 
 use crate::support::harness::{Fixture, NOW, crawl, run, sexton};
 
-const MOMENT: Moment = Moment { unix_secs: 1_700_000_000.0, fixed: true };
+const MOMENT: ImportTime = ImportTime { unix_secs: 1_700_000_000.0, fixed: true };
 pub const NAMES: [&str; 3] = ["bucket_counter.state.json", "lease_checker.state.json", "lease_checker.history.json"];
 
 /// A copy of a fixture with Tahoe's state files in it.
 pub struct Scene {
     pub fixture: Fixture,
-    folder: Folder,
+    folder: NodeFolder,
     states: tempfile::TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Scene {
         for name in NAMES.iter().filter(|name| data(files).join(name).exists()) {
             std::fs::copy(data(files).join(name), fixture.root.join(name)).unwrap();
         }
-        Scene { folder: Folder::new(&fixture.root), fixture, states: tempfile::tempdir().unwrap() }
+        Scene { folder: NodeFolder::new(&fixture.root), fixture, states: tempfile::tempdir().unwrap() }
     }
 
     fn store(&self) -> TahoeStore {
@@ -254,7 +254,7 @@ fn program_imports_crawls_and_exports() {
     assert_eq!(scene.files(), before, "a dry run changes nothing");
     let exported = run(&mut scene.program("export", "state", "--job leases")).expect(0);
     assert!(exported.stdout.contains("lease_checker.state.json.bak"), "{}", exported.stdout);
-    let history = History::parse(&std::fs::read(scene.fixture.root.join(NAMES[2])).unwrap()).unwrap();
+    let history = CycleHistory::parse(&std::fs::read(scene.fixture.root.join(NAMES[2])).unwrap()).unwrap();
     assert_eq!(history.0.into_keys().collect::<Vec<_>>(), [0, 1, 2]);
     for name in &NAMES[1..] {
         let kept = std::fs::read(scene.fixture.root.join(format!("{name}.bak"))).unwrap();

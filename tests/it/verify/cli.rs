@@ -205,17 +205,17 @@ fn parts_are_named_leave_the_whole_alone_and_are_remembered_only_where_they_are_
 #[test]
 fn a_target_is_told_whether_it_will_be_kept() {
     let grid = Grid::new();
-    grid.verify("state", "--target 30d").expect(0).said("target 30days").said("it will be kept");
+    grid.verify("state", "--target 30d").expect(0).said("target 30 d").said("it will be kept");
     grid.verify("state", "--target 1s --cpu 4% --slice 1ms").expect(0).said("MISSED");
     // None of 28 buckets is drawn; and what a few of them took says nothing of all.
     for part in ["--sample 0.0001%".to_owned(), "--since 1000".to_owned(), format!("--storage-index {INDEX}")] {
         let ended = grid.verify("part", &format!("--target 30d {part}")).expect(0);
         assert!(!ended.stderr.contains("has its turn"), "{}", ended.stderr);
-        ended.said("target 30days: this run looked at a part only");
+        ended.said("target 30 d: this run looked at a part only");
     }
     fs::remove_dir_all(grid.fixture.root.join("shares")).unwrap();
     fs::create_dir(grid.fixture.root.join("shares")).unwrap();
-    grid.verify("empty", "--target 30d").expect(0).said("target 30days: no bucket was visited");
+    grid.verify("empty", "--target 30d").expect(0).said("target 30 d: no bucket was visited");
 }
 
 #[test]

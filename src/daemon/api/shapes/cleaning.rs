@@ -1,5 +1,4 @@
 //! What the API tells of cleanings: how each stands, its last run, its plan.
-#![allow(missing_docs)]
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,11 +21,12 @@ pub struct Cleaning {
     /// What an operator has done to it; null if nothing, or if that is over.
     #[serde(default, deserialize_with = "known_or_default")]
     pub by_hand: Option<ByHand>,
-    pub last_run: Option<CleaningRun>,
+    pub last_run: Option<LastCleaning>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-pub struct CleaningRun {
+#[schemars(rename = "CleaningRun")]
+pub struct LastCleaning {
     pub cleaning: String,
     /// When it ended, in seconds since 1970.
     pub finished: f64,

@@ -1,11 +1,10 @@
 //! What the API tells of crawls: how each stands, its cycles, its ring, its findings.
-#![allow(missing_docs)]
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CleaningRun, Finding};
+use super::{LastCleaning, ShownFinding};
 use crate::daemon::keep::ByHand;
 use crate::lenient::known_or_default;
 use crate::model::{CrawlStatus, CycleSummary, RingPicture, TaskState};
@@ -89,7 +88,7 @@ pub struct Space {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CrawlDetail {
     pub crawl: Crawl,
-    pub settings: CrawlSettings,
+    pub settings: CrawlOptions,
     pub ring: RingPicture,
     /// Those that are kept, newest first, with the one in progress.
     pub cycles: Vec<Cycle>,
@@ -101,7 +100,8 @@ pub struct CrawlDetail {
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct CrawlSettings {
+#[schemars(rename = "CrawlSettings")]
+pub struct CrawlOptions {
     pub workers: u32,
     pub weight: f64,
     pub minimum_cycle_secs: f64,
@@ -130,12 +130,12 @@ pub struct Findings {
     pub last: u64,
     /// Whether there are more beyond the last one in this answer.
     pub more: bool,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ShownFinding>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct History {
     /// Of all crawls, newest start first.
     pub cycles: Vec<Cycle>,
-    pub cleanings: Vec<CleaningRun>,
+    pub cleanings: Vec<LastCleaning>,
 }

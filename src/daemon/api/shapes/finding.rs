@@ -8,7 +8,8 @@ use crate::tahoe::words::share_number;
 
 /// A finding or an error, as it was saved; what it is about also in Tahoe's words.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Finding {
+#[schemars(rename = "Finding")]
+pub struct ShownFinding {
     #[serde(flatten)]
     pub row: FindingRow,
     /// The bucket; none for errors.
@@ -19,9 +20,9 @@ pub struct Finding {
     region: Option<String>,
 }
 
-impl From<FindingRow> for Finding {
-    fn from(row: FindingRow) -> Finding {
-        Finding {
+impl From<FindingRow> for ShownFinding {
+    fn from(row: FindingRow) -> ShownFinding {
+        ShownFinding {
             storage_index: row.bucket.clone(),
             share: share_number(row.object.as_deref()),
             region: row.part.clone(),

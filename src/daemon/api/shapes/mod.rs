@@ -1,5 +1,4 @@
 //! The shapes of the API's answers. What stands beside a field is its description in the API's own document (`openapi.rs`).
-#![allow(missing_docs)]
 
 mod cleaning;
 mod crawl;
@@ -12,7 +11,7 @@ pub use cleaning::*;
 pub use crawl::*;
 pub use finding::*;
 
-use crate::daemon::series::Sample;
+use crate::daemon::series::BudgetSample;
 use crate::lenient::known_or_default;
 use crate::model::{BudgetStatus, Verdict};
 use crate::priority::InForce;
@@ -204,7 +203,7 @@ pub struct SeriesShape {
     /// How many samples are kept.
     pub most: usize,
     /// Oldest first.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<BudgetSample>,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -238,7 +237,6 @@ pub struct PrefixesEvent {
     pub current: Vec<u32>,
 }
 
-/// Event `cycle`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CycleEvent {
     #[schemars(extend("enum" = ["started", "resumed", "finished"]))]
@@ -249,13 +247,12 @@ pub struct CycleEvent {
     pub summary: Option<Cycle>,
 }
 
-/// Event `cleaning`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CleaningEvent {
     #[schemars(extend("enum" = ["finished"]))]
     pub what: &'static str,
     pub cleaning: String,
-    pub run: CleaningRun,
+    pub run: LastCleaning,
 }
 
 /// Event `bye`: the daemon goes down; the connection is closed after it.

@@ -7,12 +7,12 @@ use crate::error::Error;
 use crate::job::{Candidate, DeletionCount};
 use crate::policy::cycle::CycleKey;
 use crate::state::sqlite::SqliteStore;
-use crate::state::{Claim, Consent, Progress, StateStore, TidyStep, Tidying};
+use crate::state::{Claim, Consent, PrefixProgress, StateStore, TidyStep, Tidying};
 
 const SCRIPT: Script = Script::new("c", 2);
 
-fn progress(claim: &Claim, done: bool, candidates: Vec<Candidate>) -> Progress {
-    Progress {
+fn progress(claim: &Claim, done: bool, candidates: Vec<Candidate>) -> PrefixProgress {
+    PrefixProgress {
         prefix: claim.prefix,
         fence: claim.fence,
         cursor: candidates.last().map(|candidate| candidate.bucket.clone()),

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use super::script::Script;
 use crate::state::sqlite::WAL_GROWTH_MAX_BYTES;
-use crate::state::{Claim, Progress, SqliteStore, StateStore, each_prefix};
+use crate::state::{Claim, PrefixProgress, SqliteStore, StateStore, each_prefix};
 
-fn progress(claim: &Claim, n: u64, tally_bytes: usize) -> Progress {
+fn progress(claim: &Claim, n: u64, tally_bytes: usize) -> PrefixProgress {
     let cursor = Some(format!("{n:026}").into_bytes());
     let tally = vec![n as u8; tally_bytes];
-    Progress {
+    PrefixProgress {
         prefix: claim.prefix,
         fence: claim.fence,
         cursor,
@@ -80,7 +80,8 @@ fn a_cycle_over_a_large_ring_is_read_back_whole() {
             if claims.is_empty() {
                 break;
             }
-            let all: Vec<Progress> = claims.iter().map(|c| Progress { done: true, ..progress(c, 1, 30) }).collect();
+            let all: Vec<PrefixProgress> =
+                claims.iter().map(|c| PrefixProgress { done: true, ..progress(c, 1, 30) }).collect();
             store.commit(&cycle, &all, 2.0).unwrap();
         }
         let (walked, mut rows) = (start.elapsed(), 0);

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::job::Intent;
 use crate::own_files::OwnFile;
 use crate::state::sqlite::{SqliteStore, beside, schema};
-use crate::state::{Progress, StateStore};
+use crate::state::{PrefixProgress, StateStore};
 
 const SCRIPT: Script = Script::new("c", 2);
 
@@ -16,7 +16,7 @@ fn committed(path: &std::path::Path) {
     let cycle = store.begin("c", &SCRIPT.identity(), 1.0).unwrap().key();
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
     let intent = |body: &str| Intent { bucket: b"b".to_vec(), deletes: 1, body: body.to_owned(), begun: false };
-    let progress = Progress {
+    let progress = PrefixProgress {
         prefix: 0,
         fence: claim.fence,
         cursor: Some(b"b".to_vec()),
@@ -61,7 +61,7 @@ fn an_older_file_keeps_its_progress() {
     let claim = store.claim(&cycle, 1).unwrap().remove(0);
     let (prefix, fence, tally) = (0, claim.fence, b"{}".to_vec());
     let (cursor, notes, intents) = (Some(b"b".to_vec()), vec![], vec![]);
-    let progress = Progress {
+    let progress = PrefixProgress {
         prefix,
         fence,
         cursor,
@@ -87,7 +87,7 @@ fn an_older_file_keeps_its_progress() {
     )
     .unwrap();
     drop(conn);
-    assert_eq!(schema::inspect(&OwnFile::at(&path).unwrap()).unwrap(), schema::Found::Ours);
+    assert_eq!(schema::inspect(&OwnFile::at(&path).unwrap()).unwrap(), schema::FoundFile::Ours);
     let mut store = SqliteStore::open(&path).unwrap();
     let found = store.reader().latest("c").unwrap().unwrap();
     assert_eq!(found.key(), cycle);

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::script::{Script, once};
 use crate::error::Error;
 use crate::state::sqlite::notes::{self, Go};
-use crate::state::sqlite::rows::{CycleRow, Prefix};
+use crate::state::sqlite::rows::{CycleRow, PrefixRecord};
 use crate::state::{NotePlace, SqliteStore, StateStore};
 
 const SCRIPT: Script = Script::new("missing", 4);
@@ -115,7 +115,7 @@ fn end_of_a_cycle_that_does_not_fit_its_prefixes_is_noticed() {
     assert!(unfinished.contains("in progress with 4 of 4 prefixes"), "{unfinished}");
     let finished = error_after(ALL + 1, |conn| {
         let seal = CycleRow::all(conn).unwrap()[0].seal();
-        let mut prefix = Prefix::at(conn, seal, 2).unwrap().unwrap();
+        let mut prefix = PrefixRecord::at(conn, seal, 2).unwrap().unwrap();
         prefix.done = false;
         prefix.save(conn, seal).unwrap();
     });

@@ -7,7 +7,7 @@ use super::script;
 use crate::error::Error;
 use crate::job::{Counts, Coverage, Finding, Judged, Notes, Severity};
 use crate::policy::cycle::{CycleIdentity, Rehearsal};
-use crate::state::{Claim, Progress, SqliteStore, StateStore};
+use crate::state::{Claim, PrefixProgress, SqliteStore, StateStore};
 use crate::store::ErrorCause;
 
 fn identity() -> CycleIdentity {
@@ -27,7 +27,7 @@ fn identity() -> CycleIdentity {
 
 /// What a walk has found, as it is saved; shares as `bucket/share`, those that could not be read with a question mark before,
 /// those that are only kept with a plus.
-fn walked(claim: &Claim, cursor: &str, done: bool, partial: bool, shares: &[&str]) -> Progress {
+fn walked(claim: &Claim, cursor: &str, done: bool, partial: bool, shares: &[&str]) -> PrefixProgress {
     let mut notes = Notes::resume(Counts::default());
     for text in shares {
         let (bucket, share) = text.trim_start_matches(['?', '+']).split_once('/').unwrap();
@@ -46,7 +46,7 @@ fn walked(claim: &Claim, cursor: &str, done: bool, partial: bool, shares: &[&str
     let (rows, judged) = (notes.take_rows(), notes.take_judged());
     let coverage = if partial { Coverage::Nothing } else { Coverage::All };
     let tally = serde_json::to_vec(&json!({"counts": notes.counts, "tally": {}, "partial": partial})).unwrap();
-    Progress {
+    PrefixProgress {
         prefix: claim.prefix,
         fence: claim.fence,
         cursor: Some(cursor.into()),
@@ -108,7 +108,7 @@ fn an_older_state_knows_the_damage_that_its_cycles_have_found() {
     let before = ["aa/a/0", "aa/a/1", "aa/c/4", "ab/d/5", "ab/f/7"];
     assert_eq!(known(&mut store), before);
     let claim = store.claim(&second, 1).unwrap().remove(0);
-    let rest = Progress { notes: Vec::new(), ..walked(&claim, "z", true, false, &[]) };
+    let rest = PrefixProgress { notes: Vec::new(), ..walked(&claim, "z", true, false, &[]) };
     store.commit(&second, &[rest], 5.0).unwrap();
     assert_eq!(known(&mut store), ["aa/a/0", "aa/a/1", "ab/d/5", "ab/f/7"]);
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, StateLack};
 use crate::own_files::OwnFile;
 use crate::state::sqlite::schema::{self, MIGRATIONS};
 use crate::state::sqlite::{beside, faults};
-use crate::state::{Progress, SqliteStore, StateStore};
+use crate::state::{PrefixProgress, SqliteStore, StateStore};
 
 const SCRIPT: Script = Script::new("opened", 2);
 
@@ -94,7 +94,7 @@ fn older_version_is_brought_forward_step_by_step() {
     let use_it: schema::Migration = |conn| Ok(conn.execute_batch("UPDATE crawl SET weight = 1")?);
     let fail: schema::Migration = |conn| {
         conn.execute_batch("DROP TABLE note")?;
-        Err(faults::Fault::Busy)
+        Err(faults::CallFault::Busy)
     };
     let steps = [MIGRATIONS, &[add, use_it, fail]].concat();
     assert!(schema::migrate(&conn, &steps).is_err());
@@ -127,7 +127,7 @@ fn a_state_of_an_older_version_goes_on_and_remembers_visits_from_then_on() {
     assert_eq!(store.reader().latest(SCRIPT.crawl).unwrap().unwrap(), begun);
     let claim = store.claim_oldest(&begun.key(), 1).unwrap().remove(0);
     let (fence, tally, notes, intents) = (claim.fence, vec![], vec![], vec![]);
-    let progress = Progress {
+    let progress = PrefixProgress {
         prefix: 0,
         fence,
         cursor: None,

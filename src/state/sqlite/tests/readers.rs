@@ -8,7 +8,7 @@ use super::script::{Script, once};
 use crate::error::Error;
 use crate::policy::cycle::CycleKey;
 use crate::state::sqlite::WAL_GROWTH_MAX_BYTES;
-use crate::state::{Progress, SqliteStore, StateReader, StateStore, TidyStep, Tidying, each_note, each_prefix};
+use crate::state::{PrefixProgress, SqliteStore, StateReader, StateStore, TidyStep, Tidying, each_note, each_prefix};
 
 const KEPT: Script = Script::new("kept", 64);
 /// More than are added at once, so that the cycle begins in steps.
@@ -36,7 +36,7 @@ fn walk(store: &mut SqliteStore, cycle: &CycleKey, but: usize) -> u64 {
     while left > but {
         let claim = store.claim(cycle, 1).unwrap().remove(0);
         for done in [false, true] {
-            let progress = Progress {
+            let progress = PrefixProgress {
                 prefix: claim.prefix,
                 fence: claim.fence,
                 cursor: Some(vec![b'x'; 26]),

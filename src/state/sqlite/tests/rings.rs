@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::script::Script;
 use crate::error::Error;
 use crate::policy::cycle::CycleIdentity;
-use crate::state::{Claim, Progress, SqliteStore, StateStore};
+use crate::state::{Claim, PrefixProgress, SqliteStore, StateStore};
 
 fn identity(prefixes: u32) -> CycleIdentity {
     Script::new("c", prefixes).identity()
@@ -82,7 +82,7 @@ fn a_large_ring_costs_a_row_for_each_prefix_and_nothing_else() {
         });
         let first = first.unwrap();
         for claims in store.claim(&first, prefixes).unwrap().chunks(1024) {
-            let done = |claim: &Claim| Progress {
+            let done = |claim: &Claim| PrefixProgress {
                 prefix: claim.prefix,
                 fence: claim.fence,
                 cursor: None,

@@ -12,7 +12,7 @@ use crate::policy::cycle::{CycleIdentity, Rehearsal};
 use crate::state::contract::notes;
 use crate::state::sqlite::rings;
 use crate::state::sqlite::rows::CycleRow;
-use crate::state::{Claim, PrefixRow, Progress, StateStore};
+use crate::state::{Claim, PrefixProgress, PrefixRow, StateStore};
 
 /// Commits that complete a prefix.
 pub(super) const STEPS: u64 = 4;
@@ -75,11 +75,11 @@ impl Script {
         String::from_utf8_lossy(tally).split(' ').next().unwrap().parse().unwrap()
     }
 
-    fn step(self, claim: &Claim, n: u64) -> Progress {
+    fn step(self, claim: &Claim, n: u64) -> PrefixProgress {
         let PrefixRow { prefix, done, cursor, tally } = self.row(claim.prefix, n);
         let notes = self.notes(prefix, n).split_off(self.notes(prefix, n - 1).len());
         let tally = tally.unwrap();
-        Progress {
+        PrefixProgress {
             prefix,
             fence: claim.fence,
             cursor,
@@ -117,7 +117,7 @@ impl Script {
                     return Ok(());
                 }
                 left -= 1;
-                let steps: Vec<Progress> = claims
+                let steps: Vec<PrefixProgress> = claims
                     .iter()
                     .zip(&mut at)
                     .filter(|(_, n)| **n < STEPS)

@@ -29,7 +29,7 @@ fn with_old_cycles(store: &mut SqliteStore, cycles: u64) {
         let key = cycle.key();
         for claim in store.claim(&key, u32::MAX).unwrap() {
             let (prefix, fence, tally) = (claim.prefix, claim.fence, vec![number as u8; 3000]);
-            let progress = crate::state::Progress {
+            let progress = crate::state::PrefixProgress {
                 prefix,
                 fence,
                 cursor: None,

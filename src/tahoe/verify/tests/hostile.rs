@@ -94,7 +94,7 @@ fn no_step_of_a_copy_is_longer_than_a_buffer() {
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&IMMUTABLE[..2]).unwrap().unwrap();
     let (settings, mut buffer) = (settings(Quarantine::Copy, Advisories::None), vec![0; 8192]);
-    let (job, mut visit) = (job(settings.clone()), BucketVisit::default());
+    let (job, mut visit) = (job(settings.clone()), ScrubVisit::default());
     let draft = grid.path("quarantine/aa").join(IMMUTABLE).join("2.part");
     let (mut steps, mut copied) = (0, 0);
     loop {

@@ -36,7 +36,7 @@ fn a_bucket_is_listed_once_however_many_slices_it_takes() {
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&IMMUTABLE[..2]).unwrap().unwrap();
     let job = job(VerifySettings::default());
-    let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
+    let (mut visit, mut buffer, mut steps) = (ScrubVisit::default(), vec![0; 4096], 0);
     let (mut tally, mut notes) = (ScrubTally::default(), crate::job::Notes::default());
     loop {
         let bucket = store.open_bucket(&prefix, IMMUTABLE.as_bytes()).unwrap();

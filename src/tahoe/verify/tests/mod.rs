@@ -14,7 +14,7 @@ use sha2::Digest;
 use super::aftermath::LEFT_IN_PLACE;
 use super::*;
 use crate::job::Fold;
-use crate::job::scrub::{BucketVisit, Left, ScrubTally};
+use crate::job::scrub::{Left, ScrubTally, ScrubVisit};
 use crate::job::testing::{Stops, Walked, walk};
 use crate::store::Store;
 use crate::tahoe::TahoeStore;
@@ -375,7 +375,7 @@ fn visit_with(
     let store = TahoeStore::open(grid.folder.path()).unwrap();
     let prefix = store.open_prefix(&begins[..2]).unwrap().unwrap();
     let bucket = store.open_bucket(&prefix, begins.as_bytes()).unwrap();
-    let (mut visit, mut buffer, mut steps) = (BucketVisit::default(), vec![0; 4096], 0);
+    let (mut visit, mut buffer, mut steps) = (ScrubVisit::default(), vec![0; 4096], 0);
     let job = job(settings.clone());
     while job.read(&mut visit, &bucket, &mut buffer).unwrap() == Left::Something {
         between(steps);
