@@ -152,9 +152,11 @@ impl Desk {
 impl LeaseVisit {
     /// Forgets everything but the memory of the names.
     fn clear(&mut self) {
-        let mut listing = std::mem::take(&mut self.listing);
+        let LeaseVisit { listing, current, sums, counts, told, shares, is_continued } = self;
         listing.clear();
-        *self = LeaseVisit { listing, ..LeaseVisit::default() };
+        shares.clear();
+        (*current, *sums, *is_continued) = (None, LeaseSums::new(), false);
+        (*counts, *told) = (Counts::default(), Remarks::default());
     }
 
     /// Does the next part of the work: a chunk of names, or a share, or a part of its leases.

@@ -78,9 +78,10 @@ impl ShareListing {
 
     /// Makes it one of which nothing was read yet, with the memory that it has.
     pub fn clear(&mut self) {
-        let mut names = std::mem::take(&mut self.names);
+        let ShareListing { names, dir, is_read, is_first_pass, no_share, strays } = self;
         names.clear();
-        *self = ShareListing { names, ..ShareListing::new() };
+        strays.clear();
+        (*dir, *is_read, *is_first_pass, *no_share) = (None, false, true, 0);
     }
 
     /// Whether names have to be [read](Self::read) before the next one can be told.
