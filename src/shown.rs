@@ -30,9 +30,9 @@ pub(crate) fn duration(secs: f64) -> String {
     const UNITS: [(&str, u64, u64); 3] = [("d", 86_400, 3600), ("h", 3600, 60), ("min", 60, 1)];
     match secs {
         ..0.0005 => return "0 s".to_owned(),
-        ..0.01 => return format!("{:.1} ms", secs * 1e3),
+        ..0.01 => return format!("{:.1} ms", (secs * 1e4).floor() / 10.0),
         ..0.9995 => return format!("{:.0} ms", secs * 1e3),
-        ..9.95 => return format!("{secs:.1} s").replace(".0 s", " s"),
+        ..10.0 => return format!("{:.1} s", (secs * 10.0).floor() / 10.0).replace(".0 s", " s"),
         _ => {}
     }
     // What does not fit is the longest time there is.
@@ -43,6 +43,18 @@ pub(crate) fn duration(secs: f64) -> String {
         0 => format!("{} {word}", secs / size),
         rest => format!("{} {word} {rest} {}", secs / size, UNITS.get(unit + 1).map_or("s", |(word, ..)| word)),
     }
+}
+
+/// Shows from how many seconds to how many something takes, the most of them rounded up: `2 h 47 min to 3 h 5 min`.
+pub(crate) fn range(least: f64, most: f64) -> String {
+    let part = match most {
+        ..10.0 => 0.1,
+        ..3600.0 => 1.0,
+        ..86_400.0 => 60.0,
+        _ => 3600.0,
+    };
+    let (least, most) = (duration(least), duration((most / part).ceil() * part));
+    if least == most { least } else { format!("{least} to {most}") }
 }
 
 /// Whether a character does something to the text around it.
@@ -73,7 +85,11 @@ mod tests {
         let expected =
             ["0 s", "4.4 ms", "500 ms", "1 s", "9.9 s", "59 s", "59 min 59 s", "2 h 47 min", "1 d", "7 d 1 h"];
         assert_eq!(shown, expected);
-        assert_eq!([-1.0, f64::NAN].map(duration), ["0 s", "0 s"]);
+        assert_eq!([0.009_96, 9.97, -1.0, f64::NAN].map(duration), ["9.9 ms", "9.9 s", "0 s", "0 s"]);
+        let day = 86_400.0;
+        assert_eq!(range(0.0, 0.0), "0 s");
+        assert_eq!(range(4.0, 12.2), "4 s to 13 s");
+        assert_eq!(range(10.0 * day, 30.0 * day + 59.0), "10 d to 30 d 1 h");
         assert!(duration(f64::INFINITY).contains(" d"), "{}", duration(f64::INFINITY));
     }
 }

@@ -107,9 +107,9 @@ fn attempt<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'sta
 
 /// Work for a thread that may have to be tried for again and again. A thread that is not started drops what it was given,
 /// so it is given a share.
-struct PendingRun<T>(Arc<Mutex<Option<Run<T>>>>);
+struct PendingRun<T>(Arc<Mutex<Option<RunOnce<T>>>>);
 
-type Run<T> = Box<dyn FnOnce() -> T + Send>;
+type RunOnce<T> = Box<dyn FnOnce() -> T + Send>;
 
 impl<T: Send + 'static> PendingRun<T> {
     fn new(work: impl FnOnce() -> T + Send + 'static) -> PendingRun<T> {

@@ -3,7 +3,6 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
 use super::{ConfigCommand, Exit, output};
 use crate::clock::{Clock, SystemClock};
@@ -11,7 +10,6 @@ use crate::config::{Config, EXAMPLE};
 use crate::cumulus::policy::Policy;
 use crate::cumulus::settings::{CleaningMode, CleaningSettings};
 use crate::error::{Error, Result};
-use crate::shown::duration;
 use crate::spelling::Percent;
 
 /// Runs the command.
@@ -58,7 +56,8 @@ fn warnings(config: &Config, now: f64) -> Vec<String> {
 /// What the file means, a line for each thing that it sets up.
 fn meaning(config: &Config) -> Vec<String> {
     let budget = &config.settings.budget;
-    let every = |time: Duration| duration(time.as_secs_f64());
+    // As the file writes it, to the last millisecond.
+    let every = humantime::format_duration;
     let mut lines = vec![format!(
         "budget: {} of one core, by {}, in slices of {}",
         Percent::of_cores(budget.rate),
@@ -93,7 +92,8 @@ fn meaning(config: &Config) -> Vec<String> {
 }
 
 fn cleaning(cleaning: &CleaningSettings) -> String {
-    let every = |time: Duration| duration(time.as_secs_f64());
+    // As the file writes it, to the last millisecond.
+    let every = humantime::format_duration;
     let policy = match cleaning.options.policy {
         None => "by the rule of its era".to_owned(),
         Some(Policy::Benefit { threshold_days, .. }) => format!("benefit above {threshold_days} days"),

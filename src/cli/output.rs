@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::job::{Counts, Finding, Severity};
 use crate::lock::lock;
 use crate::model::{BudgetStatus, CycleReport, Range, TargetStatus};
-use crate::shown::duration;
+use crate::shown::{duration, range};
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::store::STRAYS_NAMED;
@@ -201,11 +201,7 @@ pub fn target_for_people(target: &TargetStatus, report: &CycleReport) -> String 
         None => "it may be kept or missed",
         Some(false) => "it will be MISSED: more budget is needed",
     };
-    format!(
-        "target {set}: at this pace every share has its turn in {} to {}; {verdict}",
-        duration(least),
-        duration(most)
-    )
+    format!("target {set}: at this pace every share has its turn in {}; {verdict}", range(least, most))
 }
 
 /// What a partial run looked at.

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output;
 use crate::maintenance::MaintenanceProgress;
 use crate::model::{CrawlStatus, MaintenanceStatus, Range, Status};
-use crate::shown::duration;
+use crate::shown::range;
 use crate::sizes::plural;
 
 /// Time between two lines where stderr is no terminal.
@@ -153,7 +153,7 @@ fn line(crawl: &CrawlStatus, per_sec: f64, percentage: f64) -> String {
     }
     line += &format!("  {percentage:.0}% of a core");
     if let Some(Range { least, most }) = crawl.remaining_secs {
-        line += &format!("  {} to {} left", duration(least), duration(most));
+        line += &format!("  {} left", range(least, most));
     }
     if crawl.errors > 0 {
         line += &format!("  {} errors", crawl.errors);

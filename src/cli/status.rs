@@ -8,12 +8,12 @@ use clap::Args;
 use super::client::{DaemonAddress, DaemonClient};
 use super::{Exit, output};
 use crate::daemon::api::shapes::{
-    Budget, BudgetSource, Cleaning, Crawl, Cycle, DaemonStatus, LastCleaning, Link, RunResult,
+    Budget, BudgetSource, Cleaning, CleaningRunRecord, Crawl, Cycle, DaemonStatus, Link, RunResult,
 };
 use crate::daemon::keep::{ByHand, Done};
 use crate::error::{Error, Result};
 use crate::model::{CycleResult, Range, RehearsalStatus, TaskState};
-use crate::shown::duration;
+use crate::shown::{duration, range};
 use crate::sizes;
 use crate::sizes::plural;
 
@@ -89,7 +89,7 @@ fn for_people(status: &DaemonStatus) -> String {
         duration(status.uptime_secs),
         if status.paused { ", PAUSED" } else { "" }
     )];
-    let moment = Context { now: status.now, paused: status.paused };
+    let moment = StatusMoment { now: status.now, paused: status.paused };
     lines.push(budget_line(&status.budget));
     let priority = &status.priority;
     lines.push(format!("priority {}: {}", priority.asked.as_str(), priority.text));
@@ -112,7 +112,7 @@ fn for_people(status: &DaemonStatus) -> String {
 
 /// What of the daemon a line depends on.
 #[derive(Clone, Copy)]
-struct Context {
+struct StatusMoment {
     now: f64,
     paused: bool,
 }
@@ -144,7 +144,7 @@ fn line<const N: usize>(name: &str, state: TaskState, parts: [String; N]) -> Str
 }
 
 /// While everything is paused, nothing walks, and nothing begins when its time has come.
-fn shown(state: TaskState, moment: Context) -> TaskState {
+fn shown(state: TaskState, moment: StatusMoment) -> TaskState {
     match state {
         TaskState::Walking | TaskState::Sleeping | TaskState::SlowStart | TaskState::Working | TaskState::Pausing
             if moment.paused =>
@@ -156,7 +156,7 @@ fn shown(state: TaskState, moment: Context) -> TaskState {
 }
 
 /// What an operator has done to it, for as long as that lasts.
-fn by_hand(done: Option<ByHand>, moment: Context) -> String {
+fn by_hand(done: Option<ByHand>, moment: StatusMoment) -> String {
     let Some(ByHand { what, at }) = done else { return String::new() };
     let ago = duration(moment.now - at);
     match what {
@@ -165,7 +165,7 @@ fn by_hand(done: Option<ByHand>, moment: Context) -> String {
     }
 }
 
-fn cleaning_line(cleaning: &Cleaning, moment: Context) -> String {
+fn cleaning_line(cleaning: &Cleaning, moment: StatusMoment) -> String {
     let (state, found) = (shown(cleaning.status.state, moment), &cleaning.status);
     let doing = match (state, found.next_run_at) {
         (TaskState::Sleeping, Some(at)) => format!("next run in {}", duration(at - moment.now)),
@@ -183,7 +183,7 @@ fn cleaning_line(cleaning: &Cleaning, moment: Context) -> String {
 }
 
 /// How the last run of a cleaning has ended.
-fn last_run(run: &LastCleaning, now: f64) -> String {
+fn last_run(run: &CleaningRunRecord, now: f64) -> String {
     let ended = format!("run ended {} ago", duration(now - run.finished));
     match (run.result, &run.refused) {
         (RunResult::Failed, Some(why)) => format!("{ended}: it failed: {why}"),
@@ -199,7 +199,7 @@ fn last_run(run: &LastCleaning, now: f64) -> String {
     }
 }
 
-fn crawl_line(crawl: &Crawl, moment: Context) -> String {
+fn crawl_line(crawl: &Crawl, moment: StatusMoment) -> String {
     let (state, found) = (shown(crawl.status.state, moment), &crawl.status);
     let doing = match (state, found.next_cycle_at) {
         (TaskState::Walking, _) => {
@@ -230,7 +230,7 @@ fn pace(crawl: &Crawl) -> Option<String> {
 }
 
 fn rest(crawl: &Crawl) -> Option<String> {
-    crawl.status.remaining_secs.map(|Range { least, most }| format!("{} to {} left", duration(least), duration(most)))
+    crawl.status.remaining_secs.map(|Range { least, most }| format!("{} left", range(least, most)))
 }
 
 /// What was met in the cycle that is begun, else in the last one; of a crawl that never walked there is nothing to say.
@@ -273,7 +273,7 @@ mod tests {
         serde_json::from_value(one).unwrap()
     }
 
-    const MOMENT: Context = Context { now: 100.0, paused: false };
+    const MOMENT: StatusMoment = StatusMoment { now: 100.0, paused: false };
 
     /// A crawl at rest that has never walked.
     fn crawl(differs: &Value) -> Crawl {
@@ -301,7 +301,7 @@ mod tests {
         let run = |result: &str, refused: Value| {
             let run = json!({"finished": -10_700.0, "result": result, "refused": refused, "marked_segments": 5,
                 "reclaimable_bytes": 44_700_000});
-            serde_json::to_value(differing(&LastCleaning::default(), &run)).unwrap()
+            serde_json::to_value(differing(&CleaningRunRecord::default(), &run)).unwrap()
         };
         assert_eq!(said(json!({})), "sleeping: next run in 2 h");
         let done = "run ended 3 h ago: 5 segments marked, 44.7 MB come free";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Range;
 use crate::policy::target::{between_visits, will_be_met};
-use crate::shown::duration;
+use crate::shown::{duration, range};
 
 /// Whether every prefix is visited again within the time that was set.
 #[cfg_attr(feature = "daemon", derive(schemars::JsonSchema))]
@@ -50,10 +50,7 @@ impl TargetStatus {
 fn text(within: f64, expected: Option<(f64, f64)>, met: Option<bool>, between_cycles: f64) -> String {
     let set = format!("every bucket is to be visited again within {}", duration(within));
     let Some((least, most)) = expected else { return format!("{set}: too little was done to tell whether it will") };
-    let pace = match (duration(least), duration(most)) {
-        (least, most) if least == most => format!("it takes {most}"),
-        (least, most) => format!("it takes {least} to {most}"),
-    };
+    let pace = format!("it takes {}", range(least, most));
     match met {
         Some(true) => format!("{set}: at this pace {pace}, so the target will be met"),
         Some(false) => {
@@ -83,7 +80,7 @@ mod tests {
         let set = "every bucket is to be visited again within 30 d";
         assert_eq!(
             said(10.0, 12.0),
-            format!("{set}: at this pace it takes 10 d to 12 d 1 h, so the target will be met")
+            format!("{set}: at this pace it takes 10 d to 12 d 2 h, so the target will be met")
         );
         assert!(said(10.0, 30.0).ends_with("so the target may be met or missed"), "{}", said(10.0, 30.0));
         assert!(

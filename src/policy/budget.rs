@@ -63,7 +63,7 @@ pub enum SliceVerdict {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Out {
+struct SliceOut {
     id: u64,
     since: f64,
     usual: Usual,
@@ -78,7 +78,7 @@ pub struct BudgetAccount {
     balance: f64,
     /// The moment up to which `balance` has its income.
     at: f64,
-    out: Vec<Out>,
+    out: Vec<SliceOut>,
 }
 
 impl BudgetAccount {
@@ -158,7 +158,7 @@ impl BudgetAccount {
     /// Gives a slice out. Call it when the [`verdict`](Self::verdict) is [`SliceVerdict::Now`].
     pub fn grant(&mut self, id: u64, usual: Usual, now: f64) {
         self.earn(now);
-        self.out.push(Out { id, since: now, usual });
+        self.out.push(SliceOut { id, since: now, usual });
     }
 
     /// Takes a slice back at its real cost. A slice that is not out changes nothing.
@@ -208,7 +208,7 @@ impl BudgetAccount {
         self.balance = self.balance.max(self.running(now) - self.terms.rate * max_sleep);
     }
 
-    fn charged(&self, out: &Out, now: f64) -> f64 {
+    fn charged(&self, out: &SliceOut, now: f64) -> f64 {
         let elapsed = (now - out.since).max(0.0);
         match self.accrual {
             Accrual::Elapsed => elapsed,

@@ -36,7 +36,7 @@ pub struct Examined {
 
 /// What is done with it then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CatchVerdict {
+pub enum DeletionVerdict {
     /// It is carried out.
     CarryOut,
     /// It is a rehearsal: it waits for a confirmation.
@@ -46,12 +46,12 @@ pub enum CatchVerdict {
 }
 
 /// Judges a cycle before anything of it is deleted. `rehearses`: whether it waits in any case.
-pub fn judge(catch: Option<SafetyCatch>, cycle: &Examined, rehearses: bool) -> CatchVerdict {
+pub fn judge(catch: Option<SafetyCatch>, cycle: &Examined, rehearses: bool) -> DeletionVerdict {
     let deletes = cycle.would_delete.saturating_add(cycle.deleted);
     match catch {
-        Some(catch) if !catch.allows(deletes, cycle.examined) => CatchVerdict::OverLimit,
-        _ if rehearses => CatchVerdict::Confirm,
-        _ => CatchVerdict::CarryOut,
+        Some(catch) if !catch.allows(deletes, cycle.examined) => DeletionVerdict::OverLimit,
+        _ if rehearses => DeletionVerdict::Confirm,
+        _ => DeletionVerdict::CarryOut,
     }
 }
 
@@ -122,19 +122,19 @@ mod tests {
     fn a_cycle_is_judged_by_all_that_it_would_delete_and_has_deleted() {
         let cycle = |would_delete, deleted| Examined { examined: 1000, would_delete, deleted };
         for (would_delete, deleted, rehearses, verdict) in [
-            (100, 0, false, CatchVerdict::CarryOut),
-            (100, 0, true, CatchVerdict::Confirm),
-            (101, 0, false, CatchVerdict::OverLimit),
+            (100, 0, false, DeletionVerdict::CarryOut),
+            (100, 0, true, DeletionVerdict::Confirm),
+            (101, 0, false, DeletionVerdict::OverLimit),
             // The number has to be named, whether or not it would have waited anyway.
-            (101, 0, true, CatchVerdict::OverLimit),
-            (60, 40, false, CatchVerdict::CarryOut),
-            (60, 41, false, CatchVerdict::OverLimit),
-            (u64::MAX, 1, false, CatchVerdict::OverLimit),
+            (101, 0, true, DeletionVerdict::OverLimit),
+            (60, 40, false, DeletionVerdict::CarryOut),
+            (60, 41, false, DeletionVerdict::OverLimit),
+            (u64::MAX, 1, false, DeletionVerdict::OverLimit),
         ] {
             assert_eq!(judge(Some(TENTH), &cycle(would_delete, deleted), rehearses), verdict);
         }
-        assert_eq!(judge(None, &cycle(1000, 0), false), CatchVerdict::CarryOut);
-        assert_eq!(judge(None, &cycle(1000, 0), true), CatchVerdict::Confirm);
+        assert_eq!(judge(None, &cycle(1000, 0), false), DeletionVerdict::CarryOut);
+        assert_eq!(judge(None, &cycle(1000, 0), true), DeletionVerdict::Confirm);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PriorityCall, Working};
+use super::{ClassEntry, Working};
 use crate::lenient::known_or_default;
 use crate::settings::Priority;
 
@@ -106,14 +106,14 @@ fn nearest(mount: &Path, path: &str, weight: &str) -> Option<(String, Option<boo
 fn judge(working: &Working, group: &SchedulerGroup) -> InForce {
     let asked = working.priority();
     let (cpu_class, io_class) = match (working.manner(), asked) {
-        (PriorityCall::Never, _) | (_, Priority::Normal) => ("normal", "normal"),
+        (ClassEntry::Never, _) | (_, Priority::Normal) => ("normal", "normal"),
         (_, Priority::Idle) => ("SCHED_IDLE", "idle"),
         (_, Priority::Low) => ("nice 19", "best effort 7"),
     };
     let set = format!("{cpu_class} and {io_class} I/O for threads at work");
     let (grip, text) = match (asked, working.manner(), &group.cgroup) {
         (Priority::Normal, ..) => (Grip::Yes, "normal, as asked for: threads at work are as all others".to_owned()),
-        (_, PriorityCall::Never, _) => (Grip::No, "not in force: the system refuses it to this user".to_owned()),
+        (_, ClassEntry::Never, _) => (Grip::No, "not in force: the system refuses it to this user".to_owned()),
         (_, _, Some(cgroup)) if group.idle == Some(true) => (
             Grip::Yes,
             format!("{set}, and the cgroup {cgroup} has the idle weight: in force against its neighbours too"),
@@ -157,7 +157,7 @@ mod tests {
 
     fn grip(files: &[(&str, &str)]) -> (Grip, String) {
         let root = machine(files);
-        let idle = Working { priority: Priority::Idle, manner: PriorityCall::Switch };
+        let idle = Working { priority: Priority::Idle, manner: ClassEntry::Switch };
         let found = judge(&idle, &SchedulerGroup::of_process(root.path()));
         (found.grip, found.text)
     }
@@ -207,9 +207,9 @@ mod tests {
     #[test]
     fn what_was_not_asked_for_or_is_refused_is_said() {
         let group = SchedulerGroup::default();
-        let never = Working { priority: Priority::Low, manner: PriorityCall::Never };
+        let never = Working { priority: Priority::Low, manner: ClassEntry::Never };
         assert_eq!(judge(&never, &group).grip, Grip::No);
-        let low = judge(&Working { manner: PriorityCall::OwnThreads, ..never }, &group);
+        let low = judge(&Working { manner: ClassEntry::OwnThreads, ..never }, &group);
         assert_eq!((low.grip, &*low.cpu_class, &*low.io_class), (Grip::Yes, "nice 19", "best effort 7"));
         assert_eq!(judge(&Working::NORMAL, &group).grip, Grip::Yes);
     }

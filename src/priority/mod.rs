@@ -2,7 +2,7 @@
 //!
 //! A thread enters the class for a stretch of work and leaves it again, also before it takes a lock of a database: a
 //! holder that is starved would block a backup, or the whole daemon. Where the system does not let this user leave the
-//! class, work is done on threads of its own that never come back, and never touch a database ([`PriorityCall::OwnThreads`]).
+//! class, work is done on threads of its own that never come back, and never touch a database ([`ClassEntry::OwnThreads`]).
 //!
 //! Owns the system calls; [`in_force`] says what they are worth against other processes.
 
@@ -20,7 +20,7 @@ use system::Class;
 
 /// How threads get into the class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PriorityCall {
+pub enum ClassEntry {
     /// They do not: it was not asked for, or the system refuses it.
     Never,
     /// They enter it and leave it.
@@ -33,7 +33,7 @@ pub enum PriorityCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Working {
     priority: Priority,
-    manner: PriorityCall,
+    manner: ClassEntry,
 }
 
 thread_local! {
@@ -43,24 +43,24 @@ thread_local! {
 
 impl Working {
     /// Threads at work are as all others.
-    pub const NORMAL: Working = Working { priority: Priority::Normal, manner: PriorityCall::Never };
+    pub const NORMAL: Working = Working { priority: Priority::Normal, manner: ClassEntry::Never };
 
     /// Tries out, on a thread that ends at once, what the system allows.
     pub fn new(priority: Priority) -> Working {
         let Some(class) = Class::of(priority) else { return Working::NORMAL };
         let tried = threads::start("sexton-class", move || {
             if class.enter().is_err() {
-                return PriorityCall::Never;
+                return ClassEntry::Never;
             }
-            if Class::leave().is_ok() { PriorityCall::Switch } else { PriorityCall::OwnThreads }
+            if Class::leave().is_ok() { ClassEntry::Switch } else { ClassEntry::OwnThreads }
         });
         // What is tried out may fail as a whole; then there is no class.
-        let manner = tried.ok().and_then(|thread| thread.join().ok()).unwrap_or(PriorityCall::Never);
+        let manner = tried.ok().and_then(|thread| thread.join().ok()).unwrap_or(ClassEntry::Never);
         Working { priority, manner }
     }
 
     /// How threads get into the class.
-    pub fn manner(&self) -> PriorityCall {
+    pub fn manner(&self) -> ClassEntry {
         self.manner
     }
 
@@ -74,7 +74,7 @@ impl Working {
     /// # Errors
     /// The message of a panic.
     pub async fn run<R: Send + 'static>(self, work: impl FnOnce() -> R + Send + 'static) -> Result<R, String> {
-        if self.manner != PriorityCall::OwnThreads {
+        if self.manner != ClassEntry::OwnThreads {
             let done = tokio::task::spawn_blocking(move || self.at_work(work)).await;
             return done.map_err(|panic| panic.to_string());
         }
@@ -89,7 +89,7 @@ impl Working {
     }
 
     fn at_work<R>(self, work: impl FnOnce() -> R) -> R {
-        let Some(class) = Class::of(self.priority).filter(|_| self.manner != PriorityCall::Never) else {
+        let Some(class) = Class::of(self.priority).filter(|_| self.manner != ClassEntry::Never) else {
             return work();
         };
         // It was tried out before; where it fails all the same, the work is done as everything else is.
@@ -105,7 +105,7 @@ struct Back(Option<Working>);
 impl Drop for Back {
     fn drop(&mut self) {
         let was = AT_WORK.replace(self.0);
-        if was.is_some_and(|working| working.manner == PriorityCall::Switch) && self.0.is_none() {
+        if was.is_some_and(|working| working.manner == ClassEntry::Switch) && self.0.is_none() {
             // Tried out before; a thread that stays in the class is slow, but right.
             let _ = Class::leave();
         }
@@ -114,12 +114,12 @@ impl Drop for Back {
 
 /// Whether this thread is in a class that it cannot leave, so that it must take no lock of a database.
 pub fn is_stuck() -> bool {
-    AT_WORK.get().is_some_and(|working| working.manner == PriorityCall::OwnThreads)
+    AT_WORK.get().is_some_and(|working| working.manner == ClassEntry::OwnThreads)
 }
 
 /// Runs something that holds a lock of a database, or waits for one: out of the class, if the thread is in it and can leave.
 pub fn unhindered<R>(work: impl FnOnce() -> R) -> R {
-    let Some(working) = AT_WORK.get().filter(|working| working.manner == PriorityCall::Switch) else { return work() };
+    let Some(working) = AT_WORK.get().filter(|working| working.manner == ClassEntry::Switch) else { return work() };
     let left = Class::leave().is_ok();
     AT_WORK.set(None);
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -142,16 +142,16 @@ mod tests {
 
     #[test]
     fn work_is_done_in_the_class_and_locks_are_taken_out_of_it() {
-        for manner in [PriorityCall::Switch, PriorityCall::OwnThreads] {
+        for manner in [ClassEntry::Switch, ClassEntry::OwnThreads] {
             let working = Working { manner, ..Working::new(Priority::Idle) };
-            if Working::new(Priority::Idle).manner == PriorityCall::Never {
+            if Working::new(Priority::Idle).manner == ClassEntry::Never {
                 return;
             }
             let classes =
                 run(working, || (system::is_idle(), unhindered(system::is_idle), system::is_idle(), is_stuck()));
-            let stuck = manner == PriorityCall::OwnThreads;
+            let stuck = manner == ClassEntry::OwnThreads;
             // One that may not leave the class says so, and is not asked to.
-            let can_leave = Working::new(Priority::Idle).manner == PriorityCall::Switch && !stuck;
+            let can_leave = Working::new(Priority::Idle).manner == ClassEntry::Switch && !stuck;
             assert_eq!(classes.unwrap(), (true, !can_leave, true, stuck), "{manner:?}");
         }
         assert_eq!(run(Working::NORMAL, system::is_idle), Ok(false));

@@ -21,7 +21,7 @@ pub struct ObjectFile {
     disk_bytes: u64,
     links: u64,
     stamp: Stamp,
-    direct: bool,
+    followed_no_link: bool,
 }
 
 /// What tells a file from another, and from itself before a change: as long as it is the same, so are its contents.
@@ -84,7 +84,7 @@ impl ObjectFile {
     }
 
     /// Takes a file that was opened; what is no regular one is refused.
-    pub(crate) fn of(OpenEntry { fd: file, direct }: OpenEntry) -> io::Result<ObjectFile> {
+    pub(crate) fn of(OpenEntry { fd: file, followed_no_link }: OpenEntry) -> io::Result<ObjectFile> {
         let stat = fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
@@ -97,7 +97,7 @@ impl ObjectFile {
         let links = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
         // Units of 512 bytes, whatever the block size of the file system.
         let disk_bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        Ok(ObjectFile { file, size: stamp.size, disk_bytes, links, stamp, direct })
+        Ok(ObjectFile { file, size: stamp.size, disk_bytes, links, stamp, followed_no_link })
     }
 
     /// What it was when it was opened.
@@ -111,8 +111,8 @@ impl ObjectFile {
     }
 
     /// Whether it was seen that no link was followed to open it.
-    pub(crate) fn is_direct(&self) -> bool {
-        self.direct
+    pub(crate) fn followed_no_link(&self) -> bool {
+        self.followed_no_link
     }
 
     /// Whether it has been changed since it was opened.

@@ -62,13 +62,13 @@ const KERNEL_FILE_SYSTEMS: [u64; 14] = [
 pub(crate) struct OpenEntry {
     pub fd: OwnedFd,
     /// Whether no link was followed from its name. If false, one may have been.
-    pub direct: bool,
+    pub followed_no_link: bool,
 }
 
 impl OpenEntry {
     /// Whether a link leads from this name in `folder` to what was opened. Costs a system call where that was not seen before.
     pub fn is_behind_link(&self, folder: impl AsFd, name: impl Arg + Copy) -> bool {
-        !self.direct && is_link(folder, name)
+        !self.followed_no_link && is_link(folder, name)
     }
 }
 
@@ -87,14 +87,14 @@ pub(crate) fn file_in(folder: impl AsFd, name: impl Arg + Copy, listed: FileType
         FileType::RegularFile => match quietly(&folder, name, FILE | OFlags::NOFOLLOW) {
             // A link has come in its place since it was listed.
             Err(Errno::LOOP) => {}
-            opened => return Ok(OpenEntry { fd: opened?, direct: true }),
+            opened => return Ok(OpenEntry { fd: opened?, followed_no_link: true }),
         },
         FileType::Symlink | FileType::Unknown => {}
         FileType::Directory => return Err(Errno::ISDIR.into()),
         _ => return Err(not_regular()),
     }
     let fd = PathOnly::at(folder, name, OFlags::empty())?.open_file()?;
-    Ok(OpenEntry { fd, direct: false })
+    Ok(OpenEntry { fd, followed_no_link: false })
 }
 
 /// Opens a folder in a folder. A link is followed.
@@ -105,9 +105,9 @@ pub(crate) fn folder_in(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<
     match quietly(&folder, name, DIRECTORY | OFlags::NOFOLLOW) {
         Err(Errno::NOTDIR | Errno::LOOP) => {
             let fd = PathOnly::at(folder, name, OFlags::empty())?.open_folder()?;
-            Ok(OpenEntry { fd, direct: false })
+            Ok(OpenEntry { fd, followed_no_link: false })
         }
-        opened => Ok(OpenEntry { fd: opened?, direct: true }),
+        opened => Ok(OpenEntry { fd: opened?, followed_no_link: true }),
     }
 }
 

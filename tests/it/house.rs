@@ -26,9 +26,16 @@ const FLOORS: [&str; 15] = [
 const INTERRUPTED: &str = "openat openat2 open stat statat statfs statvfs statx fstat fstatfs fstatvfs seek mkdirat unlinkat linkat renameat \
     renameat_with readlinkat fchmod fchown ftruncate fsync fdatasync";
 
+/// A file up to the tests that stand at its end.
+fn without_tests(text: &str) -> &str {
+    let is_here = |at: usize| text[at..].lines().nth(1).is_some_and(|line| line.ends_with('{'));
+    let tests = text.match_indices("#[cfg(test)]\nmod ").find(|(at, _)| is_here(*at));
+    tests.map_or(text, |(at, _)| &text[..at])
+}
+
 /// The words that follow this path in a text, also in braces; without comments and without tests at its end.
 fn named<'t>(text: &'t str, path: &str) -> BTreeSet<&'t str> {
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let text = without_tests(text);
     let mut names = BTreeSet::new();
     for (at, _) in text.match_indices(path) {
         if text[..at].rsplit('\n').next().is_some_and(|line| line.trim_start().starts_with("//")) {
@@ -107,9 +114,10 @@ fn a_name_stands_for_one_type() {
         if path.iter().any(|part| ["tests", "tests.rs"].iter().any(|tests| part == *tests)) {
             continue;
         }
-        for line in text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().lines() {
+        for line in without_tests(&text).lines() {
             let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
-            if let (Some("struct" | "enum" | "trait"), Some(name)) = (words.next(), words.next())
+            let word = words.next().filter(|word| *word != "type" || !line.starts_with(' '));
+            if let (Some("struct" | "enum" | "trait" | "type"), Some(name)) = (word, words.next())
                 && name.starts_with(char::is_uppercase)
             {
                 let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();

@@ -18,11 +18,11 @@ use crate::store::{Names, Nature, Store};
 const PAGE_LEN: usize = 4096;
 
 /// What became of a listing, with the slice under which it was made.
-type Listed = (Result<()>, TimeSlice);
+type ListedCandidates = (Result<()>, TimeSlice);
 
 impl<S: Store, J: Job<S>> Worker<S, J> {
     /// Takes the first claimed prefix in hand, with the first of its candidates.
-    pub(super) async fn list_candidates(&mut self, slice: TimeSlice) -> Result<Listed> {
+    pub(super) async fn list_candidates(&mut self, slice: TimeSlice) -> Result<ListedCandidates> {
         let Some(claim) = self.claims.front() else { return Ok((Ok(()), slice)) };
         let (listed, slice) = self.read_candidates(claim.prefix, claim.cursor.clone(), slice).await?;
         let taken = match listed {
@@ -33,7 +33,7 @@ impl<S: Store, J: Job<S>> Worker<S, J> {
     }
 
     /// Gives the first prefix in hand its next candidates.
-    pub(super) async fn next_candidates(&mut self, slice: TimeSlice) -> Result<Listed> {
+    pub(super) async fn next_candidates(&mut self, slice: TimeSlice) -> Result<ListedCandidates> {
         let Some((_, state)) = self.hand.todo.front() else { return Ok((Ok(()), slice)) };
         let (listed, slice) = self.read_candidates(state.position, state.cursor.clone(), slice).await?;
         let put = listed.map(|listed| {

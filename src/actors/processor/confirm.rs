@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::job::{Counts, Job};
 use crate::model::{Event, RehearsalStatus, TaskState, WouldDelete};
 use crate::policy::cycle::KnownCycle;
-use crate::policy::deletion::{CatchVerdict, SafetyCatch};
+use crate::policy::deletion::{DeletionVerdict, SafetyCatch};
 use crate::sizes::{self, plural};
 use crate::store::Store;
 
@@ -35,10 +35,10 @@ pub(super) async fn wait<S: Store, J: Job<S>>(
     crawl: &Arc<CrawlTask<S, J>>,
     cycle: &KnownCycle,
     counts: &Counts,
-    (verdict, catch): (CatchVerdict, Option<SafetyCatch>),
+    (verdict, catch): (DeletionVerdict, Option<SafetyCatch>),
 ) -> Result<Next> {
     let (name, number) = (&crawl.settings.name, cycle.number);
-    let (over_limit, would_delete) = (verdict == CatchVerdict::OverLimit, WouldDelete::of(counts));
+    let (over_limit, would_delete) = (verdict == DeletionVerdict::OverLimit, WouldDelete::of(counts));
     info!(crawl = name, cycle = number, over_limit, ?would_delete, "the cycle waits to be confirmed");
     crawl.show(|c| {
         c.phase = TaskState::Rehearsed;

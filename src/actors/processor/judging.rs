@@ -14,7 +14,7 @@ use crate::actors::messages::CarryOut;
 use crate::error::{Error, Result};
 use crate::job::{CyclePhase, Job};
 use crate::policy::cycle::{KnownCycle, Rehearsal};
-use crate::policy::deletion::{CatchVerdict, Examined, judge};
+use crate::policy::deletion::{DeletionVerdict, Examined, judge};
 use crate::state::Consent;
 use crate::store::Store;
 
@@ -49,14 +49,14 @@ pub(super) async fn next<S: Store, J: Job<S>>(
     let verdict = judge(catch, &examined, rehearses);
     info!(crawl = crawl.settings.name, cycle = cycle.number, ?examined, ?verdict, "cycle examined");
     match (verdict, catch) {
-        (CatchVerdict::CarryOut, _) => {}
-        (CatchVerdict::OverLimit, Some(catch)) if crawl.cycles == Cycles::Once && !rehearses => {
+        (DeletionVerdict::CarryOut, _) => {}
+        (DeletionVerdict::OverLimit, Some(catch)) if crawl.cycles == Cycles::Once && !rehearses => {
             let Examined { examined, would_delete, deleted } = examined;
             let (crawl, number) = (crawl.settings.name.clone(), cycle.number);
             let most = catch.most;
             return Err(Error::SafetyCatch { crawl, cycle: number, would_delete, deleted, examined, most });
         }
-        (CatchVerdict::Confirm | CatchVerdict::OverLimit, _) => {
+        (DeletionVerdict::Confirm | DeletionVerdict::OverLimit, _) => {
             return confirm::wait(crawl, cycle, &counts, (verdict, catch)).await;
         }
     }

@@ -15,7 +15,7 @@ use crate::engine::Command;
 use crate::settings::BudgetSettings;
 use crate::spelling::Percent;
 
-type Answer = Result<HttpResponse, Failed>;
+type CallAnswer = Result<HttpResponse, Failed>;
 type Daemon = web::Data<Shared>;
 
 /// Findings in one answer unless told otherwise, and at most.
@@ -54,17 +54,17 @@ fn cleaning_view<'a>(picture: &'a Picture<'_>, name: &str) -> Result<&'a Cleanin
     found.ok_or_else(|| Failed::new(StatusCode::NOT_FOUND, format!("there is no cleaning {name:?}")))
 }
 
-async fn crawl(daemon: Daemon, name: web::Path<String>) -> Answer {
+async fn crawl(daemon: Daemon, name: web::Path<String>) -> CallAnswer {
     let picture = Picture::take(&daemon);
     Ok(HttpResponse::Ok().json(picture.crawl_detail(crawl_view(&picture, &name)?)))
 }
 
-async fn cleaning(daemon: Daemon, name: web::Path<String>) -> Answer {
+async fn cleaning(daemon: Daemon, name: web::Path<String>) -> CallAnswer {
     let picture = Picture::take(&daemon);
     Ok(HttpResponse::Ok().json(cleanings::one(&picture, cleaning_view(&picture, &name)?)))
 }
 
-async fn plan(daemon: Daemon, name: web::Path<String>) -> Answer {
+async fn plan(daemon: Daemon, name: web::Path<String>) -> CallAnswer {
     let picture = Picture::take(&daemon);
     let view = cleaning_view(&picture, &name)?;
     let Some((made, report)) = cleanings::made(&picture, view) else {
@@ -84,7 +84,7 @@ struct FindingsQuery {
     crawl: Option<String>,
 }
 
-async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> Answer {
+async fn findings(daemon: Daemon, query: web::Query<FindingsQuery>) -> CallAnswer {
     let limit = query.limit.unwrap_or(FINDINGS_USUAL);
     if !(1..=FINDINGS_MOST).contains(&limit) {
         let text = format!("limit must be between 1 and {FINDINGS_MOST}, not {limit}");
@@ -112,7 +112,7 @@ async fn budget(daemon: Daemon) -> HttpResponse {
     HttpResponse::Ok().json(Picture::take(&daemon).budget_report())
 }
 
-async fn set_budget(daemon: Daemon, setting: web::Json<BudgetSetting>) -> Answer {
+async fn set_budget(daemon: Daemon, setting: web::Json<BudgetSetting>) -> CallAnswer {
     let wrong = |text: String| Failed::new(StatusCode::BAD_REQUEST, format!("cpu_percentage: {text}"));
     let rate = match &setting.cpu_percentage {
         PercentSetting::Number(percent) => percent / 100.0,
@@ -124,27 +124,27 @@ async fn set_budget(daemon: Daemon, setting: web::Json<BudgetSetting>) -> Answer
     Ok(HttpResponse::Ok().json(Picture::take(&daemon).budget()))
 }
 
-async fn reset_budget(daemon: Daemon) -> Answer {
+async fn reset_budget(daemon: Daemon) -> CallAnswer {
     daemon.ask(Wish::Budget(None)).await?;
     Ok(HttpResponse::Ok().json(Picture::take(&daemon).budget()))
 }
 
-async fn pause(daemon: Daemon) -> Answer {
+async fn pause(daemon: Daemon) -> CallAnswer {
     daemon.ask(Wish::Pause(true)).await?;
     Ok(HttpResponse::Ok().json(Paused { paused: true }))
 }
 
-async fn resume(daemon: Daemon) -> Answer {
+async fn resume(daemon: Daemon) -> CallAnswer {
     daemon.ask(Wish::Pause(false)).await?;
     Ok(HttpResponse::Ok().json(Paused { paused: false }))
 }
 
-async fn reload(daemon: Daemon) -> Answer {
+async fn reload(daemon: Daemon) -> CallAnswer {
     let changes = daemon.ask(Wish::Reload).await?;
     Ok(HttpResponse::Ok().json(Reloaded { changes }))
 }
 
-async fn link(daemon: Daemon, caller: web::ReqData<Caller>) -> Answer {
+async fn link(daemon: Daemon, caller: web::ReqData<Caller>) -> CallAnswer {
     if *caller != Caller::Operator {
         // A page must not be able to hand its right on.
         return Err(Failed::new(StatusCode::UNAUTHORIZED, "a link is made for the token itself only"));
@@ -156,22 +156,22 @@ async fn link(daemon: Daemon, caller: web::ReqData<Caller>) -> Answer {
     Ok(HttpResponse::Ok().json(Link { url: format!("{}/login?code={code}", daemon.url), expires }))
 }
 
-async fn confirm(daemon: Daemon, name: web::Path<String>, body: web::Json<Confirmation>) -> Answer {
+async fn confirm(daemon: Daemon, name: web::Path<String>, body: web::Json<Confirmation>) -> CallAnswer {
     let Confirmation { cycle, shares } = *body;
     command_crawl(&daemon, &name, Command::Confirm { cycle, objects: shares }).await
 }
 
-async fn crawl_command(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
+async fn crawl_command(daemon: Daemon, path: web::Path<(String, String)>) -> CallAnswer {
     command_crawl(&daemon, &path.0, command(&path.1)?).await
 }
 
-async fn command_crawl(daemon: &Daemon, name: &str, command: Command) -> Answer {
+async fn command_crawl(daemon: &Daemon, name: &str, command: Command) -> CallAnswer {
     daemon.ask(Wish::Of(TaskKind::Crawl, name.to_owned(), command)).await?;
     let picture = Picture::take(daemon);
     Ok(HttpResponse::Ok().json(picture.crawl(crawl_view(&picture, name)?)))
 }
 
-async fn cleaning_command(daemon: Daemon, path: web::Path<(String, String)>) -> Answer {
+async fn cleaning_command(daemon: Daemon, path: web::Path<(String, String)>) -> CallAnswer {
     let (name, command) = (&path.0, command(&path.1)?);
     daemon.ask(Wish::Of(TaskKind::Cleaning, name.clone(), command)).await?;
     let picture = Picture::take(&daemon);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::picture::Picture;
-use super::shapes::{Cleaning, LastCleaning, Plan, Threshold};
+use super::shapes::{Cleaning, CleaningRunRecord, Plan, Threshold};
 use crate::cumulus::policy::Policy;
 use crate::cumulus::settings::CleaningMode;
 use crate::cumulus::{CleaningFigures, CleaningReport};
@@ -43,7 +43,7 @@ fn state(view: &CleaningView, status: Option<&MaintenanceStatus>) -> TaskState {
 }
 
 /// How the last run of a cleaning went, also of an earlier process.
-pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<LastCleaning> {
+pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<CleaningRunRecord> {
     let name = &view.settings.task.name;
     let found = picture.status.maintenance.get(name).and_then(|found| found.last.clone());
     let MaintenanceEnd { ended, result } = found.or_else(|| lock(&picture.shared.past).run(name).cloned())?;
@@ -54,7 +54,7 @@ pub fn last_run(picture: &Picture<'_>, view: &CleaningView) -> Option<LastCleani
         MaintenanceResult::Refused { why } => Some(why),
         MaintenanceResult::Failed { error } => Some(error),
     };
-    Some(LastCleaning {
+    Some(CleaningRunRecord {
         cleaning: name.clone(),
         finished: ended,
         result: kind,

@@ -9,7 +9,6 @@ use crate::daemon::notify;
 use crate::engine::Command;
 use crate::error::{Error, Result};
 use crate::lock::lock;
-use crate::shown;
 use crate::spelling::Percent;
 
 impl Supervisor {
@@ -112,7 +111,7 @@ fn live_changes(wanted: &WantedTask, was: &WantedTask) -> Option<String> {
     (same.settings.minimum_cycle_time, same.settings.weight) = (is.minimum_cycle_time, is.weight);
     let mut changes = Vec::new();
     if is.minimum_cycle_time != old.minimum_cycle_time {
-        changes.push(format!("{} between cycles", shown::duration(is.minimum_cycle_time.as_secs_f64())));
+        changes.push(format!("{} between cycles", humantime::format_duration(is.minimum_cycle_time)));
     }
     if is.weight != old.weight {
         changes.push(format!("weight {}", is.weight));
@@ -145,7 +144,7 @@ fn budget_changes(was: &Config, is: &Config) -> Vec<String> {
         changes.push(format!("budget: {} instead of {}", Percent::of_cores(new.rate), Percent::of_cores(old.rate)));
     }
     if (old.slice, old.basis, old.max_sleep) != (new.slice, new.basis, new.max_sleep) {
-        let slice = shown::duration(new.slice.as_secs_f64());
+        let slice = humantime::format_duration(new.slice);
         changes.push(format!("budget: slices of {slice}, by {}", new.basis));
     }
     if was.daemon.windows != is.daemon.windows {

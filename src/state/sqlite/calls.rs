@@ -10,7 +10,7 @@ use super::faults::Out;
 use super::rows::PrefixRecord;
 use super::whole::{self, WholeCycle};
 use super::{
-    BEGIN, CARRY_OUT, CLAIM, COMMIT, CycleInWork, DELIVER, FINISH, RAN, RELEASE, SYNC, SqliteStore, TAKE_UP,
+    BEGIN, CARRY_OUT, CLAIM, COMMIT, CycleInProgress, DELIVER, FINISH, RAN, RELEASE, SYNC, SqliteStore, TAKE_UP,
     WritingCall, candidates, crash_point, random, runs, steps, tidy, visits,
 };
 use crate::error::Result;
@@ -49,7 +49,7 @@ impl StateStore for SqliteStore {
 
     fn claim(&mut self, cycle: &CycleKey, most: u32) -> Result<Vec<Claim>> {
         self.pay_what_is_owed()?;
-        let CycleInWork { seal, session, prefixes, first_free, .. } =
+        let CycleInProgress { seal, session, prefixes, first_free, .. } =
             self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
         if most == 0 || first_free >= prefixes {
             return Ok(Vec::new());
@@ -209,7 +209,7 @@ impl StateStore for SqliteStore {
         after: Option<&[u8]>,
         most: usize,
     ) -> Result<Vec<Candidate>> {
-        let CycleInWork { seal, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
+        let CycleInProgress { seal, .. } = self.lap(cycle)?.ok_or_else(|| check::no_cycle(cycle))?;
         self.read(|conn| match PrefixRecord::at(conn, seal, prefix)? {
             Some(prefix) => candidates::behind(conn, seal, &prefix, after, most),
             None => Ok(Vec::new()),
@@ -246,8 +246,8 @@ impl SqliteStore {
         self.sessions.retain(|key, _| key.crawl != crawl);
         self.empty_or_owe();
         // Nothing is done and everything is free: that need not be read.
-        let lap = CycleInWork::new(&row, identity, self.session);
-        let lap = if row.beginning { lap } else { CycleInWork { left: prefixes, next: prefixes, ..lap } };
+        let lap = CycleInProgress::new(&row, identity, self.session);
+        let lap = if row.beginning { lap } else { CycleInProgress { left: prefixes, next: prefixes, ..lap } };
         let cycle = WholeCycle { row, identity: identity.clone(), done: Vec::new() }.into_cycle();
         self.laps.insert(cycle.key(), lap);
         Ok(cycle)
@@ -286,7 +286,7 @@ impl SqliteStore {
     }
 
     /// What to remember of a cycle; `None` if it is not kept.
-    fn lap(&mut self, cycle: &CycleKey) -> Result<Option<CycleInWork>> {
+    fn lap(&mut self, cycle: &CycleKey) -> Result<Option<CycleInProgress>> {
         if let Some(lap) = self.laps.get(cycle).filter(|lap| lap.is_whole()) {
             return Ok(Some(lap.clone()));
         }
@@ -300,14 +300,14 @@ impl SqliteStore {
 
     /// Takes up some prefixes of a cycle: adds them if it is beginning, else reads them. Gives what is to be remembered of the cycle so
     /// far, or `None` if it is not kept.
-    fn take_up_some(&mut self, cycle: &CycleKey) -> Result<Option<CycleInWork>> {
+    fn take_up_some(&mut self, cycle: &CycleKey) -> Result<Option<CycleInProgress>> {
         let mut lap = match self.laps.get(cycle) {
             Some(lap) => lap.clone(),
             None => {
                 let session = self.sessions.get(cycle).copied().unwrap_or(self.session);
                 let found = self.read(|conn| {
                     let Some(row) = whole::find(conn, cycle)? else { return Ok(None) };
-                    Ok(Some(CycleInWork::new(&row, &whole::identity(conn, &row, &mut None)?, session)))
+                    Ok(Some(CycleInProgress::new(&row, &whole::identity(conn, &row, &mut None)?, session)))
                 })?;
                 let Some(lap) = found else { return Ok(None) };
                 lap

@@ -102,7 +102,7 @@ pub struct SqliteStore {
     /// Marks those on cycles that were taken up since.
     sessions: HashMap<CycleKey, i64>,
     /// What is worth remembering of cycles in work; forgotten after any error, and read again.
-    laps: HashMap<CycleKey, CycleInWork>,
+    laps: HashMap<CycleKey, CycleInProgress>,
     /// Damaged objects by store and job, as far as they were asked for; forgotten as laps are.
     damaged: HashMap<(Arc<str>, Arc<str>), u64>,
     /// Whether the database must know more than it does before anything is claimed or committed.
@@ -117,7 +117,7 @@ pub struct SqliteStore {
 
 /// A cycle in work, so that a commit need not count prefixes.
 #[derive(Debug, Clone)]
-struct CycleInWork {
+struct CycleInProgress {
     seal: Seal,
     /// Marks the claims that are in force.
     session: i64,
@@ -140,11 +140,11 @@ struct CycleInWork {
     oldest: Option<(Arc<[u32]>, usize)>,
 }
 
-impl CycleInWork {
+impl CycleInProgress {
     /// That of a cycle of which nothing is taken up.
-    fn new(row: &CycleRow, identity: &CycleIdentity, session: i64) -> CycleInWork {
+    fn new(row: &CycleRow, identity: &CycleIdentity, session: i64) -> CycleInProgress {
         let CycleIdentity { store, job, ring, .. } = identity;
-        CycleInWork {
+        CycleInProgress {
             seal: row.seal(),
             session,
             subject: visits::subject(store, job),

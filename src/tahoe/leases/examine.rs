@@ -205,11 +205,11 @@ impl LeaseVisit {
             return Ok(VisitLeft::Something);
         };
         let (name, touched_unix) = (std::mem::take(&mut current.name), current.file.stamp().touched_unix());
-        let is_linked = !current.file.is_direct() && bucket.is_link_named(&name);
+        let followed_no_link = current.file.followed_no_link();
         self.current = None;
         if !looked.would_wait || !fold.defer() {
             self.meet(job, bucket, &name, touched_unix, fold);
-            self.looked(job, bucket, (name, is_linked), looked, fold.phase);
+            self.looked(job, bucket, (name, followed_no_link), looked, fold.phase);
         }
         Ok(VisitLeft::Something)
     }
@@ -246,7 +246,7 @@ impl LeaseVisit {
         &mut self,
         job: &Leases,
         bucket: &TahoeBucket<'_>,
-        (name, is_linked): (Vec<u8>, bool),
+        (name, followed_no_link): (Vec<u8>, bool),
         looked: Looked,
         phase: VisitPhase,
     ) {
@@ -258,7 +258,7 @@ impl LeaseVisit {
             plan.act = None;
         }
         if plan.act.is_some()
-            && let Some(why) = refused(job, bucket, is_linked)
+            && let Some(why) = refused(job, bucket, (plan.name.as_bytes(), followed_no_link))
         {
             plan.act = None;
             flaws.push(LeaseFlaw::kept(BUCKET, why.to_owned()));
@@ -413,12 +413,12 @@ impl LeaseVisit {
 }
 
 /// Why nothing of a share is deleted where it stands.
-fn refused(job: &Leases, bucket: &TahoeBucket<'_>, is_linked: bool) -> Option<&'static str> {
+fn refused(job: &Leases, bucket: &TahoeBucket<'_>, (name, followed_no_link): (&[u8], bool)) -> Option<&'static str> {
     if job.settings.conduct == Conduct::Careful && !is_bucket(bucket) {
         // Somebody has put it there, a copy perhaps, and no client can renew anything in it.
         return Some(NO_BUCKET);
     }
-    (is_linked || bucket.is_behind_link()).then_some(LINKED)
+    ((!followed_no_link && bucket.is_link_named(name)) || bucket.is_behind_link()).then_some(LINKED)
 }
 
 /// Whether its name is a storage index, in the prefix where it belongs.

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
 
 use super::TahoeStore;
-use super::turns::ChangeRight;
+use super::turns::BucketLock;
 use crate::calls::{patiently, statat};
 use crate::store::held::{beneath, plain};
 use crate::store::open::{self, DIRECTORY, OpenEntry, is_a_link};
@@ -25,7 +25,7 @@ pub struct OpenedBucket<'s> {
     prefix: OwnedFd,
     bucket: OwnedFd,
     name: Vec<u8>,
-    _turn: ChangeRight,
+    _turn: BucketLock,
 }
 
 /// What stands under a share's name.
@@ -70,7 +70,7 @@ impl TahoeStore {
         let open = || -> io::Result<OpenedBucket<'_>> {
             let prefix = beneath(self.shares(), prefix.as_bytes(), DIRECTORY)?;
             let bucket = beneath(&prefix, bucket, DIRECTORY)?;
-            let turn = ChangeRight::at(&bucket)?;
+            let turn = BucketLock::at(&bucket)?;
             Ok(OpenedBucket { store: self, prefix, bucket, name, _turn: turn })
         };
         match open() {
@@ -224,7 +224,8 @@ impl OpenedBucket<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        ObjectFile::of(OpenEntry { fd: file, direct: true }).map(|file| Some(self.store.disk_usage.of_share(file)))
+        ObjectFile::of(OpenEntry { fd: file, followed_no_link: true })
+            .map(|file| Some(self.store.disk_usage.of_share(file)))
     }
 }
 

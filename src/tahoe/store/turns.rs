@@ -19,24 +19,24 @@ static GIVEN_BACK: Condvar = Condvar::new();
 
 /// The right to change a bucket, until it is dropped. Whoever has one asks for no second.
 #[derive(Debug)]
-pub(super) struct ChangeRight(FileId);
+pub(super) struct BucketLock(FileId);
 
-impl ChangeRight {
+impl BucketLock {
     /// Waits until nobody else has the turn at this open folder.
     ///
     /// # Errors
     /// If the system does not say which folder it is.
-    pub fn at(folder: impl AsFd) -> io::Result<ChangeRight> {
+    pub fn at(folder: impl AsFd) -> io::Result<BucketLock> {
         let id = FileId::of(&fstat(folder.as_fd())?);
         let mut taken = lock(&TAKEN);
         while !taken.insert(id) {
             taken = GIVEN_BACK.wait(taken).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(ChangeRight(id))
+        Ok(BucketLock(id))
     }
 }
 
-impl Drop for ChangeRight {
+impl Drop for BucketLock {
     fn drop(&mut self) {
         lock(&TAKEN).remove(&self.0);
         GIVEN_BACK.notify_all();

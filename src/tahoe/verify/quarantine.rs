@@ -89,11 +89,11 @@ enum QuarantineStage {
     /// It has to get a new name there.
     Bring,
     /// It is being copied.
-    Copy(CopyInWork),
+    Copy(CopyInProgress),
 }
 
 #[derive(Debug)]
-struct CopyInWork {
+struct CopyInProgress {
     share: Stretches,
     target: Vec<u8>,
     to: File,
@@ -376,7 +376,7 @@ impl PutAway {
         }
         self.note.write(folder, &target).map_err(named)?;
         let to = folder.create(&draft(&target)).inspect_err(|_| QuarantineNote::take_back(folder, &target))?;
-        Ok(QuarantineStage::Copy(CopyInWork {
+        Ok(QuarantineStage::Copy(CopyInProgress {
             share,
             target,
             to,
@@ -395,7 +395,7 @@ impl PutAway {
         self.bucket.sync()
     }
 
-    fn copy(&mut self, mut copying: CopyInWork, buffer: &mut [u8]) -> Result<QuarantineStage, StepEnd> {
+    fn copy(&mut self, mut copying: CopyInProgress, buffer: &mut [u8]) -> Result<QuarantineStage, StepEnd> {
         let folder = &self.place.folder;
         let hash = match self.copy_on(&mut copying, buffer) {
             Ok(None) => return Ok(QuarantineStage::Copy(copying)),
@@ -405,7 +405,7 @@ impl PutAway {
                 return Err(e);
             }
         };
-        let CopyInWork { share, target, to, reserved, copied_bytes, .. } = copying;
+        let CopyInProgress { share, target, to, reserved, copied_bytes, .. } = copying;
         let is_it = || if self.note.hash.as_ref() == Some(&hash) { self.check_unchanged() } else { Err(changed()) };
         let come = like(share.file(), &to, self.size).and_then(|()| is_it()).and_then(|()| {
             folder.rename(&draft(&target), &target)?;
@@ -420,8 +420,8 @@ impl PutAway {
     }
 
     /// Copies a buffer full; gives the hash when all is copied.
-    fn copy_on(&self, copying: &mut CopyInWork, buffer: &mut [u8]) -> Result<Option<String>, StepEnd> {
-        let CopyInWork { share, to, reserved, spared, copied_bytes, unsynced_bytes, .. } = copying;
+    fn copy_on(&self, copying: &mut CopyInProgress, buffer: &mut [u8]) -> Result<Option<String>, StepEnd> {
+        let CopyInProgress { share, to, reserved, spared, copied_bytes, unsynced_bytes, .. } = copying;
         // Others write to the disk as well.
         let no_room = |why| StepEnd::With(QuarantineOutcome::NoRoom(why));
         let at_once = (buffer.len() as u64).min(self.size);

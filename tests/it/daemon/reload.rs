@@ -30,7 +30,7 @@ fn a_new_weight_and_pace_hold_without_a_new_beginning() {
     let daemon = Daemon::start(3000, &config(SLOWLY, &crawl(r#"slow_start: "0s""#), ""));
     let before = walking(&daemon);
     let changed = crawl(r#"slow_start: "0s", weight: 3.0"#).replace("\"1h\"", "\"2h\"");
-    assert_eq!(reload(&daemon, &changed), ["crawl leases: 2 h between cycles, weight 3"]);
+    assert_eq!(reload(&daemon, &changed), ["crawl leases: 2h between cycles, weight 3"]);
     let detail = daemon.get("/api/crawls/leases");
     assert_eq!(detail["settings"]["weight"], 3.0);
     assert_eq!(detail["settings"]["minimum_cycle_secs"], 7200.0);

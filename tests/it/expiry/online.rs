@@ -209,7 +209,7 @@ mod in_the_idle_class {
     use std::os::fd::BorrowedFd;
     use std::sync::{Arc, Mutex};
 
-    use sexton::priority::{PriorityCall, Working};
+    use sexton::priority::{ClassEntry, Working};
     use sexton::settings::{Checkpoint, Priority};
     use sexton::tahoe::store::{Disk, Medium};
 
@@ -255,7 +255,7 @@ mod in_the_idle_class {
         let mut world = World::new();
         // In mid-slice, where the thread is in the class.
         (world.priority, world.checkpoint) = (Priority::Idle, Checkpoint::EveryBucket);
-        if Working::new(Priority::Idle).manner() != PriorityCall::Switch {
+        if Working::new(Priority::Idle).manner() != ClassEntry::Switch {
             return;
         }
         for (word, policy) in [(Word::Offline, libc::SCHED_IDLE), (Word::Online, libc::SCHED_OTHER)] {

@@ -21,12 +21,12 @@ pub struct Cleaning {
     /// What an operator has done to it; null if nothing, or if that is over.
     #[serde(default, deserialize_with = "known_or_default")]
     pub by_hand: Option<ByHand>,
-    pub last_run: Option<LastCleaning>,
+    pub last_run: Option<CleaningRunRecord>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "CleaningRun")]
-pub struct LastCleaning {
+pub struct CleaningRunRecord {
     pub cleaning: String,
     /// When it ended, in seconds since 1970.
     pub finished: f64,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{LastCleaning, ShownFinding};
+use super::{CleaningRunRecord, ShownFinding};
 use crate::daemon::keep::ByHand;
 use crate::lenient::known_or_default;
 use crate::model::{CrawlStatus, CycleSummary, RingPicture, TaskState};
@@ -137,5 +137,5 @@ pub struct Findings {
 pub struct History {
     /// Of all crawls, newest start first.
     pub cycles: Vec<Cycle>,
-    pub cleanings: Vec<LastCleaning>,
+    pub cleanings: Vec<CleaningRunRecord>,
 }

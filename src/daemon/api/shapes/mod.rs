@@ -237,6 +237,7 @@ pub struct PrefixesEvent {
     pub current: Vec<u32>,
 }
 
+/// Event `cycle`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CycleEvent {
     #[schemars(extend("enum" = ["started", "resumed", "finished"]))]
@@ -247,12 +248,13 @@ pub struct CycleEvent {
     pub summary: Option<Cycle>,
 }
 
+/// Event `cleaning`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CleaningEvent {
     #[schemars(extend("enum" = ["finished"]))]
     pub what: &'static str,
     pub cleaning: String,
-    pub run: LastCleaning,
+    pub run: CleaningRunRecord,
 }
 
 /// Event `bye`: the daemon goes down; the connection is closed after it.
