@@ -5,10 +5,11 @@ use std::sync::Mutex;
 
 use indicatif::ProgressBar;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
+use crate::job::scrub::ScrubTally;
 use crate::job::{Counts, Finding, Severity};
 use crate::lock::lock;
 use crate::model::{BudgetStatus, CycleReport, Range, TargetStatus};
@@ -16,7 +17,7 @@ use crate::shown::{duration, range};
 use crate::sizes;
 use crate::sizes::{plural, unit};
 use crate::store::STRAYS_NAMED;
-use crate::tahoe::leases::Spared;
+use crate::tahoe::leases::{DryRunFigures, Expired, Freed, HistoryFigures, LeaseFigures, Spared};
 use crate::tahoe::words::ShareFinding;
 
 /// The bar on the terminal, while there is one.
@@ -146,21 +147,21 @@ pub fn report_for_people(report: &CycleReport, budget: &BudgetStatus) -> String 
         format!(", {}", plural(report.counts.objects, "share"))
     };
     lines.push(format!("  {}{shares}", plural(report.counts.buckets, "bucket")));
-    if report.own.contains_key("history") {
-        lines.extend(leases_for_people(&report.own));
+    let leases = LeaseFigures::of(&report.own);
+    if let (Some(history), Some(leases)) = (HistoryFigures::of(&report.own), &leases) {
+        lines.extend(leases_for_people(&history, leases));
     }
     if let Some(partial) = report.own.get("partial") {
         lines.push(format!("  PARTIAL: only {}", partial_for_people(partial)));
     }
-    if let Some(verified) = report.own.get("verified") {
-        lines.push(verified_for_people(verified));
+    let verified = report.own.get("verified").and_then(|verified| ScrubTally::deserialize(verified).ok());
+    lines.extend(verified.as_ref().map(verified_for_people));
+    if let Some(LeaseFigures { deleted, would_delete, spared, .. }) = &leases {
+        lines.extend(deleted.as_ref().map(|freed| freed_for_people("deleted", freed)));
+        lines.extend(would_delete.as_ref().map(|told| freed_for_people("would be deleted", &told.freed)));
+        lines.extend(would_delete.as_ref().and_then(over_max_delete_for_people));
+        lines.extend(spared.as_ref().and_then(spared_for_people));
     }
-    for (key, words) in [("deleted", "deleted"), ("would_delete", "would be deleted")] {
-        lines.extend(report.own.get(key).map(|freed| freed_for_people(words, freed)));
-    }
-    lines.extend(report.own.get("would_delete").and_then(over_max_delete_for_people));
-    let spared = report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok());
-    lines.extend(spared.as_ref().and_then(spared_for_people));
     let Counts { no_bucket, no_object, vanished, .. } = report.counts;
     let strays = no_bucket + no_object + report.not_in_ring;
     if strays > 0 {
@@ -220,18 +221,19 @@ fn partial_for_people(partial: &Value) -> String {
     parts.join(", ")
 }
 
-fn verified_for_people(verified: &Value) -> String {
-    let of = |key: &str| verified[key].as_u64().unwrap_or(0);
-    let mut line = format!(
-        "  verified {}: {} ok, {} corrupt, {} unreadable",
-        sizes::for_people(of("bytes") as f64),
-        plural(of("ok"), "share"),
-        of("corrupt"),
-        of("unreadable")
-    );
-    for key in ["in_doubt", "misread", "signatures_not_checked", "quarantined"] {
-        if of(key) > 0 {
-            line += &format!(", {} {}", of(key), key.replace('_', " "));
+fn verified_for_people(verified: &ScrubTally) -> String {
+    let ScrubTally { objects: _, bytes, ok, corrupt, unreadable, in_doubt, misread, partly_checked, quarantined } =
+        *verified;
+    let (size, ok) = (sizes::for_people(bytes as f64), plural(ok, "share"));
+    let mut line = format!("  verified {size}: {ok} ok, {corrupt} corrupt, {unreadable} unreadable");
+    for (count, words) in [
+        (in_doubt, "in doubt"),
+        (misread, "misread"),
+        (partly_checked, "signatures not checked"),
+        (quarantined, "quarantined"),
+    ] {
+        if count > 0 {
+            line += &format!(", {count} {words}");
         }
     }
     line
@@ -277,11 +279,10 @@ fn errors_for_people(report: &CycleReport) -> Vec<String> {
     std::iter::once(format!("  errors: {total}{more}")).chain(lines).collect()
 }
 
-fn freed_for_people(words: &str, freed: &Value) -> String {
-    let of = |key: &str| freed[key].as_u64().unwrap_or(0);
-    let (shares, leases) = (plural(of("shares"), "share"), plural(of("leases"), "lease"));
-    let size = sizes::for_people(of("bytes") as f64);
-    let buckets = match of("buckets") {
+fn freed_for_people(words: &str, freed: &Freed) -> String {
+    let (shares, leases) = (plural(freed.shares, "share"), plural(freed.leases, "lease"));
+    let size = sizes::for_people(freed.bytes as f64);
+    let buckets = match freed.buckets {
         0 => String::new(),
         buckets => format!(", {}", plural(buckets, "empty bucket")),
     };
@@ -289,9 +290,10 @@ fn freed_for_people(words: &str, freed: &Value) -> String {
 }
 
 /// Whether the safety catch would stop a run that deletes what this one only tells.
-fn over_max_delete_for_people(would_delete: &Value) -> Option<String> {
-    let most = 100.0 * would_delete["max_delete"].as_f64().filter(|_| would_delete["over_max_delete"] == true)?;
-    Some(format!("  that is more than --max-delete allows ({most:.1} %): a run that deletes would stop"))
+fn over_max_delete_for_people(would_delete: &DryRunFigures) -> Option<String> {
+    let most = 100.0 * would_delete.max_delete;
+    let text = format!("  that is more than --max-delete allows ({most:.1} %): a run that deletes would stop");
+    would_delete.over_max_delete.then_some(text)
 }
 
 /// Why shares with expired leases are not touched beside a running node, if there are any.
@@ -308,28 +310,23 @@ pub(super) fn spared_for_people(spared: &Spared) -> Option<String> {
 }
 
 /// What was examined and what of it has expired, by disk usage; what is deleted is told by the length of the files.
-fn leases_for_people(own: &Map<String, Value>) -> Vec<String> {
-    let row = |label: &str, of: &dyn Fn(&str) -> u64| {
-        let (buckets, shares, disk) = (of("buckets"), of("shares"), sizes::for_people(of("disk_bytes") as f64));
+fn leases_for_people(HistoryFigures { examined, .. }: &HistoryFigures, figures: &LeaseFigures) -> Vec<String> {
+    let row = |label: &str, buckets: u64, shares: u64, disk_bytes: u64| {
+        let disk = sizes::for_people(disk_bytes as f64);
         let (of_buckets, of_shares) = (unit(buckets, "bucket"), unit(shares, "share"));
         format!("  {label:<34} {buckets:>9} {of_buckets:<7} {shares:>9} {of_shares:<6} {disk:>13} on disk")
     };
-    let space = own.get("history").map(|history| &history["space-recovered"]);
-    let examined = |key: &str| {
-        let key = format!("examined-{}", key.replace('_', ""));
-        space.and_then(|space| space[key].as_u64()).unwrap_or(0)
-    };
-    let figure = |of: Option<&Value>, key: &str| of.and_then(|of| of[key].as_u64()).unwrap_or(0);
-    let expired = own.get("expired");
-    let (by_own_dates, by_rule) = (expired.map(|e| &e["by_own_dates"]), expired.map(|e| &e["by_rule"]));
-    let mut lines =
-        vec![row("examined", &examined), row("expired by their own dates", &|key| figure(by_own_dates, key))];
-    // Without a rule these keys are missing, and Tahoe's figures follow a rule that nobody has given.
-    if own.contains_key("deleted") || own.contains_key("would_delete") {
-        lines.push(row("expired by the rule in force", &|key| figure(by_rule, key)));
+    let expired = |label, Expired { buckets, shares, disk_bytes }| row(label, buckets, shares, disk_bytes);
+    let mut lines = vec![
+        row("examined", examined.buckets, examined.shares, examined.disk_bytes),
+        expired("expired by their own dates", figures.expired.by_own_dates),
+    ];
+    // Without a rule Tahoe's figures follow one that nobody has given.
+    if figures.deleted.is_some() || figures.would_delete.is_some() {
+        lines.push(expired("expired by the rule in force", figures.expired.by_rule));
     }
-    if figure(own.get("empty"), "buckets") > 0 {
-        lines.push(row("empty, without any share", &|key| figure(own.get("empty"), key)));
+    if figures.empty.buckets > 0 {
+        lines.push(row("empty, without any share", figures.empty.buckets, 0, figures.empty.disk_bytes));
     }
     lines
 }

@@ -239,7 +239,11 @@ fn findings_are_filtered_and_saved() {
         loop {
             let mut files = std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path());
             if let Some(path) = files.find(|path| path.extension().is_some_and(|e| e == ending)) {
-                return std::fs::read_to_string(path).unwrap();
+                // The browser reserves the name with an empty file, and moves the whole one there.
+                let text = std::fs::read_to_string(path).unwrap();
+                if !text.is_empty() {
+                    return text;
+                }
             }
             assert!(Instant::now() < limit, "no file *.{ending} was saved");
             std::thread::sleep(Duration::from_millis(50));

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::shapes::{
@@ -15,7 +14,7 @@ use crate::daemon::shared::{CrawlView, Shared, View};
 use crate::lock::lock;
 use crate::model::{self, CrawlStatus, CycleReport, CycleResult, CycleSummary, TargetStatus, TaskState, Verdict};
 use crate::policy::windows::Window;
-use crate::tahoe::leases::Spared;
+use crate::tahoe::leases::{HistoryFigures, LeaseFigures};
 use crate::tahoe::words;
 
 const DAY_SECS: f64 = 86_400.0;
@@ -244,7 +243,7 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
     Cycle {
         summary: report.summary(),
         space: space(&report.own),
-        spared: report.own.get("spared").and_then(|spared| Spared::deserialize(spared).ok()),
+        spared: LeaseFigures::of(&report.own).and_then(|figures| figures.spared),
         no_prefix: report.no_prefix,
     }
 }
@@ -253,30 +252,25 @@ pub fn cycle(report: &Arc<CycleReport>) -> Cycle {
 /// own accounts: the other counts empty buckets as expired in each cycle, and as deleted what a dry run or a rehearsal only
 /// would.
 fn space(own: &Map<String, Value>) -> Option<Space> {
-    let recovered = own.get("history")?.get("space-recovered")?;
-    let ages = own.get("history").and_then(|history| history["lease-age-histogram"].as_array());
-    let leases = ages.into_iter().flatten().filter_map(|bin| bin[2].as_u64()).fold(0u64, u64::saturating_add);
-    let figure = |name: &str| recovered.get(name).and_then(Value::as_u64).unwrap_or(0);
-    let of = |account: &str, key: &str| own.get(account)?.get(key)?.as_u64();
-    let expired = |key: &str| own.get("expired").and_then(|expired| expired["by_rule"][key].as_u64()).unwrap_or(0);
+    let (history, figures) = (HistoryFigures::of(own)?, LeaseFigures::of(own)?);
+    let (expired, deleted) = (figures.expired.by_rule, figures.deleted.unwrap_or_default());
+    let would_delete = figures.would_delete.map(|would_delete| would_delete.freed);
     Some(Space {
-        examined_bytes: figure("examined-diskbytes"),
-        expired_bytes: expired("disk_bytes"),
-        expired_shares: expired("shares"),
-        deleted_bytes: of("deleted", "bytes").unwrap_or(0),
-        deleted_shares: of("deleted", "shares").unwrap_or(0),
-        would_delete_bytes: of("would_delete", "bytes"),
-        would_delete_shares: of("would_delete", "shares"),
-        leases,
+        examined_bytes: history.examined.disk_bytes,
+        expired_bytes: expired.disk_bytes,
+        expired_shares: expired.shares,
+        deleted_bytes: deleted.bytes,
+        deleted_shares: deleted.shares,
+        would_delete_bytes: would_delete.map(|freed| freed.bytes),
+        would_delete_shares: would_delete.map(|freed| freed.shares),
+        leases: history.lease_age_histogram.iter().fold(0, |all: u64, (_, _, leases)| all.saturating_add(*leases)),
     })
 }
 
 fn lease_ages(report: &Arc<CycleReport>) -> Option<Vec<LeaseAge>> {
-    let bins = report.own.get("history")?.get("lease-age-histogram")?.as_array()?;
-    let days = |bin: &Value, i: usize| bin[i].as_f64().unwrap_or(0.0) / DAY_SECS;
-    let age =
-        |bin: &Value| LeaseAge { from_days: days(bin, 0), to_days: days(bin, 1), leases: bin[2].as_u64().unwrap_or(0) };
-    Some(bins.iter().map(age).collect())
+    let bins = HistoryFigures::of(&report.own)?.lease_age_histogram.into_iter();
+    let age = |(from, to, leases)| LeaseAge { from_days: from / DAY_SECS, to_days: to / DAY_SECS, leases };
+    Some(bins.map(age).collect())
 }
 
 /// One problem.

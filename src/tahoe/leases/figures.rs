@@ -2,12 +2,47 @@
 //! and the empty buckets that Tahoe counts as expired, and as recovered, in every cycle.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::tally::Held;
 
+/// What the report of a lease crawl has of its own beside `history`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LeaseFigures {
+    pub expired: ExpiryFigures,
+    pub empty: Empty,
+    /// Beside a running node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spared: Option<Spared>,
+    /// Of a cycle that only tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_delete: Option<DryRunFigures>,
+    /// Of a cycle that deletes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Freed>,
+}
+
+impl LeaseFigures {
+    /// Reads them from [`CycleReport::own`](crate::model::CycleReport); `None` for another job's report.
+    pub fn of(own: &Map<String, Value>) -> Option<LeaseFigures> {
+        LeaseFigures::deserialize(own).ok()
+    }
+}
+
+/// What a cycle that deletes would delete.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DryRunFigures {
+    #[serde(flatten)]
+    pub freed: Freed,
+    /// The part of all shares that the safety catch lets go.
+    pub max_delete: f64,
+    /// Whether it is more than that.
+    pub over_max_delete: bool,
+}
+
 /// What deleting frees.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Freed {
+pub struct Freed {
     /// Leases cancelled.
     pub leases: u64,
     /// Shares unlinked.
@@ -19,11 +54,11 @@ pub(super) struct Freed {
 }
 
 impl Freed {
-    pub fn is_zero(&self) -> bool {
+    pub(super) fn is_zero(&self) -> bool {
         *self == Freed::default()
     }
 
-    pub fn merge(&mut self, other: &Freed) {
+    pub(super) fn merge(&mut self, other: &Freed) {
         self.leases = self.leases.saturating_add(other.leases);
         self.shares = self.shares.saturating_add(other.shares);
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -77,18 +112,18 @@ impl Spared {
 
 /// Buckets without any share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Empty {
+pub struct Empty {
     pub buckets: u64,
     /// Disk usage of their directories, in bytes.
     pub disk_bytes: u64,
 }
 
 impl Empty {
-    pub fn is_zero(&self) -> bool {
+    pub(super) fn is_zero(&self) -> bool {
         *self == Empty::default()
     }
 
-    pub fn merge(&mut self, other: &Empty) {
+    pub(super) fn merge(&mut self, other: &Empty) {
         self.buckets = self.buckets.saturating_add(other.buckets);
         self.disk_bytes = self.disk_bytes.saturating_add(other.disk_bytes);
     }
@@ -96,7 +131,7 @@ impl Empty {
 
 /// What has expired, by one rule: buckets all shares of which have, and shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Expired {
+pub struct Expired {
     pub buckets: u64,
     pub shares: u64,
     /// Disk usage of the shares, in bytes.
@@ -104,34 +139,35 @@ pub(super) struct Expired {
 }
 
 impl Expired {
-    pub fn merge(&mut self, other: &Expired) {
+    pub(super) fn merge(&mut self, other: &Expired) {
         self.buckets = self.buckets.saturating_add(other.buckets);
         self.shares = self.shares.saturating_add(other.shares);
         self.disk_bytes = self.disk_bytes.saturating_add(other.disk_bytes);
     }
 }
 
-/// What Tahoe counts as expired by each rule though no lease of it has: shares without any lease, and damaged ones, whose leases
-/// are none to go by, all of which are kept, with their buckets; buckets without a share; and the directories of buckets.
+/// What has expired by each of two rules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Unleased {
+pub struct ExpiryFigures {
+    /// By the leases' own dates.
     pub by_own_dates: Expired,
+    /// By the rule in force.
     pub by_rule: Expired,
 }
 
-impl Unleased {
-    pub fn is_zero(&self) -> bool {
-        *self == Unleased::default()
+impl ExpiryFigures {
+    pub(super) fn is_zero(&self) -> bool {
+        *self == ExpiryFigures::default()
     }
 
-    pub fn merge(&mut self, other: &Unleased) {
+    pub(super) fn merge(&mut self, other: &ExpiryFigures) {
         self.by_own_dates.merge(&other.by_own_dates);
         self.by_rule.merge(&other.by_rule);
     }
 
     /// Counts a share that stays, by the rules that do not hold it.
-    pub fn add_share(&mut self, disk_bytes: u64, held: Held) {
+    pub(super) fn add_share(&mut self, disk_bytes: u64, held: Held) {
         let share = |held| if held { Expired::default() } else { Expired { buckets: 0, shares: 1, disk_bytes } };
-        self.merge(&Unleased { by_own_dates: share(held.by_own_date), by_rule: share(held.by_settings) });
+        self.merge(&ExpiryFigures { by_own_dates: share(held.by_own_date), by_rule: share(held.by_settings) });
     }
 }

@@ -1,5 +1,6 @@
 //! The history entry: exactly what Tahoe's own lease checker would have written for the cycle.
 
+use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
 use super::tally::{LeaseTally, SpaceTally, Split};
@@ -7,6 +8,33 @@ use super::{ExpiryMode, LeaseSettings};
 use crate::job::{CycleView, Finding};
 use crate::tahoe::lease::DAY_SECS;
 use crate::tahoe::words;
+
+/// What people are shown of an entry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HistoryFigures {
+    #[serde(rename = "space-recovered")]
+    pub examined: ExaminedSpace,
+    /// Seconds of age from which and to which, and how many leases.
+    pub lease_age_histogram: Vec<(f64, f64, u64)>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct ExaminedSpace {
+    #[serde(rename = "examined-buckets")]
+    pub buckets: u64,
+    #[serde(rename = "examined-shares")]
+    pub shares: u64,
+    #[serde(rename = "examined-diskbytes")]
+    pub disk_bytes: u64,
+}
+
+impl HistoryFigures {
+    /// Reads them from [`CycleReport::own`](crate::model::CycleReport); `None` for another job's report.
+    pub fn of(own: &Map<String, Value>) -> Option<HistoryFigures> {
+        HistoryFigures::deserialize(own.get("history")?).ok()
+    }
+}
 
 /// Makes the entry of a cycle.
 pub(super) fn entry(settings: &LeaseSettings, manner: ExpiryMode, cycle: &CycleView<'_, LeaseTally>) -> Value {

@@ -32,7 +32,8 @@ use serde_json::{Map, Value, json};
 use examine::{Desk, LeaseVisit};
 pub use expiry::{Expiry, ShareTypes};
 use failures::Failures;
-pub use figures::Spared;
+pub use figures::{DryRunFigures, Expired, Freed, LeaseFigures, Spared};
+pub use history::HistoryFigures;
 use settings::ExpiryMode;
 pub use settings::{Conduct, LeaseSettings, Word};
 #[cfg(feature = "cli")]
@@ -111,12 +112,9 @@ impl Leases {
     }
 
     /// What a run that deletes would delete, and whether it would be let.
-    fn would_delete(&self, cycle: &CycleView<'_, LeaseTally>) -> Value {
-        let freed = cycle.tally.would_delete;
-        let mut would_delete = json!(freed);
-        would_delete["max_delete"] = json!(self.settings.max_delete);
-        would_delete["over_max_delete"] = json!(!self.catch().allows(freed.shares, cycle.counts.objects));
-        would_delete
+    fn would_delete(&self, cycle: &CycleView<'_, LeaseTally>) -> DryRunFigures {
+        let (freed, max_delete) = (cycle.tally.would_delete, self.settings.max_delete);
+        DryRunFigures { freed, max_delete, over_max_delete: !self.catch().allows(freed.shares, cycle.counts.objects) }
     }
 }
 
@@ -222,23 +220,16 @@ impl Job<TahoeStore> for Leases {
             ExpiryMode::Deletes if !cycle.tally.would_delete.is_zero() => ExpiryMode::Tells,
             manner => manner,
         };
-        let expired = json!({
-            "by_own_dates": cycle.tally.expired_by_own_dates(),
-            "by_rule": cycle.tally.expired_by_rule(),
-        });
-        let mut own = Map::from_iter([
-            ("history".to_owned(), history::entry(&self.settings, manner, cycle)),
-            ("expired".to_owned(), expired),
-            ("empty".to_owned(), json!(cycle.tally.empty)),
-        ]);
-        if self.settings.word == Some(Word::Online) {
-            own.insert("spared".to_owned(), json!(cycle.tally.spared));
-        }
-        match manner {
-            ExpiryMode::Looks => {}
-            ExpiryMode::Tells => drop(own.insert("would_delete".to_owned(), self.would_delete(cycle))),
-            ExpiryMode::Deletes => drop(own.insert("deleted".to_owned(), json!(cycle.tally.deleted))),
-        }
+        let figures = LeaseFigures {
+            expired: cycle.tally.expired(),
+            empty: cycle.tally.empty,
+            spared: (self.settings.word == Some(Word::Online)).then_some(cycle.tally.spared),
+            would_delete: (manner == ExpiryMode::Tells).then(|| self.would_delete(cycle)),
+            deleted: (manner == ExpiryMode::Deletes).then_some(cycle.tally.deleted),
+        };
+        let mut own = if let Value::Object(own) = json!(figures) { own } else { Map::new() };
+        // Moved in, as there may be 50,000 ages.
+        own.insert("history".to_owned(), history::entry(&self.settings, manner, cycle));
         own
     }
 }

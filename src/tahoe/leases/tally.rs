@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::figures::{Empty, Expired, Freed, Spared, Unleased};
+use super::figures::{Empty, Expired, ExpiryFigures, Freed, Spared};
 use crate::job::Tally;
 use crate::tahoe::container::ShareType;
 
@@ -53,8 +53,8 @@ pub struct LeaseTally {
     #[serde(default, skip_serializing_if = "Empty::is_zero")]
     pub(super) empty: Empty,
     /// What `original` and `configured` have though no lease of it has expired; likewise.
-    #[serde(default, skip_serializing_if = "Unleased::is_zero")]
-    unleased: Unleased,
+    #[serde(default, skip_serializing_if = "ExpiryFigures::is_zero")]
+    unleased: ExpiryFigures,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -285,14 +285,12 @@ impl LeaseTally {
         self.actual.add_bucket(disk_bytes, kind);
     }
 
-    /// What has expired by the leases' own dates.
-    pub(super) fn expired_by_own_dates(&self) -> Expired {
-        with_leases(&self.original, &self.unleased.by_own_dates)
-    }
-
-    /// What has expired by the rule in force.
-    pub(super) fn expired_by_rule(&self) -> Expired {
-        with_leases(&self.configured, &self.unleased.by_rule)
+    /// What has expired.
+    pub(super) fn expired(&self) -> ExpiryFigures {
+        ExpiryFigures {
+            by_own_dates: with_leases(&self.original, &self.unleased.by_own_dates),
+            by_rule: with_leases(&self.configured, &self.unleased.by_rule),
+        }
     }
 }
 

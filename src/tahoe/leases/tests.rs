@@ -83,7 +83,7 @@ fn what_has_expired_is_what_would_be_deleted_and_no_more_than_was_examined() {
         };
         let told = Leases::new(told);
         let walked = fixture.walk(&told, Stops::Never);
-        let (report, expired) = (walked.report(&told), walked.tally.expired_by_rule());
+        let (report, expired) = (walked.report(&told), walked.tally.expired().by_rule);
         let space = &report["history"]["space-recovered"];
         assert!(expired.disk_bytes <= space["examined-diskbytes"].as_u64().unwrap(), "{name}: {expired:?}");
         let of_tahoe = space["configured-shares"].as_u64().unwrap();

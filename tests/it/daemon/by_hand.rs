@@ -52,8 +52,9 @@ fn stopped_and_paused_outlive_a_restart_until_they_are_taken_back() {
 #[test]
 fn a_cycle_that_is_kept_from_going_on_shows_how_far_it_is_saved() {
     let crawl = |name: &str| format!(r#"(name: "{name}", store: "store", job: leases(), slow_start: "0s"), "#);
-    let slowly = r#"cpu_percentage: "2%", cpu_slice: "5ms""#;
-    let daemon = Daemon::start(3000, &config(slowly, &["held", "ended"].map(crawl).concat(), ""));
+    // Slow enough to be caught in mid-cycle, fast enough that a commit of some seconds on a busy disk is soon slept off.
+    let slowly = r#"cpu_percentage: "10%", cpu_slice: "5ms""#;
+    let daemon = Daemon::start(6000, &config(slowly, &["held", "ended"].map(crawl).concat(), ""));
     for (name, verb, state) in [("held", "pause", "paused"), ("ended", "stop", "stopped")] {
         daemon.until("some progress", |status| {
             let crawls = status["crawls"].as_array().unwrap();

@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::process::{CRAWLS, Daemon, command, command_for, config};
 use crate::support::harness::{Sample, run};
 
-/// Enough for a walk of a minute or more: to be caught in the middle of.
-const SLOWLY: &str = r#"cpu_percentage: "1%", cpu_slice: "5ms""#;
+/// Enough for a walk of half a minute or more: to be caught in the middle of.
+const SLOWLY: &str = r#"cpu_percentage: "2%", cpu_slice: "5ms""#;
 const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
 
 fn walking(daemon: &Daemon) -> Value {

@@ -7,7 +7,7 @@ use super::metrics::metric;
 use super::process::{Daemon, config};
 
 const FAST: &str = r#"cpu_percentage: "100%", cpu_slice: "20ms""#;
-const SLOWLY: &str = r#"cpu_percentage: "1%", cpu_slice: "5ms""#;
+const SLOWLY: &str = r#"cpu_percentage: "2%", cpu_slice: "5ms""#;
 
 fn crawl(keys: &str) -> String {
     format!(r#"(name: "leases", store: "store", job: leases(), minimum_cycle_time: "1h", {keys})"#)
