@@ -1,19 +1,21 @@
 //! What the real actors in simulated time leave in a state that is a file.
 
+use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use sexton::Error;
 use sexton::engine::Cycles;
-use sexton::model::TaskState;
+use sexton::model::{CycleReport, TaskState};
 use sexton::policy::cycle::KnownCycle;
 use sexton::settings::Checkpoint;
 use sexton::slice::TimeSlice;
 use sexton::state::{SqliteStore, StateStore};
 
-use super::crawl::{SECOND, assert_whole, at_once, end};
+use super::crawl::{SECOND, assert_whole, at_once, budget, builder, end};
 use super::stop::{CHECKPOINTS, assert_each_once, crawl, resume, stopped_in_bucket_137};
 use super::upkeep::{DAY, OLD_CYCLES, beside, with_history};
-use super::world::SimClock;
+use super::world::{SimClock, SimJob, SimStore};
 
 #[actix_rt::test]
 async fn after_a_stop_in_mid_slice_the_next_engine_goes_on() {
@@ -89,4 +91,62 @@ async fn a_file_is_kept_short_beside_a_crawl() {
     engine.shutdown(SECOND).await.unwrap();
     let newest: KnownCycle = open().reader().latest("c").unwrap().expect("the newest is kept");
     assert_eq!((newest.number, newest.done.len()), (OLD_CYCLES - 1, 30));
+}
+
+/// More than are added at once: a cycle over them begins in three steps.
+const LARGE_RING: u32 = 2500;
+
+/// Runs one cycle over a large ring to its end. Gives its report without times, and whether it was resumed.
+async fn cycle_over_a_large_ring(path: &Path) -> (String, bool) {
+    let clock = SimClock::new();
+    let (store, job) = (SimStore::new(&clock, LARGE_RING, 1), SimJob::new(&clock, |_| Duration::from_millis(1)));
+    let (builder, _) = builder(budget(1.0, SECOND), Checkpoint::EverySlice, &clock);
+    let builder = builder.state(SqliteStore::open(path).unwrap()).cycles(Cycles::Once);
+    let engine = builder.crawl(at_once("c", 1), store, job).start().unwrap();
+    end(&engine).await.unwrap();
+    let report = (*engine.last_report("c").unwrap()).clone();
+    assert_whole(&report, u64::from(LARGE_RING));
+    engine.shutdown(SECOND).await.unwrap();
+    let lasting = CycleReport { resumed: false, finished: 0.0, elapsed: Duration::ZERO, ..report.clone() };
+    (format!("{lasting:?}"), report.resumed)
+}
+
+#[cfg(feature = "cli")]
+const KILLED_STATE: &str = "SEXTON_TEST_KILLED_STATE";
+
+/// What the child of the next test does, told by its environment. Else there is nothing to do.
+#[cfg(feature = "cli")]
+#[actix_rt::test]
+async fn killed_child() {
+    let Some(path) = std::env::var_os(KILLED_STATE) else { return };
+    tokio::time::pause();
+    let scenario = fail::FailScenario::setup();
+    cycle_over_a_large_ring(Path::new(&path)).await;
+    scenario.teardown();
+}
+
+/// How it happens: the process aborts before or after one of the transactions in which the prefixes of a large ring are added.
+#[cfg(feature = "cli")]
+#[actix_rt::test]
+async fn a_kill_between_the_steps_of_a_beginning_changes_nothing_in_the_report() {
+    use std::os::unix::process::ExitStatusExt;
+
+    tokio::time::pause();
+    let dir = tempfile::tempdir().unwrap();
+    let (expected, _) = cycle_over_a_large_ring(&dir.path().join("undisturbed")).await;
+    // Each step is two transactions: the second removes rows of cycles that went.
+    for (point, prefixes) in [("before", [0, 1024, 1024, 2048, 2048]), ("after", [1024, 1024, 2048, 2048, 2500])] {
+        for (passed, prefixes) in prefixes.into_iter().enumerate() {
+            let failing = format!("checkpoint::{point}_take_up={passed}*off->return");
+            let path = dir.path().join(format!("{point}-{passed}"));
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", "simulated::in_a_file::killed_child"]);
+            let killed = child.env(KILLED_STATE, &path).env("FAILPOINTS", &failing).output().unwrap();
+            assert_eq!(killed.status.signal(), Some(6), "aborted by {failing}");
+            let found = rusqlite::Connection::open(&path).unwrap();
+            let found = found.query_row("SELECT count(*) FROM prefix", [], |row| row.get::<_, u32>(0)).unwrap();
+            assert_eq!(found, prefixes, "aborted by {failing}");
+            assert_eq!(cycle_over_a_large_ring(&path).await, (expected.clone(), true), "aborted by {failing}");
+        }
+    }
 }
