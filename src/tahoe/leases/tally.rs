@@ -52,7 +52,8 @@ pub struct LeaseTally {
     /// Buckets without any share. (Tahoe's own figures of a half-finished cycle do not tell them apart.)
     #[serde(default, skip_serializing_if = "Empty::is_zero")]
     pub(super) empty: Empty,
-    /// What `original` and `configured` have though no lease of it has expired; likewise.
+    /// What `original` and `configured` have though no lease of it has expired: shares without any lease, and damaged ones, all
+    /// of which are kept, with their buckets; buckets without a share; and the directories of buckets. (Likewise.)
     #[serde(default, skip_serializing_if = "ExpiryFigures::is_zero")]
     unleased: ExpiryFigures,
 }

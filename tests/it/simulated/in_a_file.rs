@@ -143,8 +143,9 @@ async fn a_kill_between_the_steps_of_a_beginning_changes_nothing_in_the_report()
             child.args(["--ignored", "--exact", "simulated::in_a_file::killed_child"]);
             let killed = child.env(KILLED_STATE, &path).env("FAILPOINTS", &failing).output().unwrap();
             assert_eq!(killed.status.signal(), Some(6), "aborted by {failing}");
-            let found = rusqlite::Connection::open(&path).unwrap();
-            let found = found.query_row("SELECT count(*) FROM prefix", [], |row| row.get::<_, u32>(0)).unwrap();
+            // Open until the cycle has ended: closing it before would empty the log.
+            let conn = rusqlite::Connection::open(&path).unwrap();
+            let found: u32 = conn.query_row("SELECT count(*) FROM prefix", [], |row| row.get(0)).unwrap();
             assert_eq!(found, prefixes, "aborted by {failing}");
             assert_eq!(cycle_over_a_large_ring(&path).await, (expected.clone(), true), "aborted by {failing}");
         }
